@@ -1,0 +1,50 @@
+//! AES-256-GCM over batches: the one door through which anything is sealed or opened.
+//!
+//! A batch is a slice of [`Message`]s under one key, each a mutable slice (text, then room for the tag) of one arena;
+//! that they cannot overlap is the borrow checker's proof. Backends differ in speed, never in bytes.
+
+/// Bytes of a GCM nonce (SP 800-38D: 96-bit IVs are used as they are).
+pub const NONCE_LEN: usize = 12;
+/// Bytes of a GCM tag; shorter tags are never made nor accepted.
+pub const TAG_LEN: usize = 16;
+/// Bytes of an AES-256 key.
+pub const KEY_LEN: usize = 32;
+
+/// One message of a batch.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Unique under the key (NONCE-UNIQUE is the caller's duty; see `nonce`).
+    pub nonce: [u8; NONCE_LEN],
+    /// Authenticated, not encrypted; any length.
+    pub aad: &'a [u8],
+    /// Plaintext or ciphertext, followed by the 16 bytes of the tag.
+    pub text_inout: &'a mut [u8],
+}
+
+/// Whether a message of an opened batch was authentic. Its text is plaintext only if it was; otherwise it was wiped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The tag is right; the text is plaintext.
+    Authentic,
+    /// The tag is wrong (or there is no room for one); the whole text, tag included, is zero.
+    Unauthentic,
+}
+
+/// One expanded AES-256 key and the code that is fastest for it on this machine. Wiped on drop.
+pub trait Aead: Send + Sync {
+    /// Seals every message in place: text becomes ciphertext, the last 16 bytes the tag.
+    ///
+    /// # Panics
+    /// If a message has no room for a tag (shorter than 16 bytes): the caller laid out the arena.
+    fn seal_batch(&self, messages: &mut [Message<'_>]);
+
+    /// Opens every message in place and writes one verdict for each; a failed one is wiped before this returns.
+    ///
+    /// # Panics
+    /// If `verdicts_inout` has another length than `messages`.
+    fn open_batch(&self, messages: &mut [Message<'_>], verdicts_inout: &mut [Verdict]);
+
+    /// The backend's name as logs and metrics show it: `library`, later `vaes512`, `vaes256`, `aesni`.
+    fn tier(&self) -> &'static str;
+}

@@ -1,0 +1,9 @@
+//! sealkv: an encrypted, replicated key-value node. See the README for the words and the path of an entry.
+#![deny(missing_docs)]
+
+pub mod crypto;
+pub mod ids;
+pub mod limits;
+pub mod stage;
+pub mod wal;
+pub mod world;

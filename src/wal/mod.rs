@@ -1,0 +1,60 @@
+//! Durable order of opaque records: what is in an entry is not this room's business.
+
+use bytes::Bytes;
+
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+
+/// What raft says an entry is; the number is the one in the log's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EntryKind {
+    /// A command, a control entry, or raft's own empty entry.
+    Normal = 0,
+    /// A membership change of one member.
+    ConfChange = 1,
+    /// A joint membership change.
+    ConfChangeV2 = 2,
+}
+
+/// One entry of the Raft log; its bytes are never modified once made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Term in which it was appended.
+    pub term: Term,
+    /// Its place.
+    pub index: Index,
+    /// How apply must treat it.
+    pub kind: EntryKind,
+    /// Entry frame (design 3.2), a membership change, or nothing.
+    pub data: Bytes,
+}
+
+/// Raft's hard state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// Newest term this node has seen.
+    pub term: Term,
+    /// Whom it voted for in that term; 0 = nobody.
+    pub vote: u64,
+    /// Highest index known committed.
+    pub commit: Index,
+}
+
+/// One thing to make durable: what a Ready wants, a trim, or the cutover. All of it, or none, is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// Handed back when this and everything before it is durable; increasing.
+    pub ticket: u64,
+    /// Raft's hard state, where it changed.
+    pub hard_state: Option<HardState>,
+    /// Consecutive entries; from the first one's index on they replace what was there.
+    pub entries: Vec<LogEntry>,
+    /// Entries up to and including this position are no longer needed.
+    pub trim: Option<Position>,
+    /// A snapshot was installed: the log begins anew behind this position.
+    pub reset: Option<Position>,
+    /// The cutover, durable here before the step of the store that makes it true.
+    pub cutover: Option<Index>,
+}

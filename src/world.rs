@@ -1,0 +1,67 @@
+//! The seam to time and chance: every loop gets a [`Clock`] and an [`Entropy`] and reads neither from the kernel.
+//!
+//! The real ones live here; the simulated ones in `testing`. Nothing else in the crate calls the system clock or
+//! the kernel's random source.
+
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// Time as a loop may see it.
+pub trait Clock: Send + Sync {
+    /// Time since some fixed moment of this process; never goes back.
+    fn monotonic(&self) -> Duration;
+    /// Wall clock, ms since 1970; may jump either way.
+    fn wall_ms(&self) -> u64;
+}
+
+/// Random bytes as a loop may draw them.
+pub trait Entropy: Send + Sync {
+    /// Fills `out` with bytes nobody can guess.
+    ///
+    /// # Panics
+    /// If the kernel cannot give any: a node without randomness must not make keys or nonces.
+    fn fill(&self, out: &mut [u8]);
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        SystemClock { origin: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// getrandom(2).
+#[derive(Debug, Default)]
+pub struct KernelEntropy;
+
+impl Entropy for KernelEntropy {
+    fn fill(&self, out: &mut [u8]) {
+        getrandom::fill(out).expect("getrandom(2) works on every kernel this program starts on");
+    }
+}
+
+/// `N` random bytes as an array.
+#[must_use]
+pub fn random_array<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}
