@@ -240,13 +240,20 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn gather(sources: [*const u8; 4]) -> [Self; 4] {
         // SAFETY: see above.
-        unsafe { sources.map(|source| Self::load(source)) }
+        unsafe { [Self::load(sources[0]), Self::load(sources[1]), Self::load(sources[2]), Self::load(sources[3])] }
     }
 
     #[inline(always)]
     unsafe fn gather_exact(sources: [*const u8; 4], lens: [usize; 4]) -> [Self; 4] {
         // SAFETY: see above; no more than `lens` is read.
-        core::array::from_fn(|m| unsafe { Self(load_short(sources[m], lens[m])) })
+        unsafe {
+            [
+                Self(load_short(sources[0], lens[0])),
+                Self(load_short(sources[1], lens[1])),
+                Self(load_short(sources[2], lens[2])),
+                Self(load_short(sources[3], lens[3])),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -270,17 +277,26 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn quad_of_words(low: [u64; 4], high: [u64; 4]) -> [Self; 4] {
         // SAFETY: see above.
-        core::array::from_fn(|m| unsafe { Self::first(low[m], high[m]) })
+        unsafe {
+            [
+                Self::first(low[0], high[0]),
+                Self::first(low[1], high[1]),
+                Self::first(low[2], high[2]),
+                Self::first(low[3], high[3]),
+            ]
+        }
     }
 
     #[inline(always)]
     unsafe fn differences(a: [Self; 4], b: [Self; 4]) -> u32 {
         // SAFETY: see above.
-        let equal = |m: usize| unsafe {
-            let equal = _mm_cmpeq_epi64(a[m].0, b[m].0);
-            _mm_movemask_pd(_mm_castsi128_pd(equal)) as u32
-        };
-        (equal(0) | equal(1) << 2 | equal(2) << 4 | equal(3) << 6) ^ 0xff
+        unsafe {
+            let mut equal = 0;
+            for m in 0..4 {
+                equal |= _mm_movemask_pd(_mm_castsi128_pd(_mm_cmpeq_epi64(a[m].0, b[m].0))) << (2 * m);
+            }
+            equal as u32 ^ 0xff
+        }
     }
 
     #[inline(always)]

@@ -211,8 +211,9 @@ impl Vector<2> for Ymm {
     unsafe fn gather(sources: [*const u8; 4]) -> [Self; 2] {
         // SAFETY: see above.
         unsafe {
-            let [a, b, c, d] = sources.map(|source| _mm_loadu_si128(source.cast()));
-            [Self(_mm256_set_m128i(b, a)), Self(_mm256_set_m128i(d, c))]
+            let low = _mm256_set_m128i(_mm_loadu_si128(sources[1].cast()), _mm_loadu_si128(sources[0].cast()));
+            let high = _mm256_set_m128i(_mm_loadu_si128(sources[3].cast()), _mm_loadu_si128(sources[2].cast()));
+            [Self(low), Self(high)]
         }
     }
 
@@ -220,8 +221,9 @@ impl Vector<2> for Ymm {
     unsafe fn gather_exact(sources: [*const u8; 4], lens: [usize; 4]) -> [Self; 2] {
         // SAFETY: see above; no more than `lens` is read.
         unsafe {
-            let block = |m: usize| load_short(sources[m], lens[m]);
-            [Self(_mm256_set_m128i(block(1), block(0))), Self(_mm256_set_m128i(block(3), block(2)))]
+            let low = _mm256_set_m128i(load_short(sources[1], lens[1]), load_short(sources[0], lens[0]));
+            let high = _mm256_set_m128i(load_short(sources[3], lens[3]), load_short(sources[2], lens[2]));
+            [Self(low), Self(high)]
         }
     }
 
@@ -238,20 +240,21 @@ impl Vector<2> for Ymm {
 
     #[inline(always)]
     unsafe fn quad_of_firsts(vectors: [Self; 4]) -> [Self; 2] {
-        let [a, b, c, d] = vectors.map(|vector| vector.0);
+        let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe { [Self(_mm256_permute2x128_si256::<0x20>(a, b)), Self(_mm256_permute2x128_si256::<0x20>(c, d))] }
     }
 
     #[inline(always)]
     unsafe fn quad_of_folds(vectors: [Self; 4]) -> [Self; 2] {
-        let [a, b, c, d] = vectors.map(|vector| vector.0);
+        let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
-            let folds = |x, y| {
-                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(x, y), _mm256_permute2x128_si256::<0x31>(x, y))
-            };
-            [Self(folds(a, b)), Self(folds(c, d))]
+            let low =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+            let high =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(c, d), _mm256_permute2x128_si256::<0x31>(c, d));
+            [Self(low), Self(high)]
         }
     }
 
@@ -266,11 +269,11 @@ impl Vector<2> for Ymm {
     #[inline(always)]
     unsafe fn differences(a: [Self; 2], b: [Self; 2]) -> u32 {
         // SAFETY: see above.
-        let equal = |q: usize| unsafe {
-            let equal = _mm256_cmpeq_epi64(a[q].0, b[q].0);
-            _mm256_movemask_pd(_mm256_castsi256_pd(equal)) as u32
-        };
-        (equal(0) | equal(1) << 4) ^ 0xff
+        unsafe {
+            let low = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a[0].0, b[0].0)));
+            let high = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a[1].0, b[1].0)));
+            (low | high << 4) as u32 ^ 0xff
+        }
     }
 
     #[inline(always)]

@@ -222,15 +222,26 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn gather(sources: [*const u8; 4]) -> [Self; 1] {
         // SAFETY: see above.
-        unsafe { [Self(four_blocks(sources.map(|source| _mm_loadu_si128(source.cast()))))] }
+        unsafe {
+            [Self(four_blocks([
+                _mm_loadu_si128(sources[0].cast()),
+                _mm_loadu_si128(sources[1].cast()),
+                _mm_loadu_si128(sources[2].cast()),
+                _mm_loadu_si128(sources[3].cast()),
+            ]))]
+        }
     }
 
     #[inline(always)]
     unsafe fn gather_exact(sources: [*const u8; 4], lens: [usize; 4]) -> [Self; 1] {
         // SAFETY: see above; masked bytes are not accessed.
         unsafe {
-            let block = |m: usize| _mm_maskz_loadu_epi8(first_bytes(lens[m]) as u16, sources[m].cast());
-            [Self(four_blocks([block(0), block(1), block(2), block(3)]))]
+            [Self(four_blocks([
+                _mm_maskz_loadu_epi8(first_bytes(lens[0]) as u16, sources[0].cast()),
+                _mm_maskz_loadu_epi8(first_bytes(lens[1]) as u16, sources[1].cast()),
+                _mm_maskz_loadu_epi8(first_bytes(lens[2]) as u16, sources[2].cast()),
+                _mm_maskz_loadu_epi8(first_bytes(lens[3]) as u16, sources[3].cast()),
+            ]))]
         }
     }
 
@@ -248,7 +259,7 @@ impl Vector<1> for Zmm {
 
     #[inline(always)]
     unsafe fn quad_of_firsts(vectors: [Self; 4]) -> [Self; 1] {
-        let [a, b, c, d] = vectors.map(|vector| vector.0);
+        let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
             let low = _mm512_shuffle_i64x2::<0x00>(a, b);
@@ -259,13 +270,11 @@ impl Vector<1> for Zmm {
 
     #[inline(always)]
     unsafe fn quad_of_folds(vectors: [Self; 4]) -> [Self; 1] {
-        let [a, b, c, d] = vectors.map(|vector| vector.0);
+        let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
-            let halves = |x, y| {
-                _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(x, y), _mm512_shuffle_i64x2::<0xee>(x, y))
-            };
-            let (low, high) = (halves(a, b), halves(c, d));
+            let low = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
+            let high = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(c, d), _mm512_shuffle_i64x2::<0xee>(c, d));
             [Self(_mm512_xor_si512(
                 _mm512_shuffle_i64x2::<0x88>(low, high),
                 _mm512_shuffle_i64x2::<0xdd>(low, high),
