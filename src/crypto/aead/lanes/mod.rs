@@ -14,9 +14,7 @@ mod vaes256;
 mod vaes512;
 mod vector;
 
-use core::arch::asm;
 use core::fmt;
-use core::mem::MaybeUninit;
 
 use zeroize::Zeroize;
 
@@ -33,8 +31,6 @@ const WINDOW: usize = 256;
 const CLASS_LONG: u8 = (group::TEXT_MAX / 64) as u8 + 1;
 const CLASS_NO_TAG: u8 = CLASS_LONG + 1;
 const CLASSES: usize = CLASS_NO_TAG as usize + 1;
-/// Stack that is cleared after a batch: more than the largest frame of a kernel (held by a test).
-const STACK_BYTES: usize = 2048;
 /// Longest text: 2^32 - 2 counters (SP 800-38D section 5.2.1.1).
 const TEXT_BYTES_MAX: u64 = ((1 << 32) - 2) * 16;
 
@@ -48,8 +44,8 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
     /// Seals or opens one message; whether its tag is right.
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
-    /// Zeroes every vector register.
-    fn clear_registers(self);
+    /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
+    fn clear(self);
 }
 
 /// An expanded key and the kernels that use it.
@@ -63,8 +59,7 @@ impl<K: Kernel> Lanes<K> {
     pub(super) fn new(kernel: K, key: &[u8; KEY_LEN]) -> Self {
         let mut table = Box::new(Table::zeroed());
         kernel.fill(&mut table, key);
-        kernel.clear_registers();
-        clear_stack();
+        kernel.clear();
         Self { kernel, table }
     }
 
@@ -74,8 +69,7 @@ impl<K: Kernel> Lanes<K> {
         for window in messages.chunks_mut(WINDOW) {
             self.window::<SEAL>(window, verdicts.next().unwrap_or_default());
         }
-        self.kernel.clear_registers();
-        clear_stack();
+        self.kernel.clear();
     }
 
     /// Takes up to [`WINDOW`] messages, ordered by length if they differ.
@@ -254,19 +248,5 @@ fn verdict(right: bool, message: &mut Message<'_>) -> Verdict {
     } else {
         message.text_inout.fill(0);
         Verdict::Unauthentic
-    }
-}
-
-/// Zeroes the stack below its caller, where kernels may have spilled key stream.
-#[inline(never)]
-fn clear_stack() {
-    let mut room = MaybeUninit::<[u64; STACK_BYTES / 8]>::uninit();
-    // SAFETY: writes the words of `room` and nothing else.
-    unsafe {
-        asm!(
-            "rep stosq",
-            inout("rcx") STACK_BYTES / 8 => _, inout("rdi") room.as_mut_ptr() => _, in("rax") 0u64,
-            options(nostack, preserves_flags)
-        );
     }
 }

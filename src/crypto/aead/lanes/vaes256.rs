@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
@@ -33,9 +34,9 @@ impl Kernel for HasVaes256 {
         unsafe { one::<SEAL>(table, message) }
     }
 
-    fn clear_registers(self) {
+    fn clear(self) {
         // SAFETY: `self` proves the features.
-        unsafe { clear_registers() }
+        unsafe { clear() }
     }
 }
 
@@ -53,16 +54,23 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
     unsafe { long::one::<Ymm, 2, SEAL>(table, message) }
 }
 
+/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them.
+const STACK_VECTORS: usize = 88;
+
 #[target_feature(enable = "avx")]
-fn clear_registers() {
-    // SAFETY: registers only.
+#[inline(never)]
+fn clear() {
+    let mut room = MaybeUninit::<[__m256i; STACK_VECTORS]>::uninit();
+    room.write([_mm256_setzero_si256(); STACK_VECTORS]);
+    // SAFETY: changes registers only; that it may read `room` keeps the zeros from being left out.
     unsafe {
         asm!(
             "vzeroall",
+            in("rax") room.as_mut_ptr(),
             out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
             out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _,
             out("ymm13") _, out("ymm14") _, out("ymm15") _,
-            options(nomem, nostack, preserves_flags)
+            options(nostack, preserves_flags)
         );
     }
 }
