@@ -6,8 +6,10 @@ use core::mem::MaybeUninit;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasAesNi;
 use crate::crypto::aead::lanes::Kernel;
+use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
@@ -27,6 +29,16 @@ impl Kernel for HasAesNi {
         unsafe { four::<SEAL>(table, messages) }
     }
 
+    fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        // SAFETY: `self` proves the features; the caller checked the lengths.
+        unsafe { alike::<SEAL>(table, messages, verdicts) }
+    }
+
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
         // SAFETY: `self` proves the features; the caller checked the length.
         unsafe { one::<SEAL>(table, message) }
@@ -43,6 +55,13 @@ impl Kernel for HasAesNi {
 unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
     // SAFETY: the features are those of this function.
     unsafe { group::four::<Xmm, 4, SEAL>(table, messages) }
+}
+
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+#[inline(never)]
+unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+    // SAFETY: the features are those of this function.
+    unsafe { alike::fours::<Xmm, 4, SEAL>(table, messages, verdicts) }
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]

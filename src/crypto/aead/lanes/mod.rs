@@ -6,6 +6,8 @@
 //! Nothing is allocated by a call.
 
 mod aesni;
+mod alike;
+mod eights;
 mod group;
 mod hash;
 mod long;
@@ -42,6 +44,9 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
     /// Seals or opens four messages of at most 1 KiB; see `group::four`.
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
+    /// Seals or opens the first of at least four messages of the same lengths of text and AAD; how many were taken, all
+    /// but three at most if called again.
+    fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize;
     /// Seals or opens one message; whether its tag is right.
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
     /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
@@ -75,18 +80,15 @@ impl<K: Kernel> Lanes<K> {
     /// Takes up to [`WINDOW`] messages, ordered by length if they differ.
     #[inline(always)]
     fn window<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
-        let first = class(&messages[0]);
-        if first < CLASS_LONG && messages.iter().all(|message| class(message) == first) {
-            let mut at = 0;
-            while let Some(group) = messages.get_mut(at..at + 4) {
-                let [a, b, c, d] = group else { unreachable!("a slice of four") };
-                let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
-                if !SEAL {
-                    conclude(messages, verdicts, [at, at + 1, at + 2, at + 3], wrong);
-                }
-                at += 4;
+        let (text_len, aad_len) = (messages[0].text_inout.len(), messages[0].aad.len());
+        let alike = |message: &Message<'_>| message.text_inout.len() == text_len && message.aad.len() == aad_len;
+        if class(&messages[0]) < CLASS_LONG && messages.iter().all(alike) {
+            let mut taken = 0;
+            while messages.len() - taken >= 4 {
+                let left = verdicts.get_mut(taken..).unwrap_or_default();
+                taken += self.kernel.alike::<SEAL>(&self.table, &mut messages[taken..], left);
             }
-            self.few::<SEAL>(messages, verdicts, &[at, at + 1, at + 2][..messages.len() - at]);
+            self.few::<SEAL>(messages, verdicts, &[taken, taken + 1, taken + 2][..messages.len() - taken]);
         } else {
             self.mixed::<SEAL>(messages, verdicts);
         }

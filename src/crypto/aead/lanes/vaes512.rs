@@ -6,8 +6,13 @@ use core::mem::MaybeUninit;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::Kernel;
+use crate::crypto::aead::lanes::alike;
+use crate::crypto::aead::lanes::eights;
+use crate::crypto::aead::lanes::eights::Wide;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
@@ -27,6 +32,16 @@ impl Kernel for HasVaes512 {
         unsafe { four::<SEAL>(table, messages) }
     }
 
+    fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        // SAFETY: `self` proves the features; the caller checked the lengths.
+        unsafe { alike::<SEAL>(table, messages, verdicts) }
+    }
+
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
         // SAFETY: `self` proves the features; the caller checked the length.
         unsafe { one::<SEAL>(table, message) }
@@ -43,6 +58,19 @@ impl Kernel for HasVaes512 {
 unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
     // SAFETY: the features are those of this function.
     unsafe { group::four::<Zmm, 1, SEAL>(table, messages) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
+#[inline(never)]
+unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+    // SAFETY: the features are those of this function.
+    unsafe {
+        if messages.len() >= 8 && messages[0].text_inout.len() <= Zmm::BYTES + TAG_LEN {
+            eights::eights::<Zmm, SEAL>(table, messages, verdicts)
+        } else {
+            alike::fours::<Zmm, 1, SEAL>(table, messages, verdicts)
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
@@ -355,6 +383,26 @@ impl Vector<1> for Zmm {
     }
 }
 
+impl Wide for Zmm {
+    #[inline(always)]
+    unsafe fn whiten10(key: &[u8; 16], x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { whiten10(key, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn round10(key: &[u8; 16], x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { round10(key, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn last10(key: &[u8; 16], x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { last10(key, x) }
+    }
+}
+
 /// AES-256 of several vectors in one block of assembly: LLVM runs the chains one after another to save registers, which
 /// costs 27 % at 64 bytes (findings/crypto.md section 3).
 macro_rules! aes_function {
@@ -386,12 +434,12 @@ aes_function!(aes5, 5, a 0 b 1 c 2 d 3 e 4);
 aes_function!(aes8, 8, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 aes_function!(aes9, 9, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8);
 
-/// One operation on eight vectors with one round key.
+/// One operation on several vectors with one round key.
 macro_rules! round_function {
-    ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
+    ($name:ident, $count:literal, $operation:literal, $($x:ident $i:literal)*) => {
         #[target_feature(enable = "avx512f,vaes")]
         #[inline]
-        unsafe fn $name(key: &[u8; 16], x: &mut [Zmm; 8]) {
+        unsafe fn $name(key: &[u8; 16], x: &mut [Zmm; $count]) {
             // SAFETY: reads the round key, changes the named registers.
             unsafe {
                 asm!(
@@ -405,6 +453,9 @@ macro_rules! round_function {
         }
     };
 }
-round_function!(whiten8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(last8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(whiten8, 8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(round8, 8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(whiten10, 10, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
+round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
+round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
