@@ -163,7 +163,7 @@ unsafe fn crypt_texts<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 ) -> [Sum<V>; 4] {
     let keys = &table.round_keys;
     let whole = shape.text_len / V::BYTES;
-    let mut v: usize = 0;
+    let mut v: usize;
     // SAFETY: vectors before `whole` are whole; the one behind is cut at the end of the text.
     unsafe {
         let mut sums = [zero_sum(); 4];

@@ -13,7 +13,6 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::zero_sum;
-use crate::crypto::aead::lanes::table::ROUND_KEYS;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
@@ -24,11 +23,21 @@ use crate::crypto::aead::lanes::vector::Vector;
 /// As for [`Vector`].
 pub(super) trait Wide: Vector<1> {
     /// The XOR before the first round, of ten vectors.
-    unsafe fn whiten10(key: &[u8; 16], x: &mut [Self; 10]);
-    /// One middle round of ten vectors.
-    unsafe fn round10(key: &[u8; 16], x: &mut [Self; 10]);
+    unsafe fn whiten10(keys: &RoundKeys, x: &mut [Self; 10]);
+    /// Middle round `ROUND` of ten vectors.
+    unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]);
+    /// Middle round `ROUND` of ten vectors, and beside it `blocks * h`; `d` belongs to `h`.
+    unsafe fn round10_times<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 10],
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self>;
     /// The last round of ten vectors.
-    unsafe fn last10(key: &[u8; 16], x: &mut [Self; 10]);
+    unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]);
+    /// The same value; LLVM cannot compute it later than here.
+    unsafe fn pinned(self) -> Self;
 }
 
 /// Where eight messages are.
@@ -40,9 +49,10 @@ struct Eight {
 /// Seals or opens messages in eights, and writes verdicts when opening. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; all messages have the lengths of the first, fit one vector, and have room for their tags.
+/// As for [`Vector`]; all messages have the lengths of the first, fit one vector (are one, if `WHOLE`), and have
+/// room for their tags.
 #[inline(always)]
-pub(super) unsafe fn eights<V: Wide, const SEAL: bool>(
+pub(super) unsafe fn eights<V: Wide, const SEAL: bool, const WHOLE: bool>(
     table: &Table,
     messages: &mut [Message<'_>],
     verdicts: &mut [Verdict],
@@ -62,23 +72,23 @@ pub(super) unsafe fn eights<V: Wide, const SEAL: bool>(
                 match &before {
                     None => encrypt(&table.round_keys, &mut x),
                     Some((eight, masks)) => {
-                        let sums = encrypt_beside_hash(table, &shape, eight, &mut x);
+                        let sums = encrypt_beside_hash::<V, WHOLE>(table, &shape, eight, &mut x);
                         write_tags(&shape, eight, sums, *masks);
                     }
                 }
-                crypt::<V, SEAL>(&shape, &eight, &x);
+                crypt::<V, SEAL, WHOLE>(&shape, &eight, &x);
                 before = Some((eight, [x[8], x[9]]));
             } else {
-                let sums = encrypt_beside_hash(table, &shape, &eight, &mut x);
+                let sums = encrypt_beside_hash::<V, WHOLE>(table, &shape, &eight, &mut x);
                 let wrong = differences(&shape, &eight, sums, [x[8], x[9]]);
-                crypt::<V, SEAL>(&shape, &eight, &x);
+                crypt::<V, SEAL, WHOLE>(&shape, &eight, &x);
                 conclude(group, &mut verdicts[taken..], [0, 1, 2, 3], wrong & 0xff);
                 conclude(group, &mut verdicts[taken..], [4, 5, 6, 7], wrong >> 8);
             }
             taken += 8;
         }
         if let Some((eight, masks)) = &before {
-            let sums = [hash_four(table, &shape, eight, 0), hash_four(table, &shape, eight, 4)];
+            let sums = [hash_four::<V, WHOLE>(table, &shape, eight, 0), hash_four::<V, WHOLE>(table, &shape, eight, 4)];
             let sums = [add_aads(table, &shape, eight, 0, sums[0]), add_aads(table, &shape, eight, 4, sums[1])];
             write_tags(&shape, eight, sums, *masks);
         }
@@ -112,52 +122,63 @@ unsafe fn counters<V: Wide>(group: &[Message<'_>; 8]) -> [V; 10] {
 unsafe fn encrypt<V: Wide>(keys: &RoundKeys, x: &mut [V; 10]) {
     // SAFETY: as the caller promises.
     unsafe {
-        V::whiten10(&keys[0], x);
-        for key in &keys[1..ROUND_KEYS - 1] {
-            V::round10(key, x);
+        V::whiten10(keys, x);
+        macro_rules! rounds {
+            ($($round:literal)*) => {$(V::round10::<$round>(keys, x);)*};
         }
-        V::last10(&keys[ROUND_KEYS - 1], x);
+        rounds!(1 2 3 4 5 6 7 8 9 10 11 12 13);
+        V::last10(keys, x);
     }
 }
 
 /// AES of `x` with the hash of `eight` between the rounds; the sums of its two fours.
 #[inline(always)]
-unsafe fn encrypt_beside_hash<V: Wide>(table: &Table, shape: &Shape<V>, eight: &Eight, x: &mut [V; 10]) -> [Sum<V>; 2] {
+unsafe fn encrypt_beside_hash<V: Wide, const WHOLE: bool>(
+    table: &Table,
+    shape: &Shape<V>,
+    eight: &Eight,
+    x: &mut [V; 10],
+) -> [Sum<V>; 2] {
     let keys = &table.round_keys;
     // SAFETY: as the caller promises.
     unsafe {
-        let mut products = [zero_sum(); 4];
-        V::whiten10(&keys[0], x);
-        V::round10(&keys[1], x);
-        for m in 0..4 {
-            products[m] = product(table, shape, eight.texts[m]);
-            V::round10(&keys[2 + m], x);
+        let h = V::load(table.h_at(Table::offset(shape.exponent)));
+        let d = V::load(table.d_at(Table::offset(shape.exponent)));
+        macro_rules! four {
+            ($($m:literal in $round:literal)*) => {
+                fold([$(V::round10_times::<$round>(keys, x, load::<V, WHOLE>(shape, eight.texts[$m]).reverse(), h, d)),*])
+            };
         }
-        let low = fold(products);
-        V::round10(&keys[6], x);
-        for m in 0..4 {
-            products[m] = product(table, shape, eight.texts[4 + m]);
-            V::round10(&keys[7 + m], x);
-        }
-        let high = fold(products);
-        V::round10(&keys[11], x);
+        V::whiten10(keys, x);
+        V::round10::<1>(keys, x);
+        let low = four!(0 in 2 1 in 3 2 in 4 3 in 5);
+        V::round10::<6>(keys, x);
         let low = add_aads(table, shape, eight, 0, low);
-        V::round10(&keys[12], x);
+        V::round10::<7>(keys, x);
+        let high = four!(4 in 8 5 in 9 6 in 10 7 in 11);
+        V::round10::<12>(keys, x);
         let high = add_aads(table, shape, eight, 4, high);
-        V::round10(&keys[13], x);
-        V::last10(&keys[14], x);
+        V::round10::<13>(keys, x);
+        V::last10(keys, x);
         [low, high]
     }
 }
 
+/// One text. Masks are slow in some CPUs, so whole vectors do without.
+#[inline(always)]
+unsafe fn load<V: Wide, const WHOLE: bool>(shape: &Shape<V>, text: *const u8) -> V {
+    // SAFETY: the text is read to its length.
+    unsafe { if WHOLE { V::load(text) } else { V::load_exact(text, shape.text_len) } }
+}
+
 /// The product of one ciphertext.
 #[inline(always)]
-unsafe fn product<V: Wide>(table: &Table, shape: &Shape<V>, text: *const u8) -> Sum<V> {
+unsafe fn product<V: Wide, const WHOLE: bool>(table: &Table, shape: &Shape<V>, text: *const u8) -> Sum<V> {
     // SAFETY: the text is read to its length.
     unsafe {
         let h = V::load(table.h_at(Table::offset(shape.exponent)));
         let d = V::load(table.d_at(Table::offset(shape.exponent)));
-        add(zero_sum(), V::load_exact(text, shape.text_len).reverse(), h, d)
+        add(zero_sum(), load::<V, WHOLE>(shape, text).reverse(), h, d)
     }
 }
 
@@ -174,12 +195,17 @@ unsafe fn fold<V: Wide>(sums: [Sum<V>; 4]) -> Sum<V> {
 
 /// The products of the ciphertexts of four messages.
 #[inline(always)]
-unsafe fn hash_four<V: Wide>(table: &Table, shape: &Shape<V>, eight: &Eight, first: usize) -> Sum<V> {
+unsafe fn hash_four<V: Wide, const WHOLE: bool>(
+    table: &Table,
+    shape: &Shape<V>,
+    eight: &Eight,
+    first: usize,
+) -> Sum<V> {
     // SAFETY: as the caller promises.
     unsafe {
         let mut products = [zero_sum(); 4];
         for m in 0..4 {
-            products[m] = product(table, shape, eight.texts[first + m]);
+            products[m] = product::<V, WHOLE>(table, shape, eight.texts[first + m]);
         }
         fold(products)
     }
@@ -192,16 +218,22 @@ unsafe fn add_aads<V: Wide>(table: &Table, shape: &Shape<V>, eight: &Eight, firs
     // SAFETY: as the caller promises.
     unsafe {
         let [aad] = hash_aads(table, shape, [aads[first], aads[first + 1], aads[first + 2], aads[first + 3]]);
-        Sum { r: sum.r.xor(aad.r), f: sum.f.xor(aad.f) }
+        Sum { r: sum.r.xor(aad.r).pinned(), f: sum.f.xor(aad.f).pinned() }
     }
 }
 
 /// XORs the texts with their key streams.
 #[inline(always)]
-unsafe fn crypt<V: Wide, const SEAL: bool>(shape: &Shape<V>, eight: &Eight, x: &[V; 10]) {
+unsafe fn crypt<V: Wide, const SEAL: bool, const WHOLE: bool>(shape: &Shape<V>, eight: &Eight, x: &[V; 10]) {
     for m in 0..8 {
         // SAFETY: nothing is touched beyond the end of the text.
-        unsafe { V::crypt_tail::<SEAL>(eight.texts[m], shape.text_len, x[m]) };
+        unsafe {
+            if WHOLE {
+                V::load(eight.texts[m]).xor(x[m]).store(eight.texts[m]);
+            } else {
+                V::crypt_tail::<SEAL>(eight.texts[m], shape.text_len, x[m]);
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::eights;
 use crate::crypto::aead::lanes::eights::Wide;
 use crate::crypto::aead::lanes::group;
+use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
@@ -65,8 +66,11 @@ unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4])
 unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
     // SAFETY: the features are those of this function.
     unsafe {
-        if messages.len() >= 8 && messages[0].text_inout.len() <= Zmm::BYTES + TAG_LEN {
-            eights::eights::<Zmm, SEAL>(table, messages, verdicts)
+        let len = messages[0].text_inout.len() - TAG_LEN;
+        if messages.len() >= 8 && len == Zmm::BYTES {
+            eights::eights::<Zmm, SEAL, true>(table, messages, verdicts)
+        } else if messages.len() >= 8 && len < Zmm::BYTES {
+            eights::eights::<Zmm, SEAL, false>(table, messages, verdicts)
         } else {
             alike::fours::<Zmm, 1, SEAL>(table, messages, verdicts)
         }
@@ -365,41 +369,72 @@ impl Vector<1> for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_whiten(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8(key, x) }
+        unsafe { whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_round(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8(key, x) }
+        unsafe { round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_last(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round_add<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Sum<Self>,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { last8(key, x) }
+        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
+        // SAFETY: see above.
+        unsafe { last8::<14>(keys, x) }
     }
 }
 
 impl Wide for Zmm {
     #[inline(always)]
-    unsafe fn whiten10(key: &[u8; 16], x: &mut [Self; 10]) {
+    unsafe fn whiten10(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { whiten10(key, x) }
+        unsafe { whiten10::<0>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn round10(key: &[u8; 16], x: &mut [Self; 10]) {
+    unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { round10(key, x) }
+        unsafe { round10::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn last10(key: &[u8; 16], x: &mut [Self; 10]) {
+    unsafe fn round10_times<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 10],
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { last10(key, x) }
+        unsafe { round10_times::<ROUND>(keys, x, blocks, h, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn pinned(self) -> Self {
+        // SAFETY: see above.
+        unsafe { pinned(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { last10::<14>(keys, x) }
     }
 }
 
@@ -439,14 +474,14 @@ macro_rules! round_function {
     ($name:ident, $count:literal, $operation:literal, $($x:ident $i:literal)*) => {
         #[target_feature(enable = "avx512f,vaes")]
         #[inline]
-        unsafe fn $name(key: &[u8; 16], x: &mut [Zmm; $count]) {
+        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; $count]) {
             // SAFETY: reads the round key, changes the named registers.
             unsafe {
                 asm!(
-                    "vbroadcasti32x4 zmm31, [{key}]",
+                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
                     $(concat!($operation, " {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
                     $($x = inout(zmm_reg) x[$i].0,)*
-                    out("zmm31") _, key = in(reg) key.as_ptr(),
+                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
                     options(readonly, nostack, preserves_flags)
                 );
             }
@@ -459,3 +494,96 @@ round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(whiten10, 10, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
 round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
 round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
+
+/// One middle round of several vectors, with a product that is added to a sum between them.
+macro_rules! round_add_function {
+    ($name:ident, $count:literal, $($a:ident $ai:literal)*; $($b:ident $bi:literal)*; $($c:ident $ci:literal)*) => {
+        #[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+        #[inline]
+        unsafe fn $name<const ROUND: usize>(
+            keys: &RoundKeys,
+            x: &mut [Zmm; $count],
+            sum: Sum<Zmm>,
+            blocks: Zmm,
+            h: Zmm,
+            d: Zmm,
+        ) -> Sum<Zmm> {
+            let (mut r, mut f) = (sum.r.0, sum.f.0);
+            let _t: __m512i;
+            let _u: __m512i;
+            // SAFETY: reads the round key, changes the named registers.
+            unsafe {
+                asm!(
+                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+                    "vpclmulqdq {t}, {blocks}, {d}, 0x10",
+                    $(concat!("vaesenc {", stringify!($a), "}, {", stringify!($a), "}, zmm31"),)*
+                    "vpclmulqdq {u}, {blocks}, {h}, 0x11",
+                    $(concat!("vaesenc {", stringify!($b), "}, {", stringify!($b), "}, zmm31"),)*
+                    "vpternlogq {r}, {t}, {u}, 0x96",
+                    "vpclmulqdq {t}, {blocks}, {d}, 0x00",
+                    $(concat!("vaesenc {", stringify!($c), "}, {", stringify!($c), "}, zmm31"),)*
+                    "vpclmulqdq {u}, {blocks}, {h}, 0x01",
+                    "vpternlogq {f}, {t}, {u}, 0x96",
+                    $($a = inout(zmm_reg) x[$ai].0,)*
+                    $($b = inout(zmm_reg) x[$bi].0,)*
+                    $($c = inout(zmm_reg) x[$ci].0,)*
+                    blocks = in(zmm_reg) blocks.0, h = in(zmm_reg) h.0, d = in(zmm_reg) d.0,
+                    r = inout(zmm_reg) r, f = inout(zmm_reg) f, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
+                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+            Sum { r: Zmm(r), f: Zmm(f) }
+        }
+    };
+}
+round_add_function!(round8_add, 8, x0 0 x1 1 x2 2; x3 3 x4 4 x5 5; x6 6 x7 7);
+
+/// The same value, through assembly that does nothing.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn pinned(vector: Zmm) -> Zmm {
+    let mut value = vector.0;
+    // SAFETY: does nothing.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) value, options(nomem, nostack, preserves_flags)) };
+    Zmm(value)
+}
+
+/// A middle round of ten vectors, with a product between them.
+#[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+#[inline]
+unsafe fn round10_times<const ROUND: usize>(
+    keys: &RoundKeys,
+    x: &mut [Zmm; 10],
+    blocks: Zmm,
+    h: Zmm,
+    d: Zmm,
+) -> Sum<Zmm> {
+    let (r, f): (__m512i, __m512i);
+    let _t: __m512i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+            "vpclmulqdq {r}, {blocks}, {d}, 0x10",
+            "vaesenc {x0}, {x0}, zmm31", "vaesenc {x1}, {x1}, zmm31", "vaesenc {x2}, {x2}, zmm31",
+            "vpclmulqdq {t}, {blocks}, {h}, 0x11",
+            "vaesenc {x3}, {x3}, zmm31", "vaesenc {x4}, {x4}, zmm31",
+            "vpxorq {r}, {r}, {t}",
+            "vpclmulqdq {f}, {blocks}, {d}, 0x00",
+            "vaesenc {x5}, {x5}, zmm31", "vaesenc {x6}, {x6}, zmm31", "vaesenc {x7}, {x7}, zmm31",
+            "vpclmulqdq {t}, {blocks}, {h}, 0x01",
+            "vaesenc {x8}, {x8}, zmm31", "vaesenc {x9}, {x9}, zmm31",
+            "vpxorq {f}, {f}, {t}",
+            x0 = inout(zmm_reg) x[0].0, x1 = inout(zmm_reg) x[1].0, x2 = inout(zmm_reg) x[2].0,
+            x3 = inout(zmm_reg) x[3].0, x4 = inout(zmm_reg) x[4].0, x5 = inout(zmm_reg) x[5].0,
+            x6 = inout(zmm_reg) x[6].0, x7 = inout(zmm_reg) x[7].0, x8 = inout(zmm_reg) x[8].0,
+            x9 = inout(zmm_reg) x[9].0,
+            blocks = in(zmm_reg) blocks.0, h = in(zmm_reg) h.0, d = in(zmm_reg) d.0,
+            r = out(zmm_reg) r, f = out(zmm_reg) f, t = out(zmm_reg) _t,
+            out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Sum { r: Zmm(r), f: Zmm(f) }
+}
