@@ -21,7 +21,7 @@ pub(super) struct Shape<V> {
     /// Exponent of the first block of text.
     pub(super) exponent: usize,
     /// The product of the length block, in each place.
-    lengths: Sum<V>,
+    pub(super) lengths: Sum<V>,
 }
 
 impl<V> Shape<V> {
@@ -47,11 +47,11 @@ impl<V> Shape<V> {
     }
 }
 
-/// Seals or opens messages in fours, and writes verdicts when opening; those behind the last four are left alone.
-/// Returns how many were taken.
+/// Seals or opens messages in fours, and writes verdicts when opening, until one has other lengths than the first or
+/// fewer than four are left. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; all messages have the lengths of the first, which `group::fits`, and room for their tags.
+/// As for [`Vector`]; the first message fits (`group::fits`) and has room for its tag.
 #[inline(always)]
 pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
@@ -62,16 +62,26 @@ pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     unsafe {
         let shape = Shape::of(table, &messages[0]);
         let mut taken = 0;
-        for group in messages.chunks_exact_mut(4) {
-            let [a, b, c, d] = group else { unreachable!("chunks of four") };
+        for group in messages.as_chunks_mut::<4>().0 {
+            if !all_alike(&shape, group) {
+                break;
+            }
+            let [a, b, c, d] = group;
             let wrong = one_four::<V, Q, SEAL>(table, &shape, [a, b, c, d]);
             if !SEAL {
-                conclude(group, &mut verdicts[taken..], [0, 1, 2, 3], wrong);
+                conclude(group, &mut verdicts[taken..taken + 4], [0, 1, 2, 3], wrong);
             }
             taken = taken.wrapping_add(4);
         }
         taken
     }
+}
+
+/// Whether all have the lengths of the shape.
+#[inline(always)]
+pub(super) fn all_alike<V>(shape: &Shape<V>, group: &[Message<'_>]) -> bool {
+    let (text_len, aad_len) = (shape.text_len.wrapping_add(TAG_LEN), shape.aad_len);
+    group.iter().all(|message| message.text_inout.len() == text_len && message.aad.len() == aad_len)
 }
 
 /// Four messages: two bits for each when opening, not zero where the tag is wrong.

@@ -44,8 +44,8 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
     /// Seals or opens four messages of at most 1 KiB; see `group::four`.
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
-    /// Seals or opens the first of at least four messages of the same lengths of text and AAD; how many were taken, all
-    /// but three at most if called again.
+    /// Seals or opens the first of at least four messages as long as they have the lengths of the first, which fits a
+    /// group; how many were taken.
     fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize;
     /// Seals or opens one message; whether its tag is right.
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
@@ -77,20 +77,22 @@ impl<K: Kernel> Lanes<K> {
         self.kernel.clear();
     }
 
-    /// Takes up to [`WINDOW`] messages, ordered by length if they differ.
+    /// Takes up to [`WINDOW`] messages: those in front while they have the same lengths, then the others by length.
     #[inline(always)]
     fn window<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
-        let (text_len, aad_len) = (messages[0].text_inout.len(), messages[0].aad.len());
-        let alike = |message: &Message<'_>| message.text_inout.len() == text_len && message.aad.len() == aad_len;
-        if class(&messages[0]) < CLASS_LONG && messages.iter().all(alike) {
-            let mut taken = 0;
-            while messages.len() - taken >= 4 {
-                let left = verdicts.get_mut(taken..).unwrap_or_default();
-                taken += self.kernel.alike::<SEAL>(&self.table, &mut messages[taken..], left);
+        let mut taken = 0;
+        while messages.len() - taken >= 4 && class(&messages[taken]) < CLASS_LONG {
+            let left = verdicts.get_mut(taken..).unwrap_or_default();
+            match self.kernel.alike::<SEAL>(&self.table, &mut messages[taken..], left) {
+                0 => break,
+                more => taken += more,
             }
-            self.few::<SEAL>(messages, verdicts, &[taken, taken + 1, taken + 2][..messages.len() - taken]);
-        } else {
-            self.mixed::<SEAL>(messages, verdicts);
+        }
+        let (messages, verdicts) = (&mut messages[taken..], verdicts.get_mut(taken..).unwrap_or_default());
+        match messages.len() {
+            0 => {}
+            1 => self.alone::<SEAL>(messages, verdicts, 0),
+            _ => self.mixed::<SEAL>(messages, verdicts),
         }
     }
 
@@ -112,6 +114,7 @@ impl<K: Kernel> Lanes<K> {
             *end += 1;
         }
         let short = ends[usize::from(CLASS_LONG) - 1];
+        assert!(!SEAL || ends[usize::from(CLASS_LONG)] == messages.len(), "a message has no room for its tag");
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
@@ -174,6 +177,7 @@ impl<K: Kernel> Lanes<K> {
     /// A message that takes no lane.
     fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
         let message = &mut messages[id];
+        assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no room for its tag");
         let right = class(message) != CLASS_NO_TAG && self.kernel.one::<SEAL>(&self.table, message);
         if !SEAL {
             verdicts[id] = verdict(right, message);
@@ -183,10 +187,6 @@ impl<K: Kernel> Lanes<K> {
 
 impl<K: Kernel> Aead for Lanes<K> {
     fn seal_batch(&self, messages: &mut [Message<'_>]) {
-        for message in messages.iter() {
-            assert!(message.text_inout.len() >= TAG_LEN, "a message has no room for its tag");
-            assert!(message.text_inout.len() as u64 <= TEXT_BYTES_MAX, "a message is longer than its counter");
-        }
         if !messages.is_empty() {
             self.run::<true>(messages, &mut []);
         }
