@@ -74,23 +74,29 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
     unsafe { long::one::<Ymm, 2, SEAL>(table, message) }
 }
 
-/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them.
-const STACK_VECTORS: usize = 88;
+/// Stack that [`clear`] zeroes, a multiple of 128: the frames of the kernels and of what calls them.
+const STACK_BYTES: usize = 2560;
 
 #[target_feature(enable = "avx")]
 #[inline(never)]
 fn clear() {
-    let mut room = MaybeUninit::<[__m256i; STACK_VECTORS]>::uninit();
-    room.write([_mm256_setzero_si256(); STACK_VECTORS]);
-    // SAFETY: changes registers only; that it may read `room` keeps the zeros from being left out.
+    let mut room = MaybeUninit::<[u8; STACK_BYTES]>::uninit();
+    // SAFETY: writes `room` and changes registers.
     unsafe {
         asm!(
-            "vzeroall",
-            in("rax") room.as_mut_ptr(),
+            "vpxor xmm0, xmm0, xmm0", "vpxor xmm1, xmm1, xmm1", "vpxor xmm2, xmm2, xmm2", "vpxor xmm3, xmm3, xmm3",
+            "vpxor xmm4, xmm4, xmm4", "vpxor xmm5, xmm5, xmm5", "vpxor xmm6, xmm6, xmm6", "vpxor xmm7, xmm7, xmm7",
+            "vpxor xmm8, xmm8, xmm8", "vpxor xmm9, xmm9, xmm9", "vpxor xmm10, xmm10, xmm10",
+            "vpxor xmm11, xmm11, xmm11", "vpxor xmm12, xmm12, xmm12", "vpxor xmm13, xmm13, xmm13",
+            "vpxor xmm14, xmm14, xmm14", "vpxor xmm15, xmm15, xmm15",
+            "2:",
+            "vmovdqu [{at}], ymm0", "vmovdqu [{at} + 32], ymm0", "vmovdqu [{at} + 64], ymm0", "vmovdqu [{at} + 96], ymm0",
+            "add {at}, 128", "sub {left}, 128", "jnz 2b",
+            at = inout(reg) room.as_mut_ptr() => _, left = inout(reg) STACK_BYTES => _,
             out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
             out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _,
             out("ymm13") _, out("ymm14") _, out("ymm15") _,
-            options(nostack, preserves_flags)
+            options(nostack)
         );
     }
 }
