@@ -2,8 +2,11 @@
 #![deny(missing_docs)]
 
 pub mod crypto;
+pub mod fsm;
 pub mod ids;
 pub mod limits;
+pub mod propose;
+pub mod raft;
 pub mod stage;
 pub mod wal;
 pub mod world;
