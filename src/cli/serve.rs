@@ -1,0 +1,58 @@
+//! `sealkv serve`: settings in, a running node, an exit status out.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::node;
+use crate::node::config::Config;
+use crate::node::config::ConfigError;
+use crate::node::config::LogFormat;
+use crate::node::config::Settings;
+use crate::node::config::check_environment;
+use crate::node::exit::ExitStatus;
+use crate::node::process;
+
+/// Runs a node until a signal or a fatal error ends it; with `check_only`, only checks the settings.
+pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
+    let (format, filter) = (flags.log_format, flags.log_level.clone());
+    let settings = match settings(file, flags) {
+        Ok(settings) => settings,
+        Err(error) => {
+            // What the file says of log lines is not known; the flags' word is.
+            let started = process::start_logging(format.unwrap_or(LogFormat::Text), filter.as_deref().unwrap_or("info"));
+            return refuse(started.is_ok(), &error.to_string());
+        }
+    };
+    let format = settings.log_format.unwrap_or(LogFormat::Text);
+    let filter = settings.log_level.clone().unwrap_or_else(|| "info".to_owned());
+    if let Err(message) = process::start_logging(format, &filter) {
+        return refuse(false, &message);
+    }
+    let config: Config = match settings.check() {
+        Ok(config) => config,
+        Err(error) => return refuse(true, &error.to_string()),
+    };
+    if check_only {
+        tracing::info!("configuration ok");
+        return ExitCode::SUCCESS;
+    }
+    node::run::run(&config)
+}
+
+fn settings(file: Option<&Path>, flags: Settings) -> Result<Settings, ConfigError> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    check_environment(names)?;
+    match file {
+        Some(path) => Ok(flags.or(Settings::from_file(path)?)),
+        None => Ok(flags),
+    }
+}
+
+fn refuse(logs: bool, message: &str) -> ExitCode {
+    if logs {
+        tracing::error!("{message}");
+    } else {
+        eprintln!("sealkv: {message}");
+    }
+    ExitStatus::Config.into()
+}

@@ -1,0 +1,4 @@
+//! What the data means: commands, their execution, the state record, the store. Deterministic: no clock, no chance.
+
+pub mod command;
+pub mod store;

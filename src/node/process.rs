@@ -1,0 +1,47 @@
+//! The process around the node: its log lines, no core dumps, and an end at the first panic.
+
+use std::panic;
+
+use rustix::process::DumpableBehavior;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use tracing_subscriber::EnvFilter;
+
+use crate::node::config::LogFormat;
+
+/// Starts logging to stdout.
+///
+/// # Errors
+/// The filter's own words if it cannot be parsed.
+pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::builder().parse(filter).map_err(|e| format!("log-level {filter:?}: {e}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
+    let started = match format {
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
+    };
+    started.map_err(|e| e.to_string())
+}
+
+/// No core file and no ptrace by other processes of the user: keys and plaintext are in memory (NO-SECRETS-OUT).
+pub fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps could not be switched off by rlimit");
+    }
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the process could not be made undumpable");
+    }
+}
+
+/// A panic anywhere is a broken invariant: one line saying where, and the end. Half a node must not go on.
+pub fn end_at_first_panic() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        // Only messages that are literals or formats of ours; payloads of other types may hold anything.
+        let message = info.payload_as_str().unwrap_or("(no message)");
+        let thread = std::thread::current().name().unwrap_or("?").to_owned();
+        tracing::error!(place, thread, message, "a bug: this should not be possible; the node ends");
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,224 @@
+//! Runs the real binary: starts it, reads its log lines, talks RESP to it, kills it.
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::client::Client;
+
+/// Slots this small make a first start cheap (4 x 33 MiB of zeros).
+pub const SMALL_LOG: [&str; 4] = ["--log-slots", "4", "--log-slot-bytes", "34603008"];
+
+/// A directory with a KEK beside the data directory, removed at the end.
+pub struct Site {
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let dir = tempfile::Builder::new().prefix("node-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let site = Site { dir };
+        site.make_kek("kek", 0x5a);
+        site
+    }
+
+    pub fn make_kek(&self, name: &str, byte: u8) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, [byte; 32]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn kek(&self) -> PathBuf {
+        self.dir.path().join("kek")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The arguments of a sealed node on this site.
+    pub fn sealed(&self) -> Vec<String> {
+        let mut args = self.clear();
+        args.extend(["--kek-file".to_owned(), text(&self.kek())]);
+        args
+    }
+
+    /// The arguments of a node without encryption on this site.
+    pub fn clear(&self) -> Vec<String> {
+        let mut args: Vec<String> = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+            .into_iter()
+            .chain(["--log-format", "json"])
+            .chain(SMALL_LOG)
+            .map(str::to_owned)
+            .collect();
+        args.extend(["--data-dir".to_owned(), text(&self.data())]);
+        args
+    }
+}
+
+pub fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+pub fn sealkv() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealkv"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEALKV_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running node; killed when dropped.
+pub struct Node {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    pub client_port: u16,
+    pub admin_port: u16,
+}
+
+impl Node {
+    /// Starts a node and waits until it serves clients.
+    pub fn start(args: &[String]) -> Node {
+        let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take().unwrap();
+        let sink = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        let mut node = Node { child, lines, client_port: 0, admin_port: 0 };
+        node.admin_port = node.wait_for_port("admin");
+        node.client_port = node.wait_for_port("clients");
+        node
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.client_port)
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.wait(Duration::from_secs(30))
+    }
+
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // The reader thread sees the end of the pipe shortly after.
+                std::thread::sleep(Duration::from_millis(50));
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the node did not end in {limit:?}; its lines:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    fn wait_for_port(&mut self, message: &str) -> u16 {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            for line in self.lines.lock().unwrap().iter() {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+                if value["message"] == message {
+                    let address = value["address"].as_str().unwrap();
+                    return address.rsplit(':').next().unwrap().parse().unwrap();
+                }
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                std::thread::sleep(Duration::from_millis(50));
+                panic!("the node ended with {status} before it served {message}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "no line {message:?} in 60 s:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A start that must be refused.
+pub struct Refusal {
+    pub status: i32,
+    pub output: String,
+    pub took: Duration,
+}
+
+/// Runs a start to its end; fails if it takes longer than 5 s.
+pub fn refused_start(args: &[String]) -> Refusal {
+    let begin = Instant::now();
+    let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if begin.elapsed() > Duration::from_secs(5) {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("the start was not refused within 5 s: {}", String::from_utf8_lossy(&output.stdout));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let took = begin.elapsed();
+    let output = child.wait_with_output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Refusal { status: output.status.code().expect("an exit status, not a signal"), output: text, took }
+}
+
+/// Every file below `dir` but LOCK, with its bytes' digest, for "nothing on disk changed".
+pub fn fingerprint(dir: &Path) -> Vec<(PathBuf, u64, u32)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.push((path.clone(), 0, 0));
+                open.push(path);
+            } else if path.file_name().unwrap() != "LOCK" {
+                let bytes = fs::read(&path).unwrap();
+                found.push((path, bytes.len() as u64, crc32c::crc32c(&bytes)));
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,202 @@
+//! BOUNDED: what a client or a full disk can do to a running node.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::client::Reply;
+use crate::client::encode;
+use crate::harness::Node;
+use crate::harness::Site;
+use crate::harness::text;
+
+#[test]
+fn a_frame_announcing_1_gib_gets_an_error_and_its_connection_is_closed_and_the_node_lives() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut good = node.client();
+    assert_eq!(good.words("SET k v"), Reply::ok());
+    let before = resident_bytes(node.pid());
+    for announcement in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n", "*1073741824\r\n", "*2\r\n$1073741824\r\n"] {
+        let mut bad = node.client();
+        bad.send(announcement.as_bytes()).unwrap();
+        let Reply::Error(words) = bad.reply().unwrap() else { panic!("an error is owed for {announcement:?}") };
+        assert!(words.starts_with("ERR Protocol error"), "{words}");
+        assert!(bad.is_closed());
+    }
+    assert_eq!(good.words("GET k"), Reply::bulk("v"));
+    assert!(resident_bytes(node.pid()) < before + (64 << 20), "nothing was allocated for an announcement");
+}
+
+#[test]
+fn a_value_over_the_limit_is_an_error_that_says_the_limit_and_the_connection_lives() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    let large = vec![b'x'; 9 << 20];
+    let answer = client.call(&[b"SET", b"k", &large]);
+    assert!(matches!(&answer, Reply::Error(words) if words.starts_with("ERR")), "{answer:?}");
+    let fits = vec![b'x'; 7 << 20];
+    assert_eq!(client.call(&[b"SET", b"k", &fits]), Reply::ok());
+    assert_eq!(client.words("STRLEN k"), Reply::Integer(7 << 20));
+}
+
+#[test]
+fn requirepass_keeps_strangers_out() {
+    let site = Site::new();
+    let file = site.path().join("password");
+    fs::write(&file, "correct horse\n").unwrap();
+    let mut args = site.sealed();
+    args.extend(["--requirepass-file".to_owned(), text(&file)]);
+    let node = Node::start(&args);
+    let mut client = node.client();
+    assert_eq!(client.words("GET k"), Reply::Error("NOAUTH Authentication required.".to_owned()));
+    assert!(matches!(client.words("AUTH wrong"), Reply::Error(words) if words.starts_with("WRONGPASS")));
+    assert_eq!(client.call(&[b"AUTH", b"correct horse"]), Reply::ok());
+    assert_eq!(client.words("SET k v"), Reply::ok());
+}
+
+/// Goal: fill the file system under a running node, and count acknowledged writes against found ones afterwards.
+#[test]
+fn a_full_disk_stops_writes_or_ends_the_node_with_74_and_loses_nothing_acknowledged() {
+    let site = Site::new();
+    let Some(mount) = SmallDisk::mount(&site.path().join("disk"), 260) else { return };
+    let mut args = site.sealed();
+    let at = args.iter().position(|a| a == "--data-dir").unwrap();
+    args[at + 1] = text(&mount.path.join("data"));
+    let mut node = Node::start(&args);
+    let mut client = node.client();
+    assert_eq!(client.words("SET first 1"), Reply::ok());
+    let ballast = mount.path.join("ballast");
+    fill(&ballast);
+
+    let mut acknowledged = Vec::new();
+    let ended = 'writing: {
+        for round in 0_u32..4096 {
+            let value = incompressible(round, 64 << 10);
+            let key = format!("k{round}");
+            match client.try_call(&[b"SET", key.as_bytes(), &value]) {
+                Ok(Reply::Simple(_)) => acknowledged.push((key, round)),
+                Ok(Reply::Error(_)) => break 'writing None,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => break 'writing Some(node.wait(Duration::from_secs(30))),
+            }
+        }
+        panic!("256 MiB were acknowledged on a disk that has no room for them");
+    };
+    if let Some(status) = ended {
+        assert_eq!(status.code(), Some(74), "{}", node.log());
+    }
+    drop(node);
+    fs::remove_file(&ballast).unwrap();
+    let node = Node::start(&args);
+    let mut client = node.client();
+    assert_eq!(client.words("GET first"), Reply::bulk("1"));
+    assert!(acknowledged.len() > 100, "vacuous: {} acknowledged", acknowledged.len());
+    for (key, round) in &acknowledged {
+        let answer = client.call(&[b"GET", key.as_bytes()]);
+        assert!(answer == Reply::Bulk(incompressible(*round, 64 << 10)), "{key} was acknowledged and is not there");
+    }
+    println!("{} acknowledged before the disk was full, all found; ended: {ended:?}", acknowledged.len());
+}
+
+#[test]
+fn a_pipeline_larger_than_every_buffer_is_answered_in_order() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let port = node.client_port;
+    let mut sender = Client::connect(port);
+    let mut bytes = Vec::new();
+    for i in 0..20_000_u32 {
+        bytes.extend(encode(&[b"INCR", b"n"]));
+        if i % 3 == 0 {
+            bytes.extend(encode(&[b"GET", b"n"]));
+        }
+    }
+    std::thread::scope(|scope| {
+        let mut writer = sender.clone_stream();
+        scope.spawn(move || std::io::Write::write_all(&mut writer, &bytes).unwrap());
+        for i in 0..20_000_i64 {
+            assert_eq!(sender.reply().unwrap(), Reply::Integer(i + 1));
+            if i % 3 == 0 {
+                assert_eq!(sender.reply().unwrap(), Reply::bulk((i + 1).to_string()), "a read sees the write before it");
+            }
+        }
+    });
+}
+
+/// An ext4 file system of its own in a loop file; needs root, as CI has.
+struct SmallDisk {
+    path: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(path: &Path, mib: u32) -> Option<SmallDisk> {
+        fs::create_dir(path).unwrap();
+        let image = path.with_extension("img");
+        fs::File::create(&image).unwrap().set_len(u64::from(mib) << 20).unwrap();
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal", "-m", "0"]).arg(&image));
+        if made && run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(path)) {
+            return Some(SmallDisk { path: path.to_owned() });
+        }
+        // Without loop devices (some containers) a tmpfs is full just as well.
+        let size = format!("size={mib}m");
+        if run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "sealkv-test"]).arg(path)) {
+            return Some(SmallDisk { path: path.to_owned() });
+        }
+        assert!(std::env::var_os("CI").is_none(), "CI runs as root and can mount");
+        println!("SKIPPED: mounting needs root");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            // Registered files hold the file system a moment longer than their process lives.
+            if run(Command::new("umount").arg(&self.path)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    command.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Takes every byte that is left.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).unwrap();
+    let mut chunk = vec![1; 1 << 20];
+    loop {
+        match file.write(&chunk) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(_) if chunk.len() > 1 => chunk.truncate(chunk.len() / 2),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Bytes that no compression makes smaller, the same for the same seed.
+fn incompressible(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) | 1 << 40;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state >> 16).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn resident_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
