@@ -1,0 +1,232 @@
+//! The implementations: sealkv's tiers, and other libraries behind the same two calls.
+
+use std::sync::Arc;
+
+use aes_gcm::AeadInOut;
+use aes_gcm::KeyInit;
+use aes_gcm::aead::inout::InOutBuf;
+
+use crate::arena::AAD_LEN;
+use crate::arena::LONG_AAD_LEN;
+use crate::arena::TAG_LEN;
+use crate::crypto::aead::Aead;
+use crate::crypto::aead::Message;
+use crate::crypto::aead::Tier;
+use crate::crypto::aead::Verdict;
+use crate::ipsec::Ipsec;
+
+/// The key of all.
+pub const KEY: [u8; 32] = [0x42; 32];
+
+/// Seals and opens messages in place.
+pub trait Peer {
+    /// Name and version.
+    fn name(&self) -> String;
+    /// The tier of sealkv; of others, how they were built.
+    fn tier(&self) -> &'static str {
+        "default"
+    }
+    /// Messages of one call.
+    fn batch(&self) -> usize {
+        1
+    }
+    /// Bytes of AAD it is measured with.
+    fn aad_len(&self) -> usize {
+        AAD_LEN
+    }
+    /// Seals every message.
+    fn seal(&mut self, messages: &mut [Message<'_>]);
+    /// Opens every message; whether all were authentic.
+    fn open(&mut self, messages: &mut [Message<'_>]) -> bool;
+}
+
+/// All that can run here, and the names of those that cannot.
+pub fn all() -> (Vec<Box<dyn Peer>>, Vec<&'static str>) {
+    let mut peers: Vec<Box<dyn Peer>> = Vec::new();
+    let mut missing = Vec::new();
+    for tier in Tier::ALL {
+        let Some(aead) = tier.key(&KEY) else {
+            missing.push(tier.name());
+            continue;
+        };
+        let mut add = |batch, aad_len| {
+            peers.push(Box::new(Sealkv {
+                aead: aead.clone(),
+                batch,
+                aad_len,
+                verdicts: vec![Verdict::Unauthentic; batch],
+            }));
+        };
+        add(64, AAD_LEN);
+        if tier != Tier::Library {
+            add(64, LONG_AAD_LEN);
+            add(4, AAD_LEN);
+            add(1, AAD_LEN);
+        }
+    }
+    peers.push(Box::new(aws()));
+    peers.push(Box::new(ring()));
+    peers.push(Box::new(AesGcm(aes_gcm::Aes256Gcm::new(&KEY.into()))));
+    peers.push(Box::new(Graviola(graviola::aead::AesGcm::new(&KEY))));
+    match Ipsec::load() {
+        None => missing.push("intel-ipsec-mb"),
+        Some(ipsec) => {
+            let ipsec = Arc::new(ipsec);
+            match Ipsec::batched(&ipsec) {
+                None => missing.push("the QUIC batch call of intel-ipsec-mb"),
+                Some(batched) => peers.push(Box::new(batched)),
+            }
+            peers.push(Box::new(Ipsec::single(&ipsec)));
+        }
+    }
+    (peers, missing)
+}
+
+/// Text and tag of a message.
+fn split<'a>(message: &'a mut Message<'_>) -> (&'a mut [u8], &'a mut [u8; TAG_LEN]) {
+    message.text_inout.split_last_chunk_mut().expect("room for the tag")
+}
+
+struct Sealkv {
+    aead: Arc<dyn Aead>,
+    batch: usize,
+    aad_len: usize,
+    verdicts: Vec<Verdict>,
+}
+
+impl Peer for Sealkv {
+    fn name(&self) -> String {
+        "sealkv".to_owned()
+    }
+
+    fn tier(&self) -> &'static str {
+        self.aead.tier()
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn aad_len(&self) -> usize {
+        self.aad_len
+    }
+
+    fn seal(&mut self, messages: &mut [Message<'_>]) {
+        for batch in messages.chunks_mut(self.batch) {
+            self.aead.seal_batch(batch);
+        }
+    }
+
+    fn open(&mut self, messages: &mut [Message<'_>]) -> bool {
+        let mut all = true;
+        for batch in messages.chunks_mut(self.batch) {
+            let verdicts = &mut self.verdicts[..batch.len()];
+            self.aead.open_batch(batch, verdicts);
+            all &= verdicts.iter().all(|&verdict| verdict == Verdict::Authentic);
+        }
+        all
+    }
+}
+
+/// `ring` and `aws-lc-rs` have the same interface.
+macro_rules! ring_like {
+    ($module:ident, $type:ident, $make:ident, $name:literal) => {
+        struct $type($module::aead::LessSafeKey);
+
+        fn $make() -> $type {
+            let key = $module::aead::UnboundKey::new(&$module::aead::AES_256_GCM, &KEY).expect("32 bytes");
+            $type($module::aead::LessSafeKey::new(key))
+        }
+
+        impl Peer for $type {
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn seal(&mut self, messages: &mut [Message<'_>]) {
+                for message in messages {
+                    let nonce = $module::aead::Nonce::assume_unique_for_key(message.nonce);
+                    let aad = $module::aead::Aad::from(message.aad);
+                    let (text, room) = split(message);
+                    let tag = self
+                        .0
+                        .seal_in_place_separate_tag(nonce, aad, text)
+                        .expect("short enough");
+                    room.copy_from_slice(tag.as_ref());
+                }
+            }
+
+            fn open(&mut self, messages: &mut [Message<'_>]) -> bool {
+                let mut all = true;
+                for message in messages {
+                    let nonce = $module::aead::Nonce::assume_unique_for_key(message.nonce);
+                    let aad = $module::aead::Aad::from(message.aad);
+                    all &= self.0.open_in_place(nonce, aad, message.text_inout).is_ok();
+                }
+                all
+            }
+        }
+    };
+}
+ring_like!(ring, Ring, ring, "ring 0.17");
+ring_like!(aws_lc_rs, AwsLc, aws, "aws-lc-rs 1.19");
+
+struct AesGcm(aes_gcm::Aes256Gcm);
+
+impl Peer for AesGcm {
+    fn name(&self) -> String {
+        "aes-gcm 0.11".to_owned()
+    }
+
+    fn seal(&mut self, messages: &mut [Message<'_>]) {
+        for message in messages {
+            let (nonce, aad) = (message.nonce.into(), message.aad);
+            let (text, room) = split(message);
+            let tag = self
+                .0
+                .encrypt_inout_detached(&nonce, aad, InOutBuf::from(text))
+                .expect("short enough");
+            room.copy_from_slice(&tag);
+        }
+    }
+
+    fn open(&mut self, messages: &mut [Message<'_>]) -> bool {
+        let mut all = true;
+        for message in messages {
+            let (nonce, aad) = (message.nonce.into(), message.aad);
+            let (text, tag) = split(message);
+            let tag = (*tag).into();
+            all &= self
+                .0
+                .decrypt_inout_detached(&nonce, aad, InOutBuf::from(text), &tag)
+                .is_ok();
+        }
+        all
+    }
+}
+
+struct Graviola(graviola::aead::AesGcm);
+
+impl Peer for Graviola {
+    fn name(&self) -> String {
+        "graviola 0.4".to_owned()
+    }
+
+    fn seal(&mut self, messages: &mut [Message<'_>]) {
+        for message in messages {
+            let (nonce, aad) = (message.nonce, message.aad);
+            let (text, tag) = split(message);
+            self.0.encrypt(&nonce, aad, text, tag);
+        }
+    }
+
+    fn open(&mut self, messages: &mut [Message<'_>]) -> bool {
+        let mut all = true;
+        for message in messages {
+            let (nonce, aad) = (message.nonce, message.aad);
+            let (text, tag) = split(message);
+            all &= self.0.decrypt(&nonce, aad, text, tag).is_ok();
+        }
+        all
+    }
+}
