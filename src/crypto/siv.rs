@@ -51,11 +51,86 @@ impl TagKey {
         }
     }
 
-    /// The tags of all items, in their order.
+    /// The tags of all items, in their order; AES runs over all of them at once.
     #[must_use]
-    pub fn tags(&self, items: &[TagItem<'_>]) -> Vec<[u8; 16]> {
-        let _ = items;
-        todo!()
+    pub fn tags(&self, items: &[TagItem<'_>]) -> Vec<[u8; BLOCK]> {
+        let mut blocks: Vec<Block<Aes256Enc>> = items.iter().map(|item| self.masked_hash(item)).collect();
+        self.aes.encrypt_blocks(&mut blocks);
+        blocks.into_iter().map(Into::into).collect()
+    }
+
+    fn masked_hash(&self, item: &TagItem<'_>) -> Block<Aes256Enc> {
+        let mut hash = PaddedHash::new(self.polyval.clone());
+        for part in item.aad {
+            hash.update(part);
+        }
+        let aad_bits = hash.pad();
+        hash.update(item.plaintext);
+        let plaintext_bits = hash.pad();
+        hash.update(&aad_bits.to_le_bytes());
+        hash.update(&plaintext_bits.to_le_bytes());
+        let mut block = hash.polyval.finalize();
+        for (byte, place) in block.iter_mut().zip(item.place) {
+            *byte ^= place;
+        }
+        block[BLOCK - 1] &= 0x7f;
+        block
+    }
+}
+
+/// POLYVAL over strings that come in parts, each string padded with zeros to whole blocks.
+struct PaddedHash {
+    polyval: Polyval,
+    /// The unfinished block; what lies behind `pending_len` is zero.
+    pending: [u8; BLOCK],
+    pending_len: usize,
+    bytes: u64,
+}
+
+impl PaddedHash {
+    fn new(polyval: Polyval) -> PaddedHash {
+        PaddedHash {
+            polyval,
+            pending: [0; BLOCK],
+            pending_len: 0,
+            bytes: 0,
+        }
+    }
+
+    fn update(&mut self, part: &[u8]) {
+        self.bytes += part.len() as u64;
+        let (head, rest) = match self.pending_len {
+            0 => (&[][..], part),
+            filled => part.split_at(part.len().min(BLOCK - filled)),
+        };
+        self.fill(head);
+        let (blocks, tail) = polyval::Block::slice_as_chunks(rest);
+        self.polyval.update(blocks);
+        self.fill(tail);
+    }
+
+    /// Adds bytes that fit into the unfinished block, and hashes it once it is full.
+    fn fill(&mut self, bytes: &[u8]) {
+        let filled = self.pending_len + bytes.len();
+        self.pending[self.pending_len..filled].copy_from_slice(bytes);
+        self.pending_len = filled;
+        if filled == BLOCK {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.polyval.update(&[self.pending.into()]);
+        self.pending = [0; BLOCK];
+        self.pending_len = 0;
+    }
+
+    /// Ends a string: pads it, and returns how many bits it had.
+    fn pad(&mut self) -> u64 {
+        if self.pending_len > 0 {
+            self.flush();
+        }
+        std::mem::take(&mut self.bytes) * 8
     }
 }
 
