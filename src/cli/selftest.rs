@@ -31,23 +31,21 @@ pub fn run(vectors: Option<&Path>) -> ExitCode {
 /// # Errors
 /// What `out` says.
 pub fn print(vectors: Option<&Path>, out: &mut impl Write) -> io::Result<usize> {
-    let mut report = vectors.map_or(
-        Report {
-            passed: 1,
-            ..Report::default()
+    let mut report = match vectors.map(|path| (path, run_file(path))) {
+        None => Report::default(),
+        Some((_, Ok(report))) => report,
+        Some((path, Err(error))) => Report {
+            passed: 0,
+            failed: 1,
+            lines: vec![chain(path, &error)],
         },
-        |path| {
-            run_file(path).unwrap_or_else(|error| Report {
-                passed: 0,
-                failed: 1,
-                lines: vec![chain(path, &error)],
-            })
-        },
-    );
-    if let Err(error) = known_answers() {
-        report.failed += 1;
-        report.passed = if vectors.is_some() { report.passed } else { 0 };
-        report.lines.push(error.to_string());
+    };
+    match known_answers() {
+        Ok(()) => report.passed += usize::from(vectors.is_none()),
+        Err(error) => {
+            report.failed += 1;
+            report.lines.push(error.to_string());
+        }
     }
     for line in &report.lines {
         writeln!(out, "{line}")?;

@@ -36,7 +36,7 @@ impl Random {
             .ok()
             .and_then(|text| text.parse().ok())
             .unwrap_or_else(from_clock);
-        println!("SEALKV_SEED={seed}");
+        eprintln!("SEALKV_SEED={seed}");
         Random(seed)
     }
 
