@@ -30,6 +30,8 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// Bytes of a file of vectors, unpacked: it is held in memory whole, and the largest known has under 1 MiB.
+pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
