@@ -33,3 +33,20 @@ pub const KEYRING_KEYS_MAX: usize = 4096;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
+/// Members of a cluster, voters and learners together: far above any use, bounds the state record.
+pub const MEMBERS_MAX: usize = 64;
+/// Applied entries that stay in memory for followers that lag a little; none where nobody listens.
+pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
+/// Inputs that the raft thread takes in one step, so that its ticks and answers are never far apart.
+pub const RAFT_STEP_INPUTS_MAX: usize = 4096;
+/// Client batches stepped in one step of the raft loop: then messages and persisted groups are looked at again.
+pub const RAFT_STEP_BATCHES_MAX: usize = 32;
+/// Groups handed to the log and not yet durable before the door closes: half of the log's queue, the rest is for votes
+/// and trims, so that the raft thread never waits for a place in that queue.
+pub const LOG_GROUPS_UNPERSISTED_MAX: usize = LOG_QUEUE_MAX / 2;
+/// Client reads that share one ReadIndex, or wait for the next.
+pub const READS_WAITING_MAX: usize = 65536;
+/// ReadIndex batches under way at once; more reads wait and share the next.
+pub const READ_BATCHES_MAX: usize = 64;
+/// Messages waiting for one peer in memory; full drops and counts, raft sends again.
+pub const PEER_QUEUE_MAX: usize = 4096;
