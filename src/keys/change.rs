@@ -167,7 +167,10 @@ impl Change {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("version")?;
         if version != VERSION {
-            return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
+            return Err(CodecError::Version {
+                found: version.into(),
+                expected: VERSION.into(),
+            });
         }
         let change = match reader.u8("kind")? {
             KIND_BOOTSTRAP => Change::Bootstrap(Bootstrap {
@@ -177,7 +180,9 @@ impl Change {
                 value: take_key(&mut reader)?,
                 mac: take_key(&mut reader)?,
             }),
-            KIND_CUTOVER => Change::Cutover(Cutover { entry_key: take_key_id(&mut reader)? }),
+            KIND_CUTOVER => Change::Cutover(Cutover {
+                entry_key: take_key_id(&mut reader)?,
+            }),
             KIND_OPENER => Change::Opener(PublishOpener {
                 term: Term(reader.u64("term")?),
                 salt: reader.array("salt")?,
@@ -187,7 +192,9 @@ impl Change {
                 purpose: take_purpose(&mut reader)?,
                 key: take_key(&mut reader)?,
             }),
-            KIND_RETIRE => Change::Retire(Retire { key_id: take_key_id(&mut reader)? }),
+            KIND_RETIRE => Change::Retire(Retire {
+                key_id: take_key_id(&mut reader)?,
+            }),
             _ => return Err(CodecError::Field { field: "kind" }),
         };
         reader.end()?;
@@ -204,7 +211,10 @@ pub(super) fn take_purpose(reader: &mut Reader<'_>) -> Result<Purpose, CodecErro
 }
 
 fn take_key(reader: &mut Reader<'_>) -> Result<NewKey, CodecError> {
-    Ok(NewKey { check: reader.array("check value")?, wrapped: reader.array("wrapped key")? })
+    Ok(NewKey {
+        check: reader.array("check value")?,
+        wrapped: reader.array("wrapped key")?,
+    })
 }
 
 fn put_key(out: &mut Vec<u8>, key: &NewKey) {

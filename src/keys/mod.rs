@@ -11,6 +11,7 @@ pub mod file;
 pub mod identity;
 pub mod kek;
 pub mod keyring;
+pub mod mac;
 pub mod make;
 pub mod ring;
 pub mod rules;
