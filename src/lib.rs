@@ -1,10 +1,13 @@
 //! sealkv: an encrypted, replicated key-value node. See the README for the words and the path of an entry.
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod crypto;
 pub mod fsm;
 pub mod ids;
+pub mod keys;
 pub mod limits;
+pub mod node;
 pub mod propose;
 pub mod raft;
 pub mod stage;

@@ -1,5 +1,7 @@
 //! Every bound in the program, each with its reason. Nothing here is a guess that a caller may exceed.
 
+use std::time::Duration;
+
 /// Largest Raft entry, in bytes of entry data (frame, envelope, payload): TiKV's entry limit; a log slot holds four.
 pub const ENTRY_BYTES_MAX: usize = 8 << 20;
 /// Largest log frame that gathers several entries: beyond 1 MiB the device is saturated (findings/wal.md section 1).
@@ -30,6 +32,12 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// How long a descriptor has to give a KEK and its end: a refused start takes less than 5 s (issue 3, "done when").
+pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
+/// Members of a cluster, learners included: quorums of more are no use, and the applied row stays below 64 KiB.
+pub const MEMBERS_MAX: usize = 128;
+/// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
