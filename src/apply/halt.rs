@@ -5,11 +5,18 @@
 
 use std::fmt;
 
+use crate::apply::ports::CutoverNotDurable;
+use crate::crypto::envelope::OpenError;
+use crate::crypto::seal::SealError;
+use crate::fsm::codec::PayloadError;
+use crate::fsm::reader::ReadError;
+use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;
-use crate::ids::Index;
-use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
+use crate::keys::codec::CodecError;
+use crate::keys::ring::InstallError;
+use crate::keys::ring::KeyLack;
 
 /// The entry that cannot be applied, and why. Everything before it is applied, nothing from it on is.
 #[derive(Debug)]
@@ -27,14 +34,11 @@ pub struct Halt {
 /// What stood in the way of one entry. Grouped by [`HaltCause::class`].
 #[derive(Debug, thiserror::Error)]
 pub enum HaltCause {
-    /// The entry is sealed and this node runs without keys.
-    #[error("the entry is above the cutover {cutover} and no keys are configured")]
-    NoCipher {
-        /// The cutover that the keyring holds.
-        cutover: Index,
-    },
+    /// The entry, or a value that it needs, is sealed and this node runs without keys.
+    #[error("what is above the cutover is sealed, and this node has no keys at all")]
+    NoCipher,
     /// The keyring has no such key for this entry, or this node cannot unwrap it.
-    #[error("there is no key for it")]
+    #[error("this node has no key for it")]
     UnknownKey(#[source] KeyLack),
     /// The tag is wrong: these are not the bytes that the leader sealed for this place.
     #[error("the envelope does not verify")]
@@ -47,41 +51,18 @@ pub enum HaltCause {
     StateMachine(#[source] MachineError),
 }
 
-/// Why there is no key for an envelope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyLack {
-    /// Key id 0 is nobody's.
-    #[error("key id 0 is reserved")]
-    Reserved,
-    /// No such DEK here: not in the keyring, of another purpose, or this node's KEK does not unwrap it.
-    #[error("this node does not hold the key")]
-    NotHeld,
-    /// No opener was applied for the entry's term.
-    #[error("the newest opener is of another term")]
-    NoOpener,
-}
-
 /// What is wrong with an entry's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformation {
-    /// Not `0x01 | proposal id | payload`.
-    #[error("not an entry frame")]
-    Frame,
-    /// Shorter than an envelope's 34 bytes.
-    #[error("envelope shorter than its overhead")]
-    EnvelopeShort,
-    /// Another version than the place asks for, or another flag.
-    #[error("envelope version or flag {found:#04x} is not accepted")]
-    EnvelopeVersion {
-        /// The byte.
-        found: u8,
-    },
-    /// The envelope opened (or there is none) and what is inside is no batch of commands.
-    #[error("not a batch of commands")]
-    Command,
-    /// What is inside a control envelope, or a run of its own, is no control entry.
-    #[error("not a control entry")]
-    Control,
+    /// No entry frame, or no envelope of the version that its place asks for.
+    #[error("not an entry frame or envelope")]
+    Bytes(#[source] OpenError),
+    /// The envelope opened (or there is none) and what is inside is no payload of this version.
+    #[error("not a payload")]
+    Payload(#[source] PayloadError),
+    /// A control entry whose change of the keyring is none.
+    #[error("not a change of the keyring")]
+    Control(#[source] CodecError),
     /// A control command among a client's, or the reverse.
     #[error("the command and its envelope are of different kinds")]
     Kind,
@@ -93,27 +74,24 @@ pub enum Malformation {
 /// What a state machine, its store, or the log under it can get wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// The store.
-    #[error("the store does not answer")]
+    /// A stored value: the store does not answer, or the row is damaged or forged.
+    #[error("a stored value that the entry needs cannot be read")]
+    Read(#[source] ReadError),
+    /// The store: nothing of the step may be relied on.
+    #[error("the store does not take the step")]
     Store(#[from] StoreError),
-    /// A stored value that does not verify.
-    #[error("a stored value does not verify")]
-    ValueUnauthentic,
-    /// A stored row or state row that no apply wrote.
-    #[error("{what} is malformed")]
-    Row {
-        /// Which.
-        what: &'static str,
-    },
+    /// The state record in the store is none that this program wrote.
+    #[error("the state record cannot be read")]
+    Record(#[source] StateError),
+    /// A value cannot be sealed: its key is long overdue for rotation (N4).
+    #[error("a value cannot be sealed")]
+    Seal(#[from] SealError),
     /// The cutover could not be made durable in the log before the state that relies on it.
-    #[error("the cutover record is not durable in the log")]
-    CutoverNotDurable,
-    /// A number of the state record left its range (N4).
-    #[error("{what} is out of range")]
-    Range {
-        /// Which.
-        what: &'static str,
-    },
+    #[error("the cutover is not durable in the log")]
+    Cutover(#[from] CutoverNotDurable),
+    /// The keyring that the entry made is none that this node can go on with.
+    #[error("the keyring that the entry made is refused")]
+    Install(#[from] InstallError),
 }
 
 /// The word for a cause in metrics, in the log line and in the table of exit statuses.
@@ -180,12 +158,26 @@ impl HaltClass {
     }
 }
 
+impl From<OpenError> for HaltCause {
+    fn from(error: OpenError) -> HaltCause {
+        match error {
+            OpenError::UnknownKey { key_id } => HaltCause::UnknownKey(KeyLack::Unknown { key_id: key_id.value() }),
+            OpenError::Unauthentic { .. } => HaltCause::Unauthentic,
+            OpenError::EntryFrame { .. }
+            | OpenError::EnvelopeShort { .. }
+            | OpenError::EnvelopeVersion { .. }
+            | OpenError::EnvelopeFlag { .. }
+            | OpenError::ReservedKey => HaltCause::Malformed(Malformation::Bytes(error)),
+        }
+    }
+}
+
 impl HaltCause {
     /// Which kind of cause it is.
     #[must_use]
     pub fn class(&self) -> HaltClass {
         match self {
-            HaltCause::NoCipher { .. } => HaltClass::NoCipher,
+            HaltCause::NoCipher => HaltClass::NoCipher,
             HaltCause::UnknownKey(_) => HaltClass::UnknownKey,
             HaltCause::Unauthentic => HaltClass::Unauthentic,
             HaltCause::Malformed(_) => HaltClass::Malformed,
@@ -199,13 +191,6 @@ impl Halt {
     #[must_use]
     pub fn at(position: Position, cause: HaltCause) -> Halt {
         Halt { position, proposal_id: None, key_id: None, cause }
-    }
-
-    /// The same, with the key in question.
-    #[must_use]
-    pub fn with_key(mut self, key_id: Option<KeyId>) -> Halt {
-        self.key_id = key_id.map(KeyId::value);
-        self
     }
 
     /// Which kind of cause it has.

@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use crate::apply::cutover::is_sealed;
+use crate::apply::gate::is_sealed;
+use crate::crypto::envelope::EntryFrame;
+use crate::crypto::envelope::Version;
 use crate::ids::Index;
 use crate::limits::RUN_BYTES_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
@@ -84,3 +86,16 @@ pub(crate) fn kind_of(entry: &LogEntry, cutover: Index) -> RunKind {
         EntryKind::Normal => RunKind::Commands,
     }
 }
+
+/// Told from clear bytes alone: above the cutover by the envelope's version, at or below it by the kind of the payload.
+fn is_control(entry: &LogEntry, cutover: Index) -> bool {
+    let Ok(frame) = EntryFrame::decode(&entry.data) else { return false };
+    if is_sealed(entry.index, cutover) {
+        Version::peek(frame.payload) == Some(Version::Control)
+    } else {
+        frame.payload.first() == Some(&PAYLOAD_KIND_CONTROL)
+    }
+}
+
+/// First byte of a control entry's payload, as drawn in `fsm/codec`.
+const PAYLOAD_KIND_CONTROL: u8 = 0x02;
