@@ -1,5 +1,7 @@
 //! Every bound in the program, each with its reason. Nothing here is a guess that a caller may exceed.
 
+use std::time::Duration;
+
 /// Largest Raft entry, in bytes of entry data (frame, envelope, payload): TiKV's entry limit; a log slot holds four.
 pub const ENTRY_BYTES_MAX: usize = 8 << 20;
 /// Largest log frame that gathers several entries: beyond 1 MiB the device is saturated (findings/wal.md section 1).
@@ -30,6 +32,29 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// How long a descriptor has to give a KEK and its end: a refused start takes less than 5 s (issue 3, "done when").
+pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
+/// Members of a cluster, learners included: quorums of more are no use, and the applied row stays below 64 KiB.
+pub const MEMBERS_MAX: usize = 128;
+/// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
+/// Members of a cluster, voters and learners together: far above any use, bounds the state record.
+pub const MEMBERS_MAX: usize = 64;
+/// Applied entries that stay in memory for followers that lag a little; none where nobody listens.
+pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
+/// Inputs that the raft thread takes in one step, so that its ticks and answers are never far apart.
+pub const RAFT_STEP_INPUTS_MAX: usize = 4096;
+/// Client batches stepped in one step of the raft loop: then messages and persisted groups are looked at again.
+pub const RAFT_STEP_BATCHES_MAX: usize = 32;
+/// Groups handed to the log and not yet durable before the door closes: half of the log's queue, the rest is for votes
+/// and trims, so that the raft thread never waits for a place in that queue.
+pub const LOG_GROUPS_UNPERSISTED_MAX: usize = LOG_QUEUE_MAX / 2;
+/// Client reads that share one ReadIndex, or wait for the next.
+pub const READS_WAITING_MAX: usize = 65536;
+/// ReadIndex batches under way at once; more reads wait and share the next.
+pub const READ_BATCHES_MAX: usize = 64;
+/// Messages waiting for one peer in memory; full drops and counts, raft sends again.
+pub const PEER_QUEUE_MAX: usize = 4096;

@@ -1,3 +1,4 @@
 //! The commands beside `serve`: their library halves, without flags (those are wired in `main.rs`).
 
+pub mod keygen;
 pub mod selftest;

@@ -1,5 +1,38 @@
 //! Agreement. One thread owns the state machine of the `raft` crate; what is in an entry is opaque here.
 
+mod config;
+mod log;
+mod logger;
+mod members;
+mod place;
+mod read;
+mod ready;
+mod run;
+mod start;
+pub mod thread;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use config::Fatal;
+pub use config::LogRoom;
+pub use config::Recovered;
+pub use members::Change;
+pub use members::ChangeRefused;
+pub use members::Members;
+pub use members::MembersError;
+pub use run::ChangeDone;
+pub use run::Input;
+pub use run::Loop;
+pub use run::Outside;
+pub use transport::Endpoint;
+pub use transport::Network;
+pub use transport::Nowhere;
+pub use transport::PeerMessage;
+pub use transport::Transport;
+
 use bytes::Bytes;
 
 use crate::ids::Index;
@@ -80,8 +113,11 @@ pub trait Ports: Send {
     fn read_ready(&mut self, context: u64, index: Index);
     /// It was not, and will not be.
     fn read_lost(&mut self, context: u64, leader: Option<u64>);
-    /// Role, term or leader changed.
+    /// Something in it changed; called at most once a step.
     fn status(&mut self, status: Status);
+    /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
+    /// `Config::can_fetch`, one at a time.
+    fn fetch(&mut self, _first: Index, _last: Index) {}
 }
 
 /// The raft thread's view of itself, for metrics, INFO and the gate.

@@ -1,0 +1,4 @@
+//! The roof: the only room that knows every room. Configuration, wiring, admin, metrics, and what a start refuses.
+
+pub mod datadir;
+pub mod exit;
