@@ -38,11 +38,16 @@ pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
 pub const MEMBERS_MAX: usize = 128;
 /// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
+/// Largest payload of an entry: what is left of [`ENTRY_BYTES_MAX`] beside entry frame (9) and envelope (34), rounded down.
+pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
+/// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
+/// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
+pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
 
+const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
+const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
-/// Members of a cluster, voters and learners together: far above any use, bounds the state record.
-pub const MEMBERS_MAX: usize = 64;
 /// Applied entries that stay in memory for followers that lag a little; none where nobody listens.
 pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
 /// Inputs that the raft thread takes in one step, so that its ticks and answers are never far apart.
