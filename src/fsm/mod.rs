@@ -14,5 +14,6 @@ pub mod overlay;
 pub mod reader;
 pub mod rocks;
 >>>>>>> fsm
+pub mod state;
 pub mod store;
 pub mod value;

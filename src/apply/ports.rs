@@ -1,0 +1,36 @@
+//! What apply needs from the rooms around it, as questions it asks and things it tells. The node wires them.
+
+use crate::ids::Index;
+use crate::ids::Position;
+
+/// The log's own record of the cutover (design 7): durable before the step of the store that makes it true.
+pub trait CutoverLog: Send {
+    /// Returns once the record is on stable storage. The same cutover again is no error: a crash repeats it.
+    ///
+    /// # Errors
+    /// [`CutoverNotDurable`]: the log is poisoned or closed, or names another cutover.
+    fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable>;
+}
+
+/// The log did not take the cutover record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log did not take the cutover record")]
+pub struct CutoverNotDurable;
+
+/// Who wants to know what is applied: raft (`Applied`), waiting reads, the gate of the proposer.
+pub trait AppliedPort: Send {
+    /// Everything up to here is applied and its waiters are answered. Must not block.
+    fn applied(&mut self, position: Position);
+}
+
+/// Who may drop entries from the log.
+pub trait TrimPort: Send + Sync {
+    /// The state holds everything up to here durably. Must not block.
+    fn trim(&self, flushed: Position);
+}
+
+/// How full the log becomes.
+pub trait LogGauge: Send + Sync {
+    /// Bytes that this process has written to the log's slots, with all padding; never decreases.
+    fn bytes_written(&self) -> u64;
+}
