@@ -7,6 +7,7 @@ pub mod ids;
 pub mod limits;
 pub mod propose;
 pub mod raft;
+pub mod resp;
 pub mod stage;
 pub mod wal;
 pub mod world;
