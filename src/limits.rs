@@ -30,7 +30,14 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// Largest payload of an entry: what is left of [`ENTRY_BYTES_MAX`] beside entry frame (9) and envelope (34), rounded down.
+pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
+/// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
+/// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
+pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
 
+const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
+const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
 
