@@ -11,6 +11,7 @@ pub mod limits;
 pub mod node;
 pub mod propose;
 pub mod raft;
+pub mod resp;
 pub mod stage;
 pub mod wal;
 pub mod world;

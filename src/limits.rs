@@ -67,3 +67,45 @@ pub const READ_BATCHES_MAX: usize = 64;
 pub const PEER_QUEUE_MAX: usize = 4096;
 /// Bytes of requests waiting to be proposed: sixteen of the largest batches; one request may exceed it alone.
 pub const PROPOSE_QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// Arguments of one client command: an MSET of as many pairs as an entry may hold, and its name.
+pub const ARGUMENTS_MAX: usize = 2 * ENTRY_WRITES_MAX + 1;
+/// Longest bulk string that is received at all: twice an entry, so that a value that is only somewhat too long gets an
+/// error that names the limit instead of a closed connection.
+pub const BULK_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
+/// Bytes of one client command while it is received.
+pub const QUERY_BYTES_MAX: usize = 2 * BULK_BYTES_MAX;
+/// Longest line: an inline command, or a length (Redis 7, PROTO_INLINE_MAX_SIZE).
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Arguments of a command before AUTH (Redis 7): HELLO with all its options fits.
+pub const UNAUTHENTICATED_ARGUMENTS_MAX: usize = 10;
+/// Longest bulk string before AUTH (Redis 7).
+pub const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16 << 10;
+/// Bytes read from one client before what they hold is run: what was ready becomes one entry, up to here.
+pub const READ_BATCH_BYTES_MAX: usize = 256 << 10;
+/// Commands of one client that are taken up together.
+pub const READ_BATCH_COMMANDS_MAX: usize = 4096;
+/// Bytes of a group of commands of one client that become one entry; a larger command is a group alone.
+pub const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Writes of such a group: far below what an entry may hold, so that one client's pipeline does not hold up apply.
+pub const GROUP_WRITES_MAX: usize = 4096;
+/// Keys of the reads that ride with a group: their answers are made on the apply thread and held together.
+pub const GROUP_READ_KEYS_MAX: usize = 1024;
+/// Replies of one client that are gathered before they are written.
+pub const WRITE_BATCH_BYTES: usize = 256 << 10;
+/// Largest reply, and most bytes of replies that one client may have waiting; beyond it is closed.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Connections of clients at once (Redis 7).
+pub const CLIENTS_MAX: usize = 10_000;
+/// Connections that may wait for their AUTH at once, where a password is set: a tenth, the rest is for those that have it.
+pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
+/// Bytes that all clients together may hold in buffers.
+pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Longest name that a client gives itself or its library.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
+
+const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);
+const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
+const _: () = assert!(QUERY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(GROUP_WRITES_MAX < ENTRY_WRITES_MAX);
+const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX);

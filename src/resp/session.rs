@@ -1,0 +1,481 @@
+//! One connection's commands in their order: what goes into one entry, what reads where, what is answered here.
+//!
+//! A pipeline has the effect and the replies of its commands run one after another (design 2). At most one group is
+//! below at a time, so the order of effects is the order of groups; inside a group it is that of the slots. Reads
+//! without a write before them in the group get a ReadIndex taken after they arrived, when all earlier entries are
+//! applied. Nothing is ever sent twice: what may be sent again the client is told, and decides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::command::Write;
+use crate::limits::GROUP_BYTES_MAX;
+use crate::limits::GROUP_WRITES_MAX;
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::limits::WRITE_BATCH_BYTES;
+use crate::propose::Outcome;
+use crate::propose::ReadOutcome;
+use crate::propose::Request;
+use crate::propose::Slot;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::reply::Protocol;
+use crate::resp::codec::reply::reply_bytes;
+use crate::resp::codec::request::Arguments;
+use crate::resp::codec::request::Batch;
+use crate::resp::codec::request::ProtocolError;
+use crate::resp::codec::request::Sender;
+use crate::resp::group::Group;
+use crate::resp::group::Purpose;
+use crate::resp::group::Weaver;
+use crate::resp::reads::ReadAnswer;
+use crate::resp::registry::Client;
+use crate::resp::server::Shared;
+use crate::resp::stats::add;
+use crate::resp::verbs;
+use crate::resp::verbs::Action;
+use crate::resp::verbs::Kind;
+use crate::resp::verbs::Local;
+use crate::resp::verbs::Refusal;
+use crate::resp::wire::Wire;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum Close {
+    /// The client asked, and has its reply.
+    Asked,
+    /// The client ended the stream, or it broke.
+    Gone(io::Error),
+    /// The stream has lost its frame.
+    Protocol(ProtocolError),
+    /// A bound or a deadline, by name.
+    Bound(&'static str),
+    /// Nobody knows whether its commands were executed: no error reply says that, an end of the connection does.
+    Unknown,
+    /// Another client's CLIENT KILL.
+    Killed,
+    /// The node stops.
+    Stopping,
+}
+
+/// What one connection is, between its commands.
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) protocol: Protocol,
+    pub(crate) auth_failures: u32,
+    /// When it has to have authenticated; `None` once it has.
+    pub(crate) auth_deadline: Option<Instant>,
+    group: Group,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Session {
+        let mut session = Session {
+            shared,
+            client,
+            protocol: Protocol::Resp2,
+            auth_failures: 0,
+            auth_deadline: None,
+            group: Group::default(),
+        };
+        if session.shared.settings.password.is_some() {
+            session.revoke();
+        } else {
+            session.client.is_authenticated.store(true, Ordering::Relaxed);
+        }
+        session
+    }
+
+    /// Which bounds its next command has.
+    pub(crate) fn sender(&self) -> Sender {
+        if self.auth_deadline.is_some() {
+            Sender::Unauthenticated
+        } else {
+            Sender::Authenticated
+        }
+    }
+
+    /// It has shown the password.
+    pub(crate) fn authenticate(&mut self) {
+        if self.auth_deadline.take().is_some() {
+            self.shared
+                .stats
+                .unauthenticated_clients
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+        self.client.is_authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// It has to authenticate (again).
+    pub(crate) fn revoke(&mut self) {
+        if self.auth_deadline.is_none() {
+            self.shared
+                .stats
+                .unauthenticated_clients
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        self.auth_deadline = Some(Instant::now() + self.shared.settings.auth_deadline);
+        self.client.is_authenticated.store(false, Ordering::Relaxed);
+    }
+
+    /// Runs the commands of a batch, in order; their replies are in the wire's output buffer or sent.
+    ///
+    /// # Errors
+    /// Why the connection ends; replies of what was done before are in the output buffer.
+    pub(crate) async fn run<S>(&mut self, batch: &Batch, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        add(&self.shared.stats.commands_total, batch.len());
+        for position in 0..batch.len() {
+            self.take(batch.command(position), wire).await?;
+        }
+        self.finish(wire).await
+    }
+
+    async fn take<S>(&mut self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.resolve(arguments) {
+            Err(refusal) => {
+                add(&self.shared.stats.error_replies_total, 1);
+                self.answer(wire, |encoder| encoder.error(&refusal.0));
+            }
+            Ok(Action::Write(write)) => {
+                if !self.group.admits_write(&write) {
+                    self.finish(wire).await?;
+                }
+                self.group.push_write(write);
+            }
+            Ok(Action::Read(read)) => {
+                if !self.group.admits_read(&read) {
+                    self.finish(wire).await?;
+                }
+                self.group.push_read(read);
+            }
+            Ok(Action::Local(Local::Ping)) if arguments.len() == 1 => {
+                self.answer(wire, |encoder| encoder.simple("PONG"));
+            }
+            Ok(Action::Local(Local::Ping | Local::Echo)) => {
+                self.answer(wire, |encoder| encoder.bulk(arguments.slice(1)));
+            }
+            Ok(Action::Local(local)) => {
+                self.finish(wire).await?;
+                self.run_local(local, arguments, wire).await?;
+            }
+        }
+        wire.drain_if_large().await
+    }
+
+    fn resolve(&self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
+        let Some((number, verb)) = verbs::find(arguments.slice(0)) else {
+            return Err(verbs::unknown(arguments));
+        };
+        self.shared.stats.count_command(number);
+        self.client.last_verb.store(number, Ordering::Relaxed);
+        if !verb.admits(arguments.len()) {
+            return Err(Refusal::arity(verb.name));
+        }
+        if self.auth_deadline.is_some() && verb.kind != Kind::LocalWithoutAuth {
+            return Err(Refusal::fixed("NOAUTH Authentication required."));
+        }
+        verb.parse(arguments)
+    }
+
+    /// A reply that is known now: sent in its place.
+    fn answer<S>(&mut self, wire: &mut Wire<S>, encode: impl FnOnce(&mut Encoder<'_>)) {
+        if self.group.purpose == Purpose::Empty {
+            encode(&mut Encoder::new(&mut wire.outbox, self.protocol));
+        } else {
+            encode(&mut Encoder::new(&mut self.group.held, self.protocol));
+            self.group.hold();
+        }
+    }
+
+    /// Sends the group below, waits for its outcome, and writes its replies.
+    async fn finish<S>(&mut self, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Group {
+            purpose,
+            slots,
+            places,
+            held,
+            ..
+        } = std::mem::take(&mut self.group);
+        let mut weaver = Weaver::new(places, held);
+        match purpose {
+            Purpose::Empty => return Ok(()),
+            Purpose::Entry => {
+                let count = slots.len();
+                let outcome = self.propose(slots).await;
+                self.write_outcome(outcome, count, &mut weaver, wire).await?;
+            }
+            Purpose::ReadRound => {
+                let reads = slots.into_iter().filter_map(|slot| match slot {
+                    Slot::Read(read) => Some(read),
+                    Slot::Write(_) => None,
+                });
+                self.read_round(&reads.collect::<Vec<Read>>(), &mut weaver, wire)
+                    .await?;
+            }
+        }
+        let is_left = weaver.advance(&mut wire.outbox);
+        assert!(!is_left, "every command of a group has its answer");
+        Ok(())
+    }
+
+    async fn write_outcome<S>(
+        &mut self,
+        outcome: Outcome,
+        count: usize,
+        weaver: &mut Weaver,
+        wire: &mut Wire<S>,
+    ) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let line = match outcome {
+            Outcome::Replies(replies) if replies.len() == count => return self.write(&replies, weaver, wire).await,
+            Outcome::Replies(_) | Outcome::Unknown => {
+                add(&self.shared.stats.outcomes_unknown_total, 1);
+                return Err(Close::Unknown);
+            }
+            Outcome::TryAgain => TRY_AGAIN,
+            Outcome::NotLeader(leader) => self.not_leader(leader, READ_ONLY),
+            Outcome::TooLarge => TOO_LARGE,
+        };
+        self.write_rest(line, weaver, wire);
+        Ok(())
+    }
+
+    /// Writes answers into their places.
+    async fn write<S>(&mut self, replies: &[Reply], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        for reply in replies {
+            weaver.advance(&mut wire.outbox);
+            if reply_bytes(reply) > OUTPUT_BYTES_MAX {
+                return Err(Close::Bound("output buffer"));
+            }
+            if matches!(reply, Reply::Error(_)) {
+                add(&self.shared.stats.error_replies_total, 1);
+            }
+            Encoder::new(&mut wire.outbox, self.protocol).reply(reply);
+            wire.drain_if_large().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes one error into every place that is left.
+    fn write_rest<S>(&mut self, line: &'static str, weaver: &mut Weaver, wire: &mut Wire<S>) {
+        if line == TRY_AGAIN {
+            add(&self.shared.stats.try_again_total, 1);
+        }
+        while weaver.advance(&mut wire.outbox) {
+            add(&self.shared.stats.error_replies_total, 1);
+            Encoder::new(&mut wire.outbox, self.protocol).error(line);
+        }
+    }
+
+    /// Proposes once, with patience for a full queue only: then nothing was proposed.
+    async fn propose(&self, slots: Vec<Slot>) -> Outcome {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |outcome| {
+            // The connection may have gone; then nobody wants the outcome.
+            let _ = sender.send(outcome);
+        });
+        let mut request = Request {
+            slots,
+            is_transaction: false,
+            done,
+        };
+        let queue_deadline = Instant::now() + self.shared.settings.queue_deadline;
+        let mut pause = QUEUE_PAUSE_MIN;
+        while let Err(back) = self.shared.gateway.propose(request) {
+            if Instant::now() >= queue_deadline || self.client.is_killed() {
+                return Outcome::TryAgain;
+            }
+            request = back;
+            sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+        }
+        add(&self.shared.stats.requests_total, 1);
+        match timeout(self.shared.settings.outcome_deadline, receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+        }
+    }
+
+    /// Answers reads that no write precedes, in order, each from a state at or after that of the one before.
+    async fn read_round<S>(&mut self, reads: &[Read], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Err(line) = self.reach_read_point().await {
+            self.write_rest(line, weaver, wire);
+            return Ok(());
+        }
+        let now_ms = self.shared.gateway.wall_ms();
+        let mut next = 0;
+        let mut rounds = 0;
+        while next < reads.len() {
+            let found = self.read_some(&reads[next..], now_ms).await;
+            next += found.replies.len();
+            self.write(&found.replies, weaver, wire).await?;
+            if found.past_due.is_empty() {
+                continue;
+            }
+            rounds = if found.replies.is_empty() { rounds + 1 } else { 1 };
+            let removed = if rounds > REMOVALS_MAX {
+                Err(TRY_AGAIN)
+            } else {
+                self.remove(found.past_due).await
+            };
+            if let Err(line) = removed {
+                self.write_rest(line, weaver, wire);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until enough is there to be written. Answers behind a key that is past due are not used: they would be
+    /// from an earlier state than the one that is read after its removal.
+    async fn read_some(&self, reads: &[Read], now_ms: u64) -> Found {
+        let mut found = Found::default();
+        let mut bytes = 0;
+        let mut past_due_bytes = 0;
+        for read in reads {
+            let answer = self.read_one(read, now_ms).await;
+            bytes += reply_bytes(&answer.reply);
+            if found.past_due.is_empty() && answer.past_due.is_empty() {
+                found.replies.push(answer.reply);
+            }
+            for key in answer.past_due {
+                past_due_bytes += key.len() + 16;
+                if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
+                    return found;
+                }
+                found.past_due.push(key);
+            }
+            if bytes >= WRITE_BATCH_BYTES {
+                break;
+            }
+        }
+        found
+    }
+
+    async fn read_one(&self, read: &Read, now_ms: u64) -> ReadAnswer {
+        let result = if matches!(read, Read::Count) {
+            self.read_aside(read.clone(), now_ms).await
+        } else {
+            self.shared.reads.read(read, now_ms, OUTPUT_BYTES_MAX)
+        };
+        result.unwrap_or_else(|reply| ReadAnswer {
+            reply,
+            past_due: Vec::new(),
+        })
+    }
+
+    /// A read that walks many rows: off the network threads, a few at a time.
+    async fn read_aside(&self, read: Read, now_ms: u64) -> Result<ReadAnswer, Reply> {
+        let Ok(_turn) = self.shared.long_reads.acquire().await else {
+            return Err(Reply::Error(TRY_AGAIN));
+        };
+        let reads = Arc::clone(&self.shared.reads);
+        let task = tokio::task::spawn_blocking(move || reads.read(&read, now_ms, OUTPUT_BYTES_MAX));
+        task.await.unwrap_or(Err(Reply::Error(TRY_AGAIN)))
+    }
+
+    /// Has the removal of keys that are past due by the leader's clock replicated and applied.
+    async fn remove(&self, mut keys: Vec<Bytes>) -> Result<(), &'static str> {
+        keys.sort_unstable();
+        keys.dedup();
+        add(&self.shared.stats.past_due_total, keys.len());
+        match self.propose(vec![Slot::Write(Write::RemoveExpired { keys })]).await {
+            Outcome::Replies(_) => Ok(()),
+            // A removal that happened or not: the read itself changed nothing and may be tried again.
+            Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
+            Outcome::NotLeader(leader) => Err(self.not_leader(leader, TRY_AGAIN)),
+        }
+    }
+
+    /// Waits until what was committed when this began is applied here; asks again while it may.
+    async fn reach_read_point(&self) -> Result<(), &'static str> {
+        let deadline = Instant::now() + self.shared.settings.read_deadline;
+        let mut pause = QUEUE_PAUSE_MIN;
+        loop {
+            add(&self.shared.stats.read_rounds_total, 1);
+            let (sender, receiver) = oneshot::channel();
+            self.shared.gateway.read_index(Box::new(move |outcome| {
+                // The connection may have gone; then nobody wants the outcome.
+                let _ = sender.send(outcome);
+            }));
+            match timeout_at(deadline, receiver).await {
+                Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
+                Ok(Ok(ReadOutcome::NotLeader(leader))) => return Err(self.not_leader(leader, TRY_AGAIN)),
+                Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
+                Err(_) => return Err(TRY_AGAIN),
+            }
+            if Instant::now() + pause >= deadline || self.client.is_killed() {
+                return Err(TRY_AGAIN);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+        }
+    }
+
+    /// What to say when this node does not lead: a sole voter is only starting.
+    fn not_leader(&self, leader: Option<u64>, with_leader: &'static str) -> &'static str {
+        match leader {
+            _ if self.shared.facts.voters() <= 1 => TRY_AGAIN,
+            Some(_) => with_leader,
+            None => NO_LEADER,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.auth_deadline.is_some() {
+            self.shared
+                .stats
+                .unauthenticated_clients
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What some reads found: answers up to the first key that is past due, and the keys from there on.
+#[derive(Default)]
+struct Found {
+    replies: Vec<Reply>,
+    past_due: Vec<Bytes>,
+}
+
+/// Nothing was executed; the client decides whether to send it again.
+pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send it again";
+const NO_LEADER: &str = "CLUSTERDOWN No leader";
+const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
+const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
+const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Rounds of removal for one read: what its largest form can name, in pieces of a group.
+const REMOVALS_MAX: u32 = 64;
