@@ -2,8 +2,11 @@
 #![deny(missing_docs)]
 
 pub mod crypto;
+pub mod disk;
 pub mod ids;
 pub mod limits;
 pub mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wal;
 pub mod world;

@@ -30,6 +30,19 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// Slots of a new log: 8 of 64 MiB, three in use while five wait for a flush (design 7).
+pub const LOG_SLOTS: u32 = 8;
+/// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.
+pub const LOG_SLOTS_MAX: u32 = 32;
+/// Bytes of a slot of a new log.
+pub const LOG_SLOT_BYTES: u64 = 64 << 20;
+/// Largest slot: recovery reads it in windows, but offsets in messages and indexes stay small.
+pub const LOG_SLOT_BYTES_MAX: u64 = 1 << 30;
+/// Peers whose marks one frame of the log may hold: far above any cluster's members.
+pub const PEER_MARKS_MAX: usize = 64;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
+const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
+const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
+const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
