@@ -1,6 +1,7 @@
 //! sealkv: an encrypted, replicated key-value node. See the README for the words and the path of an entry.
 #![deny(missing_docs)]
 
+pub mod cli;
 pub mod crypto;
 pub mod disk;
 pub mod ids;

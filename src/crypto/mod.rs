@@ -1,3 +1,18 @@
 //! Bytes in, bytes out: AES-256-GCM, envelopes, nonces, derived keys. No threads, files, clock or randomness source.
+//!
+//! Callers bring positions, salts and random bytes; this room decides formats (design 3.1 to 3.4) and nothing else.
+//! A failure says one thing, [`envelope::OpenError`], and yields no bytes.
 
 pub mod aead;
+pub mod derive;
+pub mod elastickv;
+pub mod envelope;
+pub mod keystore;
+pub mod nonce;
+pub mod open;
+pub mod seal;
+pub mod selftest;
+pub mod siv;
+pub mod stored;
+pub mod vectors;
+pub mod wrap;

@@ -3,6 +3,12 @@
 //! A batch is a slice of [`Message`]s under one key, each a mutable slice (text, then room for the tag) of one arena;
 //! that they cannot overlap is the borrow checker's proof. Backends differ in speed, never in bytes.
 
+use std::sync::Arc;
+
+mod library;
+
+pub use library::Library;
+
 /// Bytes of a GCM nonce (SP 800-38D: 96-bit IVs are used as they are).
 pub const NONCE_LEN: usize = 12;
 /// Bytes of a GCM tag; shorter tags are never made nor accepted.
@@ -47,4 +53,10 @@ pub trait Aead: Send + Sync {
 
     /// The backend's name as logs and metrics show it: `library`, later `vaes512`, `vaes256`, `aesni`.
     fn tier(&self) -> &'static str;
+}
+
+/// Expands a key for the fastest backend of this machine; the choice is made here, once per key, never per message.
+#[must_use]
+pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
+    Arc::new(Library::new(bytes))
 }
