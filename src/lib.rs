@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cli;
 pub mod crypto;
 pub mod fsm;
+pub mod disk;
 pub mod ids;
 pub mod keys;
 pub mod limits;
@@ -13,5 +14,7 @@ pub mod propose;
 pub mod raft;
 pub mod resp;
 pub mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wal;
 pub mod world;

@@ -45,6 +45,16 @@ pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
 /// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
 /// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
 pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
+/// Slots of a new log: 8 of 64 MiB, three in use while five wait for a flush (design 7).
+pub const LOG_SLOTS: u32 = 8;
+/// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.
+pub const LOG_SLOTS_MAX: u32 = 32;
+/// Bytes of a slot of a new log.
+pub const LOG_SLOT_BYTES: u64 = 64 << 20;
+/// Largest slot: recovery reads it in windows, but offsets in messages and indexes stay small.
+pub const LOG_SLOT_BYTES_MAX: u64 = 1 << 30;
+/// Peers whose marks one frame of the log may hold: far above any cluster's members.
+pub const PEER_MARKS_MAX: usize = 64;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
 const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
@@ -109,3 +119,6 @@ const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
 const _: () = assert!(QUERY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(GROUP_WRITES_MAX < ENTRY_WRITES_MAX);
 const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX);
+const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
+const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
+const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
