@@ -5,9 +5,21 @@
 
 use std::sync::Arc;
 
+#[cfg(target_arch = "x86_64")]
+mod cpu;
+mod known;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "the kernels: vector registers, masked loads, assembly")]
+mod lanes;
 mod library;
+mod tier;
 
 pub use library::Library;
+pub use tier::Tier;
+pub use tier::TierChoice;
+pub use tier::TierError;
+pub use tier::choose;
+pub use tier::chosen;
 
 /// Bytes of a GCM nonce (SP 800-38D: 96-bit IVs are used as they are).
 pub const NONCE_LEN: usize = 12;
@@ -58,5 +70,8 @@ pub trait Aead: Send + Sync {
 /// Expands a key for the fastest backend of this machine; the choice is made here, once per key, never per message.
 #[must_use]
 pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
-    Arc::new(Library::new(bytes))
+    chosen().key(bytes).unwrap_or_else(|| Arc::new(Library::new(bytes)))
 }
+
+#[cfg(test)]
+mod tests;

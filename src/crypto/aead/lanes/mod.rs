@@ -1,0 +1,252 @@
+//! AES-256-GCM of many messages side by side, on x86-64.
+//!
+//! One algorithm (`group` for texts to 1 KiB, `long` beyond) over a trait of vector operations (`vector`), compiled for
+//! three instruction sets. This file is the safe door: it orders the messages of a batch by length, hands them out in
+//! fours, turns what the kernels found into verdicts, wipes what failed, and clears registers and stack behind itself.
+//! Nothing is allocated by a call.
+
+mod aesni;
+mod group;
+mod hash;
+mod long;
+mod table;
+mod vaes256;
+mod vaes512;
+mod vector;
+
+use core::fmt;
+
+use zeroize::Zeroize;
+
+use crate::crypto::aead::Aead;
+use crate::crypto::aead::KEY_LEN;
+use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::Verdict;
+use crate::crypto::aead::lanes::table::Table;
+
+/// Messages that are ordered by length at a time.
+const WINDOW: usize = 256;
+/// Classes of a message: its whole and cut vectors of 64 bytes, then the two that take no lane.
+const CLASS_LONG: u8 = (group::TEXT_MAX / 64) as u8 + 1;
+const CLASS_NO_TAG: u8 = CLASS_LONG + 1;
+const CLASSES: usize = CLASS_NO_TAG as usize + 1;
+/// Longest text: 2^32 - 2 counters (SP 800-38D section 5.2.1.1).
+const TEXT_BYTES_MAX: u64 = ((1 << 32) - 2) * 16;
+
+/// An instruction set that can run the kernels. The value is the proof that this CPU can.
+pub(super) trait Kernel: Copy + Send + Sync + 'static {
+    /// As logs and metrics show it.
+    const TIER: &'static str;
+    /// Expands a key.
+    fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
+    /// Seals or opens four messages of at most 1 KiB; see `group::four`.
+    fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
+    /// Seals or opens one message; whether its tag is right.
+    fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
+    /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
+    fn clear(self);
+}
+
+/// An expanded key and the kernels that use it.
+pub(super) struct Lanes<K: Kernel> {
+    kernel: K,
+    table: Box<Table>,
+}
+
+impl<K: Kernel> Lanes<K> {
+    /// Expands `key`.
+    pub(super) fn new(kernel: K, key: &[u8; KEY_LEN]) -> Self {
+        let mut table = Box::new(Table::zeroed());
+        kernel.fill(&mut table, key);
+        kernel.clear();
+        Self { kernel, table }
+    }
+
+    #[inline(always)]
+    fn run<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
+        let mut verdicts = verdicts.chunks_mut(WINDOW);
+        for window in messages.chunks_mut(WINDOW) {
+            self.window::<SEAL>(window, verdicts.next().unwrap_or_default());
+        }
+        self.kernel.clear();
+    }
+
+    /// Takes up to [`WINDOW`] messages, ordered by length if they differ.
+    #[inline(always)]
+    fn window<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
+        let first = class(&messages[0]);
+        if first < CLASS_LONG && messages.iter().all(|message| class(message) == first) {
+            let mut at = 0;
+            while let Some(group) = messages.get_mut(at..at + 4) {
+                let [a, b, c, d] = group else { unreachable!("a slice of four") };
+                let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
+                if !SEAL {
+                    conclude(messages, verdicts, [at, at + 1, at + 2, at + 3], wrong);
+                }
+                at += 4;
+            }
+            self.few::<SEAL>(messages, verdicts, &[at, at + 1, at + 2][..messages.len() - at]);
+        } else {
+            self.mixed::<SEAL>(messages, verdicts);
+        }
+    }
+
+    /// A window of unlike messages: a counting sort by class, then fours of neighbours, then the long ones.
+    #[inline(never)]
+    fn mixed<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
+        let mut ends = [0usize; CLASSES];
+        for message in messages.iter() {
+            ends[usize::from(class(message))] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            (*end, sum) = (sum, sum + *end);
+        }
+        let mut order = [0u8; WINDOW];
+        for (id, message) in messages.iter().enumerate() {
+            let end = &mut ends[usize::from(class(message))];
+            order[*end] = id as u8;
+            *end += 1;
+        }
+        let short = ends[usize::from(CLASS_LONG) - 1];
+        let (fours, rest) = order[..short].as_chunks::<4>();
+        for four in fours {
+            let ids = four.map(usize::from);
+            let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
+            let wrong = self.kernel.four::<SEAL>(&self.table, group);
+            if !SEAL {
+                conclude(messages, verdicts, ids, wrong);
+            }
+        }
+        let mut ids = [0; 3];
+        for (id, &rest) in ids.iter_mut().zip(rest) {
+            *id = usize::from(rest);
+        }
+        self.few::<SEAL>(messages, verdicts, &ids[..rest.len()]);
+        for &id in &order[short..messages.len()] {
+            self.alone::<SEAL>(messages, verdicts, usize::from(id));
+        }
+    }
+
+    /// Fewer than four short messages: one alone, more beside empty ones.
+    #[inline(always)]
+    fn few<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
+        match *ids {
+            [] => {}
+            [id] => self.alone::<SEAL>(messages, verdicts, id),
+            _ => self.beside_empty::<SEAL>(messages, verdicts, ids),
+        }
+    }
+
+    #[inline(never)]
+    fn beside_empty<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
+        let mut room = [[0u8; TAG_LEN]; 4];
+        let mut group = room.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
+        const UNIQUE: &str = "the caller names each message once";
+        match *ids {
+            [first, second, third] => {
+                let found = messages.get_disjoint_mut([first, second, third]).expect(UNIQUE);
+                for (slot, message) in group.iter_mut().zip(found) {
+                    *slot = lend(message);
+                }
+            }
+            [first, second] => {
+                let found = messages.get_disjoint_mut([first, second]).expect(UNIQUE);
+                for (slot, message) in group.iter_mut().zip(found) {
+                    *slot = lend(message);
+                }
+            }
+            _ => unreachable!("two or three"),
+        }
+        let [a, b, c, d] = &mut group;
+        let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
+        if !SEAL {
+            for (m, &id) in ids.iter().enumerate() {
+                verdicts[id] = verdict((wrong >> (2 * m)) & 3 == 0, &mut messages[id]);
+            }
+        }
+        room.zeroize();
+    }
+
+    /// A message that takes no lane.
+    fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
+        let message = &mut messages[id];
+        let right = class(message) != CLASS_NO_TAG && self.kernel.one::<SEAL>(&self.table, message);
+        if !SEAL {
+            verdicts[id] = verdict(right, message);
+        }
+    }
+}
+
+impl<K: Kernel> Aead for Lanes<K> {
+    fn seal_batch(&self, messages: &mut [Message<'_>]) {
+        for message in messages.iter() {
+            assert!(message.text_inout.len() >= TAG_LEN, "a message has no room for its tag");
+            assert!(message.text_inout.len() as u64 <= TEXT_BYTES_MAX, "a message is longer than its counter");
+        }
+        if !messages.is_empty() {
+            self.run::<true>(messages, &mut []);
+        }
+    }
+
+    fn open_batch(&self, messages: &mut [Message<'_>], verdicts_inout: &mut [Verdict]) {
+        assert_eq!(messages.len(), verdicts_inout.len(), "a verdict for each message");
+        if !messages.is_empty() {
+            self.run::<false>(messages, verdicts_inout);
+        }
+    }
+
+    fn tier(&self) -> &'static str {
+        K::TIER
+    }
+}
+
+impl<K: Kernel> fmt::Debug for Lanes<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Lanes").field("tier", &K::TIER).finish_non_exhaustive()
+    }
+}
+
+/// The same message for a shorter time.
+fn lend<'a>(message: &'a mut Message<'_>) -> Message<'a> {
+    Message { nonce: message.nonce, aad: message.aad, text_inout: message.text_inout }
+}
+
+/// Which messages go side by side: by vectors of 64 bytes.
+#[inline(always)]
+fn class(message: &Message<'_>) -> u8 {
+    let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else { return CLASS_NO_TAG };
+    if group::fits(len, message.aad.len()) {
+        len.div_ceil(64) as u8
+    } else if len as u64 <= TEXT_BYTES_MAX {
+        CLASS_LONG
+    } else {
+        CLASS_NO_TAG
+    }
+}
+
+/// Verdicts of four messages from two bits for each, not zero where the tag is wrong.
+#[inline(always)]
+fn conclude(messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: [usize; 4], wrong: u32) {
+    if wrong == 0 {
+        for id in ids {
+            verdicts[id] = Verdict::Authentic;
+        }
+    } else {
+        for (m, id) in ids.into_iter().enumerate() {
+            verdicts[id] = verdict((wrong >> (2 * m)) & 3 == 0, &mut messages[id]);
+        }
+    }
+}
+
+/// The verdict; a message that is not authentic is wiped before anyone hears of it.
+#[inline(always)]
+fn verdict(right: bool, message: &mut Message<'_>) -> Verdict {
+    if right {
+        Verdict::Authentic
+    } else {
+        message.text_inout.fill(0);
+        Verdict::Unauthentic
+    }
+}

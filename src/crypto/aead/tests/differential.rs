@@ -1,0 +1,263 @@
+//! Goal: lanes differ from the library in speed only. Method: the same messages through both, all lengths, all places
+//! in a batch, all kinds of damage, over a range that CI can afford; `scripts/slow lanes` runs the random part longer.
+
+use super::*;
+
+/// AAD lengths that take every path: none, entries, stored values, blocks and vectors full, keys beyond any vector.
+const AAD_LENGTHS: [usize; 14] = [0, 1, 6, 15, 16, 17, 31, 32, 33, 48, 64, 65, 300, 1100];
+
+#[test]
+fn every_length_to_1024_is_sealed_and_opened_as_the_library_does() {
+    let mut random = Random::seeded("every_length");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for first in (0..=1024).step_by(41) {
+            let plain: Vec<Owned> = (first..(first + 41).min(1025))
+                .map(|len| Owned::random(&mut random, len, AAD_LENGTHS[len % AAD_LENGTHS.len()]))
+                .collect();
+            assert_same_both_ways(aead.as_ref(), &library, &plain, "in one batch");
+            for one in &plain {
+                assert_same_both_ways(aead.as_ref(), &library, std::slice::from_ref(one), "alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn longer_texts_are_sealed_and_opened_as_the_library_does() {
+    let mut random = Random::seeded("longer_texts");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        let offset = random.below(31);
+        for len in (1025 + offset..5000).step_by(31).chain([4096, 16384, 65536, 65537, 100_003]) {
+            let aad_len = AAD_LENGTHS[random.below(AAD_LENGTHS.len())];
+            let plain = [Owned::random(&mut random, len, aad_len)];
+            assert_same_both_ways(aead.as_ref(), &library, &plain, "long");
+        }
+    }
+}
+
+#[test]
+fn counters_carry_beyond_256_and_65536_blocks() {
+    let mut random = Random::seeded("counters_carry");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        let plain = [Owned::random(&mut random, 65_536 * 16 + 700, 6), Owned::random(&mut random, 300 * 16 + 5, 31)];
+        assert_same_both_ways(aead.as_ref(), &library, &plain, "long counters");
+    }
+}
+
+#[test]
+fn each_place_of_a_batch_is_right_beside_any_neighbours() {
+    let mut random = Random::seeded("each_place");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for place in 0..7 {
+            for len in [0, 1, 16, 33, 64, 65, 200, 1000] {
+                let mut plain: Vec<Owned> = (0..7)
+                    .map(|_| {
+                        let (len, aad_len) = (random.below(1100), random.below(90));
+                        Owned::random(&mut random, len, aad_len)
+                    })
+                    .collect();
+                plain[place] = Owned::random(&mut random, len, 6);
+                assert_same_both_ways(aead.as_ref(), &library, &plain, "beside neighbours");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_aad_length_is_right_in_groups_and_alone() {
+    let mut random = Random::seeded("each_aad_length");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for aad_len in (0..200).chain([1008, 1009, 1024, 1039, 1040, 1041, 1088, 4096, 65_536 + 18]) {
+            let text_len = [64, 100, 0, 31][aad_len % 4];
+            let alike: Vec<Owned> = (0..5).map(|_| Owned::random(&mut random, text_len, aad_len)).collect();
+            assert_same_both_ways(aead.as_ref(), &library, &alike, "alike");
+            let unlike: Vec<Owned> = (0..6)
+                .map(|i| {
+                    let text_len = random.below(130);
+                    Owned::random(&mut random, text_len, aad_len / (i + 1))
+                })
+                .collect();
+            assert_same_both_ways(aead.as_ref(), &library, &unlike, "unlike");
+        }
+    }
+}
+
+#[test]
+fn each_batch_size_to_300_is_right() {
+    let mut random = Random::seeded("each_batch_size");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for count in (0..20).chain([63, 64, 65, 255, 256, 257, 300]) {
+            let alike: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, 64, 6)).collect();
+            assert_same_both_ways(aead.as_ref(), &library, &alike, "alike");
+            let unlike: Vec<Owned> = (0..count)
+                .map(|_| {
+                    let len = random.below([70, 600, 2000][count % 3]);
+                    Owned::random(&mut random, len, 31)
+                })
+                .collect();
+            assert_same_both_ways(aead.as_ref(), &library, &unlike, "unlike");
+        }
+    }
+}
+
+#[test]
+fn any_flipped_bit_is_unauthentic_and_wiped_and_hurts_nobody_else() {
+    let mut random = Random::seeded("any_flipped_bit");
+    let key = random.array();
+    for aead in lanes(&key) {
+        for len in [0, 1, 15, 16, 17, 64, 100, 257, 300] {
+            let plain: Vec<Owned> = (0..4).map(|_| Owned::random(&mut random, len, 31)).collect();
+            let mut sealed = plain.clone();
+            seal(aead.as_ref(), &mut sealed);
+            let bits = (12 + 31 + len + TAG_LEN) * 8;
+            // All positions of the short ones, a sample of the long ones; the bit walks through the places.
+            for bit in (0..bits).step_by(if len > 20 { 7 } else { 1 }) {
+                let place = bit % 4;
+                let mut damaged = sealed.clone();
+                flip(&mut damaged[place], bit);
+                check_damaged(aead.as_ref(), &plain, damaged, place, bit);
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_in_long_and_lone_messages_is_found() {
+    let mut random = Random::seeded("damage_in_long");
+    let key = random.array();
+    for aead in lanes(&key) {
+        for len in [1025, 1536, 2048, 5000] {
+            let plain = [Owned::random(&mut random, len, 70)];
+            let mut sealed = plain.to_vec();
+            seal(aead.as_ref(), &mut sealed);
+            for _ in 0..40 {
+                let mut damaged = sealed.clone();
+                let bit = random.below((12 + 70 + len + TAG_LEN) * 8);
+                flip(&mut damaged[0], bit);
+                check_damaged(aead.as_ref(), &plain, damaged, 0, bit);
+            }
+        }
+    }
+}
+
+#[test]
+fn several_damaged_messages_of_one_group_are_each_found() {
+    let mut random = Random::seeded("several_damaged");
+    let key = random.array();
+    for aead in lanes(&key) {
+        for pattern in 0..16u32 {
+            let plain: Vec<Owned> = (0..4).map(|_| Owned::random(&mut random, 80, 6)).collect();
+            let mut sealed = plain.clone();
+            seal(aead.as_ref(), &mut sealed);
+            for (i, message) in sealed.iter_mut().enumerate() {
+                message.text[40] ^= (pattern >> i & 1) as u8;
+            }
+            for (i, verdict) in open(aead.as_ref(), &mut sealed).into_iter().enumerate() {
+                assert_eq!(verdict == Verdict::Unauthentic, pattern >> i & 1 == 1, "{} {pattern} {i}", aead.tier());
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_without_room_for_a_tag_are_unauthentic() {
+    let mut random = Random::seeded("without_room");
+    let key = random.array();
+    for aead in lanes(&key) {
+        let mut messages: Vec<Owned> = (0..9).map(|_| Owned::random(&mut random, 20, 6)).collect();
+        seal(aead.as_ref(), &mut messages);
+        for (i, len) in [(1, 0), (4, 15), (5, 1)] {
+            messages[i].text.truncate(len);
+        }
+        let verdicts = open(aead.as_ref(), &mut messages);
+        for (i, verdict) in verdicts.into_iter().enumerate() {
+            let short = [1, 4, 5].contains(&i);
+            assert_eq!(verdict == Verdict::Unauthentic, short, "{} message {i}", aead.tier());
+            assert!(!short || messages[i].text.iter().all(|&byte| byte == 0));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "no room for its tag")]
+fn sealing_without_room_for_a_tag_panics_before_anything_is_sealed() {
+    let mut texts = ([0u8; 40], [0u8; 15]);
+    let Some(aead) = lanes(&[1; 32]).pop() else { panic!("no room for its tag: no lanes here") };
+    aead.seal_batch(&mut [
+        Message { nonce: [0; 12], aad: &[], text_inout: &mut texts.0 },
+        Message { nonce: [0; 12], aad: &[], text_inout: &mut texts.1 },
+    ]);
+}
+
+/// Random batches; `SEALKV_LANES_CASES` makes it longer.
+#[test]
+fn random_batches_are_as_the_library_makes_them() {
+    let cases = std::env::var("SEALKV_LANES_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000usize);
+    let mut random = Random::seeded("random_batches");
+    let mut tried = 0;
+    while tried < cases {
+        let key = random.array();
+        let library = Library::new(&key);
+        for aead in lanes(&key) {
+            let count = 1 + random.below(80);
+            let longest = [65, 257, 1025, 3000][random.below(4)];
+            let plain: Vec<Owned> = (0..count)
+                .map(|_| {
+                    let (len, aad_len) = (random.below(longest), random.below(100));
+                    Owned::random(&mut random, len, aad_len)
+                })
+                .collect();
+            assert_same_both_ways(aead.as_ref(), &library, &plain, "random");
+            let mut damaged = plain.clone();
+            seal(aead.as_ref(), &mut damaged);
+            let place = random.below(count);
+            let bit = random.below((12 + damaged[place].aad.len() + damaged[place].text.len()) * 8);
+            flip(&mut damaged[place], bit);
+            check_damaged(aead.as_ref(), &plain, damaged, place, bit);
+            tried += count;
+        }
+        if lanes(&key).is_empty() {
+            break;
+        }
+    }
+    println!("{tried} tried, 0 failed");
+}
+
+/// Flips one bit of nonce, AAD or text, counted through all of them.
+fn flip(message: &mut Owned, bit: usize) {
+    let (at, mask) = (bit / 8, 1u8 << (bit % 8));
+    if at < 12 {
+        message.nonce[at] ^= mask;
+    } else if at < 12 + message.aad.len() {
+        message.aad[at - 12] ^= mask;
+    } else {
+        message.text[at - 12 - message.aad.len()] ^= mask;
+    }
+}
+
+/// Only the message at `place` may fail, and it must, and be zero all over.
+fn check_damaged(aead: &dyn Aead, plain: &[Owned], mut damaged: Vec<Owned>, place: usize, bit: usize) {
+    let verdicts = open(aead, &mut damaged);
+    for (i, verdict) in verdicts.into_iter().enumerate() {
+        let tier = aead.tier();
+        if i == place {
+            assert_eq!(verdict, Verdict::Unauthentic, "{tier}: bit {bit} of message {i}");
+            assert!(damaged[i].text.iter().all(|&byte| byte == 0), "{tier}: bit {bit}: message {i} is not wiped");
+        } else {
+            assert_eq!(verdict, Verdict::Authentic, "{tier}: bit {bit} of {place} hurt message {i}");
+            assert!(damaged[i].plain() == plain[i].plain(), "{tier}: bit {bit} of {place} changed message {i}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Every tier that this machine can run against the library, which shares no code with the lanes.
+
+mod differential;
+mod pages;
+mod published;
+mod setting;
+
+use std::sync::Arc;
+
+use crate::crypto::aead::Aead;
+use crate::crypto::aead::KEY_LEN;
+use crate::crypto::aead::Library;
+use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::Tier;
+use crate::crypto::aead::Verdict;
+
+/// A generator of test data (splitmix64): one seed, one sequence.
+pub(super) struct Random(u64);
+
+impl Random {
+    /// From `SEALKV_SEED`, or one that never changes; printed, so that a failure can be replayed.
+    fn seeded(test: &str) -> Self {
+        let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
+        println!("{test}: SEALKV_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        core::array::from_fn(|_| self.next() as u8)
+    }
+}
+
+/// A message that owns its bytes; `text` ends with the room for the tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owned {
+    nonce: [u8; 12],
+    aad: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Owned {
+    fn random(random: &mut Random, text_len: usize, aad_len: usize) -> Self {
+        let nonce = random.array();
+        let aad = random.bytes(aad_len);
+        Self { nonce, aad, text: random.bytes(text_len + TAG_LEN) }
+    }
+
+    fn plain(&self) -> &[u8] {
+        &self.text[..self.text.len() - TAG_LEN]
+    }
+}
+
+/// The tiers that this machine can run, but the library, with `key` expanded.
+fn lanes(key: &[u8; KEY_LEN]) -> Vec<Arc<dyn Aead>> {
+    Tier::ALL.into_iter().filter(|&tier| tier != Tier::Library).filter_map(|tier| tier.key(key)).collect()
+}
+
+fn borrow(messages: &mut [Owned]) -> Vec<Message<'_>> {
+    messages
+        .iter_mut()
+        .map(|message| Message { nonce: message.nonce, aad: &message.aad, text_inout: &mut message.text })
+        .collect()
+}
+
+fn seal(aead: &dyn Aead, messages: &mut [Owned]) {
+    aead.seal_batch(&mut borrow(messages));
+}
+
+fn open(aead: &dyn Aead, messages: &mut [Owned]) -> Vec<Verdict> {
+    let mut verdicts = vec![Verdict::Unauthentic; messages.len()];
+    aead.open_batch(&mut borrow(messages), &mut verdicts);
+    verdicts
+}
+
+/// Seals with the tier and with the library, opens each other's, and wants the same bytes.
+fn assert_same_both_ways(aead: &dyn Aead, library: &Library, plain: &[Owned], what: &str) {
+    let mut expected = plain.to_vec();
+    seal(library, &mut expected);
+    let mut found = plain.to_vec();
+    seal(aead, &mut found);
+    for (i, (expected, found)) in expected.iter().zip(&found).enumerate() {
+        let len = expected.plain().len();
+        assert!(expected == found, "{what}: {} seals message {i} of {len} bytes otherwise", aead.tier());
+    }
+    let verdicts = open(aead, &mut expected);
+    let verdicts_of_library = open(library, &mut found);
+    assert_eq!(verdicts, verdicts_of_library, "{what}: {}", aead.tier());
+    for (i, (plain, opened)) in plain.iter().zip(&expected).enumerate() {
+        assert_eq!(verdicts[i], Verdict::Authentic, "{what}: {} message {i}", aead.tier());
+        let len = plain.plain().len();
+        assert!(plain.plain() == opened.plain(), "{what}: {} opens message {i} of {len} bytes otherwise", aead.tier());
+    }
+}
