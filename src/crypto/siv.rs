@@ -23,7 +23,7 @@ pub const TAG_KEYS_LEN: usize = 48;
 const BLOCK: usize = 16;
 
 /// One tag to compute.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct TagItem<'a> {
     /// Associated data, in parts that are hashed as if they were one.
     pub aad: &'a [&'a [u8]],
@@ -31,6 +31,14 @@ pub struct TagItem<'a> {
     pub plaintext: &'a [u8],
     /// RFC 8452's nonce; here `delta(36 bits) | op(16 bits) | 0` (`nonce::value_place`).
     pub place: [u8; NONCE_LEN],
+}
+
+impl fmt::Debug for TagItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TagItem")
+            .field("plaintext_bytes", &self.plaintext.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Both keys, expanded. Wiped on drop by the crates that hold them.

@@ -4,6 +4,7 @@
 //! row = value header (9, clear) | envelope version 1 around the body (design 3.1, 3.3)
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub const STORED_OVERHEAD: usize = VALUE_HEADER_LEN + ENVELOPE_OVERHEAD;
 const AAD_CLEAR_LEN: usize = 6 + VALUE_HEADER_LEN;
 
 /// One value to seal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ValueItem<'a> {
     /// The row's key in the store.
     pub store_key: &'a [u8],
@@ -49,6 +50,17 @@ pub struct ValueItem<'a> {
     pub delta: u64,
     /// Number of this sealed write within that entry, from 0, in execution order.
     pub op: u32,
+}
+
+impl fmt::Debug for ValueItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ValueItem");
+        shown
+            .field("body_bytes", &self.body.len())
+            .field("delta", &self.delta)
+            .field("op", &self.op);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// One row to open.

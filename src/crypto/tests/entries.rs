@@ -35,6 +35,7 @@ use crate::crypto::selftest::KNOWN_OPENER;
 use crate::crypto::selftest::KNOWN_PAYLOAD;
 use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
+use crate::crypto::stored::open_value;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
@@ -389,4 +390,29 @@ fn chunks_open_on_many_threads() {
         .collect();
     let opened: Vec<&[u8]> = arenas.iter().flat_map(OpenArena::results).map(Result::unwrap).collect();
     assert_eq!(opened, payloads);
+}
+
+/// Whatever bytes come from a disk or a peer: an error, never a panic, never plaintext.
+#[test]
+fn arbitrary_bytes_are_refused_without_a_panic() {
+    let mut random = Random::new();
+    let store = known_store();
+    let keys = known_entry_keys(&store);
+    for _ in 0..5000 {
+        let len = random.below(120);
+        let mut data = random.bytes(len);
+        // Half of them look like an entry under a known key, so that the later checks are met too.
+        let known = [
+            &[1][..],
+            &random.bytes(8),
+            &[random.below(5) as u8, 0],
+            &known_id().to_bytes(),
+        ]
+        .concat();
+        if random.below(2) == 0 && data.len() > known.len() {
+            data[..known.len()].copy_from_slice(&known);
+        }
+        assert!(open_at(&keys, KNOWN_POSITION, &data).is_err());
+        assert!(open_value(&store.snapshot(), b"user:1", &data).is_err());
+    }
 }

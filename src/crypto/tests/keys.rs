@@ -8,6 +8,7 @@ use super::known_entry_dek;
 use super::known_store;
 use super::unhex;
 use crate::crypto::aead;
+use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
 use crate::crypto::keystore::KeyError;
@@ -26,7 +27,9 @@ use crate::crypto::selftest::KNOWN_OPENER;
 use crate::crypto::selftest::KNOWN_PAYLOAD;
 use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
+use crate::crypto::siv::TagItem;
 use crate::crypto::siv::TagKey;
+use crate::crypto::stored::ValueItem;
 use crate::crypto::wrap::Kek;
 use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WrapError;
@@ -202,9 +205,9 @@ fn the_newest_leadership_key_is_derived_once() {
     assert_eq!(dek.leadership(&KNOWN_OPENER).opener(), &KNOWN_OPENER);
 }
 
-/// NO-SECRETS-OUT: no Debug of this room shows a byte of a key, in hex or decimal.
+/// NO-SECRETS-OUT: no Debug of this room shows a byte of a key or of plaintext, in hex or decimal.
 #[test]
-fn debug_of_key_types_shows_no_key_byte() {
+fn debug_shows_no_byte_of_keys_or_plaintext() {
     let secret = [0xd7; 32];
     let store = KeyStore::new(KNOWN_CLUSTER);
     store.insert(key_id(1), Purpose::Entry, Dek::new(&secret)).unwrap();
@@ -229,7 +232,35 @@ fn debug_of_key_types_shows_no_key_byte() {
         &mut arena,
     );
     assert_eq!(arena.get(0), Ok(&secret[..]));
+    let mut message = [0xd7; 20];
+    let message = aead::Message {
+        nonce: [0xd7; 12],
+        aad: &secret,
+        text_inout: &mut message,
+    };
+    let frame = EntryFrame {
+        proposal_id: KNOWN_PROPOSAL,
+        payload: &secret,
+    };
+    let job = OpenJob {
+        position,
+        data: &secret,
+    };
+    let item = ValueItem {
+        store_key: b"",
+        header: [0; 9],
+        body: &secret,
+        entry_tag: [0; 16],
+        delta: 1,
+        op: 2,
+    };
+    let tag_item = TagItem {
+        aad: &[&secret],
+        plaintext: &secret,
+        place: [0xd7; 12],
+    };
     let shown = [
+        format!("{message:?} {frame:?} {job:?} {item:?} {tag_item:?}"),
         format!("{:?} {:?}", Dek::new(&secret), Kek::new(KekId([1; 8]), &secret)),
         format!(
             "{:?} {:?} {:?}",
