@@ -38,6 +38,8 @@ pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
 pub const MEMBERS_MAX: usize = 128;
 /// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
+/// Bytes of a file of vectors, unpacked: it is held in memory whole, and the largest known has under 1 MiB.
+pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
