@@ -8,6 +8,7 @@
 pub mod flush;
 pub mod gate;
 pub mod halt;
+mod control;
 mod machine;
 pub mod membership;
 pub mod metrics;
