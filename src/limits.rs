@@ -65,3 +65,5 @@ pub const READ_BATCHES_MAX: usize = 64;
 pub const PEER_QUEUE_MAX: usize = 4096;
 /// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
 pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of requests waiting to be proposed: sixteen of the largest batches; one request may exceed it alone.
+pub const PROPOSE_QUEUE_BYTES_MAX: usize = 64 << 20;
