@@ -5,15 +5,11 @@
 
 pub mod codec;
 pub mod command;
-<<<<<<< HEAD
-pub mod state;
-=======
 pub mod kv;
 pub mod memory;
 pub mod overlay;
 pub mod reader;
 pub mod rocks;
 pub mod state;
->>>>>>> fsm
 pub mod store;
 pub mod value;
