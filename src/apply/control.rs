@@ -21,7 +21,6 @@ use crate::apply::step::Record;
 use crate::apply::step::cutover_of;
 use crate::apply::step::explain;
 use crate::apply::step::mac_of;
-use crate::apply::step::machine_halt;
 use crate::apply::step::position_of;
 use crate::fsm::codec::Payload;
 use crate::fsm::state::Applied;
