@@ -84,6 +84,12 @@ impl Flusher {
         Flusher { store, published, metrics, log, trim, interval_bytes, flushed_at_bytes: AtomicU64::new(0) }
     }
 
+    /// What is told to be applied.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
     /// Whether a flush should be asked for.
     #[must_use]
     pub fn is_due(&self) -> bool {

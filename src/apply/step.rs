@@ -183,6 +183,19 @@ impl Loop {
         flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
     }
 
+    /// Halts at an entry that cannot even be offered.
+    pub(super) fn halt_at(&mut self, halt: Halt) -> Arc<Halt> {
+        self.halted(halt)
+    }
+
+    pub(super) fn flusher(&self) -> Arc<Flusher> {
+        Arc::clone(&self.parts.flusher)
+    }
+
+    pub(super) fn set_flush_wake(&mut self, wake: Box<dyn Fn() + Send>) {
+        self.parts.flush_wake = Some(wake);
+    }
+
     fn commands(&mut self, run: Run, view: &View) -> Result<(), Halt> {
         let began = self.parts.clock.monotonic();
         let first = &run.entries[0].entry;
