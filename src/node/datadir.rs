@@ -397,5 +397,5 @@ const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING
 const NAMES_MAX: usize = 1024;
 
 #[cfg(test)]
-#[path = "datadir_tests.rs"]
+#[path = "tests/datadir.rs"]
 mod tests;
