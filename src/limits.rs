@@ -75,6 +75,8 @@ pub const READS_WAITING_MAX: usize = 65536;
 pub const READ_BATCHES_MAX: usize = 64;
 /// Messages waiting for one peer in memory; full drops and counts, raft sends again.
 pub const PEER_QUEUE_MAX: usize = 4096;
+/// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
+pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of requests waiting to be proposed: sixteen of the largest batches; one request may exceed it alone.
 pub const PROPOSE_QUEUE_BYTES_MAX: usize = 64 << 20;
 

@@ -14,7 +14,11 @@ use crate::apply::halt::MachineError;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::LogGauge;
 use crate::apply::ports::TrimPort;
+use crate::fsm::state::Applied;
+use crate::fsm::state::StateError;
+use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
 use crate::ids::Index;
 use crate::ids::Position;
 
@@ -80,6 +84,12 @@ impl Flusher {
         Flusher { store, published, metrics, log, trim, interval_bytes, flushed_at_bytes: AtomicU64::new(0) }
     }
 
+    /// What is told to be applied.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
     /// Whether a flush should be asked for.
     #[must_use]
     pub fn is_due(&self) -> bool {
@@ -111,4 +121,12 @@ impl fmt::Debug for Flusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flusher").field("interval_bytes", &self.interval_bytes).finish_non_exhaustive()
     }
+}
+
+/// The position that a crash would leave.
+fn flushed_position(store: &dyn Store) -> Result<Position, MachineError> {
+    let row = store.flushed_state(StateRow::Applied)?;
+    let row = row.ok_or(StoreError::Malformed { what: "applied position" })?;
+    let applied = Applied::decode(&row).map_err(|error| MachineError::Record(StateError::Malformed(error)))?;
+    Ok(applied.position)
 }

@@ -193,7 +193,7 @@ fn deliver_sealed(
 }
 
 /// Adds to a stop what the entry's clear bytes say: its proposal, and the key of its envelope.
-fn describe(entry: &LogEntry, position: Position, cutover: Index, stop: Stop) -> Halt {
+pub(crate) fn describe(entry: &LogEntry, position: Position, cutover: Index, stop: Stop) -> Halt {
     let frame = EntryFrame::decode(&entry.data).ok();
     let envelope = frame.filter(|_| is_sealed(entry.index, cutover)).map(|frame| Envelope::parse(frame.payload));
     let entry_key = envelope.and_then(Result::ok).map(|envelope| envelope.key_id.value());

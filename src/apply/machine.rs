@@ -5,8 +5,10 @@
 //! overlay, and change nothing.
 
 use crate::apply::gate::Delivery;
+use crate::apply::gate::Halted;
 use crate::apply::gate::StateMachine;
 use crate::apply::gate::Stop;
+use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
@@ -22,13 +24,16 @@ use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::Reader;
 use crate::ids::Index;
-use crate::ids::Position;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
+use crate::limits::OVERLAY_BYTES_MAX;
 use crate::propose::Slot;
+use crate::propose::Waiter;
+use crate::propose::Waiters;
 
 /// A waiter and what it will be told once the run is written.
 pub(crate) struct Answer {
+    pub(crate) index: Index,
     pub(crate) waiter: Waiter,
     pub(crate) replies: Vec<Reply>,
 }
@@ -84,18 +89,18 @@ impl<'a> Machine<'a> {
         Machine { overlay_bytes_max: u64::MAX, ..Machine::new(self.base, self.values, None, from) }
     }
 
-    /// What this run moves on, once it is written.
-    pub(crate) fn progressed(&self) -> Progressed {
-        Progressed { stamp_ms: self.stamp_ms, has_run_commands: self.has_run_commands }
-    }
-
-    /// Takes the machine apart: effects, answers to give, answers that are owed, reads that failed.
-    pub(crate) fn into_parts(self) -> Parts {
-        Parts {
-            progressed: self.progressed(),
+    fn settled(self, count: usize, halt: Option<Halt>) -> Settled {
+        let halted_at = halt.as_ref().map_or(Index::NEVER, |halt| halt.position.index);
+        let (answers, late): (Vec<Answer>, Vec<Answer>) =
+            self.answers.into_iter().partition(|answer| answer.index < halted_at);
+        let unanswered = self.unanswered.into_iter().chain(late.into_iter().map(|answer| answer.waiter)).collect();
+        Settled {
+            count,
+            halt,
+            progressed: Progressed { stamp_ms: self.stamp_ms, has_run_commands: self.has_run_commands },
             overlay: self.overlay,
-            answers: self.answers,
-            unanswered: self.unanswered,
+            answers,
+            unanswered,
             failed_reads: self.failed_reads,
         }
     }
@@ -111,7 +116,7 @@ impl<'a> Machine<'a> {
         };
         match outcome.and_then(|replies| self.can_seal(index, &context, delivery).map(|()| replies)) {
             Ok(replies) => {
-                self.answers.extend(waiter.map(|waiter| Answer { waiter, replies }));
+                self.answers.extend(waiter.map(|waiter| Answer { index, waiter, replies }));
                 self.stamp_ms = stamp_ms;
                 self.has_run_commands = true;
                 Ok(())
@@ -183,24 +188,9 @@ impl StateMachine for Machine<'_> {
         }
     }
 
-    fn skip(&mut self, position: Position) {
-        if let Some(waiters) = self.waiters {
-            waiters.passed(position);
-        }
-    }
-
     fn is_full(&self) -> bool {
         self.overlay.bytes() > self.overlay_bytes_max
     }
-}
-
-/// A machine taken apart.
-pub(crate) struct Parts {
-    pub(crate) progressed: Progressed,
-    pub(crate) overlay: Overlay,
-    pub(crate) answers: Vec<Answer>,
-    pub(crate) unanswered: Option<Waiter>,
-    pub(crate) failed_reads: u64,
 }
 
 impl From<ReadError> for Stop {
@@ -227,3 +217,43 @@ pub(crate) fn lack_stop(lack: KeyLack) -> Stop {
 
 /// The answer to a riding read whose value does not open; redis has no word for it.
 const READ_FAILED: &str = "ERR stored value cannot be read";
+
+/// What a run came to: the effects of `count` whole entries, and why there are not more.
+pub(crate) struct Settled {
+    pub(crate) count: usize,
+    pub(crate) halt: Option<Halt>,
+    pub(crate) progressed: Progressed,
+    pub(crate) overlay: Overlay,
+    pub(crate) answers: Vec<Answer>,
+    /// Waiters of entries that did not go through: owed an answer that this process will not give.
+    pub(crate) unanswered: Vec<Waiter>,
+    pub(crate) failed_reads: u64,
+}
+
+/// Makes the effects of a run that may have ended early those of whole entries only (PREFIX-APPLIED).
+///
+/// The entry that stopped it may have left half of its commands in the overlay, so the entries before it are run again on
+/// a new one by `rerun`, which is given how many. A halt ends the process, so its cost does not matter. Should an entry
+/// fail that went through before, because the store fails by and by, the run ends there.
+pub(crate) fn settle(
+    outcome: Result<usize, Halted>,
+    mut machine: Machine<'_>,
+    from: Progressed,
+    mut rerun: impl FnMut(&mut Machine<'_>, usize) -> Result<usize, Halted>,
+) -> Settled {
+    let mut stopped = match outcome {
+        Ok(count) => return machine.settled(count, None),
+        Err(stopped) => stopped,
+    };
+    loop {
+        let mut again = machine.again(from);
+        match rerun(&mut again, stopped.at) {
+            Ok(count) => {
+                machine.overlay = again.overlay;
+                (machine.stamp_ms, machine.has_run_commands) = (again.stamp_ms, again.has_run_commands);
+                return machine.settled(count, Some(stopped.halt));
+            }
+            Err(earlier) => stopped = earlier,
+        }
+    }
+}

@@ -20,6 +20,10 @@ pub struct Metrics {
     pub applied_bytes: AtomicU64,
     /// Stored values that were sealed.
     pub sealed_values: AtomicU64,
+    /// Reads riding with writes whose value could not be read.
+    pub failed_reads: AtomicU64,
+    /// Control entries that were a no-op with an error.
+    pub refused_controls: AtomicU64,
     /// Time spent opening entries.
     pub open_nanos: AtomicU64,
     /// Time spent running commands.

@@ -8,12 +8,16 @@
 pub mod flush;
 pub mod gate;
 pub mod halt;
+mod control;
+pub mod load;
 mod machine;
 pub mod membership;
 pub mod metrics;
 pub mod open;
 pub mod ports;
+pub mod replay;
 pub mod rows;
 pub mod run;
 mod seal;
 pub mod step;
+pub mod thread;

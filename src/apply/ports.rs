@@ -1,7 +1,9 @@
 //! What apply needs from the rooms around it, as questions it asks and things it tells. The node wires them.
 
+use crate::fsm::state::Applied;
 use crate::ids::Index;
 use crate::ids::Position;
+use crate::keys::rules::RuleError;
 
 /// The log's own record of the cutover (design 7): durable before the step of the store that makes it true.
 pub trait CutoverLog: Send {
@@ -19,8 +21,11 @@ pub struct CutoverNotDurable;
 
 /// Who wants to know what is applied: raft (`Applied`), waiting reads, the gate of the proposer.
 pub trait AppliedPort: Send {
-    /// Everything up to here is applied and its waiters are answered. Must not block.
-    fn applied(&mut self, position: Position);
+    /// The record that is in the store now; the waiters of everything up to it are answered. Must not block.
+    fn applied(&mut self, record: &Applied);
+
+    /// What became of the control entry at `position`. Called before [`AppliedPort::applied`] names its index.
+    fn control(&mut self, _position: Position, _outcome: Result<(), RuleError>) {}
 }
 
 /// Who may drop entries from the log.

@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
-use crate::apply::gate::Halted;
-use crate::apply::gate::Stop;
 use crate::apply::gate::deliver;
 use crate::apply::gate::describe;
 use crate::apply::gate::open_sealed;
@@ -28,7 +26,9 @@ use crate::apply::halt::Malformation;
 use crate::apply::machine::Answer;
 use crate::apply::machine::Machine;
 use crate::apply::machine::Progressed;
+use crate::apply::machine::Settled;
 use crate::apply::machine::lack_stop;
+use crate::apply::machine::settle;
 use crate::apply::membership::set_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
@@ -48,12 +48,15 @@ use crate::fsm::store::Store;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
+use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
 use crate::propose::Outcome;
+use crate::propose::Waiter;
+use crate::propose::Waiters;
 use crate::raft::Committed;
 use crate::wal::LogEntry;
 use crate::world::Clock;
@@ -162,7 +165,7 @@ impl Loop {
         };
         let outcome = match run.kind {
             RunKind::Commands => self.commands(run, &view),
-            RunKind::Control => self.control(&run.entries[0].entry, &view),
+            RunKind::Control => self.control(&run.entries[0], &view),
             RunKind::Membership => self.membership(&run.entries[0], &view),
         };
         match outcome.and_then(|()| self.flush_if_due()) {
@@ -178,6 +181,19 @@ impl Loop {
     pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
         let flushed = self.parts.flusher.flush();
         flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
+    }
+
+    /// Halts at an entry that cannot even be offered.
+    pub(super) fn halt_at(&mut self, halt: Halt) -> Arc<Halt> {
+        self.halted(halt)
+    }
+
+    pub(super) fn flusher(&self) -> Arc<Flusher> {
+        Arc::clone(&self.parts.flusher)
+    }
+
+    pub(super) fn set_flush_wake(&mut self, wake: Box<dyn Fn() + Send>) {
+        self.parts.flush_wake = Some(wake);
     }
 
     fn commands(&mut self, run: Run, view: &View) -> Result<(), Halt> {
@@ -197,17 +213,189 @@ impl Loop {
         let mut machine = Machine::new(&self.parts.reader, &values, Some(&*self.parts.waiters), from);
         let openings = &self.parts.openings;
         let outcome = deliver(entries(), cutover, keys.is_some(), openings, &mut machine);
-        let (count, halt, machine) = settle(outcome, machine, |again, at| {
-            deliver(entries().take(at), cutover, keys.is_some(), openings, again)
-        });
-        let halt = halt.map(|halt| explain(halt, view));
+        let rerun = |again: &mut Machine<'_>, at| deliver(entries().take(at), cutover, keys.is_some(), openings, again);
+        let mut settled = settle(outcome, machine, from, rerun);
+        let halt = settled.halt.take().map(|halt| explain(halt, view));
         let ran_at = self.parts.clock.monotonic();
         let Metrics { opened_entries, opened_bytes, open_nanos, run_nanos, .. } = &*self.parts.metrics;
         Metrics::add(opened_entries, opened.entries);
         Metrics::add(opened_bytes, opened.bytes);
         Metrics::add(open_nanos, nanos(opened_at, began));
         Metrics::add(run_nanos, nanos(ran_at, opened_at));
-        self.finish_commands(run, count, machine, &values, mac)?;
+        self.finish_commands(run, settled, &values, mac)?;
         halt.map_or(Ok(()), Err)
     }
+
+    /// Writes what the entries that went through did, answers them, and puts the others back.
+    fn finish_commands(
+        &mut self,
+        run: Run,
+        settled: Settled,
+        values: &Result<ActiveValue, KeyLack>,
+        mac: Option<Arc<MacKey>>,
+    ) -> Result<(), Halt> {
+        self.owed.extend(settled.unanswered);
+        Metrics::add(&self.parts.metrics.failed_reads, settled.failed_reads);
+        let count = settled.count;
+        let Some(last) = count.checked_sub(1).map(|last| position_of(&run.entries[last].entry)) else {
+            return Ok(());
+        };
+        let began = self.parts.clock.monotonic();
+        let mut applied = self.applied.clone();
+        applied.position = last;
+        applied.last_stamp_ms = settled.progressed.stamp_ms;
+        applied.client_command_applied = settled.progressed.has_run_commands;
+        let first = position_of(&run.entries[0].entry);
+        let sealed = seal::rows(settled.overlay.into_changes(), values.as_ref().ok());
+        let (step, sealed_values) = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => return Err(self.lost(settled.answers, machine_halt(first, error.into()))),
+        };
+        if let Err(halt) = self.write(step, Record { applied, keyring_row: None, mac }, first) {
+            return Err(self.lost(settled.answers, halt));
+        }
+        let metrics = &self.parts.metrics;
+        Metrics::add(&metrics.sealed_values, sealed_values);
+        Metrics::add(&metrics.commit_nanos, nanos(self.parts.clock.monotonic(), began));
+        let rest = run.entries.len() - count;
+        self.count_applied(&run.entries[..count]);
+        for answer in settled.answers {
+            answer.waiter.answer(Outcome::Replies(answer.replies));
+        }
+        self.publish();
+        if rest > 0 && self.halt.is_none() {
+            let mut entries = run.entries;
+            for committed in entries.drain(count..).rev() {
+                self.queue.push_front(committed);
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
+    pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
+        let Record { applied, keyring_row, mac } = record;
+        assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
+        step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
+        step.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
+        self.parts.store.write(step).map_err(|error| machine_halt(first, error.into()))?;
+        self.applied = applied;
+        Ok(())
+    }
+
+    /// Tells everybody how far the state is. Waiters at places up to there that have not been taken belong to other terms.
+    pub(super) fn publish(&mut self) {
+        let position = self.applied.position;
+        self.parts.waiters.passed(position.index);
+        self.parts.published.publish(position);
+        self.parts.port.applied(&self.applied);
+    }
+
+    pub(super) fn count_applied(&self, entries: &[Committed]) {
+        let metrics = &self.parts.metrics;
+        Metrics::add(&metrics.runs, 1);
+        Metrics::add(&metrics.entries, entries.len() as u64);
+        let bytes = entries.iter().map(|committed| committed.entry.data.len() as u64).sum();
+        Metrics::add(&metrics.applied_bytes, bytes);
+        metrics.applied_index.store(self.applied.position.index.0, Relaxed);
+    }
+
+    fn membership(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
+        let entry = &committed.entry;
+        let mac = mac_of(view, entry)?;
+        let position = position_of(entry);
+        let mut applied = self.applied.clone();
+        applied.position = position;
+        let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
+        let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
+        set_members(&mut applied, conf_state).ok_or_else(malformed)?;
+        self.write(Step::default(), Record { applied, keyring_row: None, mac }, position)?;
+        self.count_applied(std::slice::from_ref(committed));
+        self.publish();
+        Ok(())
+    }
+
+    fn flush_if_due(&mut self) -> Result<(), Halt> {
+        if !self.parts.flusher.is_due() {
+            return Ok(());
+        }
+        match &self.parts.flush_wake {
+            Some(wake) => {
+                wake();
+                Ok(())
+            }
+            None => {
+                let flushed = self.parts.flusher.flush();
+                flushed.map(|_| ()).map_err(|error| machine_halt(self.applied.position, error))
+            }
+        }
+    }
+
+    /// Answers of a run that was not written are owed: its entries will be applied by the next process.
+    fn lost(&mut self, answers: Vec<Answer>, halt: Halt) -> Halt {
+        self.owed.extend(answers.into_iter().map(|answer| answer.waiter));
+        halt
+    }
+
+    /// The end: what is applied is made durable, nothing is tried again.
+    fn halted(&mut self, halt: Halt) -> Arc<Halt> {
+        self.parts.metrics.halted(halt.class());
+        // Should this fail, nothing is lost: the log still has every entry that the state has not.
+        let _ = self.parts.flusher.flush();
+        self.queue.clear();
+        let halt = Arc::new(halt);
+        self.halt = Some(Arc::clone(&halt));
+        halt
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop")
+            .field("applied", &self.applied.position)
+            .field("queued", &self.queue.len())
+            .field("halt", &self.halt)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn position_of(entry: &LogEntry) -> Position {
+    Position { term: entry.term, index: entry.index }
+}
+
+pub(super) fn cutover_of(view: &View) -> Index {
+    view.keyring().map_or(Index::NEVER, Keyring::cutover)
+}
+
+/// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
+pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
+    view.mac_key().map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
+}
+
+pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {
+    Halt::at(position, HaltCause::StateMachine(error))
+}
+
+/// Says of an unknown key why this node does not have it.
+pub(super) fn explain(mut halt: Halt, view: &View) -> Halt {
+    if let HaltCause::UnknownKey(KeyLack::Unknown { key_id }) = halt.cause
+        && let Some(key_id) = KeyId::new(key_id)
+    {
+        let purpose = match view.keyring().and_then(|keyring| keyring.dek(key_id)) {
+            Some(dek) => dek.purpose,
+            None => Purpose::Entry,
+        };
+        halt.cause = HaltCause::UnknownKey(view.lack(key_id, purpose));
+    }
+    halt
+}
+
+fn nanos(end: Duration, start: Duration) -> u64 {
+    u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
 }
