@@ -30,6 +30,8 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// DEKs in a keyring over its whole life (design 3.5).
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// Questions for old entries waiting for the log thread: raft asks once per lagging follower and waits.
+pub const LOG_READS_MAX: usize = 64;
 /// Slots of a new log: 8 of 64 MiB, three in use while five wait for a flush (design 7).
 pub const LOG_SLOTS: u32 = 8;
 /// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.
