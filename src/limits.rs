@@ -45,6 +45,8 @@ pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
 /// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
 /// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
 pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
+/// Questions for old entries waiting for the log thread: raft asks once per lagging follower and waits.
+pub const LOG_READS_MAX: usize = 64;
 /// Slots of a new log: 8 of 64 MiB, three in use while five wait for a flush (design 7).
 pub const LOG_SLOTS: u32 = 8;
 /// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.

@@ -219,7 +219,7 @@ fn fill_slot(path: &Path, bytes: u64, block_bytes: usize, progress: &mut dyn FnM
     }
     file.sync_all()?;
     // Pages of these buffered writes must not stand beside later direct ones.
-    drop(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed));
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::disk::DiskError;
 use crate::disk::SlotId;
 use crate::ids::Index;
 
@@ -65,8 +66,11 @@ pub enum WalError {
         wanted: u32,
     },
     /// Operator: settings that cannot work together.
-    #[error("log settings: {0}")]
-    Settings(SettingsError),
+    #[error("log settings")]
+    Settings(#[from] SettingsError),
+    /// Operator: the engine that was asked for, or the directory, cannot be used.
+    #[error("log")]
+    Open(#[from] DiskError),
     /// Damage: an entry that must be readable is not in the log.
     #[error("entry {index} is not in the log")]
     NoEntry {
@@ -113,7 +117,8 @@ impl WalError {
             | WalError::Foreign { .. }
             | WalError::Version { .. }
             | WalError::BlockBytes { .. }
-            | WalError::Settings(_) => true,
+            | WalError::Settings(_)
+            | WalError::Open(DiskError::EngineRefused { .. }) => true,
             WalError::Refused { .. }
             | WalError::SlotMissing { .. }
             | WalError::NoSegment
@@ -121,6 +126,7 @@ impl WalError {
             | WalError::Disk { .. }
             | WalError::Hung { .. }
             | WalError::NoSlot { .. }
+            | WalError::Open(DiskError::Open { .. })
             | WalError::Poisoned => false,
         }
     }
