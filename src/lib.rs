@@ -4,8 +4,8 @@
 pub mod apply;
 pub mod cli;
 pub mod crypto;
-pub mod fsm;
 pub mod disk;
+pub mod fsm;
 pub mod ids;
 pub mod keys;
 pub mod limits;

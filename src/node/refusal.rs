@@ -58,7 +58,9 @@ pub enum Refusal {
         node: ClusterId,
     },
     /// Damage: the state is too old for the log.
-    #[error("state/ is behind the log: applied {applied}, but the log begins behind {compacted}; an older state/ was put back")]
+    #[error(
+        "state/ is behind the log: applied {applied}, but the log begins behind {compacted}; an older state/ was put back"
+    )]
     StateBehind {
         /// What the state holds.
         applied: Index,

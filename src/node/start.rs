@@ -91,7 +91,16 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
     }
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
     let reader = Reader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
-    Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
+    Ok(Opened {
+        directory,
+        identity,
+        log,
+        recovered,
+        store,
+        reader,
+        ring,
+        applied,
+    })
 }
 
 fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
@@ -112,7 +121,11 @@ fn first_start(
 ) -> Result<(Identity, Option<LogKey>), Refusal> {
     let cluster = ClusterId(random_array(&*world.entropy));
     let node = random_node_id(&*world.entropy);
-    let identity = Identity { node, cluster, log_slots: config.log_slots };
+    let identity = Identity {
+        node,
+        cluster,
+        log_slots: config.log_slots,
+    };
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
     directory.begin(&identity, log_key.as_ref())?;
     make_log(config, world, directory, &identity, log_key.as_ref())?;
@@ -130,21 +143,32 @@ fn make_log(
     log_key: Option<&LogKey>,
 ) -> Result<(), Refusal> {
     let options = log_options(config, directory, identity, log_key);
-    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
+    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make {
+        path: options.dir.clone(),
+        source,
+    })?;
     let disk = options.open_disk().map_err(wal::WalError::from)?;
     let mut steps = Steps::begin("making the log", "bytes");
     let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all))?;
+    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| {
+        steps.at(done, all)
+    })?;
     steps.end();
     Ok(())
 }
 
 fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Result<(), Refusal> {
-    let founder = Member { node: identity.node, address: String::new() };
+    let founder = Member {
+        node: identity.node,
+        address: String::new(),
+    };
     let applied = Applied::founding(identity.cluster, ConfState::single(identity.node), vec![founder]);
     let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
-    store.write(Step { state: vec![(StateRow::Applied, applied.encode(None))], ..Step::default() })?;
+    store.write(Step {
+        state: vec![(StateRow::Applied, applied.encode(None))],
+        ..Step::default()
+    })?;
     store.flush()?;
     Ok(())
 }
@@ -162,9 +186,16 @@ fn check_state(
     let keyring_row = store.state(StateRow::Keyring)?;
     let unverified = Applied::decode(&applied_row).map_err(Refusal::AppliedRow)?;
     if unverified.cluster != identity.cluster {
-        return Err(Refusal::OtherCluster { state: unverified.cluster, node: identity.cluster });
+        return Err(Refusal::OtherCluster {
+            state: unverified.cluster,
+            node: identity.cluster,
+        });
     }
-    let keyring = keyring_row.as_deref().map(Keyring::decode).transpose().map_err(Refusal::KeyringRow)?;
+    let keyring = keyring_row
+        .as_deref()
+        .map(Keyring::decode)
+        .transpose()
+        .map_err(Refusal::KeyringRow)?;
     let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
     let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
     check_positions(&applied, recovered)?;
@@ -198,7 +229,10 @@ fn check_cutover(applied: &Applied, keyring: Option<&Keyring>, recovered: &Recov
 /// The newest index of the log.
 #[must_use]
 pub fn last_index(recovered: &Recovered) -> Index {
-    recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index)
+    recovered
+        .entries
+        .last()
+        .map_or(recovered.compacted.index, |entry| entry.index)
 }
 
 /// The commit to start with: never above what the log holds, never below what is gone or applied (design 3.6).

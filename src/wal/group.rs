@@ -66,11 +66,19 @@ impl Group {
         let mut trim = None;
         for waiting in queue.iter_mut().take_while(|waiting| waiting.append.reset.is_none()) {
             if let Some(position) = waiting.append.trim.take_if(|position| position.index < state.next) {
-                trim = trim.filter(|it: &crate::ids::Position| it.index > position.index).or(Some(position));
+                trim = trim
+                    .filter(|it: &crate::ids::Position| it.index > position.index)
+                    .or(Some(position));
             }
         }
-        let records = Records { trim: Some(trim?), ..Records::default() };
-        Some(Group { records, ..Group::default() })
+        let records = Records {
+            trim: Some(trim?),
+            ..Records::default()
+        };
+        Some(Group {
+            records,
+            ..Group::default()
+        })
     }
 
     /// False if all this group says is a newer commit, which is written with the next frame.

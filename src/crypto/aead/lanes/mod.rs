@@ -79,7 +79,9 @@ impl<K: Kernel> Lanes<K> {
         if first < CLASS_LONG && messages.iter().all(|message| class(message) == first) {
             let mut at = 0;
             while let Some(group) = messages.get_mut(at..at + 4) {
-                let [a, b, c, d] = group else { unreachable!("a slice of four") };
+                let [a, b, c, d] = group else {
+                    unreachable!("a slice of four")
+                };
                 let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
                 if !SEAL {
                     conclude(messages, verdicts, [at, at + 1, at + 2, at + 3], wrong);
@@ -113,7 +115,9 @@ impl<K: Kernel> Lanes<K> {
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
-            let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
+            let group = messages
+                .get_disjoint_mut(ids)
+                .expect("the order names each message once");
             let wrong = self.kernel.four::<SEAL>(&self.table, group);
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);
@@ -142,7 +146,11 @@ impl<K: Kernel> Lanes<K> {
     #[inline(never)]
     fn beside_empty<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
         let mut room = [[0u8; TAG_LEN]; 4];
-        let mut group = room.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
+        let mut group = room.each_mut().map(|tag| Message {
+            nonce: [0; 12],
+            aad: &[],
+            text_inout: tag,
+        });
         const UNIQUE: &str = "the caller names each message once";
         match *ids {
             [first, second, third] => {
@@ -183,7 +191,10 @@ impl<K: Kernel> Aead for Lanes<K> {
     fn seal_batch(&self, messages: &mut [Message<'_>]) {
         for message in messages.iter() {
             assert!(message.text_inout.len() >= TAG_LEN, "a message has no room for its tag");
-            assert!(message.text_inout.len() as u64 <= TEXT_BYTES_MAX, "a message is longer than its counter");
+            assert!(
+                message.text_inout.len() as u64 <= TEXT_BYTES_MAX,
+                "a message is longer than its counter"
+            );
         }
         if !messages.is_empty() {
             self.run::<true>(messages, &mut []);
@@ -204,19 +215,28 @@ impl<K: Kernel> Aead for Lanes<K> {
 
 impl<K: Kernel> fmt::Debug for Lanes<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Lanes").field("tier", &K::TIER).finish_non_exhaustive()
+        formatter
+            .debug_struct("Lanes")
+            .field("tier", &K::TIER)
+            .finish_non_exhaustive()
     }
 }
 
 /// The same message for a shorter time.
 fn lend<'a>(message: &'a mut Message<'_>) -> Message<'a> {
-    Message { nonce: message.nonce, aad: message.aad, text_inout: message.text_inout }
+    Message {
+        nonce: message.nonce,
+        aad: message.aad,
+        text_inout: message.text_inout,
+    }
 }
 
 /// Which messages go side by side: by vectors of 64 bytes.
 #[inline(always)]
 fn class(message: &Message<'_>) -> u8 {
-    let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else { return CLASS_NO_TAG };
+    let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else {
+        return CLASS_NO_TAG;
+    };
     if group::fits(len, message.aad.len()) {
         len.div_ceil(64) as u8
     } else if len as u64 <= TEXT_BYTES_MAX {
