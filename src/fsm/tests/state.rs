@@ -1,5 +1,8 @@
 //! The applied row: golden bytes, sorted lists, and no byte that can be changed once there is a keyring.
 
+use std::sync::Arc;
+
+use crate::crypto::keystore::Dek;
 use crate::fsm::state::Applied;
 use crate::fsm::state::ConfLists;
 use crate::fsm::state::ConfState;
@@ -20,7 +23,6 @@ use crate::keys::tests::kit::hurt;
 use crate::keys::tests::kit::keks;
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
-use std::sync::Arc;
 
 fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
@@ -152,7 +154,7 @@ fn keyring_row_of_another_step_is_refused() {
 
 #[test]
 fn row_under_another_mac_key_is_refused() {
-    let row = applied(true).encode(Some(&MacKey::new(&crate::crypto::keystore::Dek::new(&[3; 32]))));
+    let row = applied(true).encode(Some(&MacKey::new(&Dek::new(&[3; 32]))));
     let error = Applied::open(&row, Some(&golden("keyring-old")), Some(&mac())).unwrap_err();
     assert_eq!(error, StateError::Unauthentic);
 }
