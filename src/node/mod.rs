@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod agree;
 pub mod datadir;
 pub mod end;
 pub mod exit;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;
-use crate::ids::ClusterId;
-use crate::ids::Index;
 use crate::keys::codec::CodecError;
 use crate::keys::kek::KekError;
 use crate::keys::ring::InstallError;
 use crate::keys::ring::KeyLack;
+use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
 use crate::node::exit::ExitStatus;
 use crate::node::exit::Fatal;
@@ -34,9 +33,6 @@ pub enum Refusal {
     /// Damage: the state has no record.
     #[error("state/ holds no applied position: put it back, or replace this node by one with an empty directory")]
     NoAppliedRow,
-    /// The record, before its MAC could be checked.
-    #[error("state/: the applied row {0}")]
-    AppliedRow(#[source] CodecError),
     /// The keyring's bytes.
     #[error("state/: the keyring row {0}")]
     KeyringRow(#[source] CodecError),
@@ -49,40 +45,9 @@ pub enum Refusal {
     /// The keyring cannot be used.
     #[error("state/")]
     Install(#[from] InstallError),
-    /// Operator: directories were mixed.
-    #[error("state/ belongs to cluster {state}, this node to {node}: put the node's own state/ back")]
-    OtherCluster {
-        /// Whose the state is.
-        state: ClusterId,
-        /// Whose the node is.
-        node: ClusterId,
-    },
-    /// Damage: the state is too old for the log.
-    #[error(
-        "state/ is behind the log: applied {applied}, but the log begins behind {compacted}; an older state/ was put back"
-    )]
-    StateBehind {
-        /// What the state holds.
-        applied: Index,
-        /// What the log no longer has.
-        compacted: Index,
-    },
-    /// Damage: the log is too old for the state.
-    #[error("state/ is ahead of the log: applied {applied}, but the log ends at {last}; its end was lost or put back")]
-    StateAhead {
-        /// What the state holds.
-        applied: Index,
-        /// The end of the log.
-        last: Index,
-    },
-    /// Operator: log and state tell different stories.
-    #[error("the keyring's cutover is {state}, the log's is {log}: log/ and state/ are not of one node and time")]
-    Cutover {
-        /// The keyring's; all ones = none.
-        state: Index,
-        /// The log's; all ones = none.
-        log: Index,
-    },
+    /// Identity, log and state do not belong together.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
     /// Device: a part of a first start cannot be made.
     #[error("{path} cannot be made")]
     Make {
@@ -102,17 +67,14 @@ impl Fatal for Refusal {
             Refusal::State(error) => error.exit_status(),
             Refusal::Key(error) => error.exit_status(),
             Refusal::Install(error) => error.exit_status(),
-            Refusal::AppliedRow(CodecError::Version { .. }) | Refusal::KeyringRow(CodecError::Version { .. }) => {
+            Refusal::KeyringRow(CodecError::Version { .. }) => {
                 ExitStatus::Config
             }
-            Refusal::OtherCluster { .. } | Refusal::Cutover { .. } => ExitStatus::Config,
+            Refusal::Disagreement(error) => error.exit_status(),
             Refusal::Log(_)
             | Refusal::Store(_)
             | Refusal::NoAppliedRow
-            | Refusal::AppliedRow(_)
             | Refusal::KeyringRow(_)
-            | Refusal::StateBehind { .. }
-            | Refusal::StateAhead { .. }
             | Refusal::Make { .. } => ExitStatus::Damage,
         }
     }

@@ -76,8 +76,8 @@ fn serve(config: &Config) -> Result<(), Ended> {
         return Err(fatal);
     }
     tracing::info!("stopping");
-    // Gone only if the runtime is.
-    drop(stopping.send(true));
+    // Nobody listens only if the server is gone already.
+    let _ = stopping.send(true);
     match runtime.block_on(clients) {
         Ok(drained) => tracing::info!(aborted = drained.aborted, "clients are gone"),
         Err(error) => tracing::warn!(%error, "the clients' task"),

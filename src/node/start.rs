@@ -3,6 +3,7 @@
 //! Nothing is written but LOCK until every check has passed (design 3.6). A first start makes the directory, its log and
 //! its state, and becomes a node by one rename at the very end.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::apply::rows::RingRows;
@@ -26,6 +27,8 @@ use crate::keys::kek::KekSet;
 use crate::keys::keyring::Keyring;
 use crate::keys::ring::Ring;
 use crate::keys::ring::unwrap_mac;
+use crate::node::agree;
+use crate::node::agree::LogFacts;
 use crate::node::config::Config;
 use crate::node::config::KekSource;
 use crate::node::config::LogEngine;
@@ -69,6 +72,18 @@ pub struct Opened {
     pub applied: Applied,
 }
 
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
 /// Opens the directory of `config`, or makes it.
 ///
 /// # Errors
@@ -82,7 +97,7 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
     };
     let options = log_options(config, &directory, &identity, log_key.as_ref());
     let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
-    tracing::info!(engine = %log.engine(), frames = recovered.frames, "log opened");
+    tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
     let rocks = rocks_options(config);
     let (applied, keyring) = check_state(&directory, &rocks, &identity, &recovered, &keks)?;
     let ring = Arc::new(Ring::new(identity.cluster, keks));
@@ -184,13 +199,6 @@ fn check_state(
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
     let applied_row = store.state(StateRow::Applied)?.ok_or(Refusal::NoAppliedRow)?;
     let keyring_row = store.state(StateRow::Keyring)?;
-    let unverified = Applied::decode(&applied_row).map_err(Refusal::AppliedRow)?;
-    if unverified.cluster != identity.cluster {
-        return Err(Refusal::OtherCluster {
-            state: unverified.cluster,
-            node: identity.cluster,
-        });
-    }
     let keyring = keyring_row
         .as_deref()
         .map(Keyring::decode)
@@ -198,48 +206,19 @@ fn check_state(
         .map_err(Refusal::KeyringRow)?;
     let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
     let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
-    check_positions(&applied, recovered)?;
-    check_cutover(&applied, keyring.as_ref(), recovered)?;
+    agree::check(identity, &applied, keyring.as_ref(), &log_facts(recovered))?;
     Ok((applied, keyring))
 }
 
-fn check_positions(applied: &Applied, recovered: &Recovered) -> Result<(), Refusal> {
-    let (compacted, applied) = (recovered.compacted.index, applied.position.index);
-    let last = last_index(recovered);
-    if applied < compacted {
-        return Err(Refusal::StateBehind { applied, compacted });
-    }
-    if applied > last {
-        return Err(Refusal::StateAhead { applied, last });
-    }
-    Ok(())
-}
-
-fn check_cutover(applied: &Applied, keyring: Option<&Keyring>, recovered: &Recovered) -> Result<(), Refusal> {
-    let state = keyring.map_or(Index::NEVER, Keyring::cutover);
-    let log = recovered.cutover.unwrap_or(Index::NEVER);
-    // The log has it first; until the state's step that makes it true is durable, the state has none.
-    let is_pending = state == Index::NEVER && applied.position.index < log;
-    if state == log || is_pending {
-        return Ok(());
-    }
-    Err(Refusal::Cutover { state, log })
-}
-
-/// The newest index of the log.
+/// What the recovered log says of itself.
 #[must_use]
-pub fn last_index(recovered: &Recovered) -> Index {
-    recovered
-        .entries
-        .last()
-        .map_or(recovered.compacted.index, |entry| entry.index)
-}
-
-/// The commit to start with: never above what the log holds, never below what is gone or applied (design 3.6).
-#[must_use]
-pub fn start_commit(recovered: &Recovered, applied: Index) -> Index {
-    let known = recovered.hard_state.commit.max(recovered.compacted.index).max(applied);
-    known.min(last_index(recovered))
+pub fn log_facts(recovered: &Recovered) -> LogFacts {
+    LogFacts {
+        compacted: recovered.compacted.index,
+        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
+        commit: recovered.hard_state.commit,
+        cutover: recovered.cutover.unwrap_or(Index::NEVER),
+    }
 }
 
 fn log_options(config: &Config, directory: &DataDir, identity: &Identity, log_key: Option<&LogKey>) -> wal::Options {

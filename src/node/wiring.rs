@@ -25,6 +25,7 @@ use crate::apply::open::Openings;
 use crate::apply::replay::replay;
 use crate::apply::run::RunBounds;
 use crate::apply::step;
+use crate::node::agree;
 use crate::node::config::Config;
 use crate::node::config::Encryption;
 use crate::node::datadir::DataDir;
@@ -41,7 +42,7 @@ use crate::node::ports::StatusCell;
 use crate::node::refusal::Refusal;
 use crate::node::start::Opened;
 use crate::node::start::World;
-use crate::node::start::start_commit;
+use crate::node::start::log_facts;
 use crate::node::steps::Steps;
 use crate::propose;
 use crate::propose::AppliedFacts;
@@ -220,7 +221,7 @@ fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
 /// From applied + 1 to commit, and a flush (design 7, recovery 8).
 fn replay_log(apply: &mut step::Loop, recovered: &wal::Recovered) -> Result<(), StartError> {
     let applied = apply.applied().position.index;
-    let commit = start_commit(recovered, applied);
+    let commit = agree::commit(applied, &log_facts(recovered));
     let entries = recovered
         .entries
         .iter()

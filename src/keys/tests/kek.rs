@@ -19,6 +19,7 @@ use tempfile::tempdir;
 
 use crate::crypto::keystore::Dek;
 use crate::crypto::wrap::Kek;
+use crate::crypto::wrap::WRAPPED_LEN;
 use crate::keys::file::FileKind;
 use crate::keys::kek::KekError;
 use crate::keys::kek::KekSet;
@@ -268,7 +269,9 @@ fn set_wraps_with_the_first_and_unwraps_with_the_one_that_is_named() {
     assert_eq!(both.first().unwrap().id(), other_kek().id());
     assert!(both.unwrap("label", &[b"place"], &wrapped).unwrap() == dek);
     let wrapped_by = kek().id();
-    let fails = |set: &KekSet, label, place: &[u8], wrapped| set.unwrap(label, &[place], wrapped).unwrap_err();
+    let fails = |set: &KekSet, label, place: &[u8], wrapped: &[u8; WRAPPED_LEN]| {
+        set.unwrap(label, &[place], wrapped).unwrap_err()
+    };
     assert_eq!(
         fails(&KekSet::default(), "label", b"place", &wrapped),
         UnwrapError::NoKek { wrapped_by }

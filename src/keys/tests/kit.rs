@@ -54,7 +54,7 @@ pub(crate) struct Chance(Mutex<u64>);
 impl Chance {
     pub(crate) fn new(seed: u64) -> Chance {
         let seed = std::env::var("SEALKV_SEED").map_or(seed, |text| text.parse().unwrap());
-        println!("replay with SEALKV_SEED={seed}");
+        eprintln!("replay with SEALKV_SEED={seed}");
         Chance(Mutex::new(seed))
     }
 

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::open::OpenJob;
+use crate::crypto::open::open_entry;
+use crate::crypto::seal::seal_entries;
 use crate::ids::ClusterId;
 use crate::ids::Index;
+use crate::ids::ProposalId;
 use crate::ids::Term;
 use crate::keys::change::Change;
 use crate::keys::change::Retire;
@@ -42,7 +47,7 @@ fn opened(keyring: &Keyring, index: u64) -> Keyring {
 fn rotated(keyring: &Keyring, purpose: Purpose, index: u64) -> Keyring {
     apply(
         keyring,
-        &make_rotate(&keks(), keyring, purpose, &Counting::from(index * 50)).unwrap(),
+        &make_rotate(&keks(), keyring, purpose, &Counting::from(100 + index * 13)).unwrap(),
         index,
     )
 }
@@ -253,6 +258,36 @@ fn debug_of_the_ring_shows_no_key_bytes() {
     assert!(
         !text.contains("0, 1, 2, 3, 4") && !text.contains("64, 65, 66, 67"),
         "{text}"
+    );
+}
+
+/// What a leader seals with its view, a replica that installed the same keyring opens; another term's opener does not.
+#[test]
+fn entry_sealed_by_one_ring_opens_by_another_of_the_same_term_only() {
+    let [leader, replica] = [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| {
+        let ring = Ring::new(CLUSTER, keks);
+        ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+        ring
+    });
+    let key = leader.view().leadership_key().unwrap();
+    let sealed = seal_entries(&key, [1; 7], Index(5), &[(ProposalId(9), &b"command"[..])]).unwrap();
+    let job = OpenJob {
+        position: at(2, 5),
+        data: &sealed[0],
+    };
+    assert_eq!(open_entry(&replica.view().entry_keys(), job), Ok(b"command".to_vec()));
+    let next_term = decide(
+        leader.view().keyring(),
+        &make_opener(Term(3), &Counting::from(9)),
+        at(3, 6),
+        facts(),
+    );
+    replica.install(next_term.unwrap(), Index(6)).unwrap();
+    let unknown = OpenError::UnknownKey { key_id: key_id(1) };
+    assert_eq!(open_entry(&replica.view().entry_keys(), job), Err(unknown));
+    assert_eq!(
+        replica.view().lack(key_id(1), Purpose::Entry),
+        KeyLack::OtherTerm { key_id: 1 }
     );
 }
 

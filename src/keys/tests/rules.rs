@@ -14,6 +14,7 @@ use crate::keys::kek::KekSet;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::WrappedDek;
 use crate::keys::make::MakeError;
 use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_cutover;
@@ -293,7 +294,7 @@ fn full_keyring_takes_no_more_and_still_fits_its_row() {
         index += 1;
         change.key_id = next;
         change.key.check = (1 << 40 | u64::from(next.value())).to_be_bytes();
-        keyring.deks.push(crate::keys::keyring::WrappedDek {
+        keyring.deks.push(WrappedDek {
             id: next,
             purpose: Purpose::Entry,
             state: DekState::DecryptOnly,
