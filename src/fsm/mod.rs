@@ -11,4 +11,6 @@ pub mod overlay;
 pub mod reader;
 pub mod rocks;
 pub mod store;
+#[cfg(test)]
+mod testkit;
 pub mod value;
