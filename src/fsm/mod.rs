@@ -12,5 +12,7 @@ pub mod reader;
 pub mod rocks;
 pub mod store;
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod testkit;
 pub mod value;
