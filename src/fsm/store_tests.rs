@@ -110,14 +110,34 @@ fn assert_same(rocks: &dyn Store, memory: &dyn Store) {
     }
 }
 
+/// RocksDB compacts and deletes behind our back, so a copy counts only if nothing moved meanwhile.
 fn copy_directory(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        if file.file_name() != "LOCK" {
-            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    loop {
+        let before = names_and_lengths(from);
+        fs::create_dir(to).unwrap();
+        let names = before.iter().map(|(name, _)| name).filter(|name| *name != "LOCK");
+        let is_whole = names
+            .map(|name| fs::copy(from.join(name), to.join(name)))
+            .all(|copied| copied.is_ok());
+        if is_whole && names_and_lengths(from) == before {
+            return;
         }
+        fs::remove_dir_all(to).unwrap();
     }
+}
+
+fn names_and_lengths(path: &Path) -> Vec<(String, Option<u64>)> {
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap());
+    let mut found: Vec<_> = files
+        .map(|file| {
+            (
+                file.file_name().into_string().unwrap(),
+                file.metadata().ok().map(|metadata| metadata.len()),
+            )
+        })
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 fn names_and_contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
