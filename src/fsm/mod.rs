@@ -12,4 +12,8 @@ pub mod reader;
 pub mod rocks;
 pub mod state;
 pub mod store;
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod testkit;
 pub mod value;
