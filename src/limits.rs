@@ -103,6 +103,8 @@ pub const READ_BATCH_COMMANDS_MAX: usize = 4096;
 pub const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Writes of such a group: far below what an entry may hold, so that one client's pipeline does not hold up apply.
 pub const GROUP_WRITES_MAX: usize = 4096;
+/// Writes of such a group that load the value they change: all may be of the largest values.
+pub const GROUP_LOADS_MAX: usize = 64;
 /// Keys of the reads that ride with a group: their answers are made on the apply thread and held together.
 pub const GROUP_READ_KEYS_MAX: usize = 1024;
 /// Replies of one client that are gathered before they are written.
@@ -126,3 +128,4 @@ const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX)
 const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
 const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
+const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);

@@ -1,8 +1,11 @@
 //! Commands of one connection that go below together, and the places of their replies.
 
+use crate::fsm::codec::command_len;
 use crate::fsm::command::Read;
+use crate::fsm::command::SetReply;
 use crate::fsm::command::Write;
 use crate::limits::GROUP_BYTES_MAX;
+use crate::limits::GROUP_LOADS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::Slot;
@@ -41,6 +44,7 @@ pub(crate) struct Group {
     pub(crate) held: Vec<u8>,
     bytes: usize,
     writes: usize,
+    loads: usize,
     read_keys: usize,
 }
 
@@ -51,8 +55,9 @@ impl Group {
             Purpose::Empty => true,
             Purpose::ReadRound => false,
             Purpose::Entry => {
-                let size = Size::of_write(write);
-                self.bytes + size.bytes <= GROUP_BYTES_MAX && self.writes + size.count <= GROUP_WRITES_MAX
+                self.bytes + command_len(write) <= GROUP_BYTES_MAX
+                    && self.writes + write.sealed_writes_max() <= GROUP_WRITES_MAX
+                    && self.loads + usize::from(loads_value(write)) <= GROUP_LOADS_MAX
             }
         }
     }
@@ -71,10 +76,10 @@ impl Group {
 
     /// Adds a write; it may be alone and larger than a group.
     pub(crate) fn push_write(&mut self, write: Write) {
-        let size = Size::of_write(&write);
         self.purpose = Purpose::Entry;
-        self.bytes += size.bytes;
-        self.writes += size.count;
+        self.bytes += command_len(&write);
+        self.writes += write.sealed_writes_max();
+        self.loads += usize::from(loads_value(&write));
         self.slots.push(Slot::Write(write));
         self.places.push(Place::Slot);
     }
@@ -104,39 +109,25 @@ pub(crate) fn read_keys(read: &Read) -> usize {
     }
 }
 
-struct Size {
-    bytes: usize,
-    count: usize,
-}
-
-impl Size {
-    /// At least what the write takes up in an entry: its bytes and room for tags and lengths.
-    fn of_write(write: &Write) -> Size {
-        let (bytes, count) = match write {
-            Write::Set { key, value, .. } | Write::Append { key, value } | Write::SetRange { key, value, .. } => {
-                (key.len() + value.len(), 1)
-            }
-            Write::SetMany { pairs, .. } => (pairs.iter().map(|(k, v)| k.len() + v.len()).sum(), pairs.len()),
-            Write::IncrementByFloat { key, delta } => (key.len() + delta.len(), 1),
-            Write::Delete { keys } | Write::RemoveExpired { keys } => {
-                (keys.iter().map(|key| key.len()).sum(), keys.len())
-            }
-            Write::IncrementBy { key, .. }
-            | Write::GetDelete { key }
-            | Write::GetExpire { key, .. }
-            | Write::Expire { key, .. }
-            | Write::Persist { key } => (key.len(), 1),
-            Write::FlushAll => (0, 1),
-        };
-        Size {
-            bytes: bytes + (count + 1) * COMMAND_BYTES,
-            count: count.max(1),
-        }
+/// Whether a write brings a stored value into memory, whatever its own length: an entry may do that only so often
+/// (`ENTRY_VALUE_BYTES_MAX`), and a pipeline must not fail where its commands one by one would not.
+fn loads_value(write: &Write) -> bool {
+    match write {
+        Write::Set { reply, .. } => *reply == SetReply::Old,
+        Write::Append { .. }
+        | Write::SetRange { .. }
+        | Write::GetDelete { .. }
+        | Write::GetExpire { .. }
+        | Write::Expire { .. }
+        | Write::Persist { .. } => true,
+        Write::SetMany { .. }
+        | Write::IncrementBy { .. }
+        | Write::IncrementByFloat { .. }
+        | Write::Delete { .. }
+        | Write::FlushAll
+        | Write::RemoveExpired { .. } => false,
     }
 }
-
-/// More than tag, lengths and numbers of any command.
-const COMMAND_BYTES: usize = 48;
 
 /// Puts the answers from below and the held replies together in the order of the commands.
 #[derive(Debug)]

@@ -22,6 +22,8 @@ use tokio::time::timeout_at;
 use crate::fsm::command::Read;
 use crate::fsm::command::Reply;
 use crate::fsm::command::Write;
+use crate::fsm::kv::Answer;
+use crate::fsm::reader::ReadError;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
@@ -40,7 +42,6 @@ use crate::resp::codec::request::Sender;
 use crate::resp::group::Group;
 use crate::resp::group::Purpose;
 use crate::resp::group::Weaver;
-use crate::resp::reads::ReadAnswer;
 use crate::resp::registry::Client;
 use crate::resp::server::Shared;
 use crate::resp::stats::add;
@@ -363,17 +364,22 @@ impl Session {
         let mut bytes = 0;
         let mut past_due_bytes = 0;
         for read in reads {
-            let answer = self.read_one(read, now_ms).await;
-            bytes += reply_bytes(&answer.reply);
-            if found.past_due.is_empty() && answer.past_due.is_empty() {
-                found.replies.push(answer.reply);
-            }
-            for key in answer.past_due {
-                past_due_bytes += key.len() + 16;
-                if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
-                    return found;
+            match self.read_one(read, now_ms).await {
+                Answer::Reply(reply) => {
+                    bytes += reply_bytes(&reply);
+                    if found.past_due.is_empty() {
+                        found.replies.push(reply);
+                    }
                 }
-                found.past_due.push(key);
+                Answer::PastDue(keys) => {
+                    for key in keys {
+                        past_due_bytes += key.len() + 16;
+                        if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
+                            return found;
+                        }
+                        found.past_due.push(key);
+                    }
+                }
             }
             if bytes >= WRITE_BATCH_BYTES {
                 break;
@@ -382,26 +388,33 @@ impl Session {
         found
     }
 
-    async fn read_one(&self, read: &Read, now_ms: u64) -> ReadAnswer {
+    async fn read_one(&self, read: &Read, now_ms: u64) -> Answer {
         let result = if matches!(read, Read::Count) {
             self.read_aside(read.clone(), now_ms).await
         } else {
-            self.shared.reads.read(read, now_ms, OUTPUT_BYTES_MAX)
+            Some(self.shared.reads.read(read, now_ms))
         };
-        result.unwrap_or_else(|reply| ReadAnswer {
-            reply,
-            past_due: Vec::new(),
-        })
+        match result {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => {
+                add(&self.shared.stats.read_errors_total, 1);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a stored value cannot be read"
+                );
+                Answer::Reply(Reply::Error(UNREADABLE))
+            }
+            None => Answer::Reply(Reply::Error(TRY_AGAIN)),
+        }
     }
 
-    /// A read that walks many rows: off the network threads, a few at a time.
-    async fn read_aside(&self, read: Read, now_ms: u64) -> Result<ReadAnswer, Reply> {
-        let Ok(_turn) = self.shared.long_reads.acquire().await else {
-            return Err(Reply::Error(TRY_AGAIN));
-        };
+    /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
+    async fn read_aside(&self, read: Read, now_ms: u64) -> Option<Result<Answer, ReadError>> {
+        let _turn = self.shared.long_reads.acquire().await.ok()?;
         let reads = Arc::clone(&self.shared.reads);
-        let task = tokio::task::spawn_blocking(move || reads.read(&read, now_ms, OUTPUT_BYTES_MAX));
-        task.await.unwrap_or(Err(Reply::Error(TRY_AGAIN)))
+        tokio::task::spawn_blocking(move || reads.read(&read, now_ms))
+            .await
+            .ok()
     }
 
     /// Has the removal of keys that are past due by the leader's clock replicated and applied.
@@ -475,6 +488,7 @@ pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send 
 const NO_LEADER: &str = "CLUSTERDOWN No leader";
 const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
+const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of the node";
 const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Rounds of removal for one read: what its largest form can name, in pieces of a group.

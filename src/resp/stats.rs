@@ -37,6 +37,8 @@ pub struct Stats {
     pub read_rounds_total: AtomicU64,
     /// Past-due keys whose removal a read asked for.
     pub past_due_total: AtomicU64,
+    /// Reads that failed for the store or for a value that does not open.
+    pub read_errors_total: AtomicU64,
     /// Wrong passwords.
     pub auth_failures_total: AtomicU64,
     /// Bytes received.
@@ -63,6 +65,7 @@ impl Default for Stats {
             requests_total: AtomicU64::new(0),
             read_rounds_total: AtomicU64::new(0),
             past_due_total: AtomicU64::new(0),
+            read_errors_total: AtomicU64::new(0),
             auth_failures_total: AtomicU64::new(0),
             input_bytes_total: AtomicU64::new(0),
             output_bytes_total: AtomicU64::new(0),

@@ -83,7 +83,7 @@ fn expire_if(call: &Call<'_>) -> Result<ExpireIf, Refusal> {
         (true, ..) => ExpireIf::None,
         // No expiry counts as never, and nothing is later: GT implies XX.
         (_, _, true, _) => ExpireIf::Later,
-        (_, true, _, true) => return Err(Refusal::fixed("ERR XX and LT together are not supported")),
+        (_, true, _, true) => ExpireIf::SomeSooner,
         (_, _, _, true) => ExpireIf::Sooner,
         (_, true, ..) => ExpireIf::Some,
         _ => ExpireIf::Always,
