@@ -6,9 +6,12 @@ use core::mem::MaybeUninit;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasAesNi;
 use crate::crypto::aead::lanes::Kernel;
+use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
+use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
@@ -27,6 +30,16 @@ impl Kernel for HasAesNi {
         unsafe { four::<SEAL>(table, messages) }
     }
 
+    fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        // SAFETY: `self` proves the features; the caller checked the lengths.
+        unsafe { alike::<SEAL>(table, messages, verdicts) }
+    }
+
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
         // SAFETY: `self` proves the features; the caller checked the length.
         unsafe { one::<SEAL>(table, message) }
@@ -43,6 +56,13 @@ impl Kernel for HasAesNi {
 unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
     // SAFETY: the features are those of this function.
     unsafe { group::four::<Xmm, 4, SEAL>(table, messages) }
+}
+
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+#[inline(never)]
+unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+    // SAFETY: the features are those of this function.
+    unsafe { alike::fours::<Xmm, 4, SEAL>(table, messages, verdicts) }
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
@@ -351,21 +371,34 @@ impl Vector<4> for Xmm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_whiten(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8(key, x) }
+        unsafe { whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_round(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8(key, x) }
+        unsafe { round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_last(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round_add<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Sum<Self>,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { last8(key, x) }
+        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
+        // SAFETY: see above.
+        unsafe { last8::<14>(keys, x) }
     }
 }
 
@@ -403,14 +436,14 @@ macro_rules! round_function {
     ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
         #[target_feature(enable = "aes,sse2")]
         #[inline]
-        unsafe fn $name(key: &[u8; 16], x: &mut [Xmm; 8]) {
+        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Xmm; 8]) {
             // SAFETY: reads the round key, changes the named registers.
             unsafe {
                 asm!(
-                    "movdqu xmm15, [{key}]",
+                    "movdqu xmm15, [{keys} + {at}]",
                     $(concat!($operation, " {", stringify!($x), "}, xmm15"),)*
                     $($x = inout(xmm_reg) x[$i].0,)*
-                    out("xmm15") _, key = in(reg) key.as_ptr(),
+                    out("xmm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
                     options(readonly, nostack, preserves_flags)
                 );
             }
@@ -420,3 +453,44 @@ macro_rules! round_function {
 round_function!(whiten8, "pxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(round8, "aesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, "aesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+
+/// One middle round of eight blocks, with a product that is added to a sum between them.
+#[target_feature(enable = "aes,pclmulqdq,sse2")]
+#[inline]
+unsafe fn round8_add<const ROUND: usize>(
+    keys: &RoundKeys,
+    x: &mut [Xmm; 8],
+    sum: Sum<Xmm>,
+    blocks: Xmm,
+    h: Xmm,
+    d: Xmm,
+) -> Sum<Xmm> {
+    let (mut r, mut f) = (sum.r.0, sum.f.0);
+    let _t: __m128i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "movdqu xmm15, [{keys} + {at}]",
+            "movdqa {t}, {blocks}", "pclmulqdq {t}, {d}, 0x10",
+            "aesenc {x0}, xmm15", "aesenc {x1}, xmm15",
+            "pxor {r}, {t}",
+            "movdqa {t}, {blocks}", "pclmulqdq {t}, {h}, 0x11",
+            "aesenc {x2}, xmm15", "aesenc {x3}, xmm15",
+            "pxor {r}, {t}",
+            "movdqa {t}, {blocks}", "pclmulqdq {t}, {d}, 0x00",
+            "aesenc {x4}, xmm15", "aesenc {x5}, xmm15",
+            "pxor {f}, {t}",
+            "pclmulqdq {blocks}, {h}, 0x01",
+            "aesenc {x6}, xmm15", "aesenc {x7}, xmm15",
+            "pxor {f}, {blocks}",
+            x0 = inout(xmm_reg) x[0].0, x1 = inout(xmm_reg) x[1].0, x2 = inout(xmm_reg) x[2].0,
+            x3 = inout(xmm_reg) x[3].0, x4 = inout(xmm_reg) x[4].0, x5 = inout(xmm_reg) x[5].0,
+            x6 = inout(xmm_reg) x[6].0, x7 = inout(xmm_reg) x[7].0,
+            blocks = inout(xmm_reg) blocks.0 => _, h = in(xmm_reg) h.0, d = in(xmm_reg) d.0,
+            r = inout(xmm_reg) r, f = inout(xmm_reg) f, t = out(xmm_reg) _t,
+            out("xmm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Sum { r: Xmm(r), f: Xmm(f) }
+}

@@ -10,7 +10,6 @@ use crate::crypto::aead::lanes::hash::absorb;
 use crate::crypto::aead::lanes::hash::add_powers;
 use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::zero_sum;
-use crate::crypto::aead::lanes::table::ROUND_KEYS;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
 
@@ -187,17 +186,24 @@ unsafe fn step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         let from = text.add(hashed).cast_const();
         let mut x = next(progress);
         let mut sum = zero_sum();
-        V::aes8_whiten(&keys[0], &mut x);
-        V::aes8_round(&keys[1], &mut x);
-        for t in 0..STEP {
-            sum = hash_vector(table, from, t, progress.state, sum);
-            V::aes8_round(&keys[2 + t], &mut x);
+        V::aes8_whiten(keys, &mut x);
+        V::aes8_round::<1>(keys, &mut x);
+        macro_rules! round_and_vector {
+            ($($t:literal)*) => {$(
+                let blocks = V::load(from.add($t * V::BYTES)).reverse();
+                let blocks = if $t == 0 { blocks.xor(progress.state) } else { blocks };
+                let offset = Table::offset((STEP - $t) * V::BLOCKS);
+                let (h, d) = (V::load(table.h_at(offset)), V::load(table.d_at(offset)));
+                sum = V::aes8_round_add::<{ 2 + $t }>(keys, &mut x, sum, blocks, h, d);
+            )*};
         }
+        round_and_vector!(0 1 2 3 4 5 6 7);
         progress.state = reduce(sum).fold();
-        for key in &keys[2 + STEP..ROUND_KEYS - 1] {
-            V::aes8_round(key, &mut x);
-        }
-        V::aes8_last(&keys[ROUND_KEYS - 1], &mut x);
+        V::aes8_round::<10>(keys, &mut x);
+        V::aes8_round::<11>(keys, &mut x);
+        V::aes8_round::<12>(keys, &mut x);
+        V::aes8_round::<13>(keys, &mut x);
+        V::aes8_last(keys, &mut x);
         crypt_step(text, x, progress);
     }
 }

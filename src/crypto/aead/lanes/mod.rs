@@ -6,6 +6,8 @@
 //! Nothing is allocated by a call.
 
 mod aesni;
+mod alike;
+mod eights;
 mod group;
 mod hash;
 mod long;
@@ -42,6 +44,9 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
     /// Seals or opens four messages of at most 1 KiB; see `group::four`.
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
+    /// Seals or opens the first of at least four messages as long as they have the lengths of the first, which fits a
+    /// group; how many were taken.
+    fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize;
     /// Seals or opens one message; whether its tag is right.
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
     /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
@@ -72,25 +77,22 @@ impl<K: Kernel> Lanes<K> {
         self.kernel.clear();
     }
 
-    /// Takes up to [`WINDOW`] messages, ordered by length if they differ.
+    /// Takes up to [`WINDOW`] messages: those in front while they have the same lengths, then the others by length.
     #[inline(always)]
     fn window<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
-        let first = class(&messages[0]);
-        if first < CLASS_LONG && messages.iter().all(|message| class(message) == first) {
-            let mut at = 0;
-            while let Some(group) = messages.get_mut(at..at + 4) {
-                let [a, b, c, d] = group else {
-                    unreachable!("a slice of four")
-                };
-                let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
-                if !SEAL {
-                    conclude(messages, verdicts, [at, at + 1, at + 2, at + 3], wrong);
-                }
-                at += 4;
+        let mut taken = 0;
+        while messages.len() - taken >= 4 && class(&messages[taken]) < CLASS_LONG {
+            let left = verdicts.get_mut(taken..).unwrap_or_default();
+            match self.kernel.alike::<SEAL>(&self.table, &mut messages[taken..], left) {
+                0 => break,
+                more => taken += more,
             }
-            self.few::<SEAL>(messages, verdicts, &[at, at + 1, at + 2][..messages.len() - at]);
-        } else {
-            self.mixed::<SEAL>(messages, verdicts);
+        }
+        let (messages, verdicts) = (&mut messages[taken..], verdicts.get_mut(taken..).unwrap_or_default());
+        match messages.len() {
+            0 => {}
+            1 => self.alone::<SEAL>(messages, verdicts, 0),
+            _ => self.mixed::<SEAL>(messages, verdicts),
         }
     }
 
@@ -112,6 +114,7 @@ impl<K: Kernel> Lanes<K> {
             *end += 1;
         }
         let short = ends[usize::from(CLASS_LONG) - 1];
+        assert!(!SEAL || ends[usize::from(CLASS_LONG)] == messages.len(), "a message has no room for its tag");
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
@@ -180,6 +183,7 @@ impl<K: Kernel> Lanes<K> {
     /// A message that takes no lane.
     fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
         let message = &mut messages[id];
+        assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no room for its tag");
         let right = class(message) != CLASS_NO_TAG && self.kernel.one::<SEAL>(&self.table, message);
         if !SEAL {
             verdicts[id] = verdict(right, message);
@@ -189,13 +193,6 @@ impl<K: Kernel> Lanes<K> {
 
 impl<K: Kernel> Aead for Lanes<K> {
     fn seal_batch(&self, messages: &mut [Message<'_>]) {
-        for message in messages.iter() {
-            assert!(message.text_inout.len() >= TAG_LEN, "a message has no room for its tag");
-            assert!(
-                message.text_inout.len() as u64 <= TEXT_BYTES_MAX,
-                "a message is longer than its counter"
-            );
-        }
         if !messages.is_empty() {
             self.run::<true>(messages, &mut []);
         }

@@ -6,11 +6,12 @@ use core::mem::MaybeUninit;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes256;
 use crate::crypto::aead::lanes::Kernel;
-use crate::crypto::aead::lanes::aesni::crypt_block_tail;
-use crate::crypto::aead::lanes::aesni::load_short;
+use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
+use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
@@ -29,6 +30,16 @@ impl Kernel for HasVaes256 {
         unsafe { four::<SEAL>(table, messages) }
     }
 
+    fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        // SAFETY: `self` proves the features; the caller checked the lengths.
+        unsafe { alike::<SEAL>(table, messages, verdicts) }
+    }
+
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
         // SAFETY: `self` proves the features; the caller checked the length.
         unsafe { one::<SEAL>(table, message) }
@@ -45,6 +56,13 @@ impl Kernel for HasVaes256 {
 unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
     // SAFETY: the features are those of this function.
     unsafe { group::four::<Ymm, 2, SEAL>(table, messages) }
+}
+
+#[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
+#[inline(never)]
+unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+    // SAFETY: the features are those of this function.
+    unsafe { alike::fours::<Ymm, 2, SEAL>(table, messages, verdicts) }
 }
 
 #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
@@ -344,21 +362,34 @@ impl Vector<2> for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_whiten(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8(key, x) }
+        unsafe { whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_round(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8(key, x) }
+        unsafe { round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_last(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round_add<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Sum<Self>,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { last8(key, x) }
+        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
+        // SAFETY: see above.
+        unsafe { last8::<14>(keys, x) }
     }
 }
 
@@ -397,14 +428,14 @@ macro_rules! round_function {
     ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
         #[target_feature(enable = "avx2,vaes")]
         #[inline]
-        unsafe fn $name(key: &[u8; 16], x: &mut [Ymm; 8]) {
+        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Ymm; 8]) {
             // SAFETY: reads the round key, changes the named registers.
             unsafe {
                 asm!(
-                    "vbroadcasti128 ymm15, [{key}]",
+                    "vbroadcasti128 ymm15, [{keys} + {at}]",
                     $(concat!($operation, " {", stringify!($x), "}, {", stringify!($x), "}, ymm15"),)*
                     $($x = inout(ymm_reg) x[$i].0,)*
-                    out("ymm15") _, key = in(reg) key.as_ptr(),
+                    out("ymm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
                     options(readonly, nostack, preserves_flags)
                 );
             }
@@ -414,3 +445,44 @@ macro_rules! round_function {
 round_function!(whiten8, "vpxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(round8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+
+/// One middle round of eight vectors, with a product that is added to a sum between them.
+#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+#[inline]
+unsafe fn round8_add<const ROUND: usize>(
+    keys: &RoundKeys,
+    x: &mut [Ymm; 8],
+    sum: Sum<Ymm>,
+    blocks: Ymm,
+    h: Ymm,
+    d: Ymm,
+) -> Sum<Ymm> {
+    let (mut r, mut f) = (sum.r.0, sum.f.0);
+    let _t: __m256i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "vbroadcasti128 ymm15, [{keys} + {at}]",
+            "vpclmulqdq {t}, {blocks}, {d}, 0x10",
+            "vaesenc {x0}, {x0}, ymm15", "vaesenc {x1}, {x1}, ymm15",
+            "vpxor {r}, {r}, {t}",
+            "vpclmulqdq {t}, {blocks}, {h}, 0x11",
+            "vaesenc {x2}, {x2}, ymm15", "vaesenc {x3}, {x3}, ymm15",
+            "vpxor {r}, {r}, {t}",
+            "vpclmulqdq {t}, {blocks}, {d}, 0x00",
+            "vaesenc {x4}, {x4}, ymm15", "vaesenc {x5}, {x5}, ymm15",
+            "vpxor {f}, {f}, {t}",
+            "vpclmulqdq {t}, {blocks}, {h}, 0x01",
+            "vaesenc {x6}, {x6}, ymm15", "vaesenc {x7}, {x7}, ymm15",
+            "vpxor {f}, {f}, {t}",
+            x0 = inout(ymm_reg) x[0].0, x1 = inout(ymm_reg) x[1].0, x2 = inout(ymm_reg) x[2].0,
+            x3 = inout(ymm_reg) x[3].0, x4 = inout(ymm_reg) x[4].0, x5 = inout(ymm_reg) x[5].0,
+            x6 = inout(ymm_reg) x[6].0, x7 = inout(ymm_reg) x[7].0,
+            blocks = in(ymm_reg) blocks.0, h = in(ymm_reg) h.0, d = in(ymm_reg) d.0,
+            r = inout(ymm_reg) r, f = inout(ymm_reg) f, t = out(ymm_reg) _t,
+            out("ymm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Sum { r: Ymm(r), f: Ymm(f) }
+}

@@ -3,12 +3,20 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
+use core::mem::offset_of;
 
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::Kernel;
+use crate::crypto::aead::lanes::alike;
+use crate::crypto::aead::lanes::eights;
+use crate::crypto::aead::lanes::eights::Power;
+use crate::crypto::aead::lanes::eights::Wide;
 use crate::crypto::aead::lanes::group;
+use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
@@ -27,6 +35,16 @@ impl Kernel for HasVaes512 {
         unsafe { four::<SEAL>(table, messages) }
     }
 
+    fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        // SAFETY: `self` proves the features; the caller checked the lengths.
+        unsafe { alike::<SEAL>(table, messages, verdicts) }
+    }
+
     fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
         // SAFETY: `self` proves the features; the caller checked the length.
         unsafe { one::<SEAL>(table, message) }
@@ -43,6 +61,22 @@ impl Kernel for HasVaes512 {
 unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
     // SAFETY: the features are those of this function.
     unsafe { group::four::<Zmm, 1, SEAL>(table, messages) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
+#[inline(never)]
+unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+    // SAFETY: the features are those of this function.
+    unsafe {
+        let len = messages[0].text_inout.len() - TAG_LEN;
+        if messages.len() >= 8 && len == Zmm::BYTES {
+            eights::eights::<Zmm, SEAL, true>(table, messages, verdicts)
+        } else if messages.len() >= 8 && len < Zmm::BYTES {
+            eights::eights::<Zmm, SEAL, false>(table, messages, verdicts)
+        } else {
+            alike::fours::<Zmm, 1, SEAL>(table, messages, verdicts)
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
@@ -361,21 +395,94 @@ impl Vector<1> for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_whiten(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8(key, x) }
+        unsafe { whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_round(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8(key, x) }
+        unsafe { round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
-    unsafe fn aes8_last(key: &[u8; 16], x: &mut [Self; 8]) {
+    unsafe fn aes8_round_add<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Sum<Self>,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { last8(key, x) }
+        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+    }
+
+    #[inline(always)]
+    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
+        // SAFETY: see above.
+        unsafe { last8::<14>(keys, x) }
+    }
+}
+
+impl Wide for Zmm {
+    #[inline(always)]
+    unsafe fn splat_nonce_loosely(message: &Message<'_>) -> Self {
+        const ROOM: usize = size_of::<Message<'_>>() - offset_of!(Message<'_>, nonce);
+        if ROOM < 16 {
+            // SAFETY: see above.
+            return unsafe { Self::splat_nonce(&message.nonce) };
+        }
+        let at = core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce));
+        // SAFETY: the message is good for 16 bytes from its nonce.
+        unsafe { splat_loosely(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn and_xor(self, mask: Self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_ternarylogic_epi64::<0x6a>(self.0, mask.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn turned(vectors: [Self; 4]) -> [Self; 4] {
+        let [Self(a), Self(b), Self(c), Self(d)] = vectors;
+        // SAFETY: see above.
+        unsafe {
+            let (low_ab, high_ab) = (_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
+            let (low_cd, high_cd) = (_mm512_shuffle_i64x2::<0x44>(c, d), _mm512_shuffle_i64x2::<0xee>(c, d));
+            [
+                Self(_mm512_shuffle_i64x2::<0x88>(low_ab, low_cd)),
+                Self(_mm512_shuffle_i64x2::<0xdd>(low_ab, low_cd)),
+                Self(_mm512_shuffle_i64x2::<0x88>(high_ab, high_cd)),
+                Self(_mm512_shuffle_i64x2::<0xdd>(high_ab, high_cd)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { round10::<ROUND>(keys, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 10],
+        sum: Sum<Self>,
+        blocks: Self,
+        powers: &[Power<Self>; 4],
+    ) -> Sum<Self> {
+        // SAFETY: see above.
+        unsafe { round10_add::<ROUND, POWER>(keys, x, sum, blocks, powers) }
+    }
+
+    #[inline(always)]
+    unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]) {
+        // SAFETY: see above.
+        unsafe { last10::<14>(keys, x) }
     }
 }
 
@@ -410,25 +517,123 @@ aes_function!(aes5, 5, a 0 b 1 c 2 d 3 e 4);
 aes_function!(aes8, 8, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 aes_function!(aes9, 9, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8);
 
-/// One operation on eight vectors with one round key.
+/// One operation on several vectors with one round key.
 macro_rules! round_function {
-    ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
+    ($name:ident, $count:literal, $operation:literal, $($x:ident $i:literal)*) => {
         #[target_feature(enable = "avx512f,vaes")]
         #[inline]
-        unsafe fn $name(key: &[u8; 16], x: &mut [Zmm; 8]) {
+        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; $count]) {
             // SAFETY: reads the round key, changes the named registers.
             unsafe {
                 asm!(
-                    "vbroadcasti32x4 zmm31, [{key}]",
+                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
                     $(concat!($operation, " {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
                     $($x = inout(zmm_reg) x[$i].0,)*
-                    out("zmm31") _, key = in(reg) key.as_ptr(),
+                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
                     options(readonly, nostack, preserves_flags)
                 );
             }
         }
     };
 }
-round_function!(whiten8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(last8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(whiten8, 8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(round8, 8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
+round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
+
+/// One middle round of several vectors, with a product that is added to a sum between them.
+macro_rules! round_add_function {
+    ($name:ident, $count:literal, $($a:ident $ai:literal)*; $($b:ident $bi:literal)*; $($c:ident $ci:literal)*) => {
+        #[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+        #[inline]
+        unsafe fn $name<const ROUND: usize>(
+            keys: &RoundKeys,
+            x: &mut [Zmm; $count],
+            sum: Sum<Zmm>,
+            blocks: Zmm,
+            h: Zmm,
+            d: Zmm,
+        ) -> Sum<Zmm> {
+            let (mut r, mut f) = (sum.r.0, sum.f.0);
+            let _t: __m512i;
+            let _u: __m512i;
+            // SAFETY: reads the round key, changes the named registers.
+            unsafe {
+                asm!(
+                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+                    "vpclmulqdq {t}, {blocks}, {d}, 0x10",
+                    $(concat!("vaesenc {", stringify!($a), "}, {", stringify!($a), "}, zmm31"),)*
+                    "vpclmulqdq {u}, {blocks}, {h}, 0x11",
+                    $(concat!("vaesenc {", stringify!($b), "}, {", stringify!($b), "}, zmm31"),)*
+                    "vpternlogq {r}, {t}, {u}, 0x96",
+                    "vpclmulqdq {t}, {blocks}, {d}, 0x00",
+                    $(concat!("vaesenc {", stringify!($c), "}, {", stringify!($c), "}, zmm31"),)*
+                    "vpclmulqdq {u}, {blocks}, {h}, 0x01",
+                    "vpternlogq {f}, {t}, {u}, 0x96",
+                    $($a = inout(zmm_reg) x[$ai].0,)*
+                    $($b = inout(zmm_reg) x[$bi].0,)*
+                    $($c = inout(zmm_reg) x[$ci].0,)*
+                    blocks = in(zmm_reg) blocks.0, h = in(zmm_reg) h.0, d = in(zmm_reg) d.0,
+                    r = inout(zmm_reg) r, f = inout(zmm_reg) f, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
+                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+            Sum { r: Zmm(r), f: Zmm(f) }
+        }
+    };
+}
+round_add_function!(round8_add, 8, x0 0 x1 1 x2 2; x3 3 x4 4 x5 5; x6 6 x7 7);
+
+/// 16 bytes in every place; assembly, because padding may be among them, which has no value in Rust.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn splat_loosely(at: *const u8) -> Zmm {
+    let value: __m512i;
+    // SAFETY: reads 16 bytes.
+    unsafe {
+        asm!("vbroadcasti32x4 {0}, [{1}]", out(zmm_reg) value, in(reg) at,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    Zmm(value)
+}
+
+/// A middle round of ten vectors, with a product that is added to a sum between them.
+#[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+#[inline]
+unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
+    keys: &RoundKeys,
+    x: &mut [Zmm; 10],
+    sum: Sum<Zmm>,
+    blocks: Zmm,
+    powers: &[Power<Zmm>; 4],
+) -> Sum<Zmm> {
+    let (mut r, mut f) = (sum.r.0, sum.f.0);
+    let (_t, _u): (__m512i, __m512i);
+    // SAFETY: reads the round key and the power, changes the named registers.
+    unsafe {
+        asm!(
+            "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+            "vpclmulqdq {t}, {blocks}, [{powers} + {p} + 64], 0x10",
+            "vaesenc {x0}, {x0}, zmm31", "vaesenc {x1}, {x1}, zmm31", "vaesenc {x2}, {x2}, zmm31",
+            "vpclmulqdq {u}, {blocks}, [{powers} + {p}], 0x11",
+            "vaesenc {x3}, {x3}, zmm31", "vaesenc {x4}, {x4}, zmm31",
+            "vpternlogq {r}, {t}, {u}, 0x96",
+            "vpclmulqdq {t}, {blocks}, [{powers} + {p} + 64], 0x00",
+            "vaesenc {x5}, {x5}, zmm31", "vaesenc {x6}, {x6}, zmm31", "vaesenc {x7}, {x7}, zmm31",
+            "vpclmulqdq {u}, {blocks}, [{powers} + {p}], 0x01",
+            "vaesenc {x8}, {x8}, zmm31", "vaesenc {x9}, {x9}, zmm31",
+            "vpternlogq {f}, {t}, {u}, 0x96",
+            x0 = inout(zmm_reg) x[0].0, x1 = inout(zmm_reg) x[1].0, x2 = inout(zmm_reg) x[2].0,
+            x3 = inout(zmm_reg) x[3].0, x4 = inout(zmm_reg) x[4].0, x5 = inout(zmm_reg) x[5].0,
+            x6 = inout(zmm_reg) x[6].0, x7 = inout(zmm_reg) x[7].0, x8 = inout(zmm_reg) x[8].0,
+            x9 = inout(zmm_reg) x[9].0,
+            blocks = in(zmm_reg) blocks.0, powers = in(reg) powers.as_ptr(), p = const POWER * 128,
+            r = inout(zmm_reg) r, f = inout(zmm_reg) f, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
+            out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Sum { r: Zmm(r), f: Zmm(f) }
+}

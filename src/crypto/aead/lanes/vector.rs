@@ -4,6 +4,7 @@
 //! function that has the features switched on; everything here is `inline(always)` so that it ends up in there. A
 //! vector holds `4 / Q` blocks; four messages are one *quad* of `Q` vectors, a block of each message in order.
 
+use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::table::ROUND_KEYS;
 
 /// The expanded key, as the AES operations read it.
@@ -81,9 +82,19 @@ pub(super) trait Vector<const Q: usize>: Copy {
     /// AES-256 of eight vectors and a quad.
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; Q]);
     /// The XOR before the first round, of eight vectors.
-    unsafe fn aes8_whiten(key: &[u8; 16], x: &mut [Self; 8]);
-    /// One middle round of eight vectors.
-    unsafe fn aes8_round(key: &[u8; 16], x: &mut [Self; 8]);
+    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]);
+    /// Middle round `ROUND` of eight vectors.
+    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]);
+    /// Middle round `ROUND` of eight vectors, and beside it `sum + blocks * h`; `d` belongs to `h`. One block of assembly,
+    /// because LLVM moves the products out from between the rounds.
+    unsafe fn aes8_round_add<const ROUND: usize>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Sum<Self>,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Sum<Self>;
     /// The last round of eight vectors.
-    unsafe fn aes8_last(key: &[u8; 16], x: &mut [Self; 8]);
+    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]);
 }
