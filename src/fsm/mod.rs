@@ -5,14 +5,11 @@
 
 pub mod codec;
 pub mod command;
-<<<<<<< HEAD
-pub mod state;
-=======
 pub mod kv;
 pub mod memory;
 pub mod overlay;
 pub mod reader;
 pub mod rocks;
->>>>>>> fsm
+pub mod state;
 pub mod store;
 pub mod value;
