@@ -43,6 +43,8 @@ pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
 /// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
 /// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
 pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of a file of vectors, unpacked: it is held in memory whole, and the largest known has under 1 MiB.
+pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
 const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);

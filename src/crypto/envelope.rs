@@ -20,6 +20,8 @@
 //! The frame is decoded first, the envelope is inside it (DECODE-FIRST), so a proposal id can always be read. The AADs
 //! of two kinds never agree (LAYERS-APART); that of an entry holds its place (PLACE-BOUND).
 
+use std::fmt;
+
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -90,7 +92,7 @@ pub enum OpenError {
 }
 
 /// The data of a normal entry, taken apart; borrows from it (the nil path copies nothing).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EntryFrame<'a> {
     /// Chosen by the proposing node.
     pub proposal_id: ProposalId,
@@ -121,6 +123,16 @@ impl<'a> EntryFrame<'a> {
         data.put_slice(&frame_header(self.proposal_id));
         data.put_slice(self.payload);
         data.freeze()
+    }
+}
+
+impl fmt::Debug for EntryFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EntryFrame");
+        shown
+            .field("proposal_id", &self.proposal_id)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
     }
 }
 
@@ -223,6 +235,14 @@ impl<'a> Envelope<'a> {
     pub fn tag(&self) -> [u8; TAG_LEN] {
         *self.sealed.last_chunk().expect("parsed: at least a tag")
     }
+}
+
+/// The GCM tag of sealed entry data, without opening it; it goes into the nonces of the values that the entry writes.
+///
+/// # Errors
+/// [`OpenError`] if it is no entry frame around an envelope.
+pub fn entry_tag(data: &[u8]) -> Result<[u8; TAG_LEN], OpenError> {
+    Ok(Envelope::parse(EntryFrame::decode(data)?.payload)?.tag())
 }
 
 /// The first 18 bytes of an envelope.
