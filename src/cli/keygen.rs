@@ -50,5 +50,5 @@ pub fn run(path: &Path, entropy: &dyn Entropy) -> Result<KekId, KeygenError> {
 }
 
 #[cfg(test)]
-#[path = "keygen_tests.rs"]
+#[path = "tests/keygen.rs"]
 mod tests;

@@ -406,5 +406,5 @@ const FLAG_KEYRING: u8 = 2;
 const _: () = assert!(MEMBERS_MAX <= u16::MAX as usize);
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "tests/state.rs"]
 mod tests;

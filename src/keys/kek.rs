@@ -402,7 +402,3 @@ impl fmt::Display for Count {
 const TEXT_LEN: usize = KEY_LEN + 1;
 /// Permission bits of group and others.
 const MODE_OTHERS: u32 = 0o077;
-
-#[cfg(test)]
-#[path = "kek_tests.rs"]
-mod tests;

@@ -15,3 +15,6 @@ pub mod mac;
 pub mod make;
 pub mod ring;
 pub mod rules;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -208,7 +208,8 @@ fn open_term(keyring: &Keyring, opener: &PublishOpener, at: Position) -> Result<
     if !keyring.is_sealing() {
         return Err(RuleError::OpenerBeforeCutover);
     }
-    if opener.term != at.term {
+    // Term 0 is before any election: no leader has it, and a keyring writes it for "no opener".
+    if opener.term != at.term || at.term == Term(0) {
         return Err(RuleError::OpenerTerm {
             named: opener.term,
             term: at.term,
