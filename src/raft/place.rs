@@ -158,6 +158,11 @@ impl Loop {
         Ok(true)
     }
 
+    #[cfg(test)]
+    pub(super) fn append_at(&mut self, term: Term, first: Index, data: &[Bytes]) -> Result<bool, Fatal> {
+        self.append(EntryType::EntryNormal, term, first, data)
+    }
+
     /// Proposes a membership change, unless the guard says no. It is a barrier like a control entry.
     pub(super) fn propose_change(&mut self, change: Change, done: ChangeDone) -> Result<(), Fatal> {
         if !self.is_leader() {
