@@ -14,6 +14,7 @@ use crate::resp::codec::request::ProtocolError;
 use crate::resp::codec::request::Sender;
 use crate::resp::codec::request::parse_integer;
 
+type Form<'a> = &'a dyn Fn(&mut Encoder<'_>);
 type Commands = Vec<Vec<Vec<u8>>>;
 
 /// Feeds `input` in pieces of the given lengths (the rest at once) and gathers commands until the end or an error.
@@ -207,7 +208,7 @@ fn golden_replies_of_both_protocols() {
         Reply::Integer(-5),
         Reply::Ok,
     ]);
-    let both: [(&dyn Fn(&mut Encoder<'_>), &str, &str); 8] = [
+    let both: [(Form<'_>, &str, &str); 8] = [
         (
             &|e| e.reply(&array),
             "*4\r\n$1\r\na\r\n$-1\r\n:-5\r\n+OK\r\n",

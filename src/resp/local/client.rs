@@ -10,7 +10,6 @@ use crate::resp::local::Subcommand;
 use crate::resp::registry::Client;
 use crate::resp::registry::lock;
 use crate::resp::session::Session;
-use crate::resp::verbs::NOT_AN_INTEGER;
 use crate::resp::verbs::Refusal;
 use crate::resp::verbs::SYNTAX;
 
@@ -81,7 +80,7 @@ impl Session {
                 clients.retain(|_| is_normal);
             }
             count if count > 1 && sub.slice(0).eq_ignore_ascii_case(b"id") => {
-                let ids = (1..count).map(|position| parse_id(sub.slice(position)));
+                let ids = (1..count).map(|position| parse_id(sub.slice(position), LIST_ID));
                 let ids = ids.collect::<Result<Vec<u64>, Refusal>>()?;
                 clients.retain(|client| ids.contains(&client.id));
             }
@@ -147,7 +146,7 @@ impl<'a> KillFilter<'a> {
         for position in (0..sub.count()).step_by(2) {
             let value = sub.slice(position + 1);
             match sub.slice(position).to_ascii_lowercase().as_slice() {
-                b"id" => filter.id = Some(parse_id(value)?),
+                b"id" => filter.id = Some(parse_id(value, KILL_ID)?),
                 b"addr" => filter.address = Some(value),
                 b"laddr" => filter.local_address = Some(value),
                 b"type" => filter.is_type = Some(is_normal_type(value)?),
@@ -200,12 +199,11 @@ pub(super) fn write_help(lines: &[&'static str], encoder: &mut Encoder<'_>) {
     }
 }
 
-fn parse_id(digits: &[u8]) -> Result<u64, Refusal> {
-    match parse_integer(digits) {
-        Some(id) if id > 0 => Ok(id.unsigned_abs()),
-        Some(_) => Err(Refusal::fixed("ERR client-id should be greater than 0")),
-        None => Err(NOT_AN_INTEGER),
-    }
+fn parse_id(digits: &[u8], refusal: Refusal) -> Result<u64, Refusal> {
+    parse_integer(digits)
+        .filter(|id| *id > 0)
+        .map(i64::unsigned_abs)
+        .ok_or(refusal)
 }
 
 /// Every client here is a normal one.
@@ -221,6 +219,8 @@ fn is_normal_type(name: &[u8]) -> Result<bool, Refusal> {
 }
 
 const NAME_REFUSAL: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+const KILL_ID: Refusal = Refusal::fixed("ERR client-id should be greater than 0");
+const LIST_ID: Refusal = Refusal::fixed("ERR Invalid client ID");
 const HELP: [&str; 10] = [
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME, SETNAME <name>",

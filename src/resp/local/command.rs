@@ -76,7 +76,7 @@ fn shown() -> impl Iterator<Item = &'static Verb> {
 
 /// COMMAND GETKEYS name argument ...
 fn write_keys(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), Refusal> {
-    if arguments.len() < 3 {
+    if arguments.len() < 4 {
         return Err(Refusal::arity("command|getkeys"));
     }
     let Some((_, verb)) = find(arguments.slice(2)) else {

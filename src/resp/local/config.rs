@@ -14,6 +14,7 @@ use crate::resp::local::glob_matches;
 use crate::resp::server::Shared;
 use crate::resp::session::Session;
 use crate::resp::verbs::Refusal;
+use crate::resp::verbs::SYNTAX;
 
 impl Session {
     /// CONFIG GET|SET|RESETSTAT|REWRITE.
@@ -59,7 +60,7 @@ impl Session {
     /// All or nothing: everything is checked before anything is set.
     fn config_set(&self, sub: &Subcommand<'_>) -> Result<(), Refusal> {
         if !sub.count().is_multiple_of(2) {
-            return Err(sub.arity());
+            return Err(SYNTAX);
         }
         let mut changes = Vec::new();
         for position in (0..sub.count()).step_by(2) {
@@ -118,28 +119,32 @@ impl Entry {
         }
     }
 
-    fn check(&self, value: &[u8], shared: &Shared) -> Result<Option<Change>, &'static str> {
-        let in_range = |most: i64| match parse_integer(value) {
-            Some(number) if (0..=most).contains(&number) => Ok(number.unsigned_abs()),
-            Some(_) => Err("argument must be within the limits"),
-            None => Err("argument couldn't be parsed into an integer"),
-        };
+    fn check(&self, value: &[u8], shared: &Shared) -> Result<Option<Change>, String> {
         match self.value {
             Value::ClientsMax => {
-                let count = in_range(CLIENTS_MAX as i64)?;
+                let count = integer_within(value, 1, CLIENTS_MAX as u64)?;
                 let count = usize::try_from(count).expect("checked: at most CLIENTS_MAX");
-                if count == 0 {
-                    Err("argument must be within the limits")
-                } else {
-                    Ok(Some(Change::ClientsMax(count)))
-                }
+                Ok(Some(Change::ClientsMax(count)))
             }
-            Value::IdleTimeout => Ok(Some(Change::IdleTimeout(in_range(i64::from(i32::MAX))? * 1000))),
+            Value::IdleTimeout => Ok(Some(Change::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000))),
             _ if value.eq_ignore_ascii_case(self.value(shared).as_bytes()) => Ok(None),
-            _ => Err("can't set immutable config"),
+            _ => Err("can't set immutable config".to_owned()),
         }
     }
 }
+
+fn integer_within(digits: &[u8], least: u64, most: u64) -> Result<u64, String> {
+    let Some(number) = parse_integer(digits) else {
+        return Err("argument couldn't be parsed into an integer".to_owned());
+    };
+    let number = u64::try_from(number)
+        .ok()
+        .filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+/// Longest idle timeout (Redis 7).
+const SECONDS_MAX: u64 = i32::MAX as u64;
 
 const fn fixed(name: &'static str, text: &'static str) -> Entry {
     Entry {

@@ -13,7 +13,7 @@ use crate::resp::tests::double::Mishap;
 #[test]
 fn pipelines_of_mixed_commands_equal_their_commands_one_by_one() {
     let seed = std::env::var("SEALKV_SEED").map_or(7, |seed| seed.parse().unwrap());
-    println!("SEALKV_SEED={seed}");
+    eprintln!("SEALKV_SEED={seed}");
     let mut chance = Chance(seed);
     let (together, alone) = (House::open(), House::open());
     let (mut pipelined, mut single) = (together.client(), alone.client());

@@ -81,7 +81,33 @@ fn errors_are_those_of_redis() {
             "ERR Client names cannot contain spaces, newlines or special characters.",
         ),
         ("CLIENT KILL 1.2.3.4:5", "ERR No such client"),
-        ("COMMAND GETKEYS PING", "ERR The command has no key arguments"),
+        ("CLIENT KILL", "ERR wrong number of arguments for 'client|kill' command"),
+        ("CLIENT KILL ID x", "ERR client-id should be greater than 0"),
+        ("CLIENT LIST ID x", "ERR Invalid client ID"),
+        ("CLIENT LIST TYPE foo", "ERR Unknown client type 'foo'"),
+        (
+            "FUNCTION FLUSH NOW",
+            "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
+        ),
+        (
+            "FUNCTION FLUSH SYNC x",
+            "ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP.",
+        ),
+        (
+            "COMMAND GETKEYS PING",
+            "ERR wrong number of arguments for 'command|getkeys' command",
+        ),
+        (
+            "COMMAND GETKEYS GET x y",
+            "ERR Invalid number of arguments specified for command",
+        ),
+        ("CONFIG SET timeout 1 maxclients", "ERR syntax error"),
+        (
+            "CONFIG SET timeout -1",
+            "ERR CONFIG SET failed (possibly related to argument 'timeout') - argument must be between 0 and 2147483647 \
+             inclusive",
+        ),
+        ("COMMAND GETKEYS PING x", "ERR The command has no key arguments"),
         (
             "CONFIG SET nothing 1",
             "ERR Unknown option or number of arguments for CONFIG SET - 'nothing'",

@@ -138,9 +138,11 @@ pub(super) fn function(call: &Call<'_>) -> Parsed {
         2 => Ok(Action::Local(Local::Function)),
         3 if call.is_word(2, "async") || call.is_word(2, "sync") => Ok(Action::Local(Local::Function)),
         3 => Err(Refusal::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-        _ => Err(Refusal::fixed(
-            "ERR unknown subcommand or wrong number of arguments for 'flush'. Try FUNCTION HELP.",
-        )),
+        _ => {
+            let given = String::from_utf8_lossy(call.slice(1));
+            let line = format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try FUNCTION HELP.");
+            Err(Refusal::made(line))
+        }
     }
 }
 
