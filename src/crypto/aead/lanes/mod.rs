@@ -118,9 +118,7 @@ impl<K: Kernel> Lanes<K> {
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
-            let group = messages
-                .get_disjoint_mut(ids)
-                .expect("the order names each message once");
+            let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
             let wrong = self.kernel.four::<SEAL>(&self.table, group);
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);
@@ -149,11 +147,7 @@ impl<K: Kernel> Lanes<K> {
     #[inline(never)]
     fn beside_empty<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
         let mut room = [[0u8; TAG_LEN]; 4];
-        let mut group = room.each_mut().map(|tag| Message {
-            nonce: [0; 12],
-            aad: &[],
-            text_inout: tag,
-        });
+        let mut group = room.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
         const UNIQUE: &str = "the caller names each message once";
         match *ids {
             [first, second, third] => {
@@ -212,28 +206,19 @@ impl<K: Kernel> Aead for Lanes<K> {
 
 impl<K: Kernel> fmt::Debug for Lanes<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Lanes")
-            .field("tier", &K::TIER)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Lanes").field("tier", &K::TIER).finish_non_exhaustive()
     }
 }
 
 /// The same message for a shorter time.
 fn lend<'a>(message: &'a mut Message<'_>) -> Message<'a> {
-    Message {
-        nonce: message.nonce,
-        aad: message.aad,
-        text_inout: message.text_inout,
-    }
+    Message { nonce: message.nonce, aad: message.aad, text_inout: message.text_inout }
 }
 
 /// Which messages go side by side: by vectors of 64 bytes.
 #[inline(always)]
 fn class(message: &Message<'_>) -> u8 {
-    let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else {
-        return CLASS_NO_TAG;
-    };
+    let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else { return CLASS_NO_TAG };
     if group::fits(len, message.aad.len()) {
         len.div_ceil(64) as u8
     } else if len as u64 <= TEXT_BYTES_MAX {

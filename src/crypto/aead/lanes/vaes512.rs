@@ -191,38 +191,14 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn splat_nonce(nonce: &[u8; 12]) -> Self {
         // SAFETY: see above; the mask takes twelve bytes.
-        unsafe {
-            Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(
-                0b0111,
-                nonce.as_ptr().cast(),
-            )))
-        }
+        unsafe { Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(0b0111, nonce.as_ptr().cast()))) }
     }
 
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         let at = |i: u32| first.wrapping_add(step.wrapping_mul(i)) as i32;
         // SAFETY: see above.
-        unsafe {
-            Self(_mm512_set_epi32(
-                at(3),
-                0,
-                0,
-                0,
-                at(2),
-                0,
-                0,
-                0,
-                at(1),
-                0,
-                0,
-                0,
-                at(0),
-                0,
-                0,
-                0,
-            ))
-        }
+        unsafe { Self(_mm512_set_epi32(at(3), 0, 0, 0, at(2), 0, 0, 0, at(1), 0, 0, 0, at(0), 0, 0, 0)) }
     }
 
     #[inline(always)]
