@@ -2,7 +2,8 @@
 //!
 //! What was written and not synced is visible to reads, survives the death of the process, and is lost at a power cut
 //! but for a subset, chosen by a seed in sectors of 512 bytes. A failed sync marks what it covered as clean, as Linux
-//! does: a later sync succeeds and the bytes are gone at the next power cut all the same.
+//! does: a later sync succeeds and the bytes are gone all the same, at the next open (direct reads, and the plain
+//! engine's dropped page cache, show the medium) or power cut.
 
 use std::collections::VecDeque;
 use std::io;
@@ -68,7 +69,19 @@ impl Platters {
     /// Opens them with one block alignment of 4096 bytes. `clock` moves when a wait finds nothing.
     #[must_use]
     pub fn open(&self, clock: Option<Arc<SimClock>>) -> SimDisk {
-        SimDisk { platters: self.clone(), submitted: VecDeque::new(), spare: Vec::new(), clock, growing: None }
+        for slot in self.lock().slots.iter_mut().flatten() {
+            slot.visible.clone_from(&slot.durable);
+            for (offset, bytes) in &slot.unsynced {
+                slot.visible[*offset..offset + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        SimDisk {
+            platters: self.clone(),
+            submitted: VecDeque::new(),
+            spare: Vec::new(),
+            clock,
+            growing: None,
+        }
     }
 
     /// Arms a fault.
@@ -112,11 +125,21 @@ impl Platters {
     /// A copy that shares nothing with this one, everything in it durable.
     #[must_use]
     pub fn image(&self) -> Platters {
-        let slots = self.lock().slots.iter().map(|slot| {
+        let inner = self.lock();
+        let slots = inner.slots.iter().map(|slot| {
             let slot = slot.as_ref()?;
-            Some(Slot { durable: slot.visible.clone(), visible: slot.visible.clone(), unsynced: Vec::new() })
+            Some(Slot {
+                durable: slot.visible.clone(),
+                visible: slot.visible.clone(),
+                unsynced: Vec::new(),
+            })
         });
-        Platters { inner: Arc::new(Mutex::new(Inner { slots: slots.collect(), ..Inner::default() })) }
+        Platters {
+            inner: Arc::new(Mutex::new(Inner {
+                slots: slots.collect(),
+                ..Inner::default()
+            })),
+        }
     }
 
     /// The bytes of a slot as a reader sees them.
@@ -125,7 +148,11 @@ impl Platters {
     /// If there is no such slot.
     #[must_use]
     pub fn bytes(&self, slot: SlotId) -> Vec<u8> {
-        self.lock().slots[slot.0 as usize].as_ref().expect("a slot that exists").visible.clone()
+        self.lock().slots[slot.0 as usize]
+            .as_ref()
+            .expect("a slot that exists")
+            .visible
+            .clone()
     }
 
     /// Changes bytes of a slot, durably, as damage or an attacker would.
@@ -161,14 +188,23 @@ impl Inner {
             return Err(io::Error::from_raw_os_error(*errno));
         }
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.slots.push(Some(Slot { durable: vec![0; bytes], visible: vec![0; bytes], unsynced: Vec::new() }));
-        Ok(SlotId(u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?))
+        self.slots.push(Some(Slot {
+            durable: vec![0; bytes],
+            visible: vec![0; bytes],
+            unsynced: Vec::new(),
+        }));
+        Ok(SlotId(
+            u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?,
+        ))
     }
 
     fn write(&mut self, write: &Write) -> io::Result<Done> {
         (self.writes, self.requests) = (self.writes + 1, self.requests + 1);
         let mut bytes = &write.buffer[write.from..write.to];
-        assert!(bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN), "aligned");
+        assert!(
+            bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN),
+            "aligned"
+        );
         assert!(write.offset.is_multiple_of(BLOCK_BYTES_MIN as u64), "aligned");
         let fault = self.due(|fault| match fault {
             Fault::WriteError(left, _) | Fault::ShortWrite(left, _) if *left > 0 => {
@@ -187,9 +223,14 @@ impl Inner {
         let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let offset = usize::try_from(write.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let place = slot.visible.get_mut(offset..offset + bytes.len());
-        place.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?.copy_from_slice(bytes);
+        place
+            .ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?
+            .copy_from_slice(bytes);
         slot.unsynced.push((offset, bytes.to_vec()));
-        Ok(Done::Written { bytes: bytes.len(), durable: false })
+        Ok(Done::Written {
+            bytes: bytes.len(),
+            durable: false,
+        })
     }
 
     /// `None`: it hangs.
@@ -206,13 +247,16 @@ impl Inner {
         let Some(slot) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
             return Some(Err(io::ErrorKind::NotFound.into()));
         };
+        if matches!(fault, Some(Fault::SyncHangs(_))) {
+            return None;
+        }
         let covered = slot.unsynced.drain(..covered.min(slot.unsynced.len()));
         match fault {
             Some(Fault::SyncError(_, errno)) => {
                 drop(covered);
                 Some(Err(io::Error::from_raw_os_error(errno)))
             }
-            Some(_) => None,
+            Some(_) => unreachable!("only faults of syncs are due here"),
             None => {
                 for (offset, bytes) in covered {
                     slot.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
@@ -255,7 +299,11 @@ impl Disk for SimDisk {
 
     fn slot_bytes(&self, slot: SlotId) -> Option<u64> {
         let inner = self.platters.lock();
-        inner.slots.get(slot.0 as usize)?.as_ref().map(|slot| slot.visible.len() as u64)
+        inner
+            .slots
+            .get(slot.0 as usize)?
+            .as_ref()
+            .map(|slot| slot.visible.len() as u64)
     }
 
     fn create_slot(&mut self, bytes: u64, progress: &mut dyn FnMut(u64)) -> io::Result<SlotId> {
@@ -292,7 +340,10 @@ impl Disk for SimDisk {
         let slot = inner.slots.get(slot.0 as usize).and_then(Option::as_ref);
         let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let found = slot.visible.get(offset..offset + bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = slot
+            .visible
+            .get(offset..offset + bytes)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer[..bytes].copy_from_slice(found);
         Ok(())
     }
@@ -304,7 +355,11 @@ impl Disk for SimDisk {
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
         let inner = self.platters.lock();
-        let covered = inner.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |slot| slot.unsynced.len());
+        let covered = inner
+            .slots
+            .get(slot.0 as usize)
+            .and_then(Option::as_ref)
+            .map_or(0, |slot| slot.unsynced.len());
         drop(inner);
         self.submitted.push_back(Request::Sync(op, slot, covered));
         Ok(())
@@ -314,12 +369,20 @@ impl Disk for SimDisk {
         match self.submitted.pop_front() {
             Some(Request::Write(write)) => {
                 let result = self.platters.lock().write(&write);
-                return Ok(Some(Completion { op: write.op, result, buffer: Some(write.buffer) }));
+                return Ok(Some(Completion {
+                    op: write.op,
+                    result,
+                    buffer: Some(write.buffer),
+                }));
             }
             Some(Request::Sync(op, slot, covered)) => {
                 let synced = self.platters.lock().sync(slot, covered);
                 if let Some(result) = synced {
-                    return Ok(Some(Completion { op, result, buffer: None }));
+                    return Ok(Some(Completion {
+                        op,
+                        result,
+                        buffer: None,
+                    }));
                 }
             }
             None => {}

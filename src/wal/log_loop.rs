@@ -17,7 +17,6 @@ use crate::limits::LOG_QUEUE_MAX;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
-use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;
@@ -109,6 +108,8 @@ pub struct LogLoop {
     /// What may be given up once a frame is durable.
     releases: VecDeque<Release>,
     pub(super) durable: u64,
+    /// The compacted index that is durable.
+    trimmed: Index,
     newest_is_idle: bool,
     last_durable_at: Duration,
     pub(super) recovered_synced: bool,
@@ -151,7 +152,12 @@ impl LogLoop {
         };
         if let Some(torn) = found.torn {
             let (segment, slot, offset) = (torn.segment, torn.slot.0, torn.offset);
-            tracing::warn!(segment, slot, offset, "log: an unfinished end was dropped, it was never acknowledged");
+            tracing::warn!(
+                segment,
+                slot,
+                offset,
+                "log: an unfinished end was dropped, it was never acknowledged"
+            );
         }
         Ok((LogLoop::begin(options, disk, clock, entropy, found), recovered))
     }
@@ -165,7 +171,7 @@ impl LogLoop {
     ) -> LogLoop {
         let window = Window::new(disk.block_bytes());
         let now = clock.monotonic();
-        let mut log = LogLoop {
+        let log = LogLoop {
             pipeline: Pipeline::new(disk, clock.clone(), options.slow_sync, options.hung),
             clock,
             entropy,
@@ -177,6 +183,7 @@ impl LogLoop {
             hung: options.hung,
             newest_hard_state: found.state.hard_state,
             durable: found.state.frame,
+            trimmed: found.state.compacted.index,
             state: found.state,
             segments: found.segments,
             current: None,
@@ -222,14 +229,22 @@ impl LogLoop {
     /// # Panics
     /// If its entries are not consecutive, or one is larger than the largest: the caller made them.
     pub fn offer(&mut self, append: Append) -> Result<(), Full> {
-        let consecutive = append.entries.windows(2).all(|pair| pair[1].index.0 == pair[0].index.0 + 1);
+        let consecutive = append
+            .entries
+            .windows(2)
+            .all(|pair| pair[1].index.0 == pair[0].index.0 + 1);
         assert!(consecutive, "an append's entries are consecutive");
-        let fits = append.entries.iter().all(|entry| entry.data.len() <= self.entry_bytes_max);
+        let fits = append
+            .entries
+            .iter()
+            .all(|entry| entry.data.len() <= self.entry_bytes_max);
         assert!(fits, "an entry is at most entry_bytes_max");
         if self.queue.len() >= LOG_QUEUE_MAX {
             return Err(Full(append));
         }
-        let cost = self.room.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
+        let cost = self
+            .room
+            .cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
         self.queue.push_back(Waiting { append, cost });
         Ok(())
     }
@@ -285,7 +300,10 @@ impl LogLoop {
         for event in events {
             match *event {
                 Event::Durable(frame) => {
-                    assert!(frame > self.durable && frame <= self.state.frame, "frames become durable in order");
+                    assert!(
+                        frame > self.durable && frame <= self.state.frame,
+                        "frames become durable in order"
+                    );
                     self.durable = frame;
                     self.last_durable_at = self.clock.monotonic();
                     self.release();
@@ -303,8 +321,10 @@ impl LogLoop {
             if let Some(segment) = release.reset_in {
                 self.segments.forget_entries_before(segment);
             }
-            self.segments.release(release.compacted);
+            self.trimmed = self.trimmed.max(release.compacted);
         }
+        // At every durable frame, since only now the segment that it began may replace an older one.
+        self.segments.release(self.trimmed);
     }
 
     fn take_ticket(&mut self) -> Option<u64> {
@@ -346,12 +366,20 @@ impl LogLoop {
             Placement::Here => self.write(group, bytes)?,
             Placement::Wait => self.stalled = Some(group),
             Placement::NoSlot => {
-                self.stalled = Some(group);
-                // Only a trim can make room, and it may be waiting behind what has none.
-                let Some(trims) = Group::take_trims(&mut self.queue, &self.state) else { return Ok(false) };
-                let bytes = padded(trims.frame_len(), self.sizes.block);
+                // Only a trim or a reset can make room, and it may be waiting behind what has none.
+                let overtaking = match Group::take_reset(&mut self.queue, &mut self.newest_hard_state, &group) {
+                    Some(reset) => Some(reset),
+                    None => {
+                        self.stalled = Some(group);
+                        Group::take_trims(&mut self.queue, &self.state)
+                    }
+                };
+                let Some(overtaking) = overtaking else { return Ok(false) };
+                let bytes = padded(overtaking.frame_len(), self.sizes.block);
                 if matches!(self.placement(bytes, true)?, Placement::Here) {
-                    self.write(trims, bytes)?;
+                    self.write(overtaking, bytes)?;
+                } else {
+                    return Err(WalError::NoSlot { source: None });
                 }
             }
         }
@@ -369,7 +397,11 @@ impl LogLoop {
                 copy[..header.len()].copy_from_slice(header.as_slice());
             }
         }
-        let segment = self.segments.live.back_mut().expect("the current segment is the newest");
+        let segment = self
+            .segments
+            .live
+            .back_mut()
+            .expect("the current segment is the newest");
         let number = self.state.frame + 1;
         let head = FrameHead {
             length: 0,
@@ -382,9 +414,10 @@ impl LogLoop {
         };
         let out = &mut buffer[base..base + bytes];
         let tag = frame::encode(&head, &group.records, &group.entries, &segment.seal, out);
+        let (first, next) = (group.entries.first().map(|entry| entry.index), self.state.next);
         let applied = self.state.apply(&group.records, &group.entries);
+        applied.map_err(|_| WalError::Contradiction { first, next })?;
         let place = (segment.number, segment.slot, current.offset + base as u64);
-        applied.map_err(|reason| refused_append(place, reason))?;
         (self.state.frame, self.state.chain) = (number, tag);
         let start = current.offset;
         current.offset += (base + bytes) as u64;
@@ -397,7 +430,11 @@ impl LogLoop {
     /// Everything that follows from a frame having been built.
     fn note(&mut self, group: &Group, place: (u64, SlotId, u64), length: u32) {
         let (segment, slot, offset) = place;
-        let newest = self.segments.live.back_mut().expect("the current segment is the newest");
+        let newest = self
+            .segments
+            .live
+            .back_mut()
+            .expect("the current segment is the newest");
         if group.records.reset.is_some() {
             newest.last_entry = Index(0);
             self.index.clear();
@@ -405,13 +442,25 @@ impl LogLoop {
         if let (Some(first), Some(last)) = (group.entries.first(), group.entries.last()) {
             newest.last_entry = newest.last_entry.max(last.index);
             let (first, end, frame) = (first.index, last.index.next(), self.state.frame);
-            self.index.push(FrameEntries { first, end, segment, slot, offset, length, frame });
+            self.index.push(FrameEntries {
+                first,
+                end,
+                segment,
+                slot,
+                offset,
+                length,
+                frame,
+            });
         }
         let compacted = self.state.compacted.index;
         if group.records.reset.is_some() || group.records.trim.is_some() {
             self.index.trim(compacted);
             let reset_in = group.records.reset.map(|_| segment);
-            self.releases.push_back(Release { frame: self.state.frame, compacted, reset_in });
+            self.releases.push_back(Release {
+                frame: self.state.frame,
+                compacted,
+                reset_in,
+            });
         }
         self.newest_is_idle = group.records.idle;
         self.note_ticket(group);
@@ -420,7 +469,10 @@ impl LogLoop {
     fn note_ticket(&mut self, group: &Group) {
         self.room.framed(group.cost);
         if let Some(ticket) = group.ticket {
-            assert!(self.tickets.back().is_none_or(|(_, last)| *last < ticket), "tickets increase");
+            assert!(
+                self.tickets.back().is_none_or(|(_, last)| *last < ticket),
+                "tickets increase"
+            );
             self.tickets.push_back((self.state.frame, ticket));
         }
     }
@@ -431,8 +483,15 @@ impl LogLoop {
             return Ok(());
         }
         let hard_state = Some(self.newest_hard_state).filter(|newest| *newest != self.state.hard_state);
-        let records = Records { idle: true, hard_state, ..Records::default() };
-        let group = Group { records, ..Group::default() };
+        let records = Records {
+            idle: true,
+            hard_state,
+            ..Records::default()
+        };
+        let group = Group {
+            records,
+            ..Group::default()
+        };
         let bytes = padded(group.frame_len(), self.sizes.block);
         // It must not take the room that is kept for trims; then the last frame goes without a witness.
         match self.placement(bytes, false)? {
@@ -457,7 +516,10 @@ impl LogLoop {
     }
 
     fn tell_room(&self) {
-        let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
+        let rest = self
+            .current
+            .as_ref()
+            .map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
         let slots = self.segments.free.len() as u64;
         let free = rest.saturating_sub(lost_at_end) + slots * self.sizes.usable();
@@ -475,12 +537,6 @@ impl std::fmt::Debug for LogLoop {
             .field("poisoned", &self.poisoned)
             .finish_non_exhaustive()
     }
-}
-
-/// An append that contradicts the log is a bug of the caller; the process ends rather than write it.
-fn refused_append(place: (u64, SlotId, u64), reason: Reason) -> WalError {
-    let (segment, slot, offset) = place;
-    WalError::Refused { segment, slot, offset, reason }
 }
 
 fn frame_len_u32(group: &Group) -> u32 {

@@ -108,7 +108,9 @@ impl LogThread {
     }
 
     fn send(&self, request: Request) -> Result<(), NotSent> {
-        let Some(sender) = &self.sender else { return Err(NotSent::Ended) };
+        let Some(sender) = &self.sender else {
+            return Err(NotSent::Ended);
+        };
         sender.try_send(request).map_err(|error| match error {
             crossbeam_channel::TrySendError::Full(request) => NotSent::Full(request),
             crossbeam_channel::TrySendError::Disconnected(_) => NotSent::Ended,
@@ -137,15 +139,36 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
-    let driver = Driver { log, requests, callbacks: callbacks.clone(), reported: reported.clone(), _stop: stop_sender };
-    let spawned = Builder::new().name("wal".to_owned()).spawn(move || driver.run(&started_sender));
+    let driver = Driver {
+        log,
+        requests,
+        callbacks: callbacks.clone(),
+        reported: reported.clone(),
+        _stop: stop_sender,
+    };
+    let spawned = Builder::new()
+        .name("wal".to_owned())
+        .spawn(move || driver.run(&started_sender));
     let thread = spawned.map_err(no_thread)?;
     // The thread answers, or it has panicked and dropped the sender.
     started.recv().unwrap_or(Err(WalError::Poisoned))?;
-    let watchdog = Watchdog { pulse, clock, hung, callbacks, reported };
-    let spawned = Builder::new().name("wal-watchdog".to_owned()).spawn(move || watchdog.run(&stop));
+    let watchdog = Watchdog {
+        pulse,
+        clock,
+        hung,
+        callbacks,
+        reported,
+    };
+    let spawned = Builder::new()
+        .name("wal-watchdog".to_owned())
+        .spawn(move || watchdog.run(&stop));
     let watchdog = spawned.map_err(no_thread)?;
-    Ok(LogThread { sender: Some(sender), room, thread: Some(thread), watchdog: Some(watchdog) })
+    Ok(LogThread {
+        sender: Some(sender),
+        room,
+        thread: Some(thread),
+        watchdog: Some(watchdog),
+    })
 }
 
 struct Driver {
@@ -175,7 +198,11 @@ impl Driver {
     fn serve(&mut self) -> Result<(), WalError> {
         let mut progress = Progress::default();
         loop {
-            let wait = if progress.busy { Duration::ZERO } else { progress.wake_in.unwrap_or(IDLE_WAIT) };
+            let wait = if progress.busy {
+                Duration::ZERO
+            } else {
+                progress.wake_in.unwrap_or(IDLE_WAIT)
+            };
             let open = self.take_requests(wait);
             progress = self.log.step(STEP_WAIT)?;
             if let Some(ticket) = progress.persisted_ticket {
@@ -243,7 +270,11 @@ impl Watchdog {
             let waited = self.pulse.busy_for(self.clock.monotonic()).unwrap_or_default();
             if waited >= self.hung {
                 let (slot, during) = (SlotId(0), During::Write);
-                report(&self.reported, self.callbacks.as_ref(), WalError::Hung { slot, during, waited });
+                report(
+                    &self.reported,
+                    self.callbacks.as_ref(),
+                    WalError::Hung { slot, during, waited },
+                );
                 return;
             }
         }
@@ -258,12 +289,19 @@ fn report(reported: &AtomicBool, callbacks: &dyn Callbacks, error: WalError) {
 }
 
 fn no_thread(source: io::Error) -> WalError {
-    WalError::Disk { slot: SlotId(0), during: During::Wait, source }
+    WalError::Disk {
+        slot: SlotId(0),
+        during: During::Wait,
+        source,
+    }
 }
 
 impl std::fmt::Debug for Read {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Read").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
+        f.debug_struct("Read")
+            .field("first", &self.first)
+            .field("last", &self.last)
+            .finish_non_exhaustive()
     }
 }
 
