@@ -24,6 +24,8 @@ use crate::wal::Options;
 use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
+use crate::world::KernelEntropy;
+use crate::world::SystemClock;
 
 /// Settings, platters, a clock and randomness for one node's log.
 #[derive(Debug)]
@@ -115,6 +117,38 @@ impl LogRig {
         self.clock.advance(self.options.idle);
         settle(log).map(drop)
     }
+}
+
+/// Makes a log on real files anew, with these contents and nothing else: for logs that no node would write, such as a
+/// sealed entry with a changed byte inside an otherwise valid log. No node may have it open.
+///
+/// # Errors
+/// As [`create`] and [`LogLoop::step`].
+///
+/// # Panics
+/// If the old slots cannot be removed.
+pub fn rebuild(options: &Options, contents: &Recovered) -> Result<(), WalError> {
+    for found in std::fs::read_dir(&options.dir).expect("the log's directory") {
+        std::fs::remove_file(found.expect("an entry of the directory").path()).expect("a slot that can be removed");
+    }
+    let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(KernelEntropy));
+    let disk = options.open_disk()?;
+    let disk = create(
+        options,
+        disk,
+        clock.clone(),
+        entropy.clone(),
+        contents.compacted,
+        &mut |_, _| (),
+    )?;
+    let (mut log, _) = LogLoop::open(options, disk, clock, entropy)?;
+    let hard_state = Some(contents.hard_state);
+    let append = Append {
+        hard_state,
+        cutover: contents.cutover,
+        ..append(1, contents.entries.clone())
+    };
+    write(&mut log, append).map(drop)
 }
 
 /// Offers an append and steps until all is quiet; the newest ticket that became durable.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
@@ -63,12 +64,11 @@ impl Group {
 
     /// A group of nothing but the trims that wait; they may overtake entries, which they never concern.
     pub(crate) fn take_trims(queue: &mut VecDeque<Waiting>, state: &LogState) -> Option<Group> {
-        let mut trim = None;
+        let mut trim: Option<Position> = None;
         for waiting in queue.iter_mut().take_while(|waiting| waiting.append.reset.is_none()) {
             if let Some(position) = waiting.append.trim.take_if(|position| position.index < state.next) {
-                trim = trim
-                    .filter(|it: &crate::ids::Position| it.index > position.index)
-                    .or(Some(position));
+                let further = trim.is_none_or(|ours| ours.index < position.index);
+                trim = if further { Some(position) } else { trim };
             }
         }
         let records = Records {

@@ -9,12 +9,16 @@ use crate::testing::log::LogRig;
 use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::trim;
+use crate::testing::log::write;
 use crate::testing::sim::Chance;
 use crate::testing::sim::seed;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
 use crate::wal::LogLoop;
+use crate::wal::Recovered;
+use crate::wal::WalError;
+use crate::wal::reader::frames;
 
 /// What a log must hold: everything acknowledged, and perhaps what was offered since.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,12 @@ impl Model {
         let pending = self.pending.iter().rev().find_map(|(_, append)| append.entries.last());
         let last = pending.or(self.acknowledged.last());
         last.map_or(self.compacted, |entry| entry.index.0).max(self.compacted)
+    }
+
+    /// The compacted index once everything pending is taken: raft appends only above it.
+    fn low(&self) -> u64 {
+        let trims = self.pending.iter().filter_map(|(_, append)| append.trim);
+        trims.map(|trim| trim.index.0).max().unwrap_or(0).max(self.compacted)
     }
 
     fn acknowledge(&mut self, ticket: u64) {
@@ -53,7 +63,7 @@ impl Model {
     }
 
     /// The recovered log is the model after some prefix of what was pending; entries of the next append may be cut.
-    fn check(&mut self, recovered: &crate::wal::Recovered) {
+    fn check(&mut self, recovered: &Recovered) {
         let mut pending = std::mem::take(&mut self.pending).into_iter();
         loop {
             // A commit alone need not have been written.
@@ -87,7 +97,7 @@ impl Model {
 }
 
 /// The model after a part of one append, if that is what was recovered.
-fn part_of(model: &Model, append: &Append, recovered: &crate::wal::Recovered) -> Option<Model> {
+fn part_of(model: &Model, append: &Append, recovered: &Recovered) -> Option<Model> {
     // The hard state may go with a frame before that of the first entry.
     (0..append.entries.len()).find_map(|count| {
         let mut part = model.clone();
@@ -102,7 +112,7 @@ fn part_of(model: &Model, append: &Append, recovered: &crate::wal::Recovered) ->
 }
 
 fn random_append(model: &Model, term: u64, ticket: u64, chance: &mut Chance) -> Append {
-    let (last, low) = (model.last(), model.compacted);
+    let (last, low) = (model.last(), model.low());
     if chance.one_in(4) && last > low + 1 {
         // No more than is acknowledged: raft trims only what is applied.
         let held = model.acknowledged.last().map_or(low, |entry| entry.index.0);
@@ -131,6 +141,15 @@ fn random_append(model: &Model, term: u64, ticket: u64, chance: &mut Chance) -> 
 
 fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chance: &mut Chance) {
     let mut ticket = 0;
+    if log.room().free_slots() < 3 {
+        // As a node does at its start: the first frame carries the trim.
+        ticket += 1;
+        if let Some(last) = model.acknowledged.last() {
+            let append = trim(ticket, term, last.index.0);
+            model.pending.push((ticket, append.clone()));
+            log.offer(append).unwrap();
+        }
+    }
     for _ in 0..chance.below(40) {
         let room = log.room().available_bytes();
         if !chance.one_in(3) && room > 60_000 {
@@ -154,7 +173,10 @@ fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chanc
                     model.acknowledge(ticket);
                 }
             }
-            Err(_) => return,
+            Err(error) => {
+                assert!(matches!(error, WalError::Disk { .. }), "{error}");
+                return;
+            }
         }
     }
 }
@@ -204,12 +226,10 @@ fn a_watermark_advances_in_every_configuration() {
         rig.create().unwrap();
         let (mut log, _) = rig.open().unwrap();
         for at in 0..3 {
-            crate::testing::log::write(&mut log, append(1 + at, entries(1, 2 + at, 1, 10))).unwrap();
+            write(&mut log, append(1 + at, entries(1, 2 + at, 1, 10))).unwrap();
         }
         let mut disk = rig.platters.open(None);
-        let frames = crate::wal::reader::frames(&mut disk, SlotId(1), &rig.options)
-            .unwrap()
-            .unwrap();
+        let frames = frames(&mut disk, SlotId(1), &rig.options).unwrap().unwrap();
         let heads: Vec<_> = frames.map(|frame| frame.unwrap().head).collect();
         assert_eq!(heads.len(), 3);
         assert!(heads.iter().all(|head| head.watermark == head.number - 1));
@@ -221,7 +241,7 @@ fn a_group_that_was_not_synced_is_not_acknowledged_by_a_power_cut() {
     let rig = LogRig::new(71);
     rig.create().unwrap();
     let (mut log, _) = rig.open().unwrap();
-    crate::testing::log::write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
+    write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
     rig.platters.arm(Fault::SyncHangs(0));
     log.offer(append(2, entries(1, 3, 1, 10))).unwrap();
     let progress = log.step(std::time::Duration::ZERO).unwrap();

@@ -1,6 +1,7 @@
 //! TORN-TAIL-ONLY: the drills of findings/wal.md section 3, and every bit of a small log.
 
 use crate::disk::SlotId;
+use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
@@ -9,6 +10,7 @@ use crate::testing::log::trim;
 use crate::testing::log::write;
 use crate::wal::LogEntry;
 use crate::wal::Reason;
+use crate::wal::TornEnd;
 use crate::wal::WalError;
 use crate::wal::reader;
 
@@ -57,7 +59,16 @@ fn a_last_frame_that_is_half_lost_is_dropped_as_unfinished() {
     let rig = LogRig::new(30);
     let all = ten_frames(&rig);
     rig.platters.alter(SLOT, |bytes| bytes[frame_at(9)][200..].fill(0));
-    assert_eq!(rig.open().unwrap().1.entries, all[..9]);
+    let recovered = rig.open().unwrap().1;
+    assert_eq!(recovered.entries, all[..9]);
+    assert_eq!(
+        recovered.torn,
+        Some(TornEnd {
+            segment: 2,
+            slot: SLOT,
+            offset: 11 * BLOCK as u64
+        })
+    );
 }
 
 #[test]
@@ -308,7 +319,7 @@ fn the_wrong_key_is_told_from_damage_and_from_another_owner() {
     assert!(opened.as_ref().is_err_and(WalError::is_configuration));
     assert!(matches!(opened, Err(WalError::WrongKey { .. })));
     rig.options.log_key = key;
-    rig.options.cluster_id = crate::ids::ClusterId([8; 16]);
+    rig.options.cluster_id = ClusterId([8; 16]);
     assert!(matches!(rig.open(), Err(WalError::Foreign { .. })));
 }
 

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use crate::disk::SlotId;
+use crate::ids::Index;
 use crate::testing::disk::Fault;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::settle;
+use crate::testing::log::trim;
 use crate::testing::log::write;
+use crate::testing::sim::Chance;
 use crate::wal::During;
+use crate::wal::LogLoop;
 use crate::wal::SettingsError;
 use crate::wal::WalError;
 
-fn running(rig: &LogRig) -> crate::wal::LogLoop {
+fn running(rig: &LogRig) -> LogLoop {
     rig.create().unwrap();
     let (mut log, _) = rig.open().unwrap();
     write(&mut log, append(1, entries(1, 2, 1, 100))).unwrap();
@@ -48,7 +52,7 @@ fn what_a_failed_sync_covered_may_be_lost_and_was_not_acknowledged() {
     let mut log = running(&rig);
     rig.platters.arm(Fault::SyncError(0, libc::EIO));
     write(&mut log, append(2, entries(1, 3, 1, 100))).unwrap_err();
-    rig.platters.cut_power(&mut crate::testing::sim::Chance::new(1));
+    rig.platters.cut_power(&mut Chance::new(1));
     assert_eq!(rig.open().unwrap().1.entries, entries(1, 2, 1, 100));
 }
 
@@ -116,7 +120,7 @@ fn a_zeroing_that_fails_is_final_too() {
     for at in 0..5 {
         write(&mut log, append(2 + at, entries(1, 3 + at, 1, 16 << 10))).unwrap();
     }
-    log.offer(crate::testing::log::trim(20, 1, 6)).unwrap();
+    log.offer(trim(20, 1, 6)).unwrap();
     // The trim's own frame and sync come first.
     rig.platters.arm(Fault::SyncError(1, libc::EIO));
     let error = settle(&mut log).unwrap_err();
@@ -199,7 +203,7 @@ fn an_unreadable_slot_is_an_error_not_an_empty_log() {
         })
     ));
     assert!(matches!(
-        log.read(crate::ids::Index(2), crate::ids::Index(2), 9),
+        log.read(Index(2), Index(2), 9),
         Err(WalError::Disk {
             during: During::Read,
             ..
@@ -212,7 +216,7 @@ fn a_frame_that_does_not_read_back_is_damage_not_a_shorter_log() {
     let rig = LogRig::new(69);
     let mut log = running(&rig);
     rig.platters.alter(SlotId(1), |bytes| bytes[2 * 4096 + 90] ^= 1);
-    let answer = log.read(crate::ids::Index(2), crate::ids::Index(2), 9);
+    let answer = log.read(Index(2), Index(2), 9);
     assert!(
         matches!(
             answer,

@@ -4,6 +4,8 @@ use crate::disk::SlotId;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::LOG_SLOTS_SPARE;
+use crate::testing::disk::Fault;
 use crate::testing::log::BEGINNING;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
@@ -14,10 +16,11 @@ use crate::testing::log::write;
 use crate::wal::Append;
 use crate::wal::EntryKind;
 use crate::wal::HardState;
+use crate::wal::LogLoop;
 use crate::wal::WalError;
 use crate::wal::reader;
 
-fn made(rig: &LogRig) -> crate::wal::LogLoop {
+fn made(rig: &LogRig) -> LogLoop {
     rig.create().unwrap();
     rig.open().unwrap().0
 }
@@ -82,7 +85,7 @@ fn what_was_recovered_is_synced_before_the_first_acknowledgement() {
     drop(log);
     // A newer commit needs no frame, and is acknowledged only after the sync.
     let (mut log, _) = rig.open().unwrap();
-    rig.platters.arm(crate::testing::disk::Fault::SyncError(0, libc::EIO));
+    rig.platters.arm(Fault::SyncError(0, libc::EIO));
     let hard_state = Some(HardState {
         commit: Index(3),
         ..HardState::default()
@@ -225,7 +228,7 @@ fn without_room_entries_wait_and_a_trim_lets_them_go_on() {
     }
     // Beyond the door: what raft appended without asking.
     let mut stalled = false;
-    for _ in 0..8 {
+    for _ in 0..4 {
         ticket += 1;
         log.offer(append(ticket, entries(1, next, 1, 12 << 10))).unwrap();
         next += 1;
@@ -235,10 +238,10 @@ fn without_room_entries_wait_and_a_trim_lets_them_go_on() {
     }
     assert!(stalled);
     assert_eq!(
-        write(&mut log, trim(ticket + 1, 1, next - 10)).unwrap(),
+        write(&mut log, trim(ticket + 1, 1, next - 6)).unwrap(),
         Some(ticket + 1)
     );
-    assert_eq!(rig.open().unwrap().1.entries, entries(1, next - 9, 9, 12 << 10));
+    assert_eq!(rig.open().unwrap().1.entries, entries(1, next - 5, 5, 12 << 10));
 }
 
 #[test]
@@ -418,22 +421,26 @@ fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
     let mut rig = LogRig::new(18);
     let mut log = made(&rig);
     write(&mut log, append(1, entries(1, 2, 1, 16 << 10))).unwrap();
-    // Every opening that writes takes a slot.
-    for round in 0..3 {
-        let (mut log, _) = rig.open().unwrap();
-        write(&mut log, append(2, entries(1, 3 + round, 1, 10))).unwrap();
+    // Every opening that writes takes a slot; at the end more than the bound allows, so that a trim can be written.
+    let mut openings = 0;
+    loop {
+        let (mut log, recovered) = rig.open().unwrap();
+        assert_eq!(recovered.entries.len(), 1 + openings);
+        match write(&mut log, append(2, entries(1, 3 + openings as u64, 1, 10))) {
+            Ok(_) => openings += 1,
+            Err(error) => {
+                assert!(matches!(error, WalError::NoSlot { source: None }), "{error}");
+                break;
+            }
+        }
     }
-    let (mut log, before) = rig.open().unwrap();
-    assert_eq!(before.entries.len(), 4);
-    assert!(matches!(
-        write(&mut log, trim(40, 1, 4)),
-        Err(WalError::NoSlot { source: None })
-    ));
+    assert_eq!(openings, 3 + LOG_SLOTS_SPARE as usize);
     rig.options.slots_max = 5;
     let (mut log, _) = rig.open().unwrap();
     write(&mut log, trim(40, 1, 4)).unwrap();
-    assert_eq!(log.room().pool_bytes(), 5 * (64 << 10));
-    assert_eq!(rig.open().unwrap().1.entries, entries(1, 5, 1, 10));
+    settle(&mut log).unwrap();
+    assert_eq!(log.room().free_slots(), 3);
+    assert_eq!(rig.open().unwrap().1.entries, entries(1, 5, openings as u64 - 2, 10));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::unbounded;
 
+use crate::disk::DiskError;
 use crate::disk::Engine;
 use crate::disk::EngineChoice;
 use crate::ids::ClusterId;
@@ -19,7 +20,10 @@ use crate::testing::log::BEGINNING;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
 use crate::testing::log::entries;
+use crate::testing::log::rebuild;
+use crate::testing::log::trim;
 use crate::wal::Options;
+use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
 use crate::wal::open;
@@ -72,7 +76,7 @@ fn options(dir: &Path, engine: EngineChoice) -> Options {
     options
 }
 
-fn started(options: &Options) -> (LogThread, Receiver<Event>, crate::wal::Recovered, Engine) {
+fn started(options: &Options) -> (LogThread, Receiver<Event>, Recovered, Engine) {
     let (log, recovered) = open(options, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
     let engine = log.engine();
     let (callbacks, receiver) = events();
@@ -126,7 +130,7 @@ fn both_engines_write_the_same_directory_in_turn() {
         // Slots are few: give back what is above three rounds.
         if round % 2 == 1 {
             let index = first - 1;
-            thread.append(crate::testing::log::trim(21, 1, index)).unwrap();
+            thread.append(trim(21, 1, index)).unwrap();
             wait_for(&receiver, 21);
             all.retain(|entry| entry.index.0 > index);
             all.splice(0..0, []);
@@ -148,7 +152,7 @@ fn the_io_uring_engine_runs_where_it_is_asked_for_or_says_why_not() {
     make(&options(dir.path(), EngineChoice::Plain));
     match options(dir.path(), EngineChoice::Uring).open_disk() {
         Ok(disk) => assert_eq!(disk.engine(), Engine::Uring),
-        Err(error) => assert!(matches!(error, crate::disk::DiskError::EngineRefused { .. }), "{error}"),
+        Err(error) => assert!(matches!(error, DiskError::EngineRefused { .. }), "{error}"),
     }
     let names: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
@@ -198,4 +202,26 @@ fn what_cannot_be_synced_at_start_is_an_error_of_spawn() {
     let (log, _) = rig.open().unwrap();
     rig.platters.arm(Fault::SyncError(0, libc::EIO));
     assert!(matches!(spawn(log, events().0), Err(WalError::Disk { .. })));
+}
+
+#[test]
+fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path(), EngineChoice::Auto);
+    make(&options);
+    let (thread, receiver, _, _) = started(&options);
+    thread.append(append(1, entries(1, 2, 5, 100))).unwrap();
+    wait_for(&receiver, 1);
+    drop(thread);
+    let (_, _, mut contents, _) = started(&options);
+    let mut data = contents.entries[3].data.to_vec();
+    data[50] ^= 1;
+    contents.entries[3].data = data.into();
+    rebuild(&options, &contents).unwrap();
+    let (_, _, changed, _) = started(&options);
+    assert_eq!(changed.entries, contents.entries);
+    assert_eq!(
+        (changed.compacted, changed.cutover),
+        (contents.compacted, contents.cutover)
+    );
 }
