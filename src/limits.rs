@@ -51,6 +51,8 @@ pub const LOG_READS_MAX: usize = 64;
 pub const LOG_SLOTS: u32 = 8;
 /// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.
 pub const LOG_SLOTS_MAX: u32 = 32;
+/// Slots beyond that bound, for a start that finds none free: each holds one process's first segment until it trims.
+pub const LOG_SLOTS_SPARE: u32 = 4;
 /// Bytes of a slot of a new log.
 pub const LOG_SLOT_BYTES: u64 = 64 << 20;
 /// Largest slot: recovery reads it in windows, but offsets in messages and indexes stay small.

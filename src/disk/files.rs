@@ -157,6 +157,10 @@ impl SlotFiles {
         self.block_bytes = self
             .block_bytes
             .max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
+        if !self.direct {
+            // After a failed sync the page cache may hold what the medium does not: read the medium.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
         let bytes = file.metadata()?.len();
         while self.slots.len() <= slot.0 as usize {
             self.slots.push(None);

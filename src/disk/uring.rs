@@ -54,7 +54,7 @@ impl UringDisk {
         let mut spare: Vec<AlignedBuffer> = (0..buffers)
             .map(|_| AlignedBuffer::new(buffer_bytes, files.block_bytes()))
             .collect();
-        let vectors: Vec<libc::iovec> = spare.iter_mut().map(|buffer| iovec(buffer)).collect();
+        let vectors: Vec<libc::iovec> = spare.iter_mut().map(iovec).collect();
         // SAFETY: the memory lives in boxes that this value owns, in `spare` or `in_flight`, longer than `ring`.
         let registered = unsafe { ring.submitter().register_buffers(&vectors) };
         if registered.is_ok() {

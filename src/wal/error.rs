@@ -103,6 +103,14 @@ pub enum WalError {
         /// Why the pool did not grow, if it was tried.
         source: Option<io::Error>,
     },
+    /// Nobody: a bug of the caller, which would have written what no recovery accepts. Nothing was written.
+    #[error("an append contradicts the log: its first entry is {first:?}, the next one would be {next}")]
+    Contradiction {
+        /// Of the append, if it has entries.
+        first: Option<Index>,
+        /// The log's.
+        next: Index,
+    },
     /// An earlier failure; said once by its own name, then only this.
     #[error("the log failed earlier, the process must end")]
     Poisoned,
@@ -127,6 +135,7 @@ impl WalError {
             | WalError::Hung { .. }
             | WalError::NoSlot { .. }
             | WalError::Open(DiskError::Open { .. })
+            | WalError::Contradiction { .. }
             | WalError::Poisoned => false,
         }
     }

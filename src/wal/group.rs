@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
@@ -63,12 +64,11 @@ impl Group {
 
     /// A group of nothing but the trims that wait; they may overtake entries, which they never concern.
     pub(crate) fn take_trims(queue: &mut VecDeque<Waiting>, state: &LogState) -> Option<Group> {
-        let mut trim = None;
+        let mut trim: Option<Position> = None;
         for waiting in queue.iter_mut().take_while(|waiting| waiting.append.reset.is_none()) {
             if let Some(position) = waiting.append.trim.take_if(|position| position.index < state.next) {
-                trim = trim
-                    .filter(|it: &crate::ids::Position| it.index > position.index)
-                    .or(Some(position));
+                let further = trim.is_none_or(|ours| ours.index < position.index);
+                trim = if further { Some(position) } else { trim };
             }
         }
         let records = Records {
@@ -79,6 +79,28 @@ impl Group {
             records,
             ..Group::default()
         })
+    }
+
+    /// The reset that waits behind a group without room, if one does. What was to be written before it is dropped:
+    /// the reset would drop it anyway. Its own entries, if any, stay in the queue.
+    pub(crate) fn take_reset(queue: &mut VecDeque<Waiting>, newest: &mut HardState, stalled: &Group) -> Option<Group> {
+        let at = queue.iter().position(|waiting| waiting.append.reset.is_some())?;
+        let mut group = Group {
+            cost: stalled.cost,
+            ticket: stalled.ticket,
+            ..Group::default()
+        };
+        group.records.cutover = stalled.records.cutover;
+        for mut waiting in queue.drain(..at) {
+            waiting.append.trim = None;
+            group.take_records(&mut waiting.append, newest);
+            group.cost += waiting.cost;
+            group.ticket = Some(waiting.append.ticket);
+        }
+        let reset = &mut queue.front_mut()?.append;
+        group.take_records(reset, newest);
+        group.records.hard_state = Some(*newest);
+        Some(group)
     }
 
     /// False if all this group says is a newer commit, which is written with the next frame.

@@ -1,7 +1,7 @@
 //! The log as a step function over a disk, a clock and randomness: appends in, durable tickets out.
 //!
-//! One frame is in flight. Whatever waits meanwhile becomes the next one. `FRAMES_IN_FLIGHT` is the only place that
-//! says so: the pipeline orders, syncs and acknowledges any number, and a roll waits until all are durable.
+//! A step builds frames from what waits (`writer.rs`), finds them a place (`roll.rs`), submits them and takes what has
+//! become durable (`pipeline.rs`). Tickets are acknowledged strictly in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,23 +9,16 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::disk::Engine;
-use crate::disk::SlotId;
-use crate::disk::padded;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
-use crate::wal::error::Reason;
 use crate::wal::error::WalError;
-use crate::wal::frame;
-use crate::wal::frame::FrameHead;
-use crate::wal::frame::Records;
 use crate::wal::frame::Tag;
 use crate::wal::group::Group;
 use crate::wal::group::Waiting;
-use crate::wal::index::FrameEntries;
 use crate::wal::index::FrameIndex;
 use crate::wal::options::Options;
 use crate::wal::options::Sizes;
@@ -36,7 +29,6 @@ use crate::wal::recovery;
 use crate::wal::recovery::Found;
 use crate::wal::recovery::TornEnd;
 use crate::wal::roll::Current;
-use crate::wal::roll::Placement;
 use crate::wal::room::LogRoom;
 use crate::wal::seal::LogKey;
 use crate::wal::segments::Segments;
@@ -44,7 +36,6 @@ use crate::wal::state::LogState;
 use crate::wal::window::Window;
 use crate::world::Clock;
 use crate::world::Entropy;
-use crate::world::random_array;
 
 /// What a log holds when it is opened.
 #[derive(Clone, Debug)]
@@ -67,7 +58,7 @@ pub struct Recovered {
 
 /// The queue is full: the append comes back.
 #[derive(Debug)]
-pub struct Full(pub Append);
+pub struct Full(pub Box<Append>);
 
 /// What a step did, and what to expect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +84,7 @@ pub struct LogLoop {
     pub(super) sizes: Sizes,
     pub(super) slots_max: u32,
     entry_bytes_max: usize,
-    idle: Duration,
+    pub(super) idle: Duration,
     hung: Duration,
     /// As of the newest frame built.
     pub(super) state: LogState,
@@ -102,29 +93,32 @@ pub struct LogLoop {
     pub(super) index: FrameIndex,
     pub(super) queue: VecDeque<Waiting>,
     /// Built, and waiting for a slot.
-    stalled: Option<Group>,
-    newest_hard_state: HardState,
+    pub(super) stalled: Option<Group>,
+    pub(super) newest_hard_state: HardState,
     /// Frame that makes it durable, ticket.
-    tickets: VecDeque<(u64, u64)>,
+    pub(super) tickets: VecDeque<(u64, u64)>,
     /// What may be given up once a frame is durable.
-    releases: VecDeque<Release>,
+    pub(super) releases: VecDeque<Release>,
     pub(super) durable: u64,
-    newest_is_idle: bool,
-    last_durable_at: Duration,
+    /// The compacted index that is durable.
+    trimmed: Index,
+    pub(super) newest_is_idle: bool,
+    pub(super) last_durable_at: Duration,
     pub(super) recovered_synced: bool,
     pub(super) grow_again_at: Duration,
     pub(super) growing: bool,
-    room: Arc<LogRoom>,
+    pub(super) room: Arc<LogRoom>,
     pub(super) window: Window,
     poisoned: bool,
 }
 
+/// What becomes needless once a frame is durable.
 #[derive(Clone, Copy, Debug)]
-struct Release {
-    frame: u64,
-    compacted: Index,
+pub(super) struct Release {
+    pub(super) frame: u64,
+    pub(super) compacted: Index,
     /// Segment of a reset.
-    reset_in: Option<u64>,
+    pub(super) reset_in: Option<u64>,
 }
 
 impl LogLoop {
@@ -170,7 +164,7 @@ impl LogLoop {
     ) -> LogLoop {
         let window = Window::new(disk.block_bytes());
         let now = clock.monotonic();
-        let mut log = LogLoop {
+        let log = LogLoop {
             pipeline: Pipeline::new(disk, clock.clone(), options.slow_sync, options.hung),
             clock,
             entropy,
@@ -182,6 +176,7 @@ impl LogLoop {
             hung: options.hung,
             newest_hard_state: found.state.hard_state,
             durable: found.state.frame,
+            trimmed: found.state.compacted.index,
             state: found.state,
             segments: found.segments,
             current: None,
@@ -238,7 +233,7 @@ impl LogLoop {
             .all(|entry| entry.data.len() <= self.entry_bytes_max);
         assert!(fits, "an entry is at most entry_bytes_max");
         if self.queue.len() >= LOG_QUEUE_MAX {
-            return Err(Full(append));
+            return Err(Full(Box::new(append)));
         }
         let cost = self
             .room
@@ -319,8 +314,10 @@ impl LogLoop {
             if let Some(segment) = release.reset_in {
                 self.segments.forget_entries_before(segment);
             }
-            self.segments.release(release.compacted);
+            self.trimmed = self.trimmed.max(release.compacted);
         }
+        // At every durable frame, since only now the segment that it began may replace an older one.
+        self.segments.release(self.trimmed);
     }
 
     fn take_ticket(&mut self) -> Option<u64> {
@@ -329,175 +326,6 @@ impl LogLoop {
             newest = Some(ticket);
         }
         newest
-    }
-
-    fn submit_frames(&mut self) -> Result<(), WalError> {
-        while self.pipeline.frames_in_flight() < FRAMES_IN_FLIGHT {
-            let group = match self.stalled.take() {
-                Some(group) => group,
-                None => {
-                    let (state, newest) = (&self.state, &mut self.newest_hard_state);
-                    Group::take(&mut self.queue, state, newest, self.sizes.gather_max)
-                }
-            };
-            if group.needs_frame(&self.state, &self.newest_hard_state) {
-                if !self.place(group)? {
-                    return Ok(());
-                }
-            } else {
-                // A newer commit alone is written with the next frame; its ticket goes with what is before it.
-                self.note_ticket(&group);
-                if self.queue.is_empty() {
-                    return self.submit_idle();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a group's frame. False if it has to wait: for a slot, or for what is in flight before a roll.
-    fn place(&mut self, group: Group) -> Result<bool, WalError> {
-        let bytes = padded(group.frame_len(), self.sizes.block);
-        match self.placement(bytes, group.entries.is_empty())? {
-            Placement::Here => self.write(group, bytes)?,
-            Placement::Wait => self.stalled = Some(group),
-            Placement::NoSlot => {
-                self.stalled = Some(group);
-                // Only a trim can make room, and it may be waiting behind what has none.
-                let Some(trims) = Group::take_trims(&mut self.queue, &self.state) else {
-                    return Ok(false);
-                };
-                let bytes = padded(trims.frame_len(), self.sizes.block);
-                if matches!(self.placement(bytes, true)?, Placement::Here) {
-                    self.write(trims, bytes)?;
-                }
-            }
-        }
-        Ok(self.stalled.is_none())
-    }
-
-    fn write(&mut self, group: Group, bytes: usize) -> Result<(), WalError> {
-        let current = self.current.as_mut().expect("placement made sure of a segment");
-        let headers = current.unwritten_header.take();
-        let base = if headers.is_some() { 2 * self.sizes.block } else { 0 };
-        let mut buffer = self.pipeline.disk.take_buffer(base + bytes);
-        if let Some(header) = headers {
-            buffer[..base].fill(0);
-            for copy in buffer[..base].chunks_exact_mut(self.sizes.block) {
-                copy[..header.len()].copy_from_slice(header.as_slice());
-            }
-        }
-        let segment = self
-            .segments
-            .live
-            .back_mut()
-            .expect("the current segment is the newest");
-        let number = self.state.frame + 1;
-        let head = FrameHead {
-            length: 0,
-            kind: 0,
-            random: random_array(self.entropy.as_ref()),
-            number,
-            watermark: self.durable,
-            segment: segment.number,
-            previous: self.state.chain,
-        };
-        let out = &mut buffer[base..base + bytes];
-        let tag = frame::encode(&head, &group.records, &group.entries, &segment.seal, out);
-        let applied = self.state.apply(&group.records, &group.entries);
-        let place = (segment.number, segment.slot, current.offset + base as u64);
-        applied.map_err(|reason| refused_append(place, reason))?;
-        (self.state.frame, self.state.chain) = (number, tag);
-        let start = current.offset;
-        current.offset += (base + bytes) as u64;
-        segment.has_frames = true;
-        let slot = segment.slot;
-        self.note(&group, place, frame_len_u32(&group));
-        self.pipeline.write_frame(number, slot, start, buffer, base + bytes)
-    }
-
-    /// Everything that follows from a frame having been built.
-    fn note(&mut self, group: &Group, place: (u64, SlotId, u64), length: u32) {
-        let (segment, slot, offset) = place;
-        let newest = self
-            .segments
-            .live
-            .back_mut()
-            .expect("the current segment is the newest");
-        if group.records.reset.is_some() {
-            newest.last_entry = Index(0);
-            self.index.clear();
-        }
-        if let (Some(first), Some(last)) = (group.entries.first(), group.entries.last()) {
-            newest.last_entry = newest.last_entry.max(last.index);
-            let (first, end, frame) = (first.index, last.index.next(), self.state.frame);
-            self.index.push(FrameEntries {
-                first,
-                end,
-                segment,
-                slot,
-                offset,
-                length,
-                frame,
-            });
-        }
-        let compacted = self.state.compacted.index;
-        if group.records.reset.is_some() || group.records.trim.is_some() {
-            self.index.trim(compacted);
-            let reset_in = group.records.reset.map(|_| segment);
-            self.releases.push_back(Release {
-                frame: self.state.frame,
-                compacted,
-                reset_in,
-            });
-        }
-        self.newest_is_idle = group.records.idle;
-        self.note_ticket(group);
-    }
-
-    fn note_ticket(&mut self, group: &Group) {
-        self.room.framed(group.cost);
-        if let Some(ticket) = group.ticket {
-            assert!(
-                self.tickets.back().is_none_or(|(_, last)| *last < ticket),
-                "tickets increase"
-            );
-            self.tickets.push_back((self.state.frame, ticket));
-        }
-    }
-
-    /// With nothing to write and the watermark behind: one frame that says the last real one is durable.
-    fn submit_idle(&mut self) -> Result<(), WalError> {
-        if self.idle_due_in() != Some(Duration::ZERO) {
-            return Ok(());
-        }
-        let hard_state = Some(self.newest_hard_state).filter(|newest| *newest != self.state.hard_state);
-        let records = Records {
-            idle: true,
-            hard_state,
-            ..Records::default()
-        };
-        let group = Group {
-            records,
-            ..Group::default()
-        };
-        let bytes = padded(group.frame_len(), self.sizes.block);
-        // It must not take the room that is kept for trims; then the last frame goes without a witness.
-        match self.placement(bytes, false)? {
-            Placement::Here => self.write(group, bytes),
-            Placement::Wait | Placement::NoSlot => Ok(()),
-        }
-    }
-
-    /// `None` if no idle frame is wanted: nothing was written, or the newest frame is one.
-    fn idle_due_in(&self) -> Option<Duration> {
-        let wanted = self.current.is_some()
-            && !self.newest_is_idle
-            && self.stalled.is_none()
-            && self.queue.is_empty()
-            && self.durable == self.state.frame;
-        let since = self.clock.monotonic().saturating_sub(self.last_durable_at);
-        wanted.then(|| self.idle.saturating_sub(since))
     }
 
     fn wake_in(&self) -> Option<Duration> {
@@ -511,9 +339,12 @@ impl LogLoop {
             .map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
         let slots = self.segments.free.len() as u64;
-        let free = rest.saturating_sub(lost_at_end) + slots * self.sizes.usable();
+        // What placement lets entries use.
+        let kept = if slots == 0 { self.reserve() } else { 0 };
+        let here = rest.saturating_sub(lost_at_end + kept);
+        let free = here + slots.saturating_sub(1) * self.sizes.usable();
         let pool = self.segments.count() as u64 * self.sizes.slot;
-        self.room.set(free.saturating_sub(self.reserve()), slots, pool);
+        self.room.set(free, slots, pool);
     }
 }
 
@@ -527,21 +358,3 @@ impl std::fmt::Debug for LogLoop {
             .finish_non_exhaustive()
     }
 }
-
-/// An append that contradicts the log is a bug of the caller; the process ends rather than write it.
-fn refused_append(place: (u64, SlotId, u64), reason: Reason) -> WalError {
-    let (segment, slot, offset) = place;
-    WalError::Refused {
-        segment,
-        slot,
-        offset,
-        reason,
-    }
-}
-
-fn frame_len_u32(group: &Group) -> u32 {
-    u32::try_from(group.frame_len()).expect("a frame is far below 4 GiB")
-}
-
-/// More than one needs a way to wake the thread while a frame is in flight, and waits for that.
-const FRAMES_IN_FLIGHT: usize = 1;

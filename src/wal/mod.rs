@@ -26,6 +26,7 @@ mod segments;
 mod state;
 pub mod thread;
 mod window;
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use crate::limits::LOG_SLOT_BYTES;
 use crate::limits::LOG_SLOT_BYTES_MAX;
 use crate::limits::LOG_SLOTS;
 use crate::limits::LOG_SLOTS_MAX;
+use crate::limits::LOG_SLOTS_SPARE;
 use crate::wal::error::SettingsError;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
@@ -79,7 +80,7 @@ impl Options {
         disk::open(&disk::Setup {
             dir: self.dir.clone(),
             engine: self.engine,
-            slots_max: self.slots_max.max(LOG_SLOTS_MAX),
+            slots_max: self.slots_max.max(LOG_SLOTS_MAX) + LOG_SLOTS_SPARE,
             buffers: REGISTERED_BUFFERS,
             buffer_bytes: frame,
         })

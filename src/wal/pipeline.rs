@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(crate) enum Event {
 pub(crate) struct Pulse {
     /// Microseconds of the monotonic clock, plus one; 0 = not in a call.
     since: AtomicU64,
+    slot: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -88,19 +90,21 @@ struct WriteFlight {
 }
 
 impl Pulse {
-    /// For how long the current call has lasted.
-    pub(crate) fn busy_for(&self, now: Duration) -> Option<Duration> {
-        let since = self.since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(now.saturating_sub(Duration::from_micros(since)))
+    /// Which slot the current call is about, and for how long it has lasted.
+    pub(crate) fn busy_for(&self, now: Duration) -> Option<(SlotId, Duration)> {
+        let since = self.since.load(Ordering::Acquire).checked_sub(1)?;
+        let slot = SlotId(self.slot.load(Ordering::Relaxed));
+        Some((slot, now.saturating_sub(Duration::from_micros(since))))
     }
 
-    fn begin(&self, now: Duration) {
+    fn begin(&self, slot: SlotId, now: Duration) {
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX - 1);
-        self.since.store(micros + 1, Ordering::Relaxed);
+        self.slot.store(slot.0, Ordering::Relaxed);
+        self.since.store(micros + 1, Ordering::Release);
     }
 
     fn end(&self) {
-        self.since.store(0, Ordering::Relaxed);
+        self.since.store(0, Ordering::Release);
     }
 }
 
@@ -201,20 +205,15 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Takes completions, waiting at most `wait` for the first, and submits the sync that they call for.
+    /// Takes one completion, waiting at most `wait` for it, and submits the sync that it calls for. One, since asking
+    /// for more would be a system call of its own, and what has come already is handed out by the next call.
     pub(crate) fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), WalError> {
-        self.sync_what_is_written(events)?;
         let Some(slot) = self.a_slot_in_flight() else {
             return Ok(());
         };
-        let mut wait = wait;
-        while let Some(completion) = self.wait(slot, wait)? {
+        if let Some(completion) = self.wait(slot, wait)? {
             self.complete(completion, events)?;
-            self.sync_what_is_written(events)?;
-            wait = Duration::ZERO;
-            if self.is_empty() {
-                break;
-            }
+            self.sync_what_is_written()?;
         }
         self.check_all_hung()
     }
@@ -316,8 +315,7 @@ impl Pipeline {
     }
 
     /// One sync at a time, over the prefix of frames whose writes were seen to complete.
-    fn sync_what_is_written(&mut self, events: &mut Vec<Event>) -> Result<(), WalError> {
-        self.acknowledge(events);
+    fn sync_what_is_written(&mut self) -> Result<(), WalError> {
         if self.sync.is_some() {
             return Ok(());
         }
@@ -339,7 +337,7 @@ impl Pipeline {
         to: usize,
     ) -> Result<WriteFlight, WalError> {
         let (op, since) = (self.next_op(), self.clock.monotonic());
-        self.pulse.begin(since);
+        self.pulse.begin(slot, since);
         let submitted = self.disk.submit_write(Write {
             op,
             slot,
@@ -368,7 +366,7 @@ impl Pipeline {
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> Result<(), WalError> {
-        self.pulse.begin(self.clock.monotonic());
+        self.pulse.begin(slot, self.clock.monotonic());
         let submitted = self.disk.submit_sync(op, slot);
         self.pulse.end();
         submitted.map_err(|source| WalError::Disk {

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::disk::SlotId;
+use crate::wal::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 pub use crate::wal::frame::Body;
@@ -25,7 +26,7 @@ pub struct Frame {
     /// What stands outside the seal.
     pub head: FrameHead,
     /// What is inside; an error if the seal does not open.
-    pub body: Result<Body, crate::wal::Reason>,
+    pub body: Result<Body, Reason>,
 }
 
 /// The frames of one slot, from the first to the first place where there is none.

@@ -231,7 +231,15 @@ impl<'a> Replay<'a> {
     /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
     fn end(&mut self, place: &Place, offset: u64) -> Result<(), WalError> {
         let missing = self.state.frame + 1;
+        let torn = TornEnd {
+            segment: place.header.segment,
+            slot: place.slot,
+            offset,
+        };
         let segment = self.segments.live.back().expect("the segment being read was pushed");
+        // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
+        let begun = self.window.head(self.disk, place.slot, &self.sizes, offset)?;
+        self.torn = begun.filter(|head| head.segment == place.header.segment).map(|_| torn);
         let mut further = offset + self.sizes.block as u64;
         while further + self.sizes.block as u64 <= self.sizes.slot {
             let (disk, sizes) = (&mut *self.disk, &self.sizes);
@@ -239,8 +247,7 @@ impl<'a> Replay<'a> {
             if head.is_some_and(|head| head.segment == place.header.segment) {
                 let found = self.window.frame(disk, place.slot, sizes, &segment.seal, further)?;
                 if let Some((head, _)) = found {
-                    let (segment, slot) = (place.header.segment, place.slot);
-                    self.torn = Some(TornEnd { segment, slot, offset });
+                    self.torn = Some(torn);
                     if head.watermark >= missing {
                         return Err(place.refused(offset, Reason::AcknowledgedDamaged));
                     }
@@ -248,7 +255,6 @@ impl<'a> Replay<'a> {
             }
             further += self.sizes.block as u64;
         }
-        // Something other than zeros and frames of earlier lives would be a torn frame too, but cannot be told apart.
         Ok(())
     }
 

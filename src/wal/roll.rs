@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::disk::SlotId;
 use crate::disk::padded;
 use crate::ids::Index;
+use crate::limits::LOG_SLOTS_SPARE;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::header::HEADER_LEN;
@@ -75,8 +76,9 @@ impl LogLoop {
         if left_here.is_some_and(|left| free > 0 || left >= reserve) {
             return Ok(Placement::Here);
         }
-        let left_there = self.sizes.slot - self.sizes.headers() - bytes;
-        let may_roll = left_here.is_none() && (free > 1 || free == 1 && left_there >= reserve);
+        // The last free slot is kept for trims and votes, and for the first segment of the next process.
+        let kept = usize::from(!uses_reserve);
+        let may_roll = left_here.is_none() && free > kept;
         if !may_roll {
             return Ok(Placement::NoSlot);
         }
@@ -89,7 +91,7 @@ impl LogLoop {
         Ok(Placement::Here)
     }
 
-    /// Bytes at the end of the pool that only frames without entries may use.
+    /// Bytes of the last slot that only frames without entries may use.
     pub(super) fn reserve(&self) -> u64 {
         padded(
             usize::try_from(self.sizes.slot / 8).unwrap_or(usize::MAX),
@@ -210,7 +212,8 @@ impl LogLoop {
 
     fn grow_now(&mut self) -> Result<(), WalError> {
         let slot = SlotId(self.pipeline.disk.slot_count());
-        if slot.0 >= self.slots_max {
+        // Beyond the bound: without a first frame there is no trim, and without a trim never a free slot again.
+        if slot.0 >= self.slots_max + LOG_SLOTS_SPARE {
             return Err(WalError::NoSlot { source: None });
         }
         let made = self.pipeline.disk.create_slot(self.sizes.slot, &mut |_| ());

@@ -66,6 +66,7 @@ pub enum Request {
 pub struct LogThread {
     sender: Option<Sender<Request>>,
     room: Arc<LogRoom>,
+    reported: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     watchdog: Option<JoinHandle<()>>,
 }
@@ -74,7 +75,7 @@ pub struct LogThread {
 #[derive(Debug)]
 pub enum NotSent {
     /// Its queue is full: later.
-    Full(Request),
+    Full(Box<Request>),
     /// It has ended; `on_fatal` said why.
     Ended,
 }
@@ -112,7 +113,7 @@ impl LogThread {
             return Err(NotSent::Ended);
         };
         sender.try_send(request).map_err(|error| match error {
-            crossbeam_channel::TrySendError::Full(request) => NotSent::Full(request),
+            crossbeam_channel::TrySendError::Full(request) => NotSent::Full(Box::new(request)),
             crossbeam_channel::TrySendError::Disconnected(_) => NotSent::Ended,
         })
     }
@@ -121,6 +122,10 @@ impl LogThread {
 impl Drop for LogThread {
     fn drop(&mut self) {
         drop(self.sender.take());
+        if self.reported.load(Ordering::Acquire) {
+            // A thread that hangs in the kernel is not waited for: the process is about to end.
+            return;
+        }
         // A thread that panicked has nothing left to say; its callbacks are the caller's.
         drop(self.thread.take().map(JoinHandle::join));
         drop(self.watchdog.take().map(JoinHandle::join));
@@ -150,20 +155,29 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
         .name("wal".to_owned())
         .spawn(move || driver.run(&started_sender));
     let thread = spawned.map_err(no_thread)?;
-    // The thread answers, or it has panicked and dropped the sender.
-    started.recv().unwrap_or(Err(WalError::Poisoned))?;
+    // The thread answers, or it has panicked and dropped the sender, or its call into the kernel does not come back.
+    let waited = hung.saturating_mul(SYNCS_AT_START_MAX);
+    started.recv_timeout(waited).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(WalError::Hung {
+            slot: SlotId(0),
+            during: During::Sync,
+            waited,
+        }),
+        RecvTimeoutError::Disconnected => Err(WalError::Poisoned),
+    })?;
     let watchdog = Watchdog {
         pulse,
         clock,
         hung,
         callbacks,
-        reported,
+        reported: reported.clone(),
     };
     let spawned = Builder::new()
         .name("wal-watchdog".to_owned())
         .spawn(move || watchdog.run(&stop));
     let watchdog = spawned.map_err(no_thread)?;
     Ok(LogThread {
+        reported,
         sender: Some(sender),
         room,
         thread: Some(thread),
@@ -267,9 +281,9 @@ struct Watchdog {
 impl Watchdog {
     fn run(&self, stop: &Receiver<()>) {
         while stop.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let waited = self.pulse.busy_for(self.clock.monotonic()).unwrap_or_default();
-            if waited >= self.hung {
-                let (slot, during) = (SlotId(0), During::Write);
+            let busy = self.pulse.busy_for(self.clock.monotonic());
+            if let Some((slot, waited)) = busy.filter(|(_, waited)| *waited >= self.hung) {
+                let during = During::Wait;
                 report(
                     &self.reported,
                     self.callbacks.as_ref(),
@@ -305,6 +319,8 @@ impl std::fmt::Debug for Read {
     }
 }
 
+/// At start every slot is synced, and one of them may have much to write back.
+const SYNCS_AT_START_MAX: u32 = 8;
 /// With nothing to do: how often the thread looks around all the same.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// While the queue is full and nothing is in flight.
