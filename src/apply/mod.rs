@@ -21,3 +21,6 @@ pub mod run;
 mod seal;
 pub mod step;
 pub mod thread;
+
+#[cfg(test)]
+mod tests;
