@@ -330,7 +330,10 @@ struct Text {
 
 impl Text {
     fn new() -> Text {
-        Text { bytes: Zeroizing::new([0; TEXT_LEN]), len: 0 }
+        Text {
+            bytes: Zeroizing::new([0; TEXT_LEN]),
+            len: 0,
+        }
     }
 
     /// Reads once; 0 at the end, or when there is no more room.

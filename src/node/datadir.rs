@@ -159,21 +159,20 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub fn classify(&self, keks: &KekSet) -> Result<Found, DataDirError> {
-        let names = self.names()?;
-        let has = |wanted: &str| names.iter().any(|name| name == wanted);
-        if has(IDENTITY) {
-            return self.existing(keks, &has);
+        if self.has(IDENTITY)? {
+            return self.existing(keks);
         }
+        let names = self.names()?;
         if let Some(name) = names.iter().find(|name| !OWN_NAMES.iter().any(|own| name == own)) {
             return Err(DataDirError::Foreign {
                 path: self.path.clone(),
                 name: name.into(),
             });
         }
-        if has(IDENTITY_NEW) {
+        if self.has(IDENTITY_NEW)? {
             return Ok(Found::Unfinished);
         }
-        match PARTS.iter().find(|part| has(part)) {
+        match PARTS.iter().find(|part| names.iter().any(|name| name == *part)) {
             Some(part) => Err(DataDirError::WithoutIdentity {
                 path: self.path.clone(),
                 name: part.into(),
@@ -254,20 +253,20 @@ impl DataDir {
         self.path.join(OLD)
     }
 
-    fn existing(&self, keks: &KekSet, has: &dyn Fn(&str) -> bool) -> Result<Found, DataDirError> {
+    fn existing(&self, keks: &KekSet) -> Result<Found, DataDirError> {
         let bytes = self.read_identity()?;
         let (identity, log_key) = Identity::open(&bytes, keks).map_err(|source| DataDirError::Identity {
             path: self.path.clone(),
             source,
         })?;
-        if !has(LOG) {
+        if !self.has(LOG)? {
             return Err(DataDirError::Missing {
                 path: self.path.clone(),
                 name: LOG,
             });
         }
         // Between the two renames of an install there is no state, but the complete one in incoming (design 3.7).
-        if !has(STATE) && !has(INCOMING) {
+        if !self.has(STATE)? && !self.has(INCOMING)? {
             return Err(DataDirError::Missing {
                 path: self.path.clone(),
                 name: STATE,
@@ -291,6 +290,14 @@ impl DataDir {
             });
         }
         file::read_at_most(&mut opened.file, IDENTITY_LEN_MAX + 1).map_err(read)
+    }
+
+    fn has(&self, name: &str) -> Result<bool, DataDirError> {
+        match fs::symlink_metadata(self.path.join(name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.failed(source, "searched")),
+        }
     }
 
     fn names(&self) -> Result<Vec<OsString>, DataDirError> {
@@ -393,7 +400,7 @@ const INCOMING: &str = "incoming";
 const OLD: &str = "old";
 const PARTS: [&str; 4] = [LOG, STATE, INCOMING, OLD];
 const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING, OLD];
-/// A data directory has seven names; whatever has more is judged by the first of them.
+/// A data directory has seven names; one without IDENTITY that has more is foreign by the first of them.
 const NAMES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::keys::identity::IdentityError;
 use crate::keys::kek::KekError;
 use crate::keys::ring::InstallError;
 use crate::keys::ring::KeyLack;
+use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
 
 /// The exit statuses other than 0.
@@ -103,6 +104,15 @@ impl Fatal for StateError {
         match self {
             StateError::Malformed(CodecError::Version { .. }) => ExitStatus::Config,
             StateError::Malformed(_) | StateError::Keyring { .. } | StateError::Unauthentic => ExitStatus::Damage,
+        }
+    }
+}
+
+impl Fatal for Disagreement {
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            Disagreement::OtherCluster { .. } | Disagreement::Cutover { .. } => ExitStatus::Config,
+            Disagreement::StateBehindLog { .. } | Disagreement::StateAheadOfLog { .. } => ExitStatus::Damage,
         }
     }
 }

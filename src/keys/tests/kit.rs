@@ -54,7 +54,7 @@ pub(crate) struct Chance(Mutex<u64>);
 impl Chance {
     pub(crate) fn new(seed: u64) -> Chance {
         let seed = std::env::var("SEALKV_SEED").map_or(seed, |text| text.parse().unwrap());
-        println!("replay with SEALKV_SEED={seed}");
+        eprintln!("replay with SEALKV_SEED={seed}");
         Chance(Mutex::new(seed))
     }
 
@@ -95,7 +95,10 @@ pub(crate) fn other_keks() -> KekSet {
 }
 
 pub(crate) fn at(term: u64, index: u64) -> Position {
-    Position { term: Term(term), index: Index(index) }
+    Position {
+        term: Term(term),
+        index: Index(index),
+    }
 }
 
 pub(crate) fn key_id(id: u32) -> KeyId {
@@ -103,7 +106,10 @@ pub(crate) fn key_id(id: u32) -> KeyId {
 }
 
 pub(crate) fn facts() -> Facts {
-    Facts { cluster: CLUSTER, client_command_applied: false }
+    Facts {
+        cluster: CLUSTER,
+        client_command_applied: false,
+    }
 }
 
 pub(crate) fn bootstrap(is_cutover: bool) -> Change {
@@ -128,7 +134,10 @@ pub(crate) fn hurt<T: PartialEq, E>(bytes: &[u8], decode: impl Fn(&[u8]) -> Resu
         for bit in 0..8 {
             let mut changed = bytes.to_vec();
             changed[place] ^= 1 << bit;
-            assert!(decode(&changed).is_err() || decode(&changed).ok() != Some(decode(bytes).ok().unwrap()), "byte {place} bit {bit}");
+            assert!(
+                decode(&changed).is_err() || decode(&changed).ok() != Some(decode(bytes).ok().unwrap()),
+                "byte {place} bit {bit}"
+            );
         }
     }
     drop(whole);
