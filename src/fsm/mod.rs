@@ -12,4 +12,6 @@ pub mod reader;
 pub mod rocks;
 pub mod state;
 pub mod store;
+#[cfg(test)]
+mod testkit;
 pub mod value;

@@ -123,7 +123,7 @@ impl WriteContext {
 ///
 /// If a command ends with a [`ReadError`], its entry is half done in here: throw the overlay away and run the entries
 /// before it again on a new one (PREFIX-APPLIED). That is a halt, so its cost does not matter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Overlay {
     clear: bool,
     rows: HashMap<Box<[u8]>, Row>,
