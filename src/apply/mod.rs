@@ -5,10 +5,10 @@
 //! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
+mod control;
 pub mod flush;
 pub mod gate;
 pub mod halt;
-mod control;
 pub mod load;
 mod machine;
 pub mod membership;

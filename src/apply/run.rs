@@ -47,7 +47,10 @@ pub struct RunBounds {
 
 impl Default for RunBounds {
     fn default() -> Self {
-        RunBounds { entries_max: RUN_ENTRIES_MAX, bytes_max: RUN_BYTES_MAX }
+        RunBounds {
+            entries_max: RUN_ENTRIES_MAX,
+            bytes_max: RUN_BYTES_MAX,
+        }
     }
 }
 
@@ -89,7 +92,9 @@ pub(crate) fn kind_of(entry: &LogEntry, cutover: Index) -> RunKind {
 
 /// Told from clear bytes alone: above the cutover by the envelope's version, at or below it by the kind of the payload.
 fn is_control(entry: &LogEntry, cutover: Index) -> bool {
-    let Ok(frame) = EntryFrame::decode(&entry.data) else { return false };
+    let Ok(frame) = EntryFrame::decode(&entry.data) else {
+        return false;
+    };
     if is_sealed(entry.index, cutover) {
         Version::peek(frame.payload) == Some(Version::Control)
     } else {

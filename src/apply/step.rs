@@ -122,7 +122,13 @@ impl Loop {
     #[must_use]
     pub fn new(parts: Parts, applied: Applied) -> Loop {
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
-        Loop { parts, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
+        Loop {
+            parts,
+            queue: VecDeque::new(),
+            applied,
+            halt: None,
+            owed: Vec::new(),
+        }
     }
 
     /// Takes committed entries in.
@@ -130,7 +136,10 @@ impl Loop {
     /// # Panics
     /// If they do not follow on what was offered before (IN-ORDER): raft hands out each entry once, in order.
     pub fn offer(&mut self, committed: Vec<Committed>) {
-        let mut newest = self.queue.back().map_or(self.applied.position, |last| position_of(&last.entry));
+        let mut newest = self
+            .queue
+            .back()
+            .map_or(self.applied.position, |last| position_of(&last.entry));
         for Committed { entry, .. } in &committed {
             assert_eq!(entry.index, newest.index.next(), "entries are consecutive");
             assert!(entry.term >= newest.term, "terms never decrease along the log");
@@ -180,7 +189,9 @@ impl Loop {
     /// [`Halt`] if the store does not take it.
     pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
         let flushed = self.parts.flusher.flush();
-        flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
+        flushed
+            .map(|_| ())
+            .map_err(|error| self.halted(machine_halt(self.applied.position, error)))
     }
 
     /// Halts at an entry that cannot even be offered.
@@ -217,7 +228,13 @@ impl Loop {
         let mut settled = settle(outcome, machine, from, rerun);
         let halt = settled.halt.take().map(|halt| explain(halt, view));
         let ran_at = self.parts.clock.monotonic();
-        let Metrics { opened_entries, opened_bytes, open_nanos, run_nanos, .. } = &*self.parts.metrics;
+        let Metrics {
+            opened_entries,
+            opened_bytes,
+            open_nanos,
+            run_nanos,
+            ..
+        } = &*self.parts.metrics;
         Metrics::add(opened_entries, opened.entries);
         Metrics::add(opened_bytes, opened.bytes);
         Metrics::add(open_nanos, nanos(opened_at, began));
@@ -251,7 +268,15 @@ impl Loop {
             Ok(sealed) => sealed,
             Err(error) => return Err(self.lost(settled.answers, machine_halt(first, error.into()))),
         };
-        if let Err(halt) = self.write(step, Record { applied, keyring_row: None, mac }, first) {
+        if let Err(halt) = self.write(
+            step,
+            Record {
+                applied,
+                keyring_row: None,
+                mac,
+            },
+            first,
+        ) {
             return Err(self.lost(settled.answers, halt));
         }
         let metrics = &self.parts.metrics;
@@ -274,11 +299,21 @@ impl Loop {
 
     /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
     pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
-        let Record { applied, keyring_row, mac } = record;
-        assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
+        let Record {
+            applied,
+            keyring_row,
+            mac,
+        } = record;
+        assert!(
+            applied.position.index > self.applied.position.index,
+            "every step moves applied on"
+        );
         step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
         step.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
-        self.parts.store.write(step).map_err(|error| machine_halt(first, error.into()))?;
+        self.parts
+            .store
+            .write(step)
+            .map_err(|error| machine_halt(first, error.into()))?;
         self.applied = applied;
         Ok(())
     }
@@ -309,7 +344,15 @@ impl Loop {
         let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
         let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
         set_members(&mut applied, conf_state).ok_or_else(malformed)?;
-        self.write(Step::default(), Record { applied, keyring_row: None, mac }, position)?;
+        self.write(
+            Step::default(),
+            Record {
+                applied,
+                keyring_row: None,
+                mac,
+            },
+            position,
+        )?;
         self.count_applied(std::slice::from_ref(committed));
         self.publish();
         Ok(())
@@ -326,7 +369,9 @@ impl Loop {
             }
             None => {
                 let flushed = self.parts.flusher.flush();
-                flushed.map(|_| ()).map_err(|error| machine_halt(self.applied.position, error))
+                flushed
+                    .map(|_| ())
+                    .map_err(|error| machine_halt(self.applied.position, error))
             }
         }
     }
@@ -361,12 +406,17 @@ impl fmt::Debug for Loop {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
 }
 
 pub(super) fn position_of(entry: &LogEntry) -> Position {
-    Position { term: entry.term, index: entry.index }
+    Position {
+        term: entry.term,
+        index: entry.index,
+    }
 }
 
 pub(super) fn cutover_of(view: &View) -> Index {
@@ -375,7 +425,8 @@ pub(super) fn cutover_of(view: &View) -> Index {
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
 pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
-    view.mac_key().map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
+    view.mac_key()
+        .map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
 }
 
 pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {

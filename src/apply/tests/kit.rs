@@ -108,10 +108,13 @@ impl Entropy for Chance {
     }
 }
 
-/// The seeds of a random test: the one in the environment, or `count` from a fixed start.
+/// The seeds of a random test: `SEALKV_SEED` alone, or `SEALKV_COUNT` of them (without it `count`) from a fixed start.
 pub(super) fn seeds(count: u64) -> Vec<u64> {
-    let given = std::env::var("SEALKV_SEED").ok().map(|text| text.parse().unwrap());
-    given.map_or_else(|| (1..=count).collect(), |seed| vec![seed])
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    match number("SEALKV_SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("SEALKV_COUNT").unwrap_or(count)).collect(),
+    }
 }
 
 pub(super) fn keks(byte: u8) -> KekSet {
@@ -123,7 +126,10 @@ pub(super) fn no_keks() -> KekSet {
 }
 
 pub(super) fn at(term: u64, index: u64) -> Position {
-    Position { term: Term(term), index: Index(index) }
+    Position {
+        term: Term(term),
+        index: Index(index),
+    }
 }
 
 pub(super) fn set(key: &str, value: &str) -> Write {
@@ -137,7 +143,10 @@ pub(super) fn set(key: &str, value: &str) -> Write {
 }
 
 pub(super) fn incr(key: &str) -> Write {
-    Write::IncrementBy { key: Bytes::copy_from_slice(key.as_bytes()), delta: 1 }
+    Write::IncrementBy {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        delta: 1,
+    }
 }
 
 pub(super) fn append(key: &str, value: &str) -> Write {
@@ -160,7 +169,14 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn new(seed: u64) -> Leader {
         let ring = Ring::new(CLUSTER, keks(7));
-        Leader { chance: Chance::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
+        Leader {
+            chance: Chance::new(seed),
+            ring,
+            term: 1,
+            log: Vec::new(),
+            stamp_ms: 1_000_000,
+            has_clients: false,
+        }
     }
 
     /// A log that begins sealed: empty entry, bootstrap that is the cutover, opener.
@@ -224,7 +240,10 @@ impl Leader {
         encode_control(&change.encode(), &mut payload).unwrap();
         let data = self.seal_control(&payload);
         let position = self.push(EntryKind::Normal, data, None);
-        let facts = Facts { cluster: CLUSTER, client_command_applied: self.has_clients };
+        let facts = Facts {
+            cluster: CLUSTER,
+            client_command_applied: self.has_clients,
+        };
         let view = self.ring.view();
         if let Ok(keyring) = decide(view.keyring(), change, position, facts) {
             self.ring.install(keyring, position.index).unwrap();
@@ -248,7 +267,10 @@ impl Leader {
 
     /// A membership change that adds a learner.
     pub(super) fn membership(&mut self) -> Position {
-        let members = Members { learners: vec![2], ..Members::founders(&[NodeId::new(1).unwrap()]) };
+        let members = Members {
+            learners: vec![2],
+            ..Members::founders(&[NodeId::new(1).unwrap()])
+        };
         // ConfChangeV2 { changes: [{ AddLearnerNode, node 2 }] }
         let data = Bytes::from_static(b"\x12\x04\x08\x02\x10\x02");
         self.push(EntryKind::ConfChangeV2, data, Some(members.encode()))
@@ -262,7 +284,9 @@ impl Leader {
         }
         let key = self.ring.view().leadership_key().unwrap();
         let random = random_array(&self.chance);
-        seal_entries(&key, random, position.index, &[(proposal_id, payload)]).unwrap().remove(0)
+        seal_entries(&key, random, position.index, &[(proposal_id, payload)])
+            .unwrap()
+            .remove(0)
     }
 
     pub(super) fn seal_control(&self, payload: &[u8]) -> Bytes {
@@ -276,7 +300,12 @@ impl Leader {
 
     pub(super) fn push(&mut self, kind: EntryKind, data: Bytes, conf_state: Option<Bytes>) -> Position {
         let position = self.next_position();
-        let entry = LogEntry { term: position.term, index: position.index, kind, data };
+        let entry = LogEntry {
+            term: position.term,
+            index: position.index,
+            kind,
+            data,
+        };
         self.log.push(Committed { entry, conf_state });
         position
     }
@@ -365,7 +394,13 @@ impl TestStore {
         let store = TestStore::default();
         let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
         let state = vec![(StateRow::Applied, founding.encode(None))];
-        store.memory.write(Step { state, ..Step::default() }).unwrap();
+        store
+            .memory
+            .write(Step {
+                state,
+                ..Step::default()
+            })
+            .unwrap();
         store.memory.flush().unwrap();
         Arc::new(store)
     }
@@ -449,7 +484,11 @@ pub(super) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30 }
+        Setup {
+            threads: 2,
+            run_entries: 4096,
+            pool_bytes: 1 << 30,
+        }
     }
 }
 
@@ -505,10 +544,22 @@ impl Node {
             flush_wake: None,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
-            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: 1 << 20 },
+            bounds: RunBounds {
+                entries_max: setup.run_entries,
+                bytes_max: 1 << 20,
+            },
         };
         let apply = Loop::new(parts, applied);
-        Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }
+        Node {
+            store,
+            ring,
+            waiters,
+            notes,
+            metrics,
+            published,
+            apply,
+            told: Told::default(),
+        }
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.
@@ -524,7 +575,8 @@ impl Node {
             };
             told.lock().unwrap().push((position.index.0, word));
         };
-        self.waiters.register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);
+        self.waiters
+            .register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);
     }
 
     /// Offers everything above applied, and steps until there is nothing to do or a halt.

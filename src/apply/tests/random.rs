@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::apply::halt::HaltClass;
+use crate::apply::step::position_of;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::Node;
 use crate::apply::tests::kit::Setup;
@@ -11,7 +13,6 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::seeds;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::one_by_one::Twin;
-use crate::apply::step::position_of;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::codec::Payload;
@@ -35,8 +36,17 @@ fn random_write(leader: &Leader) -> Write {
         0 => incr(&format!("n{}", leader.chance.below(3))),
         1 => append(&key, "more"),
         2 => Write::Delete { keys: vec![bytes] },
-        3 => Write::GetExpire { key: bytes, expiry: Expiry::In(leader.chance.below(6) as i64 + 1) },
-        4 => Write::SetMany { pairs: vec![(bytes, Bytes::from_static(b"many")), (Bytes::from_static(b"z"), Bytes::new())], absent_only: false },
+        3 => Write::GetExpire {
+            key: bytes,
+            expiry: Expiry::In(leader.chance.below(6) as i64 + 1),
+        },
+        4 => Write::SetMany {
+            pairs: vec![
+                (bytes, Bytes::from_static(b"many")),
+                (Bytes::from_static(b"z"), Bytes::new()),
+            ],
+            absent_only: false,
+        },
         5 if leader.chance.below(8) == 0 => Write::FlushAll,
         _ => set(&key, &"v".repeat(leader.chance.below(300) as usize)),
     }
@@ -117,7 +127,14 @@ fn poison(leader: &mut Leader) {
             }
             return;
         }
-        _ => data = EntryFrame { proposal_id: ProposalId(1), payload: b"\x09nonsense" }.encode().to_vec(),
+        _ => {
+            data = EntryFrame {
+                proposal_id: ProposalId(1),
+                payload: b"\x09nonsense",
+            }
+            .encode()
+            .to_vec()
+        }
     }
     leader.entry_mut(victim).data = Bytes::from(data);
 }
@@ -133,16 +150,26 @@ fn wait_for_commands(node: &Node, twin: &Twin, leader: &Leader) {
     }
 }
 
-fn compare(leader: &Leader, twin: &Twin, expected: Result<(), (u64, crate::apply::halt::HaltClass)>, setup: &Setup) {
+fn compare(leader: &Leader, twin: &Twin, expected: Result<(), (u64, HaltClass)>, setup: &Setup) {
     let mut node = Node::new(setup);
     wait_for_commands(&node, twin, leader);
-    let outcome = node.run(&leader.log).map_err(|halt| (halt.position.index.0, halt.class()));
+    let outcome = node
+        .run(&leader.log)
+        .map_err(|halt| (halt.position.index.0, halt.class()));
     assert_eq!(outcome, expected);
     assert_eq!(node.store.picture(), twin.store.picture());
-    let told: Vec<_> = node.told.lock().unwrap().iter().map(|(index, told)| (*index, told.clone().unwrap())).collect();
+    let told: Vec<_> = node
+        .told
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(index, told)| (*index, told.clone().unwrap()))
+        .collect();
     assert_eq!(told, twin.replies);
     let mut node = node.crash_and_restart(0, keks(7), setup);
-    let again = node.run(&leader.log).map_err(|halt| (halt.position.index.0, halt.class()));
+    let again = node
+        .run(&leader.log)
+        .map_err(|halt| (halt.position.index.0, halt.class()));
     assert_eq!(again, expected, "a restart ends the same way");
     assert_eq!(node.store.picture(), twin.store.picture());
 }
@@ -163,8 +190,26 @@ fn as_if_one_by_one_for_random_histories_runs_and_threads() {
         halts += u64::from(expected.is_err());
         let run_entries = [1, 2, 3, 17, 300][leader.chance.below(5) as usize];
         let threads = leader.chance.below(4) as usize + 1;
-        compare(&leader, &twin, expected, &Setup { threads, run_entries, ..Setup::default() });
-        compare(&leader, &twin, expected, &Setup { threads: 4, run_entries: 300, ..Setup::default() });
+        compare(
+            &leader,
+            &twin,
+            expected,
+            &Setup {
+                threads,
+                run_entries,
+                ..Setup::default()
+            },
+        );
+        compare(
+            &leader,
+            &twin,
+            expected,
+            &Setup {
+                threads: 4,
+                run_entries: 300,
+                ..Setup::default()
+            },
+        );
     }
     println!("{halts} halts");
 }
@@ -176,5 +221,8 @@ fn the_twin_knows_every_payload_that_a_leader_makes() {
     let mut twin = Twin::new();
     twin.run(&leader.log).unwrap();
     assert!(twin.replies.len() > 100);
-    assert!(matches!(Payload::decode(&leader.payload(&[incr("a")])), Ok(Payload::Batch(_))));
+    assert!(matches!(
+        Payload::decode(&leader.payload(&[incr("a")])),
+        Ok(Payload::Batch(_))
+    ));
 }
