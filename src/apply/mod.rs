@@ -5,6 +5,7 @@
 //! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
+mod commands;
 mod control;
 pub mod flush;
 pub mod gate;

@@ -11,14 +11,16 @@ use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
 use crate::apply::step::position_of;
 use crate::apply::tests::kit::Leader;
-use crate::apply::tests::kit::Node;
-use crate::apply::tests::kit::Setup;
-use crate::apply::tests::kit::TestStore;
 use crate::apply::tests::kit::append;
+use crate::apply::tests::kit::delete;
 use crate::apply::tests::kit::incr;
+use crate::apply::tests::kit::kek;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::no_keks;
 use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
+use crate::apply::tests::node::TestStore;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::Read;
@@ -29,7 +31,9 @@ use crate::ids::KeyId;
 use crate::ids::Term;
 use crate::keys::change::Change;
 use crate::keys::change::Retire;
+use crate::keys::kek::KekSet;
 use crate::keys::make::make_opener;
+use crate::keys::make::make_rotate;
 use crate::propose::Slot;
 use crate::wal::EntryKind;
 
@@ -192,6 +196,27 @@ fn unknown_key_halt_names_the_entry_without_an_opener() {
         halt.source().unwrap().source().is_some(),
         "the chain says which key and why"
     );
+}
+
+#[test]
+fn unknown_key_halt_a_value_key_that_is_not_here_stops_the_first_entry_that_seals_under_it() {
+    let mut leader = Leader::sealed(13);
+    leader.clients(&[set("a", "1"), set("b", "1")]);
+    let view = leader.ring.view();
+    let change = make_rotate(&keks(8), view.keyring().unwrap(), Purpose::Value, &leader.chance).unwrap();
+    leader.control(&change);
+    leader.clients(&[delete("a")]);
+    leader.clients(&[delete("b"), set("c", "1")]);
+    let mut node = Node::new(&Setup::default());
+    let halt = node.run(&leader.log).unwrap_err();
+    is_halt(&halt, 8, HaltClass::UnknownKey, 78);
+    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [b"b"]);
+    let both = KekSet::new(vec![kek(7), kek(8)]).unwrap();
+    let mut node = node.crash_and_restart(0, both, &Setup::default());
+    node.run(&leader.log).unwrap();
+    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [b"c"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod gate;
 mod halts;
 mod kit;
+mod node;
 mod one_by_one;
 mod order;
 mod random;

@@ -11,15 +11,16 @@ use crate::apply::step::Progress;
 use crate::apply::step::position_of;
 use crate::apply::tests::halts::write_slots;
 use crate::apply::tests::kit::Leader;
-use crate::apply::tests::kit::Node;
-use crate::apply::tests::kit::Setup;
 use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::at;
 use crate::apply::tests::kit::incr;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
+use crate::fsm::command::Expiry;
 use crate::fsm::command::Read;
 use crate::fsm::command::Reply;
 use crate::fsm::command::Write;
@@ -200,6 +201,36 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
             Reply::Bulk(bytes("ababab"))
         ]
     );
+}
+
+#[test]
+fn time_never_goes_back_from_entry_to_entry() {
+    let mut leader = Leader::sealed(31);
+    let mut write = set("brief", "v");
+    if let Write::Set { expiry, .. } = &mut write {
+        *expiry = Expiry::In(10);
+    }
+    leader.stamp_ms = 1_000_000;
+    leader.clients(&[write]);
+    leader.stamp_ms = 1_000_100;
+    leader.clients(&[set("a", "b")]);
+    leader.stamp_ms = 1_000_001;
+    let late = leader.clients(&[append("brief", "x")]);
+    for run_entries in [1, 10] {
+        let mut node = Node::new(&Setup {
+            run_entries,
+            ..Setup::default()
+        });
+        node.wait_for(late, vec![get("brief"), Slot::Write(set("", "")), get("brief")]);
+        node.run(&leader.log).unwrap();
+        let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
+        assert_eq!(
+            replies,
+            [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))],
+            "it does not come back"
+        );
+        assert!(node.store.applied().last_stamp_ms >= 1_000_100);
+    }
 }
 
 #[test]

@@ -5,13 +5,13 @@ use bytes::Bytes;
 use crate::apply::halt::HaltClass;
 use crate::apply::step::position_of;
 use crate::apply::tests::kit::Leader;
-use crate::apply::tests::kit::Node;
-use crate::apply::tests::kit::Setup;
 use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::incr;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::seeds;
 use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
 use crate::apply::tests::one_by_one::Twin;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
@@ -178,7 +178,7 @@ fn compare(leader: &Leader, twin: &Twin, expected: Result<(), (u64, HaltClass)>,
 fn as_if_one_by_one_for_random_histories_runs_and_threads() {
     let mut halts = 0;
     for seed in seeds(24) {
-        println!("SEALKV_SEED={seed}");
+        eprintln!("SEALKV_SEED={seed}");
         let mut leader = Leader::new(seed);
         let count = leader.chance.below(300) + 20;
         random_history(&mut leader, count);
@@ -211,7 +211,7 @@ fn as_if_one_by_one_for_random_histories_runs_and_threads() {
             },
         );
     }
-    println!("{halts} halts");
+    eprintln!("{halts} halts");
 }
 
 #[test]
