@@ -13,5 +13,7 @@ pub mod rocks;
 pub mod state;
 pub mod store;
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod testkit;
 pub mod value;

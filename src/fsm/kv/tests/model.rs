@@ -125,15 +125,18 @@ impl Model {
         Reply::Integer(sum)
     }
 
-    /// The texts of the generator have at most three decimals.
     fn increment_float(&mut self, key: &[u8], delta: &[u8]) -> Reply {
         let text = if self.has(key) { self.bytes(key) } else { b"0".to_vec() };
-        let (Some(left), Some(right)) = (thousandths(&text), thousandths(delta)) else {
+        let (Some(left), Some(right)) = (decimal(&text), decimal(delta)) else {
             return Reply::Error("ERR value is not a valid float");
         };
-        let sum = left + right;
+        let Some(sum) = left.checked_add(right) else {
+            return Reply::Error("ERR increment would produce NaN or Infinity");
+        };
         let sign = if sum < 0 { "-" } else { "" };
-        let text = format!("{sign}{}.{:03}", (sum / 1000).abs(), (sum % 1000).abs());
+        let digits = format!("{:018}", sum.unsigned_abs());
+        let (whole, fraction) = digits.split_at(digits.len() - 17);
+        let text = format!("{sign}{whole}.{fraction}");
         let text = text.trim_end_matches('0').trim_end_matches('.').to_owned();
         self.keep_deadline(key, text.clone().into_bytes());
         Reply::Bulk(Bytes::from(text))
@@ -247,23 +250,21 @@ impl Model {
     }
 }
 
-fn thousandths(text: &[u8]) -> Option<i128> {
+/// Without exponents, which the generator does not make; 17 decimal places.
+fn decimal(text: &[u8]) -> Option<i128> {
     let text = std::str::from_utf8(text).ok()?;
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty()
-        || !whole
-            .chars()
-            .chain(fraction.chars())
-            .all(|letter| letter.is_ascii_digit())
-    {
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.chars().all(|letter| letter.is_ascii_digit()) {
         return None;
     }
-    let number: i128 = format!("{whole}{fraction:0<3}").parse().ok()?;
-    Some(sign * number)
+    let padded = format!("{fraction:0<18}");
+    let number: i128 = format!("{whole}{}", &padded[..17]).parse().ok()?;
+    Some(sign * (number + i128::from(&padded[17..18] >= "5")))
 }
 
 fn int(count: usize) -> Reply {
