@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
+use crate::crypto::nonce::ENTRY_DELTA_RENEW;
 use crate::ids::Index;
 use crate::ids::Term;
 use crate::keys::ring::View;
 use crate::raft::LeaderView;
 
-/// Behind the same opener, at most (N4): the field of 40 bits in a nonce is never filled.
-const OPENER_DELTA_MAX: u64 = 1 << 39;
 /// Before a control entry that was applied without effect is made again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,14 +96,17 @@ pub(super) struct Facts {
 fn due(mode: Mode, view: &LeaderView, keys: &View, facts: Facts) -> Option<Due> {
     if facts.cutover != Index::NEVER {
         let opener = keys.keyring().and_then(|keyring| keyring.opener());
-        let serves = |opener: &&crate::crypto::keystore::Opener| {
-            opener.term == view.term && view.last_index.0 - opener.index.0 < OPENER_DELTA_MAX
-        };
-        return if opener.filter(serves).is_some() { None } else { Some(Due::Opener) };
+        // Renewed long before the 40 bits of a nonce are filled (N4).
+        let serves = opener.is_some_and(|opener| {
+            opener.term == view.term && view.last_index.0.saturating_sub(opener.index.0) < ENTRY_DELTA_RENEW
+        });
+        return if serves { None } else { Some(Due::Opener) };
     }
     match (mode, keys.keyring()) {
         (Mode::Off, _) | (Mode::Ready, Some(_)) => None,
-        (Mode::On, None) => Some(Due::Bootstrap { is_cutover: !facts.has_client_commands }),
+        (Mode::On, None) => Some(Due::Bootstrap {
+            is_cutover: !facts.has_client_commands,
+        }),
         (Mode::Ready, None) => Some(Due::Bootstrap { is_cutover: false }),
         (Mode::On, Some(_)) => Some(Due::Cutover),
     }

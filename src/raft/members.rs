@@ -1,13 +1,13 @@
 //! Who votes and who only listens, and what may change about it. Bytes as they stand in the state record:
 //!
 //! ```text
-//! off  size  field
-//! 0    1     version 0x01
-//! 1    1     flags: bit 0 auto-leave, the rest zero
-//! 2          four lists in this order: voters, learners, outgoing voters, learners to be; each is
-//!            count(2), then count ids(8), ascending, without repeats
+//! four lists in this order: voters, outgoing voters, learners, learners to be; each is
+//!     count(2), then count * node id(8), strictly ascending, never 0
+//! auto leave(1), 0 or 1
 //! ```
-//! All integers are big-endian. raft's own lists come out of hash sets; these are sorted, so equal members are equal bytes.
+//!
+//! All integers are big-endian. raft's own lists come out of hash sets; these are sorted, so equal members are equal
+//! bytes. The state room reads the same bytes with a codec of its own: neither room may know the other.
 
 use ::raft::RawNode;
 use ::raft::Storage;
@@ -26,8 +26,6 @@ use crate::raft::logger;
 use crate::wal::EntryKind;
 use crate::wal::LogEntry;
 
-const VERSION: u8 = 0x01;
-
 /// Bytes or a change that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MembersError {
@@ -37,9 +35,9 @@ pub enum MembersError {
         /// How many there are.
         bytes: usize,
     },
-    /// Another version or an unknown flag.
-    #[error("version or flag {value:#04x} is unknown")]
-    Version {
+    /// An unknown flag.
+    #[error("flag {value:#04x} is unknown")]
+    Flag {
         /// The byte.
         value: u8,
     },
@@ -91,14 +89,15 @@ impl Members {
     /// The bytes drawn above.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![VERSION, u8::from(self.auto_leave)];
-        for list in [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next] {
+        let mut out = Vec::new();
+        for list in [&self.voters, &self.voters_outgoing, &self.learners, &self.learners_next] {
             let count = u16::try_from(list.len()).expect("fewer members than MEMBERS_MAX");
             out.extend_from_slice(&count.to_be_bytes());
             for id in list {
                 out.extend_from_slice(&id.to_be_bytes());
             }
         }
+        out.push(u8::from(self.auto_leave));
         Bytes::from(out)
     }
 
@@ -108,13 +107,7 @@ impl Members {
     /// [`MembersError`] if they are anything that `encode` does not write.
     pub fn decode(bytes: &[u8]) -> Result<Members, MembersError> {
         let length = MembersError::Length { bytes: bytes.len() };
-        let ([version, flags], mut rest) = bytes.split_first_chunk::<2>().ok_or(length)?;
-        if *version != VERSION {
-            return Err(MembersError::Version { value: *version });
-        }
-        if *flags > 1 {
-            return Err(MembersError::Version { value: *flags });
-        }
+        let mut rest = bytes;
         let mut lists = [const { Vec::new() }; 4];
         for list in &mut lists {
             let (count, behind) = rest.split_first_chunk::<2>().ok_or(length)?;
@@ -132,16 +125,19 @@ impl Members {
             }
             rest = behind;
         }
-        if !rest.is_empty() {
-            return Err(length);
-        }
-        let [voters, learners, voters_outgoing, learners_next] = lists;
+        let [voters, voters_outgoing, learners, learners_next] = lists;
+        let auto_leave = match rest {
+            [0] => false,
+            [1] => true,
+            [value] => return Err(MembersError::Flag { value: *value }),
+            _ => return Err(length),
+        };
         Ok(Members {
             voters,
             learners,
             voters_outgoing,
             learners_next,
-            auto_leave: *flags == 1,
+            auto_leave,
         })
     }
 
@@ -319,7 +315,7 @@ mod tests {
             learners: vec![9],
             ..Members::founders(&[node(2), node(1), node(2)])
         };
-        let golden = "01000002000000000000000100000000000000020001000000000000000900000000";
+        let golden = "000200000000000000010000000000000002000000010000000000000009000000";
         assert_eq!(hex::encode(all.encode()), golden);
         assert_eq!(Members::decode(&all.encode()), Ok(all));
     }
@@ -334,11 +330,11 @@ mod tests {
         long.push(0);
         assert!(Members::decode(&long).is_err());
         let mut descending = good.to_vec();
-        descending[11] = 7;
+        descending[9] = 7;
         assert_eq!(Members::decode(&descending), Err(MembersError::List));
         let mut flagged = good.to_vec();
-        flagged[1] = 2;
-        assert_eq!(Members::decode(&flagged), Err(MembersError::Version { value: 2 }));
+        flagged[good.len() - 1] = 2;
+        assert_eq!(Members::decode(&flagged), Err(MembersError::Flag { value: 2 }));
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct LeaderView {
     pub applied: Position,
     /// Whether the empty entry of this term is applied here (N2).
     pub own_term_applied: bool,
+    /// A membership change, a control entry or a transfer is under way: nothing would be taken (N3).
+    pub is_blocked: bool,
     /// Bytes of client entries that the door lets through now; control entries may ignore it.
     pub room_bytes: u64,
 }
@@ -90,8 +92,15 @@ pub struct LeaderView {
 pub trait Proposer: Send {
     /// The next batch for `view`, or nothing now. Called until it answers `None`.
     fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>>;
-    /// This node does not lead (any more): give back what waits.
+    /// This node does not lead (any more): give back what waits, at once if the leader is known. Called in every step
+    /// of a node that does not lead.
     fn not_leading(&mut self, leader: Option<u64>);
+    /// A context for the reads that came since the last call; their ReadIndex is taken after this. Called in every step.
+    fn ask_reads(&mut self) -> Option<u64> {
+        None
+    }
+    /// Nothing will be taken any more: give everything back.
+    fn stop(&mut self) {}
 }
 
 /// A committed entry on its way to apply. A membership change brings the ConfState that raft has after it.

@@ -65,6 +65,7 @@ impl Loop {
                 index: Index(applied),
             },
             own_term_applied: term == raft.term,
+            is_blocked: self.barrier.0 > applied || raft.lead_transferee.is_some(),
             room_bytes: self.room_bytes(),
         }
     }
@@ -88,22 +89,16 @@ impl Loop {
         memory.min(log).saturating_sub(self.stepped_bytes)
     }
 
-    /// N2 and N3, as far as they can be seen from here: the proposer is held to them too.
-    fn is_gate_open(&self, view: &LeaderView) -> bool {
-        view.own_term_applied && self.barrier <= view.applied.index && self.node.raft.lead_transferee.is_none()
-    }
-
     /// N6: checks, reads the next index, has the batch sealed for it, steps, and compares.
     pub(super) fn place(&mut self, mut batch: Box<dyn Batch>) -> Result<(), Fatal> {
         if !self.is_leader() {
-            batch.refused(Refusal::NotLeader(self.other_leader()));
-            return Ok(());
+            return refuse(batch, Refusal::NotLeader(self.other_leader()));
         }
         let view = self.leader_view();
         let has_room = batch.is_control() || batch.bytes_max() <= view.room_bytes;
-        if !self.is_gate_open(&view) || !has_room {
-            batch.refused(Refusal::NotNow);
-            return Ok(());
+        // N2 and N3, as far as they can be seen from here: the proposer is held to them too.
+        if !view.own_term_applied || view.is_blocked || !has_room {
+            return refuse(batch, Refusal::NotNow);
         }
         let term = view.term;
         if self.durable.term != term {
@@ -115,22 +110,16 @@ impl Loop {
         let first = view.last_index.next();
         let sealed = match batch.seal(term, first) {
             Ok(sealed) if sealed.len() == batch.count() && sealed.iter().all(|data| !data.is_empty()) => sealed,
-            Ok(_) => return self.refuse_unsealed(batch, Refusal::SealFailed),
-            Err(refusal) => return self.refuse_unsealed(batch, refusal),
+            Ok(_) => return refuse(batch, Refusal::SealFailed),
+            Err(refusal) => return refuse(batch, refusal),
         };
         if !self.append(EntryType::EntryNormal, term, first, &sealed)? {
-            batch.refused(Refusal::NotNow);
-            return Ok(());
+            return refuse(batch, Refusal::NotNow);
         }
         if batch.is_control() {
             self.barrier = self.last_index();
         }
         batch.placed(Position { term, index: first });
-        Ok(())
-    }
-
-    fn refuse_unsealed(&self, batch: Box<dyn Batch>, refusal: Refusal) -> Result<(), Fatal> {
-        batch.refused(refusal);
         Ok(())
     }
 
@@ -169,6 +158,11 @@ impl Loop {
         Ok(true)
     }
 
+    #[cfg(test)]
+    pub(super) fn append_at(&mut self, term: Term, first: Index, data: &[Bytes]) -> Result<bool, Fatal> {
+        self.append(EntryType::EntryNormal, term, first, data)
+    }
+
     /// Proposes a membership change, unless the guard says no. It is a barrier like a control entry.
     pub(super) fn propose_change(&mut self, change: Change, done: ChangeDone) -> Result<(), Fatal> {
         if !self.is_leader() {
@@ -179,7 +173,7 @@ impl Loop {
         let seen = ChangeView {
             node: self.config.node_id,
             members: &self.members,
-            is_gate_open: self.is_gate_open(&view),
+            is_gate_open: view.own_term_applied && !view.is_blocked,
             has_pending: self.node.raft.has_pending_conf(),
         };
         if let Err(refused) = guard(change, seen) {
@@ -265,6 +259,11 @@ impl Loop {
             message.mut_entries().truncate(fits);
         }
     }
+}
+
+fn refuse(batch: Box<dyn Batch>, refusal: Refusal) -> Result<(), Fatal> {
+    batch.refused(refusal);
+    Ok(())
 }
 
 fn new_entry(kind: EntryType, data: &Bytes) -> Entry {

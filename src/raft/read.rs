@@ -144,6 +144,7 @@ fn context(node: NodeId, process: u64, counter: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const NONE: [u64; 0] = [];
     const SECOND: Duration = Duration::from_secs(1);
 
     fn reads() -> Reads {
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(contexts.len(), 1);
         assert_eq!(contexts[0].len(), CONTEXT_LEN);
         assert_eq!(reads.confirmed(&contexts[0]), (0..100).collect::<Vec<_>>());
-        assert_eq!(reads.confirmed(&contexts[0]), [], "answered once");
+        assert_eq!(reads.confirmed(&contexts[0]), NONE, "answered once");
     }
 
     #[test]
@@ -182,9 +183,9 @@ mod tests {
         let sent = reads.due(SECOND);
         assert!(reads.due(SECOND).is_empty());
         assert_eq!(reads.due(3 * SECOND), sent);
-        assert_eq!(reads.expired(5 * SECOND), []);
+        assert_eq!(reads.expired(5 * SECOND), NONE);
         assert_eq!(reads.expired(6 * SECOND), [1]);
-        assert_eq!(reads.confirmed(&sent[0]), [], "too late");
+        assert_eq!(reads.confirmed(&sent[0]), NONE, "too late");
     }
 
     #[test]
@@ -195,8 +196,8 @@ mod tests {
         let mut reads = reads();
         reads.add(1, SECOND);
         reads.due(SECOND);
-        assert_eq!(reads.confirmed(&foreign[0]), []);
-        assert_eq!(reads.confirmed(b"short"), []);
+        assert_eq!(reads.confirmed(&foreign[0]), NONE);
+        assert_eq!(reads.confirmed(b"short"), NONE);
         assert_eq!(reads.lose_all(), [1]);
     }
 }

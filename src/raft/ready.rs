@@ -217,6 +217,11 @@ impl Loop {
         self.node.mut_store().keep_applied(bytes);
     }
 
+    #[cfg(test)]
+    pub(super) fn forget_applied(&mut self) {
+        self.node.mut_store().keep_applied(0);
+    }
+
     /// One read of old entries at a time; raft asks again for what is left out here.
     fn fetch_wanted(&mut self) {
         for wanted in self.node.mut_store().take_wanted() {

@@ -270,6 +270,8 @@ impl Loop {
             return Ok(());
         }
         self.pass_time();
+        // Before reads are asked for: those of a reign that has just ended are lost, the new ones are not.
+        self.report();
         self.ask_reads();
         self.drain_ready()?;
         self.propose_all()?;
@@ -284,12 +286,7 @@ impl Loop {
             Input::Unreachable(node) => self.node.report_unreachable(node),
             Input::Persisted(ticket) => self.persisted(ticket),
             Input::Applied(position) => self.applied(position)?,
-            Input::Read { context } => {
-                let now = self.outside.clock.monotonic();
-                if !self.reads.add(context, now) {
-                    self.lose_reads(vec![context]);
-                }
-            }
+            Input::Read { context } => self.add_read(context),
             Input::Trimmed(position) => self.node.mut_store().trimmed_to(position.index.0),
             Input::Fetched(entries) => self.fetched(entries),
             Input::Change { change, done } => self.propose_change(change, done)?,
@@ -301,7 +298,7 @@ impl Loop {
 
     fn stop(&mut self) {
         self.is_stopped = true;
-        self.outside.proposer.not_leading(None);
+        self.outside.proposer.stop();
         let lost = self.reads.lose_all();
         self.lose_reads(lost);
         tracing::info!("raft stops at {:?}", self.status);
@@ -348,7 +345,17 @@ impl Loop {
         raft.set_randomized_election_timeout(self.timeout.ticks);
     }
 
+    fn add_read(&mut self, context: u64) {
+        let now = self.outside.clock.monotonic();
+        if !self.reads.add(context, now) {
+            self.lose_reads(vec![context]);
+        }
+    }
+
     fn ask_reads(&mut self) {
+        if let Some(context) = self.outside.proposer.ask_reads() {
+            self.add_read(context);
+        }
         let raft = &self.node.raft;
         // Before that, the library drops the request without a word.
         let is_heard = if self.is_leader() {

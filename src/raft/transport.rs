@@ -27,10 +27,6 @@ impl PeerMessage {
         may_travel(message.get_msg_type()).then_some(PeerMessage(message))
     }
 
-    pub(super) fn message(&self) -> &Message {
-        &self.0
-    }
-
     /// `None` as for `new`: whoever made it.
     pub(super) fn into_message(self) -> Option<Message> {
         may_travel(self.0.get_msg_type()).then_some(self.0)
