@@ -5,6 +5,7 @@
 //! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
+mod commands;
 mod control;
 pub mod flush;
 pub mod gate;
@@ -21,3 +22,6 @@ pub mod run;
 mod seal;
 pub mod step;
 pub mod thread;
+
+#[cfg(test)]
+mod tests;

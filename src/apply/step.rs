@@ -16,29 +16,20 @@ use std::time::Duration;
 
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
-use crate::apply::gate::deliver;
 use crate::apply::gate::describe;
-use crate::apply::gate::open_sealed;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
-use crate::apply::machine::Answer;
-use crate::apply::machine::Machine;
-use crate::apply::machine::Progressed;
-use crate::apply::machine::Settled;
 use crate::apply::machine::lack_stop;
-use crate::apply::machine::settle;
 use crate::apply::membership::set_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::CutoverLog;
-use crate::apply::run::Run;
 use crate::apply::run::RunBounds;
 use crate::apply::run::RunKind;
 use crate::apply::run::take_run;
-use crate::apply::seal;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::reader::Reader;
 use crate::fsm::state::Applied;
@@ -50,11 +41,9 @@ use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
-use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
-use crate::propose::Outcome;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
@@ -103,11 +92,11 @@ pub struct Parts {
 /// Applies committed entries, run by run. See the head of this file.
 pub struct Loop {
     pub(super) parts: Parts,
-    queue: VecDeque<Committed>,
+    pub(super) queue: VecDeque<Committed>,
     pub(super) applied: Applied,
-    halt: Option<Arc<Halt>>,
+    pub(super) halt: Option<Arc<Halt>>,
     /// Answers that are owed for entries which are committed and not applied: never given by this process.
-    owed: Vec<Waiter>,
+    pub(super) owed: Vec<Waiter>,
 }
 
 /// What one run changes in the state record, beside position and effects.
@@ -119,8 +108,13 @@ pub(super) struct Record {
 
 impl Loop {
     /// A loop that goes on from `applied`, the record that is in the store.
+    ///
+    /// # Panics
+    /// If the ring has a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
     #[must_use]
     pub fn new(parts: Parts, applied: Applied) -> Loop {
+        let (in_ring, in_record) = (parts.ring.view().keyring().is_some(), applied.keyring_digest.is_some());
+        assert_eq!(in_ring, in_record, "the ring has the keyring of the record");
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
         Loop {
             parts,
@@ -207,96 +201,6 @@ impl Loop {
         self.parts.flush_wake = Some(wake);
     }
 
-    fn commands(&mut self, run: Run, view: &View) -> Result<(), Halt> {
-        let began = self.parts.clock.monotonic();
-        let first = &run.entries[0].entry;
-        let mac = mac_of(view, first)?;
-        let cutover = cutover_of(view);
-        let keys = (!self.parts.ring.keks().is_empty()).then(|| view.entry_keys());
-        let entries = || run.entries.iter().map(|committed| &committed.entry);
-        let opened = open_sealed(entries(), cutover, keys.as_ref(), &mut self.parts.openings);
-        let opened_at = self.parts.clock.monotonic();
-        let values = view.active_value();
-        let from = Progressed {
-            stamp_ms: self.applied.last_stamp_ms,
-            has_run_commands: self.applied.client_command_applied,
-        };
-        let mut machine = Machine::new(&self.parts.reader, &values, Some(&*self.parts.waiters), from);
-        let openings = &self.parts.openings;
-        let outcome = deliver(entries(), cutover, keys.is_some(), openings, &mut machine);
-        let rerun = |again: &mut Machine<'_>, at| deliver(entries().take(at), cutover, keys.is_some(), openings, again);
-        let mut settled = settle(outcome, machine, from, rerun);
-        let halt = settled.halt.take().map(|halt| explain(halt, view));
-        let ran_at = self.parts.clock.monotonic();
-        let Metrics {
-            opened_entries,
-            opened_bytes,
-            open_nanos,
-            run_nanos,
-            ..
-        } = &*self.parts.metrics;
-        Metrics::add(opened_entries, opened.entries);
-        Metrics::add(opened_bytes, opened.bytes);
-        Metrics::add(open_nanos, nanos(opened_at, began));
-        Metrics::add(run_nanos, nanos(ran_at, opened_at));
-        self.finish_commands(run, settled, &values, mac)?;
-        halt.map_or(Ok(()), Err)
-    }
-
-    /// Writes what the entries that went through did, answers them, and puts the others back.
-    fn finish_commands(
-        &mut self,
-        run: Run,
-        settled: Settled,
-        values: &Result<ActiveValue, KeyLack>,
-        mac: Option<Arc<MacKey>>,
-    ) -> Result<(), Halt> {
-        self.owed.extend(settled.unanswered);
-        Metrics::add(&self.parts.metrics.failed_reads, settled.failed_reads);
-        let count = settled.count;
-        let Some(last) = count.checked_sub(1).map(|last| position_of(&run.entries[last].entry)) else {
-            return Ok(());
-        };
-        let began = self.parts.clock.monotonic();
-        let mut applied = self.applied.clone();
-        applied.position = last;
-        applied.last_stamp_ms = settled.progressed.stamp_ms;
-        applied.client_command_applied = settled.progressed.has_run_commands;
-        let first = position_of(&run.entries[0].entry);
-        let sealed = seal::rows(settled.overlay.into_changes(), values.as_ref().ok());
-        let (step, sealed_values) = match sealed {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(self.lost(settled.answers, machine_halt(first, error.into()))),
-        };
-        if let Err(halt) = self.write(
-            step,
-            Record {
-                applied,
-                keyring_row: None,
-                mac,
-            },
-            first,
-        ) {
-            return Err(self.lost(settled.answers, halt));
-        }
-        let metrics = &self.parts.metrics;
-        Metrics::add(&metrics.sealed_values, sealed_values);
-        Metrics::add(&metrics.commit_nanos, nanos(self.parts.clock.monotonic(), began));
-        let rest = run.entries.len() - count;
-        self.count_applied(&run.entries[..count]);
-        for answer in settled.answers {
-            answer.waiter.answer(Outcome::Replies(answer.replies));
-        }
-        self.publish();
-        if rest > 0 && self.halt.is_none() {
-            let mut entries = run.entries;
-            for committed in entries.drain(count..).rev() {
-                self.queue.push_front(committed);
-            }
-        }
-        Ok(())
-    }
-
     /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
     pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
         let Record {
@@ -376,12 +280,6 @@ impl Loop {
         }
     }
 
-    /// Answers of a run that was not written are owed: its entries will be applied by the next process.
-    fn lost(&mut self, answers: Vec<Answer>, halt: Halt) -> Halt {
-        self.owed.extend(answers.into_iter().map(|answer| answer.waiter));
-        halt
-    }
-
     /// The end: what is applied is made durable, nothing is tried again.
     fn halted(&mut self, halt: Halt) -> Arc<Halt> {
         self.parts.metrics.halted(halt.class());
@@ -447,6 +345,6 @@ pub(super) fn explain(mut halt: Halt, view: &View) -> Halt {
     halt
 }
 
-fn nanos(end: Duration, start: Duration) -> u64 {
+pub(super) fn nanos(end: Duration, start: Duration) -> u64 {
     u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,16 +5,16 @@
 use crate::fsm::codec::COMMAND_HEADER_LEN;
 use crate::fsm::codec::KIND_BATCH;
 use crate::fsm::codec::KIND_CONTROL;
-use crate::fsm::codec::LEN_LEN;
 use crate::fsm::codec::VERSION;
+use crate::fsm::codec::cursor::Cursor;
+use crate::fsm::codec::cursor::Keys;
+use crate::fsm::codec::cursor::Pairs;
 use crate::fsm::codec::tag;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::limits::ENTRY_WRITES_MAX;
-use crate::limits::KEY_BYTES_MAX;
-use crate::limits::VALUE_BYTES_MAX;
 
 /// What an entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,20 +86,6 @@ pub enum WriteRef<'a> {
     FlushAll,
     /// See `Write::RemoveExpired`.
     RemoveExpired { keys: Keys<'a> },
-}
-
-/// A checked list of keys; iterate it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys<'a> {
-    left: u32,
-    bytes: &'a [u8],
-}
-
-/// A checked list of keys and values; iterate it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pairs<'a> {
-    left: u32,
-    bytes: &'a [u8],
 }
 
 /// Why bytes are not a payload: a bug, or an entry that another version made. Above the cutover apply halts (MALFORMED-HALT).
@@ -232,43 +218,6 @@ impl WriteRef<'_> {
     }
 }
 
-impl<'a> Iterator for Keys<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        let mut cursor = Cursor { rest: self.bytes };
-        let key = cursor.key().expect("Payload::decode checked every key");
-        self.bytes = cursor.rest;
-        Some(key)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
-    }
-}
-
-impl ExactSizeIterator for Keys<'_> {}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        self.left = self.left.checked_sub(1)?;
-        let mut cursor = Cursor { rest: self.bytes };
-        let key = cursor.key().expect("Payload::decode checked every key");
-        let value = cursor.value().expect("Payload::decode checked every value");
-        self.bytes = cursor.rest;
-        Some((key, value))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
-    }
-}
-
-impl ExactSizeIterator for Pairs<'_> {}
-
 fn decode_batch(mut cursor: Cursor<'_>) -> Result<Batch<'_>, PayloadError> {
     let stamp_ms = cursor.u64()?;
     let count = cursor.count(COMMAND_HEADER_LEN)?;
@@ -400,115 +349,5 @@ fn flag(field: &'static str, found: u8) -> Result<bool, PayloadError> {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(PayloadError::Field { field, found }),
-    }
-}
-
-/// What is left to read. Every length is compared with what is left before anything is taken.
-#[derive(Clone, Debug)]
-struct Cursor<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], PayloadError> {
-        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(PayloadError::Short {
-                need: len as u64,
-                left: self.rest.len(),
-            });
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PayloadError> {
-        let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(PayloadError::Short {
-                need: N as u64,
-                left: self.rest.len(),
-            });
-        };
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, PayloadError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Result<u32, PayloadError> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, PayloadError> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, PayloadError> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    /// A count of items that take at least `item_len_min` bytes each.
-    fn count(&mut self, item_len_min: usize) -> Result<u32, PayloadError> {
-        let count = self.u32()?;
-        let need = u64::from(count) * item_len_min as u64;
-        if need > self.rest.len() as u64 {
-            return Err(PayloadError::Short {
-                need,
-                left: self.rest.len(),
-            });
-        }
-        Ok(count)
-    }
-
-    fn key(&mut self) -> Result<&'a [u8], PayloadError> {
-        self.text("key", KEY_BYTES_MAX)
-    }
-
-    fn value(&mut self) -> Result<&'a [u8], PayloadError> {
-        self.text("value", VALUE_BYTES_MAX)
-    }
-
-    fn text(&mut self, field: &'static str, max: usize) -> Result<&'a [u8], PayloadError> {
-        let found = self.u32()? as usize;
-        if found > max {
-            return Err(PayloadError::Long { field, found, max });
-        }
-        self.take(found)
-    }
-
-    fn expiry(&mut self) -> Result<Expiry, PayloadError> {
-        Ok(match self.byte()? {
-            0 => Expiry::Clear,
-            1 => Expiry::Keep,
-            2 => Expiry::In(self.i64()?),
-            3 => Expiry::At(self.i64()?),
-            found => return Err(PayloadError::Field { field: "expiry", found }),
-        })
-    }
-
-    fn keys(&mut self) -> Result<Keys<'a>, PayloadError> {
-        let left = self.count(LEN_LEN)?;
-        let start = self.rest;
-        for _ in 0..left {
-            self.key()?;
-        }
-        Ok(Keys {
-            left,
-            bytes: &start[..start.len() - self.rest.len()],
-        })
-    }
-
-    fn pairs(&mut self) -> Result<Pairs<'a>, PayloadError> {
-        let left = self.count(2 * LEN_LEN)?;
-        let start = self.rest;
-        for _ in 0..left {
-            self.key()?;
-            self.value()?;
-        }
-        Ok(Pairs {
-            left,
-            bytes: &start[..start.len() - self.rest.len()],
-        })
     }
 }

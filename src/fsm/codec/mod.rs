@@ -41,15 +41,16 @@
 //! is then malformed is the caller's rule. A payload is checked whole before its first command is seen, allocates
 //! nothing, and borrows keys and values from the opened entry; the one copy of a value is made where it is kept.
 
+mod cursor;
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
+pub use cursor::Keys;
+pub use cursor::Pairs;
 pub use decode::Batch;
 pub use decode::Commands;
-pub use decode::Keys;
-pub use decode::Pairs;
 pub use decode::Payload;
 pub use decode::PayloadError;
 pub use decode::WriteRef;
