@@ -214,14 +214,17 @@ fn db_options(options: &RocksOptions) -> Options {
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     // Instead of a LOG file that grows with every start: only what an operator must know, to where everything is logged.
-    db.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
-        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
-        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
-        // Headers, its list of hundreds of options at every open, come whatever level is asked for.
-        LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
-            tracing::trace!(target: "rocksdb", "{}", shortened(line));
-        }
-    }));
+    db.set_info_logger(InfoLogger::new_callback_logger(
+        LogLevel::Warn,
+        |level, line| match level {
+            LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
+            LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
+            // Headers, its list of hundreds of options at every open, come whatever level is asked for.
+            LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
+                tracing::trace!(target: "rocksdb", "{}", shortened(line));
+            }
+        },
+    ));
     db
 }
 

@@ -1,8 +1,8 @@
 //! The roof: the only room that knows every room. Configuration, wiring, admin, metrics, and what a start refuses.
 
 pub mod admin;
-pub mod config;
 pub mod agree;
+pub mod config;
 pub mod datadir;
 pub mod end;
 pub mod exit;

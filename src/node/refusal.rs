@@ -67,9 +67,7 @@ impl Fatal for Refusal {
             Refusal::State(error) => error.exit_status(),
             Refusal::Key(error) => error.exit_status(),
             Refusal::Install(error) => error.exit_status(),
-            Refusal::KeyringRow(CodecError::Version { .. }) => {
-                ExitStatus::Config
-            }
+            Refusal::KeyringRow(CodecError::Version { .. }) => ExitStatus::Config,
             Refusal::Disagreement(error) => error.exit_status(),
             Refusal::Log(_)
             | Refusal::Store(_)

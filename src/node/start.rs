@@ -80,7 +80,9 @@ impl fmt::Debug for World {
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Opened")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -215,7 +217,10 @@ fn check_state(
 pub fn log_facts(recovered: &Recovered) -> LogFacts {
     LogFacts {
         compacted: recovered.compacted.index,
-        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
+        last: recovered
+            .entries
+            .last()
+            .map_or(recovered.compacted.index, |entry| entry.index),
         commit: recovered.hard_state.commit,
         cutover: recovered.cutover.unwrap_or(Index::NEVER),
     }

@@ -35,8 +35,8 @@ const SEALED: [u8; 76] = [
 /// Lengths of text, each with an AAD of as many bytes modulo 70: none, around blocks and vectors, around the longest
 /// that goes side by side, and steps of the long kernel with every kind of rest.
 const LENGTHS: [usize; 28] = [
-    0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 256, 300, 511, 512, 513, 1000, 1023, 1024, 1025, 1100,
-    1537, 2048, 5001,
+    0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 256, 300, 511, 512, 513, 1000, 1023, 1024, 1025,
+    1100, 1537, 2048, 5001,
 ];
 
 /// Whether a tier seals and opens as it must. Without a key there is no answer, which is wrong.
@@ -58,22 +58,32 @@ fn specification_holds(aead: &dyn Aead) -> bool {
     texts[2][7] ^= 1;
     let mut verdicts = [Verdict::Unauthentic; 5];
     aead.open_batch(&mut texts.each_mut().map(|text| message(text)), &mut verdicts);
-    texts.iter().zip(verdicts).enumerate().all(|(i, (text, verdict))| match i {
-        2 => verdict == Verdict::Unauthentic && text.iter().all(|&byte| byte == 0),
-        _ => verdict == Verdict::Authentic && text[..PLAIN.len()] == PLAIN,
-    })
+    texts
+        .iter()
+        .zip(verdicts)
+        .enumerate()
+        .all(|(i, (text, verdict))| match i {
+            2 => verdict == Verdict::Unauthentic && text.iter().all(|&byte| byte == 0),
+            _ => verdict == Verdict::Authentic && text[..PLAIN.len()] == PLAIN,
+        })
 }
 
 fn message(text_inout: &mut [u8]) -> Message<'_> {
-    Message { nonce: NONCE, aad: &AAD, text_inout }
+    Message {
+        nonce: NONCE,
+        aad: &AAD,
+        text_inout,
+    }
 }
 
 /// Texts of many lengths, sealed in one batch and opened again.
 fn agrees_with_library(aead: &dyn Aead) -> bool {
     let library = Library::new(&KEY);
     let aad: [u8; 70] = core::array::from_fn(|i| (i * 7) as u8);
-    let plain: Vec<Vec<u8>> =
-        LENGTHS.iter().map(|&len| (0..len + TAG_LEN).map(|i| (i * 13 + len) as u8).collect()).collect();
+    let plain: Vec<Vec<u8>> = LENGTHS
+        .iter()
+        .map(|&len| (0..len + TAG_LEN).map(|i| (i * 13 + len) as u8).collect())
+        .collect();
     let mut expected = plain.clone();
     let mut found = plain.clone();
     library.seal_batch(&mut batch(&mut expected, &aad));
@@ -84,7 +94,12 @@ fn agrees_with_library(aead: &dyn Aead) -> bool {
     let mut verdicts = [Verdict::Unauthentic; LENGTHS.len()];
     aead.open_batch(&mut batch(&mut found, &aad), &mut verdicts);
     let opened = verdicts.iter().all(|&verdict| verdict == Verdict::Authentic);
-    opened && plain.iter().zip(&found).zip(LENGTHS).all(|((plain, found), len)| plain[..len] == found[..len])
+    opened
+        && plain
+            .iter()
+            .zip(&found)
+            .zip(LENGTHS)
+            .all(|((plain, found), len)| plain[..len] == found[..len])
 }
 
 fn batch<'a>(texts: &'a mut [Vec<u8>], aad: &'a [u8]) -> Vec<Message<'a>> {
@@ -94,7 +109,11 @@ fn batch<'a>(texts: &'a mut [Vec<u8>], aad: &'a [u8]) -> Vec<Message<'a>> {
             let aad = &aad[..(text.len() - TAG_LEN) % aad.len()];
             let mut nonce = NONCE;
             nonce[11] = i as u8;
-            Message { nonce, aad, text_inout: text }
+            Message {
+                nonce,
+                aad,
+                text_inout: text,
+            }
         })
         .collect()
 }

@@ -11,6 +11,10 @@ mod cpu;
 mod known;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "the kernels: vector registers, masked loads, assembly")]
+#[allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "every intrinsic is an unsafe operation"
+)]
 mod lanes;
 mod library;
 mod tier;
@@ -82,4 +86,5 @@ pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
 }
 
 #[cfg(test)]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "addresses of guard pages")]
 mod tests;

@@ -120,7 +120,10 @@ pub(super) const POLYNOMIAL: u64 = 0xc200_0000_0000_0000;
 #[inline]
 fn companion(h: __m128i) -> __m128i {
     let polynomial = _mm_set_epi64x(POLYNOMIAL as i64, 0);
-    _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(h), _mm_clmulepi64_si128::<0x10>(h, polynomial))
+    _mm_xor_si128(
+        _mm_shuffle_epi32::<0x4e>(h),
+        _mm_clmulepi64_si128::<0x10>(h, polynomial),
+    )
 }
 
 /// `m * h` in POLYVAL's field; `d` belongs to `h`.
@@ -130,7 +133,10 @@ fn multiply(m: __m128i, h: __m128i, d: __m128i) -> __m128i {
     let r = _mm_xor_si128(_mm_clmulepi64_si128::<0x10>(m, d), _mm_clmulepi64_si128::<0x11>(m, h));
     let f = _mm_xor_si128(_mm_clmulepi64_si128::<0x00>(m, d), _mm_clmulepi64_si128::<0x01>(m, h));
     let polynomial = _mm_set_epi64x(0, POLYNOMIAL as i64);
-    let reduced = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(f), _mm_clmulepi64_si128::<0x00>(f, polynomial));
+    let reduced = _mm_xor_si128(
+        _mm_shuffle_epi32::<0x4e>(f),
+        _mm_clmulepi64_si128::<0x00>(f, polynomial),
+    );
     _mm_xor_si128(r, reduced)
 }
 

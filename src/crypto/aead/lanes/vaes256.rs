@@ -9,6 +9,8 @@ use crate::crypto::aead::Message;
 use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes256;
 use crate::crypto::aead::lanes::Kernel;
+use crate::crypto::aead::lanes::aesni::crypt_block_tail;
+use crate::crypto::aead::lanes::aesni::load_short;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::hash::Sum;
@@ -16,8 +18,6 @@ use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
-use crate::crypto::aead::lanes::aesni::crypt_block_tail;
-use crate::crypto::aead::lanes::aesni::load_short;
 
 impl Kernel for HasVaes256 {
     const TIER: &'static str = "vaes256";
@@ -32,12 +32,7 @@ impl Kernel for HasVaes256 {
         unsafe { four::<SEAL>(table, messages) }
     }
 
-    fn alike<const SEAL: bool>(
-        self,
-        table: &Table,
-        messages: &mut [Message<'_>],
-        verdicts: &mut [Verdict],
-    ) -> usize {
+    fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
         // SAFETY: `self` proves the features; the caller checked the lengths.
         unsafe { alike::<SEAL>(table, messages, verdicts) }
     }
@@ -125,7 +120,10 @@ impl Vector<2> for Ymm {
         // SAFETY: see above; the halves are cut at `len`.
         unsafe {
             if len > 16 {
-                Self(_mm256_set_m128i(load_short(source.add(16), len - 16), _mm_loadu_si128(source.cast())))
+                Self(_mm256_set_m128i(
+                    load_short(source.add(16), len - 16),
+                    _mm_loadu_si128(source.cast()),
+                ))
             } else {
                 Self(_mm256_zextsi128_si256(load_short(source, len)))
             }
@@ -169,7 +167,18 @@ impl Vector<2> for Ymm {
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm256_set_epi32(first.wrapping_add(step) as i32, 0, 0, 0, first as i32, 0, 0, 0)) }
+        unsafe {
+            Self(_mm256_set_epi32(
+                first.wrapping_add(step) as i32,
+                0,
+                0,
+                0,
+                first as i32,
+                0,
+                0,
+                0,
+            ))
+        }
     }
 
     #[inline(always)]
@@ -231,7 +240,10 @@ impl Vector<2> for Ymm {
         // SAFETY: see above.
         unsafe {
             let high = _mm256_extracti128_si256::<1>(self.0);
-            Self(_mm256_zextsi128_si256(_mm_xor_si128(_mm256_castsi256_si128(self.0), high)))
+            Self(_mm256_zextsi128_si256(_mm_xor_si128(
+                _mm256_castsi256_si128(self.0),
+                high,
+            )))
         }
     }
 
@@ -270,7 +282,12 @@ impl Vector<2> for Ymm {
     unsafe fn quad_of_firsts(vectors: [Self; 4]) -> [Self; 2] {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
-        unsafe { [Self(_mm256_permute2x128_si256::<0x20>(a, b)), Self(_mm256_permute2x128_si256::<0x20>(c, d))] }
+        unsafe {
+            [
+                Self(_mm256_permute2x128_si256::<0x20>(a, b)),
+                Self(_mm256_permute2x128_si256::<0x20>(c, d)),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -278,10 +295,14 @@ impl Vector<2> for Ymm {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
-            let low =
-                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
-            let high =
-                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(c, d), _mm256_permute2x128_si256::<0x31>(c, d));
+            let low = _mm256_xor_si256(
+                _mm256_permute2x128_si256::<0x20>(a, b),
+                _mm256_permute2x128_si256::<0x31>(a, b),
+            );
+            let high = _mm256_xor_si256(
+                _mm256_permute2x128_si256::<0x20>(c, d),
+                _mm256_permute2x128_si256::<0x31>(c, d),
+            );
             [Self(low), Self(high)]
         }
     }
@@ -291,7 +312,12 @@ impl Vector<2> for Ymm {
         let [l0, l1, l2, l3] = low.map(|word| word as i64);
         let [h0, h1, h2, h3] = high.map(|word| word as i64);
         // SAFETY: see above.
-        unsafe { [Self(_mm256_set_epi64x(h1, l1, h0, l0)), Self(_mm256_set_epi64x(h3, l3, h2, l2))] }
+        unsafe {
+            [
+                Self(_mm256_set_epi64x(h1, l1, h0, l0)),
+                Self(_mm256_set_epi64x(h3, l3, h2, l2)),
+            ]
+        }
     }
 
     #[inline(always)]

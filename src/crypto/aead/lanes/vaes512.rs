@@ -35,12 +35,7 @@ impl Kernel for HasVaes512 {
         unsafe { four::<SEAL>(table, messages) }
     }
 
-    fn alike<const SEAL: bool>(
-        self,
-        table: &Table,
-        messages: &mut [Message<'_>],
-        verdicts: &mut [Verdict],
-    ) -> usize {
+    fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
         // SAFETY: `self` proves the features; the caller checked the lengths.
         unsafe { alike::<SEAL>(table, messages, verdicts) }
     }
@@ -191,14 +186,38 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn splat_nonce(nonce: &[u8; 12]) -> Self {
         // SAFETY: see above; the mask takes twelve bytes.
-        unsafe { Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(0b0111, nonce.as_ptr().cast()))) }
+        unsafe {
+            Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(
+                0b0111,
+                nonce.as_ptr().cast(),
+            )))
+        }
     }
 
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         let at = |i: u32| first.wrapping_add(step.wrapping_mul(i)) as i32;
         // SAFETY: see above.
-        unsafe { Self(_mm512_set_epi32(at(3), 0, 0, 0, at(2), 0, 0, 0, at(1), 0, 0, 0, at(0), 0, 0, 0)) }
+        unsafe {
+            Self(_mm512_set_epi32(
+                at(3),
+                0,
+                0,
+                0,
+                at(2),
+                0,
+                0,
+                0,
+                at(1),
+                0,
+                0,
+                0,
+                at(0),
+                0,
+                0,
+                0,
+            ))
+        }
     }
 
     #[inline(always)]
@@ -410,7 +429,9 @@ impl Wide for Zmm {
             // SAFETY: see above.
             return unsafe { Self::splat_nonce(&message.nonce) };
         }
-        let at = core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce));
+        let at = core::ptr::from_ref(message)
+            .cast::<u8>()
+            .wrapping_add(offset_of!(Message<'_>, nonce));
         // SAFETY: the message is good for 16 bytes from its nonce.
         unsafe { splat_loosely(at) }
     }
