@@ -97,7 +97,7 @@ impl Pulse {
         Some((slot, now.saturating_sub(Duration::from_micros(since))))
     }
 
-    fn begin(&self, slot: SlotId, now: Duration) {
+    pub(super) fn begin(&self, slot: SlotId, now: Duration) {
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX - 1);
         self.slot.store(slot.0, Ordering::Relaxed);
         self.since.store(micros + 1, Ordering::Release);

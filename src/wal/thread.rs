@@ -270,16 +270,16 @@ impl Driver {
 }
 
 /// Sees a call into the kernel that does not come back, which the loop itself cannot.
-struct Watchdog {
-    pulse: Arc<Pulse>,
-    clock: Arc<dyn Clock>,
-    hung: Duration,
-    callbacks: Arc<dyn Callbacks>,
-    reported: Arc<AtomicBool>,
+pub(super) struct Watchdog {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) hung: Duration,
+    pub(super) callbacks: Arc<dyn Callbacks>,
+    pub(super) reported: Arc<AtomicBool>,
 }
 
 impl Watchdog {
-    fn run(&self, stop: &Receiver<()>) {
+    pub(super) fn run(&self, stop: &Receiver<()>) {
         while stop.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
             let busy = self.pulse.busy_for(self.clock.monotonic());
             if let Some((slot, waited)) = busy.filter(|(_, waited)| *waited >= self.hung) {

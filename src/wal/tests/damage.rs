@@ -447,3 +447,21 @@ fn the_reader_shows_what_lies_in_a_slot() {
     assert_eq!(found, all);
     assert!(reader::frames(&mut disk, SlotId(3), &rig.options).unwrap().is_none());
 }
+
+#[test]
+fn a_frame_that_does_not_continue_the_chain_is_refused() {
+    let rig = LogRig::clear(52);
+    ten_frames(&rig);
+    // In a log without a key everything can be mended, checksum and tag: what is left is the order.
+    rig.platters.alter(SLOT, |bytes| {
+        let salt = u32::from_be_bytes(bytes[32..36].try_into().unwrap());
+        let frame = &mut bytes[frame_at(9)];
+        frame[60] ^= 1;
+        let length = u32::from_be_bytes(frame[4..8].try_into().unwrap()) as usize;
+        let tag = u128::from(crc32c::crc32c_append(salt, &frame[4..length - 16]));
+        frame[length - 16..length].copy_from_slice(&tag.to_be_bytes());
+        let crc = crc32c::crc32c_append(salt, &frame[4..length]);
+        frame[..4].copy_from_slice(&crc.to_be_bytes());
+    });
+    assert_eq!(refusal(&rig), (Reason::ChainBroken, 11 * BLOCK as u64));
+}

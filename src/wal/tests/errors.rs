@@ -16,6 +16,8 @@ use crate::wal::During;
 use crate::wal::LogLoop;
 use crate::wal::SettingsError;
 use crate::wal::WalError;
+use crate::wal::pipeline::Event;
+use crate::wal::pipeline::Pipeline;
 
 fn running(rig: &LogRig) -> LogLoop {
     rig.create().unwrap();
@@ -229,4 +231,30 @@ fn a_frame_that_does_not_read_back_is_damage_not_a_shorter_log() {
         ),
         "{answer:?}"
     );
+}
+
+#[test]
+fn a_sync_acknowledges_only_frames_whose_writes_were_seen_before_it() {
+    let rig = LogRig::new(72);
+    rig.create().unwrap();
+    let disk = Box::new(rig.platters.open(None));
+    let second = Duration::from_secs(1);
+    let mut pipeline = Pipeline::new(disk, rig.clock.clone(), second, 10 * second);
+    for frame in 1..=3 {
+        let buffer = pipeline.disk.take_buffer(4096);
+        pipeline
+            .write_frame(frame, SlotId(2), frame * 4096, buffer, 4096)
+            .unwrap();
+    }
+    // Three writes are in flight; the first completes, and a sync is submitted behind the other two.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut events = Vec::new();
+        pipeline.poll(second, &mut events).unwrap();
+        assert_eq!(events, vec![]);
+    }
+    while !pipeline.is_empty() {
+        pipeline.poll(second, &mut seen).unwrap();
+    }
+    assert_eq!(seen, vec![Event::Durable(1), Event::Durable(3)], "one sync for two");
 }

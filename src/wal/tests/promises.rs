@@ -1,5 +1,7 @@
 //! What the log promises while nothing is broken.
 
+use std::sync::Arc;
+
 use crate::disk::SlotId;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -13,11 +15,13 @@ use crate::testing::log::entries;
 use crate::testing::log::settle;
 use crate::testing::log::trim;
 use crate::testing::log::write;
+use crate::testing::sim::SimEntropy;
 use crate::wal::Append;
 use crate::wal::EntryKind;
 use crate::wal::HardState;
 use crate::wal::LogLoop;
 use crate::wal::WalError;
+use crate::wal::create;
 use crate::wal::reader;
 
 fn made(rig: &LogRig) -> LogLoop {
@@ -34,6 +38,42 @@ fn a_new_log_begins_behind_the_first_index() {
     assert_eq!(recovered.entries, vec![]);
     assert_eq!(recovered.hard_state, HardState::default());
     assert_eq!(recovered.cutover, None);
+}
+
+#[test]
+fn a_joiners_log_begins_behind_nothing() {
+    let rig = LogRig::new(21);
+    let disk = Box::new(rig.platters.open(None));
+    let entropy = Arc::new(SimEntropy::new(21));
+    create(
+        &rig.options,
+        disk,
+        rig.clock.clone(),
+        entropy,
+        Position::default(),
+        &mut |_, _| (),
+    )
+    .unwrap();
+    let (mut log, recovered) = rig.open().unwrap();
+    assert_eq!((recovered.compacted, recovered.entries.len()), (Position::default(), 0));
+    let reset = Some(Position {
+        term: Term(3),
+        index: Index(9),
+    });
+    write(
+        &mut log,
+        Append {
+            ticket: 1,
+            reset,
+            ..append(1, entries(3, 10, 2, 5))
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        rig.open().unwrap().1.entries,
+        entries(3, 10, 2, 5),
+        "reset and entries in one frame"
+    );
 }
 
 #[test]

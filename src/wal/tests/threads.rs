@@ -12,6 +12,7 @@ use crossbeam_channel::unbounded;
 use crate::disk::DiskError;
 use crate::disk::Engine;
 use crate::disk::EngineChoice;
+use crate::disk::SlotId;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -22,15 +23,19 @@ use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::rebuild;
 use crate::testing::log::trim;
+use crate::testing::sim::SimClock;
 use crate::wal::Options;
 use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
 use crate::wal::open;
+use crate::wal::pipeline::Pulse;
 use crate::wal::thread::Callbacks;
 use crate::wal::thread::LogThread;
 use crate::wal::thread::Read;
+use crate::wal::thread::Watchdog;
 use crate::wal::thread::spawn;
+use crate::world::Clock;
 use crate::world::KernelEntropy;
 use crate::world::SystemClock;
 
@@ -224,4 +229,25 @@ fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
         (changed.compacted, changed.cutover),
         (contents.compacted, contents.cutover)
     );
+}
+
+#[test]
+fn a_call_into_the_kernel_that_does_not_come_back_is_seen_from_outside() {
+    let (pulse, clock) = (Arc::new(Pulse::default()), Arc::new(SimClock::default()));
+    let (callbacks, receiver) = events();
+    let hung = Duration::from_secs(10);
+    pulse.begin(SlotId(3), clock.monotonic());
+    clock.advance(hung);
+    let reported = Arc::default();
+    let (_stop, stopped) = crossbeam_channel::bounded(0);
+    Watchdog {
+        pulse,
+        clock,
+        hung,
+        callbacks,
+        reported,
+    }
+    .run(&stopped);
+    let event = receiver.recv().unwrap();
+    assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), waited, .. }) if waited == hung));
 }
