@@ -6,6 +6,7 @@
 //!
 //! Start with [`Server::bind`], then [`Server::run`] until its shutdown signal turns true.
 
+mod below;
 mod codec;
 mod connection;
 mod facts;
