@@ -54,11 +54,9 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve {
-            config,
-            check_config,
-            settings,
-        } => cli::serve::run(config.as_deref(), check_config, *settings),
+        Command::Serve { config, check_config, settings } => {
+            cli::serve::run(config.as_deref(), check_config, *settings)
+        }
         Command::Keygen { file } => keygen(&file),
         Command::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }

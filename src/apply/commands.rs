@@ -39,10 +39,8 @@ impl Loop {
         let opened = open_sealed(entries(), cutover, keys.as_ref(), &mut self.parts.openings);
         let opened_at = self.parts.clock.monotonic();
         let values = view.active_value();
-        let from = Progressed {
-            stamp_ms: self.applied.last_stamp_ms,
-            has_run_commands: self.applied.client_command_applied,
-        };
+        let from =
+            Progressed { stamp_ms: self.applied.last_stamp_ms, has_run_commands: self.applied.client_command_applied };
         let mut machine = Machine::new(&self.parts.reader, &values, Some(&*self.parts.waiters), from);
         let openings = &self.parts.openings;
         let outcome = deliver(entries(), cutover, keys.is_some(), openings, &mut machine);
@@ -50,13 +48,7 @@ impl Loop {
         let mut settled = settle(outcome, machine, from, rerun);
         let halt = settled.halt.take().map(|halt| explain(halt, view));
         let ran_at = self.parts.clock.monotonic();
-        let Metrics {
-            opened_entries,
-            opened_bytes,
-            open_nanos,
-            run_nanos,
-            ..
-        } = &*self.parts.metrics;
+        let Metrics { opened_entries, opened_bytes, open_nanos, run_nanos, .. } = &*self.parts.metrics;
         Metrics::add(opened_entries, opened.entries);
         Metrics::add(opened_bytes, opened.bytes);
         Metrics::add(open_nanos, nanos(opened_at, began));
@@ -90,15 +82,7 @@ impl Loop {
             Ok(sealed) => sealed,
             Err(error) => return Err(self.lost(settled.answers, machine_halt(first, error.into()))),
         };
-        if let Err(halt) = self.write(
-            step,
-            Record {
-                applied,
-                keyring_row: None,
-                mac,
-            },
-            first,
-        ) {
+        if let Err(halt) = self.write(step, Record { applied, keyring_row: None, mac }, first) {
             return Err(self.lost(settled.answers, halt));
         }
         let metrics = &self.parts.metrics;

@@ -45,19 +45,11 @@ impl Loop {
         let mac = mac_of(view, entry)?;
         let keys = (!self.parts.ring.keks().is_empty()).then(|| view.entry_keys());
         let mut reader = ControlReader::default();
-        pass(
-            std::iter::once(entry),
-            cutover,
-            keys.as_ref(),
-            &mut self.parts.openings,
-            &mut reader,
-        )
-        .map_err(|halted| explain(halted.halt, view))?;
+        pass(std::iter::once(entry), cutover, keys.as_ref(), &mut self.parts.openings, &mut reader)
+            .map_err(|halted| explain(halted.halt, view))?;
         let change = reader.change.expect("the gate delivered the entry");
-        let facts = Facts {
-            cluster: self.applied.cluster,
-            client_command_applied: self.applied.client_command_applied,
-        };
+        let facts =
+            Facts { cluster: self.applied.cluster, client_command_applied: self.applied.client_command_applied };
         let decided = decide(view.keyring(), &change, position, facts);
         let stop = |stop| describe(entry, position, cutover, stop);
         let outcome = match decided {
@@ -85,13 +77,8 @@ impl Loop {
         let row = keyring.encode();
         let mut applied = self.applied_at(position);
         applied.keyring_digest = Some(Keyring::digest(&row));
-        let record = Record {
-            applied,
-            keyring_row: Some(row),
-            mac: Some(mac),
-        };
-        self.write(Step::default(), record, position)
-            .map_err(|halt| halt.cause)?;
+        let record = Record { applied, keyring_row: Some(row), mac: Some(mac) };
+        self.write(Step::default(), record, position).map_err(|halt| halt.cause)?;
         let installed = self.parts.ring.install(keyring, position.index);
         installed.map_err(|error| HaltCause::StateMachine(MachineError::Install(error)))?;
         Ok(Ok(()))
@@ -104,20 +91,13 @@ impl Loop {
         mac: Option<Arc<MacKey>>,
     ) -> Result<Result<(), RuleError>, Halt> {
         Metrics::add(&self.parts.metrics.refused_controls, 1);
-        let record = Record {
-            applied: self.applied_at(position),
-            keyring_row: None,
-            mac,
-        };
+        let record = Record { applied: self.applied_at(position), keyring_row: None, mac };
         self.write(Step::default(), record, position)?;
         Ok(Err(refusal))
     }
 
     fn applied_at(&self, position: Position) -> Applied {
-        Applied {
-            position,
-            ..self.applied.clone()
-        }
+        Applied { position, ..self.applied.clone() }
     }
 }
 

@@ -33,10 +33,7 @@ impl Published {
     /// Begins at `position`.
     #[must_use]
     pub fn new(position: Position) -> Published {
-        Published {
-            position: Mutex::new(position),
-            index: AtomicU64::new(position.index.0),
-        }
+        Published { position: Mutex::new(position), index: AtomicU64::new(position.index.0) }
     }
 
     /// The index alone: one load.
@@ -84,15 +81,7 @@ impl Flusher {
         pool_bytes: u64,
     ) -> Flusher {
         let interval_bytes = pool_bytes / 4;
-        Flusher {
-            store,
-            published,
-            metrics,
-            log,
-            trim,
-            interval_bytes,
-            flushed_at_bytes: AtomicU64::new(0),
-        }
+        Flusher { store, published, metrics, log, trim, interval_bytes, flushed_at_bytes: AtomicU64::new(0) }
     }
 
     /// What is told to be applied.
@@ -104,10 +93,7 @@ impl Flusher {
     /// Whether a flush should be asked for.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        let since = self
-            .log
-            .bytes_written()
-            .saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
+        let since = self.log.bytes_written().saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
         since > self.interval_bytes
     }
 
@@ -122,11 +108,7 @@ impl Flusher {
         // Steps that were written but not yet published may be in the flush: raft has not been told of them, so
         // the log keeps them.
         let flushed = flushed_position(&*self.store)?;
-        let trimmed = if flushed.index < published.index {
-            flushed
-        } else {
-            published
-        };
+        let trimmed = if flushed.index < published.index { flushed } else { published };
         self.trim.trim(trimmed);
         self.flushed_at_bytes.store(written, Ordering::Release);
         self.metrics.flushed_index.store(flushed.index.0, Ordering::Relaxed);
@@ -137,18 +119,14 @@ impl Flusher {
 
 impl fmt::Debug for Flusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flusher")
-            .field("interval_bytes", &self.interval_bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("Flusher").field("interval_bytes", &self.interval_bytes).finish_non_exhaustive()
     }
 }
 
 /// The position that a crash would leave.
 fn flushed_position(store: &dyn Store) -> Result<Position, MachineError> {
     let row = store.flushed_state(StateRow::Applied)?;
-    let row = row.ok_or(StoreError::Malformed {
-        what: "applied position",
-    })?;
+    let row = row.ok_or(StoreError::Malformed { what: "applied position" })?;
     let applied = Applied::decode(&row).map_err(|error| MachineError::Record(StateError::Malformed(error)))?;
     Ok(applied.position)
 }

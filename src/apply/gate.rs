@@ -69,10 +69,7 @@ pub struct Stop {
 
 impl<C: Into<HaltCause>> From<C> for Stop {
     fn from(cause: C) -> Stop {
-        Stop {
-            cause: cause.into(),
-            key_id: None,
-        }
+        Stop { cause: cause.into(), key_id: None }
     }
 }
 
@@ -124,15 +121,9 @@ where
     let Some(keys) = keys else {
         return Opened::default();
     };
-    let jobs: Vec<OpenJob<'e>> = entries
-        .filter(|entry| needs_opening(entry, cutover))
-        .map(open_job)
-        .collect();
+    let jobs: Vec<OpenJob<'e>> = entries.filter(|entry| needs_opening(entry, cutover)).map(open_job).collect();
     openings.open(keys, &jobs);
-    Opened {
-        entries: jobs.len() as u64,
-        bytes: jobs.iter().map(|job| job.data.len() as u64).sum(),
-    }
+    Opened { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
 }
 
 /// The second half: strictly in order, up to the first entry that cannot be applied.
@@ -153,10 +144,7 @@ where
             break;
         }
         assert_eq!(entry.kind, EntryKind::Normal, "membership changes are cut out of runs");
-        let position = Position {
-            term: entry.term,
-            index: entry.index,
-        };
+        let position = Position { term: entry.term, index: entry.index };
         if entry.data.is_empty() {
             machine.skip(position);
             count += 1;
@@ -168,10 +156,7 @@ where
         } else {
             deliver_clear(entry, position, machine)
         };
-        outcome.map_err(|stop| Halted {
-            at: count,
-            halt: describe(entry, position, cutover, stop),
-        })?;
+        outcome.map_err(|stop| Halted { at: count, halt: describe(entry, position, cutover, stop) })?;
         count += 1;
     }
     Ok(count)
@@ -191,23 +176,12 @@ fn needs_opening(entry: &LogEntry, cutover: Index) -> bool {
 }
 
 fn open_job(entry: &LogEntry) -> OpenJob<'_> {
-    OpenJob {
-        position: Position {
-            term: entry.term,
-            index: entry.index,
-        },
-        data: &entry.data,
-    }
+    OpenJob { position: Position { term: entry.term, index: entry.index }, data: &entry.data }
 }
 
 fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), Stop> {
     let frame = EntryFrame::decode(&entry.data)?;
-    machine.apply(Delivery {
-        position,
-        proposal_id: frame.proposal_id,
-        payload: frame.payload,
-        entry_tag: None,
-    })
+    machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload: frame.payload, entry_tag: None })
 }
 
 fn deliver_sealed(
@@ -220,20 +194,13 @@ fn deliver_sealed(
     let payload = opened.ok_or(HaltCause::NoCipher)??;
     let entry_tag = entry.data.last_chunk().copied();
     debug_assert!(entry_tag.is_some(), "what opened has a tag");
-    machine.apply(Delivery {
-        position,
-        proposal_id: frame.proposal_id,
-        payload,
-        entry_tag,
-    })
+    machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload, entry_tag })
 }
 
 /// Adds to a stop what the entry's clear bytes say: its proposal, and the key of its envelope.
 pub(crate) fn describe(entry: &LogEntry, position: Position, cutover: Index, stop: Stop) -> Halt {
     let frame = EntryFrame::decode(&entry.data).ok();
-    let envelope = frame
-        .filter(|_| is_sealed(entry.index, cutover))
-        .map(|frame| Envelope::parse(frame.payload));
+    let envelope = frame.filter(|_| is_sealed(entry.index, cutover)).map(|frame| Envelope::parse(frame.payload));
     let entry_key = envelope.and_then(Result::ok).map(|envelope| envelope.key_id.value());
     Halt {
         position,

@@ -190,12 +190,7 @@ impl Halt {
     /// A halt at `position` about which no more is known than `cause`.
     #[must_use]
     pub fn at(position: Position, cause: HaltCause) -> Halt {
-        Halt {
-            position,
-            proposal_id: None,
-            key_id: None,
-            cause,
-        }
+        Halt { position, proposal_id: None, key_id: None, cause }
     }
 
     /// Which kind of cause it has.
@@ -213,11 +208,7 @@ impl Halt {
 
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "apply halted at index {} term {}",
-            self.position.index, self.position.term
-        )?;
+        write!(f, "apply halted at index {} term {}", self.position.index, self.position.term)?;
         if let Some(proposal_id) = self.proposal_id {
             write!(f, " proposal {proposal_id}")?;
         }

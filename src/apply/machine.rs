@@ -86,28 +86,18 @@ impl<'a> Machine<'a> {
 
     /// A machine without effects that will run entries again, telling nobody: after an entry was left half done.
     pub(crate) fn again(&self, from: Progressed) -> Machine<'a> {
-        Machine {
-            overlay_bytes_max: u64::MAX,
-            ..Machine::new(self.base, self.values, None, from)
-        }
+        Machine { overlay_bytes_max: u64::MAX, ..Machine::new(self.base, self.values, None, from) }
     }
 
     fn settled(self, count: usize, halt: Option<Halt>) -> Settled {
         let halted_at = halt.as_ref().map_or(Index::NEVER, |halt| halt.position.index);
         let (answers, late): (Vec<Answer>, Vec<Answer>) =
             self.answers.into_iter().partition(|answer| answer.index < halted_at);
-        let unanswered = self
-            .unanswered
-            .into_iter()
-            .chain(late.into_iter().map(|answer| answer.waiter))
-            .collect();
+        let unanswered = self.unanswered.into_iter().chain(late.into_iter().map(|answer| answer.waiter)).collect();
         Settled {
             count,
             halt,
-            progressed: Progressed {
-                stamp_ms: self.stamp_ms,
-                has_run_commands: self.has_run_commands,
-            },
+            progressed: Progressed { stamp_ms: self.stamp_ms, has_run_commands: self.has_run_commands },
             overlay: self.overlay,
             answers,
             unanswered,
@@ -126,8 +116,7 @@ impl<'a> Machine<'a> {
         };
         match outcome.and_then(|replies| self.can_seal(index, &context, delivery).map(|()| replies)) {
             Ok(replies) => {
-                self.answers
-                    .extend(waiter.map(|waiter| Answer { index, waiter, replies }));
+                self.answers.extend(waiter.map(|waiter| Answer { index, waiter, replies }));
                 self.stamp_ms = stamp_ms;
                 self.has_run_commands = true;
                 Ok(())
@@ -208,10 +197,9 @@ impl From<ReadError> for Stop {
     fn from(error: ReadError) -> Stop {
         match error {
             ReadError::NoCipher => HaltCause::NoCipher.into(),
-            ReadError::UnknownKey { key_id } => Stop {
-                cause: HaltCause::UnknownKey(KeyLack::Unknown { key_id }),
-                key_id: Some(key_id),
-            },
+            ReadError::UnknownKey { key_id } => {
+                Stop { cause: HaltCause::UnknownKey(KeyLack::Unknown { key_id }), key_id: Some(key_id) }
+            }
             ReadError::Store(_) | ReadError::Malformed(_) | ReadError::Envelope | ReadError::Unauthentic => {
                 HaltCause::StateMachine(MachineError::Read(error)).into()
             }

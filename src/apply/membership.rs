@@ -23,30 +23,13 @@ pub fn members_of(conf_state: &ConfState) -> Members {
 
 /// Puts the members that raft encoded into `applied`; `None` if they are none. Known addresses stay with their nodes.
 pub(crate) fn set_members(applied: &mut Applied, encoded: &Bytes) -> Option<()> {
-    let Members {
-        voters,
-        learners,
-        voters_outgoing,
-        learners_next,
-        auto_leave,
-    } = Members::decode(encoded).ok()?;
-    let lists = ConfLists {
-        voters,
-        voters_outgoing,
-        learners,
-        learners_next,
-        auto_leave,
-    };
-    let mut ids: Vec<u64> = [
-        &lists.voters,
-        &lists.voters_outgoing,
-        &lists.learners,
-        &lists.learners_next,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
-    .collect();
+    let Members { voters, learners, voters_outgoing, learners_next, auto_leave } = Members::decode(encoded).ok()?;
+    let lists = ConfLists { voters, voters_outgoing, learners, learners_next, auto_leave };
+    let mut ids: Vec<u64> = [&lists.voters, &lists.voters_outgoing, &lists.learners, &lists.learners_next]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     let members = ids.into_iter().map(|id| {

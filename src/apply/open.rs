@@ -30,20 +30,13 @@ impl Openings {
     /// Opens on the calling thread, and on those of `pool` where a run is large enough to be split.
     #[must_use]
     pub fn new(pool: Option<Arc<ThreadPool>>) -> Openings {
-        Openings {
-            pool,
-            parallel_bytes_min: PARALLEL_BYTES_MIN,
-            ..Openings::default()
-        }
+        Openings { pool, parallel_bytes_min: PARALLEL_BYTES_MIN, ..Openings::default() }
     }
 
     /// Splits every run of two entries or more: for tests.
     #[must_use]
     pub fn eager(pool: Option<Arc<ThreadPool>>) -> Openings {
-        Openings {
-            pool,
-            ..Openings::default()
-        }
+        Openings { pool, ..Openings::default() }
     }
 
     /// Opens every job; [`Openings::results`] then has one result for each, in the order of `jobs`.
@@ -94,19 +87,13 @@ impl Openings {
     fn parts_for(&self, jobs: &[OpenJob<'_>]) -> usize {
         let threads = self.pool.as_ref().map_or(0, |pool| pool.current_num_threads());
         let is_small = jobs.len() < 2 || jobs.iter().map(cost).sum::<usize>() < self.parallel_bytes_min;
-        if is_small {
-            jobs.len().min(1)
-        } else {
-            (threads + 1).min(jobs.len())
-        }
+        if is_small { jobs.len().min(1) } else { (threads + 1).min(jobs.len()) }
     }
 }
 
 impl fmt::Debug for Openings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Openings")
-            .field("arenas", &self.arenas.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Openings").field("arenas", &self.arenas.len()).finish_non_exhaustive()
     }
 }
 

@@ -57,10 +57,7 @@ pub fn replay(
 /// A membership change with the members that follow from it, as raft would hand it out.
 fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Halt> {
     if entry.kind == EntryKind::Normal {
-        return Ok(Committed {
-            entry,
-            conf_state: None,
-        });
+        return Ok(Committed { entry, conf_state: None });
     }
     let malformed = |_| Halt::at(position_of(&entry), HaltCause::Malformed(Malformation::Membership));
     *members = members.after(&entry).map_err(malformed)?;

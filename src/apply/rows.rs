@@ -28,10 +28,7 @@ impl RingRows {
 
 impl RowOpener for RingRows {
     fn accepts_clear_rows(&self) -> bool {
-        self.ring
-            .view()
-            .keyring()
-            .is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
+        self.ring.view().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
     }
 
     fn open(&self, key: &[u8], _header: Header, row: Vec<u8>) -> Result<Bytes, ReadError> {
@@ -39,17 +36,15 @@ impl RowOpener for RingRows {
             return Err(ReadError::NoCipher);
         }
         let view = self.ring.view();
-        open_value(view.keys(), key, &row)
-            .map(Bytes::from)
-            .map_err(|error| match error {
-                OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
-                OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
-                OpenError::Unauthentic { .. } => ReadError::Unauthentic,
-                OpenError::EntryFrame { .. }
-                | OpenError::EnvelopeShort { .. }
-                | OpenError::EnvelopeVersion { .. }
-                | OpenError::EnvelopeFlag { .. } => ReadError::Envelope,
-            })
+        open_value(view.keys(), key, &row).map(Bytes::from).map_err(|error| match error {
+            OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
+            OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
+            OpenError::Unauthentic { .. } => ReadError::Unauthentic,
+            OpenError::EntryFrame { .. }
+            | OpenError::EnvelopeShort { .. }
+            | OpenError::EnvelopeVersion { .. }
+            | OpenError::EnvelopeFlag { .. } => ReadError::Envelope,
+        })
     }
 }
 

@@ -25,10 +25,7 @@ use crate::keys::ring::ActiveValue;
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
 pub(crate) fn rows(changes: Changes, active: Option<&ActiveValue>) -> Result<(Step, u64), SealError> {
-    let mut step = Step {
-        clear: changes.clear,
-        ..Step::default()
-    };
+    let mut step = Step { clear: changes.clear, ..Step::default() };
     let mut batch = SealBatch::default();
     let mut sealed = 0;
     for (key, change) in changes.rows {
@@ -74,13 +71,7 @@ impl SealBatch {
     fn add(&mut self, put: usize, value: &Value, at: WrittenAt, entry_tag: [u8; TAG_LEN]) {
         value.encode_body(&mut self.bodies);
         let header = value.header(BodyState::Sealed).encode();
-        self.values.push(Pending {
-            put,
-            header,
-            body_end: self.bodies.len(),
-            at,
-            entry_tag,
-        });
+        self.values.push(Pending { put, header, body_end: self.bodies.len(), at, entry_tag });
     }
 
     fn seal(&mut self, active: Option<&ActiveValue>, step: &mut Step) -> Result<(), SealError> {

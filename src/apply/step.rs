@@ -116,13 +116,7 @@ impl Loop {
         let (in_ring, in_record) = (parts.ring.view().keyring().is_some(), applied.keyring_digest.is_some());
         assert_eq!(in_ring, in_record, "the ring has the keyring of the record");
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
-        Loop {
-            parts,
-            queue: VecDeque::new(),
-            applied,
-            halt: None,
-            owed: Vec::new(),
-        }
+        Loop { parts, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
     }
 
     /// Takes committed entries in.
@@ -130,10 +124,7 @@ impl Loop {
     /// # Panics
     /// If they do not follow on what was offered before (IN-ORDER): raft hands out each entry once, in order.
     pub fn offer(&mut self, committed: Vec<Committed>) {
-        let mut newest = self
-            .queue
-            .back()
-            .map_or(self.applied.position, |last| position_of(&last.entry));
+        let mut newest = self.queue.back().map_or(self.applied.position, |last| position_of(&last.entry));
         for Committed { entry, .. } in &committed {
             assert_eq!(entry.index, newest.index.next(), "entries are consecutive");
             assert!(entry.term >= newest.term, "terms never decrease along the log");
@@ -183,9 +174,7 @@ impl Loop {
     /// [`Halt`] if the store does not take it.
     pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
         let flushed = self.parts.flusher.flush();
-        flushed
-            .map(|_| ())
-            .map_err(|error| self.halted(machine_halt(self.applied.position, error)))
+        flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
     }
 
     /// Halts at an entry that cannot even be offered.
@@ -203,21 +192,11 @@ impl Loop {
 
     /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
     pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
-        let Record {
-            applied,
-            keyring_row,
-            mac,
-        } = record;
-        assert!(
-            applied.position.index > self.applied.position.index,
-            "every step moves applied on"
-        );
+        let Record { applied, keyring_row, mac } = record;
+        assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
         step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
         step.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
-        self.parts
-            .store
-            .write(step)
-            .map_err(|error| machine_halt(first, error.into()))?;
+        self.parts.store.write(step).map_err(|error| machine_halt(first, error.into()))?;
         self.applied = applied;
         Ok(())
     }
@@ -248,15 +227,7 @@ impl Loop {
         let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
         let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
         set_members(&mut applied, conf_state).ok_or_else(malformed)?;
-        self.write(
-            Step::default(),
-            Record {
-                applied,
-                keyring_row: None,
-                mac,
-            },
-            position,
-        )?;
+        self.write(Step::default(), Record { applied, keyring_row: None, mac }, position)?;
         self.count_applied(std::slice::from_ref(committed));
         self.publish();
         Ok(())
@@ -273,9 +244,7 @@ impl Loop {
             }
             None => {
                 let flushed = self.parts.flusher.flush();
-                flushed
-                    .map(|_| ())
-                    .map_err(|error| machine_halt(self.applied.position, error))
+                flushed.map(|_| ()).map_err(|error| machine_halt(self.applied.position, error))
             }
         }
     }
@@ -304,17 +273,12 @@ impl fmt::Debug for Loop {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
-            .field("bounds", &self.bounds)
-            .finish_non_exhaustive()
+        f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
 pub(super) fn position_of(entry: &LogEntry) -> Position {
-    Position {
-        term: entry.term,
-        index: entry.index,
-    }
+    Position { term: entry.term, index: entry.index }
 }
 
 pub(super) fn cutover_of(view: &View) -> Index {
@@ -323,8 +287,7 @@ pub(super) fn cutover_of(view: &View) -> Index {
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
 pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
-    view.mac_key()
-        .map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
+    view.mac_key().map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
 }
 
 pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {

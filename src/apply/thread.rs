@@ -47,9 +47,7 @@ pub fn spawn(mut apply: Loop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt
     let (wake, woken) = bounded(1);
     let flusher = apply.flusher();
     let flush_halt = Arc::clone(&on_halt);
-    let flush = Builder::new()
-        .name("flush".into())
-        .spawn(move || drive_flush(&flusher, &woken, &**flush_halt))?;
+    let flush = Builder::new().name("flush".into()).spawn(move || drive_flush(&flusher, &woken, &**flush_halt))?;
     apply.set_flush_wake(Box::new(move || {
         let _ = wake.try_send(());
     }));

@@ -41,10 +41,7 @@ pub fn run(path: &Path, entropy: &dyn Entropy) -> Result<KekId, KeygenError> {
     entropy.fill(&mut bytes[..]);
     write_new(path, &bytes[..]).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeygenError::Exists { path: path.to_owned() },
-        _ => KeygenError::Write {
-            path: path.to_owned(),
-            source,
-        },
+        _ => KeygenError::Write { path: path.to_owned(), source },
     })?;
     Ok(from_bytes(&bytes).id())
 }

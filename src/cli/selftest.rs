@@ -34,11 +34,7 @@ pub fn print(vectors: Option<&Path>, out: &mut impl Write) -> io::Result<usize> 
     let mut report = match vectors.map(|path| (path, run_file(path))) {
         None => Report::default(),
         Some((_, Ok(report))) => report,
-        Some((path, Err(error))) => Report {
-            passed: 0,
-            failed: 1,
-            lines: vec![chain(path, &error)],
-        },
+        Some((path, Err(error))) => Report { passed: 0, failed: 1, lines: vec![chain(path, &error)] },
     };
     match known_answers() {
         Ok(()) => report.passed += usize::from(vectors.is_none()),
@@ -94,14 +90,8 @@ mod tests {
         let (failed, text) = printed(Some(&path));
         assert_eq!(failed, 1);
         assert!(text.ends_with("0 passed, 1 failed\n") && text.contains("vectors.json: read vectors: "));
-        std::fs::write(
-            &path,
-            r#"{"vectors": [], "node_ids": [{"raft_id": "n1", "node_id": 1, "node_id16": 1}]}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            printed(Some(&path)),
-            (1, "n1: node id differs\n0 passed, 1 failed\n".into())
-        );
+        std::fs::write(&path, r#"{"vectors": [], "node_ids": [{"raft_id": "n1", "node_id": 1, "node_id16": 1}]}"#)
+            .unwrap();
+        assert_eq!(printed(Some(&path)), (1, "n1: node id differs\n0 passed, 1 failed\n".into()));
     }
 }

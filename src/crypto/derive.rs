@@ -32,8 +32,7 @@ pub fn derive<const N: usize>(key: &[u8], salt: &[u8], label: &str, parts: &[&[u
     let mut out = Zeroizing::new([0; N]);
     let (mut extracted, hkdf) = Hkdf::<Sha256>::extract(Some(salt), key);
     extracted.as_mut_slice().zeroize();
-    hkdf.expand(&info, out.as_mut())
-        .expect("N is at most 255 blocks, checked above");
+    hkdf.expand(&info, out.as_mut()).expect("N is at most 255 blocks, checked above");
     out
 }
 

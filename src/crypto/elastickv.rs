@@ -79,17 +79,11 @@ fn seal(dek: &Dek, key_id: KeyId, nonce: [u8; NONCE_LEN], aad: &[u8], text: &[u8
 fn open(dek: &Dek, key_id: KeyId, envelope: &[u8], aad: &[u8]) -> Result<Vec<u8>, OpenError> {
     let envelope = Envelope::parse_version(envelope, Version::One)?;
     if envelope.key_id != key_id {
-        return Err(OpenError::UnknownKey {
-            key_id: envelope.key_id,
-        });
+        return Err(OpenError::UnknownKey { key_id: envelope.key_id });
     }
     let mut text = envelope.sealed.to_vec();
     let mut verdicts = [Verdict::Unauthentic];
-    let message = Message {
-        nonce: envelope.nonce,
-        aad,
-        text_inout: &mut text,
-    };
+    let message = Message { nonce: envelope.nonce, aad, text_inout: &mut text };
     aead::key(dek.expose()).open_batch(&mut [message], &mut verdicts);
     if verdicts != [Verdict::Authentic] {
         return Err(OpenError::Unauthentic { key_id });

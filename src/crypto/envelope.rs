@@ -108,10 +108,9 @@ impl<'a> EntryFrame<'a> {
     #[inline]
     pub fn decode(data: &'a [u8]) -> Result<EntryFrame<'a>, OpenError> {
         match data.split_first_chunk::<FRAME_HEADER_LEN>() {
-            Some(([FRAME_VERSION, id @ ..], payload)) => Ok(EntryFrame {
-                proposal_id: ProposalId(u64::from_be_bytes(*id)),
-                payload,
-            }),
+            Some(([FRAME_VERSION, id @ ..], payload)) => {
+                Ok(EntryFrame { proposal_id: ProposalId(u64::from_be_bytes(*id)), payload })
+            }
             _ => Err(OpenError::EntryFrame { bytes: data.len() }),
         }
     }
@@ -129,10 +128,7 @@ impl<'a> EntryFrame<'a> {
 impl fmt::Debug for EntryFrame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("EntryFrame");
-        shown
-            .field("proposal_id", &self.proposal_id)
-            .field("payload_bytes", &self.payload.len())
-            .finish()
+        shown.field("proposal_id", &self.proposal_id).field("payload_bytes", &self.payload.len()).finish()
     }
 }
 
@@ -207,12 +203,7 @@ impl<'a> Envelope<'a> {
         }
         let key_id = KeyId::new(u32::from_be_bytes(id)).ok_or(OpenError::ReservedKey)?;
         let nonce = header[6..].try_into().expect("18 - 6 = 12 bytes");
-        Ok(Envelope {
-            version,
-            key_id,
-            nonce,
-            sealed,
-        })
+        Ok(Envelope { version, key_id, nonce, sealed })
     }
 
     /// The same, refusing every version but one.
@@ -223,9 +214,7 @@ impl<'a> Envelope<'a> {
     pub fn parse_version(bytes: &'a [u8], version: Version) -> Result<Envelope<'a>, OpenError> {
         let envelope = Envelope::parse(bytes)?;
         if envelope.version != version {
-            return Err(OpenError::EnvelopeVersion {
-                version: envelope.version as u8,
-            });
+            return Err(OpenError::EnvelopeVersion { version: envelope.version as u8 });
         }
         Ok(envelope)
     }

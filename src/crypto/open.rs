@@ -46,11 +46,7 @@ impl EntryKeys {
         match version {
             Version::One => Err(OpenError::EnvelopeVersion { version: version as u8 }),
             Version::Entry => {
-                let opener = self
-                    .opener
-                    .as_ref()
-                    .filter(|opener| opener.term == term)
-                    .ok_or(unknown)?;
+                let opener = self.opener.as_ref().filter(|opener| opener.term == term).ok_or(unknown)?;
                 let dek = self.keys.entry(key_id).ok_or(unknown)?;
                 Ok(Arc::clone(&dek.leadership(opener).aead))
             }
@@ -71,10 +67,7 @@ pub struct OpenJob<'a> {
 impl fmt::Debug for OpenJob<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("OpenJob");
-        shown
-            .field("position", &self.position)
-            .field("data_bytes", &self.data.len())
-            .finish()
+        shown.field("position", &self.position).field("data_bytes", &self.data.len()).finish()
     }
 }
 
@@ -105,14 +98,8 @@ fn push_entry(keys: &EntryKeys, job: &OpenJob<'_>, arena: &mut OpenArena) -> Res
     let frame = EntryFrame::decode(job.data)?;
     let envelope = Envelope::parse(frame.payload)?;
     let (version, key_id, position) = (envelope.version, envelope.key_id, job.position);
-    let key = arena.key(
-        KeyName {
-            version,
-            key_id,
-            term: position.term,
-        },
-        || keys.find(version, key_id, position.term),
-    )?;
+    let key =
+        arena.key(KeyName { version, key_id, term: position.term }, || keys.find(version, key_id, position.term))?;
     let aad = match version {
         Version::Control => control_aad(key_id, position, frame.proposal_id),
         Version::Entry | Version::One => entry_aad(key_id, position, frame.proposal_id),
@@ -145,13 +132,7 @@ pub(crate) struct KeyName {
 /// One thing of a batch.
 enum Slot {
     Failed(OpenError),
-    Sealed {
-        key: usize,
-        key_id: KeyId,
-        nonce: [u8; NONCE_LEN],
-        aad: Range<usize>,
-        text: Range<usize>,
-    },
+    Sealed { key: usize, key_id: KeyId, nonce: [u8; NONCE_LEN], aad: Range<usize>, text: Range<usize> },
 }
 
 impl OpenArena {
@@ -228,10 +209,7 @@ impl OpenArena {
             let mut messages = Vec::with_capacity(self.slots.len());
             let (mut rest, mut rest_start) = (&mut self.text[..], 0);
             for slot in &self.slots {
-                let Slot::Sealed {
-                    key, nonce, aad, text, ..
-                } = slot
-                else {
+                let Slot::Sealed { key, nonce, aad, text, .. } = slot else {
                     continue;
                 };
                 // What failed under an earlier key has left wiped text behind, which is skipped here.
@@ -239,11 +217,7 @@ impl OpenArena {
                 let (text_inout, behind) = here.split_at_mut(text.len());
                 (rest, rest_start) = (behind, text.end);
                 if *key == number {
-                    messages.push(Message {
-                        nonce: *nonce,
-                        aad: &self.aads[aad.clone()],
-                        text_inout,
-                    });
+                    messages.push(Message { nonce: *nonce, aad: &self.aads[aad.clone()], text_inout });
                 }
             }
             self.verdicts.clear();
@@ -255,10 +229,7 @@ impl OpenArena {
     }
 
     fn judge(&mut self, number: usize) {
-        let opened = self
-            .slots
-            .iter_mut()
-            .filter(|slot| matches!(slot, Slot::Sealed { key, .. } if *key == number));
+        let opened = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Sealed { key, .. } if *key == number));
         for (slot, verdict) in opened.zip(&self.verdicts) {
             if let (Slot::Sealed { key_id, .. }, Verdict::Unauthentic) = (&*slot, verdict) {
                 *slot = Slot::Failed(OpenError::Unauthentic { key_id: *key_id });
@@ -275,8 +246,6 @@ impl Drop for OpenArena {
 
 impl fmt::Debug for OpenArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenArena")
-            .field("count", &self.slots.len())
-            .finish_non_exhaustive()
+        f.debug_struct("OpenArena").field("count", &self.slots.len()).finish_non_exhaustive()
     }
 }

@@ -65,14 +65,7 @@ pub fn seal_entries(
         let nonce = entry_nonce(opener.index, index, batch_random)?;
         let header = envelope_header(Version::Entry, key.key_id(), &nonce);
         arena.push(&frame_header(*proposal_id), header, nonce, payload);
-        aads.push(entry_aad(
-            key.key_id(),
-            Position {
-                term: opener.term,
-                index,
-            },
-            *proposal_id,
-        ));
+        aads.push(entry_aad(key.key_id(), Position { term: opener.term, index }, *proposal_id));
         index = index.next();
     }
     Ok(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)))
@@ -99,11 +92,7 @@ pub fn seal_control(
 
 fn check_size(payload: &[u8]) -> Result<(), SealError> {
     let bytes = payload.len() + SEALED_OVERHEAD;
-    if bytes > ENTRY_BYTES_MAX {
-        Err(SealError::TooLarge { bytes })
-    } else {
-        Ok(())
-    }
+    if bytes > ENTRY_BYTES_MAX { Err(SealError::TooLarge { bytes }) } else { Ok(()) }
 }
 
 /// Pieces (clear prefix, envelope) built one behind the other, then sealed by one call and handed out without a copy.
@@ -123,10 +112,7 @@ impl SealArena {
     /// Room for pieces of these sizes.
     pub(crate) fn with_capacity(sizes: impl ExactSizeIterator<Item = usize>) -> SealArena {
         let pieces = Vec::with_capacity(sizes.len());
-        SealArena {
-            bytes: BytesMut::with_capacity(sizes.sum()),
-            pieces,
-        }
+        SealArena { bytes: BytesMut::with_capacity(sizes.sum()), pieces }
     }
 
     /// Lays out `prefix | envelope` with the plaintext where the ciphertext will be.
@@ -142,11 +128,7 @@ impl SealArena {
         self.bytes.put_slice(text);
         self.bytes.put_bytes(0, TAG_LEN);
         let clear_len = prefix.len() + ENVELOPE_HEADER_LEN;
-        self.pieces.push(Piece {
-            nonce,
-            clear_len,
-            sealed_len: text.len() + TAG_LEN,
-        });
+        self.pieces.push(Piece { nonce, clear_len, sealed_len: text.len() + TAG_LEN });
     }
 
     /// Seals all pieces, each with its AAD, and splits them.
@@ -157,11 +139,7 @@ impl SealArena {
         for (piece, aad) in self.pieces.iter().zip(aads) {
             let (_clear, sealed_on) = rest.split_at_mut(piece.clear_len);
             let (text_inout, behind) = sealed_on.split_at_mut(piece.sealed_len);
-            messages.push(Message {
-                nonce: piece.nonce,
-                aad,
-                text_inout,
-            });
+            messages.push(Message { nonce: piece.nonce, aad, text_inout });
             rest = behind;
         }
         aead.seal_batch(&mut messages);

@@ -79,14 +79,7 @@ fn gcm_is_right() -> bool {
 }
 
 fn batch<'a>(texts: &'a mut [[u8; 76]], nonce: [u8; 12], aad: &'a [u8]) -> Vec<Message<'a>> {
-    texts
-        .iter_mut()
-        .map(|text| Message {
-            nonce,
-            aad,
-            text_inout: text,
-        })
-        .collect()
+    texts.iter_mut().map(|text| Message { nonce, aad, text_inout: text }).collect()
 }
 
 /// RFC 5869, test case 1.
@@ -113,11 +106,7 @@ fn tag_is_right() -> bool {
         "b9d1e239d62cbb5c49273ddac8838bdcc53bca478a770f07087caa4e0a924a55"
     )));
     let (aad, plaintext): ([u8; 5], [u8; 3]) = (unhex("4fbdc66f14"), unhex("671fdd"));
-    let item = TagItem {
-        aad: &[&aad],
-        plaintext: &plaintext,
-        place: unhex("e4b47801afc0577e34699b9e"),
-    };
+    let item = TagItem { aad: &[&aad], plaintext: &plaintext, place: unhex("e4b47801afc0577e34699b9e") };
     keys.tags(&[item; 2]) == [unhex("93da9bb81333aee0c785b240d319719d"); 2]
 }
 
@@ -189,18 +178,10 @@ const GCM_SEALED: &str = concat!(
 pub(crate) const KNOWN_ENTRY_DEK: [u8; 32] = counting(0);
 /// 20 21 .. 3f.
 pub(crate) const KNOWN_VALUE_DEK: [u8; 32] = counting(32);
-pub(crate) const KNOWN_CLUSTER: ClusterId = ClusterId([
-    0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf,
-]);
-pub(crate) const KNOWN_OPENER: Opener = Opener {
-    term: Term(5),
-    index: Index(100),
-    salt: [0x5a; 32],
-};
-pub(crate) const KNOWN_POSITION: Position = Position {
-    term: Term(5),
-    index: Index(103),
-};
+pub(crate) const KNOWN_CLUSTER: ClusterId =
+    ClusterId([0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf]);
+pub(crate) const KNOWN_OPENER: Opener = Opener { term: Term(5), index: Index(100), salt: [0x5a; 32] };
+pub(crate) const KNOWN_POSITION: Position = Position { term: Term(5), index: Index(103) };
 pub(crate) const KNOWN_PROPOSAL: ProposalId = ProposalId(31337);
 pub(crate) const KNOWN_PAYLOAD: &[u8] = b"op=put key=k1 v=hello";
 /// frame 9 | version, flag, key id | delta 3, random a0..a6 | ciphertext | tag.

@@ -35,9 +35,7 @@ pub struct TagItem<'a> {
 
 impl fmt::Debug for TagItem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagItem")
-            .field("plaintext_bytes", &self.plaintext.len())
-            .finish_non_exhaustive()
+        f.debug_struct("TagItem").field("plaintext_bytes", &self.plaintext.len()).finish_non_exhaustive()
     }
 }
 
@@ -53,10 +51,7 @@ impl TagKey {
     pub fn from_bytes(bytes: &[u8; TAG_KEYS_LEN]) -> TagKey {
         let (authentication, encryption) = bytes.split_first_chunk::<16>().expect("48 bytes");
         let encryption: &[u8; 32] = encryption.try_into().expect("48 - 16 = 32 bytes");
-        TagKey {
-            polyval: Polyval::new(authentication.into()),
-            aes: Aes256Enc::new(encryption.into()),
-        }
+        TagKey { polyval: Polyval::new(authentication.into()), aes: Aes256Enc::new(encryption.into()) }
     }
 
     /// The tags of all items, in their order; AES runs over all of them at once.
@@ -97,12 +92,7 @@ struct PaddedHash {
 
 impl PaddedHash {
     fn new(polyval: Polyval) -> PaddedHash {
-        PaddedHash {
-            polyval,
-            pending: [0; BLOCK],
-            pending_len: 0,
-            bytes: 0,
-        }
+        PaddedHash { polyval, pending: [0; BLOCK], pending_len: 0, bytes: 0 }
     }
 
     fn update(&mut self, part: &[u8]) {

@@ -55,10 +55,7 @@ pub struct ValueItem<'a> {
 impl fmt::Debug for ValueItem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ValueItem");
-        shown
-            .field("body_bytes", &self.body.len())
-            .field("delta", &self.delta)
-            .field("op", &self.op);
+        shown.field("body_bytes", &self.body.len()).field("delta", &self.delta).field("op", &self.op);
         shown.finish_non_exhaustive()
     }
 }
@@ -85,19 +82,12 @@ pub fn seal_values(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<Bytes>
     let mut aads = Vec::with_capacity(items.iter().map(|item| AAD_CLEAR_LEN + item.store_key.len()).sum());
     let mut aad_ends = Vec::with_capacity(items.len());
     for (item, nonce) in items.iter().zip(nonces) {
-        arena.push(
-            &item.header,
-            envelope_header(Version::One, dek.key_id(), &nonce),
-            nonce,
-            item.body,
-        );
+        arena.push(&item.header, envelope_header(Version::One, dek.key_id(), &nonce), nonce, item.body);
         push_value_aad(&mut aads, dek.key_id(), &item.header, item.store_key);
         aad_ends.push(aads.len());
     }
     let mut aad_start = 0;
-    let aads = aad_ends
-        .iter()
-        .map(|end| &aads[std::mem::replace(&mut aad_start, *end)..*end]);
+    let aads = aad_ends.iter().map(|end| &aads[std::mem::replace(&mut aad_start, *end)..*end]);
     Ok(arena.seal(&*dek.aead, aads))
 }
 
@@ -106,24 +96,14 @@ pub fn seal_values(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<Bytes>
 /// # Errors
 /// [`NonceError`]: delta or op does not fit its field.
 pub fn value_nonces(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<[u8; NONCE_LEN]>, NonceError> {
-    let aads: Vec<[&[u8]; 3]> = items
-        .iter()
-        .map(|item| [&item.entry_tag[..], &item.header[..], item.store_key])
-        .collect();
+    let aads: Vec<[&[u8]; 3]> =
+        items.iter().map(|item| [&item.entry_tag[..], &item.header[..], item.store_key]).collect();
     let mut tag_items = Vec::with_capacity(items.len());
     for (item, aad) in items.iter().zip(&aads) {
-        tag_items.push(TagItem {
-            aad,
-            plaintext: item.body,
-            place: value_place(item.delta, item.op)?,
-        });
+        tag_items.push(TagItem { aad, plaintext: item.body, place: value_place(item.delta, item.op)? });
     }
     let tags = dek.nonces.tags(&tag_items);
-    Ok(tag_items
-        .iter()
-        .zip(&tags)
-        .map(|(item, tag)| value_nonce(item.place, tag))
-        .collect())
+    Ok(tag_items.iter().zip(&tags).map(|(item, tag)| value_nonce(item.place, tag)).collect())
 }
 
 /// Opens rows; `arena` then has the body or the error of each, in the order of `rows`.
@@ -144,11 +124,7 @@ fn push_row(keys: &Keys, row: &StoredRow<'_>, arena: &mut OpenArena) -> Result<(
         other => other,
     })?;
     let key_id = envelope.key_id;
-    let name = KeyName {
-        version: Version::One,
-        key_id,
-        term: Term(0),
-    };
+    let name = KeyName { version: Version::One, key_id, term: Term(0) };
     let key = arena.key(name, || {
         let dek = keys.value(key_id).ok_or(OpenError::UnknownKey { key_id })?;
         Ok(Arc::clone(&dek.aead))

@@ -27,15 +27,8 @@ struct Random(u64);
 impl Random {
     /// From `SEALKV_SEED`, or from the clock; prints the seed, which is shown if the test fails.
     fn new() -> Random {
-        let from_clock = || {
-            std::time::UNIX_EPOCH
-                .elapsed()
-                .map_or(1, |since| since.as_nanos() as u64)
-        };
-        let seed = std::env::var("SEALKV_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(from_clock);
+        let from_clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64);
+        let seed = std::env::var("SEALKV_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(from_clock);
         eprintln!("SEALKV_SEED={seed}");
         Random(seed)
     }
@@ -67,12 +60,8 @@ fn key_id(id: u32) -> KeyId {
 /// Entry DEK 0xCAFEBABE and value DEK 7, those of the known answers.
 fn known_store() -> KeyStore {
     let store = KeyStore::new(KNOWN_CLUSTER);
-    store
-        .insert(key_id(0xCAFE_BABE), Purpose::Entry, Dek::new(&KNOWN_ENTRY_DEK))
-        .unwrap();
-    store
-        .insert(key_id(7), Purpose::Value, Dek::new(&KNOWN_VALUE_DEK))
-        .unwrap();
+    store.insert(key_id(0xCAFE_BABE), Purpose::Entry, Dek::new(&KNOWN_ENTRY_DEK)).unwrap();
+    store.insert(key_id(7), Purpose::Value, Dek::new(&KNOWN_VALUE_DEK)).unwrap();
     store
 }
 

@@ -152,25 +152,14 @@ impl Vector {
             "raft" => {
                 self.check_entry_data(&envelope)?;
                 let opened = elastickv::open_entry(&dek, key_id, &envelope);
-                (
-                    unplaced_aad(key_id).to_vec(),
-                    opened,
-                    elastickv::seal_entry(&dek, key_id, nonce, &plaintext),
-                )
+                (unplaced_aad(key_id).to_vec(), opened, elastickv::seal_entry(&dek, key_id, nonce, &plaintext))
             }
             "storage" => {
                 let header = array("value_header", self.value_header.as_deref().unwrap_or_default())?;
                 let store_key = bytes("store_key", self.store_key.as_deref().ok_or(Cause::Field("store_key"))?)?;
-                let place = ValuePlace {
-                    header: &header,
-                    store_key: &store_key,
-                };
+                let place = ValuePlace { header: &header, store_key: &store_key };
                 let opened = elastickv::open_value(&dek, key_id, place, &envelope);
-                (
-                    place.aad(key_id),
-                    opened,
-                    elastickv::seal_value(&dek, key_id, nonce, place, &plaintext),
-                )
+                (place.aad(key_id), opened, elastickv::seal_value(&dek, key_id, nonce, place, &plaintext))
             }
             other => return Err(Cause::Kind(other.to_owned())),
         };
@@ -191,18 +180,11 @@ impl Vector {
         match opened {
             Ok(text) if self.open != "ok" => drop(text),
             Ok(text) => {
-                return if text == plaintext {
-                    Ok(())
-                } else {
-                    Err(Cause::Plaintext)
-                };
+                return if text == plaintext { Ok(()) } else { Err(Cause::Plaintext) };
             }
             Err(found) if class_of(&found) == self.open => return Ok(()),
             Err(found) => {
-                return Err(Cause::Refused {
-                    found,
-                    expected: self.open.clone(),
-                });
+                return Err(Cause::Refused { found, expected: self.open.clone() });
             }
         }
         Err(Cause::Opened(self.open.clone()))
@@ -210,14 +192,8 @@ impl Vector {
 
     fn check_entry_data(&self, envelope: &[u8]) -> Result<(), Cause> {
         let proposal_id = ProposalId(self.proposal_id.ok_or(Cause::Field("proposal_id"))?);
-        let data = bytes(
-            "entry_data",
-            self.entry_data.as_deref().ok_or(Cause::Field("entry_data"))?,
-        )?;
-        let frame = EntryFrame {
-            proposal_id,
-            payload: envelope,
-        };
+        let data = bytes("entry_data", self.entry_data.as_deref().ok_or(Cause::Field("entry_data"))?)?;
+        let frame = EntryFrame { proposal_id, payload: envelope };
         let decoded = EntryFrame::decode(&data).map_err(|_| Cause::EntryData)?;
         if decoded != frame || frame.encode() != data {
             return Err(Cause::EntryData);
@@ -248,23 +224,14 @@ fn array<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], Cau
 
 fn read_bounded(reader: impl Read) -> Result<Vec<u8>, VectorsError> {
     let packed = read_up_to(reader)?;
-    if packed.starts_with(&GZIP_MAGIC) {
-        read_up_to(MultiGzDecoder::new(&packed[..]))
-    } else {
-        Ok(packed)
-    }
+    if packed.starts_with(&GZIP_MAGIC) { read_up_to(MultiGzDecoder::new(&packed[..])) } else { Ok(packed) }
 }
 
 fn read_up_to(reader: impl Read) -> Result<Vec<u8>, VectorsError> {
     let mut bytes = Vec::new();
-    let bytes_read = reader
-        .take(VECTORS_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(VectorsError::Read)?;
+    let bytes_read = reader.take(VECTORS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(VectorsError::Read)?;
     if bytes_read as u64 > VECTORS_BYTES_MAX {
-        return Err(VectorsError::TooLarge {
-            bytes_max: VECTORS_BYTES_MAX,
-        });
+        return Err(VectorsError::TooLarge { bytes_max: VECTORS_BYTES_MAX });
     }
     Ok(bytes)
 }

@@ -22,16 +22,8 @@ impl AlignedBuffer {
         assert!(alignment.is_power_of_two());
         let storage = vec![0; len + alignment].into_boxed_slice();
         let start = storage.as_ptr().align_offset(alignment);
-        assert!(
-            start <= alignment,
-            "an aligned address within the first `alignment` bytes"
-        );
-        AlignedBuffer {
-            storage,
-            start,
-            len,
-            registered: None,
-        }
+        assert!(start <= alignment, "an aligned address within the first `alignment` bytes");
+        AlignedBuffer { storage, start, len, registered: None }
     }
 
     /// The index under which the kernel has pinned this memory, if it has.
@@ -60,9 +52,6 @@ impl DerefMut for AlignedBuffer {
 
 impl fmt::Debug for AlignedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlignedBuffer")
-            .field("len", &self.len)
-            .field("registered", &self.registered)
-            .finish()
+        f.debug_struct("AlignedBuffer").field("len", &self.len).field("registered", &self.registered).finish()
     }
 }

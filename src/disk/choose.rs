@@ -70,38 +70,22 @@ pub fn open(setup: &Setup) -> Result<Box<dyn Disk>, DiskError> {
             Ok(()) => match UringDisk::new(files, setup.slots_max, setup.buffers, setup.buffer_bytes) {
                 Ok(disk) => {
                     let registered = disk.buffers_registered();
-                    tracing::info!(
-                        engine = "uring",
-                        registered_buffers = registered,
-                        "log engine: io_uring works"
-                    );
+                    tracing::info!(engine = "uring", registered_buffers = registered, "log engine: io_uring works");
                     return Ok(Box::new(disk));
                 }
-                Err(source) => Some(Refusal {
-                    step: "registering files",
-                    source,
-                }),
+                Err(source) => Some(Refusal { step: "registering files", source }),
             },
             Err(refusal) => Some(refusal),
         },
     };
     if let (EngineChoice::Uring, Some(Refusal { step, source })) = (setup.engine, refusal.as_ref()) {
-        let source = source
-            .raw_os_error()
-            .map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+        let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
         return Err(DiskError::EngineRefused { step, source });
     }
     let files = open_files(setup)?;
     let sync_by_flag = dsync_flag_works(setup, files.direct());
     let (step, error) = refusal.map_or(("asked for", String::new()), |it| (it.step, it.source.to_string()));
-    tracing::info!(
-        engine = "plain",
-        direct = files.direct(),
-        sync_by_flag,
-        why = step,
-        error,
-        "log engine: plain"
-    );
+    tracing::info!(engine = "plain", direct = files.direct(), sync_by_flag, why = step, error, "log engine: plain");
     Ok(Box::new(PlainDisk::new(files, sync_by_flag)))
 }
 
@@ -111,30 +95,19 @@ struct Refusal {
 }
 
 fn open_files(setup: &Setup) -> Result<SlotFiles, DiskError> {
-    SlotFiles::open(&setup.dir).map_err(|source| DiskError::Open {
-        dir: setup.dir.clone(),
-        source,
-    })
+    SlotFiles::open(&setup.dir).map_err(|source| DiskError::Open { dir: setup.dir.clone(), source })
 }
 
 /// Builds a ring, registers a buffer, writes a block to a nameless file in the same directory, and syncs it.
 fn try_uring(setup: &Setup, files: &SlotFiles) -> Result<(), Refusal> {
     let refused = |step| move |source| Refusal { step, source };
     if is_zfs(&setup.dir) {
-        return Err(Refusal {
-            step: "the file system is ZFS",
-            source: io::ErrorKind::Unsupported.into(),
-        });
+        return Err(Refusal { step: "the file system is ZFS", source: io::ErrorKind::Unsupported.into() });
     }
     if !files.direct() {
-        return Err(Refusal {
-            step: "the file system refuses O_DIRECT",
-            source: io::ErrorKind::Unsupported.into(),
-        });
+        return Err(Refusal { step: "the file system refuses O_DIRECT", source: io::ErrorKind::Unsupported.into() });
     }
-    let file = temporary(&setup.dir, OFlags::DIRECT)
-        .map_err(io::Error::from)
-        .map_err(refused("making a test file"))?;
+    let file = temporary(&setup.dir, OFlags::DIRECT).map_err(io::Error::from).map_err(refused("making a test file"))?;
     let block_bytes = files.block_bytes();
     let test_files = SlotFiles::of_one(file, block_bytes);
     let mut ring = UringDisk::new(test_files, 1, 1, block_bytes).map_err(refused("building the ring"))?;
@@ -144,14 +117,7 @@ fn try_uring(setup: &Setup, files: &SlotFiles) -> Result<(), Refusal> {
 fn write_and_sync(ring: &mut UringDisk, to: usize) -> io::Result<()> {
     let slot = SlotId(0);
     let buffer = ring.take_buffer(to);
-    ring.submit_write(Write {
-        op: OpId(1),
-        slot,
-        offset: 0,
-        buffer,
-        from: 0,
-        to,
-    })?;
+    ring.submit_write(Write { op: OpId(1), slot, offset: 0, buffer, from: 0, to })?;
     finish(ring)?;
     ring.submit_sync(OpId(2), slot)?;
     finish(ring)

@@ -49,13 +49,7 @@ impl SlotFiles {
             Ok(file) => alignment(file),
             Err(_) => BLOCK_BYTES_MIN,
         };
-        let mut files = SlotFiles {
-            dir: dir.to_owned(),
-            slots: Vec::new(),
-            direct,
-            block_bytes,
-            growing: None,
-        };
+        let mut files = SlotFiles { dir: dir.to_owned(), slots: Vec::new(), direct, block_bytes, growing: None };
         for number in numbers {
             files.adopt(SlotId(number))?;
         }
@@ -65,13 +59,7 @@ impl SlotFiles {
     /// One nameless file in the place of slot 0, for the self-test.
     pub(super) fn of_one(file: File, block_bytes: usize) -> SlotFiles {
         let slots = vec![Some(Slot { file, bytes: 0 })];
-        SlotFiles {
-            dir: PathBuf::new(),
-            slots,
-            direct: true,
-            block_bytes,
-            growing: None,
-        }
+        SlotFiles { dir: PathBuf::new(), slots, direct: true, block_bytes, growing: None }
     }
 
     pub(super) fn direct(&self) -> bool {
@@ -92,9 +80,7 @@ impl SlotFiles {
 
     pub(super) fn file(&self, slot: SlotId) -> io::Result<&File> {
         let found = self.slots.get(slot.0 as usize).and_then(Option::as_ref);
-        found
-            .map(|slot| &slot.file)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        found.map(|slot| &slot.file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     /// Makes the next slot, blocking.
@@ -154,9 +140,7 @@ impl SlotFiles {
             flags |= OFlags::DIRECT;
         }
         let file = File::from(rustix::fs::open(self.dir.join(slot_name(slot)), flags, Mode::empty())?);
-        self.block_bytes = self
-            .block_bytes
-            .max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
+        self.block_bytes = self.block_bytes.max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
         if !self.direct {
             // After a failed sync the page cache may hold what the medium does not: read the medium.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
@@ -185,9 +169,7 @@ fn slot_numbers(dir: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let digits = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("slot-")?.strip_suffix(".wal"));
+        let digits = name.to_str().and_then(|name| name.strip_prefix("slot-")?.strip_suffix(".wal"));
         if let Some(number) = digits.and_then(|digits| digits.parse::<u32>().ok()) {
             // A name that this program never gives (slot-7.wal) is somebody else's file.
             if name.to_str() == Some(&slot_name(SlotId(number))) && number < SLOT_NUMBERS_MAX {
@@ -227,9 +209,7 @@ fn fill_slot(path: &Path, bytes: u64, block_bytes: usize, progress: &mut dyn FnM
     let zeros = AlignedBuffer::new(ZERO_WRITE_BYTES, block_bytes);
     let mut done = 0;
     while done < bytes {
-        let want = usize::try_from(bytes - done)
-            .unwrap_or(usize::MAX)
-            .min(ZERO_WRITE_BYTES);
+        let want = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(ZERO_WRITE_BYTES);
         let count = match rustix::io::pwritev2(&file, &[IoSlice::new(&zeros[..want])], done, ReadWriteFlags::empty()) {
             Ok(count) => count,
             Err(Errno::INTR) => continue,
@@ -269,9 +249,7 @@ pub(super) fn is_zfs(dir: &Path) -> bool {
     const ZFS_SUPER_MAGIC: i128 = 0x2fc1_2fc1;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(CWD, dir, flags, Mode::empty());
-    opened
-        .and_then(rustix::fs::fstatfs)
-        .is_ok_and(|stat| i128::from(stat.f_type) == ZFS_SUPER_MAGIC)
+    opened.and_then(rustix::fs::fstatfs).is_ok_and(|stat| i128::from(stat.f_type) == ZFS_SUPER_MAGIC)
 }
 
 /// As the design says: large enough for full speed, small enough that progress moves.

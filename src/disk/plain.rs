@@ -33,27 +33,15 @@ pub(super) struct PlainDisk {
 impl PlainDisk {
     /// `sync_by_flag`: whether RWF_DSYNC works here.
     pub(super) fn new(files: SlotFiles, sync_by_flag: bool) -> PlainDisk {
-        PlainDisk {
-            files,
-            sync_by_flag,
-            spare: Vec::new(),
-            completions: VecDeque::new(),
-        }
+        PlainDisk { files, sync_by_flag, spare: Vec::new(), completions: VecDeque::new() }
     }
 
     fn write(&self, write: &Write) -> io::Result<Done> {
         let file = self.files.file(write.slot)?;
-        let flags = if self.sync_by_flag {
-            ReadWriteFlags::DSYNC
-        } else {
-            ReadWriteFlags::empty()
-        };
+        let flags = if self.sync_by_flag { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
         let bytes = [IoSlice::new(&write.buffer[write.from..write.to])];
         let bytes = rustix::io::pwritev2(file, &bytes, write.offset, flags)?;
-        Ok(Done::Written {
-            bytes,
-            durable: self.sync_by_flag,
-        })
+        Ok(Done::Written { bytes, durable: self.sync_by_flag })
     }
 }
 
@@ -105,11 +93,7 @@ impl Disk for PlainDisk {
 
     fn submit_write(&mut self, write: Write) -> io::Result<()> {
         let result = self.write(&write);
-        self.completions.push_back(Completion {
-            op: write.op,
-            result,
-            buffer: Some(write.buffer),
-        });
+        self.completions.push_back(Completion { op: write.op, result, buffer: Some(write.buffer) });
         Ok(())
     }
 
@@ -123,11 +107,7 @@ impl Disk for PlainDisk {
                 }
             }
         });
-        self.completions.push_back(Completion {
-            op,
-            result: synced,
-            buffer: None,
-        });
+        self.completions.push_back(Completion { op, result: synced, buffer: None });
         Ok(())
     }
 

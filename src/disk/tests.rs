@@ -19,13 +19,7 @@ use crate::disk::plain::PlainDisk;
 const SLOT_BYTES: u64 = 64 << 10;
 
 fn setup(dir: &tempfile::TempDir, engine: EngineChoice) -> Setup {
-    Setup {
-        dir: dir.path().to_owned(),
-        engine,
-        slots_max: 8,
-        buffers: 2,
-        buffer_bytes: 16 << 10,
-    }
+    Setup { dir: dir.path().to_owned(), engine, slots_max: 8, buffers: 2, buffer_bytes: 16 << 10 }
 }
 
 fn complete(disk: &mut dyn Disk) -> Completion {
@@ -40,15 +34,7 @@ fn complete(disk: &mut dyn Disk) -> Completion {
 fn write(disk: &mut dyn Disk, op: u64, slot: u32, offset: u64, fill: u8) {
     let mut buffer = disk.take_buffer(8192);
     buffer.fill(fill);
-    disk.submit_write(Write {
-        op: OpId(op),
-        slot: SlotId(slot),
-        offset,
-        buffer,
-        from: 4096,
-        to: 8192,
-    })
-    .unwrap();
+    disk.submit_write(Write { op: OpId(op), slot: SlotId(slot), offset, buffer, from: 4096, to: 8192 }).unwrap();
     let written = complete(disk);
     assert_eq!(written.op, OpId(op));
     assert!(matches!(written.result.unwrap(), Done::Written { bytes: 4096, .. }));
@@ -62,10 +48,7 @@ fn exercise(disk: &mut dyn Disk) {
     assert_eq!(disk.slot_count(), 0);
     let mut seen = 0;
     for slot in 0..2 {
-        assert_eq!(
-            disk.create_slot(SLOT_BYTES, &mut |done| seen = done).unwrap(),
-            SlotId(slot)
-        );
+        assert_eq!(disk.create_slot(SLOT_BYTES, &mut |done| seen = done).unwrap(), SlotId(slot));
         assert_eq!(seen, SLOT_BYTES);
     }
     write(disk, 1, 0, 4096, 0xaa);
@@ -77,10 +60,7 @@ fn exercise(disk: &mut dyn Disk) {
     assert!(buffer[8192..].iter().all(|byte| *byte == 0));
     disk.read(SlotId(1), SLOT_BYTES - 4096, &mut buffer, 4096).unwrap();
     assert!(buffer[..4096].iter().all(|byte| *byte == 0xbb));
-    assert!(
-        disk.read(SlotId(1), SLOT_BYTES - 4096, &mut buffer, 8192).is_err(),
-        "past the end"
-    );
+    assert!(disk.read(SlotId(1), SLOT_BYTES - 4096, &mut buffer, 8192).is_err(), "past the end");
     assert!(disk.read(SlotId(7), 0, &mut buffer, 4096).is_err(), "no such slot");
     disk.start_growing(SLOT_BYTES);
     let grown = loop {
@@ -96,9 +76,7 @@ fn exercise(disk: &mut dyn Disk) {
 
 fn names(dir: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(dir.path()).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -155,15 +133,7 @@ fn a_large_buffer_is_written_unregistered() {
     let mut buffer = disk.take_buffer(SLOT_BYTES as usize);
     buffer.fill(0x11);
     let to = SLOT_BYTES as usize;
-    disk.submit_write(Write {
-        op: OpId(1),
-        slot: SlotId(0),
-        offset: 0,
-        buffer,
-        from: 0,
-        to,
-    })
-    .unwrap();
+    disk.submit_write(Write { op: OpId(1), slot: SlotId(0), offset: 0, buffer, from: 0, to }).unwrap();
     assert!(matches!(complete(disk.as_mut()).result.unwrap(), Done::Written { bytes, .. } if bytes == to));
     let mut back = AlignedBuffer::new(to, disk.block_bytes());
     disk.read(SlotId(0), 0, &mut back, to).unwrap();

@@ -51,9 +51,8 @@ impl UringDisk {
             }
         }
         ring.submitter().register_files(&table)?;
-        let mut spare: Vec<AlignedBuffer> = (0..buffers)
-            .map(|_| AlignedBuffer::new(buffer_bytes, files.block_bytes()))
-            .collect();
+        let mut spare: Vec<AlignedBuffer> =
+            (0..buffers).map(|_| AlignedBuffer::new(buffer_bytes, files.block_bytes())).collect();
         let vectors: Vec<libc::iovec> = spare.iter_mut().map(iovec).collect();
         // SAFETY: the memory lives in boxes that this value owns, in `spare` or `in_flight`, longer than `ring`.
         let registered = unsafe { ring.submitter().register_buffers(&vectors) };
@@ -63,15 +62,7 @@ impl UringDisk {
             }
         }
         let (enabled, in_flight) = (false, HashMap::new());
-        Ok(UringDisk {
-            ring,
-            enabled,
-            buffers_registered: registered.is_ok(),
-            in_flight,
-            spare,
-            files,
-            files_max,
-        })
+        Ok(UringDisk { ring, enabled, buffers_registered: registered.is_ok(), in_flight, spare, files, files_max })
     }
 
     /// False if writes go unregistered because the kernel refused to pin the buffers.
@@ -101,10 +92,7 @@ impl UringDisk {
             return Err(io::Error::other("more slots than places were registered"));
         }
         let descriptor = [self.files.file(slot)?.as_raw_fd()];
-        self.ring
-            .submitter()
-            .register_files_update(slot.0, &descriptor)
-            .map(|_| ())
+        self.ring.submitter().register_files_update(slot.0, &descriptor).map(|_| ())
     }
 
     fn take_completion(&mut self) -> Option<Completion> {
@@ -175,21 +163,15 @@ impl Disk for UringDisk {
         let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let place = types::Fixed(write.slot.0);
         let entry = match write.buffer.registered() {
-            Some(index) => opcode::WriteFixed::new(place, bytes.as_ptr(), length, index)
-                .offset(write.offset)
-                .build(),
-            None => opcode::Write::new(place, bytes.as_ptr(), length)
-                .offset(write.offset)
-                .build(),
+            Some(index) => opcode::WriteFixed::new(place, bytes.as_ptr(), length, index).offset(write.offset).build(),
+            None => opcode::Write::new(place, bytes.as_ptr(), length).offset(write.offset).build(),
         };
         self.in_flight.insert(write.op.0, Some(write.buffer));
         self.push(&entry.user_data(write.op.0))
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
-        let entry = opcode::Fsync::new(types::Fixed(slot.0))
-            .flags(types::FsyncFlags::DATASYNC)
-            .build();
+        let entry = opcode::Fsync::new(types::Fixed(slot.0)).flags(types::FsyncFlags::DATASYNC).build();
         self.in_flight.insert(op.0, None);
         self.push(&entry.user_data(op.0))
     }
@@ -232,28 +214,19 @@ impl Drop for UringDisk {
 
 impl std::fmt::Debug for UringDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UringDisk")
-            .field("files", &self.files)
-            .finish_non_exhaustive()
+        f.debug_struct("UringDisk").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
 /// The ring as the log uses it, disabled: it is enabled by, and then belongs to, the thread that submits first.
 fn build_ring() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_submit_all()
-        .setup_r_disabled();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_r_disabled();
     builder.build(RING_ENTRIES)
 }
 
 fn iovec(buffer: &mut AlignedBuffer) -> libc::iovec {
-    libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    }
+    libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
 }
 
 fn is_timeout(error: &io::Error) -> bool {

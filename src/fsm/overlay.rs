@@ -77,14 +77,7 @@ impl WriteContext {
     #[must_use]
     pub fn new(index: Index, stamp_ms: u64, entry_tag: Option<[u8; 16]>, batch: &Batch<'_>) -> WriteContext {
         assert_ne!(index, Index(0), "no entry has index 0");
-        WriteContext {
-            index,
-            stamp_ms,
-            entry_tag,
-            op: 0,
-            value_bytes: 0,
-            is_refused: batch.exceeds_writes(),
-        }
+        WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, is_refused: batch.exceeds_writes() }
     }
 
     /// Sealed writes that were executed so far, overwritten ones included.
@@ -111,11 +104,7 @@ impl WriteContext {
     fn next_write(&mut self) -> WrittenAt {
         let op = u16::try_from(self.op).expect("an entry above ENTRY_WRITES_MAX is refused whole");
         self.op += 1;
-        WrittenAt {
-            index: self.index,
-            op,
-            entry_tag: self.entry_tag,
-        }
+        WrittenAt { index: self.index, op, entry_tag: self.entry_tag }
     }
 }
 
@@ -171,10 +160,7 @@ impl Overlay {
             }
         }
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        Changes {
-            clear: self.clear,
-            rows,
-        }
+        Changes { clear: self.clear, rows }
     }
 
     /// The value of `key` here or below, past due or not.
@@ -188,16 +174,8 @@ impl Overlay {
 
     /// One sealed write.
     pub(crate) fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64, context: &mut WriteContext) {
-        debug_assert!(
-            (context.op as usize) < ENTRY_WRITES_MAX,
-            "counted before the entry was executed"
-        );
-        let value = Value {
-            kind: ValueKind::String,
-            last_change: context.index,
-            expire_at_ms,
-            bytes,
-        };
+        debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");
+        let value = Value { kind: ValueKind::String, last_change: context.index, expire_at_ms, bytes };
         self.replace(key, Some((value, context.next_write())));
     }
 
@@ -253,12 +231,8 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
         let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
-        let above = self
-            .overlay
-            .rows
-            .values()
-            .filter(|row| is_live(row.as_ref().map(|(value, _)| value)))
-            .count() as u64;
+        let above =
+            self.overlay.rows.values().filter(|row| is_live(row.as_ref().map(|(value, _)| value))).count() as u64;
         if self.overlay.clear {
             return Ok(above);
         }

@@ -124,10 +124,7 @@ impl Base for Reader {
     fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
         let rows = self.store.get_many(keys)?;
         assert_eq!(rows.len(), keys.len(), "the store answers every key");
-        keys.iter()
-            .zip(rows)
-            .map(|(key, row)| row.map(|row| self.open(key, row)).transpose())
-            .collect()
+        keys.iter().zip(rows).map(|(key, row)| row.map(|row| self.open(key, row)).transpose()).collect()
     }
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {

@@ -96,16 +96,11 @@ impl RocksStore {
     }
 
     fn finish(opened: Result<DB, rocksdb::Error>) -> Result<RocksStore, StoreError> {
-        Ok(RocksStore {
-            db: opened.map_err(|error| backend(&error))?,
-        })
+        Ok(RocksStore { db: opened.map_err(|error| backend(&error))? })
     }
 
     fn read(&self, row_key: &[u8], options: &ReadOptions) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = self
-            .db
-            .get_pinned_opt(row_key, options)
-            .map_err(|error| backend(&error))?;
+        let row = self.db.get_pinned_opt(row_key, options).map_err(|error| backend(&error))?;
         Ok(row.map(|row| row.to_vec()))
     }
 }
@@ -118,9 +113,7 @@ impl Store for RocksStore {
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let snapshot = self.db.snapshot();
         let rows = snapshot.multi_get(keys.iter().map(|key| user_key(key)));
-        rows.into_iter()
-            .map(|row| row.map_err(|error| backend(&error)))
-            .collect()
+        rows.into_iter().map(|row| row.map_err(|error| backend(&error))).collect()
     }
 
     fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
@@ -214,17 +207,14 @@ fn db_options(options: &RocksOptions) -> Options {
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     // Instead of a LOG file that grows with every start: only what an operator must know, to where everything is logged.
-    db.set_info_logger(InfoLogger::new_callback_logger(
-        LogLevel::Warn,
-        |level, line| match level {
-            LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
-            LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
-            // Headers, its list of hundreds of options at every open, come whatever level is asked for.
-            LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
-                tracing::trace!(target: "rocksdb", "{}", shortened(line));
-            }
-        },
-    ));
+    db.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
+        // Headers, its list of hundreds of options at every open, come whatever level is asked for.
+        LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
+            tracing::trace!(target: "rocksdb", "{}", shortened(line));
+        }
+    }));
     db
 }
 
@@ -253,9 +243,7 @@ fn backend(error: &rocksdb::Error) -> StoreError {
 }
 
 fn shortened(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX))
-        .unwrap_or_default()
-        .trim_end()
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().trim_end()
 }
 
 const USERS_BEGIN: [u8; 1] = [0x01];

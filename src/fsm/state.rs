@@ -80,13 +80,7 @@ impl ConfState {
     /// # Errors
     /// [`CodecError::Field`]: id 0, an id twice in a list, or more than [`MEMBERS_MAX`] in one.
     pub fn new(lists: ConfLists) -> Result<ConfState, CodecError> {
-        let ConfLists {
-            voters,
-            voters_outgoing,
-            learners,
-            learners_next,
-            auto_leave,
-        } = lists;
+        let ConfLists { voters, voters_outgoing, learners, learners_next, auto_leave } = lists;
         Ok(ConfState {
             voters: sorted(voters)?,
             voters_outgoing: sorted(voters_outgoing)?,
@@ -99,10 +93,7 @@ impl ConfState {
     /// The one voter of a new cluster of one.
     #[must_use]
     pub fn single(node: NodeId) -> ConfState {
-        ConfState {
-            voters: vec![node.value()],
-            ..ConfState::default()
-        }
+        ConfState { voters: vec![node.value()], ..ConfState::default() }
     }
 
     /// Ascending.
@@ -209,10 +200,7 @@ impl Applied {
     pub fn founding(cluster: ClusterId, conf_state: ConfState, members: Vec<Member>) -> Applied {
         Applied {
             cluster,
-            position: Position {
-                term: Term(1),
-                index: Index(1),
-            },
+            position: Position { term: Term(1), index: Index(1) },
             last_stamp_ms: 0,
             client_command_applied: false,
             conf_state,
@@ -228,15 +216,8 @@ impl Applied {
     /// the caller made the row.
     #[must_use]
     pub fn encode(&self, mac: Option<&MacKey>) -> Vec<u8> {
-        assert_eq!(
-            mac.is_some(),
-            self.keyring_digest.is_some(),
-            "a keyring brings its MAC key"
-        );
-        assert!(
-            self.members.is_sorted_by(|a, b| a.node < b.node),
-            "members are ascending by node"
-        );
+        assert_eq!(mac.is_some(), self.keyring_digest.is_some(), "a keyring brings its MAC key");
+        assert!(self.members.is_sorted_by(|a, b| a.node < b.node), "members are ascending by node");
         let mut out = Vec::with_capacity(256);
         let is_keyed = self.keyring_digest.is_some();
         out.extend_from_slice(&[VERSION, u8::from(self.client_command_applied) | u8::from(is_keyed) << 1]);
@@ -247,10 +228,7 @@ impl Applied {
         self.conf_state.put(&mut out);
         put_count(&mut out, self.members.len());
         for member in &self.members {
-            assert!(
-                member.address.len() <= ADDRESS_BYTES_MAX,
-                "an address is checked where it is taken"
-            );
+            assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
             out.extend_from_slice(&member.node.value().to_be_bytes());
             let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
             out.extend_from_slice(&len.to_be_bytes());
@@ -272,10 +250,7 @@ impl Applied {
         let mut reader = Reader::new(row);
         let version = reader.u8("version")?;
         if version != VERSION {
-            return Err(CodecError::Version {
-                found: version.into(),
-                expected: VERSION.into(),
-            });
+            return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
         }
         let flags = reader.u8("flags")?;
         if flags & !(FLAG_CLIENT | FLAG_KEYRING) != 0 {
@@ -317,21 +292,15 @@ impl Applied {
         match (&applied.keyring_digest, keyring_row, mac) {
             (None, None, _) => Ok(applied),
             (None, Some(_), _) => Err(StateError::Keyring { what: "it names none" }),
-            (Some(_), None, _) => Err(StateError::Keyring {
-                what: "the keyring row is missing",
-            }),
-            (Some(_), Some(_), None) => Err(StateError::Keyring {
-                what: "no MAC key for it",
-            }),
+            (Some(_), None, _) => Err(StateError::Keyring { what: "the keyring row is missing" }),
+            (Some(_), Some(_), None) => Err(StateError::Keyring { what: "no MAC key for it" }),
             (Some(digest), Some(keyring_row), Some(mac)) => {
                 let (body, tag) = row.split_last_chunk::<MAC_LEN>().expect("its length was checked");
                 if !mac.is_applied(body, tag) {
                     return Err(StateError::Unauthentic);
                 }
                 if Keyring::digest(keyring_row) != *digest {
-                    return Err(StateError::Keyring {
-                        what: "the keyring row is another one",
-                    });
+                    return Err(StateError::Keyring { what: "the keyring row is another one" });
                 }
                 Ok(applied)
             }
@@ -350,14 +319,10 @@ fn take_members(reader: &mut Reader<'_>) -> Result<Vec<Member>, CodecError> {
         }
         let len = usize::from(reader.u16("address of a member")?);
         if len > ADDRESS_BYTES_MAX {
-            return Err(CodecError::Field {
-                field: "address of a member",
-            });
+            return Err(CodecError::Field { field: "address of a member" });
         }
         let address = str::from_utf8(reader.slice(len, "address of a member")?)
-            .map_err(|_| CodecError::Field {
-                field: "address of a member",
-            })?
+            .map_err(|_| CodecError::Field { field: "address of a member" })?
             .to_owned();
         members.push(Member { node, address });
     }
@@ -379,11 +344,7 @@ fn take_ids(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<u64>, Co
 
 fn take_count(reader: &mut Reader<'_>, field: &'static str) -> Result<usize, CodecError> {
     let count = usize::from(reader.u16(field)?);
-    if count <= MEMBERS_MAX {
-        Ok(count)
-    } else {
-        Err(CodecError::Field { field })
-    }
+    if count <= MEMBERS_MAX { Ok(count) } else { Err(CodecError::Field { field }) }
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {

@@ -38,12 +38,7 @@ use crate::ids::Index;
 const STATE_ROWS: [StateRow; 2] = [StateRow::Applied, StateRow::Keyring];
 
 fn small(values_are_sealed: bool) -> RocksOptions {
-    RocksOptions {
-        values_are_sealed,
-        memtable_bytes: 1 << 20,
-        block_cache_bytes: 1 << 20,
-        ..RocksOptions::default()
-    }
+    RocksOptions { values_are_sealed, memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
 }
 
 fn random_step(rng: &mut Rng, number: u64) -> Step {
@@ -52,10 +47,7 @@ fn random_step(rng: &mut Rng, number: u64) -> Step {
         let row = (rng.below(3) > 0).then(|| random_value(rng).to_vec());
         rows.insert(random_key(rng).to_vec(), row);
     }
-    let mut step = Step {
-        clear: rng.below(10) == 0,
-        ..Step::default()
-    };
+    let mut step = Step { clear: rng.below(10) == 0, ..Step::default() };
     for (key, row) in rows {
         match row {
             Some(row) => step.puts.push((key, row)),
@@ -70,12 +62,7 @@ fn random_step(rng: &mut Rng, number: u64) -> Step {
 }
 
 fn copy_of(step: &Step) -> Step {
-    Step {
-        clear: step.clear,
-        puts: step.puts.clone(),
-        deletes: step.deletes.clone(),
-        state: step.state.clone(),
-    }
+    Step { clear: step.clear, puts: step.puts.clone(), deletes: step.deletes.clone(), state: step.state.clone() }
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
@@ -99,10 +86,7 @@ fn assert_same(rocks: &dyn Store, memory: &dyn Store) {
     for key in keys {
         let row = rocks.get(key).unwrap();
         assert_eq!(row, memory.get(key).unwrap());
-        assert_eq!(
-            row.as_ref(),
-            found.iter().find(|(other, _)| other == key).map(|(_, row)| row)
-        );
+        assert_eq!(row.as_ref(), found.iter().find(|(other, _)| other == key).map(|(_, row)| row));
     }
     for row in STATE_ROWS {
         assert_eq!(rocks.state(row).unwrap(), memory.state(row).unwrap());
@@ -116,9 +100,7 @@ fn copy_directory(from: &Path, to: &Path) {
         let before = names_and_lengths(from);
         fs::create_dir(to).unwrap();
         let names = before.iter().map(|(name, _)| name).filter(|name| *name != "LOCK");
-        let is_whole = names
-            .map(|name| fs::copy(from.join(name), to.join(name)))
-            .all(|copied| copied.is_ok());
+        let is_whole = names.map(|name| fs::copy(from.join(name), to.join(name))).all(|copied| copied.is_ok());
         if is_whole && names_and_lengths(from) == before {
             return;
         }
@@ -129,12 +111,7 @@ fn copy_directory(from: &Path, to: &Path) {
 fn names_and_lengths(path: &Path) -> Vec<(String, Option<u64>)> {
     let files = fs::read_dir(path).unwrap().map(|file| file.unwrap());
     let mut found: Vec<_> = files
-        .map(|file| {
-            (
-                file.file_name().into_string().unwrap(),
-                file.metadata().ok().map(|metadata| metadata.len()),
-            )
-        })
+        .map(|file| (file.file_name().into_string().unwrap(), file.metadata().ok().map(|metadata| metadata.len())))
         .collect();
     found.sort_unstable();
     found
@@ -142,9 +119,7 @@ fn names_and_lengths(path: &Path) -> Vec<(String, Option<u64>)> {
 
 fn names_and_contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(path).unwrap().map(|file| file.unwrap());
-    files
-        .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
-        .collect()
+    files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
 }
 
 /// Goal: the twin is a twin. Same random steps and flushes; now and then both crash, or RocksDB is closed and opened.
@@ -198,17 +173,11 @@ fn a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told() {
         states.push(rows(&store));
     }
     store.flush_by_itself(2);
-    assert_eq!(
-        store.flushed_state(StateRow::Applied).unwrap(),
-        Some(2_u64.to_be_bytes().to_vec())
-    );
+    assert_eq!(store.flushed_state(StateRow::Applied).unwrap(), Some(2_u64.to_be_bytes().to_vec()));
     assert_eq!(rows(&store), states[10], "a flush changes nothing that is seen");
     store.crash(3);
     assert_eq!(rows(&store), states[5]);
-    assert_eq!(
-        store.state(StateRow::Applied).unwrap(),
-        Some(5_u64.to_be_bytes().to_vec())
-    );
+    assert_eq!(store.state(StateRow::Applied).unwrap(), Some(5_u64.to_be_bytes().to_vec()));
     store.crash(9);
     assert_eq!(rows(&store), states[5]);
 }
@@ -219,29 +188,17 @@ fn opening_to_look_changes_no_byte_and_writing_is_refused() {
     let path = directory.path().join("state");
     let options = small(true);
     let rocks = RocksStore::create(&path, &options).unwrap();
-    rocks
-        .write(Step {
-            state: vec![(StateRow::Applied, b"one".to_vec())],
-            ..Step::default()
-        })
-        .unwrap();
+    rocks.write(Step { state: vec![(StateRow::Applied, b"one".to_vec())], ..Step::default() }).unwrap();
     drop(rocks);
     let before = names_and_contents(&path);
     let looking = RocksStore::open_read_only(&path, &options).unwrap();
     assert_eq!(looking.state(StateRow::Applied).unwrap().unwrap(), b"one");
     assert_eq!(looking.flushed_state(StateRow::Applied).unwrap().unwrap(), b"one");
-    let step = Step {
-        state: vec![(StateRow::Applied, b"two".to_vec())],
-        ..Step::default()
-    };
+    let step = Step { state: vec![(StateRow::Applied, b"two".to_vec())], ..Step::default() };
     assert!(looking.write(step).is_err());
     drop(looking);
     assert_eq!(names_and_contents(&path), before);
-    assert!(
-        !before.keys().any(|name| name.starts_with("LOG")),
-        "no info log beside the state: {:?}",
-        before.keys()
-    );
+    assert!(!before.keys().any(|name| name.starts_with("LOG")), "no info log beside the state: {:?}", before.keys());
 }
 
 #[test]
@@ -275,12 +232,7 @@ impl RowOpener for Toy {
 }
 
 fn value(expire_at_ms: u64) -> Value {
-    Value {
-        kind: ValueKind::String,
-        last_change: Index(9),
-        expire_at_ms,
-        bytes: Bytes::from_static(b"plain"),
-    }
+    Value { kind: ValueKind::String, last_change: Index(9), expire_at_ms, bytes: Bytes::from_static(b"plain") }
 }
 
 fn sealed_row() -> Vec<u8> {
@@ -292,38 +244,20 @@ fn sealed_row() -> Vec<u8> {
 
 fn reader(opener: impl RowOpener + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> Reader {
     let store = MemoryStore::new();
-    store
-        .write(Step {
-            puts,
-            ..Step::default()
-        })
-        .unwrap();
+    store.write(Step { puts, ..Step::default() }).unwrap();
     Reader::new(Arc::new(store), Arc::new(opener))
 }
 
 #[test]
 fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed() {
-    let puts = vec![
-        (b"clear".to_vec(), value(0).encode_clear_row()),
-        (b"sealed".to_vec(), sealed_row()),
-    ];
-    let both = reader(
-        Toy {
-            accepts_clear_rows: true,
-        },
-        puts.clone(),
-    );
+    let puts = vec![(b"clear".to_vec(), value(0).encode_clear_row()), (b"sealed".to_vec(), sealed_row())];
+    let both = reader(Toy { accepts_clear_rows: true }, puts.clone());
     assert_eq!(both.value(b"clear").unwrap(), Some(value(0)));
     let keys: [&[u8]; 3] = [b"sealed", b"none", b"clear"];
     assert_eq!(both.values(&keys).unwrap(), [Some(value(50)), None, Some(value(0))]);
     assert_eq!(read(&both, &Read::Count, 49).unwrap(), Reply::Integer(2));
     assert_eq!(read(&both, &Read::Count, 50).unwrap(), Reply::Integer(1));
-    let strict = reader(
-        Toy {
-            accepts_clear_rows: false,
-        },
-        puts.clone(),
-    );
+    let strict = reader(Toy { accepts_clear_rows: false }, puts.clone());
     assert!(matches!(strict.value(b"clear"), Err(ReadError::Unauthentic)));
     assert_eq!(strict.value(b"sealed").unwrap(), Some(value(50)));
     let keyless = reader(NoCipher, puts);
@@ -334,23 +268,14 @@ fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed()
 #[test]
 fn a_row_that_is_none_of_ours_is_damage_and_not_an_absent_key() {
     let short = value(0).encode_clear_row()[..HEADER_LEN + BODY_PREFIX_LEN - 1].to_vec();
-    let puts = vec![
-        (b"empty".to_vec(), vec![]),
-        (b"short".to_vec(), short),
-        (b"tombstone".to_vec(), vec![1; 30]),
-    ];
+    let puts = vec![(b"empty".to_vec(), vec![]), (b"short".to_vec(), short), (b"tombstone".to_vec(), vec![1; 30])];
     let reader = reader(NoCipher, puts);
     let error = |key: &[u8]| match reader.value(key) {
         Err(ReadError::Malformed(error)) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(error(b"empty"), ValueError::RowShort { found: 0 });
-    assert_eq!(
-        error(b"short"),
-        ValueError::BodyShort {
-            found: BODY_PREFIX_LEN - 1
-        }
-    );
+    assert_eq!(error(b"short"), ValueError::BodyShort { found: BODY_PREFIX_LEN - 1 });
     assert_eq!(error(b"tombstone"), ValueError::Flags { flags: 1 });
     assert!(matches!(reader.count(0), Err(ReadError::Malformed(_))));
 }

@@ -30,10 +30,7 @@ impl Rng {
     /// Seeded by SEALKV_SEED, or freshly; the seed is printed, and shown when the test fails.
     pub(crate) fn from_env(test: &str) -> Rng {
         let fresh = || RandomState::new().hash_one(test);
-        let seed = std::env::var("SEALKV_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(fresh);
+        let seed = std::env::var("SEALKV_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(fresh);
         eprintln!("{test}: SEALKV_SEED={seed}");
         Rng(seed)
     }
@@ -66,9 +63,8 @@ pub(crate) fn random_key(rng: &mut Rng) -> Bytes {
 }
 
 pub(crate) fn random_value(rng: &mut Rng) -> Bytes {
-    let fixed: &[&'static [u8]] = &[
-        b"", b"0", b"1", b"-1", b"10", b"007", b"-0", b"+5", b" 1", b"2.5", b"-0.125", b"x", b"hello", b"1.2.3",
-    ];
+    let fixed: &[&'static [u8]] =
+        &[b"", b"0", b"1", b"-1", b"10", b"007", b"-0", b"+5", b" 1", b"2.5", b"-0.125", b"x", b"hello", b"1.2.3"];
     match rng.below(10) {
         0 => Bytes::from(rng.between(i64::MIN / 2, i64::MAX / 2).to_string()),
         1 => Bytes::from_static(rng.pick(&[b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808"])),
@@ -100,33 +96,17 @@ pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> Write {
             reply: rng.pick(&[SetReply::Ok, SetReply::Old, SetReply::Integer]),
         },
         6 => Write::SetMany {
-            pairs: (0..rng.below(4))
-                .map(|_| (random_key(rng), random_value(rng)))
-                .collect(),
+            pairs: (0..rng.below(4)).map(|_| (random_key(rng), random_value(rng))).collect(),
             absent_only: rng.below(2) == 0,
         },
-        7 | 8 => Write::Append {
-            key,
-            value: random_value(rng),
-        },
-        9 | 10 => Write::SetRange {
-            key,
-            offset: u32::try_from(rng.below(30)).unwrap(),
-            value: random_value(rng),
-        },
-        11 | 12 => Write::IncrementBy {
-            key,
-            delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]),
-        },
-        13 | 14 => Write::IncrementByFloat {
-            key,
-            delta: Bytes::from_static(rng.pick(&[b"1", b"-0.5", b"2.125", b"no"])),
-        },
+        7 | 8 => Write::Append { key, value: random_value(rng) },
+        9 | 10 => Write::SetRange { key, offset: u32::try_from(rng.below(30)).unwrap(), value: random_value(rng) },
+        11 | 12 => Write::IncrementBy { key, delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]) },
+        13 | 14 => {
+            Write::IncrementByFloat { key, delta: Bytes::from_static(rng.pick(&[b"1", b"-0.5", b"2.125", b"no"])) }
+        }
         15 => Write::GetDelete { key },
-        16 => Write::GetExpire {
-            key,
-            expiry: random_expiry(rng, stamp_ms),
-        },
+        16 => Write::GetExpire { key, expiry: random_expiry(rng, stamp_ms) },
         17 => Write::Delete { keys: keys(rng) },
         18..=20 => Write::Expire {
             key,
@@ -164,52 +144,23 @@ pub(crate) fn batch(payload: &[u8]) -> Batch<'_> {
 pub(crate) fn owned(write: WriteRef<'_>) -> Write {
     let copy = Bytes::copy_from_slice;
     match write {
-        WriteRef::Set {
-            key,
-            value,
-            when,
-            expiry,
-            reply,
-        } => Write::Set {
-            key: copy(key),
-            value: copy(value),
-            when,
-            expiry,
-            reply,
-        },
-        WriteRef::SetMany { pairs, absent_only } => Write::SetMany {
-            pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(),
-            absent_only,
-        },
-        WriteRef::Append { key, value } => Write::Append {
-            key: copy(key),
-            value: copy(value),
-        },
-        WriteRef::SetRange { key, offset, value } => Write::SetRange {
-            key: copy(key),
-            offset,
-            value: copy(value),
-        },
+        WriteRef::Set { key, value, when, expiry, reply } => {
+            Write::Set { key: copy(key), value: copy(value), when, expiry, reply }
+        }
+        WriteRef::SetMany { pairs, absent_only } => {
+            Write::SetMany { pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(), absent_only }
+        }
+        WriteRef::Append { key, value } => Write::Append { key: copy(key), value: copy(value) },
+        WriteRef::SetRange { key, offset, value } => Write::SetRange { key: copy(key), offset, value: copy(value) },
         WriteRef::IncrementBy { key, delta } => Write::IncrementBy { key: copy(key), delta },
-        WriteRef::IncrementByFloat { key, delta } => Write::IncrementByFloat {
-            key: copy(key),
-            delta: copy(delta),
-        },
+        WriteRef::IncrementByFloat { key, delta } => Write::IncrementByFloat { key: copy(key), delta: copy(delta) },
         WriteRef::GetDelete { key } => Write::GetDelete { key: copy(key) },
         WriteRef::GetExpire { key, expiry } => Write::GetExpire { key: copy(key), expiry },
-        WriteRef::Delete { keys } => Write::Delete {
-            keys: keys.map(copy).collect(),
-        },
-        WriteRef::Expire { key, expiry, when } => Write::Expire {
-            key: copy(key),
-            expiry,
-            when,
-        },
+        WriteRef::Delete { keys } => Write::Delete { keys: keys.map(copy).collect() },
+        WriteRef::Expire { key, expiry, when } => Write::Expire { key: copy(key), expiry, when },
         WriteRef::Persist { key } => Write::Persist { key: copy(key) },
         WriteRef::FlushAll => Write::FlushAll,
-        WriteRef::RemoveExpired { keys } => Write::RemoveExpired {
-            keys: keys.map(copy).collect(),
-        },
+        WriteRef::RemoveExpired { keys } => Write::RemoveExpired { keys: keys.map(copy).collect() },
     }
 }
 
@@ -221,10 +172,7 @@ pub(crate) struct MapBase {
 
 impl MapBase {
     pub(crate) fn apply(&mut self, changes: Changes) {
-        assert!(
-            changes.rows.is_sorted_by(|left, right| left.0 < right.0),
-            "sorted, no key twice"
-        );
+        assert!(changes.rows.is_sorted_by(|left, right| left.0 < right.0), "sorted, no key twice");
         if changes.clear {
             self.rows.clear();
         }
@@ -247,10 +195,6 @@ impl Base for MapBase {
     }
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
-        Ok(self
-            .rows
-            .values()
-            .filter(|(value, _)| !value.is_past_due(now_ms))
-            .count() as u64)
+        Ok(self.rows.values().filter(|(value, _)| !value.is_past_due(now_ms)).count() as u64)
     }
 }

@@ -124,13 +124,7 @@ impl Header {
             FLAGS_SEALED => BodyState::Sealed,
             _ => return Err(ValueError::Flags { flags }),
         };
-        Ok((
-            Header {
-                state,
-                expire_at_ms: u64::from_le_bytes(expire),
-            },
-            body,
-        ))
+        Ok((Header { state, expire_at_ms: u64::from_le_bytes(expire) }, body))
     }
 
     /// Whether the key is gone at `now_ms` (the deadline itself is past).
@@ -144,10 +138,7 @@ impl Value {
     /// The header that this value's row gets.
     #[must_use]
     pub fn header(&self, state: BodyState) -> Header {
-        Header {
-            state,
-            expire_at_ms: self.expire_at_ms,
-        }
+        Header { state, expire_at_ms: self.expire_at_ms }
     }
 
     /// Length of what [`Value::encode_body`] appends.
@@ -184,12 +175,7 @@ impl Value {
             return Err(ValueError::NoChangeIndex);
         }
         let bytes = body.slice(BODY_PREFIX_LEN..);
-        Ok(Value {
-            kind,
-            last_change,
-            expire_at_ms: header.expire_at_ms,
-            bytes,
-        })
+        Ok(Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes })
     }
 
     /// The whole row of a value that is not sealed.
@@ -253,10 +239,7 @@ mod tests {
         let row = value().encode_clear_row();
         let (header, body) = Header::split(&row).unwrap();
         assert_eq!(header.state, BodyState::Clear);
-        assert_eq!(
-            Value::decode_body(header, Bytes::copy_from_slice(body)).unwrap(),
-            value()
-        );
+        assert_eq!(Value::decode_body(header, Bytes::copy_from_slice(body)).unwrap(), value());
     }
 
     #[test]
@@ -265,10 +248,9 @@ mod tests {
             let mut row = value().encode_clear_row();
             row[0] = flags;
             match Header::split(&row) {
-                Ok((header, _)) => assert!(matches!(
-                    (flags, header.state),
-                    (0, BodyState::Clear) | (2, BodyState::Sealed)
-                )),
+                Ok((header, _)) => {
+                    assert!(matches!((flags, header.state), (0, BodyState::Clear) | (2, BodyState::Sealed)))
+                }
                 Err(error) => assert_eq!(error, ValueError::Flags { flags }),
             }
         }
@@ -283,10 +265,7 @@ mod tests {
         }
         for len in 0..BODY_PREFIX_LEN {
             let body = Bytes::copy_from_slice(&row[HEADER_LEN..HEADER_LEN + len]);
-            assert_eq!(
-                Value::decode_body(header, body),
-                Err(ValueError::BodyShort { found: len })
-            );
+            assert_eq!(Value::decode_body(header, body), Err(ValueError::BodyShort { found: len }));
         }
         let strange = Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x01x");
         assert_eq!(Value::decode_body(header, strange), Err(ValueError::Kind { kind: 2 }));

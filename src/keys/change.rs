@@ -167,10 +167,7 @@ impl Change {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("version")?;
         if version != VERSION {
-            return Err(CodecError::Version {
-                found: version.into(),
-                expected: VERSION.into(),
-            });
+            return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
         }
         let change = match reader.u8("kind")? {
             KIND_BOOTSTRAP => Change::Bootstrap(Bootstrap {
@@ -180,21 +177,16 @@ impl Change {
                 value: take_key(&mut reader)?,
                 mac: take_key(&mut reader)?,
             }),
-            KIND_CUTOVER => Change::Cutover(Cutover {
-                entry_key: take_key_id(&mut reader)?,
-            }),
-            KIND_OPENER => Change::Opener(PublishOpener {
-                term: Term(reader.u64("term")?),
-                salt: reader.array("salt")?,
-            }),
+            KIND_CUTOVER => Change::Cutover(Cutover { entry_key: take_key_id(&mut reader)? }),
+            KIND_OPENER => {
+                Change::Opener(PublishOpener { term: Term(reader.u64("term")?), salt: reader.array("salt")? })
+            }
             KIND_ROTATE => Change::Rotate(Rotate {
                 key_id: take_key_id(&mut reader)?,
                 purpose: take_purpose(&mut reader)?,
                 key: take_key(&mut reader)?,
             }),
-            KIND_RETIRE => Change::Retire(Retire {
-                key_id: take_key_id(&mut reader)?,
-            }),
+            KIND_RETIRE => Change::Retire(Retire { key_id: take_key_id(&mut reader)? }),
             _ => return Err(CodecError::Field { field: "kind" }),
         };
         reader.end()?;
@@ -211,10 +203,7 @@ pub(super) fn take_purpose(reader: &mut Reader<'_>) -> Result<Purpose, CodecErro
 }
 
 fn take_key(reader: &mut Reader<'_>) -> Result<NewKey, CodecError> {
-    Ok(NewKey {
-        check: reader.array("check value")?,
-        wrapped: reader.array("wrapped key")?,
-    })
+    Ok(NewKey { check: reader.array("check value")?, wrapped: reader.array("wrapped key")? })
 }
 
 fn put_key(out: &mut Vec<u8>, key: &NewKey) {

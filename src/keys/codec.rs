@@ -43,10 +43,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], CodecError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(CodecError::Truncated { field })?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(CodecError::Truncated { field })?;
         self.rest = rest;
         Ok(*head)
     }

@@ -61,11 +61,7 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&descriptor)?;
-    Ok(Opened {
-        file: File::from(descriptor),
-        kind: kind_of(stat.st_mode),
-        mode: stat.st_mode & 0o7777,
-    })
+    Ok(Opened { file: File::from(descriptor), kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777 })
 }
 
 /// Reads to the end, but never more than `max` bytes: a result of `max` bytes means there may be more.

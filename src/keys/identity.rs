@@ -176,20 +176,14 @@ impl Identity {
                 if crc32c::crc32c(body) != u32::from_be_bytes(*sum) {
                     return Err(IdentityError::Unauthentic { what: "its checksum" });
                 }
-                if keks.is_empty() {
-                    Ok((identity, None))
-                } else {
-                    Err(IdentityError::KekForClear)
-                }
+                if keks.is_empty() { Ok((identity, None)) } else { Err(IdentityError::KekForClear) }
             }
             Some(wrapped) => {
                 let aad: [&[u8]; 2] = [&identity.cluster.0, &identity.node.to_bytes()];
                 let key = keks.unwrap(LOG_LABEL, &aad, &wrapped).map_err(|error| match error {
                     UnwrapError::NoKek { wrapped_by } => IdentityError::KekMissing { wrapped_by },
                     UnwrapError::OtherKek { wrapped_by } => IdentityError::OtherKek { wrapped_by },
-                    UnwrapError::Unauthentic { .. } => IdentityError::Unauthentic {
-                        what: "its wrapped log key",
-                    },
+                    UnwrapError::Unauthentic { .. } => IdentityError::Unauthentic { what: "its wrapped log key" },
                 })?;
                 let log_key = LogKey { key, wrapped };
                 let (body, tag) = bytes.split_last_chunk::<MAC_LEN>().expect("its length was checked");
@@ -214,25 +208,14 @@ impl Parts {
         let cluster = ClusterId(reader.array("cluster id")?);
         let log_slots = reader.u32("number of log slots")?;
         let is_sealed = reader.flag("sealed flag")?;
-        let wrapped = if is_sealed {
-            Some(reader.array("wrapped log key")?)
-        } else {
-            None
-        };
+        let wrapped = if is_sealed { Some(reader.array("wrapped log key")?) } else { None };
         if is_sealed {
             reader.array::<MAC_LEN>("MAC")?;
         } else {
             reader.array::<CRC_LEN>("checksum")?;
         }
         reader.end()?;
-        Ok(Parts {
-            identity: Identity {
-                node,
-                cluster,
-                log_slots,
-            },
-            wrapped,
-        })
+        Ok(Parts { identity: Identity { node, cluster, log_slots }, wrapped })
     }
 }
 
@@ -241,11 +224,7 @@ fn check_formats(reader: &mut Reader<'_>) -> Result<(), IdentityError> {
     if reader.array("magic").map_err(IdentityError::Damaged)? != *MAGIC {
         return Err(IdentityError::Damaged(CodecError::Field { field: "magic" }));
     }
-    let formats = [
-        ("identity", IDENTITY_FORMAT),
-        ("log", LOG_FORMAT),
-        ("state", STATE_FORMAT),
-    ];
+    let formats = [("identity", IDENTITY_FORMAT), ("log", LOG_FORMAT), ("state", STATE_FORMAT)];
     for (what, expected) in formats {
         let found = reader.u32("format version").map_err(IdentityError::Damaged)?;
         if found != expected {

@@ -151,24 +151,15 @@ pub fn from_file(path: &Path) -> Result<Kek, KekError> {
         Ok(opened) => opened,
         // What it says of a socket, which cannot be opened at all.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
-            return Err(KekError::NotRegular {
-                path,
-                kind: FileKind::Socket,
-            });
+            return Err(KekError::NotRegular { path, kind: FileKind::Socket });
         }
         Err(source) => return Err(KekError::Open { path, source }),
     };
     if opened.kind != FileKind::Regular {
-        return Err(KekError::NotRegular {
-            path,
-            kind: opened.kind,
-        });
+        return Err(KekError::NotRegular { path, kind: opened.kind });
     }
     if opened.mode & MODE_OTHERS != 0 {
-        return Err(KekError::OpenToOthers {
-            path,
-            mode: opened.mode,
-        });
+        return Err(KekError::OpenToOthers { path, mode: opened.mode });
     }
     let mut text = Text::new();
     loop {
@@ -203,11 +194,7 @@ pub fn from_descriptor(descriptor: RawFd, clock: &dyn Clock) -> Result<Kek, KekE
     loop {
         let waited = clock.monotonic().saturating_sub(begin);
         if waited >= KEK_DESCRIPTOR_WAIT {
-            return Err(KekError::DescriptorSlow {
-                descriptor,
-                bytes: text.len,
-                waited,
-            });
+            return Err(KekError::DescriptorSlow { descriptor, bytes: text.len, waited });
         }
         if !is_readable(&file, KEK_DESCRIPTOR_WAIT - waited).map_err(failed)? {
             continue;
@@ -330,10 +317,7 @@ struct Text {
 
 impl Text {
     fn new() -> Text {
-        Text {
-            bytes: Zeroizing::new([0; TEXT_LEN]),
-            len: 0,
-        }
+        Text { bytes: Zeroizing::new([0; TEXT_LEN]), len: 0 }
     }
 
     /// Reads once; 0 at the end, or when there is no more room.
@@ -375,10 +359,7 @@ fn inherited(descriptor: RawFd) -> io::Result<(File, FileKind)> {
 /// Whether a read would not block, after waiting at most `wait`; a writer that is gone counts as readable.
 fn is_readable(file: &File, wait: Duration) -> io::Result<bool> {
     let mut polled = [PollFd::new(file, PollFlags::IN)];
-    let wait = Timespec {
-        tv_sec: wait.as_secs().cast_signed(),
-        tv_nsec: wait.subsec_nanos().into(),
-    };
+    let wait = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
     match rustix::event::poll(&mut polled, Some(&wait)) {
         Ok(count) => Ok(count > 0),
         Err(Errno::INTR) => Ok(false),

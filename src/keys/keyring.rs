@@ -127,25 +127,19 @@ impl Keyring {
     /// The id that the next DEK gets, `None` when [`KEYRING_KEYS_MAX`] were made.
     #[must_use]
     pub fn next_key_id(&self) -> Option<KeyId> {
-        if self.deks.len() >= KEYRING_KEYS_MAX {
-            None
-        } else {
-            KeyId::new(self.next_id())
-        }
+        if self.deks.len() >= KEYRING_KEYS_MAX { None } else { KeyId::new(self.next_id()) }
     }
 
     /// The DEK that entries are sealed under.
     #[must_use]
     pub fn active_entry(&self) -> &WrappedDek {
-        self.dek(self.active_entry)
-            .expect("the active entry DEK is in the keyring, checked when it was made")
+        self.dek(self.active_entry).expect("the active entry DEK is in the keyring, checked when it was made")
     }
 
     /// The DEK that values are sealed under.
     #[must_use]
     pub fn active_value(&self) -> &WrappedDek {
-        self.dek(self.active_value)
-            .expect("the active value DEK is in the keyring, checked when it was made")
+        self.dek(self.active_value).expect("the active value DEK is in the keyring, checked when it was made")
     }
 
     /// The newest opener.
@@ -189,11 +183,7 @@ impl Keyring {
         out.extend_from_slice(&self.next_id().to_be_bytes());
         out.extend_from_slice(&self.active_entry.to_bytes());
         out.extend_from_slice(&self.active_value.to_bytes());
-        let none = Opener {
-            term: Term(0),
-            index: Index(0),
-            salt: [0; 32],
-        };
+        let none = Opener { term: Term(0), index: Index(0), salt: [0; 32] };
         let opener = self.opener.as_ref().unwrap_or(&none);
         out.extend_from_slice(&opener.term.0.to_be_bytes());
         out.extend_from_slice(&opener.index.0.to_be_bytes());
@@ -220,40 +210,21 @@ impl Keyring {
         let mut reader = Reader::new(row);
         let version = reader.u8("version")?;
         if version != VERSION {
-            return Err(CodecError::Version {
-                found: version.into(),
-                expected: VERSION.into(),
-            });
+            return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
         }
         let cluster = ClusterId(reader.array("cluster id")?);
         let cutover = Index(reader.u64("cutover")?);
         expect_byte(&mut reader, ENTRY_VERSION_LEAST, "least entry version")?;
         expect_byte(&mut reader, CONTROL_VERSION_LEAST, "least control version")?;
-        let clear_rows = if reader.flag("clear rows")? {
-            ClearRows::Allowed
-        } else {
-            ClearRows::None
-        };
+        let clear_rows = if reader.flag("clear rows")? { ClearRows::Allowed } else { ClearRows::None };
         let next_id = reader.u32("next key id")?;
         let active_entry = take_key_id(&mut reader)?;
         let active_value = take_key_id(&mut reader)?;
         let opener = take_opener(&mut reader)?;
-        let mac = NewKey {
-            check: reader.array("MAC key check value")?,
-            wrapped: reader.array("wrapped MAC key")?,
-        };
+        let mac = NewKey { check: reader.array("MAC key check value")?, wrapped: reader.array("wrapped MAC key")? };
         let deks = take_deks(&mut reader)?;
         reader.end()?;
-        let keyring = Keyring {
-            cluster,
-            cutover,
-            clear_rows,
-            active_entry,
-            active_value,
-            opener,
-            mac,
-            deks,
-        };
+        let keyring = Keyring { cluster, cutover, clear_rows, active_entry, active_value, opener, mac, deks };
         if next_id != keyring.next_id() {
             return Err(CodecError::Field { field: "next key id" });
         }
@@ -269,10 +240,8 @@ impl Keyring {
             require(self.is_sealing() && opener.index > self.cutover, "newest opener")?;
         }
         for (purpose, active) in [(Purpose::Entry, self.active_entry), (Purpose::Value, self.active_value)] {
-            let mut active_ones = self
-                .deks
-                .iter()
-                .filter(|dek| dek.purpose == purpose && dek.state == DekState::Active);
+            let mut active_ones =
+                self.deks.iter().filter(|dek| dek.purpose == purpose && dek.state == DekState::Active);
             require(active_ones.next().is_some_and(|dek| dek.id == active), "active DEK")?;
             require(active_ones.next().is_none(), "active DEK")?;
         }
@@ -312,9 +281,7 @@ fn take_opener(reader: &mut Reader<'_>) -> Result<Option<Opener>, CodecError> {
 fn take_deks(reader: &mut Reader<'_>) -> Result<Vec<WrappedDek>, CodecError> {
     let count = usize::from(reader.u16("number of DEKs")?);
     if count > KEYRING_KEYS_MAX || reader.remaining() != count * DEK_LEN {
-        return Err(CodecError::Field {
-            field: "number of DEKs",
-        });
+        return Err(CodecError::Field { field: "number of DEKs" });
     }
     let mut deks = Vec::with_capacity(count);
     for place in 0..count {
@@ -330,9 +297,7 @@ fn take_deks(reader: &mut Reader<'_>) -> Result<Vec<WrappedDek>, CodecError> {
             return Err(CodecError::Field { field: "key id" });
         }
         if dek.state == DekState::Retired && dek.wrapped != [0; WRAPPED_LEN] {
-            return Err(CodecError::Field {
-                field: "wrapped bytes of a retired DEK",
-            });
+            return Err(CodecError::Field { field: "wrapped bytes of a retired DEK" });
         }
         deks.push(dek);
     }
@@ -344,18 +309,12 @@ fn take_state(reader: &mut Reader<'_>) -> Result<DekState, CodecError> {
         1 => Ok(DekState::Active),
         2 => Ok(DekState::DecryptOnly),
         3 => Ok(DekState::Retired),
-        _ => Err(CodecError::Field {
-            field: "state of a DEK",
-        }),
+        _ => Err(CodecError::Field { field: "state of a DEK" }),
     }
 }
 
 fn expect_byte(reader: &mut Reader<'_>, expected: u8, field: &'static str) -> Result<(), CodecError> {
-    if reader.u8(field)? == expected {
-        Ok(())
-    } else {
-        Err(CodecError::Field { field })
-    }
+    if reader.u8(field)? == expected { Ok(()) } else { Err(CodecError::Field { field }) }
 }
 
 fn require(is_true: bool, field: &'static str) -> Result<(), &'static str> {

@@ -24,9 +24,7 @@ impl MacKey {
     /// Derives the keys of its uses.
     #[must_use]
     pub fn new(key: &Dek) -> MacKey {
-        MacKey {
-            applied: derive(key.expose(), b"", "sealkv applied", &[]),
-        }
+        MacKey { applied: derive(key.expose(), b"", "sealkv applied", &[]) }
     }
 
     /// The MAC of an applied row.

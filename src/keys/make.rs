@@ -117,18 +117,13 @@ pub fn make_bootstrap(
 /// Turns sealing on in a cluster that has its keys.
 #[must_use]
 pub fn make_cutover(keyring: &Keyring) -> Change {
-    Change::Cutover(Cutover {
-        entry_key: keyring.active_entry().id,
-    })
+    Change::Cutover(Cutover { entry_key: keyring.active_entry().id })
 }
 
 /// A fresh salt for the leadership key of `term`.
 #[must_use]
 pub fn make_opener(term: Term, entropy: &dyn Entropy) -> Change {
-    Change::Opener(PublishOpener {
-        term,
-        salt: random_array(entropy),
-    })
+    Change::Opener(PublishOpener { term, salt: random_array(entropy) })
 }
 
 /// A fresh DEK in place of the active one.
@@ -166,30 +161,16 @@ pub fn verify_wraps(keks: &KekSet, cluster: ClusterId, change: &Change) -> Resul
 
 fn verify(keks: &KekSet, cluster: ClusterId, slot: Slot, key: &NewKey) -> Result<(), MakeError> {
     let key_id = slot.number();
-    let dek = slot
-        .unwrap(keks, cluster, &key.wrapped)
-        .map_err(|source| MakeError::Wrap { key_id, source })?;
-    if dek.check() == key.check {
-        Ok(())
-    } else {
-        Err(MakeError::Check { key_id })
-    }
+    let dek = slot.unwrap(keks, cluster, &key.wrapped).map_err(|source| MakeError::Wrap { key_id, source })?;
+    if dek.check() == key.check { Ok(()) } else { Err(MakeError::Check { key_id }) }
 }
 
 fn new_key(kek: &Kek, cluster: ClusterId, slot: Slot, entropy: &dyn Entropy) -> NewKey {
     let mut bytes = Zeroizing::new([0; KEY_LEN]);
     entropy.fill(&mut bytes[..]);
     let dek = Dek::new(&bytes);
-    let wrapped = kek.wrap(
-        random_array::<NONCE_LEN>(entropy),
-        DEK_LABEL,
-        &[&slot.aad(cluster)],
-        &dek,
-    );
-    NewKey {
-        check: dek.check(),
-        wrapped,
-    }
+    let wrapped = kek.wrap(random_array::<NONCE_LEN>(entropy), DEK_LABEL, &[&slot.aad(cluster)], &dek);
+    NewKey { check: dek.check(), wrapped }
 }
 
 const DEK_LABEL: &str = "sealkv dek";

@@ -194,10 +194,7 @@ impl View {
     pub fn control_key(&self) -> Result<Arc<EntryDek>, KeyLack> {
         let keyring = self.keyring.as_ref().ok_or(KeyLack::NotBootstrapped)?;
         let key_id = keyring.active_entry().id;
-        self.keys
-            .entry(key_id)
-            .cloned()
-            .ok_or_else(|| self.lack(key_id, Purpose::Entry))
+        self.keys.entry(key_id).cloned().ok_or_else(|| self.lack(key_id, Purpose::Entry))
     }
 
     /// What values of the next run are sealed under.
@@ -207,11 +204,7 @@ impl View {
     pub fn active_value(&self) -> Result<ActiveValue, KeyLack> {
         let keyring = self.keyring.as_ref().ok_or(KeyLack::NotBootstrapped)?;
         let WrappedDek { id, active_from, .. } = *keyring.active_value();
-        let dek = self
-            .keys
-            .value(id)
-            .cloned()
-            .ok_or_else(|| self.lack(id, Purpose::Value))?;
+        let dek = self.keys.value(id).cloned().ok_or_else(|| self.lack(id, Purpose::Value))?;
         Ok(ActiveValue { dek, active_from })
     }
 
@@ -332,10 +325,7 @@ impl Ring {
     pub fn install(&self, keyring: Keyring, at: Index) -> Result<(), InstallError> {
         let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
         if keyring.cluster() != self.cluster {
-            return Err(InstallError::OtherCluster {
-                offered: keyring.cluster(),
-                known: self.cluster,
-            });
+            return Err(InstallError::OtherCluster { offered: keyring.cluster(), known: self.cluster });
         }
         let (known, offered) = (self.cutover(), keyring.cutover());
         if known != Index::NEVER && offered != known {
@@ -343,13 +333,7 @@ impl Ring {
         }
         let lacks = self.take_deks(&keyring)?;
         let mac = self.mac_key_of(&keyring);
-        let view = View {
-            at,
-            keyring: Some(keyring),
-            keys: self.store.snapshot(),
-            mac,
-            lacks,
-        };
+        let view = View { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
         // The view first: whoever sees the cutover sees the keys that it asks for.
         self.view.store(Arc::new(view));
         self.cutover.store(offered.0, Ordering::Release);
@@ -377,10 +361,7 @@ impl Ring {
                 &self.keks,
                 keyring.cluster(),
                 slot,
-                &NewKey {
-                    check: dek.check,
-                    wrapped: dek.wrapped,
-                },
+                &NewKey { check: dek.check, wrapped: dek.wrapped },
             ) {
                 Ok(key) => self.store.insert(dek.id, dek.purpose, key)?,
                 Err(lack) => {
@@ -408,9 +389,5 @@ fn unwrap_checked(keks: &KekSet, cluster: ClusterId, slot: Slot, key: &NewKey) -
         UnwrapError::OtherKek { wrapped_by } => KeyLack::OtherKek { key_id, wrapped_by },
         UnwrapError::Unauthentic { wrapped_by } => KeyLack::Unauthentic { key_id, wrapped_by },
     })?;
-    if dek.check() == key.check {
-        Ok(dek)
-    } else {
-        Err(KeyLack::OtherKey { key_id })
-    }
+    if dek.check() == key.check { Ok(dek) } else { Err(KeyLack::OtherKey { key_id }) }
 }

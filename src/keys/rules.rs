@@ -153,10 +153,7 @@ pub fn decide(keyring: Option<&Keyring>, change: &Change, at: Position, facts: F
 
 fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, RuleError> {
     if bootstrap.cluster != facts.cluster {
-        return Err(RuleError::OtherCluster {
-            named: bootstrap.cluster,
-            cluster: facts.cluster,
-        });
+        return Err(RuleError::OtherCluster { named: bootstrap.cluster, cluster: facts.cluster });
     }
     if bootstrap.is_cutover && facts.client_command_applied {
         return Err(RuleError::CutoverBehindClients);
@@ -169,39 +166,23 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
     Ok(Keyring {
         cluster: bootstrap.cluster,
         cutover: if bootstrap.is_cutover { at.index } else { Index::NEVER },
-        clear_rows: if bootstrap.is_cutover {
-            ClearRows::None
-        } else {
-            ClearRows::Allowed
-        },
+        clear_rows: if bootstrap.is_cutover { ClearRows::None } else { ClearRows::Allowed },
         active_entry: entry_id,
         active_value: value_id,
         opener: None,
         mac: *mac,
-        deks: vec![
-            active_dek(entry_id, Purpose::Entry, entry, at),
-            active_dek(value_id, Purpose::Value, value, at),
-        ],
+        deks: vec![active_dek(entry_id, Purpose::Entry, entry, at), active_dek(value_id, Purpose::Value, value, at)],
     })
 }
 
 fn cut_over(keyring: &Keyring, cutover: Cutover, at: Position) -> Result<Keyring, RuleError> {
     if keyring.is_sealing() {
-        return Err(RuleError::CutoverIsSet {
-            cutover: keyring.cutover,
-        });
+        return Err(RuleError::CutoverIsSet { cutover: keyring.cutover });
     }
     if cutover.entry_key != keyring.active_entry {
-        return Err(RuleError::NotActive {
-            named: cutover.entry_key,
-            active: keyring.active_entry,
-        });
+        return Err(RuleError::NotActive { named: cutover.entry_key, active: keyring.active_entry });
     }
-    Ok(Keyring {
-        cutover: at.index,
-        clear_rows: ClearRows::Allowed,
-        ..keyring.clone()
-    })
+    Ok(Keyring { cutover: at.index, clear_rows: ClearRows::Allowed, ..keyring.clone() })
 }
 
 fn open_term(keyring: &Keyring, opener: &PublishOpener, at: Position) -> Result<Keyring, RuleError> {
@@ -210,32 +191,19 @@ fn open_term(keyring: &Keyring, opener: &PublishOpener, at: Position) -> Result<
     }
     // Term 0 is before any election: no leader has it, and a keyring writes it for "no opener".
     if opener.term != at.term || at.term == Term(0) {
-        return Err(RuleError::OpenerTerm {
-            named: opener.term,
-            term: at.term,
-        });
+        return Err(RuleError::OpenerTerm { named: opener.term, term: at.term });
     }
     if let Some(newest) = keyring.opener.as_ref().filter(|newest| newest.salt == opener.salt) {
         return Err(RuleError::SaltAgain { index: newest.index });
     }
-    let opener = Opener {
-        term: at.term,
-        index: at.index,
-        salt: opener.salt,
-    };
-    Ok(Keyring {
-        opener: Some(opener),
-        ..keyring.clone()
-    })
+    let opener = Opener { term: at.term, index: at.index, salt: opener.salt };
+    Ok(Keyring { opener: Some(opener), ..keyring.clone() })
 }
 
 fn rotate_dek(keyring: &Keyring, rotate: &Rotate, at: Position) -> Result<Keyring, RuleError> {
     let next = keyring.next_key_id().ok_or(RuleError::Full)?;
     if rotate.key_id != next {
-        return Err(RuleError::NotNextId {
-            named: rotate.key_id,
-            next,
-        });
+        return Err(RuleError::NotNextId { named: rotate.key_id, next });
     }
     if has_check(keyring, &rotate.key.check) {
         return Err(RuleError::SameKey);
@@ -247,9 +215,7 @@ fn rotate_dek(keyring: &Keyring, rotate: &Rotate, at: Position) -> Result<Keyrin
     };
     let before = std::mem::replace(active, rotate.key_id);
     dek_mut(&mut keyring, before).state = DekState::DecryptOnly;
-    keyring
-        .deks
-        .push(active_dek(rotate.key_id, rotate.purpose, &rotate.key, at));
+    keyring.deks.push(active_dek(rotate.key_id, rotate.purpose, &rotate.key, at));
     Ok(keyring)
 }
 
@@ -273,31 +239,13 @@ fn is_above(keyring: &Keyring, at: Position) -> Result<(), RuleError> {
     let cutover = keyring.is_sealing().then_some(keyring.cutover);
     let opener = keyring.opener.as_ref().map(|opener| opener.index);
     let youngest = keyring.deks.last().map(|dek| dek.active_from);
-    let newest = [cutover, opener, youngest]
-        .into_iter()
-        .flatten()
-        .max()
-        .unwrap_or_default();
-    if at.index > newest {
-        Ok(())
-    } else {
-        Err(RuleError::NotAbove {
-            index: at.index,
-            newest,
-        })
-    }
+    let newest = [cutover, opener, youngest].into_iter().flatten().max().unwrap_or_default();
+    if at.index > newest { Ok(()) } else { Err(RuleError::NotAbove { index: at.index, newest }) }
 }
 
 fn active_dek(id: KeyId, purpose: Purpose, key: &NewKey, at: Position) -> WrappedDek {
     let NewKey { check, wrapped } = *key;
-    WrappedDek {
-        id,
-        purpose,
-        state: DekState::Active,
-        active_from: at.index,
-        check,
-        wrapped,
-    }
+    WrappedDek { id, purpose, state: DekState::Active, active_from: at.index, check, wrapped }
 }
 
 fn has_check(keyring: &Keyring, check: &[u8; CHECK_LEN]) -> bool {
@@ -314,14 +262,8 @@ fn assert_no_way_down(before: Option<&Keyring>, after: &Keyring) {
     assert_eq!(after.coherent(), Ok(()), "the rules make coherent keyrings only");
     let Some(before) = before else { return };
     assert_eq!(before.cluster, after.cluster, "a keyring stays with its cluster");
-    assert!(
-        !before.is_sealing() || before.cutover == after.cutover,
-        "a cutover that is set stays"
-    );
-    assert!(
-        before.clear_rows == after.clear_rows || !before.is_sealing(),
-        "clear rows never come back"
-    );
+    assert!(!before.is_sealing() || before.cutover == after.cutover, "a cutover that is set stays");
+    assert!(before.clear_rows == after.clear_rows || !before.is_sealing(), "clear rows never come back");
     assert!(before.deks.len() <= after.deks.len(), "a DEK's row is never removed");
     for (old, new) in before.deks.iter().zip(&after.deks) {
         assert_eq!(old.id, new.id, "an id is never used again");

@@ -52,17 +52,9 @@ fn router(facts: Arc<dyn AdminFacts>) -> Router {
 
 async fn ready(State(facts): State<Arc<dyn AdminFacts>>) -> impl IntoResponse {
     let reasons = facts.not_ready();
-    let status = if reasons.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{body}\n"),
-    )
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
 }
 
 async fn metrics(State(facts): State<Arc<dyn AdminFacts>>) -> impl IntoResponse {
@@ -71,11 +63,7 @@ async fn metrics(State(facts): State<Arc<dyn AdminFacts>>) -> impl IntoResponse 
         Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => {
             tracing::warn!(%error, "metrics could not be encoded");
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                [(header::CONTENT_TYPE, "text/plain")],
-                Vec::new(),
-            )
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], Vec::new())
         }
     }
 }

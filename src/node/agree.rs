@@ -80,33 +80,20 @@ pub fn check(
     let keyring_cluster = keyring.map(Keyring::cluster);
     for state in [Some(applied.cluster), keyring_cluster].into_iter().flatten() {
         if state != identity.cluster {
-            return Err(Disagreement::OtherCluster {
-                state,
-                identity: identity.cluster,
-            });
+            return Err(Disagreement::OtherCluster { state, identity: identity.cluster });
         }
     }
     let index = applied.position.index;
     if index < log.compacted {
-        return Err(Disagreement::StateBehindLog {
-            applied: index,
-            compacted: log.compacted,
-        });
+        return Err(Disagreement::StateBehindLog { applied: index, compacted: log.compacted });
     }
     if index > log.last {
-        return Err(Disagreement::StateAheadOfLog {
-            applied: index,
-            last: log.last,
-        });
+        return Err(Disagreement::StateAheadOfLog { applied: index, last: log.last });
     }
     let state = keyring.map_or(Index::NEVER, Keyring::cutover);
     let is_not_reached = state == Index::NEVER && index < log.cutover;
     if state != log.cutover && !is_not_reached {
-        return Err(Disagreement::Cutover {
-            log: log.cutover,
-            state,
-            applied: index,
-        });
+        return Err(Disagreement::Cutover { log: log.cutover, state, applied: index });
     }
     Ok(())
 }
@@ -141,11 +128,7 @@ mod tests {
     use crate::node::exit::Fatal;
 
     fn identity() -> Identity {
-        Identity {
-            node: NodeId::new(7).unwrap(),
-            cluster: CLUSTER,
-            log_slots: 8,
-        }
+        Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
     }
 
     fn applied(index: u64) -> Applied {
@@ -155,12 +138,7 @@ mod tests {
     }
 
     fn log(compacted: u64, last: u64, cutover: Index) -> LogFacts {
-        LogFacts {
-            compacted: Index(compacted),
-            last: Index(last),
-            commit: Index(0),
-            cutover,
-        }
+        LogFacts { compacted: Index(compacted), last: Index(last), commit: Index(0), cutover }
     }
 
     #[test]
@@ -173,10 +151,7 @@ mod tests {
         let ahead = check(10, log(5, 9, Index::NEVER)).unwrap_err();
         assert!(matches!(behind, Disagreement::StateBehindLog { .. }));
         assert!(matches!(ahead, Disagreement::StateAheadOfLog { .. }));
-        assert_eq!(
-            (behind.exit_status(), ahead.exit_status()),
-            (ExitStatus::Damage, ExitStatus::Damage)
-        );
+        assert_eq!((behind.exit_status(), ahead.exit_status()), (ExitStatus::Damage, ExitStatus::Damage));
     }
 
     #[test]
@@ -186,10 +161,7 @@ mod tests {
         let error = check(&identity(), &other, None, &log(1, 9, Index::NEVER)).unwrap_err();
         assert!(matches!(error, Disagreement::OtherCluster { .. }));
         assert_eq!(error.exit_status(), ExitStatus::Config);
-        let elsewhere = Identity {
-            cluster: ClusterId([1; 16]),
-            ..identity()
-        };
+        let elsewhere = Identity { cluster: ClusterId([1; 16]), ..identity() };
         assert!(check(&elsewhere, &other, Some(&keyring_new()), &log(1, 9, Index(3))).is_err());
     }
 
@@ -216,10 +188,7 @@ mod tests {
 
     #[test]
     fn commit_at_start_is_at_least_applied_and_never_beyond_the_log() {
-        let with = |commit| LogFacts {
-            commit: Index(commit),
-            ..log(5, 9, Index::NEVER)
-        };
+        let with = |commit| LogFacts { commit: Index(commit), ..log(5, 9, Index::NEVER) };
         assert_eq!(commit(Index(6), &with(0)), Index(6));
         assert_eq!(commit(Index(6), &with(8)), Index(8));
         assert_eq!(commit(Index(6), &with(20)), Index(9));

@@ -206,10 +206,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Read`] or [`ConfigError::Parse`], naming file and key.
     pub fn from_file(path: &Path) -> Result<Settings, ConfigError> {
-        let read = |source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
         if !fs::metadata(path).map_err(read)?.is_file() {
             return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
@@ -257,9 +254,7 @@ impl Settings {
         let encryption = self.encryption_mode(kek.is_some())?;
         let insecure = self.insecure_listen.unwrap_or(false);
         let listen = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
-        let admin_listen = self
-            .admin_listen
-            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_ADMIN_PORT)));
+        let admin_listen = self.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_ADMIN_PORT)));
         check_loopback("listen", listen, insecure)?;
         check_loopback("admin-listen", admin_listen, insecure)?;
         let log_slot_bytes = self.log_slot_bytes.unwrap_or(64 << 20);
@@ -298,11 +293,9 @@ impl Settings {
 
     fn kek_source(&self) -> Result<Option<KekSource>, ConfigError> {
         match (&self.kek_file, self.kek_fd) {
-            (Some(_), Some(_)) => Err(ConfigError::Conflict {
-                first: "kek-file",
-                second: "kek-fd",
-                why: "one place for the KEK",
-            }),
+            (Some(_), Some(_)) => {
+                Err(ConfigError::Conflict { first: "kek-file", second: "kek-fd", why: "one place for the KEK" })
+            }
             (Some(path), None) => Ok(Some(KekSource::File(path.clone()))),
             (None, Some(descriptor)) => {
                 check_range("kek-fd", u64::try_from(descriptor).unwrap_or(u64::MAX), 3, 1 << 20)?;
@@ -338,10 +331,8 @@ impl Settings {
 /// [`ConfigError::Environment`] naming the first such variable.
 pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
     let command = <Settings as clap::Args>::augment_args(clap::Command::new("serve"));
-    let known: Vec<String> = command
-        .get_arguments()
-        .filter_map(|a| a.get_env().map(|e| e.to_string_lossy().into_owned()))
-        .collect();
+    let known: Vec<String> =
+        command.get_arguments().filter_map(|a| a.get_env().map(|e| e.to_string_lossy().into_owned())).collect();
     for name in names.filter(|name| name.starts_with("SEALKV_")) {
         if !known.contains(&name) && !OTHER_ENVIRONMENT.contains(&name.as_str()) {
             return Err(ConfigError::Environment { name });
@@ -366,11 +357,7 @@ fn check_range(name: &'static str, found: u64, min: u64, max: u64) -> Result<(),
     if (min..=max).contains(&found) {
         return Ok(());
     }
-    Err(ConfigError::Range {
-        name,
-        found: found.to_string(),
-        expected: format!("{min} to {max}"),
-    })
+    Err(ConfigError::Range { name, found: found.to_string(), expected: format!("{min} to {max}") })
 }
 
 fn default_open_threads() -> usize {
@@ -389,20 +376,12 @@ mod tests {
     use super::*;
 
     fn minimal() -> Settings {
-        Settings {
-            data_dir: Some("/tmp/x".into()),
-            ..Settings::default()
-        }
+        Settings { data_dir: Some("/tmp/x".into()), ..Settings::default() }
     }
 
     #[test]
     fn data_dir_and_kek_file_are_enough_and_turn_encryption_on() {
-        let config = Settings {
-            kek_file: Some("/k".into()),
-            ..minimal()
-        }
-        .check()
-        .unwrap();
+        let config = Settings { kek_file: Some("/k".into()), ..minimal() }.check().unwrap();
         assert_eq!(config.encryption, Encryption::On);
         assert_eq!(config.kek, Some(KekSource::File("/k".into())));
         assert!(config.listen.ip().is_loopback());
@@ -411,16 +390,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_a_kek_flag_replaces_the_files_kek() {
-        let file = Settings {
-            maxclients: Some(5),
-            kek_file: Some("/a".into()),
-            ..minimal()
-        };
-        let flags = Settings {
-            maxclients: Some(7),
-            kek_fd: Some(3),
-            ..Settings::default()
-        };
+        let file = Settings { maxclients: Some(5), kek_file: Some("/a".into()), ..minimal() };
+        let flags = Settings { maxclients: Some(7), kek_fd: Some(3), ..Settings::default() };
         let config = flags.or(file).check().unwrap();
         assert_eq!(config.maxclients, 7);
         assert_eq!(config.kek, Some(KekSource::Descriptor(3)));
@@ -441,78 +412,19 @@ mod tests {
     #[test]
     fn nothing_but_loopback_without_the_insecure_flag() {
         let open: SocketAddr = "0.0.0.0:6379".parse().unwrap();
-        let refused = Settings {
-            listen: Some(open),
-            ..minimal()
-        }
-        .check()
-        .unwrap_err()
-        .to_string();
+        let refused = Settings { listen: Some(open), ..minimal() }.check().unwrap_err().to_string();
         assert!(refused.contains("--insecure-listen"), "{refused}");
-        assert!(
-            Settings {
-                listen: Some(open),
-                insecure_listen: Some(true),
-                ..minimal()
-            }
-            .check()
-            .is_ok()
-        );
+        assert!(Settings { listen: Some(open), insecure_listen: Some(true), ..minimal() }.check().is_ok());
     }
 
     #[test]
     fn contradictions_are_refused() {
         let kek = Some(PathBuf::from("/k"));
-        assert!(
-            Settings {
-                encryption: Some(Encryption::On),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Settings {
-                encryption: Some(Encryption::Off),
-                kek_file: kek.clone(),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Settings {
-                encryption: Some(Encryption::Ready),
-                kek_file: kek.clone(),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Settings {
-                kek_file: kek,
-                kek_fd: Some(3),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Settings {
-                log_slots: Some(3),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Settings {
-                log_slot_bytes: Some((64 << 20) + 1),
-                ..minimal()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Settings { encryption: Some(Encryption::On), ..minimal() }.check().is_err());
+        assert!(Settings { encryption: Some(Encryption::Off), kek_file: kek.clone(), ..minimal() }.check().is_err());
+        assert!(Settings { encryption: Some(Encryption::Ready), kek_file: kek.clone(), ..minimal() }.check().is_err());
+        assert!(Settings { kek_file: kek, kek_fd: Some(3), ..minimal() }.check().is_err());
+        assert!(Settings { log_slots: Some(3), ..minimal() }.check().is_err());
+        assert!(Settings { log_slot_bytes: Some((64 << 20) + 1), ..minimal() }.check().is_err());
     }
 }

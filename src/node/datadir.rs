@@ -148,10 +148,7 @@ impl DataDir {
     pub fn lock(path: &Path) -> Result<DataDir, DataDirError> {
         make_directory(path)?;
         let lock = take_lock(path)?;
-        Ok(DataDir {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(DataDir { path: path.to_owned(), _lock: lock })
     }
 
     /// What is in it, or why this node must not start. Changes nothing.
@@ -164,19 +161,13 @@ impl DataDir {
         }
         let names = self.names()?;
         if let Some(name) = names.iter().find(|name| !OWN_NAMES.iter().any(|own| name == own)) {
-            return Err(DataDirError::Foreign {
-                path: self.path.clone(),
-                name: name.into(),
-            });
+            return Err(DataDirError::Foreign { path: self.path.clone(), name: name.into() });
         }
         if self.has(IDENTITY_NEW)? {
             return Ok(Found::Unfinished);
         }
         match PARTS.iter().find(|part| names.iter().any(|name| name == *part)) {
-            Some(part) => Err(DataDirError::WithoutIdentity {
-                path: self.path.clone(),
-                name: part.into(),
-            }),
+            Some(part) => Err(DataDirError::WithoutIdentity { path: self.path.clone(), name: part.into() }),
             None => Ok(Found::Fresh),
         }
     }
@@ -188,10 +179,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`]; the next start finds an unfinished or fresh directory again.
     pub fn begin(&self, identity: &Identity, log_key: Option<&LogKey>) -> Result<(), DataDirError> {
-        assert!(
-            !self.path.join(IDENTITY).exists(),
-            "a node that has its IDENTITY never has a first start again"
-        );
+        assert!(!self.path.join(IDENTITY).exists(), "a node that has its IDENTITY never has a first start again");
         for part in PARTS {
             remove(&self.path.join(part))?;
         }
@@ -216,11 +204,7 @@ impl DataDir {
         let renamed = file::sync_directory(&self.path)
             .and_then(|()| fs::rename(&from, &to))
             .and_then(|()| file::sync_directory(&self.path));
-        renamed.map_err(|source| DataDirError::Io {
-            path: from,
-            action: "renamed to IDENTITY",
-            source,
-        })
+        renamed.map_err(|source| DataDirError::Io { path: from, action: "renamed to IDENTITY", source })
     }
 
     /// The directory itself.
@@ -255,39 +239,24 @@ impl DataDir {
 
     fn existing(&self, keks: &KekSet) -> Result<Found, DataDirError> {
         let bytes = self.read_identity()?;
-        let (identity, log_key) = Identity::open(&bytes, keks).map_err(|source| DataDirError::Identity {
-            path: self.path.clone(),
-            source,
-        })?;
+        let (identity, log_key) = Identity::open(&bytes, keks)
+            .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })?;
         if !self.has(LOG)? {
-            return Err(DataDirError::Missing {
-                path: self.path.clone(),
-                name: LOG,
-            });
+            return Err(DataDirError::Missing { path: self.path.clone(), name: LOG });
         }
         // Between the two renames of an install there is no state, but the complete one in incoming (design 3.7).
         if !self.has(STATE)? && !self.has(INCOMING)? {
-            return Err(DataDirError::Missing {
-                path: self.path.clone(),
-                name: STATE,
-            });
+            return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
         }
         Ok(Found::Existing { identity, log_key })
     }
 
     fn read_identity(&self) -> Result<Vec<u8>, DataDirError> {
         let path = self.path.join(IDENTITY);
-        let read = |source| DataDirError::Io {
-            path: path.clone(),
-            action: "read",
-            source,
-        };
+        let read = |source| DataDirError::Io { path: path.clone(), action: "read", source };
         let mut opened = file::open(&path).map_err(read)?;
         if opened.kind != FileKind::Regular {
-            return Err(DataDirError::NotAFile {
-                path,
-                kind: opened.kind,
-            });
+            return Err(DataDirError::NotAFile { path, kind: opened.kind });
         }
         file::read_at_most(&mut opened.file, IDENTITY_LEN_MAX + 1).map_err(read)
     }
@@ -311,28 +280,17 @@ impl DataDir {
     }
 
     fn failed(&self, source: io::Error, action: &'static str) -> DataDirError {
-        DataDirError::Io {
-            path: self.path.clone(),
-            action,
-            source,
-        }
+        DataDirError::Io { path: self.path.clone(), action, source }
     }
 }
 
 fn make_directory(path: &Path) -> Result<(), DataDirError> {
-    let unusable = |source| DataDirError::Unusable {
-        path: path.to_owned(),
-        source,
-    };
+    let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(DataDirError::NotADirectory { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(unusable)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
             file::sync_parent(path).map_err(unusable)
         }
         Err(error) => Err(unusable(error)),
@@ -341,10 +299,7 @@ fn make_directory(path: &Path) -> Result<(), DataDirError> {
 
 fn take_lock(directory: &Path) -> Result<File, DataDirError> {
     let path = directory.join(LOCK);
-    let unusable = |source| DataDirError::Unusable {
-        path: path.clone(),
-        source,
-    };
+    let unusable = |source| DataDirError::Unusable { path: path.clone(), source };
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| unusable(errno.into()))?;
     let mut lock = File::from(lock);
@@ -354,17 +309,12 @@ fn take_lock(directory: &Path) -> Result<File, DataDirError> {
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(DataDirError::Locked {
-                path: directory.to_owned(),
-                holder: holder_of(&mut lock),
-            });
+            return Err(DataDirError::Locked { path: directory.to_owned(), holder: holder_of(&mut lock) });
         }
         Err(errno) => return Err(unusable(errno.into())),
     }
     // The number only serves the message that a second process shows; the lock is the kernel's.
-    lock.set_len(0)
-        .and_then(|()| writeln!(lock, "{}", std::process::id()))
-        .map_err(unusable)?;
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(unusable)?;
     Ok(lock)
 }
 
@@ -384,11 +334,7 @@ fn remove(path: &Path) -> Result<(), DataDirError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    removed.map_err(|source| DataDirError::Io {
-        path: path.to_owned(),
-        action: "removed",
-        source,
-    })
+    removed.map_err(|source| DataDirError::Io { path: path.to_owned(), action: "removed", source })
 }
 
 const LOCK: &str = "LOCK";

@@ -70,11 +70,7 @@ impl Fatal for KekError {
 
 impl Fatal for KeyLack {
     fn exit_status(&self) -> ExitStatus {
-        if self.is_damage() {
-            ExitStatus::Damage
-        } else {
-            ExitStatus::Config
-        }
+        if self.is_damage() { ExitStatus::Damage } else { ExitStatus::Config }
     }
 }
 
@@ -145,10 +141,7 @@ mod tests {
     #[test]
     fn a_chain_is_one_line_from_the_error_to_its_last_cause() {
         let source = std::io::Error::other("last\ncause");
-        let error = KekError::Open {
-            path: "/k".into(),
-            source,
-        };
+        let error = KekError::Open { path: "/k".into(), source };
         assert_eq!(error.line(), "KEK file /k cannot be opened: last cause");
     }
 }

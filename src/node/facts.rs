@@ -75,10 +75,9 @@ impl NodeFacts for Facts {
                 vec![("sealkv_version", env!("CARGO_PKG_VERSION").to_owned())]
             }
             FactSection::Memory => Vec::new(),
-            FactSection::Persistence => vec![
-                ("aof_enabled", "1".to_owned()),
-                ("rdb_changes_since_last_save", "0".to_owned()),
-            ],
+            FactSection::Persistence => {
+                vec![("aof_enabled", "1".to_owned()), ("rdb_changes_since_last_save", "0".to_owned())]
+            }
             FactSection::Replication => vec![
                 ("raft_term", status.term.to_string()),
                 ("raft_leader", status.leader.to_string()),
@@ -90,11 +89,7 @@ impl NodeFacts for Facts {
     }
 
     fn role(&self) -> Role {
-        if self.status.load().is_leader {
-            Role::Leader
-        } else {
-            Role::Follower
-        }
+        if self.status.load().is_leader { Role::Leader } else { Role::Follower }
     }
 
     fn voters(&self) -> usize {
@@ -140,79 +135,26 @@ impl Facts {
 
     fn raft_metrics(&self, out: &mut Families) {
         let status = self.status.load();
-        out.gauge(
-            "sealkv_raft_has_leader",
-            "1 if a leader is known",
-            u64::from(status.leader != 0),
-        );
-        out.gauge(
-            "sealkv_raft_is_leader",
-            "1 if this node leads",
-            u64::from(status.is_leader),
-        );
+        out.gauge("sealkv_raft_has_leader", "1 if a leader is known", u64::from(status.leader != 0));
+        out.gauge("sealkv_raft_is_leader", "1 if this node leads", u64::from(status.is_leader));
         out.gauge("sealkv_raft_term", "Current term", status.term.0);
-        out.gauge(
-            "sealkv_raft_committed_index",
-            "Newest committed index",
-            status.committed.0,
-        );
-        out.gauge(
-            "sealkv_raft_persisted_index",
-            "Newest index durable in this node's log",
-            status.persisted.0,
-        );
-        out.gauge(
-            "sealkv_raft_applied_index",
-            "Newest applied index",
-            load(&self.apply.applied_index),
-        );
-        out.gauge(
-            "sealkv_raft_flushed_index",
-            "Applied index durable in the state",
-            load(&self.apply.flushed_index),
-        );
+        out.gauge("sealkv_raft_committed_index", "Newest committed index", status.committed.0);
+        out.gauge("sealkv_raft_persisted_index", "Newest index durable in this node's log", status.persisted.0);
+        out.gauge("sealkv_raft_applied_index", "Newest applied index", load(&self.apply.applied_index));
+        out.gauge("sealkv_raft_flushed_index", "Applied index durable in the state", load(&self.apply.flushed_index));
     }
 
     fn apply_metrics(&self, out: &mut Families) {
         let apply = &self.apply;
-        out.counter(
-            "sealkv_apply_runs_total",
-            "Runs, each one step of the store",
-            load(&apply.runs),
-        );
+        out.counter("sealkv_apply_runs_total", "Runs, each one step of the store", load(&apply.runs));
         out.counter("sealkv_apply_entries_total", "Entries applied", load(&apply.entries));
-        out.counter(
-            "sealkv_opened_entries_total",
-            "Entries opened",
-            load(&apply.opened_entries),
-        );
-        out.counter(
-            "sealkv_opened_bytes_total",
-            "Bytes of envelopes opened",
-            load(&apply.opened_bytes),
-        );
-        out.counter(
-            "sealkv_sealed_values_total",
-            "Stored values sealed",
-            load(&apply.sealed_values),
-        );
-        out.counter(
-            "sealkv_apply_flushes_total",
-            "Flushes of the state",
-            load(&apply.flushes),
-        );
-        let stages = [
-            ("open", &apply.open_nanos),
-            ("run", &apply.run_nanos),
-            ("commit", &apply.commit_nanos),
-        ];
+        out.counter("sealkv_opened_entries_total", "Entries opened", load(&apply.opened_entries));
+        out.counter("sealkv_opened_bytes_total", "Bytes of envelopes opened", load(&apply.opened_bytes));
+        out.counter("sealkv_sealed_values_total", "Stored values sealed", load(&apply.sealed_values));
+        out.counter("sealkv_apply_flushes_total", "Flushes of the state", load(&apply.flushes));
+        let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];
         for (stage, nanos) in stages {
-            out.seconds(
-                "sealkv_apply_seconds_total",
-                "Time spent applying, by stage",
-                ("stage", stage),
-                load(nanos),
-            );
+            out.seconds("sealkv_apply_seconds_total", "Time spent applying, by stage", ("stage", stage), load(nanos));
         }
         for class in HaltClass::ALL {
             out.labeled(
@@ -226,41 +168,17 @@ impl Facts {
 
     fn client_metrics(&self, out: &mut Families) {
         let clients = &self.clients;
-        out.gauge(
-            "sealkv_connected_clients",
-            "Connections now",
-            clients.connected_clients.load(Relaxed) as u64,
-        );
-        out.counter(
-            "sealkv_connections_total",
-            "Connections accepted",
-            load(&clients.connections_total),
-        );
+        out.gauge("sealkv_connected_clients", "Connections now", clients.connected_clients.load(Relaxed) as u64);
+        out.counter("sealkv_connections_total", "Connections accepted", load(&clients.connections_total));
         out.counter(
             "sealkv_connections_rejected_total",
             "Connections refused",
             load(&clients.connections_rejected_total),
         );
-        out.counter(
-            "sealkv_client_input_bytes_total",
-            "Bytes received",
-            load(&clients.input_bytes_total),
-        );
-        out.counter(
-            "sealkv_client_output_bytes_total",
-            "Bytes sent",
-            load(&clients.output_bytes_total),
-        );
-        out.counter(
-            "sealkv_error_replies_total",
-            "Error replies",
-            load(&clients.error_replies_total),
-        );
-        out.counter(
-            "sealkv_try_again_total",
-            "Requests answered with TRYAGAIN",
-            load(&clients.try_again_total),
-        );
+        out.counter("sealkv_client_input_bytes_total", "Bytes received", load(&clients.input_bytes_total));
+        out.counter("sealkv_client_output_bytes_total", "Bytes sent", load(&clients.output_bytes_total));
+        out.counter("sealkv_error_replies_total", "Error replies", load(&clients.error_replies_total));
+        out.counter("sealkv_try_again_total", "Requests answered with TRYAGAIN", load(&clients.try_again_total));
         out.counter(
             "sealkv_outcomes_unknown_total",
             "Connections closed for an unknown outcome",
@@ -277,59 +195,21 @@ impl Facts {
     }
 
     fn log_and_key_metrics(&self, out: &mut Families) {
-        out.gauge(
-            "sealkv_wal_pool_bytes",
-            "Bytes of all slots of the log",
-            self.room.pool_bytes(),
-        );
-        out.gauge(
-            "sealkv_wal_free_bytes",
-            "Bytes the log still takes",
-            self.room.available_bytes(),
-        );
-        out.gauge(
-            "sealkv_wal_free_slots",
-            "Slots of the log that hold nothing",
-            self.room.free_slots(),
-        );
-        out.gauge(
-            "sealkv_wal_slowest_sync_micros",
-            "Longest sync so far",
-            self.log.slowest_sync_micros(),
-        );
+        out.gauge("sealkv_wal_pool_bytes", "Bytes of all slots of the log", self.room.pool_bytes());
+        out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.room.available_bytes());
+        out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.room.free_slots());
+        out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
         let view = self.ring.view();
-        out.labeled(
-            "sealkv_backend_info",
-            "AEAD tier in use",
-            ("backend", self.aead_tier),
-            1,
-        );
-        out.labeled(
-            "sealkv_encryption_info",
-            "Mode of encryption",
-            ("mode", self.encryption(&view)),
-            1,
-        );
+        out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);
+        out.labeled("sealkv_encryption_info", "Mode of encryption", ("mode", self.encryption(&view)), 1);
         if let Some(keyring) = view.keyring() {
             let cutover = keyring.cutover();
             if cutover != Index::NEVER {
-                out.gauge(
-                    "sealkv_encryption_cutover_index",
-                    "Index above which entries are sealed",
-                    cutover.0,
-                );
+                out.gauge("sealkv_encryption_cutover_index", "Index above which entries are sealed", cutover.0);
             }
-            let active = [
-                ("entry", keyring.active_entry().id),
-                ("value", keyring.active_value().id),
-            ];
+            let active = [("entry", keyring.active_entry().id), ("value", keyring.active_value().id)];
             for (purpose, id) in active {
-                out.labeled(
-                    "sealkv_active_key_id",
-                    "Active data key",
-                    ("purpose", purpose),
-                    u64::from(id.value()),
-                );
+                out.labeled("sealkv_active_key_id", "Active data key", ("purpose", purpose), u64::from(id.value()));
             }
         }
     }
@@ -355,12 +235,7 @@ impl AdminFacts for Facts {
 
     fn metrics(&self) -> Vec<MetricFamily> {
         let mut out = Families::default();
-        out.labeled(
-            "sealkv_build_info",
-            "Version of this binary",
-            ("version", env!("CARGO_PKG_VERSION")),
-            1,
-        );
+        out.labeled("sealkv_build_info", "Version of this binary", ("version", env!("CARGO_PKG_VERSION")), 1);
         self.raft_metrics(&mut out);
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
@@ -373,9 +248,7 @@ impl AdminFacts for Facts {
 
 impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Facts")
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
+        f.debug_struct("Facts").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 

@@ -165,23 +165,15 @@ pub struct ApplyLog(pub Arc<LogPort>);
 impl CutoverLog for ApplyLog {
     fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
         let (done, durable) = bounded(1);
-        let append = Append {
-            cutover: Some(cutover),
-            ..Append::default()
-        };
-        self.0
-            .hand(append, Owner::Cutover(done))
-            .map_err(|_| CutoverNotDurable)?;
+        let append = Append { cutover: Some(cutover), ..Append::default() };
+        self.0.hand(append, Owner::Cutover(done)).map_err(|_| CutoverNotDurable)?;
         durable.recv_timeout(CUTOVER_DEADLINE).map_err(|_| CutoverNotDurable)
     }
 }
 
 impl TrimPort for ApplyLog {
     fn trim(&self, flushed: Position) {
-        let append = Append {
-            trim: Some(flushed),
-            ..Append::default()
-        };
+        let append = Append { trim: Some(flushed), ..Append::default() };
         match self.0.hand(append, Owner::Trim) {
             Ok(()) => drop(self.0.raft.try_send(Input::Trimmed(flushed))),
             // The next flush says it again.

@@ -14,12 +14,8 @@ use crate::node::config::LogFormat;
 /// # Errors
 /// The filter's own words if it cannot be parsed.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|e| format!("log-level {filter:?}: {e}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stdout);
+    let filter = EnvFilter::builder().parse(filter).map_err(|e| format!("log-level {filter:?}: {e}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
@@ -29,10 +25,7 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
 
 /// No core file and no ptrace by other processes of the user: keys and plaintext are in memory (NO-SECRETS-OUT).
 pub fn forbid_core_dumps() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = rustix::process::setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps could not be switched off by rlimit");
     }
@@ -48,12 +41,7 @@ pub fn end_at_first_panic() {
         // Only messages that are literals or formats of ours; payloads of other types may hold anything.
         let message = info.payload_as_str().unwrap_or("(no message)");
         let thread = std::thread::current().name().unwrap_or("?").to_owned();
-        tracing::error!(
-            place,
-            thread,
-            message,
-            "a bug: this should not be possible; the node ends"
-        );
+        tracing::error!(place, thread, message, "a bug: this should not be possible; the node ends");
         std::process::abort();
     }));
 }

@@ -58,10 +58,7 @@ fn serve(config: &Config) -> Result<(), Ended> {
     let runtime = runtime().map_err(|error| (ExitStatus::Damage, format!("threads for the network: {error}")))?;
     let (ends, ended) = Ends::new();
     let stopping = listen_for_signals(&runtime, ends.clone());
-    let world = World {
-        clock: Arc::new(SystemClock::default()),
-        entropy: Arc::new(KernelEntropy),
-    };
+    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
     let opened = start::open(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     let running = wiring::start(config, &world, opened, ends).map_err(|error| match error {
         StartError::Refused(refusal) => (refusal.exit_status(), refusal.line()),
@@ -100,11 +97,7 @@ fn stop(running: Running, ended: &Receiver<End>) -> Result<(), Ended> {
 fn runtime() -> std::io::Result<Runtime> {
     // Sockets only: the work is done by the named threads. One worker for each four cores (findings 6.2).
     let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 8));
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("net")
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("net").enable_all().build()
 }
 
 /// The first SIGTERM or SIGINT drains, the second ends at once.
@@ -142,9 +135,7 @@ fn listen(
     let listener = runtime
         .block_on(admin::bind(config.admin_listen))
         .map_err(|error| refused(format!("admin-listen {}: {error}", config.admin_listen)))?;
-    let admin_address = listener
-        .local_addr()
-        .map_err(|error| refused(format!("admin-listen: {error}")))?;
+    let admin_address = listener.local_addr().map_err(|error| refused(format!("admin-listen: {error}")))?;
     let settings = Settings {
         clients_max: config.maxclients as usize,
         password,
@@ -158,9 +149,7 @@ fn listen(
         settings,
         stats: Arc::clone(&running.facts.clients),
     };
-    let server = runtime
-        .block_on(Server::bind(config.listen, parts))
-        .map_err(|error| refused(chain(&error)))?;
+    let server = runtime.block_on(Server::bind(config.listen, parts)).map_err(|error| refused(chain(&error)))?;
     let facts: Arc<dyn AdminFacts> = running.facts.clone();
     runtime.spawn(async move {
         if let Err(error) = admin::serve(listener, facts).await {
@@ -177,12 +166,7 @@ fn listen(
 
 /// The first line of the file.
 fn password(path: &Path) -> Result<Password, Ended> {
-    let refused = |why: String| {
-        (
-            ExitStatus::Config,
-            format!("requirepass-file {}: {why}", path.display()),
-        )
-    };
+    let refused = |why: String| (ExitStatus::Config, format!("requirepass-file {}: {why}", path.display()));
     let metadata = fs::metadata(path).map_err(|error| refused(error.to_string()))?;
     if !metadata.is_file() {
         return Err(refused("not a regular file".to_owned()));
@@ -195,9 +179,7 @@ fn password(path: &Path) -> Result<Password, Ended> {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() || bytes.len() > PASSWORD_FILE_BYTES_MAX {
-        return Err(refused(format!(
-            "expected one line of 1 to {PASSWORD_FILE_BYTES_MAX} bytes"
-        )));
+        return Err(refused(format!("expected one line of 1 to {PASSWORD_FILE_BYTES_MAX} bytes")));
     }
     Ok(Password::new(&Zeroizing::new(line.to_vec())))
 }

@@ -80,9 +80,7 @@ impl fmt::Debug for World {
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened")
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
+        f.debug_struct("Opened").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -108,16 +106,7 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
     }
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
     let reader = Reader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
-    Ok(Opened {
-        directory,
-        identity,
-        log,
-        recovered,
-        store,
-        reader,
-        ring,
-        applied,
-    })
+    Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
 }
 
 fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
@@ -138,11 +127,7 @@ fn first_start(
 ) -> Result<(Identity, Option<LogKey>), Refusal> {
     let cluster = ClusterId(random_array(&*world.entropy));
     let node = random_node_id(&*world.entropy);
-    let identity = Identity {
-        node,
-        cluster,
-        log_slots: config.log_slots,
-    };
+    let identity = Identity { node, cluster, log_slots: config.log_slots };
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
     directory.begin(&identity, log_key.as_ref())?;
     make_log(config, world, directory, &identity, log_key.as_ref())?;
@@ -160,32 +145,21 @@ fn make_log(
     log_key: Option<&LogKey>,
 ) -> Result<(), Refusal> {
     let options = log_options(config, directory, identity, log_key);
-    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make {
-        path: options.dir.clone(),
-        source,
-    })?;
+    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
     let disk = options.open_disk().map_err(wal::WalError::from)?;
     let mut steps = Steps::begin("making the log", "bytes");
     let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| {
-        steps.at(done, all)
-    })?;
+    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all))?;
     steps.end();
     Ok(())
 }
 
 fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Result<(), Refusal> {
-    let founder = Member {
-        node: identity.node,
-        address: String::new(),
-    };
+    let founder = Member { node: identity.node, address: String::new() };
     let applied = Applied::founding(identity.cluster, ConfState::single(identity.node), vec![founder]);
     let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
-    store.write(Step {
-        state: vec![(StateRow::Applied, applied.encode(None))],
-        ..Step::default()
-    })?;
+    store.write(Step { state: vec![(StateRow::Applied, applied.encode(None))], ..Step::default() })?;
     store.flush()?;
     Ok(())
 }
@@ -201,11 +175,7 @@ fn check_state(
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
     let applied_row = store.state(StateRow::Applied)?.ok_or(Refusal::NoAppliedRow)?;
     let keyring_row = store.state(StateRow::Keyring)?;
-    let keyring = keyring_row
-        .as_deref()
-        .map(Keyring::decode)
-        .transpose()
-        .map_err(Refusal::KeyringRow)?;
+    let keyring = keyring_row.as_deref().map(Keyring::decode).transpose().map_err(Refusal::KeyringRow)?;
     let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
     let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
     agree::check(identity, &applied, keyring.as_ref(), &log_facts(recovered))?;
@@ -217,10 +187,7 @@ fn check_state(
 pub fn log_facts(recovered: &Recovered) -> LogFacts {
     LogFacts {
         compacted: recovered.compacted.index,
-        last: recovered
-            .entries
-            .last()
-            .map_or(recovered.compacted.index, |entry| entry.index),
+        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
         commit: recovered.hard_state.commit,
         cutover: recovered.cutover.unwrap_or(Index::NEVER),
     }

@@ -26,13 +26,7 @@ impl Steps {
             let bar = ProgressBar::new(0).with_message(what);
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Steps {
-            what,
-            unit,
-            bar,
-            said: now,
-            began: now,
-        }
+        Steps { what, unit, bar, said: now, began: now }
     }
 
     /// It is at `done` of `all`.
@@ -59,9 +53,7 @@ impl Steps {
 
 impl std::fmt::Debug for Steps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Steps")
-            .field("what", &self.what)
-            .finish_non_exhaustive()
+        f.debug_struct("Steps").field("what", &self.what).finish_non_exhaustive()
     }
 }
 

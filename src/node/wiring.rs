@@ -99,16 +99,7 @@ struct Shared {
 /// # Errors
 /// [`StartError`]: a refusal before anything changed, or a halt in the replay.
 pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Result<Running, StartError> {
-    let Opened {
-        directory,
-        identity,
-        log,
-        recovered,
-        store,
-        reader,
-        ring,
-        applied,
-    } = opened;
+    let Opened { directory, identity, log, recovered, store, reader, ring, applied } = opened;
     let (raft_sender, raft_receiver) = raft::thread::queue();
     let shared = Shared {
         log: LogPort::new(raft_sender.clone(), ends.clone()),
@@ -184,10 +175,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     let (raft_thread, apply_thread) = spawn(raft, raft_receiver, apply, apply_receiver, &ends)?;
     Ok(Running {
         gateway: Arc::new(handle),
-        reads: Arc::new(StateReads {
-            reader,
-            facts: shared.facts,
-        }),
+        reads: Arc::new(StateReads { reader, facts: shared.facts }),
         facts: Arc::new(facts),
         raft: shared.raft,
         raft_thread,
@@ -210,10 +198,7 @@ fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
         .build();
     let failed = |error: rayon::ThreadPoolBuildError| {
         let source = std::io::Error::other(error.to_string());
-        StartError::Refused(Refusal::Make {
-            path: "threads that open entries".into(),
-            source,
-        })
+        StartError::Refused(Refusal::Make { path: "threads that open entries".into(), source })
     };
     built.map(Arc::new).map_err(failed)
 }
@@ -222,10 +207,7 @@ fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
 fn replay_log(apply: &mut step::Loop, recovered: &wal::Recovered) -> Result<(), StartError> {
     let applied = apply.applied().position.index;
     let commit = agree::commit(applied, &log_facts(recovered));
-    let entries = recovered
-        .entries
-        .iter()
-        .filter(|entry| applied < entry.index && entry.index <= commit);
+    let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
     let mut steps = Steps::begin("replaying the log", "entries");
     let all = commit.0 - applied.0;
     let replayed = replay(apply, entries.cloned(), |index| steps.at(index.0 - applied.0, all));
@@ -288,12 +270,7 @@ fn spawn(
     batches: Receiver<Vec<Committed>>,
     ends: &Ends,
 ) -> Result<(JoinHandle<()>, apply::thread::Handle), StartError> {
-    let no_thread = |source| {
-        StartError::Refused(Refusal::Make {
-            path: "threads".into(),
-            source,
-        })
-    };
+    let no_thread = |source| StartError::Refused(Refusal::Make { path: "threads".into(), source });
     let halted = ends.clone();
     let on_halt = Box::new(move |halt| halted.end(End::Halt(halt)));
     let apply_thread = apply::thread::spawn(apply, batches, on_halt).map_err(no_thread)?;

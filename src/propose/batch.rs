@@ -91,30 +91,18 @@ impl ClientBatch {
     pub(super) fn new(bench: Arc<Bench>, items: Vec<Item>) -> ClientBatch {
         let bytes_max = items.iter().map(|item| item.sealed_len() as u64).sum();
         let (payloads, waiters) = items.into_iter().map(|item| (item.data, item.waiter)).unzip();
-        ClientBatch {
-            bench,
-            payloads,
-            waiters,
-            bytes_max,
-        }
+        ClientBatch { bench, payloads, waiters, bytes_max }
     }
 
     fn seal_above_cutover(&self, term: Term, first: Index, payloads: &[Vec<u8>]) -> Result<Vec<Bytes>, Refusal> {
-        let key = self
-            .bench
-            .ring
-            .view()
-            .leadership_key()
-            .map_err(|lack| seal_failed(&lack))?;
+        let key = self.bench.ring.view().leadership_key().map_err(|lack| seal_failed(&lack))?;
         let opener = key.opener();
         if opener.term != term || opener.index >= first {
             tracing::error!(%term, opener = %opener.term, "the newest opener is not of this term");
             return Err(Refusal::SealFailed);
         }
-        let items: Vec<(ProposalId, &[u8])> = payloads
-            .iter()
-            .map(|payload| (self.bench.next_id(), &payload[FRAME_HEADER_LEN..]))
-            .collect();
+        let items: Vec<(ProposalId, &[u8])> =
+            payloads.iter().map(|payload| (self.bench.next_id(), &payload[FRAME_HEADER_LEN..])).collect();
         let batch_random = random_array(&*self.bench.entropy);
         seal_entries(&key, batch_random, first, &items).map_err(|error| seal_failed(&error))
     }
@@ -191,25 +179,11 @@ impl Batch for ControlBatch {
         }
         let proposal_id = self.bench.next_id();
         if !self.bench.is_sealed(first_index) {
-            return Ok(vec![
-                EntryFrame {
-                    proposal_id,
-                    payload: &self.payload,
-                }
-                .encode(),
-            ]);
+            return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
         }
-        let dek = self
-            .bench
-            .ring
-            .view()
-            .control_key()
-            .map_err(|lack| seal_failed(&lack))?;
+        let dek = self.bench.ring.view().control_key().map_err(|lack| seal_failed(&lack))?;
         let nonce = random_array(&*self.bench.entropy);
-        let position = Position {
-            term,
-            index: first_index,
-        };
+        let position = Position { term, index: first_index };
         let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
         Ok(vec![sealed.map_err(|error| seal_failed(&error))?])
     }

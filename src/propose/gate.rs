@@ -104,9 +104,7 @@ fn due(mode: Mode, view: &LeaderView, keys: &View, facts: Facts) -> Option<Due> 
     }
     match (mode, keys.keyring()) {
         (Mode::Off, _) | (Mode::Ready, Some(_)) => None,
-        (Mode::On, None) => Some(Due::Bootstrap {
-            is_cutover: !facts.has_client_commands,
-        }),
+        (Mode::On, None) => Some(Due::Bootstrap { is_cutover: !facts.has_client_commands }),
         (Mode::Ready, None) => Some(Due::Bootstrap { is_cutover: false }),
         (Mode::On, Some(_)) => Some(Due::Cutover),
     }

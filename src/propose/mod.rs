@@ -43,9 +43,7 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Request").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
@@ -99,11 +97,7 @@ pub trait Gateway: Send + Sync {
     /// they are found again.
     fn remove_expired(&self, keys: Vec<Bytes>) {
         let slots = vec![Slot::Write(Write::RemoveExpired { keys })];
-        let _ = self.propose(Request {
-            slots,
-            is_transaction: false,
-            done: Box::new(|_| {}),
-        });
+        let _ = self.propose(Request { slots, is_transaction: false, done: Box::new(|_| {}) });
     }
 
     /// The wall clock in ms that a leader judges past-due keys by.

@@ -67,11 +67,7 @@ impl Settings {
     /// 5 s to be proposed, 10 s to be answered: above two elections, below the patience of usual clients.
     #[must_use]
     pub fn new(mode: Mode) -> Settings {
-        Settings {
-            mode,
-            queue_deadline: Duration::from_secs(5),
-            answer_deadline: Duration::from_secs(10),
-        }
+        Settings { mode, queue_deadline: Duration::from_secs(5), answer_deadline: Duration::from_secs(10) }
     }
 }
 
@@ -119,15 +115,7 @@ struct Shared {
 /// Makes the two ends.
 #[must_use]
 pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
-    let Parts {
-        ring,
-        facts,
-        waiters,
-        reads,
-        clock,
-        entropy,
-        wake,
-    } = parts;
+    let Parts { ring, facts, waiters, reads, clock, entropy, wake } = parts;
     let shared = Arc::new(Shared {
         waiting: Mutex::default(),
         reads,
@@ -148,14 +136,7 @@ pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
         gate: Mutex::new(Gate::default()),
         next_id: first_id.into(),
     });
-    (
-        Queue {
-            mode: settings.mode,
-            shared: Arc::clone(&shared),
-            bench,
-        },
-        Handle { shared },
-    )
+    (Queue { mode: settings.mode, shared: Arc::clone(&shared), bench }, Handle { shared })
 }
 
 /// The clients' end.
@@ -199,13 +180,7 @@ impl Gateway for Handle {
             return Err(request);
         }
         waiting.bytes += data.len();
-        waiting.items.push_back((
-            deadline,
-            Item {
-                data,
-                waiter: Waiter::new(request.slots, request.done),
-            },
-        ));
+        waiting.items.push_back((deadline, Item { data, waiter: Waiter::new(request.slots, request.done) }));
         drop(waiting);
         self.shared.wake();
         Ok(())
@@ -223,9 +198,7 @@ impl Gateway for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("waiting", &self.waiting())
-            .finish_non_exhaustive()
+        f.debug_struct("Handle").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -253,20 +226,11 @@ impl Queue {
             Ok(change) => {
                 encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
                 let bench = Arc::clone(bench);
-                Some(Box::new(ControlBatch {
-                    bench,
-                    due,
-                    term: view.term,
-                    payload,
-                }))
+                Some(Box::new(ControlBatch { bench, due, term: view.term, payload }))
             }
             Err(error) => {
                 tracing::error!(entry = ?due, %error, "control entry cannot be made");
-                bench
-                    .gate
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pause(due, bench.clock.monotonic());
+                bench.gate.lock().unwrap_or_else(PoisonError::into_inner).pause(due, bench.clock.monotonic());
                 None
             }
         }
@@ -320,10 +284,8 @@ impl Proposer for Queue {
             return None;
         }
         // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
-        let facts = Facts {
-            cutover: self.bench.ring.cutover(),
-            has_client_commands: self.bench.facts.has_client_commands(),
-        };
+        let facts =
+            Facts { cutover: self.bench.ring.cutover(), has_client_commands: self.bench.facts.has_client_commands() };
         let keys = self.bench.ring.view();
         let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let next = gate.next(self.mode, view, &keys, facts, now);
@@ -361,9 +323,7 @@ impl Drop for Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("mode", &self.mode)
-            .finish_non_exhaustive()
+        f.debug_struct("Queue").field("mode", &self.mode).finish_non_exhaustive()
     }
 }
 

@@ -37,12 +37,7 @@ impl Reads {
     /// Nobody waits; `applied` is where the state is.
     #[must_use]
     pub fn new(applied: Index) -> Reads {
-        Reads {
-            inner: Mutex::new(Inner {
-                applied: applied.0,
-                ..Inner::default()
-            }),
-        }
+        Reads { inner: Mutex::new(Inner { applied: applied.0, ..Inner::default() }) }
     }
 
     /// Takes a caller. Whoever calls wakes the raft thread afterwards.
@@ -112,11 +107,7 @@ impl Reads {
         let left = std::mem::take(&mut *inner);
         inner.is_closed = true;
         drop(inner);
-        let callers = left
-            .asked
-            .into_values()
-            .chain(left.confirmed.into_values())
-            .chain([left.gathering]);
+        let callers = left.asked.into_values().chain(left.confirmed.into_values()).chain([left.gathering]);
         callers.for_each(|callers| answer(callers, ReadOutcome::TryAgain));
     }
 
@@ -127,9 +118,7 @@ impl Reads {
 
 impl fmt::Debug for Reads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reads")
-            .field("waiting", &self.inner().count)
-            .finish_non_exhaustive()
+        f.debug_struct("Reads").field("waiting", &self.inner().count).finish_non_exhaustive()
     }
 }
 
@@ -186,11 +175,6 @@ mod tests {
         add(&reads, &log, 4);
         let answered: Vec<u32> = log.lock().unwrap().iter().map(|(name, _)| *name).collect();
         assert_eq!(answered, [0, 2, 1, 3, 4]);
-        assert!(
-            log.lock()
-                .unwrap()
-                .iter()
-                .all(|(_, outcome)| *outcome == ReadOutcome::TryAgain)
-        );
+        assert!(log.lock().unwrap().iter().all(|(_, outcome)| *outcome == ReadOutcome::TryAgain));
     }
 }

@@ -22,10 +22,7 @@ impl AppliedFacts {
     /// As of the state at the start.
     #[must_use]
     pub fn new(stamp_ms: u64, has_client_commands: bool) -> AppliedFacts {
-        AppliedFacts {
-            stamp_ms: stamp_ms.into(),
-            has_client_commands: has_client_commands.into(),
-        }
+        AppliedFacts { stamp_ms: stamp_ms.into(), has_client_commands: has_client_commands.into() }
     }
 
     /// As of the step of the store that was just written.
@@ -100,10 +97,7 @@ mod tests {
     }
 
     fn stamp(clock: &mut StampClock, monotonic_us: u64, wall_ms: u64, applied_ms: u64) -> u64 {
-        clock.stamp(
-            &Hands(Mutex::new((Duration::from_micros(monotonic_us), wall_ms))),
-            applied_ms,
-        )
+        clock.stamp(&Hands(Mutex::new((Duration::from_micros(monotonic_us), wall_ms))), applied_ms)
     }
 
     #[test]
@@ -111,11 +105,7 @@ mod tests {
         let mut clock = StampClock::default();
         assert_eq!(stamp(&mut clock, 0, 1_000_000, 0), 1_000_000);
         assert_eq!(stamp(&mut clock, 5_000, 1_000_020, 0), 1_000_020);
-        assert_eq!(
-            stamp(&mut clock, 8_000, 900_000, 0),
-            1_000_023,
-            "the wall clock was set back"
-        );
+        assert_eq!(stamp(&mut clock, 8_000, 900_000, 0), 1_000_023, "the wall clock was set back");
         assert_eq!(stamp(&mut clock, 9_000, 1_000_100, 0), 1_000_100);
     }
 

@@ -27,10 +27,7 @@ impl Waiter {
     /// `done` is called exactly once, from whatever thread answers: it must not block.
     #[must_use]
     pub fn new(slots: Vec<Slot>, done: Box<dyn FnOnce(Outcome) + Send>) -> Waiter {
-        Waiter {
-            slots,
-            done: Some(done),
-        }
+        Waiter { slots, done: Some(done) }
     }
 
     /// Tells the client.
@@ -51,9 +48,7 @@ impl Drop for Waiter {
 
 impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter")
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Waiter").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
@@ -164,11 +159,7 @@ impl Inner {
     fn up_to(&mut self, index: Index) -> BTreeMap<Place, Waiter> {
         let above = self.by_place.split_off(&(index.0.saturating_add(1), 0));
         let passed = std::mem::replace(&mut self.by_place, above);
-        while self
-            .deadlines
-            .front()
-            .is_some_and(|(_, place)| !self.by_place.contains_key(place))
-        {
+        while self.deadlines.front().is_some_and(|(_, place)| !self.by_place.contains_key(place)) {
             self.deadlines.pop_front();
         }
         passed
@@ -203,17 +194,11 @@ mod tests {
 
     fn waiter(log: &Log, name: u32) -> Waiter {
         let log = Arc::clone(log);
-        Waiter::new(
-            Vec::new(),
-            Box::new(move |outcome| log.lock().unwrap().push((name, word(&outcome)))),
-        )
+        Waiter::new(Vec::new(), Box::new(move |outcome| log.lock().unwrap().push((name, word(&outcome)))))
     }
 
     fn at(term: u64, index: u64) -> Position {
-        Position {
-            term: Term(term),
-            index: Index(index),
-        }
+        Position { term: Term(term), index: Index(index) }
     }
 
     fn setup() -> (Waiters, Log) {
@@ -257,10 +242,7 @@ mod tests {
         waiters.register(at(3, 12), [waiter(&log, 2)], SOON);
         waiters.close();
         waiters.register(at(3, 13), [waiter(&log, 3)], SOON);
-        assert_eq!(
-            *log.lock().unwrap(),
-            [(0, "unknown"), (1, "unknown"), (2, "unknown"), (3, "unknown")]
-        );
+        assert_eq!(*log.lock().unwrap(), [(0, "unknown"), (1, "unknown"), (2, "unknown"), (3, "unknown")]);
         assert!(waiters.is_empty());
     }
 

@@ -83,17 +83,8 @@ impl Log {
     /// If they begin behind a gap, or at or below what raft has applied: raft never hands out such a Ready.
     pub(super) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        assert!(
-            first.index <= self.last + 1,
-            "append at {} leaves a gap behind {}",
-            first.index,
-            self.last
-        );
-        assert!(
-            first.index > self.applied.min(self.last),
-            "append at {} replaces applied entries",
-            first.index
-        );
+        assert!(first.index <= self.last + 1, "append at {} leaves a gap behind {}", first.index, self.last);
+        assert!(first.index > self.applied.min(self.last), "append at {} replaces applied entries", first.index);
         self.truncate(first.index);
         let mut total = self.totals.back().copied().unwrap_or(self.base);
         let mut group = 0;
@@ -222,11 +213,7 @@ impl Log {
     }
 
     fn first(&self) -> u64 {
-        if self.can_fetch {
-            self.trimmed() + 1
-        } else {
-            self.first_in_memory()
-        }
+        if self.can_fetch { self.trimmed() + 1 } else { self.first_in_memory() }
     }
 }
 
@@ -265,11 +252,7 @@ impl Storage for Log {
         max_size: impl Into<Option<u64>>,
         context: GetEntriesContext,
     ) -> ::raft::Result<Vec<Entry>> {
-        assert!(
-            high <= self.last + 1,
-            "entries up to {high} asked for, the log ends at {}",
-            self.last
-        );
+        assert!(high <= self.last + 1, "entries up to {high} asked for, the log ends at {}", self.last);
         if low < self.first() {
             return Err(Error::Store(StorageError::Compacted));
         }
@@ -288,11 +271,7 @@ impl Storage for Log {
         }
         let mut wanted = self.wanted.borrow_mut();
         if wanted.len() < READ_BATCHES_MAX {
-            wanted.push(Wanted {
-                first: low,
-                last: high.min(self.first_in_memory()) - 1,
-                context,
-            });
+            wanted.push(Wanted { first: low, last: high.min(self.first_in_memory()) - 1, context });
         }
         Err(Error::Store(StorageError::LogTemporarilyUnavailable))
     }
@@ -355,10 +334,7 @@ mod tests {
         assert!(log.term(13).is_err());
         log.applied_to(10);
         log.trimmed_to(6);
-        assert_eq!(
-            (6..=12).map(|index| log.term(index).unwrap()).collect::<Vec<_>>(),
-            [2, 2, 3, 3, 3, 3, 4]
-        );
+        assert_eq!((6..=12).map(|index| log.term(index).unwrap()).collect::<Vec<_>>(), [2, 2, 3, 3, 3, 3, 4]);
         assert!(log.term(5).is_err());
     }
 
@@ -366,11 +342,7 @@ mod tests {
     fn entries_stay_until_raft_has_applied_them() {
         let mut log = log(12);
         log.trimmed_to(12);
-        assert_eq!(
-            log.first_index().unwrap(),
-            2,
-            "a trim never passes raft's applied index"
-        );
+        assert_eq!(log.first_index().unwrap(), 2, "a trim never passes raft's applied index");
         log.applied_to(5);
         assert_eq!(log.first_index().unwrap(), 6);
         assert_eq!(read(&log, 6, 13, None), (6..=12).collect::<Vec<_>>());
@@ -408,10 +380,7 @@ mod tests {
         assert_eq!(log.first_index().unwrap(), 2);
         let fetch = |log: &Log, can_wait| log.entries(3, 13, None, GetEntriesContext::empty(can_wait));
         assert_eq!(fetch(&log, false), Err(Error::Store(StorageError::Compacted)));
-        assert_eq!(
-            fetch(&log, true),
-            Err(Error::Store(StorageError::LogTemporarilyUnavailable))
-        );
+        assert_eq!(fetch(&log, true), Err(Error::Store(StorageError::LogTemporarilyUnavailable)));
         let wanted = log.take_wanted();
         assert_eq!((wanted[0].first, wanted[0].last), (3, 10));
         log.set_fetched((3..=6).map(|index| entry(index, 1 + index / 4, 100)).collect());

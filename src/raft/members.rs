@@ -71,10 +71,7 @@ impl Members {
         let mut voters: Vec<u64> = voters.iter().map(|id| id.value()).collect();
         voters.sort_unstable();
         voters.dedup();
-        Members {
-            voters,
-            ..Members::default()
-        }
+        Members { voters, ..Members::default() }
     }
 
     /// Whether `node` is the only voter and nobody listens: nobody needs old entries from it.
@@ -113,12 +110,7 @@ impl Members {
             let (count, behind) = rest.split_first_chunk::<2>().ok_or(length)?;
             let count = usize::from(u16::from_be_bytes(*count));
             let (ids, behind) = behind.split_at_checked(count * 8).ok_or(length)?;
-            *list = ids
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|id| u64::from_be_bytes(*id))
-                .collect::<Vec<u64>>();
+            *list = ids.as_chunks::<8>().0.iter().map(|id| u64::from_be_bytes(*id)).collect::<Vec<u64>>();
             let is_ascending = list.first() != Some(&0) && list.windows(2).all(|pair| pair[0] < pair[1]);
             if !is_ascending || count > MEMBERS_MAX {
                 return Err(MembersError::List);
@@ -132,13 +124,7 @@ impl Members {
             [value] => return Err(MembersError::Flag { value: *value }),
             _ => return Err(length),
         };
-        Ok(Members {
-            voters,
-            learners,
-            voters_outgoing,
-            learners_next,
-            auto_leave,
-        })
+        Ok(Members { voters, learners, voters_outgoing, learners_next, auto_leave })
     }
 
     /// The members after the committed membership change `entry`, for the replay before raft exists (design 6).
@@ -148,10 +134,7 @@ impl Members {
     pub fn after(&self, entry: &LogEntry) -> Result<Members, MembersError> {
         let change = decode_change(entry.kind, &entry.data)?;
         let store = MemStorage::new_with_conf_state(self.to_conf_state());
-        let config = ::raft::Config {
-            id: u64::MAX,
-            ..::raft::Config::default()
-        };
+        let config = ::raft::Config { id: u64::MAX, ..::raft::Config::default() };
         let mut scratch =
             ::raft::RawNode::new(&config, store, &logger::discard()).map_err(|_| MembersError::NotAChange)?;
         Ok(change.apply(&mut scratch).unwrap_or_else(|| self.clone()))
@@ -247,11 +230,7 @@ pub(super) fn encode_change(change: Change) -> Bytes {
     single.node_id = node.value();
     let mut change = ConfChangeV2::default();
     change.mut_changes().push(single);
-    Bytes::from(
-        change
-            .write_to_bytes()
-            .expect("a message of two numbers has no required fields"),
-    )
+    Bytes::from(change.write_to_bytes().expect("a message of two numbers has no required fields"))
 }
 
 /// A membership change as it stood in an entry.
@@ -293,28 +272,17 @@ mod tests {
     }
 
     fn members(voters: &[u64]) -> Members {
-        Members {
-            voters: voters.to_vec(),
-            ..Members::default()
-        }
+        Members { voters: voters.to_vec(), ..Members::default() }
     }
 
     fn entry(kind: EntryKind, data: Bytes) -> LogEntry {
-        LogEntry {
-            term: Term(2),
-            index: Index(9),
-            kind,
-            data,
-        }
+        LogEntry { term: Term(2), index: Index(9), kind, data }
     }
 
     // The bytes are part of the state record: they never change.
     #[test]
     fn members_have_the_golden_bytes() {
-        let all = Members {
-            learners: vec![9],
-            ..Members::founders(&[node(2), node(1), node(2)])
-        };
+        let all = Members { learners: vec![9], ..Members::founders(&[node(2), node(1), node(2)]) };
         let golden = "000200000000000000010000000000000002000000010000000000000009000000";
         assert_eq!(hex::encode(all.encode()), golden);
         assert_eq!(Members::decode(&all.encode()), Ok(all));
@@ -341,13 +309,7 @@ mod tests {
     fn a_committed_change_gives_the_members_after_it() {
         let add = entry(EntryKind::ConfChangeV2, encode_change(Change::AddLearner(node(4))));
         let after = members(&[1, 2, 3]).after(&add).unwrap();
-        assert_eq!(
-            after,
-            Members {
-                learners: vec![4],
-                ..members(&[1, 2, 3])
-            }
-        );
+        assert_eq!(after, Members { learners: vec![4], ..members(&[1, 2, 3]) });
         let vote = entry(EntryKind::ConfChangeV2, encode_change(Change::AddVoter(node(4))));
         assert_eq!(after.after(&vote).unwrap(), members(&[1, 2, 3, 4]));
     }
@@ -363,48 +325,13 @@ mod tests {
     #[test]
     fn no_change_is_proposed_while_one_is_pending() {
         let three = members(&[1, 2, 3]);
-        let view = ChangeView {
-            node: node(1),
-            members: &three,
-            is_gate_open: true,
-            has_pending: false,
-        };
+        let view = ChangeView { node: node(1), members: &three, is_gate_open: true, has_pending: false };
         let change = Change::AddVoter(node(4));
         assert_eq!(guard(change, view), Ok(()));
-        assert_eq!(
-            guard(
-                change,
-                ChangeView {
-                    has_pending: true,
-                    ..view
-                }
-            ),
-            Err(ChangeRefused::NotNow)
-        );
-        assert_eq!(
-            guard(
-                change,
-                ChangeView {
-                    is_gate_open: false,
-                    ..view
-                }
-            ),
-            Err(ChangeRefused::NotNow)
-        );
-        let joint = Members {
-            voters_outgoing: vec![1, 2],
-            ..three.clone()
-        };
-        assert_eq!(
-            guard(
-                change,
-                ChangeView {
-                    members: &joint,
-                    ..view
-                }
-            ),
-            Err(ChangeRefused::NotNow)
-        );
+        assert_eq!(guard(change, ChangeView { has_pending: true, ..view }), Err(ChangeRefused::NotNow));
+        assert_eq!(guard(change, ChangeView { is_gate_open: false, ..view }), Err(ChangeRefused::NotNow));
+        let joint = Members { voters_outgoing: vec![1, 2], ..three.clone() };
+        assert_eq!(guard(change, ChangeView { members: &joint, ..view }), Err(ChangeRefused::NotNow));
         assert_eq!(guard(Change::Remove(node(1)), view), Err(ChangeRefused::LeaderItself));
     }
 }

@@ -60,10 +60,7 @@ impl Loop {
         LeaderView {
             term: Term(raft.term),
             last_index: self.last_index(),
-            applied: Position {
-                term: Term(term),
-                index: Index(applied),
-            },
+            applied: Position { term: Term(term), index: Index(applied) },
             own_term_applied: term == raft.term,
             is_blocked: self.barrier.0 > applied || raft.lead_transferee.is_some(),
             room_bytes: self.room_bytes(),
@@ -102,10 +99,7 @@ impl Loop {
         }
         let term = view.term;
         if self.durable.term != term {
-            return Err(Fatal::TermNotDurable {
-                term,
-                durable: self.durable.term,
-            });
+            return Err(Fatal::TermNotDurable { term, durable: self.durable.term });
         }
         let first = view.last_index.next();
         let sealed = match batch.seal(term, first) {
@@ -133,11 +127,7 @@ impl Loop {
         let last = self.last_index();
         let misplaced = |offset| Fatal::Misplaced { term, first, offset };
         if stepped.is_err() {
-            return if last.next() == first {
-                Ok(false)
-            } else {
-                Err(misplaced(0))
-            };
+            return if last.next() == first { Ok(false) } else { Err(misplaced(0)) };
         }
         if last.0 + 1 != first.0 + data.len() as u64 {
             return Err(misplaced(data.len()));
@@ -184,10 +174,7 @@ impl Loop {
         // The kind is compared as well: raft makes a change that it refuses an empty entry and says Ok.
         if self.append(EntryType::EntryConfChangeV2, view.term, first, &[encode_change(change)])? {
             self.barrier = first;
-            done(Ok(Position {
-                term: view.term,
-                index: first,
-            }));
+            done(Ok(Position { term: view.term, index: first }));
         } else {
             done(Err(ChangeRefused::NotNow));
         }
@@ -209,10 +196,7 @@ impl Loop {
             MessageType::MsgTimeoutNow if self.is_sole_voter() || !self.may_campaign() => return Ok(()),
             MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => return Ok(()),
             MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > self.last_index().0 => {
-                return Err(Fatal::LogLost {
-                    matched: Index(message.commit),
-                    last: self.last_index(),
-                });
+                return Err(Fatal::LogLost { matched: Index(message.commit), last: self.last_index() });
             }
             MessageType::MsgAppend if !is_well_formed(&message) => return Ok(()),
             MessageType::MsgAppend => self.cut(&mut message),
@@ -228,22 +212,14 @@ impl Loop {
     /// what is overwritten makes room in memory.
     fn cut(&mut self, message: &mut Message) {
         let log = &self.node.raft.raft_log;
-        let known = message
-            .entries
-            .iter()
-            .take_while(|entry| log.match_term(entry.index, entry.term))
-            .count();
+        let known = message.entries.iter().take_while(|entry| log.match_term(entry.index, entry.term)).count();
         let Some(conflict) = message.entries.get(known).map(|entry| entry.index) else {
             return;
         };
         let freed = self.node.store().bytes_from(conflict);
         let memory = UNAPPLIED_BYTES_MAX.saturating_sub(self.node.store().unapplied_bytes()) + freed;
         let free = self.outside.room.free_bytes().saturating_sub(self.bytes_in_flight);
-        let room = if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX {
-            0
-        } else {
-            memory.min(free)
-        };
+        let room = if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX { 0 } else { memory.min(free) };
         let mut left = room.saturating_sub(self.stepped_bytes);
         let mut fits = known;
         for entry in message.entries.iter().skip(known) {

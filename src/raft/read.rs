@@ -40,16 +40,7 @@ impl Reads {
     /// `process` is random: an earlier life of this node may have left its contexts with the leader.
     pub(super) fn new(node: NodeId, process: u64, patience: Duration, resend_after: Duration) -> Reads {
         let (waiting, batches) = (Vec::new(), VecDeque::new());
-        Reads {
-            node,
-            process,
-            counter: 0,
-            waiting,
-            waiting_deadline: Duration::ZERO,
-            batches,
-            patience,
-            resend_after,
-        }
+        Reads { node, process, counter: 0, waiting, waiting_deadline: Duration::ZERO, batches, patience, resend_after }
     }
 
     /// Takes a read; false if there are too many.
@@ -75,12 +66,7 @@ impl Reads {
             self.counter += 1;
             let reads = std::mem::take(&mut self.waiting);
             let (deadline, resend_at) = (self.waiting_deadline, now + self.resend_after);
-            self.batches.push_back(Batch {
-                counter: self.counter,
-                reads,
-                deadline,
-                resend_at,
-            });
+            self.batches.push_back(Batch { counter: self.counter, reads, deadline, resend_at });
             contexts.push(context(self.node, self.process, self.counter));
         }
         contexts

@@ -57,11 +57,7 @@ impl Loop {
             return Err(Fatal::Library("a snapshot, though none was stepped".to_owned()));
         }
         let raft = &self.node.raft;
-        let hard_state = HardState {
-            term: Term(raft.term),
-            vote: raft.vote,
-            commit: Index(raft.raft_log.committed),
-        };
+        let hard_state = HardState { term: Term(raft.term), vote: raft.vote, commit: Index(raft.raft_log.committed) };
         // A leader's messages may leave before its disk is done, but never before its own term is durable.
         let mut waiting = ready.take_persisted_messages();
         let messages = ready.take_messages();
@@ -90,14 +86,7 @@ impl Loop {
             // A commit that moved alone is written with the next group: it can always be learned again.
             return self.wait_or_send(number, messages);
         }
-        let mut unpersisted = Unpersisted {
-            ticket: 0,
-            number,
-            groups: 0,
-            bytes: 0,
-            hard_state,
-            messages,
-        };
+        let mut unpersisted = Unpersisted { ticket: 0, number, groups: 0, bytes: 0, hard_state, messages };
         let mut rest = entries;
         let mut first_hard_state = (hard_state != self.logged).then_some(hard_state);
         while unpersisted.groups == 0 || !rest.is_empty() {
@@ -109,12 +98,7 @@ impl Loop {
             self.next_ticket += 1;
             let entries = group.iter().map(to_log_entry).collect();
             let hard_state = first_hard_state.take();
-            self.outside.ports.log(Append {
-                ticket: unpersisted.ticket,
-                hard_state,
-                entries,
-                ..Append::default()
-            });
+            self.outside.ports.log(Append { ticket: unpersisted.ticket, hard_state, entries, ..Append::default() });
         }
         self.logged = hard_state;
         self.groups_in_flight += unpersisted.groups;
@@ -147,10 +131,8 @@ impl Loop {
 
     pub(super) fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let asks_for_votes = matches!(
-                message.get_msg_type(),
-                MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
-            );
+            let asks_for_votes =
+                matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
             if asks_for_votes && !self.may_campaign() {
                 continue;
             }
@@ -190,10 +172,7 @@ impl Loop {
     /// The state holds everything up to `position`.
     pub(super) fn applied(&mut self, position: Position) -> Result<(), Fatal> {
         if position.index > self.handed {
-            return Err(Fatal::AppliedAhead {
-                applied: position.index,
-                handed: self.handed,
-            });
+            return Err(Fatal::AppliedAhead { applied: position.index, handed: self.handed });
         }
         if position.index.0 <= self.node.raft.raft_log.applied {
             return Ok(());
@@ -209,11 +188,7 @@ impl Loop {
 
     /// Applied entries stay in memory only where somebody may still ask for them.
     pub(super) fn keep_for_followers(&mut self) {
-        let bytes = if self.members.is_alone(self.config.node_id) {
-            0
-        } else {
-            LOG_CACHE_BYTES_MAX
-        };
+        let bytes = if self.members.is_alone(self.config.node_id) { 0 } else { LOG_CACHE_BYTES_MAX };
         self.node.mut_store().keep_applied(bytes);
     }
 
@@ -237,9 +212,7 @@ impl Loop {
         if entries.is_empty() {
             return;
         }
-        self.node
-            .mut_store()
-            .set_fetched(entries.iter().map(to_raft_entry).collect());
+        self.node.mut_store().set_fetched(entries.iter().map(to_raft_entry).collect());
         self.node.on_entries_fetched(wanted.context);
         self.node.mut_store().set_fetched(Vec::new());
     }

@@ -161,10 +161,7 @@ struct Timeout {
 
 impl fmt::Debug for Loop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loop")
-            .field("status", &self.status)
-            .field("dead", &self.dead)
-            .finish_non_exhaustive()
+        f.debug_struct("Loop").field("status", &self.status).field("dead", &self.dead).finish_non_exhaustive()
     }
 }
 
@@ -200,10 +197,7 @@ impl Loop {
             has_more: false,
             reads,
             next_tick,
-            timeout: Timeout {
-                drawn_for: (0, StateRole::Follower, 0),
-                ticks: config.election_ticks,
-            },
+            timeout: Timeout { drawn_for: (0, StateRole::Follower, 0), ticks: config.election_ticks },
             campaigns_at_once,
             may_campaign: true,
             status: Status::default(),
@@ -234,11 +228,7 @@ impl Loop {
     /// How long nothing needs to be done if no input comes; zero if a step has left work.
     #[must_use]
     pub fn idle_for(&self) -> Duration {
-        if self.has_more {
-            Duration::ZERO
-        } else {
-            self.next_tick.saturating_sub(self.outside.clock.monotonic())
-        }
+        if self.has_more { Duration::ZERO } else { self.next_tick.saturating_sub(self.outside.clock.monotonic()) }
     }
 
     /// Whether it was told to stop: no step does anything any more.
@@ -337,10 +327,7 @@ impl Loop {
             let draw = u64::from_be_bytes(random_array(&*self.outside.entropy));
             let spread = self.config.election_ticks as u64;
             let extra = usize::try_from(draw % spread).expect("less than election_ticks");
-            self.timeout = Timeout {
-                drawn_for: now,
-                ticks: self.config.election_ticks + extra,
-            };
+            self.timeout = Timeout { drawn_for: now, ticks: self.config.election_ticks + extra };
         }
         raft.set_randomized_election_timeout(self.timeout.ticks);
     }
@@ -358,11 +345,8 @@ impl Loop {
         }
         let raft = &self.node.raft;
         // Before that, the library drops the request without a word.
-        let is_heard = if self.is_leader() {
-            raft.commit_to_current_term()
-        } else {
-            raft.leader_id != ::raft::INVALID_ID
-        };
+        let is_heard =
+            if self.is_leader() { raft.commit_to_current_term() } else { raft.leader_id != ::raft::INVALID_ID };
         if !is_heard {
             return;
         }
@@ -399,12 +383,7 @@ impl Loop {
         };
         let reign = |status: &Status| (status.term, status.is_leader, status.leader);
         if reign(&status) != reign(&self.status) {
-            tracing::info!(
-                term = status.term.0,
-                leader = status.leader,
-                is_leader = status.is_leader,
-                "raft role"
-            );
+            tracing::info!(term = status.term.0, leader = status.leader, is_leader = status.is_leader, "raft role");
             let lost = self.reads.lose_sent();
             self.lose_reads(lost);
         }
@@ -443,12 +422,7 @@ pub(super) fn to_log_entry(entry: &Entry) -> LogEntry {
         EntryType::EntryConfChange => EntryKind::ConfChange,
         EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
     };
-    LogEntry {
-        term: Term(entry.term),
-        index: Index(entry.index),
-        kind,
-        data: entry.data.clone(),
-    }
+    LogEntry { term: Term(entry.term), index: Index(entry.index), kind, data: entry.data.clone() }
 }
 
 /// The other way.

@@ -30,10 +30,8 @@ pub(super) struct Started {
 /// Checks and builds.
 pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, Fatal> {
     check(recovered)?;
-    let last = recovered.entries.last().map_or(recovered.compacted, |entry| Position {
-        term: entry.term,
-        index: entry.index,
-    });
+    let last =
+        recovered.entries.last().map_or(recovered.compacted, |entry| Position { term: entry.term, index: entry.index });
     let hard_state = raise(recovered, last.term, last.index);
     let entries: Vec<Entry> = recovered.entries.iter().map(to_raft_entry).collect();
     let mut hs = ::raft::eraftpb::HardState::default();
@@ -54,38 +52,23 @@ fn check(recovered: &Recovered) -> Result<(), Fatal> {
     for entry in &recovered.entries {
         expected = expected.next();
         if entry.index != expected {
-            return Err(Fatal::Gap {
-                expected,
-                found: entry.index,
-            });
+            return Err(Fatal::Gap { expected, found: entry.index });
         }
     }
     let applied = recovered.applied.index;
     if compacted <= applied && applied <= expected {
         Ok(())
     } else {
-        Err(Fatal::Unfit {
-            compacted,
-            applied,
-            last: expected,
-        })
+        Err(Fatal::Unfit { compacted, applied, last: expected })
     }
 }
 
 /// Commit as design 3.6 says. A term is never below the last entry's: then nothing was voted in it either.
 fn raise(recovered: &Recovered, last_term: Term, last: Index) -> HardState {
     let logged = recovered.hard_state;
-    let commit = logged
-        .commit
-        .max(recovered.compacted.index)
-        .max(recovered.applied.index)
-        .min(last);
+    let commit = logged.commit.max(recovered.compacted.index).max(recovered.applied.index).min(last);
     if logged.term < last_term {
-        return HardState {
-            term: last_term,
-            vote: 0,
-            commit,
-        };
+        return HardState { term: last_term, vote: 0, commit };
     }
     HardState { commit, ..logged }
 }

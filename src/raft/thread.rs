@@ -44,13 +44,7 @@ pub fn spawn(
 fn run(mut raft: Loop, inputs: &Receiver<Input>) -> Result<(), Fatal> {
     let mut first = None;
     loop {
-        raft.step(
-            first
-                .take()
-                .into_iter()
-                .chain(inputs.try_iter())
-                .take(RAFT_STEP_INPUTS_MAX),
-        )?;
+        raft.step(first.take().into_iter().chain(inputs.try_iter()).take(RAFT_STEP_INPUTS_MAX))?;
         if raft.is_stopped() {
             return Ok(());
         }
@@ -121,17 +115,10 @@ mod tests {
     // The shell only: what it drives has its own tests.
     #[test]
     fn the_thread_steps_on_input_and_ends_when_told() {
-        let founded = Position {
-            term: Term(1),
-            index: Index(1),
-        };
+        let founded = Position { term: Term(1), index: Index(1) };
         let node = NodeId::new(1).unwrap();
         let recovered = Recovered {
-            hard_state: HardState {
-                term: Term(1),
-                vote: 0,
-                commit: Index(1),
-            },
+            hard_state: HardState { term: Term(1), vote: 0, commit: Index(1) },
             compacted: founded,
             entries: Vec::new(),
             members: Members::founders(&[node]),

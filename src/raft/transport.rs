@@ -123,9 +123,7 @@ impl Network {
     /// Everything that waits for `node`, oldest first.
     #[must_use]
     pub fn take(&self, node: u64) -> Vec<PeerMessage> {
-        self.queues()
-            .get_mut(&node)
-            .map_or_else(Vec::new, |queue| queue.drain(..).collect())
+        self.queues().get_mut(&node).map_or_else(Vec::new, |queue| queue.drain(..).collect())
     }
 
     /// Messages that found a full queue.
@@ -169,16 +167,8 @@ mod tests {
     #[test]
     fn proposals_are_dropped_at_both_ends() {
         assert!(PeerMessage::new(message(MessageType::MsgPropose, 2)).is_none());
-        assert!(
-            PeerMessage::forged(message(MessageType::MsgPropose, 2))
-                .into_message()
-                .is_none()
-        );
-        assert!(
-            PeerMessage::forged(message(MessageType::MsgHup, 2))
-                .into_message()
-                .is_none()
-        );
+        assert!(PeerMessage::forged(message(MessageType::MsgPropose, 2)).into_message().is_none());
+        assert!(PeerMessage::forged(message(MessageType::MsgHup, 2)).into_message().is_none());
         assert!(PeerMessage::new(message(MessageType::MsgAppend, 2)).is_some());
     }
 

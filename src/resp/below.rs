@@ -35,11 +35,7 @@ impl Session {
             // The connection may have gone; then nobody wants the outcome.
             let _ = sender.send(outcome);
         });
-        let mut request = Request {
-            slots,
-            is_transaction: false,
-            done,
-        };
+        let mut request = Request { slots, is_transaction: false, done };
         let queue_deadline = Instant::now() + self.shared.settings.queue_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(back) = self.shared.gateway.propose(request) {
@@ -98,10 +94,7 @@ impl Session {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => {
                 add(&self.shared.stats.read_errors_total, 1);
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a stored value cannot be read"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "a stored value cannot be read");
                 Answer::Reply(Reply::Error(UNREADABLE))
             }
             None => Answer::Reply(Reply::Error(TRY_AGAIN)),
@@ -112,9 +105,7 @@ impl Session {
     async fn read_aside(&self, read: Read, now_ms: u64) -> Option<Result<Answer, ReadError>> {
         let _turn = self.shared.long_reads.acquire().await.ok()?;
         let reads = Arc::clone(&self.shared.reads);
-        tokio::task::spawn_blocking(move || reads.read(&read, now_ms))
-            .await
-            .ok()
+        tokio::task::spawn_blocking(move || reads.read(&read, now_ms)).await.ok()
     }
 
     /// Has the removal of keys that are past due by the leader's clock replicated and applied.

@@ -140,11 +140,7 @@ pub(crate) struct Weaver {
 impl Weaver {
     /// For the places of one group.
     pub(crate) fn new(places: Vec<Place>, held: Vec<u8>) -> Weaver {
-        Weaver {
-            places: places.into_iter(),
-            held,
-            taken: 0,
-        }
+        Weaver { places: places.into_iter(), held, taken: 0 }
     }
 
     /// Appends the held replies up to the next place of an answer; `false` if there is none.

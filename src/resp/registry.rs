@@ -92,9 +92,7 @@ impl Client {
     /// Its line in CLIENT LIST, in Redis' form.
     pub(crate) fn describe(&self, line: &mut String) {
         let age = self.since.elapsed();
-        let idle = age
-            .as_secs()
-            .saturating_sub(self.active_ms.load(Ordering::Relaxed) / 1000);
+        let idle = age.as_secs().saturating_sub(self.active_ms.load(Ordering::Relaxed) / 1000);
         let inbox = self.inbox_bytes.load(Ordering::Relaxed);
         let outbox = self.outbox_bytes.load(Ordering::Relaxed);
         let names = lock(&self.names);
@@ -109,9 +107,7 @@ impl Client {
             names.name,
             age.as_secs(),
             inbox + outbox,
-            VERBS
-                .get(self.last_verb.load(Ordering::Relaxed))
-                .map_or("NULL", |verb| verb.name),
+            VERBS.get(self.last_verb.load(Ordering::Relaxed)).map_or("NULL", |verb| verb.name),
             self.protocol.load(Ordering::Relaxed),
             names.library,
             names.library_version,

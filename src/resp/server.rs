@@ -59,9 +59,7 @@ pub struct ServerParts {
 
 impl std::fmt::Debug for ServerParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerParts")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("ServerParts").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -105,9 +103,7 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
-            .field("address", &self.shared.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("address", &self.shared.address).finish_non_exhaustive()
     }
 }
 
@@ -120,13 +116,7 @@ impl Server {
         let listen_error = |source| RespError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let ServerParts {
-            gateway,
-            reads,
-            facts,
-            settings,
-            stats,
-        } = parts;
+        let ServerParts { gateway, reads, facts, settings, stats } = parts;
         let shared = Shared {
             gateway,
             reads,
@@ -140,10 +130,7 @@ impl Server {
             idle_timeout_ms: AtomicU64::new(u64::try_from(settings.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
             settings,
         };
-        Ok(Server {
-            listener,
-            shared: Arc::new(shared),
-        })
+        Ok(Server { listener, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
@@ -211,11 +198,7 @@ fn refuse(stream: TcpStream) {
     let mut stream = stream;
     tokio::spawn(async move {
         // The connection is closed either way.
-        let _ = timeout(
-            REFUSAL_DEADLINE,
-            stream.write_all(b"-ERR max number of clients reached\r\n"),
-        )
-        .await;
+        let _ = timeout(REFUSAL_DEADLINE, stream.write_all(b"-ERR max number of clients reached\r\n")).await;
     });
 }
 
@@ -234,10 +217,7 @@ struct Guest {
 impl Guest {
     fn enter(shared: &Arc<Shared>, peer: SocketAddr, local_address: SocketAddr) -> Guest {
         shared.stats.connected_clients.fetch_add(1, Ordering::Relaxed);
-        Guest {
-            shared: Arc::clone(shared),
-            client: shared.registry.enter(peer, local_address),
-        }
+        Guest { shared: Arc::clone(shared), client: shared.registry.enter(peer, local_address) }
     }
 }
 

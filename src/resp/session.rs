@@ -88,20 +88,13 @@ impl Session {
 
     /// Which bounds its next command has.
     pub(crate) fn sender(&self) -> Sender {
-        if self.auth_deadline.is_some() {
-            Sender::Unauthenticated
-        } else {
-            Sender::Authenticated
-        }
+        if self.auth_deadline.is_some() { Sender::Unauthenticated } else { Sender::Authenticated }
     }
 
     /// It has shown the password.
     pub(crate) fn authenticate(&mut self) {
         if self.auth_deadline.take().is_some() {
-            self.shared
-                .stats
-                .unauthenticated_clients
-                .fetch_sub(1, Ordering::Relaxed);
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
         }
         self.client.is_authenticated.store(true, Ordering::Relaxed);
     }
@@ -109,10 +102,7 @@ impl Session {
     /// It has to authenticate (again).
     pub(crate) fn revoke(&mut self) {
         if self.auth_deadline.is_none() {
-            self.shared
-                .stats
-                .unauthenticated_clients
-                .fetch_add(1, Ordering::Relaxed);
+            self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
         }
         self.auth_deadline = Some(Instant::now() + self.shared.settings.auth_deadline);
         self.client.is_authenticated.store(false, Ordering::Relaxed);
@@ -198,13 +188,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Group {
-            purpose,
-            slots,
-            places,
-            held,
-            ..
-        } = std::mem::take(&mut self.group);
+        let Group { purpose, slots, places, held, .. } = std::mem::take(&mut self.group);
         let mut weaver = Weaver::new(places, held);
         match purpose {
             Purpose::Empty => return Ok(()),
@@ -218,8 +202,7 @@ impl Session {
                     Slot::Read(read) => Some(read),
                     Slot::Write(_) => None,
                 });
-                self.read_round(&reads.collect::<Vec<Read>>(), &mut weaver, wire)
-                    .await?;
+                self.read_round(&reads.collect::<Vec<Read>>(), &mut weaver, wire).await?;
             }
         }
         let is_left = weaver.advance(&mut wire.outbox);
@@ -301,11 +284,7 @@ impl Session {
                 continue;
             }
             rounds = if found.replies.is_empty() { rounds + 1 } else { 1 };
-            let removed = if rounds > REMOVALS_MAX {
-                Err(TRY_AGAIN)
-            } else {
-                self.remove(found.past_due).await
-            };
+            let removed = if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.remove(found.past_due).await };
             if let Err(line) = removed {
                 self.write_rest(line, weaver, wire);
                 return Ok(());
@@ -318,10 +297,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.auth_deadline.is_some() {
-            self.shared
-                .stats
-                .unauthenticated_clients
-                .fetch_sub(1, Ordering::Relaxed);
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -77,10 +77,7 @@ impl Default for Stats {
 impl Stats {
     /// Every command's name and how often it was called.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        VERBS
-            .iter()
-            .zip(&self.commands)
-            .map(|(verb, count)| (verb.name, count.load(Ordering::Relaxed)))
+        VERBS.iter().zip(&self.commands).map(|(verb, count)| (verb.name, count.load(Ordering::Relaxed)))
     }
 
     /// Counts one call of a command of the table.

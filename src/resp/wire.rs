@@ -37,14 +37,7 @@ pub(crate) struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S, shared: Arc<Shared>, client: Arc<Client>) -> Wire<S> {
-        Wire {
-            inbox: BytesMut::new(),
-            outbox: Vec::new(),
-            stream,
-            shared,
-            client,
-            charged: 0,
-        }
+        Wire { inbox: BytesMut::new(), outbox: Vec::new(), stream, shared, client, charged: 0 }
     }
 
     /// Waits for bytes, then takes all that are ready, up to a batch. `false` at the end of the stream.
@@ -86,11 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.outbox.len() > OUTPUT_BYTES_MAX {
             return Err(Close::Bound("output buffer"));
         }
-        if self.outbox.len() >= WRITE_BATCH_BYTES {
-            self.drain().await
-        } else {
-            Ok(())
-        }
+        if self.outbox.len() >= WRITE_BATCH_BYTES { self.drain().await } else { Ok(()) }
     }
 
     /// Sends everything that is answered.
@@ -130,9 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// There is not so much left: this one is closed, for it asked last.
     pub(crate) fn charge(&mut self, frame_bytes: usize) -> Result<(), Close> {
         let held = self.inbox.capacity() + self.outbox.capacity() + frame_bytes;
-        self.client
-            .inbox_bytes
-            .store(self.inbox.len() + frame_bytes, Ordering::Relaxed);
+        self.client.inbox_bytes.store(self.inbox.len() + frame_bytes, Ordering::Relaxed);
         self.client.outbox_bytes.store(self.outbox.len(), Ordering::Relaxed);
         let gauge = &self.shared.stats.buffer_bytes;
         let charged = std::mem::replace(&mut self.charged, held);
@@ -170,10 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
 impl<S> Drop for Wire<S> {
     fn drop(&mut self) {
-        self.shared
-            .stats
-            .buffer_bytes
-            .fetch_sub(self.charged, Ordering::Relaxed);
+        self.shared.stats.buffer_bytes.fetch_sub(self.charged, Ordering::Relaxed);
     }
 }
 

@@ -75,13 +75,7 @@ impl Platters {
                 slot.visible[*offset..offset + bytes.len()].copy_from_slice(bytes);
             }
         }
-        SimDisk {
-            platters: self.clone(),
-            submitted: VecDeque::new(),
-            spare: Vec::new(),
-            clock,
-            growing: None,
-        }
+        SimDisk { platters: self.clone(), submitted: VecDeque::new(), spare: Vec::new(), clock, growing: None }
     }
 
     /// Arms a fault.
@@ -128,18 +122,9 @@ impl Platters {
         let inner = self.lock();
         let slots = inner.slots.iter().map(|slot| {
             let slot = slot.as_ref()?;
-            Some(Slot {
-                durable: slot.visible.clone(),
-                visible: slot.visible.clone(),
-                unsynced: Vec::new(),
-            })
+            Some(Slot { durable: slot.visible.clone(), visible: slot.visible.clone(), unsynced: Vec::new() })
         });
-        Platters {
-            inner: Arc::new(Mutex::new(Inner {
-                slots: slots.collect(),
-                ..Inner::default()
-            })),
-        }
+        Platters { inner: Arc::new(Mutex::new(Inner { slots: slots.collect(), ..Inner::default() })) }
     }
 
     /// The bytes of a slot as a reader sees them.
@@ -148,11 +133,7 @@ impl Platters {
     /// If there is no such slot.
     #[must_use]
     pub fn bytes(&self, slot: SlotId) -> Vec<u8> {
-        self.lock().slots[slot.0 as usize]
-            .as_ref()
-            .expect("a slot that exists")
-            .visible
-            .clone()
+        self.lock().slots[slot.0 as usize].as_ref().expect("a slot that exists").visible.clone()
     }
 
     /// Changes bytes of a slot, durably, as damage or an attacker would.
@@ -188,23 +169,14 @@ impl Inner {
             return Err(io::Error::from_raw_os_error(*errno));
         }
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.slots.push(Some(Slot {
-            durable: vec![0; bytes],
-            visible: vec![0; bytes],
-            unsynced: Vec::new(),
-        }));
-        Ok(SlotId(
-            u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?,
-        ))
+        self.slots.push(Some(Slot { durable: vec![0; bytes], visible: vec![0; bytes], unsynced: Vec::new() }));
+        Ok(SlotId(u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?))
     }
 
     fn write(&mut self, write: &Write) -> io::Result<Done> {
         (self.writes, self.requests) = (self.writes + 1, self.requests + 1);
         let mut bytes = &write.buffer[write.from..write.to];
-        assert!(
-            bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN),
-            "aligned"
-        );
+        assert!(bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN), "aligned");
         assert!(write.offset.is_multiple_of(BLOCK_BYTES_MIN as u64), "aligned");
         let fault = self.due(|fault| match fault {
             Fault::WriteError(left, _) | Fault::ShortWrite(left, _) if *left > 0 => {
@@ -223,14 +195,9 @@ impl Inner {
         let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let offset = usize::try_from(write.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let place = slot.visible.get_mut(offset..offset + bytes.len());
-        place
-            .ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?
-            .copy_from_slice(bytes);
+        place.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?.copy_from_slice(bytes);
         slot.unsynced.push((offset, bytes.to_vec()));
-        Ok(Done::Written {
-            bytes: bytes.len(),
-            durable: false,
-        })
+        Ok(Done::Written { bytes: bytes.len(), durable: false })
     }
 
     /// `None`: it hangs.
@@ -299,11 +266,7 @@ impl Disk for SimDisk {
 
     fn slot_bytes(&self, slot: SlotId) -> Option<u64> {
         let inner = self.platters.lock();
-        inner
-            .slots
-            .get(slot.0 as usize)?
-            .as_ref()
-            .map(|slot| slot.visible.len() as u64)
+        inner.slots.get(slot.0 as usize)?.as_ref().map(|slot| slot.visible.len() as u64)
     }
 
     fn create_slot(&mut self, bytes: u64, progress: &mut dyn FnMut(u64)) -> io::Result<SlotId> {
@@ -340,10 +303,7 @@ impl Disk for SimDisk {
         let slot = inner.slots.get(slot.0 as usize).and_then(Option::as_ref);
         let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let found = slot
-            .visible
-            .get(offset..offset + bytes)
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = slot.visible.get(offset..offset + bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer[..bytes].copy_from_slice(found);
         Ok(())
     }
@@ -355,11 +315,7 @@ impl Disk for SimDisk {
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
         let inner = self.platters.lock();
-        let covered = inner
-            .slots
-            .get(slot.0 as usize)
-            .and_then(Option::as_ref)
-            .map_or(0, |slot| slot.unsynced.len());
+        let covered = inner.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |slot| slot.unsynced.len());
         drop(inner);
         self.submitted.push_back(Request::Sync(op, slot, covered));
         Ok(())
@@ -369,20 +325,12 @@ impl Disk for SimDisk {
         match self.submitted.pop_front() {
             Some(Request::Write(write)) => {
                 let result = self.platters.lock().write(&write);
-                return Ok(Some(Completion {
-                    op: write.op,
-                    result,
-                    buffer: Some(write.buffer),
-                }));
+                return Ok(Some(Completion { op: write.op, result, buffer: Some(write.buffer) }));
             }
             Some(Request::Sync(op, slot, covered)) => {
                 let synced = self.platters.lock().sync(slot, covered);
                 if let Some(result) = synced {
-                    return Ok(Some(Completion {
-                        op,
-                        result,
-                        buffer: None,
-                    }));
+                    return Ok(Some(Completion { op, result, buffer: None }));
                 }
             }
             None => {}

@@ -40,10 +40,7 @@ pub struct LogRig {
 }
 
 /// Where a founder's log begins.
-pub const BEGINNING: Position = Position {
-    term: Term(1),
-    index: Index(1),
-};
+pub const BEGINNING: Position = Position { term: Term(1), index: Index(1) };
 
 impl LogRig {
     /// Four slots of 64 KiB, entries of at most 16 KiB, sealed.
@@ -56,12 +53,7 @@ impl LogRig {
         options.slot_bytes = 64 << 10;
         options.entry_bytes_max = 16 << 10;
         let (platters, clock) = (Platters::default(), Arc::default());
-        LogRig {
-            options,
-            platters,
-            clock,
-            entropy: Arc::new(SimEntropy::new(seed)),
-        }
+        LogRig { options, platters, clock, entropy: Arc::new(SimEntropy::new(seed)) }
     }
 
     /// The same without a key.
@@ -78,15 +70,7 @@ impl LogRig {
     /// As [`create`].
     pub fn create(&self) -> Result<(), WalError> {
         let disk = Box::new(self.platters.open(Some(self.clock.clone())));
-        create(
-            &self.options,
-            disk,
-            self.clock.clone(),
-            self.entropy.clone(),
-            BEGINNING,
-            &mut |_, _| (),
-        )
-        .map(drop)
+        create(&self.options, disk, self.clock.clone(), self.entropy.clone(), BEGINNING, &mut |_, _| ()).map(drop)
     }
 
     /// Opens the log.
@@ -133,21 +117,10 @@ pub fn rebuild(options: &Options, contents: &Recovered) -> Result<(), WalError> 
     }
     let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(KernelEntropy));
     let disk = options.open_disk()?;
-    let disk = create(
-        options,
-        disk,
-        clock.clone(),
-        entropy.clone(),
-        contents.compacted,
-        &mut |_, _| (),
-    )?;
+    let disk = create(options, disk, clock.clone(), entropy.clone(), contents.compacted, &mut |_, _| ())?;
     let (mut log, _) = LogLoop::open(options, disk, clock, entropy)?;
     let hard_state = Some(contents.hard_state);
-    let append = Append {
-        hard_state,
-        cutover: contents.cutover,
-        ..append(1, contents.entries.clone())
-    };
+    let append = Append { hard_state, cutover: contents.cutover, ..append(1, contents.entries.clone()) };
     write(&mut log, append).map(drop)
 }
 
@@ -182,15 +155,8 @@ pub fn settle(log: &mut LogLoop) -> Result<Option<u64>, WalError> {
 #[must_use]
 pub fn entries(term: u64, first: u64, count: u64, len: usize) -> Vec<LogEntry> {
     let entry = |index: u64| {
-        let data = (0..len)
-            .map(|at| (index as usize * 31 + term as usize * 7 + at) as u8)
-            .collect::<Vec<u8>>();
-        LogEntry {
-            term: Term(term),
-            index: Index(index),
-            kind: EntryKind::Normal,
-            data: Bytes::from(data),
-        }
+        let data = (0..len).map(|at| (index as usize * 31 + term as usize * 7 + at) as u8).collect::<Vec<u8>>();
+        LogEntry { term: Term(term), index: Index(index), kind: EntryKind::Normal, data: Bytes::from(data) }
     };
     (first..first + count).map(entry).collect()
 }
@@ -198,23 +164,12 @@ pub fn entries(term: u64, first: u64, count: u64, len: usize) -> Vec<LogEntry> {
 /// An append of nothing but entries.
 #[must_use]
 pub fn append(ticket: u64, entries: Vec<LogEntry>) -> Append {
-    Append {
-        ticket,
-        entries,
-        ..Append::default()
-    }
+    Append { ticket, entries, ..Append::default() }
 }
 
 /// An append of nothing but a trim.
 #[must_use]
 pub fn trim(ticket: u64, term: u64, index: u64) -> Append {
-    let trim = Some(Position {
-        term: Term(term),
-        index: Index(index),
-    });
-    Append {
-        ticket,
-        trim,
-        ..Append::default()
-    }
+    let trim = Some(Position { term: Term(term), index: Index(index) });
+    Append { ticket, trim, ..Append::default() }
 }

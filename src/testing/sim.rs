@@ -11,10 +11,7 @@ use crate::world::Entropy;
 /// The seed of a random test: `SEALKV_SEED` if set, else `default`; printed, so that a failure can be replayed.
 #[must_use]
 pub fn seed(default: u64) -> u64 {
-    let seed = std::env::var("SEALKV_SEED")
-        .ok()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(default);
+    let seed = std::env::var("SEALKV_SEED").ok().and_then(|word| word.parse().ok()).unwrap_or(default);
     eprintln!("SEALKV_SEED={seed}");
     seed
 }
@@ -61,9 +58,7 @@ impl SimEntropy {
     /// The bytes of a seed.
     #[must_use]
     pub fn new(seed: u64) -> SimEntropy {
-        SimEntropy {
-            chance: Mutex::new(Chance::new(seed)),
-        }
+        SimEntropy { chance: Mutex::new(Chance::new(seed)) }
     }
 }
 

@@ -45,31 +45,20 @@ pub fn create(
     for slot in (0..options.slots).map(SlotId) {
         let before = u64::from(slot.0) * options.slot_bytes;
         let made = disk.create_slot(options.slot_bytes, &mut |done| progress(before + done, total));
-        made.map_err(|source| WalError::Disk {
-            slot,
-            during: During::Create,
-            source,
-        })?;
+        made.map_err(|source| WalError::Disk { slot, during: During::Create, source })?;
     }
     let free = (0..options.slots).map(SlotId).collect();
     let found = Found {
         sizes,
         state: LogState::before_everything(),
-        segments: Segments {
-            free,
-            ..Segments::default()
-        },
+        segments: Segments { free, ..Segments::default() },
         index: FrameIndex::default(),
         entries: Vec::new(),
         torn: None,
         frames: 0,
     };
     let mut log = LogLoop::begin(options, disk, clock, entropy, found);
-    let append = Append {
-        ticket: 1,
-        reset: Some(begins_behind),
-        ..Append::default()
-    };
+    let append = Append { ticket: 1, reset: Some(begins_behind), ..Append::default() };
     log.offer(append).expect("an empty queue takes one");
     while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}
     Ok(log.into_disk())

@@ -180,10 +180,7 @@ pub(crate) fn encode(
     seal: &SegmentSeal,
     out: &mut [u8],
 ) -> Tag {
-    assert!(
-        records.trim.is_none() || records.reset.is_none(),
-        "trim and reset go in frames of their own"
-    );
+    assert!(records.trim.is_none() || records.reset.is_none(), "trim and reset go in frames of their own");
     let length = frame_len(records, entries);
     let mut kind = records.kind();
     kind |= if entries.is_empty() { 0 } else { kind::ENTRIES };
@@ -198,9 +195,7 @@ pub(crate) fn encode(
     frame[32..40].copy_from_slice(&head.watermark.to_be_bytes());
     frame[40..48].copy_from_slice(&head.segment.to_be_bytes());
     frame[48..64].copy_from_slice(&head.previous);
-    let mut body = Cursor {
-        rest: &mut frame[HEAD_LEN..length - TAG_LEN],
-    };
+    let mut body = Cursor { rest: &mut frame[HEAD_LEN..length - TAG_LEN] };
     put_records(&mut body, records);
     put_entries(&mut body, entries);
     assert!(body.rest.is_empty(), "frame_len counts what is put");
@@ -219,9 +214,7 @@ pub(crate) fn crc_is_right(frame: &[u8], seal: &SegmentSeal) -> bool {
 
 /// The tag at the end of a frame.
 pub(crate) fn tag_of(frame: &[u8]) -> Tag {
-    frame[frame.len() - TAG_LEN..]
-        .try_into()
-        .expect("plausible lengths hold a tag")
+    frame[frame.len() - TAG_LEN..].try_into().expect("plausible lengths hold a tag")
 }
 
 /// Opens a frame whose checksum is right.
@@ -278,18 +271,10 @@ fn put_records(body: &mut Cursor<'_>, records: &Records) {
 fn put_entries(body: &mut Cursor<'_>, entries: &[LogEntry]) {
     let Some(first) = entries.first() else { return };
     body.put(&first.index.0.to_be_bytes());
-    body.put(
-        &u32::try_from(entries.len())
-            .expect("a frame holds few entries")
-            .to_be_bytes(),
-    );
+    body.put(&u32::try_from(entries.len()).expect("a frame holds few entries").to_be_bytes());
     for entry in entries {
         body.put(&entry.term.0.to_be_bytes());
-        body.put(
-            &u32::try_from(entry.data.len())
-                .expect("an entry is far below 4 GiB")
-                .to_be_bytes(),
-        );
+        body.put(&u32::try_from(entry.data.len()).expect("an entry is far below 4 GiB").to_be_bytes());
         body.put(&(entry.kind as u32).to_be_bytes());
     }
     for entry in entries {
@@ -298,33 +283,19 @@ fn put_entries(body: &mut Cursor<'_>, entries: &[LogEntry]) {
 }
 
 fn parse_body(kind: u32, mut body: Bytes) -> Option<Body> {
-    let mut records = Records {
-        idle: kind & kind::IDLE != 0,
-        ..Records::default()
-    };
+    let mut records = Records { idle: kind & kind::IDLE != 0, ..Records::default() };
     if kind & kind::TRIM != 0 && kind & kind::RESET != 0 {
         return None;
     }
     if kind & kind::HARD_STATE != 0 {
         let term = Term(body.try_get_u64().ok()?);
         let vote = body.try_get_u64().ok()?;
-        records.hard_state = Some(HardState {
-            term,
-            vote,
-            commit: Index(body.try_get_u64().ok()?),
-        });
+        records.hard_state = Some(HardState { term, vote, commit: Index(body.try_get_u64().ok()?) });
     }
     if kind & (kind::TRIM | kind::RESET) != 0 {
         let index = Index(body.try_get_u64().ok()?);
-        let position = Position {
-            index,
-            term: Term(body.try_get_u64().ok()?),
-        };
-        let place = if kind & kind::TRIM != 0 {
-            &mut records.trim
-        } else {
-            &mut records.reset
-        };
+        let position = Position { index, term: Term(body.try_get_u64().ok()?) };
+        let place = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
         *place = Some(position);
     }
     if kind & kind::CUTOVER != 0 {
@@ -333,11 +304,7 @@ fn parse_body(kind: u32, mut body: Bytes) -> Option<Body> {
     if kind & kind::PEER_MARKS != 0 {
         records.peer_marks = parse_peer_marks(&mut body)?;
     }
-    let entries = if kind & kind::ENTRIES != 0 {
-        parse_entries(&mut body)?
-    } else {
-        Vec::new()
-    };
+    let entries = if kind & kind::ENTRIES != 0 { parse_entries(&mut body)? } else { Vec::new() };
     body.is_empty().then_some(Body { records, entries })
 }
 
@@ -373,12 +340,7 @@ fn parse_entries(body: &mut Bytes) -> Option<Vec<LogEntry>> {
         if length > body.len() {
             return None;
         }
-        entries.push(LogEntry {
-            term,
-            index,
-            kind,
-            data: body.split_to(length),
-        });
+        entries.push(LogEntry { term, index, kind, data: body.split_to(length) });
     }
     Some(entries)
 }

@@ -71,25 +71,15 @@ impl Group {
                 trim = if further { Some(position) } else { trim };
             }
         }
-        let records = Records {
-            trim: Some(trim?),
-            ..Records::default()
-        };
-        Some(Group {
-            records,
-            ..Group::default()
-        })
+        let records = Records { trim: Some(trim?), ..Records::default() };
+        Some(Group { records, ..Group::default() })
     }
 
     /// The reset that waits behind a group without room, if one does. What was to be written before it is dropped:
     /// the reset would drop it anyway. Its own entries, if any, stay in the queue.
     pub(crate) fn take_reset(queue: &mut VecDeque<Waiting>, newest: &mut HardState, stalled: &Group) -> Option<Group> {
         let at = queue.iter().position(|waiting| waiting.append.reset.is_some())?;
-        let mut group = Group {
-            cost: stalled.cost,
-            ticket: stalled.ticket,
-            ..Group::default()
-        };
+        let mut group = Group { cost: stalled.cost, ticket: stalled.ticket, ..Group::default() };
         group.records.cutover = stalled.records.cutover;
         for mut waiting in queue.drain(..at) {
             waiting.append.trim = None;

@@ -145,15 +145,8 @@ impl SegmentHeader {
             chain_in: field(bytes, 64),
             first_frame: long(80),
             next_index: Index(long(88)),
-            compacted: Position {
-                index: Index(long(96)),
-                term: Term(long(104)),
-            },
-            hard_state: HardState {
-                term: Term(long(112)),
-                vote: long(120),
-                commit: Index(long(128)),
-            },
+            compacted: Position { index: Index(long(96)), term: Term(long(104)) },
+            hard_state: HardState { term: Term(long(112)), vote: long(120), commit: Index(long(128)) },
             cutover: Index(long(136)),
             node_id: field(bytes, 144),
             cluster_id: ClusterId(field(bytes, 160)),

@@ -40,11 +40,7 @@ impl FrameIndex {
 
     /// Forgets frames without entries above `compacted`.
     pub(crate) fn trim(&mut self, compacted: Index) {
-        while self
-            .frames
-            .front()
-            .is_some_and(|frame| frame.end.0 <= compacted.0.saturating_add(1))
-        {
+        while self.frames.front().is_some_and(|frame| frame.end.0 <= compacted.0.saturating_add(1)) {
             self.frames.pop_front();
         }
     }

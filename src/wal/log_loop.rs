@@ -145,12 +145,7 @@ impl LogLoop {
         };
         if let Some(torn) = found.torn {
             let (segment, slot, offset) = (torn.segment, torn.slot.0, torn.offset);
-            tracing::warn!(
-                segment,
-                slot,
-                offset,
-                "log: an unfinished end was dropped, it was never acknowledged"
-            );
+            tracing::warn!(segment, slot, offset, "log: an unfinished end was dropped, it was never acknowledged");
         }
         Ok((LogLoop::begin(options, disk, clock, entropy, found), recovered))
     }
@@ -222,22 +217,14 @@ impl LogLoop {
     /// # Panics
     /// If its entries are not consecutive, or one is larger than the largest: the caller made them.
     pub fn offer(&mut self, append: Append) -> Result<(), Full> {
-        let consecutive = append
-            .entries
-            .windows(2)
-            .all(|pair| pair[1].index.0 == pair[0].index.0 + 1);
+        let consecutive = append.entries.windows(2).all(|pair| pair[1].index.0 == pair[0].index.0 + 1);
         assert!(consecutive, "an append's entries are consecutive");
-        let fits = append
-            .entries
-            .iter()
-            .all(|entry| entry.data.len() <= self.entry_bytes_max);
+        let fits = append.entries.iter().all(|entry| entry.data.len() <= self.entry_bytes_max);
         assert!(fits, "an entry is at most entry_bytes_max");
         if self.queue.len() >= LOG_QUEUE_MAX {
             return Err(Full(Box::new(append)));
         }
-        let cost = self
-            .room
-            .cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
+        let cost = self.room.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
         self.queue.push_back(Waiting { append, cost });
         Ok(())
     }
@@ -293,10 +280,7 @@ impl LogLoop {
         for event in events {
             match *event {
                 Event::Durable(frame) => {
-                    assert!(
-                        frame > self.durable && frame <= self.state.frame,
-                        "frames become durable in order"
-                    );
+                    assert!(frame > self.durable && frame <= self.state.frame, "frames become durable in order");
                     self.durable = frame;
                     self.last_durable_at = self.clock.monotonic();
                     self.release();
@@ -333,10 +317,7 @@ impl LogLoop {
     }
 
     fn tell_room(&self) {
-        let rest = self
-            .current
-            .as_ref()
-            .map_or(0, |current| self.sizes.slot - current.offset);
+        let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
         let slots = self.segments.free.len() as u64;
         // What placement lets entries use.

@@ -133,12 +133,7 @@ impl Sizes {
         let quarter = usize::try_from(slot / 4).unwrap_or(usize::MAX);
         let gather_max = FRAME_BYTES_MAX.min(quarter);
         let frame_max = gather_max.max(padded(entry_bytes_max + FRAME_OVERHEAD_MAX, block));
-        Ok(Sizes {
-            block,
-            slot,
-            gather_max,
-            frame_max,
-        })
+        Ok(Sizes { block, slot, gather_max, frame_max })
     }
 
     /// Both copies of the header.
@@ -158,9 +153,7 @@ fn check_slot_bytes(slot_bytes: u64, entry_bytes_max: usize, block_bytes: usize)
         return Err(SettingsError::SlotBytesMin { least_bytes });
     }
     if slot_bytes > LOG_SLOT_BYTES_MAX {
-        return Err(SettingsError::SlotBytesMax {
-            most_bytes: LOG_SLOT_BYTES_MAX,
-        });
+        return Err(SettingsError::SlotBytesMax { most_bytes: LOG_SLOT_BYTES_MAX });
     }
     let block_bytes = block_bytes as u64;
     if !slot_bytes.is_multiple_of(block_bytes) {

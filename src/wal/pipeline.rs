@@ -153,17 +153,9 @@ impl Pipeline {
         buffer: AlignedBuffer,
         bytes: usize,
     ) -> Result<(), WalError> {
-        assert!(
-            self.frames
-                .back()
-                .is_none_or(|last| last.frame < frame && last.write.slot == slot)
-        );
+        assert!(self.frames.back().is_none_or(|last| last.frame < frame && last.write.slot == slot));
         let write = self.submit_write(slot, offset, buffer, 0, bytes)?;
-        self.frames.push_back(Flight {
-            frame,
-            write,
-            durable: false,
-        });
+        self.frames.push_back(Flight { frame, write, durable: false });
         Ok(())
     }
 
@@ -187,10 +179,7 @@ impl Pipeline {
                 Some(completion) => {
                     assert!(completion.op == op, "nothing else was in flight");
                     let during = During::Sync;
-                    return completion
-                        .result
-                        .map(|_| ())
-                        .map_err(|source| WalError::Disk { slot, during, source });
+                    return completion.result.map(|_| ()).map_err(|source| WalError::Disk { slot, during, source });
                 }
                 None => self.check_hung(slot, During::Sync, since)?,
             }
@@ -224,9 +213,7 @@ impl Pipeline {
             let sync = self.sync.take().expect("looked at right above");
             let slot = sync.slot;
             let during = During::Sync;
-            completion
-                .result
-                .map_err(|source| WalError::Disk { slot, during, source })?;
+            completion.result.map_err(|source| WalError::Disk { slot, during, source })?;
             self.note_sync(sync.since);
             for flight in self.frames.iter_mut().take_while(|flight| flight.frame <= sync.up_to) {
                 flight.durable = true;
@@ -252,9 +239,7 @@ impl Pipeline {
         let slot = zeroing.write.slot;
         if zeroing.sync.is_some() {
             let during = During::Zero;
-            completion
-                .result
-                .map_err(|source| WalError::Disk { slot, during, source })?;
+            completion.result.map_err(|source| WalError::Disk { slot, during, source })?;
             events.push(Event::Zeroed(slot));
             return Ok(());
         }
@@ -281,9 +266,8 @@ impl Pipeline {
     ) -> Result<bool, WalError> {
         let slot = write.slot;
         let failed = |source| WalError::Disk { slot, during, source };
-        let buffer = completion
-            .buffer
-            .ok_or_else(|| failed(io::Error::other("a write came back without its buffer")))?;
+        let buffer =
+            completion.buffer.ok_or_else(|| failed(io::Error::other("a write came back without its buffer")))?;
         match completion.result {
             Ok(Done::Written { bytes, durable }) if bytes == write.to - write.from => {
                 write.done = true;
@@ -338,51 +322,22 @@ impl Pipeline {
     ) -> Result<WriteFlight, WalError> {
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.pulse.begin(slot, since);
-        let submitted = self.disk.submit_write(Write {
-            op,
-            slot,
-            offset,
-            buffer,
-            from,
-            to,
-        });
+        let submitted = self.disk.submit_write(Write { op, slot, offset, buffer, from, to });
         self.pulse.end();
-        submitted.map_err(|source| WalError::Disk {
-            slot,
-            during: During::Write,
-            source,
-        })?;
-        Ok(WriteFlight {
-            op,
-            slot,
-            offset,
-            from,
-            to,
-            done: false,
-            was_short: false,
-            retries: 0,
-            since,
-        })
+        submitted.map_err(|source| WalError::Disk { slot, during: During::Write, source })?;
+        Ok(WriteFlight { op, slot, offset, from, to, done: false, was_short: false, retries: 0, since })
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> Result<(), WalError> {
         self.pulse.begin(slot, self.clock.monotonic());
         let submitted = self.disk.submit_sync(op, slot);
         self.pulse.end();
-        submitted.map_err(|source| WalError::Disk {
-            slot,
-            during: During::Sync,
-            source,
-        })
+        submitted.map_err(|source| WalError::Disk { slot, during: During::Sync, source })
     }
 
     fn wait(&mut self, slot: SlotId, wait: Duration) -> Result<Option<Completion>, WalError> {
         let waited = self.disk.wait(wait);
-        waited.map_err(|source| WalError::Disk {
-            slot,
-            during: During::Wait,
-            source,
-        })
+        waited.map_err(|source| WalError::Disk { slot, during: During::Wait, source })
     }
 
     fn note_sync(&mut self, since: Duration) {
@@ -435,10 +390,7 @@ impl Zeroing {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("disk", &self.disk)
-            .field("frames", &self.frames)
-            .finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("disk", &self.disk).field("frames", &self.frames).finish_non_exhaustive()
     }
 }
 

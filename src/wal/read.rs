@@ -42,11 +42,7 @@ impl LogLoop {
                 return Err(refused(&place, Reason::AcknowledgedDamaged));
             }
         }
-        if entries.is_empty() {
-            Err(WalError::NoEntry { index: first })
-        } else {
-            Ok(entries)
-        }
+        if entries.is_empty() { Err(WalError::NoEntry { index: first }) } else { Ok(entries) }
     }
 
     /// The disk, for whoever opens the log anew.
@@ -56,16 +52,10 @@ impl LogLoop {
     }
 
     fn read_frame(&mut self, place: &FrameEntries) -> Result<Vec<LogEntry>, WalError> {
-        let seal = &self
-            .segments
-            .segment(place.segment)
-            .ok_or(WalError::NoEntry { index: place.first })?
-            .seal;
+        let seal = &self.segments.segment(place.segment).ok_or(WalError::NoEntry { index: place.first })?.seal;
         let length = place.length as usize;
         let whole = padded(length, self.sizes.block);
-        let bytes = self
-            .window
-            .bytes_exactly(self.pipeline.disk.as_mut(), place.slot, place.offset, whole)?;
+        let bytes = self.window.bytes_exactly(self.pipeline.disk.as_mut(), place.slot, place.offset, whole)?;
         let frame = &bytes[..length];
         let head = FrameHead::parse(frame.first_chunk::<HEAD_LEN>().expect("frames have a head"));
         let is_it = head.length == place.length && head.number == place.frame && frame::crc_is_right(frame, seal);
@@ -78,10 +68,5 @@ impl LogLoop {
 }
 
 fn refused(place: &FrameEntries, reason: Reason) -> WalError {
-    WalError::Refused {
-        segment: place.segment,
-        slot: place.slot,
-        offset: place.offset,
-        reason,
-    }
+    WalError::Refused { segment: place.segment, slot: place.slot, offset: place.offset, reason }
 }

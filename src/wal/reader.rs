@@ -48,10 +48,7 @@ pub struct Frames<'a> {
 pub fn frames<'a>(disk: &'a mut dyn Disk, slot: SlotId, options: &Options) -> Result<Option<Frames<'a>>, WalError> {
     let block = disk.block_bytes();
     let Some(slot_bytes) = disk.slot_bytes(slot) else {
-        return Err(WalError::SlotMissing {
-            slot,
-            slots: disk.slot_count(),
-        });
+        return Err(WalError::SlotMissing { slot, slots: disk.slot_count() });
     };
     let mut window = Window::new(block);
     let bytes = window.bytes_exactly(disk, slot, 0, 2 * block)?;
@@ -65,15 +62,7 @@ pub fn frames<'a>(disk: &'a mut dyn Disk, slot: SlotId, options: &Options) -> Re
     let key = LogKey::new(options.log_key.clone(), options.node_id, options.cluster_id);
     let seal = key.segment(header.segment, &header.salt);
     let sizes = Sizes::new(slot_bytes, options.entry_bytes_max, block)?;
-    Ok(Some(Frames {
-        disk,
-        slot,
-        header,
-        seal,
-        sizes,
-        window,
-        offset: sizes.headers(),
-    }))
+    Ok(Some(Frames { disk, slot, header, seal, sizes, window, offset: sizes.headers() }))
 }
 
 impl Frames<'_> {
@@ -94,11 +83,7 @@ impl Iterator for Frames<'_> {
             Ok(None) => None,
             Ok(Some((head, bytes))) => {
                 self.offset += (head.length as usize).next_multiple_of(self.sizes.block) as u64;
-                Some(Ok(Frame {
-                    offset,
-                    head,
-                    body: frame::open(bytes, &self.seal),
-                }))
+                Some(Ok(Frame { offset, head, body: frame::open(bytes, &self.seal) }))
             }
         }
     }

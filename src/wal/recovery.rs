@@ -59,11 +59,7 @@ pub struct TornEnd {
 pub(crate) fn recover(disk: &mut dyn Disk, key: &LogKey, entry_bytes_max: usize) -> Result<Found, WalError> {
     let headers = scan::read_headers(disk, key)?;
     let newest = headers.run.last().ok_or(WalError::NoSegment)?;
-    let sizes = Sizes::new(
-        newest.header.segment_bytes,
-        entry_bytes_max,
-        newest.header.block_bytes as usize,
-    )?;
+    let sizes = Sizes::new(newest.header.segment_bytes, entry_bytes_max, newest.header.block_bytes as usize)?;
     check_slot_sizes(disk, &headers, &sizes)?;
     let mut replay = Replay::begin(disk, key, sizes, &headers)?;
     for at in 0..headers.run.len() {
@@ -79,12 +75,7 @@ fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result
         let claimed = place.map_or(sizes.slot, |place| place.header.segment_bytes);
         if disk.slot_bytes(slot) != Some(sizes.slot) || claimed != sizes.slot {
             let segment = place.map_or(0, |place| place.header.segment);
-            return Err(WalError::Refused {
-                segment,
-                slot,
-                offset: 0,
-                reason: Reason::SlotSize,
-            });
+            return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::SlotSize });
         }
     }
     Ok(())
@@ -133,13 +124,7 @@ impl<'a> Replay<'a> {
         }
         let seal = self.key.segment(header.segment, &header.salt);
         let (number, slot) = (header.segment, place.slot);
-        self.segments.live.push_back(Segment {
-            number,
-            slot,
-            seal,
-            last_entry: Index(0),
-            has_frames: false,
-        });
+        self.segments.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
         let mut offset = self.sizes.headers();
         loop {
             let expected = self.state.frame + 1;
@@ -185,11 +170,7 @@ impl<'a> Replay<'a> {
     }
 
     fn keep(&mut self, place: &Place, offset: u64, head: &FrameHead, body: Body) {
-        let segment = self
-            .segments
-            .live
-            .back_mut()
-            .expect("the segment being read was pushed");
+        let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
         segment.has_frames = true;
         if body.records.reset.is_some() {
             segment.last_entry = Index(0);
@@ -198,11 +179,7 @@ impl<'a> Replay<'a> {
             self.index.clear();
         }
         if let (Some(first), Some(last)) = (body.entries.first(), body.entries.last()) {
-            let segment = self
-                .segments
-                .live
-                .back_mut()
-                .expect("the segment being read was pushed");
+            let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
             segment.last_entry = segment.last_entry.max(last.index);
             self.index.push(FrameEntries {
                 first: first.index,
@@ -218,11 +195,7 @@ impl<'a> Replay<'a> {
             }
             self.entries.extend(body.entries);
         }
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.index <= self.state.compacted.index)
-        {
+        while self.entries.front().is_some_and(|entry| entry.index <= self.state.compacted.index) {
             self.entries.pop_front();
         }
         self.index.trim(self.state.compacted.index);
@@ -231,11 +204,7 @@ impl<'a> Replay<'a> {
     /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
     fn end(&mut self, place: &Place, offset: u64) -> Result<(), WalError> {
         let missing = self.state.frame + 1;
-        let torn = TornEnd {
-            segment: place.header.segment,
-            slot: place.slot,
-            offset,
-        };
+        let torn = TornEnd { segment: place.header.segment, slot: place.slot, offset };
         let segment = self.segments.live.back().expect("the segment being read was pushed");
         // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
         let begun = self.window.head(self.disk, place.slot, &self.sizes, offset)?;
@@ -266,12 +235,7 @@ impl<'a> Replay<'a> {
             let found = scan::chained_frame(self.disk, &mut self.window, slot, &self.sizes, missing)?;
             if let Some(head) = found {
                 let reason = Reason::AcknowledgedDamaged;
-                return Err(WalError::Refused {
-                    segment: head.segment,
-                    slot,
-                    offset: 0,
-                    reason,
-                });
+                return Err(WalError::Refused { segment: head.segment, slot, offset: 0, reason });
             }
         }
         Ok(())
@@ -282,21 +246,13 @@ impl<'a> Replay<'a> {
         if self.state.low.0 > self.state.compacted.index.0 + 1 {
             let segment = first.header.segment.saturating_sub(1);
             let reason = Reason::EntriesMissing;
-            return Err(WalError::Refused {
-                segment,
-                slot: first.slot,
-                offset: 0,
-                reason,
-            });
+            return Err(WalError::Refused { segment, slot: first.slot, offset: 0, reason });
         }
         let mut segments = self.segments;
         segments.dirty.extend(headers.stale.iter().chain(&headers.unfinished));
         segments.free.extend(headers.free);
         let entries = Vec::from(self.entries);
-        let contiguous = entries
-            .iter()
-            .zip(self.state.compacted.index.0 + 1..)
-            .all(|(it, at)| it.index.0 == at);
+        let contiguous = entries.iter().zip(self.state.compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
         assert!(contiguous && entries.len() as u64 == self.state.next.0 - self.state.compacted.index.0 - 1);
         Ok(Found {
             sizes: self.sizes,

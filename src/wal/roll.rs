@@ -42,13 +42,7 @@ impl LogLoop {
     /// The device's. The log must not be used after that.
     pub fn sync_recovered(&mut self) -> Result<(), WalError> {
         if !self.recovered_synced {
-            for slot in self
-                .segments
-                .live
-                .iter()
-                .map(|segment| segment.slot)
-                .collect::<Vec<SlotId>>()
-            {
+            for slot in self.segments.live.iter().map(|segment| segment.slot).collect::<Vec<SlotId>>() {
                 self.pipeline.sync_now(slot)?;
             }
             self.recovered_synced = true;
@@ -63,11 +57,7 @@ impl LogLoop {
             self.first_segment()?;
         }
         let current = self.current.as_ref().expect("made right above if there was none");
-        let headers = if current.unwritten_header.is_some() {
-            self.sizes.headers()
-        } else {
-            0
-        };
+        let headers = if current.unwritten_header.is_some() { self.sizes.headers() } else { 0 };
         let rest = self.sizes.slot - current.offset;
         let bytes = bytes as u64;
         let left_here = rest.checked_sub(headers + bytes);
@@ -93,10 +83,7 @@ impl LogLoop {
 
     /// Bytes of the last slot that only frames without entries may use.
     pub(super) fn reserve(&self) -> u64 {
-        padded(
-            usize::try_from(self.sizes.slot / 8).unwrap_or(usize::MAX),
-            self.sizes.block,
-        ) as u64
+        padded(usize::try_from(self.sizes.slot / 8).unwrap_or(usize::MAX), self.sizes.block) as u64
     }
 
     /// Every open begins a new segment: no key outlives a process. An empty newest one is written over.
@@ -117,11 +104,7 @@ impl LogLoop {
         if self.segments.free.is_empty() {
             self.grow_now()?;
         }
-        let slot = self
-            .segments
-            .free
-            .pop_first()
-            .ok_or(WalError::NoSlot { source: None })?;
+        let slot = self.segments.free.pop_first().ok_or(WalError::NoSlot { source: None })?;
         let number = self.segments.live.back().map_or(1, |newest| newest.number + 1);
         self.begin_segment(slot, number);
         Ok(())
@@ -145,17 +128,8 @@ impl LogLoop {
             cluster_id: self.key.cluster_id(),
             slots: self.pipeline.disk.slot_count(),
         };
-        self.current = Some(Current {
-            offset: 0,
-            unwritten_header: Some(Box::new(header.encode(&seal))),
-        });
-        self.segments.live.push_back(Segment {
-            number,
-            slot,
-            seal,
-            last_entry: Index(0),
-            has_frames: false,
-        });
+        self.current = Some(Current { offset: 0, unwritten_header: Some(Box::new(header.encode(&seal))) });
+        self.segments.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
     }
 
     /// Zeroes one freed slot at a time, when nothing else waits or slots are short.
@@ -183,11 +157,7 @@ impl LogLoop {
     pub(super) fn growth_due_in(&self) -> Option<Duration> {
         let short = self.segments.free.len() + self.segments.dirty.len() < FREE_SLOTS_LOW;
         let wanted = short && self.current.is_some() && self.pipeline.disk.slot_count() < self.slots_max;
-        let wait = if self.growing {
-            GROWN_POLL
-        } else {
-            self.grow_again_at.saturating_sub(self.clock.monotonic())
-        };
+        let wait = if self.growing { GROWN_POLL } else { self.grow_again_at.saturating_sub(self.clock.monotonic()) };
         wanted.then_some(wait)
     }
 
@@ -219,11 +189,7 @@ impl LogLoop {
         let made = self.pipeline.disk.create_slot(self.sizes.slot, &mut |_| ());
         let slot = made.map_err(|source| match source.kind() {
             std::io::ErrorKind::StorageFull => WalError::NoSlot { source: Some(source) },
-            _ => WalError::Disk {
-                slot,
-                during: During::Create,
-                source,
-            },
+            _ => WalError::Disk { slot, during: During::Create, source },
         })?;
         self.segments.free.insert(slot);
         Ok(())

@@ -26,10 +26,7 @@ impl LogRoom {
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
         // Read before `free`: what is framed in between then counts twice, which errs on the safe side.
-        let waiting = self
-            .handed
-            .load(Ordering::Acquire)
-            .saturating_sub(self.framed.load(Ordering::Acquire));
+        let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
         self.free.load(Ordering::Acquire).saturating_sub(waiting)
     }
 
@@ -62,10 +59,7 @@ impl LogRoom {
 
     /// A gauge for frames of at most so many bytes.
     pub(crate) fn new(gather_max: usize) -> LogRoom {
-        LogRoom {
-            gather: AtomicU64::new(gather_max as u64),
-            ..LogRoom::default()
-        }
+        LogRoom { gather: AtomicU64::new(gather_max as u64), ..LogRoom::default() }
     }
 
     pub(crate) fn framed(&self, cost: u64) {

@@ -27,12 +27,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn refused(&self, offset: u64, reason: Reason) -> WalError {
-        WalError::Refused {
-            segment: self.header.segment,
-            slot: self.slot,
-            offset,
-            reason,
-        }
+        WalError::Refused { segment: self.header.segment, slot: self.slot, offset, reason }
     }
 }
 
@@ -68,25 +63,16 @@ pub(crate) fn read_headers(disk: &mut dyn Disk, key: &LogKey) -> Result<Headers,
         }
     }
     headers.run.sort_by_key(|place| place.header.segment);
-    if let Some(pair) = headers
-        .run
-        .windows(2)
-        .find(|pair| pair[0].header.segment == pair[1].header.segment)
-    {
+    if let Some(pair) = headers.run.windows(2).find(|pair| pair[0].header.segment == pair[1].header.segment) {
         return Err(pair[1].refused(0, Reason::SegmentTwice));
     }
     // Counted from any segment: a slot was there when the header was written.
     let needed = headers.run.iter().map(|place| place.header.slots).max().unwrap_or(0);
     if needed > slots {
-        return Err(WalError::SlotMissing {
-            slot: SlotId(slots),
-            slots: needed,
-        });
+        return Err(WalError::SlotMissing { slot: SlotId(slots), slots: needed });
     }
     let run = &headers.run;
-    let gap = (1..run.len())
-        .rev()
-        .find(|at| run[at - 1].header.segment + 1 != run[*at].header.segment);
+    let gap = (1..run.len()).rev().find(|at| run[at - 1].header.segment + 1 != run[*at].header.segment);
     headers.stale = headers.run.drain(..gap.unwrap_or(0)).map(|place| place.slot).collect();
     Ok(headers)
 }
@@ -102,11 +88,7 @@ fn read_slot(disk: &mut dyn Disk, window: &mut Window, slot: SlotId, key: &LogKe
     let slot_bytes = disk.slot_bytes(slot).unwrap_or(0);
     if slot_bytes < 2 * block as u64 {
         let source = std::io::ErrorKind::UnexpectedEof.into();
-        return Err(WalError::Disk {
-            slot,
-            during: During::Read,
-            source,
-        });
+        return Err(WalError::Disk { slot, during: During::Read, source });
     }
     // Both blocks and no more: most slots hold nothing that is looked at now.
     let bytes = window.bytes_exactly(disk, slot, 0, 2 * block)?;
@@ -122,44 +104,21 @@ fn read_slot(disk: &mut dyn Disk, window: &mut Window, slot: SlotId, key: &LogKe
 fn check_header(bytes: &[u8; HEADER_LEN], slot: SlotId, block: usize, key: &LogKey) -> Result<SegmentHeader, WalError> {
     let found = header::version(bytes);
     if found != FORMAT_VERSION {
-        return Err(WalError::Version {
-            found,
-            known: FORMAT_VERSION,
-        });
+        return Err(WalError::Version { found, known: FORMAT_VERSION });
     }
     let header = SegmentHeader::parse(bytes);
-    let (segment, foreign) = (
-        header.segment,
-        WalError::Foreign {
-            segment: header.segment,
-            slot,
-        },
-    );
+    let (segment, foreign) = (header.segment, WalError::Foreign { segment: header.segment, slot });
     let seal = key.segment(segment, &header.salt);
     match (SegmentHeader::is_sealed(bytes), seal.is_sealed()) {
         (false, true) => {
-            return Err(WalError::Refused {
-                segment,
-                slot,
-                offset: 0,
-                reason: Reason::NotSealed,
-            });
+            return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::NotSealed });
         }
         (true, false) => {
-            return Err(WalError::Refused {
-                segment,
-                slot,
-                offset: 0,
-                reason: Reason::Sealed,
-            });
+            return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::Sealed });
         }
         (true, true) if !SegmentHeader::authentic(bytes, &seal) => {
             let ours = header.node_id == key.node_id().to_bytes() && header.cluster_id == key.cluster_id();
-            return Err(if ours {
-                WalError::WrongKey { segment, slot }
-            } else {
-                foreign
-            });
+            return Err(if ours { WalError::WrongKey { segment, slot } } else { foreign });
         }
         _ => {}
     }
@@ -168,10 +127,7 @@ fn check_header(bytes: &[u8; HEADER_LEN], slot: SlotId, block: usize, key: &LogK
     }
     if header.block_bytes as usize != block {
         let wanted = u32::try_from(block).unwrap_or(u32::MAX);
-        return Err(WalError::BlockBytes {
-            found: header.block_bytes,
-            wanted,
-        });
+        return Err(WalError::BlockBytes { found: header.block_bytes, wanted });
     }
     Ok(header)
 }

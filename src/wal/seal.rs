@@ -28,11 +28,7 @@ pub(crate) struct LogKey {
 
 impl LogKey {
     pub(crate) fn new(bytes: Option<Zeroizing<[u8; 32]>>, node_id: NodeId, cluster_id: ClusterId) -> LogKey {
-        LogKey {
-            bytes,
-            node_id,
-            cluster_id,
-        }
+        LogKey { bytes, node_id, cluster_id }
     }
 
     pub(crate) fn node_id(&self) -> NodeId {
@@ -53,21 +49,14 @@ impl LogKey {
         let (node, cluster) = (self.node_id.to_bytes(), self.cluster_id.0);
         let info: [&[u8]; 4] = [LABEL, &number.to_be_bytes(), &node, &cluster];
         let derived = Hkdf::<Sha256>::new(Some(salt), bytes.as_slice());
-        derived
-            .expand_multi_info(&info, key.as_mut_slice())
-            .expect("32 bytes are within HKDF's reach");
-        SegmentSeal {
-            aead: Some(aead::key(&key)),
-            crc_seed,
-        }
+        derived.expand_multi_info(&info, key.as_mut_slice()).expect("32 bytes are within HKDF's reach");
+        SegmentSeal { aead: Some(aead::key(&key)), crc_seed }
     }
 }
 
 impl std::fmt::Debug for LogKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogKey")
-            .field("sealed", &self.bytes.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("LogKey").field("sealed", &self.bytes.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -122,9 +111,7 @@ impl SegmentSeal {
 
 impl std::fmt::Debug for SegmentSeal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SegmentSeal")
-            .field("sealed", &self.is_sealed())
-            .finish_non_exhaustive()
+        f.debug_struct("SegmentSeal").field("sealed", &self.is_sealed()).finish_non_exhaustive()
     }
 }
 

@@ -144,45 +144,19 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
-    let driver = Driver {
-        log,
-        requests,
-        callbacks: callbacks.clone(),
-        reported: reported.clone(),
-        _stop: stop_sender,
-    };
-    let spawned = Builder::new()
-        .name("wal".to_owned())
-        .spawn(move || driver.run(&started_sender));
+    let driver = Driver { log, requests, callbacks: callbacks.clone(), reported: reported.clone(), _stop: stop_sender };
+    let spawned = Builder::new().name("wal".to_owned()).spawn(move || driver.run(&started_sender));
     let thread = spawned.map_err(no_thread)?;
     // The thread answers, or it has panicked and dropped the sender, or its call into the kernel does not come back.
     let waited = hung.saturating_mul(SYNCS_AT_START_MAX);
     started.recv_timeout(waited).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => Err(WalError::Hung {
-            slot: SlotId(0),
-            during: During::Sync,
-            waited,
-        }),
+        RecvTimeoutError::Timeout => Err(WalError::Hung { slot: SlotId(0), during: During::Sync, waited }),
         RecvTimeoutError::Disconnected => Err(WalError::Poisoned),
     })?;
-    let watchdog = Watchdog {
-        pulse,
-        clock,
-        hung,
-        callbacks,
-        reported: reported.clone(),
-    };
-    let spawned = Builder::new()
-        .name("wal-watchdog".to_owned())
-        .spawn(move || watchdog.run(&stop));
+    let watchdog = Watchdog { pulse, clock, hung, callbacks, reported: reported.clone() };
+    let spawned = Builder::new().name("wal-watchdog".to_owned()).spawn(move || watchdog.run(&stop));
     let watchdog = spawned.map_err(no_thread)?;
-    Ok(LogThread {
-        reported,
-        sender: Some(sender),
-        room,
-        thread: Some(thread),
-        watchdog: Some(watchdog),
-    })
+    Ok(LogThread { reported, sender: Some(sender), room, thread: Some(thread), watchdog: Some(watchdog) })
 }
 
 struct Driver {
@@ -212,11 +186,7 @@ impl Driver {
     fn serve(&mut self) -> Result<(), WalError> {
         let mut progress = Progress::default();
         loop {
-            let wait = if progress.busy {
-                Duration::ZERO
-            } else {
-                progress.wake_in.unwrap_or(IDLE_WAIT)
-            };
+            let wait = if progress.busy { Duration::ZERO } else { progress.wake_in.unwrap_or(IDLE_WAIT) };
             let open = self.take_requests(wait);
             progress = self.log.step(STEP_WAIT)?;
             if let Some(ticket) = progress.persisted_ticket {
@@ -284,11 +254,7 @@ impl Watchdog {
             let busy = self.pulse.busy_for(self.clock.monotonic());
             if let Some((slot, waited)) = busy.filter(|(_, waited)| *waited >= self.hung) {
                 let during = During::Wait;
-                report(
-                    &self.reported,
-                    self.callbacks.as_ref(),
-                    WalError::Hung { slot, during, waited },
-                );
+                report(&self.reported, self.callbacks.as_ref(), WalError::Hung { slot, during, waited });
                 return;
             }
         }
@@ -303,19 +269,12 @@ fn report(reported: &AtomicBool, callbacks: &dyn Callbacks, error: WalError) {
 }
 
 fn no_thread(source: io::Error) -> WalError {
-    WalError::Disk {
-        slot: SlotId(0),
-        during: During::Wait,
-        source,
-    }
+    WalError::Disk { slot: SlotId(0), during: During::Wait, source }
 }
 
 impl std::fmt::Debug for Read {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Read")
-            .field("first", &self.first)
-            .field("last", &self.last)
-            .finish_non_exhaustive()
+        f.debug_struct("Read").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
     }
 }
 

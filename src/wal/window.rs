@@ -23,12 +23,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(block: usize) -> Window {
-        Window {
-            buffer: AlignedBuffer::new(padded(WINDOW_BYTES, block), block),
-            slot: None,
-            start: 0,
-            len: 0,
-        }
+        Window { buffer: AlignedBuffer::new(padded(WINDOW_BYTES, block), block), slot: None, start: 0, len: 0 }
     }
 
     /// `len` bytes at `offset`, which is on a block; read if need be, together with what follows.
@@ -56,11 +51,7 @@ impl Window {
             let take = left.min(self.buffer.len()) / block * block;
             self.slot = None;
             let read = disk.read(slot, offset, &mut self.buffer, take);
-            read.map_err(|source| WalError::Disk {
-                slot,
-                during: During::Read,
-                source,
-            })?;
+            read.map_err(|source| WalError::Disk { slot, during: During::Read, source })?;
             (self.slot, self.start, self.len) = (Some(slot), offset, take);
         }
         let from = usize::try_from(offset - self.start).expect("within the buffer");
@@ -80,11 +71,7 @@ impl Window {
             self.buffer = AlignedBuffer::new(len, disk.block_bytes());
         }
         let read = disk.read(slot, offset, &mut self.buffer, len);
-        read.map_err(|source| WalError::Disk {
-            slot,
-            during: During::Read,
-            source,
-        })?;
+        read.map_err(|source| WalError::Disk { slot, during: During::Read, source })?;
         Ok(&self.buffer[..len])
     }
 
@@ -101,9 +88,7 @@ impl Window {
         }
         let bytes = self.bytes(disk, slot, sizes.slot, offset, sizes.block)?;
         let head = FrameHead::parse(bytes.first_chunk::<HEAD_LEN>().expect("a block holds a head"));
-        let room = usize::try_from(sizes.slot - offset)
-            .unwrap_or(usize::MAX)
-            .min(sizes.frame_max);
+        let room = usize::try_from(sizes.slot - offset).unwrap_or(usize::MAX).min(sizes.frame_max);
         Ok(head.plausible_length(room).map(|_| head))
     }
 

@@ -82,11 +82,7 @@ impl LogLoop {
                 copy[..header.len()].copy_from_slice(header.as_slice());
             }
         }
-        let segment = self
-            .segments
-            .live
-            .back_mut()
-            .expect("the current segment is the newest");
+        let segment = self.segments.live.back_mut().expect("the current segment is the newest");
         let number = self.state.frame + 1;
         let head = FrameHead {
             length: 0,
@@ -115,11 +111,7 @@ impl LogLoop {
     /// Everything that follows from a frame having been built.
     fn note(&mut self, group: &Group, place: (u64, SlotId, u64), length: u32) {
         let (segment, slot, offset) = place;
-        let newest = self
-            .segments
-            .live
-            .back_mut()
-            .expect("the current segment is the newest");
+        let newest = self.segments.live.back_mut().expect("the current segment is the newest");
         if group.records.reset.is_some() {
             newest.last_entry = Index(0);
             self.index.clear();
@@ -127,25 +119,13 @@ impl LogLoop {
         if let (Some(first), Some(last)) = (group.entries.first(), group.entries.last()) {
             newest.last_entry = newest.last_entry.max(last.index);
             let (first, end, frame) = (first.index, last.index.next(), self.state.frame);
-            self.index.push(FrameEntries {
-                first,
-                end,
-                segment,
-                slot,
-                offset,
-                length,
-                frame,
-            });
+            self.index.push(FrameEntries { first, end, segment, slot, offset, length, frame });
         }
         let compacted = self.state.compacted.index;
         if group.records.reset.is_some() || group.records.trim.is_some() {
             self.index.trim(compacted);
             let reset_in = group.records.reset.map(|_| segment);
-            self.releases.push_back(Release {
-                frame: self.state.frame,
-                compacted,
-                reset_in,
-            });
+            self.releases.push_back(Release { frame: self.state.frame, compacted, reset_in });
         }
         self.newest_is_idle = group.records.idle;
         self.note_ticket(group);
@@ -154,10 +134,7 @@ impl LogLoop {
     fn note_ticket(&mut self, group: &Group) {
         self.room.framed(group.cost);
         if let Some(ticket) = group.ticket {
-            assert!(
-                self.tickets.back().is_none_or(|(_, last)| *last < ticket),
-                "tickets increase"
-            );
+            assert!(self.tickets.back().is_none_or(|(_, last)| *last < ticket), "tickets increase");
             self.tickets.push_back((self.state.frame, ticket));
         }
     }
@@ -168,15 +145,8 @@ impl LogLoop {
             return Ok(());
         }
         let hard_state = Some(self.newest_hard_state).filter(|newest| *newest != self.state.hard_state);
-        let records = Records {
-            idle: true,
-            hard_state,
-            ..Records::default()
-        };
-        let group = Group {
-            records,
-            ..Group::default()
-        };
+        let records = Records { idle: true, hard_state, ..Records::default() };
+        let group = Group { records, ..Group::default() };
         let bytes = padded(group.frame_len(), self.sizes.block);
         // It must not take the room that is kept for trims; then the last frame goes without a witness.
         match self.placement(bytes, false)? {

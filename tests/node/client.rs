@@ -38,11 +38,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Client {
-            stream,
-            buffer: Vec::new(),
-            at: 0,
-        }
+        Client { stream, buffer: Vec::new(), at: 0 }
     }
 
     /// One command and its reply.
@@ -73,10 +69,7 @@ impl Client {
     pub fn reply(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let rest = String::from_utf8_lossy(&line[1..]).into_owned();
-        let count = || {
-            rest.parse::<i64>()
-                .map_err(|_| io::Error::other(format!("bad number {rest:?}")))
-        };
+        let count = || rest.parse::<i64>().map_err(|_| io::Error::other(format!("bad number {rest:?}")));
         match line[0] {
             b'+' => Ok(Reply::Simple(rest)),
             b'-' => Ok(Reply::Error(rest)),
@@ -89,10 +82,7 @@ impl Client {
                     Ok(Reply::Bulk(bytes))
                 }
             },
-            b'*' => (0..count()?)
-                .map(|_| self.reply())
-                .collect::<io::Result<_>>()
-                .map(Reply::Array),
+            b'*' => (0..count()?).map(|_| self.reply()).collect::<io::Result<_>>().map(Reply::Array),
             other => Err(io::Error::other(format!("bad type byte {other:#x}"))),
         }
     }

@@ -8,9 +8,7 @@ use crate::harness::Site;
 
 fn run(command: &mut Command) -> Output {
     let name = command.get_program().to_string_lossy().into_owned();
-    command
-        .output()
-        .unwrap_or_else(|error| panic!("{name}: {error}; scripts/test installs it"))
+    command.output().unwrap_or_else(|error| panic!("{name}: {error}; scripts/test installs it"))
 }
 
 fn redis_cli(port: u16, args: &[&str]) -> String {
@@ -53,33 +51,13 @@ fn redis_benchmark_runs_without_an_error() {
     let site = Site::new();
     let node = Node::start(&site.sealed());
     let port = node.client_port.to_string();
-    let flags = [
-        "-t",
-        "ping,set,get,incr,mset",
-        "-P",
-        "16",
-        "-c",
-        "50",
-        "-d",
-        "256",
-        "-r",
-        "100000",
-        "-n",
-        "20000",
-    ];
+    let flags = ["-t", "ping,set,get,incr,mset", "-P", "16", "-c", "50", "-d", "256", "-r", "100000", "-n", "20000"];
     for protocol in [&[][..], &["-3"][..]] {
-        let output = run(Command::new("redis-benchmark")
-            .args(["-p", &port, "--csv"])
-            .args(flags)
-            .args(protocol));
+        let output = run(Command::new("redis-benchmark").args(["-p", &port, "--csv"]).args(flags).args(protocol));
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
         assert!(!text.to_lowercase().contains("err"), "{text}");
-        assert_eq!(
-            text.lines().filter(|line| line.starts_with('"')).count(),
-            7,
-            "header and six tests: {text}"
-        );
+        assert_eq!(text.lines().filter(|line| line.starts_with('"')).count(), 7, "header and six tests: {text}");
     }
 }
 

@@ -52,30 +52,17 @@ fn kills_lose_nothing_acknowledged(engine: &str) {
         node = Node::start(&args);
         let mut client = node.client();
         for ledger in ledgers {
-            let found = verify(
-                &mut client,
-                &ledger,
-                totals.get(&ledger.connection).copied().unwrap_or(0),
-                kill,
-            );
-            acknowledged_in_all += ledger
-                .acknowledged
-                .saturating_sub(totals.insert(ledger.connection, found).unwrap_or(0));
+            let found = verify(&mut client, &ledger, totals.get(&ledger.connection).copied().unwrap_or(0), kill);
+            acknowledged_in_all +=
+                ledger.acknowledged.saturating_sub(totals.insert(ledger.connection, found).unwrap_or(0));
         }
     }
     println!("{engine}: {KILLS} kills, {acknowledged_in_all} acknowledged, 0 lost");
-    assert!(
-        acknowledged_in_all > u64::from(KILLS) * 100,
-        "vacuous: only {acknowledged_in_all} writes acknowledged"
-    );
+    assert!(acknowledged_in_all > u64::from(KILLS) * 100, "vacuous: only {acknowledged_in_all} writes acknowledged");
 }
 
 fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledger {
-    let mut ledger = Ledger {
-        connection,
-        acknowledged: from,
-        sent: from,
-    };
+    let mut ledger = Ledger { connection, acknowledged: from, sent: from };
     let mut client = Client::connect(port);
     while !stop.load(Ordering::Relaxed) {
         let mut pipeline = Vec::new();
@@ -93,11 +80,7 @@ fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledger {
                 return ledger;
             };
             assert_eq!(set, Reply::ok());
-            assert_eq!(
-                counted,
-                Reply::Integer(i64::try_from(sequence).unwrap()),
-                "each increment runs exactly once"
-            );
+            assert_eq!(counted, Reply::Integer(i64::try_from(sequence).unwrap()), "each increment runs exactly once");
             ledger.acknowledged = sequence;
         }
     }
@@ -112,16 +95,8 @@ fn verify(client: &mut Client, ledger: &Ledger, from: u64, kill: u32) -> u64 {
         Reply::Null => 0,
         other => panic!("GET counter answered {other:?}"),
     };
-    assert!(
-        counter >= ledger.acknowledged,
-        "kill {kill}: {} acknowledged, only {counter} found",
-        ledger.acknowledged
-    );
-    assert!(
-        counter <= ledger.sent,
-        "kill {kill}: {} sent, {counter} found",
-        ledger.sent
-    );
+    assert!(counter >= ledger.acknowledged, "kill {kill}: {} acknowledged, only {counter} found", ledger.acknowledged);
+    assert!(counter <= ledger.sent, "kill {kill}: {} sent, {counter} found", ledger.sent);
     let sequences: Vec<u64> = (from + 1..=counter).collect();
     for chunk in sequences.chunks(256) {
         let keys: Vec<String> = chunk.iter().map(|sequence| format!("c{name}:{sequence}")).collect();
@@ -158,11 +133,7 @@ fn a_restart_keeps_everything_and_sigterm_ends_with_zero() {
         let node = Node::start(&args);
         let mut client = node.client();
         assert_eq!(client.words("GET kept"), Reply::bulk("value"));
-        assert_eq!(
-            client.words("GET brief"),
-            Reply::Null,
-            "an expired key does not come back"
-        );
+        assert_eq!(client.words("GET brief"), Reply::Null, "an expired key does not come back");
         assert_eq!(client.words("GET gone"), Reply::Null);
         assert_eq!(node.stop().code(), Some(0));
     }
@@ -176,10 +147,7 @@ fn both_engines_open_each_others_log() {
         args.extend(["--log-engine".to_owned(), engine.to_owned()]);
         let node = Node::start(&args);
         let mut client = node.client();
-        assert_eq!(
-            client.words("INCR rounds"),
-            Reply::Integer(i64::try_from(round).unwrap() + 1)
-        );
+        assert_eq!(client.words("INCR rounds"), Reply::Integer(i64::try_from(round).unwrap() + 1));
         node.kill();
     }
 }

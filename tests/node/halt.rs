@@ -36,22 +36,13 @@ const ENTRIES: u64 = 7;
 const POISONED: u64 = 4;
 
 fn config(site: &Site) -> Config {
-    let settings = Settings {
-        data_dir: Some(site.data()),
-        kek_file: Some(site.kek()),
-        ..Settings::default()
-    };
+    let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
     settings.check().unwrap()
 }
 
 fn open(site: &Site) -> Opened {
-    let world = World {
-        clock: Arc::new(SystemClock::default()),
-        entropy: Arc::new(KernelEntropy),
-    };
-    start::open(&config(site), &world)
-        .map_err(|refusal| refusal.to_string())
-        .unwrap()
+    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
+    start::open(&config(site), &world).map_err(|refusal| refusal.to_string()).unwrap()
 }
 
 /// Goal: append properly sealed, committed entries to a stopped node's log, one of them with a changed ciphertext byte.
@@ -63,11 +54,8 @@ fn poison(site: &Site) -> (Term, Index, u32) {
     let key = opened.ring.view().leadership_key().expect("the node has its keys");
     assert_eq!(key.opener().term, last.term, "the newest opener is of the newest term");
     let payloads: Vec<Vec<u8>> = (0..ENTRIES).map(payload).collect();
-    let items: Vec<(ProposalId, &[u8])> = payloads
-        .iter()
-        .enumerate()
-        .map(|(i, p)| (ProposalId(1000 + i as u64), p.as_slice()))
-        .collect();
+    let items: Vec<(ProposalId, &[u8])> =
+        payloads.iter().enumerate().map(|(i, p)| (ProposalId(1000 + i as u64), p.as_slice())).collect();
     let first = last.index.next();
     let sealed = seal_entries(&key, [7; 7], first, &items).unwrap();
     let entries = sealed.into_iter().enumerate().map(|(i, data)| LogEntry {
@@ -77,24 +65,10 @@ fn poison(site: &Site) -> (Term, Index, u32) {
         data: if i as u64 == POISONED { flip(&data) } else { data },
     });
     let commit = Index(first.0 + ENTRIES - 1);
-    let hard_state = HardState {
-        commit,
-        ..opened.recovered.hard_state
-    };
-    let append = Append {
-        ticket: 1,
-        hard_state: Some(hard_state),
-        entries: entries.collect(),
-        ..Append::default()
-    };
+    let hard_state = HardState { commit, ..opened.recovered.hard_state };
+    let append = Append { ticket: 1, hard_state: Some(hard_state), entries: entries.collect(), ..Append::default() };
     opened.log.offer(append).unwrap();
-    while opened
-        .log
-        .step(Duration::from_secs(1))
-        .unwrap()
-        .persisted_ticket
-        .is_none()
-    {}
+    while opened.log.step(Duration::from_secs(1)).unwrap().persisted_ticket.is_none() {}
     (last.term, Index(first.0 + POISONED), key.key_id().value())
 }
 
@@ -132,28 +106,17 @@ fn the_node_halts_at_an_entry_that_does_not_open_after_applying_all_before_it_an
         assert_eq!(ended.status, 74, "start {start}: {}", ended.output);
         let line = format!("apply halted at index {index} term {term}");
         for part in [&*line, &format!("key {key_id}"), "unauthentic"] {
-            assert!(
-                ended.output.contains(part),
-                "start {start}: {part:?} is not in {}",
-                ended.output
-            );
+            assert!(ended.output.contains(part), "start {start}: {part:?} is not in {}", ended.output);
         }
         assert!(!ended.output.contains("value-"), "no plaintext in what the node says");
 
         let opened = open(&site);
-        assert_eq!(
-            opened.applied.position.index,
-            Index(index.0 - 1),
-            "everything before it is applied and flushed"
-        );
+        assert_eq!(opened.applied.position.index, Index(index.0 - 1), "everything before it is applied and flushed");
         for n in 0..ENTRIES {
             let found = opened.reader.value(format!("added-{n}").as_bytes()).unwrap();
             let expected = (n < POISONED).then(|| format!("value-{n}"));
             let found = found.map(|value| String::from_utf8(value.bytes.to_vec()).unwrap());
-            assert_eq!(
-                found, expected,
-                "start {start}, entry {n}: nothing from the halt on is visible"
-            );
+            assert_eq!(found, expected, "start {start}, entry {n}: nothing from the halt on is visible");
         }
     }
 }

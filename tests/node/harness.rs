@@ -27,10 +27,7 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Site {
-        let dir = tempfile::Builder::new()
-            .prefix("node-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
+        let dir = tempfile::Builder::new().prefix("node-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let site = Site { dir };
         site.make_kek("kek", 0x5a);
         site
@@ -98,12 +95,7 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it serves clients.
     pub fn start(args: &[String]) -> Node {
-        let mut child = sealkv()
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+        let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().unwrap();
         let sink = Arc::clone(&lines);
@@ -112,12 +104,7 @@ impl Node {
                 sink.lock().unwrap().push(line);
             }
         });
-        let mut node = Node {
-            child,
-            lines,
-            client_port: 0,
-            admin_port: 0,
-        };
+        let mut node = Node { child, lines, client_port: 0, admin_port: 0 };
         node.admin_port = node.wait_for_port("admin");
         node.client_port = node.wait_for_port("clients");
         node
@@ -138,13 +125,7 @@ impl Node {
     }
 
     pub fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill")
-                .args([name, &self.pid().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
     }
 
     /// SIGTERM, and its exit status.
@@ -161,11 +142,7 @@ impl Node {
                 std::thread::sleep(Duration::from_millis(50));
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "the node did not end in {limit:?}; its lines:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "the node did not end in {limit:?}; its lines:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -186,16 +163,9 @@ impl Node {
             }
             if let Some(status) = self.child.try_wait().unwrap() {
                 std::thread::sleep(Duration::from_millis(50));
-                panic!(
-                    "the node ended with {status} before it served {message}:\n{}",
-                    self.log()
-                );
+                panic!("the node ended with {status} before it served {message}:\n{}", self.log());
             }
-            assert!(
-                Instant::now() < deadline,
-                "no line {message:?} in 60 s:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "no line {message:?} in 60 s:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -217,33 +187,18 @@ pub struct Refusal {
 /// Runs a start to its end; fails if it takes longer than 5 s.
 pub fn refused_start(args: &[String]) -> Refusal {
     let begin = Instant::now();
-    let mut child = sealkv()
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
         if begin.elapsed() > Duration::from_secs(5) {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
-            panic!(
-                "the start was not refused within 5 s: {}",
-                String::from_utf8_lossy(&output.stdout)
-            );
+            panic!("the start was not refused within 5 s: {}", String::from_utf8_lossy(&output.stdout));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let output = child.wait_with_output().unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Refusal {
-        status: output.status.code().expect("an exit status, not a signal"),
-        output: text,
-    }
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Refusal { status: output.status.code().expect("an exit status, not a signal"), output: text }
 }
 
 /// Every file below `dir` but LOCK, with its bytes' digest, for "nothing on disk changed".

@@ -19,24 +19,15 @@ fn a_frame_announcing_1_gib_gets_an_error_and_its_connection_is_closed_and_the_n
     let mut good = node.client();
     assert_eq!(good.words("SET k v"), Reply::ok());
     let before = resident_bytes(node.pid());
-    for announcement in [
-        "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n",
-        "*1073741824\r\n",
-        "*2\r\n$1073741824\r\n",
-    ] {
+    for announcement in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n", "*1073741824\r\n", "*2\r\n$1073741824\r\n"] {
         let mut bad = node.client();
         bad.send(announcement.as_bytes()).unwrap();
-        let Reply::Error(words) = bad.reply().unwrap() else {
-            panic!("an error is owed for {announcement:?}")
-        };
+        let Reply::Error(words) = bad.reply().unwrap() else { panic!("an error is owed for {announcement:?}") };
         assert!(words.starts_with("ERR Protocol error"), "{words}");
         assert!(bad.is_closed());
     }
     assert_eq!(good.words("GET k"), Reply::bulk("v"));
-    assert!(
-        resident_bytes(node.pid()) < before + (64 << 20),
-        "nothing was allocated for an announcement"
-    );
+    assert!(resident_bytes(node.pid()) < before + (64 << 20), "nothing was allocated for an announcement");
 }
 
 #[test]
@@ -46,10 +37,7 @@ fn a_value_over_the_limit_is_an_error_that_says_the_limit_and_the_connection_liv
     let mut client = node.client();
     let large = vec![b'x'; 9 << 20];
     let answer = client.call(&[b"SET", b"k", &large]);
-    assert!(
-        matches!(&answer, Reply::Error(words) if words.starts_with("ERR")),
-        "{answer:?}"
-    );
+    assert!(matches!(&answer, Reply::Error(words) if words.starts_with("ERR")), "{answer:?}");
     let fits = vec![b'x'; 7 << 20];
     assert_eq!(client.call(&[b"SET", b"k", &fits]), Reply::ok());
     assert_eq!(client.words("STRLEN k"), Reply::Integer(7 << 20));
@@ -64,10 +52,7 @@ fn requirepass_keeps_strangers_out() {
     args.extend(["--requirepass-file".to_owned(), text(&file)]);
     let node = Node::start(&args);
     let mut client = node.client();
-    assert_eq!(
-        client.words("GET k"),
-        Reply::Error("NOAUTH Authentication required.".to_owned())
-    );
+    assert_eq!(client.words("GET k"), Reply::Error("NOAUTH Authentication required.".to_owned()));
     assert!(matches!(client.words("AUTH wrong"), Reply::Error(words) if words.starts_with("WRONGPASS")));
     assert_eq!(client.call(&[b"AUTH", b"correct horse"]), Reply::ok());
     assert_eq!(client.words("SET k v"), Reply::ok());
@@ -114,15 +99,9 @@ fn a_full_disk_stops_writes_or_ends_the_node_with_74_and_loses_nothing_acknowled
     assert!(acknowledged.len() > 100, "vacuous: {} acknowledged", acknowledged.len());
     for (key, round) in &acknowledged {
         let answer = client.call(&[b"GET", key.as_bytes()]);
-        assert!(
-            answer == Reply::Bulk(incompressible(*round, 64 << 10)),
-            "{key} was acknowledged and is not there"
-        );
+        assert!(answer == Reply::Bulk(incompressible(*round, 64 << 10)), "{key} was acknowledged and is not there");
     }
-    println!(
-        "{} acknowledged before the disk was full, all found; ended: {ended:?}",
-        acknowledged.len()
-    );
+    println!("{} acknowledged before the disk was full, all found; ended: {ended:?}", acknowledged.len());
 }
 
 #[test]
@@ -164,18 +143,13 @@ impl SmallDisk {
         fs::create_dir(path).unwrap();
         let image = path.with_extension("img");
         fs::File::create(&image).unwrap().set_len(u64::from(mib) << 20).unwrap();
-        let made = run(Command::new("mkfs.ext4")
-            .args(["-q", "-O", "^has_journal", "-m", "0"])
-            .arg(&image));
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal", "-m", "0"]).arg(&image));
         if made && run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(path)) {
             return Some(SmallDisk { path: path.to_owned() });
         }
         // Without loop devices (some containers) a tmpfs is full just as well.
         let size = format!("size={mib}m");
-        if run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "sealkv-test"])
-            .arg(path))
-        {
+        if run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "sealkv-test"]).arg(path)) {
             return Some(SmallDisk { path: path.to_owned() });
         }
         assert!(std::env::var_os("CI").is_none(), "CI runs as root and can mount");
@@ -197,10 +171,7 @@ impl Drop for SmallDisk {
 }
 
 fn run(command: &mut Command) -> bool {
-    command
-        .stderr(std::process::Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    command.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Takes every byte that is left.
@@ -223,9 +194,7 @@ fn incompressible(seed: u32, length: usize) -> Vec<u8> {
     let mut state = u64::from(seed) | 1 << 40;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&(state >> 16).to_le_bytes());
     }
     bytes.truncate(length);

@@ -32,16 +32,8 @@ fn must_refuse(site: &Site, args: &[String], status: i32, words: &[&str]) -> Ref
     for word in words {
         assert!(refusal.output.contains(word), "{word:?} is not in: {}", refusal.output);
     }
-    assert!(
-        before == fingerprint(site.path()),
-        "a refused start changed the directory: {}",
-        refusal.output
-    );
-    let errors = refusal
-        .output
-        .lines()
-        .filter(|line| line.contains("ERROR") || line.starts_with("sealkv:"))
-        .count();
+    assert!(before == fingerprint(site.path()), "a refused start changed the directory: {}", refusal.output);
+    let errors = refusal.output.lines().filter(|line| line.contains("ERROR") || line.starts_with("sealkv:")).count();
     assert_eq!(errors, 1, "one clear line: {}", refusal.output);
     refusal
 }
@@ -96,14 +88,7 @@ fn a_kek_of_the_wrong_length_or_kind_is_refused_with_78_and_never_hangs() {
         must_refuse(&site, &site.sealed(), CONFIG, &["32"]);
     }
     let fifo = site.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .args(["-m", "600"])
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
     let args = with(site.clear(), &["--kek-file", &text(&fifo)]);
     let refusal = refused_start(&args);
     assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
@@ -115,11 +100,7 @@ fn a_second_process_on_the_directory_is_refused_with_78() {
     let node = Node::start(&site.sealed());
     let refusal = refused_start(&site.sealed());
     assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
-    assert!(
-        refusal.output.contains("in use by another process"),
-        "{}",
-        refusal.output
-    );
+    assert!(refusal.output.contains("in use by another process"), "{}", refusal.output);
     assert_eq!(node.client().words("SET k v"), Reply::ok(), "the first one goes on");
 }
 
@@ -128,23 +109,13 @@ fn an_unknown_configuration_key_is_refused_with_78() {
     let site = used_site(true);
     let file = site.path().join("sealkv.toml");
     fs::write(&file, "data_dirr = \"x\"\n").unwrap();
-    must_refuse(
-        &site,
-        &with(site.sealed(), &["--config", &text(&file)]),
-        CONFIG,
-        &["data_dirr"],
-    );
+    must_refuse(&site, &with(site.sealed(), &["--config", &text(&file)]), CONFIG, &["data_dirr"]);
 }
 
 #[test]
 fn the_mode_ready_is_refused_with_78_until_its_rules_are_built() {
     let site = Site::new();
-    must_refuse(
-        &site,
-        &with(site.sealed(), &["--encryption", "ready"]),
-        CONFIG,
-        &["ready"],
-    );
+    must_refuse(&site, &with(site.sealed(), &["--encryption", "ready"]), CONFIG, &["ready"]);
 }
 
 #[test]
@@ -156,11 +127,7 @@ fn a_missing_slot_is_refused_with_74() {
     must_refuse(&site, &site.sealed(), DAMAGE, &["slot"]);
     fs::write(&slot, kept).unwrap();
     let node = Node::start(&site.sealed());
-    assert_eq!(
-        node.client().words("GET k"),
-        Reply::bulk("v"),
-        "with the slot back it starts"
-    );
+    assert_eq!(node.client().words("GET k"), Reply::bulk("v"), "with the slot back it starts");
 }
 
 #[test]
@@ -212,11 +179,7 @@ fn a_flipped_bit_in_identity_is_refused() {
         bytes[at] ^= 1;
         fs::write(&identity, &bytes).unwrap();
         let refusal = refused_start(&site.sealed());
-        assert!(
-            [DAMAGE, CONFIG].contains(&refusal.status),
-            "byte {at}: {}",
-            refusal.output
-        );
+        assert!([DAMAGE, CONFIG].contains(&refusal.status), "byte {at}: {}", refusal.output);
     }
 }
 

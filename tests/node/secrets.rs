@@ -16,31 +16,21 @@ fn values_are_found_nowhere_in_the_data_directory_and_keys_are() {
     let mut client = node.client();
     for (i, canary) in canaries.iter().enumerate() {
         assert_eq!(client.words(&format!("SET visible-key-{i:03} {canary}")), Reply::ok());
-        assert_eq!(
-            client.words(&format!("APPEND visible-key-{i:03} {canary}")),
-            Reply::Integer(86)
-        );
+        assert_eq!(client.words(&format!("APPEND visible-key-{i:03} {canary}")), Reply::Integer(86));
     }
     assert!(client.words(&format!("EXPIRE visible-key-000 {}", canaries[0])) != Reply::Integer(1));
     let admin = metrics(node.admin_port);
     let log = node.log();
     assert_eq!(node.stop().code(), Some(0));
     let node = Node::start(&site.sealed());
-    assert_eq!(
-        node.client().words("GET visible-key-001"),
-        Reply::bulk(format!("{0}{0}", canaries[1]))
-    );
+    assert_eq!(node.client().words("GET visible-key-001"), Reply::bulk(format!("{0}{0}", canaries[1])));
     let second_log = node.log();
     node.kill();
 
     let mut keys_seen = false;
     for (path, bytes) in files(&site.data()) {
         for canary in &canaries {
-            assert!(
-                !contains(&bytes, canary.as_bytes()),
-                "a value stands in the clear in {}",
-                path
-            );
+            assert!(!contains(&bytes, canary.as_bytes()), "a value stands in the clear in {}", path);
         }
         keys_seen |= path.contains("/state/") && contains(&bytes, b"visible-key-");
     }
@@ -58,11 +48,7 @@ fn without_encryption_the_same_search_finds_the_values() {
     let canary = format!("canary-{:032x}", fresh());
     assert_eq!(node.client().words(&format!("SET k {canary}")), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
-    assert!(
-        files(&site.data())
-            .iter()
-            .any(|(_, bytes)| contains(bytes, canary.as_bytes()))
-    );
+    assert!(files(&site.data()).iter().any(|(_, bytes)| contains(bytes, canary.as_bytes())));
 }
 
 fn metrics(port: u16) -> String {

@@ -31,11 +31,7 @@ struct Notebook {
 
 impl StateMachine for Notebook {
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
-        self.seen.push((
-            delivery.position.index.0,
-            delivery.proposal_id,
-            delivery.payload.to_vec(),
-        ));
+        self.seen.push((delivery.position.index.0, delivery.proposal_id, delivery.payload.to_vec()));
         self.places.push(delivery.payload.as_ptr());
         Ok(())
     }
@@ -59,10 +55,7 @@ fn sealed_entries(count: usize) -> (Leader, Vec<LogEntry>, Index, EntryKeys) {
     for number in 0..count {
         leader.clients(&[set(&format!("key {number}"), "value")]);
     }
-    let entries = leader.log[3..]
-        .iter()
-        .map(|committed| committed.entry.clone())
-        .collect();
+    let entries = leader.log[3..].iter().map(|committed| committed.entry.clone()).collect();
     let view = leader.ring.view();
     (leader, entries, Index(3), view.entry_keys())
 }
@@ -76,16 +69,9 @@ fn class_at(result: Result<usize, Halted>) -> (usize, HaltClass, u64) {
 fn cutover_strict_the_entry_at_the_cutover_is_in_the_clear() {
     assert!(!is_sealed(Index(7), Index(7)));
     assert!(is_sealed(Index(8), Index(7)));
-    assert!(
-        !is_sealed(Index(u64::MAX), Index::NEVER),
-        "no cutover: no index is above it"
-    );
+    assert!(!is_sealed(Index(u64::MAX), Index::NEVER), "no cutover: no index is above it");
     let (_leader, mut entries, _, keys) = sealed_entries(3);
-    let clear = EntryFrame {
-        proposal_id: ProposalId(9),
-        payload: b"clear",
-    }
-    .encode();
+    let clear = EntryFrame { proposal_id: ProposalId(9), payload: b"clear" }.encode();
     entries[0].data = clear.clone();
     let (machine, result) = run(&entries, Index(5), Some(&keys));
     assert_eq!(result.unwrap(), 3);
@@ -203,10 +189,7 @@ fn an_entry_of_another_term_than_the_openers_has_no_key() {
     leader.term += 1;
     leader.empty();
     leader.clients(&[set("a", "b")]);
-    let entries: Vec<LogEntry> = leader.log[4..]
-        .iter()
-        .map(|committed| committed.entry.clone())
-        .collect();
+    let entries: Vec<LogEntry> = leader.log[4..].iter().map(|committed| committed.entry.clone()).collect();
     let (machine, result) = run(&entries, cutover, Some(&leader.ring.view().entry_keys()));
     assert_eq!(class_at(result), (1, HaltClass::UnknownKey, 7));
     assert!(machine.seen.is_empty());
@@ -218,22 +201,13 @@ fn place_bound_an_entry_that_was_moved_repeated_or_renamed_does_not_open() {
     let mut swapped = entries.clone();
     let (one, two) = (swapped[1].data.clone(), swapped[2].data.clone());
     (swapped[1].data, swapped[2].data) = (two, one);
-    assert_eq!(
-        class_at(run(&swapped, cutover, Some(&keys)).1),
-        (1, HaltClass::Unauthentic, 6)
-    );
+    assert_eq!(class_at(run(&swapped, cutover, Some(&keys)).1), (1, HaltClass::Unauthentic, 6));
     let mut repeated = entries.clone();
     repeated[3].data = repeated[2].data.clone();
-    assert_eq!(
-        class_at(run(&repeated, cutover, Some(&keys)).1),
-        (3, HaltClass::Unauthentic, 8)
-    );
+    assert_eq!(class_at(run(&repeated, cutover, Some(&keys)).1), (3, HaltClass::Unauthentic, 8));
     let mut renamed = entries;
     flip(&mut renamed[0], 8);
-    assert_eq!(
-        class_at(run(&renamed, cutover, Some(&keys)).1),
-        (0, HaltClass::Unauthentic, 5)
-    );
+    assert_eq!(class_at(run(&renamed, cutover, Some(&keys)).1), (0, HaltClass::Unauthentic, 5));
 }
 
 #[test]
@@ -263,11 +237,7 @@ fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse
     ];
     for (envelope, class) in forged {
         let mut entries = entries.clone();
-        entries[1].data = EntryFrame {
-            proposal_id: ProposalId(1),
-            payload: &envelope,
-        }
-        .encode();
+        entries[1].data = EntryFrame { proposal_id: ProposalId(1), payload: &envelope }.encode();
         let (machine, result) = run(&entries, cutover, Some(&keys));
         assert_eq!(class_at(result), (1, class, 6));
         assert_eq!(machine.indexes(), [5]);
@@ -282,10 +252,7 @@ fn in_order_for_any_run_length_and_thread_count() {
         for length in [1, 2, 3, 7, 64, 300] {
             let mut machine = Notebook::default();
             for run in entries.chunks(length) {
-                assert_eq!(
-                    pass(run.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap(),
-                    run.len()
-                );
+                assert_eq!(pass(run.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap(), run.len());
             }
             assert_eq!(machine.indexes(), (5..305).collect::<Vec<u64>>());
         }

@@ -61,10 +61,7 @@ fn wait_for_all(node: &Node, leader: &Leader, first: u64) {
 }
 
 fn is_halt(halt: &Halt, index: u64, class: HaltClass, exit_status: u8) {
-    assert_eq!(
-        (halt.position.index.0, halt.class(), halt.exit_status()),
-        (index, class, exit_status)
-    );
+    assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (index, class, exit_status));
 }
 
 #[test]
@@ -94,10 +91,7 @@ fn open_halt_applied_stays_below_and_waiters_from_there_on_are_not_told() {
 fn prefix_applied_everything_before_a_halt_survives_and_nothing_after_it_is_there() {
     let (mut leader, good) = poisoned();
     for run_entries in [1, 3, 100] {
-        let setup = Setup {
-            run_entries,
-            ..Setup::default()
-        };
+        let setup = Setup { run_entries, ..Setup::default() };
         let mut node = Node::new(&setup);
         node.run(&leader.log).unwrap_err();
         let picture = node.store.picture();
@@ -192,10 +186,7 @@ fn unknown_key_halt_names_the_entry_without_an_opener() {
     let halt = node.run(&leader.log).unwrap_err();
     // The entry was sealed under the last term's leadership key: nothing but its own term's opener would open it.
     is_halt(&halt, 7, HaltClass::UnknownKey, 78);
-    assert!(
-        halt.source().unwrap().source().is_some(),
-        "the chain says which key and why"
-    );
+    assert!(halt.source().unwrap().source().is_some(), "the chain says which key and why");
 }
 
 #[test]
@@ -228,10 +219,7 @@ fn state_machine_halt_leaves_no_half_of_an_entry() {
     let mut node = Node::new(&Setup::default());
     *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     for index in [5, 6, 7] {
-        node.wait_for(
-            position_of(leader.entry(index)),
-            write_slots(if index == 6 { 3 } else { 1 }),
-        );
+        node.wait_for(position_of(leader.entry(index)), write_slots(if index == 6 { 3 } else { 1 }));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
@@ -268,15 +256,10 @@ fn a_value_that_does_not_open_halts_the_write_that_needs_it_and_only_fails_a_rea
     node.run(&leader.log).unwrap();
     let mut row = node.store.rows()[0].1.clone();
     *row.last_mut().unwrap() ^= 1;
-    let step = Step {
-        puts: vec![(b"a".to_vec(), row)],
-        ..Step::default()
-    };
+    let step = Step { puts: vec![(b"a".to_vec(), row)], ..Step::default() };
     node.store.write(step).unwrap();
     let position = leader.clients(&[set("b", "2")]);
-    let read = Read::Get {
-        key: Bytes::from_static(b"a"),
-    };
+    let read = Read::Get { key: Bytes::from_static(b"a") };
     node.wait_for(position, vec![Slot::Write(set("b", "2")), Slot::Read(read)]);
     node.run(&leader.log).unwrap();
     let told = node.told.lock().unwrap().pop().unwrap().1.unwrap();
@@ -305,10 +288,7 @@ fn a_cutover_that_the_log_does_not_take_never_becomes_true() {
 #[test]
 fn no_halt_shows_a_key_or_plaintext() {
     let mut leader = Leader::sealed(11);
-    leader.clients(&[
-        set("secret-key-name", "secret-plain-value"),
-        append("sick", "secret-more"),
-    ]);
+    leader.clients(&[set("secret-key-name", "secret-plain-value"), append("sick", "secret-more")]);
     let mut node = Node::new(&Setup::default());
     *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     let halt = node.run(&leader.log).unwrap_err();
@@ -327,9 +307,7 @@ fn a_retired_entry_key_opens_nothing_any_more() {
     let old = leader.clients(&[set("a", "1")]);
     let sealed_under_one = leader.entry(old.index.0).data.clone();
     leader.rotate(Purpose::Entry);
-    let retire = Retire {
-        key_id: KeyId::new(1).unwrap(),
-    };
+    let retire = Retire { key_id: KeyId::new(1).unwrap() };
     leader.control(&Change::Retire(retire));
     leader.clients(&[set("a", "2")]);
     leader.push(EntryKind::Normal, sealed_under_one, None);

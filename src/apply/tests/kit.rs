@@ -93,10 +93,7 @@ pub(super) fn no_keks() -> KekSet {
 }
 
 pub(super) fn at(term: u64, index: u64) -> Position {
-    Position {
-        term: Term(term),
-        index: Index(index),
-    }
+    Position { term: Term(term), index: Index(index) }
 }
 
 pub(super) fn set(key: &str, value: &str) -> Write {
@@ -110,23 +107,15 @@ pub(super) fn set(key: &str, value: &str) -> Write {
 }
 
 pub(super) fn delete(key: &str) -> Write {
-    Write::Delete {
-        keys: vec![Bytes::copy_from_slice(key.as_bytes())],
-    }
+    Write::Delete { keys: vec![Bytes::copy_from_slice(key.as_bytes())] }
 }
 
 pub(super) fn incr(key: &str) -> Write {
-    Write::IncrementBy {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        delta: 1,
-    }
+    Write::IncrementBy { key: Bytes::copy_from_slice(key.as_bytes()), delta: 1 }
 }
 
 pub(super) fn append(key: &str, value: &str) -> Write {
-    Write::Append {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    }
+    Write::Append { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
 /// Makes the entries that a leader of this version makes, and remembers them as the log.
@@ -142,14 +131,7 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn new(seed: u64) -> Leader {
         let ring = Ring::new(CLUSTER, keks(7));
-        Leader {
-            chance: Chance::new(seed),
-            ring,
-            term: 1,
-            log: Vec::new(),
-            stamp_ms: 1_000_000,
-            has_clients: false,
-        }
+        Leader { chance: Chance::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
     }
 
     /// A log that begins sealed: empty entry, bootstrap that is the cutover, opener.
@@ -213,10 +195,7 @@ impl Leader {
         encode_control(&change.encode(), &mut payload).unwrap();
         let data = self.seal_control(&payload);
         let position = self.push(EntryKind::Normal, data, None);
-        let facts = Facts {
-            cluster: CLUSTER,
-            client_command_applied: self.has_clients,
-        };
+        let facts = Facts { cluster: CLUSTER, client_command_applied: self.has_clients };
         let view = self.ring.view();
         if let Ok(keyring) = decide(view.keyring(), change, position, facts) {
             self.ring.install(keyring, position.index).unwrap();
@@ -240,10 +219,7 @@ impl Leader {
 
     /// A membership change that adds a learner.
     pub(super) fn membership(&mut self) -> Position {
-        let members = Members {
-            learners: vec![2],
-            ..Members::founders(&[NodeId::new(1).unwrap()])
-        };
+        let members = Members { learners: vec![2], ..Members::founders(&[NodeId::new(1).unwrap()]) };
         // ConfChangeV2 { changes: [{ AddLearnerNode, node 2 }] }
         let data = Bytes::from_static(b"\x12\x04\x08\x02\x10\x02");
         self.push(EntryKind::ConfChangeV2, data, Some(members.encode()))
@@ -257,9 +233,7 @@ impl Leader {
         }
         let key = self.ring.view().leadership_key().unwrap();
         let random = random_array(&self.chance);
-        seal_entries(&key, random, position.index, &[(proposal_id, payload)])
-            .unwrap()
-            .remove(0)
+        seal_entries(&key, random, position.index, &[(proposal_id, payload)]).unwrap().remove(0)
     }
 
     pub(super) fn seal_control(&self, payload: &[u8]) -> Bytes {
@@ -273,12 +247,7 @@ impl Leader {
 
     pub(super) fn push(&mut self, kind: EntryKind, data: Bytes, conf_state: Option<Bytes>) -> Position {
         let position = self.next_position();
-        let entry = LogEntry {
-            term: position.term,
-            index: position.index,
-            kind,
-            data,
-        };
+        let entry = LogEntry { term: position.term, index: position.index, kind, data };
         self.log.push(Committed { entry, conf_state });
         position
     }

@@ -133,13 +133,7 @@ impl TestStore {
         let store = TestStore::default();
         let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
         let state = vec![(StateRow::Applied, founding.encode(None))];
-        store
-            .memory
-            .write(Step {
-                state,
-                ..Step::default()
-            })
-            .unwrap();
+        store.memory.write(Step { state, ..Step::default() }).unwrap();
         store.memory.flush().unwrap();
         Arc::new(store)
     }
@@ -223,11 +217,7 @@ pub(super) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup {
-            threads: 2,
-            run_entries: 4096,
-            pool_bytes: 1 << 30,
-        }
+        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30 }
     }
 }
 
@@ -283,22 +273,10 @@ impl Node {
             flush_wake: None,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
-            bounds: RunBounds {
-                entries_max: setup.run_entries,
-                bytes_max: 1 << 20,
-            },
+            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: 1 << 20 },
         };
         let apply = Loop::new(parts, applied);
-        Node {
-            store,
-            ring,
-            waiters,
-            notes,
-            metrics,
-            published,
-            apply,
-            told: Told::default(),
-        }
+        Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.
@@ -314,8 +292,7 @@ impl Node {
             };
             told.lock().unwrap().push((position.index.0, word));
         };
-        self.waiters
-            .register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);
+        self.waiters.register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);
     }
 
     /// Offers everything above applied, and steps until there is nothing to do or a halt.

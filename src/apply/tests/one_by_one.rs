@@ -58,13 +58,7 @@ impl Twin {
         let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let reader = Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring))));
         let applied = store.applied();
-        Twin {
-            store,
-            ring,
-            reader,
-            applied,
-            replies: Vec::new(),
-        }
+        Twin { store, ring, reader, applied, replies: Vec::new() }
     }
 
     pub(super) fn run(&mut self, log: &[Committed]) -> Result<(), Stopped> {
@@ -77,14 +71,8 @@ impl Twin {
 
     fn one(&mut self, committed: &Committed) -> Result<(), HaltClass> {
         let entry = &committed.entry;
-        let position = Position {
-            term: entry.term,
-            index: entry.index,
-        };
-        let mut next = Applied {
-            position,
-            ..self.applied.clone()
-        };
+        let position = Position { term: entry.term, index: entry.index };
+        let mut next = Applied { position, ..self.applied.clone() };
         if entry.kind != EntryKind::Normal {
             set_members(&mut next, committed.conf_state.as_ref().unwrap()).unwrap();
             return self.write(Step::default(), next);
@@ -95,30 +83,16 @@ impl Twin {
         let cutover = self.ring.view().keyring().map_or(Index::NEVER, Keyring::cutover);
         let frame = EntryFrame::decode(&entry.data).map_err(|_| HaltClass::Malformed)?;
         let (payload, entry_tag, is_control_envelope) = if entry.index > cutover {
-            let opened = open_entry(
-                &self.ring.view().entry_keys(),
-                OpenJob {
-                    position,
-                    data: &entry.data,
-                },
-            );
+            let opened = open_entry(&self.ring.view().entry_keys(), OpenJob { position, data: &entry.data });
             let payload = opened.map_err(|error| match error {
                 OpenError::UnknownKey { .. } => HaltClass::UnknownKey,
                 OpenError::Unauthentic { .. } => HaltClass::Unauthentic,
                 _ => HaltClass::Malformed,
             })?;
             let version = Version::peek(frame.payload).unwrap();
-            (
-                payload,
-                entry.data.last_chunk::<16>().copied(),
-                version == Version::Control,
-            )
+            (payload, entry.data.last_chunk::<16>().copied(), version == Version::Control)
         } else {
-            (
-                frame.payload.to_vec(),
-                None,
-                matches!(Payload::decode(frame.payload), Ok(Payload::Control(_))),
-            )
+            (frame.payload.to_vec(), None, matches!(Payload::decode(frame.payload), Ok(Payload::Control(_))))
         };
         match Payload::decode(&payload).map_err(|_| HaltClass::Malformed)? {
             Payload::Control(bytes) if is_control_envelope => self.control(bytes, next),
@@ -143,10 +117,7 @@ impl Twin {
 
     fn seal(&self, overlay: Overlay) -> Result<Step, HaltClass> {
         let changes = overlay.into_changes();
-        let mut step = Step {
-            clear: changes.clear,
-            ..Step::default()
-        };
+        let mut step = Step { clear: changes.clear, ..Step::default() };
         for (key, change) in changes.rows {
             let RowChange::Put { value, at } = change else {
                 step.deletes.push(key);
@@ -176,10 +147,7 @@ impl Twin {
 
     fn control(&mut self, bytes: &[u8], mut next: Applied) -> Result<(), HaltClass> {
         let change = Change::decode(bytes).map_err(|_| HaltClass::Malformed)?;
-        let facts = Facts {
-            cluster: CLUSTER,
-            client_command_applied: next.client_command_applied,
-        };
+        let facts = Facts { cluster: CLUSTER, client_command_applied: next.client_command_applied };
         let at = next.position;
         let decided = decide(self.ring.view().keyring(), &change, at, facts);
         let Ok(keyring) = decided else {
@@ -190,13 +158,7 @@ impl Twin {
         self.ring.mac_key_of(&keyring).map_err(|_| HaltClass::UnknownKey)?;
         // The ring first: the record is authenticated under the new keyring's MAC key.
         self.ring.install(keyring, at.index).unwrap();
-        self.write(
-            Step {
-                state: vec![(StateRow::Keyring, row)],
-                ..Step::default()
-            },
-            next,
-        )
+        self.write(Step { state: vec![(StateRow::Keyring, row)], ..Step::default() }, next)
     }
 
     fn write(&mut self, mut step: Step, applied: Applied) -> Result<(), HaltClass> {

@@ -53,11 +53,7 @@ fn everything() -> Leader {
     leader.cutover();
     leader.opener();
     for number in 0..40 {
-        leader.clients(&[
-            set(&format!("k{}", number % 7), &format!("v{number}")),
-            incr("n"),
-            append("log", "x"),
-        ]);
+        leader.clients(&[set(&format!("k{}", number % 7), &format!("v{number}")), incr("n"), append("log", "x")]);
         match number {
             5 => drop(leader.membership()),
             10 => drop(leader.rotate(Purpose::Value)),
@@ -77,11 +73,7 @@ fn same_bytes_however_entries_are_cut_into_runs_and_opened() {
     let mut pictures = Vec::new();
     for threads in 1..=4 {
         for run_entries in [1, 2, 5, 300] {
-            let mut node = Node::new(&Setup {
-                threads,
-                run_entries,
-                ..Setup::default()
-            });
+            let mut node = Node::new(&Setup { threads, run_entries, ..Setup::default() });
             node.run(&leader.log).unwrap();
             pictures.push(node.store.picture());
         }
@@ -98,28 +90,15 @@ fn same_decision_waiters_and_riding_reads_leave_no_trace() {
     for committed in &leader.log[4..] {
         let count = if committed.entry.index.0 == 6 { 1 } else { 0 };
         if count > 0 {
-            asked.wait_for(
-                position_of(&committed.entry),
-                vec![get("old"), Slot::Write(set("", "")), get("none")],
-            );
+            asked.wait_for(position_of(&committed.entry), vec![get("old"), Slot::Write(set("", "")), get("none")]);
         }
     }
-    asked.wait_for(
-        position_of(leader.entry(5)),
-        vec![get("old"), Slot::Write(set("", "")), get("old")],
-    );
+    asked.wait_for(position_of(leader.entry(5)), vec![get("old"), Slot::Write(set("", "")), get("old")]);
     asked.run(&leader.log).unwrap();
     assert_eq!(asked.store.picture(), alone.store.picture());
     let told = asked.told.lock().unwrap();
     let replies = told.iter().find(|(index, _)| *index == 5).unwrap().1.clone().unwrap();
-    assert_eq!(
-        replies,
-        [
-            Reply::Bulk(bytes("clear")),
-            Reply::Integer(11),
-            Reply::Bulk(bytes("clear still"))
-        ]
-    );
+    assert_eq!(replies, [Reply::Bulk(bytes("clear")), Reply::Integer(11), Reply::Bulk(bytes("clear still"))]);
 }
 
 #[test]
@@ -130,10 +109,7 @@ fn atomic_apply_one_step_a_run_with_the_applied_index_in_it() {
     }
     leader.elect();
     leader.clients(&[set("k", "end")]);
-    let mut node = Node::new(&Setup {
-        run_entries: 10,
-        ..Setup::default()
-    });
+    let mut node = Node::new(&Setup { run_entries: 10, ..Setup::default() });
     node.apply.offer(leader.log.clone());
     // Each step stands in the store with its index before anybody is told of it.
     let mut ends = Vec::new();
@@ -142,21 +118,14 @@ fn atomic_apply_one_step_a_run_with_the_applied_index_in_it() {
         assert_eq!(node.store.steps.load(SeqCst), ends.len() as u64 + 1);
         ends.push(position.index.0);
     }
-    assert_eq!(
-        ends,
-        [2, 3, 4, 14, 24, 25, 26, 27],
-        "cut at control entries and after ten entries"
-    );
+    assert_eq!(ends, [2, 3, 4, 14, 24, 25, 26, 27], "cut at control entries and after ten entries");
     assert_eq!(*node.notes.applied.lock().unwrap(), ends);
 }
 
 #[test]
 fn atomic_apply_a_crash_finds_effects_keyring_and_index_of_one_moment() {
     let leader = everything();
-    let setup = Setup {
-        run_entries: 3,
-        ..Setup::default()
-    };
+    let setup = Setup { run_entries: 3, ..Setup::default() };
     let mut whole = Node::new(&setup);
     whole.run(&leader.log).unwrap();
     for kept_steps in 0..30 {
@@ -174,13 +143,7 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
     let mut node = Node::new(&Setup::default());
     for number in 0..3 {
         let position = leader.clients(&[incr("n"), append("s", "ab")]);
-        let slots = vec![
-            get("n"),
-            Slot::Write(incr("n")),
-            get("n"),
-            Slot::Write(append("s", "ab")),
-            get("s"),
-        ];
+        let slots = vec![get("n"), Slot::Write(incr("n")), get("n"), Slot::Write(append("s", "ab")), get("s")];
         if number != 1 {
             node.wait_for(position, slots);
         }
@@ -194,12 +157,7 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
     assert_eq!(three[0], Reply::Bulk(bytes("2")));
     assert_eq!(
         three[1..],
-        [
-            Reply::Integer(3),
-            Reply::Bulk(bytes("3")),
-            Reply::Integer(6),
-            Reply::Bulk(bytes("ababab"))
-        ]
+        [Reply::Integer(3), Reply::Bulk(bytes("3")), Reply::Integer(6), Reply::Bulk(bytes("ababab"))]
     );
 }
 
@@ -217,18 +175,11 @@ fn time_never_goes_back_from_entry_to_entry() {
     leader.stamp_ms = 1_000_001;
     let late = leader.clients(&[append("brief", "x")]);
     for run_entries in [1, 10] {
-        let mut node = Node::new(&Setup {
-            run_entries,
-            ..Setup::default()
-        });
+        let mut node = Node::new(&Setup { run_entries, ..Setup::default() });
         node.wait_for(late, vec![get("brief"), Slot::Write(set("", "")), get("brief")]);
         node.run(&leader.log).unwrap();
         let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
-        assert_eq!(
-            replies,
-            [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))],
-            "it does not come back"
-        );
+        assert_eq!(replies, [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))], "it does not come back");
         assert!(node.store.applied().last_stamp_ms >= 1_000_100);
     }
 }
@@ -247,10 +198,7 @@ fn a_waiter_of_another_term_is_told_to_try_again() {
     node.wait_for(at(3, 8), write_slots(1));
     node.run(&leader.log).unwrap();
     let told = node.told.lock().unwrap().clone();
-    assert_eq!(
-        told,
-        [(5, Err("try again")), (6, Err("try again")), (7, Err("try again"))]
-    );
+    assert_eq!(told, [(5, Err("try again")), (6, Err("try again")), (7, Err("try again"))]);
     assert_eq!(node.waiters.len(), 1, "nothing was applied at 8");
 }
 
@@ -262,11 +210,7 @@ fn a_cutover_is_durable_in_the_log_before_it_is_true_in_the_state() {
     leader.cutover();
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
-    assert_eq!(
-        *node.notes.cutovers.lock().unwrap(),
-        [(4, 3)],
-        "while the state stood at 3"
-    );
+    assert_eq!(*node.notes.cutovers.lock().unwrap(), [(4, 3)], "while the state stood at 3");
     assert_eq!(node.ring.cutover().0, 4);
 }
 
@@ -275,26 +219,16 @@ fn a_refused_control_entry_is_a_no_op_with_an_error() {
     let mut leader = Leader::sealed(26);
     leader.clients(&[set("a", "b")]);
     let second = leader.bootstrap(true);
-    let retire = leader.control(&Change::Retire(Retire {
-        key_id: KeyId::new(2).unwrap(),
-    }));
+    let retire = leader.control(&Change::Retire(Retire { key_id: KeyId::new(2).unwrap() }));
     leader.clients(&[set("c", "d")]);
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log[..3]).unwrap();
     let keyring = node.store.memory.state(StateRow::Keyring).unwrap();
     node.run(&leader.log).unwrap();
     assert_eq!(node.store.memory.state(StateRow::Keyring).unwrap(), keyring);
-    let in_use = RuleError::InUse {
-        key_id: KeyId::new(2).unwrap(),
-    };
+    let in_use = RuleError::InUse { key_id: KeyId::new(2).unwrap() };
     let controls = node.notes.controls.lock().unwrap();
-    assert_eq!(
-        controls[2..],
-        [
-            (second.index.0, Err(RuleError::SecondBootstrap)),
-            (retire.index.0, Err(in_use))
-        ]
-    );
+    assert_eq!(controls[2..], [(second.index.0, Err(RuleError::SecondBootstrap)), (retire.index.0, Err(in_use))]);
     assert_eq!(node.metrics.refused_controls.load(SeqCst), 2);
     assert_eq!(node.apply.applied().position.index.0, 8);
 }
@@ -332,11 +266,7 @@ fn values_are_sealed_above_the_cutover_and_clear_at_or_below_it() {
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
     let rows = node.store.rows();
-    assert_eq!(
-        (rows[0].1[0], rows[1].1[0]),
-        (2, 0),
-        "the state bits of above and below"
-    );
+    assert_eq!((rows[0].1[0], rows[1].1[0]), (2, 0), "the state bits of above and below");
     assert!(!rows[0].1.windows(6).any(|window| window == b"canary"));
     assert!(rows[1].1.ends_with(b"canary-below"));
 }
@@ -348,18 +278,8 @@ fn members_come_from_raft_and_stand_in_the_record() {
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
     let applied = node.store.applied();
-    assert_eq!(
-        (applied.conf_state.voters(), applied.conf_state.learners()),
-        (&[1][..], &[2][..])
-    );
-    assert_eq!(
-        applied
-            .members
-            .iter()
-            .map(|member| member.node.value())
-            .collect::<Vec<_>>(),
-        [1, 2]
-    );
+    assert_eq!((applied.conf_state.voters(), applied.conf_state.learners()), (&[1][..], &[2][..]));
+    assert_eq!(applied.members.iter().map(|member| member.node.value()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
@@ -377,12 +297,7 @@ fn replay_is_the_same_steps_with_members_of_its_own() {
     // The last process died in the middle: what is applied already is not applied again.
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log[..20]).unwrap();
-    replay(
-        &mut node.apply,
-        leader.log[20..].iter().map(|committed| committed.entry.clone()),
-        |_| {},
-    )
-    .unwrap();
+    replay(&mut node.apply, leader.log[20..].iter().map(|committed| committed.entry.clone()), |_| {}).unwrap();
     assert_eq!(node.store.picture(), live.store.picture());
 }
 
@@ -392,22 +307,14 @@ fn the_state_is_flushed_when_a_quarter_of_the_log_lies_above_it_and_the_log_is_t
     for _ in 0..10 {
         leader.clients(&[set("a", "b")]);
     }
-    let mut node = Node::new(&Setup {
-        run_entries: 1,
-        pool_bytes: 4000,
-        ..Setup::default()
-    });
+    let mut node = Node::new(&Setup { run_entries: 1, pool_bytes: 4000, ..Setup::default() });
     node.run(&leader.log[..4]).unwrap();
     node.notes.log_bytes.store(1000, SeqCst);
     node.run(&leader.log[..6]).unwrap();
     assert!(node.notes.trims.lock().unwrap().is_empty(), "not more than a quarter");
     node.notes.log_bytes.store(1001, SeqCst);
     node.run(&leader.log[..8]).unwrap();
-    assert_eq!(
-        *node.notes.trims.lock().unwrap(),
-        [8],
-        "once, and the next quarter counts from there"
-    );
+    assert_eq!(*node.notes.trims.lock().unwrap(), [8], "once, and the next quarter counts from there");
     node.notes.log_bytes.store(2002, SeqCst);
     node.run(&leader.log).unwrap();
     assert_eq!(*node.notes.trims.lock().unwrap(), [8, 10]);
@@ -417,10 +324,7 @@ fn the_state_is_flushed_when_a_quarter_of_the_log_lies_above_it_and_the_log_is_t
 #[test]
 fn the_threads_apply_flush_and_end_with_their_queue() {
     let mut leader = everything();
-    let node = Node::new(&Setup {
-        pool_bytes: 0,
-        ..Setup::default()
-    });
+    let node = Node::new(&Setup { pool_bytes: 0, ..Setup::default() });
     node.notes.log_bytes.store(1, SeqCst);
     let halts = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&halts);

@@ -36,15 +36,9 @@ fn random_write(leader: &Leader) -> Write {
         0 => incr(&format!("n{}", leader.chance.below(3))),
         1 => append(&key, "more"),
         2 => Write::Delete { keys: vec![bytes] },
-        3 => Write::GetExpire {
-            key: bytes,
-            expiry: Expiry::In(leader.chance.below(6) as i64 + 1),
-        },
+        3 => Write::GetExpire { key: bytes, expiry: Expiry::In(leader.chance.below(6) as i64 + 1) },
         4 => Write::SetMany {
-            pairs: vec![
-                (bytes, Bytes::from_static(b"many")),
-                (Bytes::from_static(b"z"), Bytes::new()),
-            ],
+            pairs: vec![(bytes, Bytes::from_static(b"many")), (Bytes::from_static(b"z"), Bytes::new())],
             absent_only: false,
         },
         5 if leader.chance.below(8) == 0 => Write::FlushAll,
@@ -127,14 +121,7 @@ fn poison(leader: &mut Leader) {
             }
             return;
         }
-        _ => {
-            data = EntryFrame {
-                proposal_id: ProposalId(1),
-                payload: b"\x09nonsense",
-            }
-            .encode()
-            .to_vec()
-        }
+        _ => data = EntryFrame { proposal_id: ProposalId(1), payload: b"\x09nonsense" }.encode().to_vec(),
     }
     leader.entry_mut(victim).data = Bytes::from(data);
 }
@@ -153,23 +140,13 @@ fn wait_for_commands(node: &Node, twin: &Twin, leader: &Leader) {
 fn compare(leader: &Leader, twin: &Twin, expected: Result<(), (u64, HaltClass)>, setup: &Setup) {
     let mut node = Node::new(setup);
     wait_for_commands(&node, twin, leader);
-    let outcome = node
-        .run(&leader.log)
-        .map_err(|halt| (halt.position.index.0, halt.class()));
+    let outcome = node.run(&leader.log).map_err(|halt| (halt.position.index.0, halt.class()));
     assert_eq!(outcome, expected);
     assert_eq!(node.store.picture(), twin.store.picture());
-    let told: Vec<_> = node
-        .told
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(index, told)| (*index, told.clone().unwrap()))
-        .collect();
+    let told: Vec<_> = node.told.lock().unwrap().iter().map(|(index, told)| (*index, told.clone().unwrap())).collect();
     assert_eq!(told, twin.replies);
     let mut node = node.crash_and_restart(0, keks(7), setup);
-    let again = node
-        .run(&leader.log)
-        .map_err(|halt| (halt.position.index.0, halt.class()));
+    let again = node.run(&leader.log).map_err(|halt| (halt.position.index.0, halt.class()));
     assert_eq!(again, expected, "a restart ends the same way");
     assert_eq!(node.store.picture(), twin.store.picture());
 }
@@ -190,26 +167,8 @@ fn as_if_one_by_one_for_random_histories_runs_and_threads() {
         halts += u64::from(expected.is_err());
         let run_entries = [1, 2, 3, 17, 300][leader.chance.below(5) as usize];
         let threads = leader.chance.below(4) as usize + 1;
-        compare(
-            &leader,
-            &twin,
-            expected,
-            &Setup {
-                threads,
-                run_entries,
-                ..Setup::default()
-            },
-        );
-        compare(
-            &leader,
-            &twin,
-            expected,
-            &Setup {
-                threads: 4,
-                run_entries: 300,
-                ..Setup::default()
-            },
-        );
+        compare(&leader, &twin, expected, &Setup { threads, run_entries, ..Setup::default() });
+        compare(&leader, &twin, expected, &Setup { threads: 4, run_entries: 300, ..Setup::default() });
     }
     eprintln!("{halts} halts");
 }
@@ -221,8 +180,5 @@ fn the_twin_knows_every_payload_that_a_leader_makes() {
     let mut twin = Twin::new();
     twin.run(&leader.log).unwrap();
     assert!(twin.replies.len() > 100);
-    assert!(matches!(
-        Payload::decode(&leader.payload(&[incr("a")])),
-        Ok(Payload::Batch(_))
-    ));
+    assert!(matches!(Payload::decode(&leader.payload(&[incr("a")])), Ok(Payload::Batch(_))));
 }

@@ -34,10 +34,7 @@ fn existing_file_link_or_directory_is_never_touched() {
     symlink(directory.path().join("nowhere"), &link).unwrap();
     assert!(matches!(run(&link, &KernelEntropy), Err(KeygenError::Exists { .. })));
     assert!(!directory.path().join("nowhere").exists());
-    assert!(matches!(
-        run(directory.path(), &KernelEntropy),
-        Err(KeygenError::Exists { .. })
-    ));
+    assert!(matches!(run(directory.path(), &KernelEntropy), Err(KeygenError::Exists { .. })));
 }
 
 #[test]
@@ -45,8 +42,5 @@ fn place_that_cannot_be_written_is_named() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("no/such/place");
     let error = run(&path, &KernelEntropy).unwrap_err();
-    assert!(
-        matches!(error, KeygenError::Write { .. }) && error.to_string().contains("no/such/place"),
-        "{error}"
-    );
+    assert!(matches!(error, KeygenError::Write { .. }) && error.to_string().contains("no/such/place"), "{error}");
 }

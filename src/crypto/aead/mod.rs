@@ -11,10 +11,7 @@ mod cpu;
 mod known;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "the kernels: vector registers, masked loads, assembly")]
-#[allow(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "every intrinsic is an unsafe operation"
-)]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "every intrinsic is an unsafe operation")]
 mod lanes;
 mod library;
 mod tier;
@@ -45,9 +42,7 @@ pub struct Message<'a> {
 
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("text_bytes", &self.text_inout.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Message").field("text_bytes", &self.text_inout.len()).finish_non_exhaustive()
     }
 }
 

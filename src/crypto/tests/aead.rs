@@ -15,14 +15,7 @@ use crate::crypto::siv::TagKey;
 
 fn open(key: &dyn Aead, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Verdict {
     let mut verdicts = [Verdict::Unauthentic];
-    key.open_batch(
-        &mut [Message {
-            nonce,
-            aad,
-            text_inout: text,
-        }],
-        &mut verdicts,
-    );
+    key.open_batch(&mut [Message { nonce, aad, text_inout: text }], &mut verdicts);
     verdicts[0]
 }
 
@@ -31,12 +24,7 @@ fn open(key: &dyn Aead, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Verdict
 fn published_gcm_answers_are_given() {
     let zero = [0; 32];
     let cases = [
-        (
-            zero.to_vec(),
-            "000000000000000000000000",
-            "",
-            "530f8afbc74536b9a963b4f1c4cb738b",
-        ),
+        (zero.to_vec(), "000000000000000000000000", "", "530f8afbc74536b9a963b4f1c4cb738b"),
         (
             zero.to_vec(),
             "000000000000000000000000",
@@ -54,11 +42,7 @@ fn published_gcm_answers_are_given() {
         let key = aead::key(key[..].try_into().unwrap());
         let nonce = unhex(nonce).try_into().unwrap();
         let mut text = [unhex(clear), vec![0; TAG_LEN]].concat();
-        key.seal_batch(&mut [Message {
-            nonce,
-            aad: b"",
-            text_inout: &mut text,
-        }]);
+        key.seal_batch(&mut [Message { nonce, aad: b"", text_inout: &mut text }]);
         assert_eq!(hex::encode(&text), sealed);
         assert_eq!(open(&*key, nonce, b"", &mut text), Verdict::Authentic);
         assert_eq!(hex::encode(&text[..text.len() - TAG_LEN]), clear);
@@ -67,13 +51,7 @@ fn published_gcm_answers_are_given() {
 
 fn messages<'a>(texts: &'a mut [Vec<u8>], nonces: &[[u8; 12]]) -> Vec<Message<'a>> {
     let texts = texts.iter_mut().zip(nonces);
-    texts
-        .map(|(text, nonce)| Message {
-            nonce: *nonce,
-            aad: b"aad",
-            text_inout: text,
-        })
-        .collect()
+    texts.map(|(text, nonce)| Message { nonce: *nonce, aad: b"aad", text_inout: text }).collect()
 }
 
 /// One bad message in a batch of random lengths: it alone is refused, and it alone is zeros, tag included.
@@ -113,18 +91,11 @@ fn a_bad_message_fails_alone_and_is_wiped() {
 fn nonce_aad_and_key_are_authenticated() {
     let (key, other) = (aead::key(&[1; 32]), aead::key(&[2; 32]));
     let mut sealed = [7; 5 + TAG_LEN];
-    key.seal_batch(&mut [Message {
-        nonce: [3; 12],
-        aad: b"aad",
-        text_inout: &mut sealed,
-    }]);
+    key.seal_batch(&mut [Message { nonce: [3; 12], aad: b"aad", text_inout: &mut sealed }]);
     assert_eq!(open(&*key, [4; 12], b"aad", &mut sealed.clone()), Verdict::Unauthentic);
     assert_eq!(open(&*key, [3; 12], b"aae", &mut sealed.clone()), Verdict::Unauthentic);
     assert_eq!(open(&*key, [3; 12], b"", &mut sealed.clone()), Verdict::Unauthentic);
-    assert_eq!(
-        open(&*other, [3; 12], b"aad", &mut sealed.clone()),
-        Verdict::Unauthentic
-    );
+    assert_eq!(open(&*other, [3; 12], b"aad", &mut sealed.clone()), Verdict::Unauthentic);
     assert_eq!(open(&*key, [3; 12], b"aad", &mut sealed), Verdict::Authentic);
     assert_eq!(sealed[..5], [7; 5]);
 }
@@ -145,16 +116,9 @@ fn a_text_shorter_than_a_tag_is_refused_and_wiped() {
 fn an_empty_text_authenticates_its_aad() {
     let key = aead::key(&[9; 32]);
     let mut tag = [0; TAG_LEN];
-    key.seal_batch(&mut [Message {
-        nonce: [0xff; 12],
-        aad: &[5; 4064],
-        text_inout: &mut tag,
-    }]);
+    key.seal_batch(&mut [Message { nonce: [0xff; 12], aad: &[5; 4064], text_inout: &mut tag }]);
     assert_ne!(tag, [0; TAG_LEN]);
-    assert_eq!(
-        open(&*key, [0xff; 12], &[5; 4064], &mut tag.clone()),
-        Verdict::Authentic
-    );
+    assert_eq!(open(&*key, [0xff; 12], &[5; 4064], &mut tag.clone()), Verdict::Authentic);
     assert_eq!(open(&*key, [0xff; 12], &[6; 4064], &mut tag), Verdict::Unauthentic);
 }
 
@@ -167,11 +131,7 @@ fn rfc_8452_tags_are_given_however_the_aad_is_cut() {
         let place = unhex(place).try_into().unwrap();
         for cut in 0..=aad.len() {
             let parts = [&aad[..cut / 2], &aad[cut / 2..cut], &aad[cut..]];
-            let whole = TagItem {
-                aad: &[&aad],
-                plaintext: &plaintext,
-                place,
-            };
+            let whole = TagItem { aad: &[&aad], plaintext: &plaintext, place };
             let tags = keys.tags(&[whole, TagItem { aad: &parts, ..whole }, whole]);
             let tags: [[u8; 16]; 3] = tags.try_into().unwrap();
             assert_eq!(tags.map(hex::encode), [tag; 3], "AAD cut at {cut}");
@@ -193,11 +153,7 @@ fn derived_keys_differ_by_label_salt_and_parts() {
     for (n, one) in all.iter().enumerate() {
         assert!(all[..n].iter().all(|other| other != one));
     }
-    assert_eq!(
-        key(b"", "a", &[b"b", b"c"]),
-        key(b"", "ab", &[b"", b"c"]),
-        "parts are appended to the label"
-    );
+    assert_eq!(key(b"", "a", &[b"b", b"c"]), key(b"", "ab", &[b"", b"c"]), "parts are appended to the label");
 }
 
 /// RFC 4231 test case 6 has a key longer than ours; case 4's of 25 bytes is padded with zeros, as HMAC does.
@@ -206,10 +162,7 @@ fn macs_are_right_and_every_bit_of_them_counts() {
     let mut key = [0; 32];
     key[..25].copy_from_slice(&unhex("0102030405060708090a0b0c0d0e0f10111213141516171819"));
     let mac = hmac_sha256(&key, &[&[0xcd; 20], &[0xcd; 30]]);
-    assert_eq!(
-        hex::encode(mac),
-        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"
-    );
+    assert_eq!(hex::encode(mac), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
     assert!(hmac_verify(&key, &[&[0xcd; 50]], &mac));
     assert!(!hmac_verify(&key, &[&[0xcd; 49]], &mac));
     for bit in 0..256 {
@@ -225,27 +178,9 @@ const RFC_PLACE: &str = "030000000000000000000000";
 /// RFC 8452 appendix C.2: both keys, nonce, AAD, plaintext, tag.
 const RFC_8452: [(&str, &str, &str, &str, &str); 12] = [
     (RFC_KEYS, RFC_PLACE, "", "", "07f5f4169bbf55a8400cd47ea6fd400f"),
-    (
-        RFC_KEYS,
-        RFC_PLACE,
-        "",
-        "0100000000000000",
-        "843122130f7364b761e0b97427e3df28",
-    ),
-    (
-        RFC_KEYS,
-        RFC_PLACE,
-        "01",
-        "020000000000000000000000",
-        "c1a4a19ae800941ccdc57cc8413c277f",
-    ),
-    (
-        RFC_KEYS,
-        RFC_PLACE,
-        "01",
-        "02000000000000000000000000000000",
-        "b292d28ff61189e8e49f3875ef91aff7",
-    ),
+    (RFC_KEYS, RFC_PLACE, "", "0100000000000000", "843122130f7364b761e0b97427e3df28"),
+    (RFC_KEYS, RFC_PLACE, "01", "020000000000000000000000", "c1a4a19ae800941ccdc57cc8413c277f"),
+    (RFC_KEYS, RFC_PLACE, "01", "02000000000000000000000000000000", "b292d28ff61189e8e49f3875ef91aff7"),
     (
         RFC_KEYS,
         RFC_PLACE,
@@ -267,13 +202,7 @@ const RFC_8452: [(&str, &str, &str, &str, &str); 12] = [
         "02000000000000000000000000000000030000000000000000000000000000000400000000000000000000000000000005000000000000000000000000000000",
         "5bde0285037c5de81e5b570a049b62a0",
     ),
-    (
-        RFC_KEYS,
-        RFC_PLACE,
-        "010000000000000000000000",
-        "02000000",
-        "1835e517741dfddccfa07fa4661b74cf",
-    ),
+    (RFC_KEYS, RFC_PLACE, "010000000000000000000000", "02000000", "1835e517741dfddccfa07fa4661b74cf"),
     (
         RFC_KEYS,
         RFC_PLACE,

@@ -19,18 +19,12 @@ use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
 
-const POSITION: Position = Position {
-    term: Term(0x0102_0304_0506_0708),
-    index: Index(0x1112_1314_1516_1718),
-};
+const POSITION: Position = Position { term: Term(0x0102_0304_0506_0708), index: Index(0x1112_1314_1516_1718) };
 const PROPOSAL: ProposalId = ProposalId(0x2122_2324_2526_2728);
 
 #[test]
 fn entry_frame_has_its_golden_bytes() {
-    let frame = EntryFrame {
-        proposal_id: PROPOSAL,
-        payload: b"\x02command",
-    };
+    let frame = EntryFrame { proposal_id: PROPOSAL, payload: b"\x02command" };
     let data = frame.encode();
     assert_eq!(hex::encode(&data), "01212223242526272802636f6d6d616e64");
     assert_eq!(data[..9], frame_header(PROPOSAL));
@@ -40,11 +34,7 @@ fn entry_frame_has_its_golden_bytes() {
 /// The nil path borrows: the decoded payload lies in the entry.
 #[test]
 fn decoding_a_frame_copies_nothing() {
-    let data = EntryFrame {
-        proposal_id: PROPOSAL,
-        payload: b"abc",
-    }
-    .encode();
+    let data = EntryFrame { proposal_id: PROPOSAL, payload: b"abc" }.encode();
     let decoded = EntryFrame::decode(&data).unwrap();
     assert_eq!(decoded.payload.as_ptr(), data[9..].as_ptr());
 }
@@ -52,16 +42,10 @@ fn decoding_a_frame_copies_nothing() {
 #[test]
 fn what_is_no_entry_frame_is_refused() {
     for len in 0..9 {
-        assert_eq!(
-            EntryFrame::decode(&[1; 9][..len]),
-            Err(OpenError::EntryFrame { bytes: len })
-        );
+        assert_eq!(EntryFrame::decode(&[1; 9][..len]), Err(OpenError::EntryFrame { bytes: len }));
     }
     for first in (0..=255).filter(|first| *first != 1) {
-        assert_eq!(
-            EntryFrame::decode(&[first; 50]),
-            Err(OpenError::EntryFrame { bytes: 50 })
-        );
+        assert_eq!(EntryFrame::decode(&[first; 50]), Err(OpenError::EntryFrame { bytes: 50 }));
     }
     assert_eq!(EntryFrame::decode(&[1; 9]).unwrap().payload, b"");
 }
@@ -74,26 +58,12 @@ fn envelope_header_and_aads_have_their_golden_bytes() {
     assert_eq!(hex::encode(header), "0200cafebabea0a1a2a3a4a5a6a7a8a9aaab");
     assert_eq!(hex::encode(unplaced_aad(key_id)), "5201cafebabe");
     let entry = entry_aad(key_id, POSITION, PROPOSAL);
-    assert_eq!(
-        hex::encode(entry),
-        "520200cafebabe010203040506070811121314151617182122232425262728"
-    );
+    assert_eq!(hex::encode(entry), "520200cafebabe010203040506070811121314151617182122232425262728");
     let control = control_aad(key_id, POSITION, PROPOSAL);
-    assert_eq!(
-        hex::encode(control),
-        "430300cafebabe010203040506070811121314151617182122232425262728"
-    );
+    assert_eq!(hex::encode(control), "430300cafebabe010203040506070811121314151617182122232425262728");
     let mut value = Vec::new();
-    push_value_aad(
-        &mut value,
-        key_id,
-        &[2, 0, 0, 0, 0, 0, 0, 0, 0],
-        &unhex("757365723a31ffffffffffffff9b"),
-    );
-    assert_eq!(
-        hex::encode(value),
-        "0100cafebabe020000000000000000757365723a31ffffffffffffff9b"
-    );
+    push_value_aad(&mut value, key_id, &[2, 0, 0, 0, 0, 0, 0, 0, 0], &unhex("757365723a31ffffffffffffff9b"));
+    assert_eq!(hex::encode(value), "0100cafebabe020000000000000000757365723a31ffffffffffffff9b");
 }
 
 #[test]
@@ -102,27 +72,10 @@ fn envelopes_are_taken_apart_where_they_were_put_together() {
         let nonce = [9; 12];
         let bytes = [&envelope_header(version, key_id(5), &nonce)[..], b"text", &[3; 16]].concat();
         let envelope = Envelope::parse(&bytes).unwrap();
-        assert_eq!(
-            envelope,
-            Envelope {
-                version,
-                key_id: key_id(5),
-                nonce,
-                sealed: &bytes[18..]
-            }
-        );
+        assert_eq!(envelope, Envelope { version, key_id: key_id(5), nonce, sealed: &bytes[18..] });
         assert_eq!(envelope.tag(), [3; 16]);
         assert_eq!(Version::peek(&bytes), Some(version));
-        assert_eq!(
-            entry_tag(
-                &EntryFrame {
-                    proposal_id: PROPOSAL,
-                    payload: &bytes
-                }
-                .encode()
-            ),
-            Ok([3; 16])
-        );
+        assert_eq!(entry_tag(&EntryFrame { proposal_id: PROPOSAL, payload: &bytes }.encode()), Ok([3; 16]));
     }
 }
 
@@ -132,10 +85,7 @@ fn malformed_envelopes_are_refused_by_name() {
     assert_eq!(good.len(), ENVELOPE_OVERHEAD);
     assert!(Envelope::parse(&good).is_ok());
     for len in 0..ENVELOPE_OVERHEAD {
-        assert_eq!(
-            Envelope::parse(&good[..len]),
-            Err(OpenError::EnvelopeShort { bytes: len })
-        );
+        assert_eq!(Envelope::parse(&good[..len]), Err(OpenError::EnvelopeShort { bytes: len }));
     }
     let with = |at: usize, byte: u8| {
         let mut bad = good.clone();
@@ -143,10 +93,7 @@ fn malformed_envelopes_are_refused_by_name() {
         bad
     };
     for version in (0..=255).filter(|version| !(1..=3).contains(version)) {
-        assert_eq!(
-            Envelope::parse(&with(0, version)),
-            Err(OpenError::EnvelopeVersion { version })
-        );
+        assert_eq!(Envelope::parse(&with(0, version)), Err(OpenError::EnvelopeVersion { version }));
         assert_eq!(Version::peek(&[version]), None);
     }
     for flag in 1..=255 {

@@ -63,46 +63,26 @@ fn open_at(keys: &EntryKeys, position: Position, data: &[u8]) -> Result<Vec<u8>,
 fn sealed_batch(store: &KeyStore, random: &mut Random, lens: &[u64]) -> (Vec<Vec<u8>>, Vec<Bytes>) {
     let payloads: Vec<Vec<u8>> = lens.iter().map(|len| random.bytes(*len)).collect();
     let ids: Vec<ProposalId> = lens.iter().map(|_| ProposalId(random.next())).collect();
-    let items: Vec<_> = ids
-        .iter()
-        .zip(&payloads)
-        .map(|(id, payload)| (*id, &payload[..]))
-        .collect();
+    let items: Vec<_> = ids.iter().zip(&payloads).map(|(id, payload)| (*id, &payload[..])).collect();
     let key = known_entry_dek(store).leadership(&KNOWN_OPENER);
     let sealed = seal_entries(&key, random.array(), Index(101), &items).unwrap();
     (payloads, sealed)
 }
 
 fn position(n: usize) -> Position {
-    Position {
-        term: KNOWN_OPENER.term,
-        index: Index(101 + n as u64),
-    }
+    Position { term: KNOWN_OPENER.term, index: Index(101 + n as u64) }
 }
 
 fn jobs(sealed: &[Bytes]) -> Vec<OpenJob<'_>> {
-    sealed
-        .iter()
-        .enumerate()
-        .map(|(n, data)| OpenJob {
-            position: position(n),
-            data,
-        })
-        .collect()
+    sealed.iter().enumerate().map(|(n, data)| OpenJob { position: position(n), data }).collect()
 }
 
 /// Made by other code (the bytes are those of the self-test).
 #[test]
 fn golden_entry_and_control_entry_open() {
     let keys = known_entry_keys(&known_store());
-    assert_eq!(
-        open_at(&keys, KNOWN_POSITION, &unhex(KNOWN_ENTRY)).unwrap(),
-        KNOWN_PAYLOAD
-    );
-    assert_eq!(
-        open_at(&keys, KNOWN_POSITION, &unhex(KNOWN_CONTROL)).unwrap(),
-        KNOWN_PAYLOAD
-    );
+    assert_eq!(open_at(&keys, KNOWN_POSITION, &unhex(KNOWN_ENTRY)).unwrap(), KNOWN_PAYLOAD);
+    assert_eq!(open_at(&keys, KNOWN_POSITION, &unhex(KNOWN_CONTROL)).unwrap(), KNOWN_PAYLOAD);
 }
 
 #[test]
@@ -117,10 +97,7 @@ fn every_flipped_bit_of_a_sealed_entry_is_refused() {
             match bit / 8 {
                 0 => assert_eq!(refused, OpenError::EntryFrame { bytes: data.len() }),
                 // Version 2 made 3, or the reverse, is a known version with another key.
-                9 => assert!(matches!(
-                    refused,
-                    OpenError::EnvelopeVersion { .. } | OpenError::Unauthentic { .. }
-                )),
+                9 => assert!(matches!(refused, OpenError::EnvelopeVersion { .. } | OpenError::Unauthentic { .. })),
                 10 => assert!(matches!(refused, OpenError::EnvelopeFlag { .. })),
                 11..15 => assert!(matches!(refused, OpenError::UnknownKey { .. })),
                 _ => assert_eq!(refused, OpenError::Unauthentic { key_id: known_id() }, "bit {bit}"),
@@ -151,35 +128,19 @@ fn an_entry_moved_to_another_place_does_not_open() {
     for golden in [KNOWN_ENTRY, KNOWN_CONTROL] {
         let data = unhex(golden);
         for index in [1, 100, 102, 104, u64::MAX] {
-            let moved = Position {
-                index: Index(index),
-                ..KNOWN_POSITION
-            };
+            let moved = Position { index: Index(index), ..KNOWN_POSITION };
             assert_eq!(open_at(&keys, moved, &data), unauthentic());
         }
         let envelope = EntryFrame::decode(&data).unwrap().payload;
-        let renamed = EntryFrame {
-            proposal_id: ProposalId(KNOWN_PROPOSAL.0 + 1),
-            payload: envelope,
-        }
-        .encode();
+        let renamed = EntryFrame { proposal_id: ProposalId(KNOWN_PROPOSAL.0 + 1), payload: envelope }.encode();
         assert_eq!(open_at(&keys, KNOWN_POSITION, &renamed), unauthentic());
     }
     // Of another term: the entry has no key, the control entry is not authentic.
-    let moved = Position {
-        term: Term(6),
-        ..KNOWN_POSITION
-    };
+    let moved = Position { term: Term(6), ..KNOWN_POSITION };
     assert_eq!(open_at(&keys, moved, &unhex(KNOWN_ENTRY)), unknown(known_id()));
     assert_eq!(open_at(&keys, moved, &unhex(KNOWN_CONTROL)), unauthentic());
     // Even if an opener of that term is the newest, with the same salt.
-    let newer = EntryKeys::new(
-        store.snapshot(),
-        Some(Opener {
-            term: Term(6),
-            ..KNOWN_OPENER
-        }),
-    );
+    let newer = EntryKeys::new(store.snapshot(), Some(Opener { term: Term(6), ..KNOWN_OPENER }));
     assert_eq!(open_at(&newer, moved, &unhex(KNOWN_ENTRY)), unauthentic());
 }
 
@@ -203,11 +164,7 @@ fn a_control_entry_never_opens_as_an_entry_nor_the_reverse() {
         assert_eq!(open_at(&keys, KNOWN_POSITION, &relabelled), unauthentic());
         relabelled[9] = 1;
         let refused = Err(OpenError::EnvelopeVersion { version: 1 });
-        assert_eq!(
-            open_at(&keys, KNOWN_POSITION, &relabelled),
-            refused,
-            "a node accepts no version 1 entry"
-        );
+        assert_eq!(open_at(&keys, KNOWN_POSITION, &relabelled), refused, "a node accepts no version 1 entry");
     }
 }
 
@@ -217,23 +174,14 @@ fn an_entry_without_its_key_is_unknown() {
     let entry = unhex(KNOWN_ENTRY);
     let no_opener = EntryKeys::new(store.snapshot(), None);
     assert_eq!(open_at(&no_opener, KNOWN_POSITION, &entry), unknown(known_id()));
-    assert!(
-        open_at(&no_opener, KNOWN_POSITION, &unhex(KNOWN_CONTROL)).is_ok(),
-        "an opener needs none"
-    );
+    assert!(open_at(&no_opener, KNOWN_POSITION, &unhex(KNOWN_CONTROL)).is_ok(), "an opener needs none");
     let empty = EntryKeys::new(KeyStore::new(super::KNOWN_CLUSTER).snapshot(), Some(KNOWN_OPENER));
     assert_eq!(open_at(&empty, KNOWN_POSITION, &entry), unknown(known_id()));
-    assert_eq!(
-        open_at(&empty, KNOWN_POSITION, &unhex(KNOWN_CONTROL)),
-        unknown(known_id())
-    );
+    assert_eq!(open_at(&empty, KNOWN_POSITION, &unhex(KNOWN_CONTROL)), unknown(known_id()));
     // A value DEK's id in an entry.
     let mut of_value = entry;
     of_value[11..15].copy_from_slice(&7_u32.to_be_bytes());
-    assert_eq!(
-        open_at(&known_entry_keys(&store), KNOWN_POSITION, &of_value),
-        unknown(key_id(7))
-    );
+    assert_eq!(open_at(&known_entry_keys(&store), KNOWN_POSITION, &of_value), unknown(key_id(7)));
 }
 
 /// NONCE-UNIQUE within a batch and over batches at other positions with the same random part.
@@ -260,32 +208,18 @@ fn a_batch_that_cannot_be_sealed_is_refused_whole() {
     let key = known_entry_dek(&known_store()).leadership(&KNOWN_OPENER);
     let item = (KNOWN_PROPOSAL, KNOWN_PAYLOAD);
     let refused = |index| {
-        let error = NonceError::EntryDelta {
-            index: Index(index),
-            opener_index: KNOWN_OPENER.index,
-        };
+        let error = NonceError::EntryDelta { index: Index(index), opener_index: KNOWN_OPENER.index };
         Err(SealError::Nonce(error))
     };
     assert_eq!(seal_entries(&key, [0; 7], Index(100), &[item]), refused(100));
     let last = KNOWN_OPENER.index.0 + ENTRY_DELTA_MAX;
     assert!(seal_entries(&key, [0; 7], Index(last), &[item]).is_ok());
-    assert_eq!(
-        seal_entries(&key, [0; 7], Index(last), &[item, item]),
-        refused(last + 1)
-    );
+    assert_eq!(seal_entries(&key, [0; 7], Index(last), &[item, item]), refused(last + 1));
     let large = vec![0; ENTRY_BYTES_MAX - SEALED_OVERHEAD + 1];
-    let too_large = SealError::TooLarge {
-        bytes: ENTRY_BYTES_MAX + 1,
-    };
-    assert_eq!(
-        seal_entries(&key, [0; 7], Index(101), &[item, (KNOWN_PROPOSAL, &large)]),
-        Err(too_large)
-    );
+    let too_large = SealError::TooLarge { bytes: ENTRY_BYTES_MAX + 1 };
+    assert_eq!(seal_entries(&key, [0; 7], Index(101), &[item, (KNOWN_PROPOSAL, &large)]), Err(too_large));
     let dek = known_entry_dek(&known_store());
-    assert_eq!(
-        seal_control(&dek, KNOWN_POSITION, KNOWN_PROPOSAL, [0; 12], &large),
-        Err(too_large)
-    );
+    assert_eq!(seal_control(&dek, KNOWN_POSITION, KNOWN_PROPOSAL, [0; 12], &large), Err(too_large));
     assert_eq!(
         seal_entries(&key, [0; 7], Index(101), &[(KNOWN_PROPOSAL, &large[1..])]).unwrap()[0].len(),
         ENTRY_BYTES_MAX
@@ -300,12 +234,7 @@ fn a_sealed_batch_is_one_arena() {
         assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr());
     }
     assert_eq!(
-        seal_entries(
-            &known_entry_dek(&known_store()).leadership(&KNOWN_OPENER),
-            [0; 7],
-            Index(101),
-            &[]
-        ),
+        seal_entries(&known_entry_dek(&known_store()).leadership(&KNOWN_OPENER), [0; 7], Index(101), &[]),
         Ok(vec![])
     );
 }
@@ -402,13 +331,7 @@ fn arbitrary_bytes_are_refused_without_a_panic() {
         let len = random.below(120);
         let mut data = random.bytes(len);
         // Half of them look like an entry under a known key, so that the later checks are met too.
-        let known = [
-            &[1][..],
-            &random.bytes(8),
-            &[random.below(5) as u8, 0],
-            &known_id().to_bytes(),
-        ]
-        .concat();
+        let known = [&[1][..], &random.bytes(8), &[random.below(5) as u8, 0], &known_id().to_bytes()].concat();
         if random.below(2) == 0 && data.len() > known.len() {
             data[..known.len()].copy_from_slice(&known);
         }

@@ -42,20 +42,13 @@ use crate::ids::Term;
 fn a_key_id_is_set_once() {
     let store = KeyStore::new(KNOWN_CLUSTER);
     assert_eq!(store.insert(key_id(1), Purpose::Entry, Dek::new(&[1; 32])), Ok(()));
-    assert_eq!(
-        store.insert(key_id(1), Purpose::Entry, Dek::new(&[1; 32])),
-        Ok(()),
-        "the same again is nothing"
-    );
+    assert_eq!(store.insert(key_id(1), Purpose::Entry, Dek::new(&[1; 32])), Ok(()), "the same again is nothing");
     let conflict = Err(KeyError::Conflict { key_id: key_id(1) });
     assert_eq!(store.insert(key_id(1), Purpose::Entry, Dek::new(&[2; 32])), conflict);
     assert_eq!(store.insert(key_id(1), Purpose::Value, Dek::new(&[1; 32])), conflict);
     let first = entry_dek(&store, 1);
     store.insert(key_id(1), Purpose::Entry, Dek::new(&[1; 32])).unwrap();
-    assert!(
-        std::ptr::eq(&*first, &*entry_dek(&store, 1)),
-        "each key is expanded once"
-    );
+    assert!(std::ptr::eq(&*first, &*entry_dek(&store, 1)), "each key is expanded once");
 }
 
 fn entry_dek(store: &KeyStore, id: u32) -> Arc<EntryDek> {
@@ -67,16 +60,10 @@ fn entry_dek(store: &KeyStore, id: u32) -> Arc<EntryDek> {
 fn equal_keys_under_two_ids_are_refused() {
     let store = KeyStore::new(KNOWN_CLUSTER);
     store.insert(key_id(1), Purpose::Entry, Dek::new(&[1; 32])).unwrap();
-    let refused = Err(KeyError::SameKey {
-        key_id: key_id(2),
-        other: key_id(1),
-    });
+    let refused = Err(KeyError::SameKey { key_id: key_id(2), other: key_id(1) });
     assert_eq!(store.insert(key_id(2), Purpose::Value, Dek::new(&[1; 32])), refused);
     assert_eq!(store.insert(key_id(2), Purpose::Entry, Dek::new(&[1; 32])), refused);
-    assert_eq!(
-        store.snapshot().ids().collect::<Vec<_>>(),
-        [(key_id(1), Purpose::Entry)]
-    );
+    assert_eq!(store.snapshot().ids().collect::<Vec<_>>(), [(key_id(1), Purpose::Entry)]);
 }
 
 #[test]
@@ -128,9 +115,7 @@ fn readers_and_writers_do_not_disturb_each_other() {
                 for n in 0..100_u32 {
                     let mut bytes = [0xab; 32];
                     bytes[..8].copy_from_slice(&[thread.to_be_bytes(), n.to_be_bytes()].concat());
-                    store
-                        .insert(key_id(100 + thread * 1000 + n), Purpose::Entry, Dek::new(&bytes))
-                        .unwrap();
+                    store.insert(key_id(100 + thread * 1000 + n), Purpose::Entry, Dek::new(&bytes)).unwrap();
                 }
             });
         }
@@ -150,29 +135,13 @@ fn leadership_keys_differ_by_everything_they_are_made_from() {
     let known = dek(KNOWN_CLUSTER, 1, &[1; 32]);
     let fingerprint = |dek: &EntryDek, opener: &Opener| {
         let mut tag = [0; 16];
-        dek.leadership(opener).aead.seal_batch(&mut [aead::Message {
-            nonce: [0; 12],
-            aad: b"",
-            text_inout: &mut tag,
-        }]);
+        dek.leadership(opener).aead.seal_batch(&mut [aead::Message { nonce: [0; 12], aad: b"", text_inout: &mut tag }]);
         tag
     };
     let all = [
         fingerprint(&known, &KNOWN_OPENER),
-        fingerprint(
-            &known,
-            &Opener {
-                term: Term(6),
-                ..KNOWN_OPENER
-            },
-        ),
-        fingerprint(
-            &known,
-            &Opener {
-                salt: [0; 32],
-                ..KNOWN_OPENER
-            },
-        ),
+        fingerprint(&known, &Opener { term: Term(6), ..KNOWN_OPENER }),
+        fingerprint(&known, &Opener { salt: [0; 32], ..KNOWN_OPENER }),
         fingerprint(&dek(ClusterId([0; 16]), 1, &[1; 32]), &KNOWN_OPENER),
         fingerprint(&dek(KNOWN_CLUSTER, 2, &[1; 32]), &KNOWN_OPENER),
         fingerprint(&dek(KNOWN_CLUSTER, 1, &[2; 32]), &KNOWN_OPENER),
@@ -180,16 +149,7 @@ fn leadership_keys_differ_by_everything_they_are_made_from() {
     for (n, one) in all.iter().enumerate() {
         assert!(all[..n].iter().all(|other| other != one), "{n}");
     }
-    assert_eq!(
-        all[0],
-        fingerprint(
-            &known,
-            &Opener {
-                index: Index(9),
-                ..KNOWN_OPENER
-            }
-        )
-    );
+    assert_eq!(all[0], fingerprint(&known, &Opener { index: Index(9), ..KNOWN_OPENER }));
 }
 
 #[test]
@@ -197,10 +157,7 @@ fn the_newest_leadership_key_is_derived_once() {
     let dek = known_entry_dek(&known_store());
     let one = dek.leadership(&KNOWN_OPENER);
     assert!(Arc::ptr_eq(&one, &dek.leadership(&KNOWN_OPENER)));
-    let renewed = Opener {
-        index: Index(101),
-        ..KNOWN_OPENER
-    };
+    let renewed = Opener { index: Index(101), ..KNOWN_OPENER };
     assert_eq!(dek.leadership(&renewed).opener(), &renewed);
     assert_eq!(dek.leadership(&KNOWN_OPENER).opener(), &KNOWN_OPENER);
 }
@@ -215,64 +172,22 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
     let keys = store.snapshot();
     let entry = keys.entry(key_id(1)).unwrap();
     let mut arena = OpenArena::default();
-    let sealed = seal_entries(
-        &entry.leadership(&KNOWN_OPENER),
-        [0; 7],
-        Index(101),
-        &[(KNOWN_PROPOSAL, &secret)],
-    );
+    let sealed = seal_entries(&entry.leadership(&KNOWN_OPENER), [0; 7], Index(101), &[(KNOWN_PROPOSAL, &secret)]);
     let position = position_at(101);
     let entry_keys = EntryKeys::new(store.snapshot(), Some(KNOWN_OPENER));
-    open_entries(
-        &entry_keys,
-        &[OpenJob {
-            position,
-            data: &sealed.unwrap()[0],
-        }],
-        &mut arena,
-    );
+    open_entries(&entry_keys, &[OpenJob { position, data: &sealed.unwrap()[0] }], &mut arena);
     assert_eq!(arena.get(0), Ok(&secret[..]));
     let mut message = [0xd7; 20];
-    let message = aead::Message {
-        nonce: [0xd7; 12],
-        aad: &secret,
-        text_inout: &mut message,
-    };
-    let frame = EntryFrame {
-        proposal_id: KNOWN_PROPOSAL,
-        payload: &secret,
-    };
-    let job = OpenJob {
-        position,
-        data: &secret,
-    };
-    let item = ValueItem {
-        store_key: b"",
-        header: [0; 9],
-        body: &secret,
-        entry_tag: [0; 16],
-        delta: 1,
-        op: 2,
-    };
-    let tag_item = TagItem {
-        aad: &[&secret],
-        plaintext: &secret,
-        place: [0xd7; 12],
-    };
+    let message = aead::Message { nonce: [0xd7; 12], aad: &secret, text_inout: &mut message };
+    let frame = EntryFrame { proposal_id: KNOWN_PROPOSAL, payload: &secret };
+    let job = OpenJob { position, data: &secret };
+    let item = ValueItem { store_key: b"", header: [0; 9], body: &secret, entry_tag: [0; 16], delta: 1, op: 2 };
+    let tag_item = TagItem { aad: &[&secret], plaintext: &secret, place: [0xd7; 12] };
     let shown = [
         format!("{message:?} {frame:?} {job:?} {item:?} {tag_item:?}"),
         format!("{:?} {:?}", Dek::new(&secret), Kek::new(KekId([1; 8]), &secret)),
-        format!(
-            "{:?} {:?} {:?}",
-            EntryDek::new(KNOWN_CLUSTER, key_id(1), Dek::new(&secret)),
-            entry,
-            keys
-        ),
-        format!(
-            "{:?} {:?}",
-            ValueDek::new(key_id(1), Dek::new(&secret)),
-            entry.leadership(&KNOWN_OPENER)
-        ),
+        format!("{:?} {:?} {:?}", EntryDek::new(KNOWN_CLUSTER, key_id(1), Dek::new(&secret)), entry, keys),
+        format!("{:?} {:?}", ValueDek::new(key_id(1), Dek::new(&secret)), entry.leadership(&KNOWN_OPENER)),
         format!("{store:#?} {entry_keys:?} {arena:?}"),
         format!("{:?}", aead::Library::new(&secret)),
         format!("{:?}", TagKey::from_bytes(&[0xd7; 48])),
@@ -286,10 +201,7 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
 }
 
 fn position_at(index: u64) -> Position {
-    Position {
-        index: Index(index),
-        ..KNOWN_POSITION
-    }
+    Position { index: Index(index), ..KNOWN_POSITION }
 }
 
 #[test]
@@ -325,24 +237,12 @@ fn wrapped_keys_have_their_golden_bytes_and_are_bound_to_their_parts() {
         assert_eq!(matches!(refused, WrapError::OtherKek { .. }), bit < 64);
     }
     let other_purpose: [&[u8]; 3] = [&KNOWN_CLUSTER.0, &id, &[Purpose::Value as u8]];
-    assert_eq!(
-        kek().unwrap("sealkv dek", &other_purpose, &wrapped),
-        Err(WrapError::Unauthentic)
-    );
-    assert_eq!(
-        kek().unwrap("sealkv log", &parts, &wrapped),
-        Err(WrapError::Unauthentic)
-    );
+    assert_eq!(kek().unwrap("sealkv dek", &other_purpose, &wrapped), Err(WrapError::Unauthentic));
+    assert_eq!(kek().unwrap("sealkv log", &parts, &wrapped), Err(WrapError::Unauthentic));
     let same_id = Kek::new(kek().id(), &[0x78; 32]);
-    assert_eq!(
-        same_id.unwrap("sealkv dek", &parts, &wrapped),
-        Err(WrapError::Unauthentic)
-    );
+    assert_eq!(same_id.unwrap("sealkv dek", &parts, &wrapped), Err(WrapError::Unauthentic));
     let other = Kek::new(KekId([1; 8]), &[0x77; 32]);
-    let refused = WrapError::OtherKek {
-        wrapped_by: kek().id(),
-        kek_id: KekId([1; 8]),
-    };
+    let refused = WrapError::OtherKek { wrapped_by: kek().id(), kek_id: KekId([1; 8]) };
     assert_eq!(other.unwrap("sealkv dek", &parts, &wrapped), Err(refused));
 }
 
@@ -351,16 +251,8 @@ fn wrapped_keys_have_their_golden_bytes_and_are_bound_to_their_parts() {
 fn sealed_entries_hold_no_plaintext() {
     let mut random = Random::new();
     let dek = known_entry_dek(&known_store());
-    let sealed = seal_entries(
-        &dek.leadership(&KNOWN_OPENER),
-        random.array(),
-        Index(101),
-        &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)],
-    );
+    let sealed =
+        seal_entries(&dek.leadership(&KNOWN_OPENER), random.array(), Index(101), &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)]);
     let sealed = sealed.unwrap();
-    assert!(
-        sealed[0]
-            .windows(4)
-            .all(|window| !KNOWN_PAYLOAD.windows(4).any(|clear| clear == window))
-    );
+    assert!(sealed[0].windows(4).all(|window| !KNOWN_PAYLOAD.windows(4).any(|clear| clear == window)));
 }

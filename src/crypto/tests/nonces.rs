@@ -39,10 +39,7 @@ fn entry_nonce_has_its_golden_bytes() {
 fn entry_nonce_overflow_is_an_error() {
     let at = |opener, index| entry_nonce(Index(opener), Index(index), [0; 7]);
     let refused = |opener, index| {
-        let error = NonceError::EntryDelta {
-            index: Index(index),
-            opener_index: Index(opener),
-        };
+        let error = NonceError::EntryDelta { index: Index(index), opener_index: Index(opener) };
         assert_eq!(at(opener, index), Err(error));
     };
     assert!(at(10, 11).is_ok());
@@ -62,19 +59,13 @@ fn value_nonce_has_its_golden_bytes() {
     assert_eq!(hex::encode(value_nonce(place, &tag)), "123456789beefdc6af298fe6");
     let full = value_place(VALUE_DELTA_MAX, VALUE_OP_MAX).unwrap();
     assert_eq!(hex::encode(full), "fffffffffffff00000000000");
-    assert_eq!(
-        hex::encode(value_nonce([0; 12], &[0xff; 16])),
-        "0000000000000fffffffffff"
-    );
+    assert_eq!(hex::encode(value_nonce([0; 12], &[0xff; 16])), "0000000000000fffffffffff");
 }
 
 #[test]
 fn value_nonce_overflow_is_an_error() {
     assert_eq!(value_place(1 << 36, 0), Err(NonceError::ValueDelta { delta: 1 << 36 }));
-    assert_eq!(
-        value_place(u64::MAX, 0),
-        Err(NonceError::ValueDelta { delta: u64::MAX })
-    );
+    assert_eq!(value_place(u64::MAX, 0), Err(NonceError::ValueDelta { delta: u64::MAX }));
     assert_eq!(value_place(0, 1 << 16), Err(NonceError::ValueOp { op: 1 << 16 }));
 }
 
@@ -82,35 +73,18 @@ fn value_nonce_overflow_is_an_error() {
 #[test]
 fn values_of_one_place_have_nonces_unlike_each_other() {
     let dek = ValueDek::new(key_id(7), Dek::new(&[1; 32]));
-    let item = ValueItem {
-        store_key: b"key",
-        header: [2; 9],
-        body: b"body",
-        entry_tag: [3; 16],
-        delta: 4,
-        op: 5,
-    };
+    let item = ValueItem { store_key: b"key", header: [2; 9], body: b"body", entry_tag: [3; 16], delta: 4, op: 5 };
     let items = [
         item,
-        ValueItem {
-            store_key: b"kez",
-            ..item
-        },
+        ValueItem { store_key: b"kez", ..item },
         ValueItem { header: [0; 9], ..item },
         ValueItem { body: b"bodz", ..item },
         ValueItem { body: b"", ..item },
-        ValueItem {
-            entry_tag: [4; 16],
-            ..item
-        },
+        ValueItem { entry_tag: [4; 16], ..item },
         ValueItem { delta: 5, ..item },
         ValueItem { op: 6, ..item },
         // The border between key and body moves.
-        ValueItem {
-            store_key: b"keyb",
-            body: b"ody",
-            ..item
-        },
+        ValueItem { store_key: b"keyb", body: b"ody", ..item },
     ];
     let nonces = value_nonces(&dek, &items).unwrap();
     assert_eq!(nonces.iter().collect::<HashSet<_>>().len(), items.len());

@@ -41,10 +41,7 @@ const ITEM: ValueItem<'_> = ValueItem {
 /// Made by other code (the bytes are those of the self-test).
 #[test]
 fn golden_row_opens() {
-    assert_eq!(
-        open_value(&known_store().snapshot(), b"user:1", &unhex(KNOWN_ROW)).unwrap(),
-        BODY
-    );
+    assert_eq!(open_value(&known_store().snapshot(), b"user:1", &unhex(KNOWN_ROW)).unwrap(), BODY);
 }
 
 #[test]
@@ -64,10 +61,7 @@ fn every_flipped_bit_of_a_row_is_refused() {
     }
     for len in 0..row.len() {
         let refused = open_value(&keys, b"user:1", &row[..len]).unwrap_err();
-        assert_eq!(
-            refused == OpenError::EnvelopeShort { bytes: len },
-            len < STORED_OVERHEAD
-        );
+        assert_eq!(refused == OpenError::EnvelopeShort { bytes: len }, len < STORED_OVERHEAD);
     }
 }
 
@@ -94,21 +88,8 @@ fn a_stored_value_never_opens_as_an_entry_nor_the_reverse() {
             let mut envelope = row[9..].to_vec();
             envelope[0] = version;
             envelope[2..6].copy_from_slice(&id.to_be_bytes());
-            let data = EntryFrame {
-                proposal_id: KNOWN_PROPOSAL,
-                payload: &envelope,
-            }
-            .encode();
-            assert!(
-                open_entry(
-                    &entry_keys,
-                    OpenJob {
-                        position: KNOWN_POSITION,
-                        data: &data
-                    }
-                )
-                .is_err()
-            );
+            let data = EntryFrame { proposal_id: KNOWN_PROPOSAL, payload: &envelope }.encode();
+            assert!(open_entry(&entry_keys, OpenJob { position: KNOWN_POSITION, data: &data }).is_err());
         }
     }
     for golden in [KNOWN_ENTRY, KNOWN_CONTROL] {
@@ -127,39 +108,20 @@ fn values_seal_to_the_same_bytes_in_any_batch() {
     let keys = known_store().snapshot();
     let dek = keys.value(key_id(7)).unwrap();
     let mut random = Random::new();
-    let bodies: Vec<(Vec<u8>, Vec<u8>)> = (0..50)
-        .map(|n| (random.bytes(n % 9 + 1), random.bytes(n * 13)))
-        .collect();
+    let bodies: Vec<(Vec<u8>, Vec<u8>)> = (0..50).map(|n| (random.bytes(n % 9 + 1), random.bytes(n * 13))).collect();
     let items: Vec<ValueItem<'_>> = bodies
         .iter()
         .enumerate()
-        .map(|(n, (store_key, body))| ValueItem {
-            store_key,
-            body,
-            op: n as u32,
-            ..ITEM
-        })
+        .map(|(n, (store_key, body))| ValueItem { store_key, body, op: n as u32, ..ITEM })
         .collect();
     let rows = seal_values(dek, &items).unwrap();
-    let singly: Vec<_> = items
-        .iter()
-        .flat_map(|item| seal_values(dek, &[*item]).unwrap())
-        .collect();
+    let singly: Vec<_> = items.iter().flat_map(|item| seal_values(dek, &[*item]).unwrap()).collect();
     assert_eq!(rows, singly);
     let other_replica = known_store().snapshot();
-    assert_eq!(
-        seal_values(other_replica.value(key_id(7)).unwrap(), &items).unwrap(),
-        rows
-    );
+    assert_eq!(seal_values(other_replica.value(key_id(7)).unwrap(), &items).unwrap(), rows);
     let mut arena = OpenArena::default();
-    let to_open: Vec<_> = items
-        .iter()
-        .zip(&rows)
-        .map(|(item, row)| StoredRow {
-            store_key: item.store_key,
-            row,
-        })
-        .collect();
+    let to_open: Vec<_> =
+        items.iter().zip(&rows).map(|(item, row)| StoredRow { store_key: item.store_key, row }).collect();
     open_values(&keys, &to_open, &mut arena);
     for (n, result) in arena.results().enumerate() {
         assert_eq!(result, Ok(&bodies[n].1[..]));

@@ -10,10 +10,7 @@ use crate::crypto::selftest::known_answers;
 use crate::crypto::vectors;
 use crate::crypto::vectors::VectorsError;
 
-const FILE: &[u8] = include_bytes!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/data/elastickv-envelopes.json"
-));
+const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/elastickv-envelopes.json"));
 
 #[test]
 fn known_answers_are_right() {
@@ -30,10 +27,7 @@ fn every_vector_of_the_reference_does_as_it_says() {
 fn a_gzipped_file_gives_the_same_report() {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(FILE).unwrap();
-    assert_eq!(
-        vectors::run(&packed.finish().unwrap()[..]).unwrap(),
-        vectors::run(FILE).unwrap()
-    );
+    assert_eq!(vectors::run(&packed.finish().unwrap()[..]).unwrap(), vectors::run(FILE).unwrap());
 }
 
 /// Every field of a vector of each kind and class is changed in turn: the vector fails, and its line names it.
@@ -72,18 +66,9 @@ fn flip_last(text: &str) -> String {
 #[test]
 fn what_is_no_file_of_vectors_is_an_error() {
     assert!(matches!(vectors::run(&b""[..]), Err(VectorsError::Parse(_))));
-    assert!(matches!(
-        vectors::run(&b"{\"vectors\": [{}]}"[..]),
-        Err(VectorsError::Parse(_))
-    ));
-    assert!(matches!(
-        vectors::run(&[0x1f, 0x8b, 1, 2, 3][..]),
-        Err(VectorsError::Read(_))
-    ));
-    assert!(matches!(
-        vectors::run(std::io::repeat(b' ')),
-        Err(VectorsError::TooLarge { .. })
-    ));
+    assert!(matches!(vectors::run(&b"{\"vectors\": [{}]}"[..]), Err(VectorsError::Parse(_))));
+    assert!(matches!(vectors::run(&[0x1f, 0x8b, 1, 2, 3][..]), Err(VectorsError::Read(_))));
+    assert!(matches!(vectors::run(std::io::repeat(b' ')), Err(VectorsError::TooLarge { .. })));
     let other = br#"{"vectors": [], "node_ids": [{"raft_id": "n1", "node_id": 5, "node_id16": 5}]}"#;
     assert_eq!(vectors::run(&other[..]).unwrap().failed, 1);
 }

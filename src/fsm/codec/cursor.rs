@@ -68,10 +68,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], PayloadError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(PayloadError::Short {
-                need: len as u64,
-                left: self.rest.len(),
-            });
+            return Err(PayloadError::Short { need: len as u64, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(taken)
@@ -79,10 +76,7 @@ impl<'a> Cursor<'a> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PayloadError> {
         let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(PayloadError::Short {
-                need: N as u64,
-                left: self.rest.len(),
-            });
+            return Err(PayloadError::Short { need: N as u64, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(*taken)
@@ -109,10 +103,7 @@ impl<'a> Cursor<'a> {
         let count = self.u32()?;
         let need = u64::from(count) * item_len_min as u64;
         if need > self.rest.len() as u64 {
-            return Err(PayloadError::Short {
-                need,
-                left: self.rest.len(),
-            });
+            return Err(PayloadError::Short { need, left: self.rest.len() });
         }
         Ok(count)
     }
@@ -149,10 +140,7 @@ impl<'a> Cursor<'a> {
         for _ in 0..left {
             self.key()?;
         }
-        Ok(Keys {
-            left,
-            bytes: &start[..start.len() - self.rest.len()],
-        })
+        Ok(Keys { left, bytes: &start[..start.len() - self.rest.len()] })
     }
 
     pub(super) fn pairs(&mut self) -> Result<Pairs<'a>, PayloadError> {
@@ -162,9 +150,6 @@ impl<'a> Cursor<'a> {
             self.key()?;
             self.value()?;
         }
-        Ok(Pairs {
-            left,
-            bytes: &start[..start.len() - self.rest.len()],
-        })
+        Ok(Pairs { left, bytes: &start[..start.len() - self.rest.len()] })
     }
 }

@@ -47,23 +47,13 @@ pub struct Commands<'a> {
 #[expect(missing_docs, reason = "the fields are those of command::Write")]
 pub enum WriteRef<'a> {
     /// See `Write::Set`.
-    Set {
-        key: &'a [u8],
-        value: &'a [u8],
-        when: SetIf,
-        expiry: Expiry,
-        reply: SetReply,
-    },
+    Set { key: &'a [u8], value: &'a [u8], when: SetIf, expiry: Expiry, reply: SetReply },
     /// See `Write::SetMany`.
     SetMany { pairs: Pairs<'a>, absent_only: bool },
     /// See `Write::Append`.
     Append { key: &'a [u8], value: &'a [u8] },
     /// See `Write::SetRange`.
-    SetRange {
-        key: &'a [u8],
-        offset: u32,
-        value: &'a [u8],
-    },
+    SetRange { key: &'a [u8], offset: u32, value: &'a [u8] },
     /// See `Write::IncrementBy`.
     IncrementBy { key: &'a [u8], delta: i64 },
     /// See `Write::IncrementByFloat`.
@@ -75,11 +65,7 @@ pub enum WriteRef<'a> {
     /// See `Write::Delete`.
     Delete { keys: Keys<'a> },
     /// See `Write::Expire`.
-    Expire {
-        key: &'a [u8],
-        expiry: Expiry,
-        when: ExpireIf,
-    },
+    Expire { key: &'a [u8], expiry: Expiry, when: ExpireIf },
     /// See `Write::Persist`.
     Persist { key: &'a [u8] },
     /// See `Write::FlushAll`.
@@ -174,10 +160,7 @@ impl<'a> Batch<'a> {
     /// The commands, in order.
     #[must_use]
     pub fn commands(&self) -> Commands<'a> {
-        Commands {
-            left: self.count,
-            cursor: Cursor { rest: self.commands },
-        }
+        Commands { left: self.count, cursor: Cursor { rest: self.commands } }
     }
 }
 
@@ -230,12 +213,7 @@ fn decode_batch(mut cursor: Cursor<'_>) -> Result<Batch<'_>, PayloadError> {
         sealed_writes_max += decode_command(&mut cursor)?.sealed_writes_max();
     }
     match cursor.rest.len() {
-        0 => Ok(Batch {
-            stamp_ms,
-            count,
-            sealed_writes_max,
-            commands,
-        }),
+        0 => Ok(Batch { stamp_ms, count, sealed_writes_max, commands }),
         count => Err(PayloadError::Trailing { count }),
     }
 }
@@ -251,61 +229,32 @@ fn decode_command<'a>(cursor: &mut Cursor<'a>) -> Result<WriteRef<'a>, PayloadEr
             let when = set_if(cursor.byte()?)?;
             let reply = set_reply(cursor.byte()?)?;
             let expiry = cursor.expiry()?;
-            WriteRef::Set {
-                key: cursor.key()?,
-                value: cursor.value()?,
-                when,
-                expiry,
-                reply,
-            }
+            WriteRef::Set { key: cursor.key()?, value: cursor.value()?, when, expiry, reply }
         }
         tag::SET_MANY => {
             let absent_only = flag("absent_only", cursor.byte()?)?;
-            WriteRef::SetMany {
-                pairs: cursor.pairs()?,
-                absent_only,
-            }
+            WriteRef::SetMany { pairs: cursor.pairs()?, absent_only }
         }
-        tag::APPEND => WriteRef::Append {
-            key: cursor.key()?,
-            value: cursor.value()?,
-        },
+        tag::APPEND => WriteRef::Append { key: cursor.key()?, value: cursor.value()? },
         tag::SET_RANGE => {
             let offset = cursor.u32()?;
-            WriteRef::SetRange {
-                key: cursor.key()?,
-                offset,
-                value: cursor.value()?,
-            }
+            WriteRef::SetRange { key: cursor.key()?, offset, value: cursor.value()? }
         }
         tag::INCREMENT => {
             let delta = cursor.i64()?;
-            WriteRef::IncrementBy {
-                key: cursor.key()?,
-                delta,
-            }
+            WriteRef::IncrementBy { key: cursor.key()?, delta }
         }
-        tag::INCREMENT_FLOAT => WriteRef::IncrementByFloat {
-            key: cursor.key()?,
-            delta: cursor.value()?,
-        },
+        tag::INCREMENT_FLOAT => WriteRef::IncrementByFloat { key: cursor.key()?, delta: cursor.value()? },
         tag::GET_DELETE => WriteRef::GetDelete { key: cursor.key()? },
         tag::GET_EXPIRE => {
             let expiry = cursor.expiry()?;
-            WriteRef::GetExpire {
-                key: cursor.key()?,
-                expiry,
-            }
+            WriteRef::GetExpire { key: cursor.key()?, expiry }
         }
         tag::DELETE => WriteRef::Delete { keys: cursor.keys()? },
         tag::EXPIRE => {
             let when = expire_if(cursor.byte()?)?;
             let expiry = cursor.expiry()?;
-            WriteRef::Expire {
-                key: cursor.key()?,
-                expiry,
-                when,
-            }
+            WriteRef::Expire { key: cursor.key()?, expiry, when }
         }
         tag::PERSIST => WriteRef::Persist { key: cursor.key()? },
         tag::FLUSH_ALL => WriteRef::FlushAll,

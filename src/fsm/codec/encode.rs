@@ -146,13 +146,7 @@ fn append_batch<'w>(
 fn append_command(write: &Write, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(&[tag_of(write), VERSION]);
     match write {
-        Write::Set {
-            key,
-            value,
-            when,
-            expiry,
-            reply,
-        } => {
+        Write::Set { key, value, when, expiry, reply } => {
             out.extend_from_slice(&[set_if_byte(*when), set_reply_byte(*reply)]);
             append_expiry(*expiry, out);
             append_key(key, out)?;

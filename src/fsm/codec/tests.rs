@@ -50,59 +50,18 @@ fn one_of_each() -> Vec<(Write, &'static str)> {
             "01010102 01 000000016b 000000027676",
         ),
         (
-            Write::SetMany {
-                pairs: vec![(k.clone(), v.clone())],
-                absent_only: true,
-            },
+            Write::SetMany { pairs: vec![(k.clone(), v.clone())], absent_only: true },
             "020101 00000001 000000016b 000000027676",
         ),
-        (
-            Write::Append {
-                key: k.clone(),
-                value: v.clone(),
-            },
-            "0301 000000016b 000000027676",
-        ),
-        (
-            Write::SetRange {
-                key: k.clone(),
-                offset: 258,
-                value: v.clone(),
-            },
-            "0401 00000102 000000016b 000000027676",
-        ),
-        (
-            Write::IncrementBy {
-                key: k.clone(),
-                delta: -3,
-            },
-            "0501 fffffffffffffffd 000000016b",
-        ),
-        (
-            Write::IncrementByFloat {
-                key: k.clone(),
-                delta: v,
-            },
-            "0601 000000016b 000000027676",
-        ),
+        (Write::Append { key: k.clone(), value: v.clone() }, "0301 000000016b 000000027676"),
+        (Write::SetRange { key: k.clone(), offset: 258, value: v.clone() }, "0401 00000102 000000016b 000000027676"),
+        (Write::IncrementBy { key: k.clone(), delta: -3 }, "0501 fffffffffffffffd 000000016b"),
+        (Write::IncrementByFloat { key: k.clone(), delta: v }, "0601 000000016b 000000027676"),
         (Write::GetDelete { key: k.clone() }, "0701 000000016b"),
+        (Write::GetExpire { key: k.clone(), expiry: Expiry::Clear }, "0801 00 000000016b"),
+        (Write::Delete { keys: keys.clone() }, "0901 00000002 000000016b 00000000"),
         (
-            Write::GetExpire {
-                key: k.clone(),
-                expiry: Expiry::Clear,
-            },
-            "0801 00 000000016b",
-        ),
-        (
-            Write::Delete { keys: keys.clone() },
-            "0901 00000002 000000016b 00000000",
-        ),
-        (
-            Write::Expire {
-                key: k.clone(),
-                expiry: Expiry::At(5),
-                when: ExpireIf::SomeSooner,
-            },
+            Write::Expire { key: k.clone(), expiry: Expiry::At(5), when: ExpireIf::SomeSooner },
             "0a01 05 030000000000000005 000000016b",
         ),
         (Write::Persist { key: k }, "0b01 000000016b"),
@@ -138,10 +97,7 @@ fn what_is_decoded_is_what_was_encoded() {
             writes = one_of_each().into_iter().map(|(write, _)| write).collect();
         }
         let mut bytes = payload(7, &writes);
-        assert_eq!(
-            bytes.len(),
-            super::BATCH_HEADER_LEN + writes.iter().map(command_len).sum::<usize>()
-        );
+        assert_eq!(bytes.len(), super::BATCH_HEADER_LEN + writes.iter().map(command_len).sum::<usize>());
         set_stamp(&mut bytes, 9);
         let batch = batch(&bytes);
         assert_eq!((batch.stamp_ms, batch.count()), (9, writes.len()));
@@ -157,10 +113,7 @@ fn no_prefix_and_no_longer_payload_is_accepted() {
     let writes: Vec<Write> = one_of_each().into_iter().map(|(write, _)| write).collect();
     let mut bytes = payload(7, &writes);
     for len in 0..bytes.len() {
-        assert!(
-            matches!(Payload::decode(&bytes[..len]), Err(PayloadError::Short { .. })),
-            "prefix of {len}"
-        );
+        assert!(matches!(Payload::decode(&bytes[..len]), Err(PayloadError::Short { .. })), "prefix of {len}");
     }
     bytes.push(0);
     assert_eq!(Payload::decode(&bytes), Err(PayloadError::Trailing { count: 1 }));
@@ -175,11 +128,8 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
         let mut bytes = payload(7, &writes);
         for _ in 0..=rng.below(3) {
             let at = rng.below(bytes.len());
-            bytes[at] = if rng.below(2) == 0 {
-                rng.next().to_le_bytes()[0]
-            } else {
-                rng.pick(&[0, 1, 2, 13, 0x7f, 0xff])
-            };
+            bytes[at] =
+                if rng.below(2) == 0 { rng.next().to_le_bytes()[0] } else { rng.pick(&[0, 1, 2, 13, 0x7f, 0xff]) };
         }
         bytes.truncate(rng.below(bytes.len() * 4));
         if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
@@ -202,10 +152,7 @@ fn a_count_or_length_beyond_the_bytes_is_refused() {
     assert!(matches!(Payload::decode(&keys), Err(PayloadError::Short { .. })));
     let mut key = payload(7, &[Write::Persist { key: Bytes::new() }]);
     key[15..19].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert!(matches!(
-        Payload::decode(&key),
-        Err(PayloadError::Long { field: "key", .. })
-    ));
+    assert!(matches!(Payload::decode(&key), Err(PayloadError::Long { field: "key", .. })));
 }
 
 #[test]
@@ -226,27 +173,9 @@ fn unknown_kinds_commands_versions_and_fields_are_refused() {
     assert_eq!(change(13, 0), Err(PayloadError::Command { tag: 0, version: 1 }));
     assert_eq!(change(13, 14), Err(PayloadError::Command { tag: 14, version: 1 }));
     assert_eq!(change(14, 2), Err(PayloadError::Command { tag: 1, version: 2 }));
-    assert_eq!(
-        change(15, 3),
-        Err(PayloadError::Field {
-            field: "when",
-            found: 3
-        })
-    );
-    assert_eq!(
-        change(16, 3),
-        Err(PayloadError::Field {
-            field: "reply",
-            found: 3
-        })
-    );
-    assert_eq!(
-        change(17, 4),
-        Err(PayloadError::Field {
-            field: "expiry",
-            found: 4
-        })
-    );
+    assert_eq!(change(15, 3), Err(PayloadError::Field { field: "when", found: 3 }));
+    assert_eq!(change(16, 3), Err(PayloadError::Field { field: "reply", found: 3 }));
+    assert_eq!(change(17, 4), Err(PayloadError::Field { field: "expiry", found: 4 }));
 }
 
 #[test]
@@ -260,37 +189,16 @@ fn what_does_not_fit_an_entry_is_not_encoded() {
     let long = |len: usize| Bytes::from(vec![0; len]);
     assert_eq!(refuse(&[]), EncodeError::Empty);
     let found = KEY_BYTES_MAX + 1;
-    assert_eq!(
-        refuse(&[Write::Persist { key: long(found) }]),
-        EncodeError::KeyLong { found }
-    );
+    assert_eq!(refuse(&[Write::Persist { key: long(found) }]), EncodeError::KeyLong { found });
     let found = VALUE_BYTES_MAX + 1;
-    assert_eq!(
-        refuse(&[Write::Append {
-            key: Bytes::new(),
-            value: long(found)
-        }]),
-        EncodeError::ValueLong { found }
-    );
+    assert_eq!(refuse(&[Write::Append { key: Bytes::new(), value: long(found) }]), EncodeError::ValueLong { found });
     let keys = vec![long(KEY_BYTES_MAX); PAYLOAD_BYTES_MAX / KEY_BYTES_MAX + 1];
-    assert!(matches!(
-        refuse(&[Write::Delete { keys }]),
-        EncodeError::PayloadLong { .. }
-    ));
+    assert!(matches!(refuse(&[Write::Delete { keys }]), EncodeError::PayloadLong { .. }));
     let pairs = vec![(Bytes::new(), Bytes::new()); ENTRY_WRITES_MAX];
-    let many = Write::SetMany {
-        pairs,
-        absent_only: false,
-    };
+    let many = Write::SetMany { pairs, absent_only: false };
     encode_batch(7, [&many], &mut Vec::new()).unwrap();
     let found = ENTRY_WRITES_MAX + 1;
-    assert_eq!(
-        refuse(&[many, Write::Persist { key: Bytes::new() }]),
-        EncodeError::WritesMany { found }
-    );
-    let largest = Write::Append {
-        key: long(KEY_BYTES_MAX),
-        value: long(VALUE_BYTES_MAX),
-    };
+    assert_eq!(refuse(&[many, Write::Persist { key: Bytes::new() }]), EncodeError::WritesMany { found });
+    let largest = Write::Append { key: long(KEY_BYTES_MAX), value: long(VALUE_BYTES_MAX) };
     encode_batch(7, [&largest], &mut Vec::new()).unwrap();
 }

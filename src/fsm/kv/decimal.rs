@@ -50,13 +50,8 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     }
     let (mantissa, exponent) = split_exponent(magnitude)?;
     let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
-    let digits: Vec<u8> = mantissa
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|&(at, _)| at != point)
-        .map(|(_, byte)| byte)
-        .collect();
+    let digits: Vec<u8> =
+        mantissa.iter().copied().enumerate().filter(|&(at, _)| at != point).map(|(_, byte)| byte).collect();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -138,11 +133,7 @@ mod tests {
 
     #[track_caller]
     fn gives(left: &str, right: &str, sum: &str) {
-        assert_eq!(
-            add(left.as_bytes(), right.as_bytes()),
-            Sum::Number(sum.as_bytes().to_vec()),
-            "{left} + {right}"
-        );
+        assert_eq!(add(left.as_bytes(), right.as_bytes()), Sum::Number(sum.as_bytes().to_vec()), "{left} + {right}");
     }
 
     #[test]
@@ -171,9 +162,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_refused() {
-        for text in [
-            "", " 1", "1 ", "1.2.3", "abc", "1e", "e5", ".", "-", "+-1", "0x10", "nan", "1\0", "1e99", "--1", "1e+",
-        ] {
+        for text in
+            ["", " 1", "1 ", "1.2.3", "abc", "1e", "e5", ".", "-", "+-1", "0x10", "nan", "1\0", "1e99", "--1", "1e+"]
+        {
             assert_eq!(add(text.as_bytes(), b"1"), Sum::NotANumber, "{text:?}");
             assert_eq!(add(b"1", text.as_bytes()), Sum::NotANumber, "{text:?}");
         }

@@ -26,13 +26,7 @@ pub enum Answer {
 /// # Errors
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read<B: Base + ?Sized>(view: &B, read: &Read, now_ms: u64) -> Result<Reply, ReadError> {
-    Looker {
-        view,
-        stamp_ms: now_ms,
-        wall_ms: 0,
-        past_due: Vec::new(),
-    }
-    .reply(read)
+    Looker { view, stamp_ms: now_ms, wall_ms: 0, past_due: Vec::new() }.reply(read)
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -45,18 +39,9 @@ pub fn read_as_leader<B: Base + ?Sized>(
     stamp_ms: u64,
     wall_ms: u64,
 ) -> Result<Answer, ReadError> {
-    let mut looker = Looker {
-        view,
-        stamp_ms,
-        wall_ms,
-        past_due: Vec::new(),
-    };
+    let mut looker = Looker { view, stamp_ms, wall_ms, past_due: Vec::new() };
     let reply = looker.reply(read)?;
-    Ok(if looker.past_due.is_empty() {
-        Answer::Reply(reply)
-    } else {
-        Answer::PastDue(looker.past_due)
-    })
+    Ok(if looker.past_due.is_empty() { Answer::Reply(reply) } else { Answer::PastDue(looker.past_due) })
 }
 
 struct Looker<'a, B: ?Sized> {
@@ -91,11 +76,7 @@ impl<B: Base + ?Sized> Looker<'_, B> {
     fn many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Value>>, ReadError> {
         let slices: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let found = self.view.values(&slices)?;
-        Ok(keys
-            .iter()
-            .zip(found)
-            .map(|(key, value)| self.judge(key, value))
-            .collect())
+        Ok(keys.iter().zip(found).map(|(key, value)| self.judge(key, value)).collect())
     }
 
     fn judge(&mut self, key: &Bytes, found: Option<Value>) -> Option<Value> {

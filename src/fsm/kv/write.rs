@@ -39,13 +39,7 @@ impl Overlay {
         if context.is_refused() {
             return Ok(Reply::Error(words::WRITES_MANY));
         }
-        match (Execution {
-            overlay: self,
-            base,
-            context,
-        })
-        .run(write)
-        {
+        match (Execution { overlay: self, base, context }).run(write) {
             Ok(reply) => Ok(reply),
             Err(Stop::Answer(line)) => Ok(Reply::Error(line)),
             Err(Stop::Halt(error)) => Err(error),
@@ -87,13 +81,7 @@ struct Execution<'x, B: ?Sized> {
 impl<B: Base + ?Sized> Execution<'_, B> {
     fn run(&mut self, write: WriteRef<'_>) -> Result<Reply, Stop> {
         match write {
-            WriteRef::Set {
-                key,
-                value,
-                when,
-                expiry,
-                reply,
-            } => self.set(key, value, when, expiry, reply),
+            WriteRef::Set { key, value, when, expiry, reply } => self.set(key, value, when, expiry, reply),
             WriteRef::SetMany { pairs, absent_only } => self.set_many(pairs, absent_only),
             WriteRef::Append { key, value } => self.append(key, value),
             WriteRef::SetRange { key, offset, value } => self.set_range(key, offset, value),
@@ -291,10 +279,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     /// The value of `key` by this entry's stamp; one that is past due is removed on the way.
     fn live(&mut self, key: &[u8]) -> Result<Option<Value>, Stop> {
         let found = self.overlay.value(self.base, key)?;
-        if found
-            .as_ref()
-            .is_some_and(|value| value.is_past_due(self.context.stamp_ms))
-        {
+        if found.as_ref().is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
             self.overlay.remove(key);
             return Ok(None);
         }
@@ -339,18 +324,13 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Stop> {
-        if self.context.charge(bytes) {
-            Ok(())
-        } else {
-            Err(Stop::Answer(words::VALUES_LARGE))
-        }
+        if self.context.charge(bytes) { Ok(()) } else { Err(Stop::Answer(words::VALUES_LARGE)) }
     }
 
     /// Bytes that the overlay holds from now on because an older entry's value is written anew. By the value itself, not
     /// by where it was found: the answer must not depend on how entries were cut into runs.
     fn kept(&self, old: Option<&Value>) -> usize {
-        old.filter(|old| old.last_change != self.context.index)
-            .map_or(0, |old| old.bytes.len())
+        old.filter(|old| old.last_change != self.context.index).map_or(0, |old| old.bytes.len())
     }
 
     /// What `expiry` means to SET and GETEX, which refuse what is not above 0.

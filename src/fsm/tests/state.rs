@@ -33,29 +33,16 @@ fn mac() -> Arc<MacKey> {
 }
 
 fn applied(is_keyed: bool) -> Applied {
-    let lists = ConfLists {
-        voters: vec![7, 5, 6],
-        learners: vec![9],
-        ..ConfLists::default()
-    };
+    let lists = ConfLists { voters: vec![7, 5, 6], learners: vec![9], ..ConfLists::default() };
     Applied {
         cluster: CLUSTER,
-        position: Position {
-            term: Term(2),
-            index: Index(10),
-        },
+        position: Position { term: Term(2), index: Index(10) },
         last_stamp_ms: 1_700_000_000_123,
         client_command_applied: true,
         conf_state: ConfState::new(lists).unwrap(),
         members: vec![
-            Member {
-                node: node(5),
-                address: "a:6379".to_owned(),
-            },
-            Member {
-                node: node(7),
-                address: String::new(),
-            },
+            Member { node: node(5), address: "a:6379".to_owned() },
+            Member { node: node(7), address: String::new() },
         ],
         keyring_digest: is_keyed.then(|| Keyring::digest(&golden("keyring-old"))),
     }
@@ -63,41 +50,23 @@ fn applied(is_keyed: bool) -> Applied {
 
 #[test]
 fn applied_row_has_its_golden_bytes() {
-    assert_eq!(
-        hex::encode(applied(false).encode(None)),
-        hex::encode(golden("applied-clear"))
-    );
-    assert_eq!(
-        hex::encode(applied(true).encode(Some(&mac()))),
-        hex::encode(golden("applied"))
-    );
+    assert_eq!(hex::encode(applied(false).encode(None)), hex::encode(golden("applied-clear")));
+    assert_eq!(hex::encode(applied(true).encode(Some(&mac()))), hex::encode(golden("applied")));
 }
 
 #[test]
 fn applied_row_is_read_as_written() {
     assert_eq!(Applied::open(&golden("applied-clear"), None, None), Ok(applied(false)));
     let keyring = golden("keyring-old");
-    assert_eq!(
-        Applied::open(&golden("applied"), Some(&keyring), Some(&mac())),
-        Ok(applied(true))
-    );
+    assert_eq!(Applied::open(&golden("applied"), Some(&keyring), Some(&mac())), Ok(applied(true)));
 }
 
 #[test]
 fn founders_of_a_cluster_write_the_same_row() {
     let conf_state = ConfState::single(node(7));
-    let members = vec![Member {
-        node: node(7),
-        address: String::new(),
-    }];
+    let members = vec![Member { node: node(7), address: String::new() }];
     let founding = Applied::founding(CLUSTER, conf_state, members);
-    assert_eq!(
-        founding.position,
-        Position {
-            term: Term(1),
-            index: Index(1)
-        }
-    );
+    assert_eq!(founding.position, Position { term: Term(1), index: Index(1) });
     assert!(!founding.client_command_applied);
     assert_eq!(Applied::decode(&founding.encode(None)), Ok(founding));
 }
@@ -111,10 +80,7 @@ fn applied_row_with_a_changed_bit_is_refused() {
         for bit in 0..8 {
             let mut changed = row.clone();
             changed[place] ^= 1 << bit;
-            assert!(
-                Applied::open(&changed, Some(&keyring), Some(&mac)).is_err(),
-                "byte {place} bit {bit}"
-            );
+            assert!(Applied::open(&changed, Some(&keyring), Some(&mac)).is_err(), "byte {place} bit {bit}");
         }
     }
 }
@@ -130,24 +96,9 @@ fn keyring_row_of_another_step_is_refused() {
     let (row, mac) = (golden("applied"), mac());
     let open = |keyring: Option<&[u8]>, mac| Applied::open(&row, keyring, mac).unwrap_err();
     let older = golden("keyring-new");
-    assert_eq!(
-        open(Some(&older), Some(&mac)),
-        StateError::Keyring {
-            what: "the keyring row is another one"
-        }
-    );
-    assert_eq!(
-        open(None, None),
-        StateError::Keyring {
-            what: "the keyring row is missing"
-        }
-    );
-    assert_eq!(
-        open(Some(&older), None),
-        StateError::Keyring {
-            what: "no MAC key for it"
-        }
-    );
+    assert_eq!(open(Some(&older), Some(&mac)), StateError::Keyring { what: "the keyring row is another one" });
+    assert_eq!(open(None, None), StateError::Keyring { what: "the keyring row is missing" });
+    assert_eq!(open(Some(&older), None), StateError::Keyring { what: "no MAC key for it" });
     let clear = Applied::open(&golden("applied-clear"), Some(&older), Some(&mac)).unwrap_err();
     assert_eq!(clear, StateError::Keyring { what: "it names none" });
 }
@@ -162,14 +113,8 @@ fn row_under_another_mac_key_is_refused() {
 /// SAME-BYTES: raft's lists come in any order, the row has one.
 #[test]
 fn conf_state_is_sorted_whatever_order_it_came_in() {
-    let make = |voters: Vec<u64>| {
-        ConfState::new(ConfLists {
-            voters,
-            auto_leave: true,
-            ..ConfLists::default()
-        })
-        .unwrap()
-    };
+    let make =
+        |voters: Vec<u64>| ConfState::new(ConfLists { voters, auto_leave: true, ..ConfLists::default() }).unwrap();
     let one = make(vec![3, 1, 2]);
     assert_eq!(one.encode(), make(vec![2, 3, 1]).encode());
     assert_eq!((one.voters(), one.auto_leave()), (&[1, 2, 3][..], true));
@@ -178,21 +123,12 @@ fn conf_state_is_sorted_whatever_order_it_came_in() {
 
 #[test]
 fn conf_state_with_id_0_a_double_or_too_many_is_refused() {
-    let refused = |voters| {
-        ConfState::new(ConfLists {
-            voters,
-            ..ConfLists::default()
-        })
-        .unwrap_err()
-    };
+    let refused = |voters| ConfState::new(ConfLists { voters, ..ConfLists::default() }).unwrap_err();
     let expected = CodecError::Field { field: "ConfState" };
     assert_eq!(refused(vec![0, 1]), expected);
     assert_eq!(refused(vec![2, 1, 2]), expected);
     assert_eq!(refused((1..=MEMBERS_MAX as u64 + 1).collect()), expected);
-    let full = ConfLists {
-        voters: (1..=MEMBERS_MAX as u64).collect(),
-        ..ConfLists::default()
-    };
+    let full = ConfLists { voters: (1..=MEMBERS_MAX as u64).collect(), ..ConfLists::default() };
     let full = ConfState::new(full).unwrap();
     assert_eq!(ConfState::decode(&full.encode()), Ok(full));
 }
@@ -204,10 +140,7 @@ fn lists_that_are_not_strictly_ascending_are_refused() {
         for id in [0, 8] {
             let mut row = golden("applied-clear");
             row[place] = id;
-            assert!(
-                matches!(Applied::decode(&row), Err(CodecError::Field { .. })),
-                "{place} {id}"
-            );
+            assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place} {id}");
         }
     }
 }
@@ -219,10 +152,7 @@ fn counts_and_lengths_beyond_their_bounds_are_refused() {
     for place in [42, first_member, first_member + 2 + 8] {
         let mut row = golden("applied-clear");
         row[place..place + 2].fill(0xff);
-        assert!(
-            matches!(Applied::decode(&row), Err(CodecError::Field { .. })),
-            "{place}"
-        );
+        assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place}");
     }
     let mut long = applied(false);
     long.members[0].address = "x".repeat(ADDRESS_BYTES_MAX);
@@ -242,18 +172,13 @@ fn address_that_is_no_text_and_unknown_flags_are_refused() {
     }
     let mut row = golden("applied-clear");
     row[0] = 2;
-    assert_eq!(
-        Applied::decode(&row),
-        Err(CodecError::Version { found: 2, expected: 1 })
-    );
+    assert_eq!(Applied::decode(&row), Err(CodecError::Version { found: 2, expected: 1 }));
 }
 
 #[test]
 fn garbage_never_panics() {
     let (keyring, mac) = (golden("keyring-old"), mac());
-    garbage(8, &golden("applied")[..60], |row| {
-        Applied::open(row, Some(&keyring), Some(&mac))
-    });
+    garbage(8, &golden("applied")[..60], |row| Applied::open(row, Some(&keyring), Some(&mac)));
     garbage(9, &golden("applied-clear")[..44], |row| Applied::open(row, None, None));
     garbage(10, &[0, 1], ConfState::decode);
 }

@@ -18,11 +18,7 @@ use crate::keys::tests::kit::other_kek;
 use crate::keys::tests::kit::other_keks;
 
 fn identity() -> Identity {
-    Identity {
-        node: NodeId::new(7).unwrap(),
-        cluster: CLUSTER,
-        log_slots: 8,
-    }
+    Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
 }
 
 fn log_key() -> LogKey {
@@ -31,14 +27,8 @@ fn log_key() -> LogKey {
 
 #[test]
 fn identity_has_its_golden_bytes() {
-    assert_eq!(
-        hex::encode(identity().encode(None)),
-        hex::encode(golden("identity-clear"))
-    );
-    assert_eq!(
-        hex::encode(identity().encode(Some(&log_key()))),
-        hex::encode(golden("identity-sealed"))
-    );
+    assert_eq!(hex::encode(identity().encode(None)), hex::encode(golden("identity-clear")));
+    assert_eq!(hex::encode(identity().encode(Some(&log_key()))), hex::encode(golden("identity-sealed")));
     assert_eq!(golden("identity-sealed").len(), IDENTITY_LEN_MAX);
 }
 
@@ -63,14 +53,8 @@ fn no_log_key_without_a_kek() {
 fn wrong_kek_missing_kek_and_kek_for_a_clear_directory_are_told_apart() {
     let fails = |name, keks: &KekSet| Identity::open(&golden(name), keks).unwrap_err();
     let wrapped_by = kek().id();
-    assert_eq!(
-        fails("identity-sealed", &KekSet::default()),
-        IdentityError::KekMissing { wrapped_by }
-    );
-    assert_eq!(
-        fails("identity-sealed", &other_keks()),
-        IdentityError::OtherKek { wrapped_by }
-    );
+    assert_eq!(fails("identity-sealed", &KekSet::default()), IdentityError::KekMissing { wrapped_by });
+    assert_eq!(fails("identity-sealed", &other_keks()), IdentityError::OtherKek { wrapped_by });
     assert_eq!(fails("identity-clear", &keks()), IdentityError::KekForClear);
 }
 
@@ -83,10 +67,7 @@ fn identity_with_a_changed_bit_is_refused() {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[place] ^= 1 << bit;
-                assert!(
-                    Identity::open(&changed, &keks).is_err(),
-                    "{name} byte {place} bit {bit}"
-                );
+                assert!(Identity::open(&changed, &keks).is_err(), "{name} byte {place} bit {bit}");
             }
         }
         for len in 0..bytes.len() {
@@ -100,10 +81,7 @@ fn identity_with_a_changed_bit_is_refused() {
 #[test]
 fn sealed_node_does_not_take_a_forged_clear_identity() {
     let forged = identity().encode(None);
-    assert_eq!(
-        Identity::open(&forged, &keks()).unwrap_err(),
-        IdentityError::KekForClear
-    );
+    assert_eq!(Identity::open(&forged, &keks()).unwrap_err(), IdentityError::KekForClear);
 }
 
 #[test]
@@ -115,14 +93,7 @@ fn another_format_says_which_and_whose() {
             // Whatever lies behind is another version's business: not judged.
             bytes.truncate(24);
             let error = Identity::open(&bytes, &keks()).unwrap_err();
-            assert_eq!(
-                error,
-                IdentityError::Format {
-                    what,
-                    found: 2,
-                    expected: 1
-                }
-            );
+            assert_eq!(error, IdentityError::Format { what, found: 2, expected: 1 });
         }
     }
 }
@@ -139,26 +110,16 @@ fn node_id_0_is_refused() {
 fn identity_is_bound_to_its_node_and_cluster() {
     // The wrap of one node in the file of another.
     let chance = Chance::new(5);
-    let other = Identity {
-        node: NodeId::new(8).unwrap(),
-        ..identity()
-    };
+    let other = Identity { node: NodeId::new(8).unwrap(), ..identity() };
     let key = LogKey::make(&keks(), other.node, CLUSTER, &chance).unwrap();
     let error = Identity::open(&identity().encode(Some(&key)), &keks()).unwrap_err();
-    assert_eq!(
-        error,
-        IdentityError::Unauthentic {
-            what: "its wrapped log key"
-        }
-    );
+    assert_eq!(error, IdentityError::Unauthentic { what: "its wrapped log key" });
 }
 
 #[test]
 fn garbage_never_panics() {
     for keks in [keks(), KekSet::default()] {
-        garbage(6, &golden("identity-sealed")[..49], |bytes| {
-            Identity::open(bytes, &keks)
-        });
+        garbage(6, &golden("identity-sealed")[..49], |bytes| Identity::open(bytes, &keks));
         garbage(7, &golden("identity-clear")[..49], |bytes| Identity::open(bytes, &keks));
     }
 }

@@ -42,12 +42,7 @@ fn raw(len: usize) -> Vec<u8> {
 fn file(directory: &TempDir, bytes: &[u8], mode: u32) -> PathBuf {
     let path = directory.path().join("kek");
     let _ = fs::remove_file(&path);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .unwrap();
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
     file.write_all(bytes).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path
@@ -95,10 +90,7 @@ fn a_hex_or_base64_key_is_refused_and_the_line_says_what_is_wanted() {
     let directory = tempdir().unwrap();
     let path = file(&directory, hex::encode(raw(32)).as_bytes(), 0o600);
     let line = refused(from_file(&path)).to_string();
-    assert!(
-        line.contains(path.to_str().unwrap()) && line.contains("exactly 32 raw bytes"),
-        "{line}"
-    );
+    assert!(line.contains(path.to_str().unwrap()) && line.contains("exactly 32 raw bytes"), "{line}");
 }
 
 #[test]
@@ -149,14 +141,8 @@ fn whatever_is_no_regular_file_is_refused_without_waiting() {
 #[test]
 fn missing_file_and_zeros_are_refused() {
     let directory = tempdir().unwrap();
-    assert!(matches!(
-        refused(from_file(&directory.path().join("no"))),
-        KekError::Open { .. }
-    ));
-    assert!(matches!(
-        refused(from_file(&file(&directory, &[0; 32], 0o600))),
-        KekError::Zeros { .. }
-    ));
+    assert!(matches!(refused(from_file(&directory.path().join("no"))), KekError::Open { .. }));
+    assert!(matches!(refused(from_file(&file(&directory, &[0; 32], 0o600))), KekError::Zeros { .. }));
 }
 
 #[test]
@@ -193,36 +179,18 @@ fn descriptor_that_gives_another_size_or_zeros_is_refused() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[0; 32]).unwrap();
     drop(writer);
-    assert!(matches!(
-        refused(from_descriptor(reader.as_raw_fd(), &clock)),
-        KekError::DescriptorZeros { .. }
-    ));
+    assert!(matches!(refused(from_descriptor(reader.as_raw_fd(), &clock)), KekError::DescriptorZeros { .. }));
 }
 
 #[test]
 fn descriptor_that_is_not_there_or_a_directory_is_refused() {
     let clock = SystemClock::default();
-    assert!(matches!(
-        refused(from_descriptor(-1, &clock)),
-        KekError::Descriptor { .. }
-    ));
-    assert!(matches!(
-        refused(from_descriptor(1_000_000, &clock)),
-        KekError::Descriptor { .. }
-    ));
+    assert!(matches!(refused(from_descriptor(-1, &clock)), KekError::Descriptor { .. }));
+    assert!(matches!(refused(from_descriptor(1_000_000, &clock)), KekError::Descriptor { .. }));
     let directory = tempdir().unwrap();
     let open = fs::File::open(directory.path()).unwrap();
     let error = refused(from_descriptor(open.as_raw_fd(), &clock));
-    assert!(
-        matches!(
-            error,
-            KekError::DescriptorKind {
-                kind: FileKind::Directory,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, KekError::DescriptorKind { kind: FileKind::Directory, .. }), "{error}");
 }
 
 /// Almost at the deadline when the wait begins, past it when it is asked again.
@@ -272,30 +240,15 @@ fn set_wraps_with_the_first_and_unwraps_with_the_one_that_is_named() {
     let fails = |set: &KekSet, label, place: &[u8], wrapped: &[u8; WRAPPED_LEN]| {
         set.unwrap(label, &[place], wrapped).unwrap_err()
     };
-    assert_eq!(
-        fails(&KekSet::default(), "label", b"place", &wrapped),
-        UnwrapError::NoKek { wrapped_by }
-    );
+    assert_eq!(fails(&KekSet::default(), "label", b"place", &wrapped), UnwrapError::NoKek { wrapped_by });
     let other = KekSet::new(vec![other_kek()]).unwrap();
-    assert_eq!(
-        fails(&other, "label", b"place", &wrapped),
-        UnwrapError::OtherKek { wrapped_by }
-    );
-    assert_eq!(
-        fails(&both, "label", b"other", &wrapped),
-        UnwrapError::Unauthentic { wrapped_by }
-    );
-    assert_eq!(
-        fails(&both, "other", b"place", &wrapped),
-        UnwrapError::Unauthentic { wrapped_by }
-    );
+    assert_eq!(fails(&other, "label", b"place", &wrapped), UnwrapError::OtherKek { wrapped_by });
+    assert_eq!(fails(&both, "label", b"other", &wrapped), UnwrapError::Unauthentic { wrapped_by });
+    assert_eq!(fails(&both, "other", b"place", &wrapped), UnwrapError::Unauthentic { wrapped_by });
     for place in 8..wrapped.len() {
         let mut changed = wrapped;
         changed[place] ^= 1;
-        assert_eq!(
-            fails(&both, "label", b"place", &changed),
-            UnwrapError::Unauthentic { wrapped_by }
-        );
+        assert_eq!(fails(&both, "label", b"place", &changed), UnwrapError::Unauthentic { wrapped_by });
     }
 }
 

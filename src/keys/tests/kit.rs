@@ -95,10 +95,7 @@ pub(crate) fn other_keks() -> KekSet {
 }
 
 pub(crate) fn at(term: u64, index: u64) -> Position {
-    Position {
-        term: Term(term),
-        index: Index(index),
-    }
+    Position { term: Term(term), index: Index(index) }
 }
 
 pub(crate) fn key_id(id: u32) -> KeyId {
@@ -106,10 +103,7 @@ pub(crate) fn key_id(id: u32) -> KeyId {
 }
 
 pub(crate) fn facts() -> Facts {
-    Facts {
-        cluster: CLUSTER,
-        client_command_applied: false,
-    }
+    Facts { cluster: CLUSTER, client_command_applied: false }
 }
 
 pub(crate) fn bootstrap(is_cutover: bool) -> Change {

@@ -120,20 +120,12 @@ fn reserved_key_id_0_is_refused_everywhere() {
     for (name, place) in [("cutover", 2), ("retire", 2), ("rotate", 2)] {
         let mut bytes = golden(name);
         bytes[place..place + 4].fill(0);
-        assert_eq!(
-            Change::decode(&bytes),
-            Err(CodecError::Field { field: "key id" }),
-            "{name}"
-        );
+        assert_eq!(Change::decode(&bytes), Err(CodecError::Field { field: "key id" }), "{name}");
     }
     for place in [32, 36, 166] {
         let mut row = golden("keyring-new");
         row[place..place + 4].fill(0);
-        assert_eq!(
-            Keyring::decode(&row),
-            Err(CodecError::Field { field: "key id" }),
-            "{place}"
-        );
+        assert_eq!(Keyring::decode(&row), Err(CodecError::Field { field: "key id" }), "{place}");
     }
 }
 
@@ -146,12 +138,7 @@ fn count_of_deks_beyond_the_bound_or_the_row_is_refused() {
         assert!(Keyring::decode(&row).is_err(), "{count}");
     }
     let row = [&golden("keyring-new")[..164], &[0xff, 0xff], &vec![0; 65535 * 90][..]].concat();
-    assert_eq!(
-        Keyring::decode(&row),
-        Err(CodecError::Field {
-            field: "number of DEKs"
-        })
-    );
+    assert_eq!(Keyring::decode(&row), Err(CodecError::Field { field: "number of DEKs" }));
 }
 
 /// A row that no sequence of changes makes, each wrong in one place.
@@ -180,10 +167,7 @@ fn row_that_contradicts_itself_is_refused() {
         let result = Keyring::decode(&row);
         let is_expected = matches!(result, Err(CodecError::Field { field }) if field == expected);
         // A retired DEK with its state set back is caught by one of two rules; both fields say it.
-        assert!(
-            is_expected || (place == 171 && result.is_err()),
-            "{name} {place}: {result:?}"
-        );
+        assert!(is_expected || (place == 171 && result.is_err()), "{name} {place}: {result:?}");
     }
 }
 
@@ -203,17 +187,9 @@ fn keyring_says_what_its_row_says() {
     assert_eq!(keyring.cluster(), CLUSTER);
     assert_eq!((keyring.cutover().0, keyring.clear_rows()), (3, ClearRows::None));
     assert_eq!(keyring.next_key_id(), Some(key_id(4)));
-    assert_eq!(
-        (keyring.active_entry().id, keyring.active_entry().active_from.0),
-        (key_id(3), 9)
-    );
-    assert_eq!(
-        (keyring.active_value().id, keyring.active_value().active_from.0),
-        (key_id(2), 3)
-    );
-    let Change::Opener(PublishOpener { term, salt }) = Change::decode(&golden("opener")).unwrap() else {
-        panic!()
-    };
+    assert_eq!((keyring.active_entry().id, keyring.active_entry().active_from.0), (key_id(3), 9));
+    assert_eq!((keyring.active_value().id, keyring.active_value().active_from.0), (key_id(2), 3));
+    let Change::Opener(PublishOpener { term, salt }) = Change::decode(&golden("opener")).unwrap() else { panic!() };
     let opener = keyring.opener().unwrap();
     assert_eq!((opener.term, opener.index.0, opener.salt), (term, 4, salt));
     assert_eq!(keyring.dek(key_id(1)).unwrap().state, DekState::Retired);

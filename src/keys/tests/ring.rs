@@ -45,11 +45,7 @@ fn opened(keyring: &Keyring, index: u64) -> Keyring {
 }
 
 fn rotated(keyring: &Keyring, purpose: Purpose, index: u64) -> Keyring {
-    apply(
-        keyring,
-        &make_rotate(&keks(), keyring, purpose, &Counting::from(100 + index * 13)).unwrap(),
-        index,
-    )
+    apply(keyring, &make_rotate(&keks(), keyring, purpose, &Counting::from(100 + index * 13)).unwrap(), index)
 }
 
 #[test]
@@ -81,14 +77,8 @@ fn installed_keyring_gives_every_key_and_the_cutover() {
 
     ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
     let key = ring.view().leadership_key().unwrap();
-    assert_eq!(
-        (key.key_id(), key.opener().term, key.opener().index),
-        (key_id(1), Term(2), Index(4))
-    );
-    assert!(
-        Arc::ptr_eq(&key, &ring.view().leadership_key().unwrap()),
-        "derived and expanded once"
-    );
+    assert_eq!((key.key_id(), key.opener().term, key.opener().index), (key_id(1), Term(2), Index(4)));
+    assert!(Arc::ptr_eq(&key, &ring.view().leadership_key().unwrap()), "derived and expanded once");
     // A view that was taken before stays as it was.
     assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NoOpener);
 }
@@ -108,10 +98,7 @@ fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
     let keyring = apply(&keyring, &Change::Retire(Retire { key_id: key_id(1) }), 7);
     ring.install(keyring, Index(7)).unwrap();
     assert!(ring.view().keys().entry(key_id(1)).is_none());
-    assert_eq!(
-        ring.view().lack(key_id(1), Purpose::Entry),
-        KeyLack::Retired { key_id: 1 }
-    );
+    assert_eq!(ring.view().lack(key_id(1), Purpose::Entry), KeyLack::Retired { key_id: 1 });
 }
 
 /// NO-WAY-DOWN in memory: a cutover that is known stays, whatever comes.
@@ -124,15 +111,9 @@ fn cutover_that_is_known_never_moves() {
     let sealed = apply(&clear, &make_cutover(&clear), 9);
     ring.install(sealed.clone(), Index(9)).unwrap();
     assert_eq!(ring.cutover(), Index(9));
-    let refused = InstallError::OtherCutover {
-        offered: Index::NEVER,
-        known: Index(9),
-    };
+    let refused = InstallError::OtherCutover { offered: Index::NEVER, known: Index(9) };
     assert_eq!(ring.install(clear, Index(10)), Err(refused));
-    let refused = InstallError::OtherCutover {
-        offered: Index(3),
-        known: Index(9),
-    };
+    let refused = InstallError::OtherCutover { offered: Index(3), known: Index(9) };
     assert_eq!(ring.install(keyring_new(), Index(10)), Err(refused));
     assert_eq!(ring.cutover(), Index(9));
     assert_eq!(ring.view().keyring(), Some(&sealed));
@@ -141,10 +122,7 @@ fn cutover_that_is_known_never_moves() {
 #[test]
 fn keyring_of_another_cluster_is_refused() {
     let ring = Ring::new(ClusterId([1; 16]), keks());
-    let refused = InstallError::OtherCluster {
-        offered: CLUSTER,
-        known: ClusterId([1; 16]),
-    };
+    let refused = InstallError::OtherCluster { offered: CLUSTER, known: ClusterId([1; 16]) };
     assert_eq!(ring.install(keyring_new(), Index(3)), Err(refused));
     assert_eq!(ring.cutover(), Index::NEVER);
 }
@@ -171,20 +149,11 @@ fn with_another_kek_a_key_is_named_with_the_kek_that_it_needs() {
     ring.install(keyring_new(), Index(3)).unwrap();
     let view = ring.view();
     let wrapped_by = kek().id();
-    assert_eq!(
-        view.control_key().unwrap_err(),
-        KeyLack::OtherKek { key_id: 1, wrapped_by }
-    );
-    assert_eq!(
-        view.active_value().unwrap_err(),
-        KeyLack::OtherKek { key_id: 2, wrapped_by }
-    );
+    assert_eq!(view.control_key().unwrap_err(), KeyLack::OtherKek { key_id: 1, wrapped_by });
+    assert_eq!(view.active_value().unwrap_err(), KeyLack::OtherKek { key_id: 2, wrapped_by });
     assert_eq!(view.mac_key().unwrap_err(), KeyLack::OtherKek { key_id: 0, wrapped_by });
     assert!(view.needs().is_some());
-    assert_eq!(
-        ring.mac_key_of(&keyring_new()).unwrap_err(),
-        KeyLack::OtherKek { key_id: 0, wrapped_by }
-    );
+    assert_eq!(ring.mac_key_of(&keyring_new()).unwrap_err(), KeyLack::OtherKek { key_id: 0, wrapped_by });
 }
 
 #[test]
@@ -197,27 +166,19 @@ fn second_kek_unwraps_what_it_wrapped() {
 
 #[test]
 fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
-    let Change::Bootstrap(good) = bootstrap(true) else {
-        panic!()
-    };
+    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
     let mut swapped = good.clone();
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
     let ring = Ring::new(CLUSTER, keks());
     let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
     ring.install(keyring, Index(3)).unwrap();
     let lack = ring.view().control_key().unwrap_err();
-    assert!(
-        lack.is_damage() && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }),
-        "{lack}"
-    );
+    assert!(lack.is_damage() && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }), "{lack}");
 
     let mut lying = good;
     lying.mac.check[0] ^= 1;
     let keyring = decide(None, &Change::Bootstrap(lying), at(2, 3), facts()).unwrap();
-    assert_eq!(
-        unwrap_mac(&keks(), &keyring).unwrap_err(),
-        KeyLack::OtherKey { key_id: 0 }
-    );
+    assert_eq!(unwrap_mac(&keks(), &keyring).unwrap_err(), KeyLack::OtherKey { key_id: 0 });
 }
 
 #[test]
@@ -226,10 +187,7 @@ fn cause_of_an_unknown_key_is_told_apart() {
     ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
     let view = ring.view();
     assert_eq!(view.lack(key_id(9), Purpose::Entry), KeyLack::Unknown { key_id: 9 });
-    assert_eq!(
-        view.lack(key_id(2), Purpose::Entry),
-        KeyLack::OtherPurpose { key_id: 2 }
-    );
+    assert_eq!(view.lack(key_id(2), Purpose::Entry), KeyLack::OtherPurpose { key_id: 2 });
     assert_eq!(view.lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
 }
 
@@ -242,10 +200,7 @@ fn mac_key_of_a_keyring_to_be_written_needs_no_install() {
     assert_eq!(before.tag_applied(b"row"), after.tag_applied(b"row"));
     assert!(after.is_applied(b"row", &before.tag_applied(b"row")));
     assert!(!after.is_applied(b"other", &before.tag_applied(b"row")));
-    assert!(
-        Arc::ptr_eq(&after, &ring.mac_key_of(&opened(&keyring_new(), 4)).unwrap()),
-        "unwrapped once"
-    );
+    assert!(Arc::ptr_eq(&after, &ring.mac_key_of(&opened(&keyring_new(), 4)).unwrap()), "unwrapped once");
 }
 
 /// NO-SECRETS-OUT: fixed key bytes, and nothing of them in what the ring prints.
@@ -255,10 +210,7 @@ fn debug_of_the_ring_shows_no_key_bytes() {
     ring.install(keyring_new(), Index(3)).unwrap();
     let text = format!("{ring:?}");
     // The first DEK is 0, 1, 2, ... (`kit::Counting`), the KEK 64, 65, 66, ...
-    assert!(
-        !text.contains("0, 1, 2, 3, 4") && !text.contains("64, 65, 66, 67"),
-        "{text}"
-    );
+    assert!(!text.contains("0, 1, 2, 3, 4") && !text.contains("64, 65, 66, 67"), "{text}");
 }
 
 /// What a leader seals with its view, a replica that installed the same keyring opens; another term's opener does not.
@@ -271,24 +223,13 @@ fn entry_sealed_by_one_ring_opens_by_another_of_the_same_term_only() {
     });
     let key = leader.view().leadership_key().unwrap();
     let sealed = seal_entries(&key, [1; 7], Index(5), &[(ProposalId(9), &b"command"[..])]).unwrap();
-    let job = OpenJob {
-        position: at(2, 5),
-        data: &sealed[0],
-    };
+    let job = OpenJob { position: at(2, 5), data: &sealed[0] };
     assert_eq!(open_entry(&replica.view().entry_keys(), job), Ok(b"command".to_vec()));
-    let next_term = decide(
-        leader.view().keyring(),
-        &make_opener(Term(3), &Counting::from(9)),
-        at(3, 6),
-        facts(),
-    );
+    let next_term = decide(leader.view().keyring(), &make_opener(Term(3), &Counting::from(9)), at(3, 6), facts());
     replica.install(next_term.unwrap(), Index(6)).unwrap();
     let unknown = OpenError::UnknownKey { key_id: key_id(1) };
     assert_eq!(open_entry(&replica.view().entry_keys(), job), Err(unknown));
-    assert_eq!(
-        replica.view().lack(key_id(1), Purpose::Entry),
-        KeyLack::OtherTerm { key_id: 1 }
-    );
+    assert_eq!(replica.view().lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
 }
 
 /// Another cluster's bootstrap under the same KEK gives keys of its own: a wrap is bound to its cluster.

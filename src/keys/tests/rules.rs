@@ -57,42 +57,26 @@ fn bootstrap_can_be_the_cutover_or_not() {
     let sealed = keyring_new();
     assert_eq!((sealed.cutover(), sealed.clear_rows()), (Index(3), ClearRows::None));
     let clear = clear_keyring();
-    assert_eq!(
-        (clear.cutover(), clear.clear_rows()),
-        (Index::NEVER, ClearRows::Allowed)
-    );
+    assert_eq!((clear.cutover(), clear.clear_rows()), (Index::NEVER, ClearRows::Allowed));
     for keyring in [sealed, clear] {
         assert_eq!(keyring.active_entry().id, key_id(1));
         assert_eq!(keyring.active_value().id, key_id(2));
         assert_eq!(keyring.opener(), None);
-        assert!(
-            keyring
-                .deks()
-                .all(|dek| dek.state == DekState::Active && dek.active_from == Index(3))
-        );
+        assert!(keyring.deks().all(|dek| dek.state == DekState::Active && dek.active_from == Index(3)));
     }
 }
 
 #[test]
 fn bootstrap_is_the_cutover_only_if_no_client_command_was_applied() {
-    let facts = Facts {
-        client_command_applied: true,
-        ..facts()
-    };
-    assert_eq!(
-        decide(None, &bootstrap(true), at(2, 30), facts),
-        Err(RuleError::CutoverBehindClients)
-    );
+    let facts = Facts { client_command_applied: true, ..facts() };
+    assert_eq!(decide(None, &bootstrap(true), at(2, 30), facts), Err(RuleError::CutoverBehindClients));
     assert!(decide(None, &bootstrap(false), at(2, 30), facts).is_ok());
 }
 
 #[test]
 fn second_bootstrap_is_refused_even_the_same_one() {
     for is_cutover in [true, false] {
-        assert_eq!(
-            refusal(Some(&keyring_new()), &bootstrap(is_cutover), at(2, 4)),
-            RuleError::SecondBootstrap
-        );
+        assert_eq!(refusal(Some(&keyring_new()), &bootstrap(is_cutover), at(2, 4)), RuleError::SecondBootstrap);
     }
 }
 
@@ -100,13 +84,7 @@ fn second_bootstrap_is_refused_even_the_same_one() {
 fn bootstrap_for_another_cluster_is_refused() {
     let named = ClusterId([1; 16]);
     let change = make_bootstrap(&keks(), named, true, &Counting::default()).unwrap();
-    assert_eq!(
-        refusal(None, &change, at(2, 3)),
-        RuleError::OtherCluster {
-            named,
-            cluster: CLUSTER
-        }
-    );
+    assert_eq!(refusal(None, &change, at(2, 3)), RuleError::OtherCluster { named, cluster: CLUSTER });
 }
 
 #[test]
@@ -124,9 +102,7 @@ fn before_bootstrap_everything_else_is_refused() {
 
 #[test]
 fn equal_check_values_are_refused_where_keys_are_accepted() {
-    let Change::Bootstrap(good) = bootstrap(true) else {
-        panic!()
-    };
+    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
     for (from, to) in [(0, 1), (0, 2), (1, 2)] {
         let mut bad = good.clone();
         let check = [good.entry, good.value, good.mac][from].check;
@@ -134,16 +110,11 @@ fn equal_check_values_are_refused_where_keys_are_accepted() {
         assert_eq!(refusal(None, &Change::Bootstrap(bad), at(2, 3)), RuleError::SameKey);
     }
     let keyring = keyring_new();
-    let Change::Rotate(fresh) = rotate(&keyring, Purpose::Value, 100) else {
-        panic!()
-    };
+    let Change::Rotate(fresh) = rotate(&keyring, Purpose::Value, 100) else { panic!() };
     for check in [good.entry.check, good.value.check, good.mac.check] {
         let mut bad = fresh.clone();
         bad.key.check = check;
-        assert_eq!(
-            refusal(Some(&keyring), &Change::Rotate(bad), at(2, 4)),
-            RuleError::SameKey
-        );
+        assert_eq!(refusal(Some(&keyring), &Change::Rotate(bad), at(2, 4)), RuleError::SameKey);
     }
 }
 
@@ -153,21 +124,10 @@ fn retired_key_cannot_come_back_under_another_id() {
     let first = rotate(&keyring, Purpose::Entry, 100);
     let keyring = decide(Some(&keyring), &first, at(2, 4), facts()).unwrap();
     let old = keyring_new().active_entry().check;
-    let keyring = decide(
-        Some(&keyring),
-        &Change::Retire(Retire { key_id: key_id(1) }),
-        at(2, 5),
-        facts(),
-    )
-    .unwrap();
-    let Change::Rotate(mut again) = rotate(&keyring, Purpose::Entry, 200) else {
-        panic!()
-    };
+    let keyring = decide(Some(&keyring), &Change::Retire(Retire { key_id: key_id(1) }), at(2, 5), facts()).unwrap();
+    let Change::Rotate(mut again) = rotate(&keyring, Purpose::Entry, 200) else { panic!() };
     again.key.check = old;
-    assert_eq!(
-        refusal(Some(&keyring), &Change::Rotate(again), at(2, 6)),
-        RuleError::SameKey
-    );
+    assert_eq!(refusal(Some(&keyring), &Change::Rotate(again), at(2, 6)), RuleError::SameKey);
 }
 
 #[test]
@@ -175,65 +135,32 @@ fn cutover_is_set_once() {
     let keyring = clear_keyring();
     let cutover = make_cutover(&keyring);
     let keyring = decide(Some(&keyring), &cutover, at(2, 9), facts()).unwrap();
-    assert_eq!(
-        (keyring.cutover(), keyring.clear_rows()),
-        (Index(9), ClearRows::Allowed)
-    );
-    assert_eq!(
-        refusal(Some(&keyring), &cutover, at(2, 10)),
-        RuleError::CutoverIsSet { cutover: Index(9) }
-    );
-    assert_eq!(
-        refusal(Some(&keyring_new()), &cutover, at(2, 10)),
-        RuleError::CutoverIsSet { cutover: Index(3) }
-    );
+    assert_eq!((keyring.cutover(), keyring.clear_rows()), (Index(9), ClearRows::Allowed));
+    assert_eq!(refusal(Some(&keyring), &cutover, at(2, 10)), RuleError::CutoverIsSet { cutover: Index(9) });
+    assert_eq!(refusal(Some(&keyring_new()), &cutover, at(2, 10)), RuleError::CutoverIsSet { cutover: Index(3) });
 }
 
 #[test]
 fn cutover_that_saw_another_active_key_is_refused() {
     let keyring = clear_keyring();
     let cutover = make_cutover(&keyring);
-    let keyring = decide(
-        Some(&keyring),
-        &rotate(&keyring, Purpose::Entry, 100),
-        at(2, 4),
-        facts(),
-    )
-    .unwrap();
-    let expected = RuleError::NotActive {
-        named: key_id(1),
-        active: key_id(3),
-    };
+    let keyring = decide(Some(&keyring), &rotate(&keyring, Purpose::Entry, 100), at(2, 4), facts()).unwrap();
+    let expected = RuleError::NotActive { named: key_id(1), active: key_id(3) };
     assert_eq!(refusal(Some(&keyring), &cutover, at(2, 5)), expected);
 }
 
 #[test]
 fn opener_counts_only_in_its_own_term_above_the_cutover_with_a_fresh_salt() {
-    assert_eq!(
-        refusal(Some(&clear_keyring()), &opener(2, 0), at(2, 4)),
-        RuleError::OpenerBeforeCutover
-    );
+    assert_eq!(refusal(Some(&clear_keyring()), &opener(2, 0), at(2, 4)), RuleError::OpenerBeforeCutover);
     let keyring = keyring_new();
     for (named, term) in [(1, 2), (3, 2), (2, 3), (0, 0)] {
-        let expected = RuleError::OpenerTerm {
-            named: Term(named),
-            term: Term(term),
-        };
+        let expected = RuleError::OpenerTerm { named: Term(named), term: Term(term) };
         assert_eq!(refusal(Some(&keyring), &opener(named, 0), at(term, 4)), expected);
     }
     let keyring = decide(Some(&keyring), &opener(2, 0), at(2, 4), facts()).unwrap();
-    assert_eq!(
-        keyring.opener().map(|opener| (opener.term, opener.index)),
-        Some((Term(2), Index(4)))
-    );
-    assert_eq!(
-        refusal(Some(&keyring), &opener(2, 0), at(2, 5)),
-        RuleError::SaltAgain { index: Index(4) }
-    );
-    assert_eq!(
-        refusal(Some(&keyring), &opener(3, 0), at(3, 5)),
-        RuleError::SaltAgain { index: Index(4) }
-    );
+    assert_eq!(keyring.opener().map(|opener| (opener.term, opener.index)), Some((Term(2), Index(4))));
+    assert_eq!(refusal(Some(&keyring), &opener(2, 0), at(2, 5)), RuleError::SaltAgain { index: Index(4) });
+    assert_eq!(refusal(Some(&keyring), &opener(3, 0), at(3, 5)), RuleError::SaltAgain { index: Index(4) });
     let renewed = decide(Some(&keyring), &opener(2, 1), at(2, 5), facts()).unwrap();
     assert_eq!(renewed.opener().map(|opener| opener.index), Some(Index(5)));
 }
@@ -241,17 +168,8 @@ fn opener_counts_only_in_its_own_term_above_the_cutover_with_a_fresh_salt() {
 #[test]
 fn rotation_replaces_the_active_dek_of_its_purpose_only() {
     let keyring = keyring_new();
-    let after = decide(
-        Some(&keyring),
-        &rotate(&keyring, Purpose::Value, 100),
-        at(4, 20),
-        facts(),
-    )
-    .unwrap();
-    assert_eq!(
-        (after.active_entry().id, after.active_value().id),
-        (key_id(1), key_id(3))
-    );
+    let after = decide(Some(&keyring), &rotate(&keyring, Purpose::Value, 100), at(4, 20), facts()).unwrap();
+    assert_eq!((after.active_entry().id, after.active_value().id), (key_id(1), key_id(3)));
     assert_eq!(after.active_value().active_from, Index(20));
     assert_eq!(after.dek(key_id(2)).unwrap().state, DekState::DecryptOnly);
     assert_eq!(after.dek(key_id(1)), keyring.dek(key_id(1)));
@@ -261,34 +179,21 @@ fn rotation_replaces_the_active_dek_of_its_purpose_only() {
 #[test]
 fn rotation_with_any_id_but_the_next_is_refused() {
     let keyring = keyring_new();
-    let Change::Rotate(good) = rotate(&keyring, Purpose::Entry, 100) else {
-        panic!()
-    };
+    let Change::Rotate(good) = rotate(&keyring, Purpose::Entry, 100) else { panic!() };
     for id in [1, 2, 4, u32::MAX] {
-        let change = Change::Rotate(Rotate {
-            key_id: key_id(id),
-            ..good.clone()
-        });
-        let expected = RuleError::NotNextId {
-            named: key_id(id),
-            next: key_id(3),
-        };
+        let change = Change::Rotate(Rotate { key_id: key_id(id), ..good.clone() });
+        let expected = RuleError::NotNextId { named: key_id(id), next: key_id(3) };
         assert_eq!(refusal(Some(&keyring), &change, at(2, 4)), expected);
     }
     let keyring = decide(Some(&keyring), &Change::Rotate(good.clone()), at(2, 4), facts()).unwrap();
-    let expected = RuleError::NotNextId {
-        named: key_id(3),
-        next: key_id(4),
-    };
+    let expected = RuleError::NotNextId { named: key_id(3), next: key_id(4) };
     assert_eq!(refusal(Some(&keyring), &Change::Rotate(good), at(2, 5)), expected);
 }
 
 #[test]
 fn full_keyring_takes_no_more_and_still_fits_its_row() {
     let mut keyring = keyring_new();
-    let Change::Rotate(mut change) = rotate(&keyring, Purpose::Entry, 100) else {
-        panic!()
-    };
+    let Change::Rotate(mut change) = rotate(&keyring, Purpose::Entry, 100) else { panic!() };
     let mut index = 3;
     while let Some(next) = keyring.next_key_id() {
         index += 1;
@@ -305,10 +210,7 @@ fn full_keyring_takes_no_more_and_still_fits_its_row() {
     }
     assert_eq!(keyring.deks().count(), KEYRING_KEYS_MAX);
     assert_eq!(Keyring::decode(&keyring.encode()), Ok(keyring.clone()));
-    assert_eq!(
-        refusal(Some(&keyring), &Change::Rotate(change), at(2, index + 1)),
-        RuleError::Full
-    );
+    assert_eq!(refusal(Some(&keyring), &Change::Rotate(change), at(2, index + 1)), RuleError::Full);
     let made = make_rotate(&keks(), &keyring, Purpose::Entry, &Counting::default());
     assert_eq!(made, Err(MakeError::Full));
 }
@@ -318,49 +220,22 @@ fn key_in_use_is_never_retired() {
     let retire = |id| Change::Retire(Retire { key_id: key_id(id) });
     let keyring = keyring_new();
     for id in [1, 2] {
-        assert_eq!(
-            refusal(Some(&keyring), &retire(id), at(2, 4)),
-            RuleError::InUse { key_id: key_id(id) }
-        );
+        assert_eq!(refusal(Some(&keyring), &retire(id), at(2, 4)), RuleError::InUse { key_id: key_id(id) });
     }
-    assert_eq!(
-        refusal(Some(&keyring), &retire(3), at(2, 4)),
-        RuleError::UnknownKey { key_id: key_id(3) }
-    );
-    let keyring = decide(
-        Some(&keyring),
-        &rotate(&keyring, Purpose::Entry, 100),
-        at(2, 4),
-        facts(),
-    )
-    .unwrap();
-    let keyring = decide(
-        Some(&keyring),
-        &rotate(&keyring, Purpose::Value, 200),
-        at(2, 5),
-        facts(),
-    )
-    .unwrap();
+    assert_eq!(refusal(Some(&keyring), &retire(3), at(2, 4)), RuleError::UnknownKey { key_id: key_id(3) });
+    let keyring = decide(Some(&keyring), &rotate(&keyring, Purpose::Entry, 100), at(2, 4), facts()).unwrap();
+    let keyring = decide(Some(&keyring), &rotate(&keyring, Purpose::Value, 200), at(2, 5), facts()).unwrap();
     // No rewrite pass yet: a stored value may still need it.
-    assert_eq!(
-        refusal(Some(&keyring), &retire(2), at(2, 6)),
-        RuleError::InUse { key_id: key_id(2) }
-    );
+    assert_eq!(refusal(Some(&keyring), &retire(2), at(2, 6)), RuleError::InUse { key_id: key_id(2) });
     let keyring = decide(Some(&keyring), &retire(1), at(2, 6), facts()).unwrap();
-    assert_eq!(
-        refusal(Some(&keyring), &retire(1), at(2, 7)),
-        RuleError::IsRetired { key_id: key_id(1) }
-    );
+    assert_eq!(refusal(Some(&keyring), &retire(1), at(2, 7)), RuleError::IsRetired { key_id: key_id(1) });
 }
 
 #[test]
 fn change_at_or_below_what_the_keyring_names_is_refused() {
     let keyring = decide(Some(&keyring_new()), &opener(2, 0), at(2, 9), facts()).unwrap();
     for index in [1, 3, 8, 9] {
-        let expected = RuleError::NotAbove {
-            index: Index(index),
-            newest: Index(9),
-        };
+        let expected = RuleError::NotAbove { index: Index(index), newest: Index(9) };
         assert_eq!(refusal(Some(&keyring), &opener(2, 1), at(2, index)), expected);
     }
 }
@@ -370,31 +245,20 @@ fn change_at_or_below_what_the_keyring_names_is_refused() {
 fn rules_never_unwrap() {
     let change = make_bootstrap(&other_keks(), CLUSTER, true, &Counting::default()).unwrap();
     assert!(decide(None, &change, at(2, 3), facts()).is_ok());
-    assert!(matches!(
-        verify_wraps(&keks(), CLUSTER, &change),
-        Err(MakeError::Wrap { key_id: 1, .. })
-    ));
+    assert!(matches!(verify_wraps(&keks(), CLUSTER, &change), Err(MakeError::Wrap { key_id: 1, .. })));
 }
 
 #[test]
 fn leader_refuses_to_propose_a_wrap_for_another_place_or_key() {
-    let Change::Bootstrap(good) = bootstrap(true) else {
-        panic!()
-    };
+    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
     let mut swapped = good.clone();
     std::mem::swap(&mut swapped.entry, &mut swapped.value);
     let swapped = Change::Bootstrap(swapped);
-    assert!(matches!(
-        verify_wraps(&keks(), CLUSTER, &swapped),
-        Err(MakeError::Wrap { key_id: 1, .. })
-    ));
+    assert!(matches!(verify_wraps(&keks(), CLUSTER, &swapped), Err(MakeError::Wrap { key_id: 1, .. })));
     let mut other_check = good.clone();
     other_check.mac.check[0] ^= 1;
     let other_check = Change::Bootstrap(other_check);
-    assert_eq!(
-        verify_wraps(&keks(), CLUSTER, &other_check),
-        Err(MakeError::Check { key_id: 0 })
-    );
+    assert_eq!(verify_wraps(&keks(), CLUSTER, &other_check), Err(MakeError::Check { key_id: 0 }));
     let elsewhere = verify_wraps(&keks(), ClusterId([0; 16]), &Change::Bootstrap(good));
     assert!(matches!(elsewhere, Err(MakeError::Wrap { .. })));
 }
@@ -402,14 +266,8 @@ fn leader_refuses_to_propose_a_wrap_for_another_place_or_key() {
 #[test]
 fn no_keys_are_made_without_a_kek() {
     let none = KekSet::default();
-    assert_eq!(
-        make_bootstrap(&none, CLUSTER, true, &Counting::default()),
-        Err(MakeError::NoKek)
-    );
-    assert_eq!(
-        make_rotate(&none, &keyring_new(), Purpose::Entry, &Counting::default()),
-        Err(MakeError::NoKek)
-    );
+    assert_eq!(make_bootstrap(&none, CLUSTER, true, &Counting::default()), Err(MakeError::NoKek));
+    assert_eq!(make_rotate(&none, &keyring_new(), Purpose::Entry, &Counting::default()), Err(MakeError::NoKek));
 }
 
 /// NO-WAY-DOWN, under thousands of changes, good and bad: the cutover stays, states go forward, ids and keys are never
@@ -424,10 +282,7 @@ fn no_way_down_under_random_changes() {
             term += chance.below(4) / 3;
             index += chance.below(3);
             let change = random_change(&chance, keyring.as_ref(), term);
-            let facts = Facts {
-                client_command_applied: chance.below(4) == 0,
-                ..facts()
-            };
+            let facts = Facts { client_command_applied: chance.below(4) == 0, ..facts() };
             let Ok(next) = decide(keyring.as_ref(), &change, at(term, index), facts) else {
                 continue;
             };
@@ -438,34 +293,21 @@ fn no_way_down_under_random_changes() {
             assert_eq!(Change::decode(&change.encode()), Ok(change));
             keyring = Some(next);
         }
-        assert!(
-            keyring.is_some_and(|keyring| keyring.deks().count() > 3),
-            "changes do apply"
-        );
+        assert!(keyring.is_some_and(|keyring| keyring.deks().count() > 3), "changes do apply");
     }
 }
 
 fn random_change(chance: &Chance, keyring: Option<&Keyring>, term: u64) -> Change {
     let id = key_id(1 + chance.below(12) as u32);
-    let purpose = if chance.below(2) == 0 {
-        Purpose::Entry
-    } else {
-        Purpose::Value
-    };
+    let purpose = if chance.below(2) == 0 { Purpose::Entry } else { Purpose::Value };
     match (chance.below(8), keyring) {
         (0, _) | (_, None) => make_bootstrap(&keks(), CLUSTER, chance.below(2) == 0, chance).unwrap(),
         (1, _) => Change::Cutover(Cutover { entry_key: id }),
         (2, Some(keyring)) => make_cutover(keyring),
         (3, _) => make_opener(Term(term - chance.below(2)), chance),
-        (
-            4,
-            Some(Keyring {
-                opener: Some(newest), ..
-            }),
-        ) => Change::Opener(PublishOpener {
-            term: Term(term),
-            salt: newest.salt,
-        }),
+        (4, Some(Keyring { opener: Some(newest), .. })) => {
+            Change::Opener(PublishOpener { term: Term(term), salt: newest.salt })
+        }
         (5, _) => Change::Retire(Retire { key_id: id }),
         (6, Some(keyring)) => match make_rotate(&keks(), keyring, purpose, chance).unwrap() {
             Change::Rotate(rotate) => Change::Rotate(Rotate { key_id: id, ..rotate }),

@@ -30,11 +30,7 @@ use crate::node::exit::ExitStatus;
 use crate::node::exit::Fatal;
 
 fn identity() -> Identity {
-    Identity {
-        node: NodeId::new(7).unwrap(),
-        cluster: CLUSTER,
-        log_slots: 8,
-    }
+    Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
 }
 
 fn log_key(keks: &KekSet) -> Option<LogKey> {
@@ -61,15 +57,8 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, std::time::SystemTime, Vec<u8>)>
             all.extend(tree(&path));
         }
         if !path.ends_with("LOCK") {
-            let bytes = if metadata.is_file() {
-                fs::read(&path).unwrap()
-            } else {
-                Vec::new()
-            };
-            all.insert(
-                path,
-                (metadata.permissions().mode(), metadata.modified().unwrap(), bytes),
-            );
+            let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            all.insert(path, (metadata.permissions().mode(), metadata.modified().unwrap(), bytes));
         }
     }
     all
@@ -79,16 +68,10 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, std::time::SystemTime, Vec<u8>)>
 fn refused(path: &Path, keks: &KekSet, status: ExitStatus) -> DataDirError {
     let before = tree(path);
     let begin = Instant::now();
-    let error = DataDir::lock(path)
-        .and_then(|directory| directory.classify(keks))
-        .unwrap_err();
+    let error = DataDir::lock(path).and_then(|directory| directory.classify(keks)).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert_eq!(error.exit_status(), status, "{}", error.line());
-    assert!(
-        error.line().contains(path.to_str().unwrap()) && !error.line().contains('\n'),
-        "{}",
-        error.line()
-    );
+    assert!(error.line().contains(path.to_str().unwrap()) && !error.line().contains('\n'), "{}", error.line());
     assert!(before == tree(path), "a refused start changes nothing but LOCK");
     error
 }
@@ -105,10 +88,7 @@ fn missing_directory_is_made_for_its_owner_only() {
     let path = parent.path().join("a/b");
     let directory = DataDir::lock(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
-    assert_eq!(
-        fs::metadata(path.join("LOCK")).unwrap().permissions().mode() & 0o7777,
-        0o600
-    );
+    assert_eq!(fs::metadata(path.join("LOCK")).unwrap().permissions().mode() & 0o7777, 0o600);
     assert!(matches!(directory.classify(&keks()), Ok(Found::Fresh)));
     assert_eq!(directory.path(), path);
 }
@@ -119,24 +99,11 @@ fn first_start_ends_in_a_node_that_is_found_again() {
         let directory = tempdir().unwrap();
         first_start(directory.path(), &keks);
         let again = DataDir::lock(directory.path()).unwrap();
-        let Found::Existing {
-            identity: read,
-            log_key: key,
-        } = again.classify(&keks).unwrap()
-        else {
-            panic!()
-        };
+        let Found::Existing { identity: read, log_key: key } = again.classify(&keks).unwrap() else { panic!() };
         assert_eq!(read, identity());
         assert_eq!(key.map(|key| *key.expose()), log_key(&keks).map(|key| *key.expose()));
         assert!(!directory.path().join("IDENTITY.new").exists());
-        assert_eq!(
-            fs::metadata(directory.path().join("IDENTITY"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(directory.path().join("IDENTITY")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
 
@@ -145,11 +112,7 @@ fn second_process_is_refused_until_the_first_is_gone() {
     let directory = sealed();
     let first = DataDir::lock(directory.path()).unwrap();
     let error = refused(directory.path(), &keks(), ExitStatus::Config);
-    assert!(
-        error.line().contains(&format!("number {}", std::process::id())),
-        "{}",
-        error.line()
-    );
+    assert!(error.line().contains(&format!("number {}", std::process::id())), "{}", error.line());
     drop(first);
     assert!(DataDir::lock(directory.path()).is_ok());
 }
@@ -171,10 +134,7 @@ fn unfinished_first_start_is_made_again_from_nothing() {
         assert!(matches!(lock.classify(&keks()), Ok(Found::Unfinished)));
         lock.begin(&identity(), log_key(&keks()).as_ref()).unwrap();
         assert!(!lock.log().exists() && !lock.state().exists());
-        assert_eq!(
-            fs::read(directory.path().join("IDENTITY.new")).unwrap(),
-            golden("identity-sealed")
-        );
+        assert_eq!(fs::read(directory.path().join("IDENTITY.new")).unwrap(), golden("identity-sealed"));
     }
 }
 
@@ -236,10 +196,7 @@ fn missing_parts_of_a_node_are_never_created() {
         let directory = sealed();
         fs::remove_dir(directory.path().join(part)).unwrap();
         let error = refused(directory.path(), &keks(), ExitStatus::Damage);
-        assert!(
-            matches!(error, DataDirError::Missing { name, .. } if name == part),
-            "{error}"
-        );
+        assert!(matches!(error, DataDirError::Missing { name, .. } if name == part), "{error}");
     }
     // Between the renames of an install the state is in incoming.
     let directory = sealed();
@@ -256,13 +213,7 @@ fn wrong_kek_missing_kek_and_kek_for_a_clear_directory_are_refused() {
     let clear = tempdir().unwrap();
     first_start(clear.path(), &KekSet::default());
     let error = refused(clear.path(), &keks(), ExitStatus::Config);
-    assert!(matches!(
-        error,
-        DataDirError::Identity {
-            source: IdentityError::KekForClear,
-            ..
-        }
-    ));
+    assert!(matches!(error, DataDirError::Identity { source: IdentityError::KekForClear, .. }));
 }
 
 #[test]
@@ -298,9 +249,7 @@ fn identity_that_is_no_regular_file_does_not_hang() {
     fs::remove_dir(&path).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let error = DataDir::lock(directory.path())
-        .and_then(|directory| directory.classify(&keks()))
-        .unwrap_err();
+    let error = DataDir::lock(directory.path()).and_then(|directory| directory.classify(&keks())).unwrap_err();
     assert!(matches!(error, DataDirError::NotAFile { .. }) && error.exit_status() == ExitStatus::Damage);
 }
 
@@ -315,10 +264,7 @@ fn lock_that_is_a_link_or_a_pipe_is_refused_without_waiting() {
     fs::remove_file(&lock).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert_eq!(
-        DataDir::lock(directory.path()).unwrap_err().exit_status(),
-        ExitStatus::Config
-    );
+    assert_eq!(DataDir::lock(directory.path()).unwrap_err().exit_status(), ExitStatus::Config);
 }
 
 #[test]

@@ -27,19 +27,12 @@ fn named(name: u32, outcome: &str) -> (u32, String) {
 #[test]
 fn a_request_is_one_entry_and_its_reads_ride_with_the_waiter() {
     let mut rig = Rig::new(Mode::On);
-    let read = Slot::Read(Read::Get {
-        key: Bytes::from_static(b"a"),
-    });
-    rig.handle
-        .propose(rig.request(1, vec![set("a", b"1"), read, set("b", b"2")]))
-        .unwrap();
+    let read = Slot::Read(Read::Get { key: Bytes::from_static(b"a") });
+    rig.handle.propose(rig.request(1, vec![set("a", b"1"), read, set("b", b"2")])).unwrap();
     rig.handle.propose(rig.request(2, vec![set("c", b"3")])).unwrap();
     rig.settle();
     assert_eq!(rig.words()[3..], ["sealed batch of 2", "sealed batch of 1"]);
-    assert_eq!(
-        rig.ends(),
-        [named(1, "Replies([Ok, Ok, Ok])"), named(2, "Replies([Ok])")]
-    );
+    assert_eq!(rig.ends(), [named(1, "Replies([Ok, Ok, Ok])"), named(2, "Replies([Ok])")]);
     assert!(rig.waiters.is_empty());
 }
 
@@ -59,21 +52,10 @@ fn nothing_is_answered_before_it_is_applied() {
 fn what_fits_no_entry_is_refused_before_it_is_proposed() {
     let rig = Rig::new(Mode::On);
     let value = vec![7; VALUE_BYTES_MAX];
-    rig.handle
-        .propose(rig.request(1, vec![set("a", &value), set("b", &value)]))
-        .unwrap();
-    let keys: Vec<(Bytes, Bytes)> = (0..=1_u32 << 16)
-        .map(|n| (Bytes::from(n.to_be_bytes().to_vec()), Bytes::new()))
-        .collect();
-    rig.handle
-        .propose(rig.request(
-            2,
-            vec![Slot::Write(Write::SetMany {
-                pairs: keys,
-                absent_only: false,
-            })],
-        ))
-        .unwrap();
+    rig.handle.propose(rig.request(1, vec![set("a", &value), set("b", &value)])).unwrap();
+    let keys: Vec<(Bytes, Bytes)> =
+        (0..=1_u32 << 16).map(|n| (Bytes::from(n.to_be_bytes().to_vec()), Bytes::new())).collect();
+    rig.handle.propose(rig.request(2, vec![Slot::Write(Write::SetMany { pairs: keys, absent_only: false })])).unwrap();
     assert_eq!(rig.ends(), [named(1, "TooLarge"), named(2, "TooLarge")]);
     assert_eq!(rig.handle.waiting(), 0);
 }
@@ -82,9 +64,7 @@ fn what_fits_no_entry_is_refused_before_it_is_proposed() {
 fn a_full_queue_gives_the_request_back_unchanged() {
     let rig = Rig::new(Mode::On);
     for name in 0..PROPOSE_QUEUE_MAX {
-        rig.handle
-            .propose(rig.request(u32::try_from(name).unwrap(), vec![set("k", b"v")]))
-            .unwrap();
+        rig.handle.propose(rig.request(u32::try_from(name).unwrap(), vec![set("k", b"v")])).unwrap();
     }
     let back = rig.handle.propose(rig.request(9, vec![set("k", b"v")])).unwrap_err();
     assert_eq!(back.slots.len(), 1);
@@ -155,8 +135,7 @@ fn a_read_point_is_reached_when_what_was_committed_is_applied() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..3 {
         let seen = Arc::clone(&seen);
-        rig.handle
-            .read_index(Box::new(move |outcome| seen.lock().unwrap().push(outcome)));
+        rig.handle.read_index(Box::new(move |outcome| seen.lock().unwrap().push(outcome)));
     }
     rig.step();
     assert!(seen.lock().unwrap().is_empty(), "committed, not applied");
@@ -169,8 +148,7 @@ fn a_read_point_without_a_leader_is_given_up() {
     let mut rig = Rig::founded(Mode::Off, &[1, 2, 3], 1);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
-    rig.handle
-        .read_index(Box::new(move |outcome| told.lock().unwrap().push(outcome)));
+    rig.handle.read_index(Box::new(move |outcome| told.lock().unwrap().push(outcome)));
     rig.step();
     rig.forward(6000);
     assert_eq!(*seen.lock().unwrap(), [ReadOutcome::TryAgain]);
@@ -197,13 +175,7 @@ fn raft_and_state_agree_on_the_bytes_of_the_members() {
         auto_leave: true,
     };
     let read = ConfState::decode(&all.encode()).unwrap();
-    assert_eq!(
-        (read.voters(), read.voters_outgoing()),
-        ([1, 2].as_slice(), [1, 3].as_slice())
-    );
-    assert_eq!(
-        (read.learners(), read.learners_next()),
-        ([5].as_slice(), [4].as_slice())
-    );
+    assert_eq!((read.voters(), read.voters_outgoing()), ([1, 2].as_slice(), [1, 3].as_slice()));
+    assert_eq!((read.learners(), read.learners_next()), ([5].as_slice(), [4].as_slice()));
     assert!(read.auto_leave());
 }

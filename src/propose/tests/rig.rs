@@ -147,11 +147,7 @@ impl Rig {
     }
 
     pub(super) fn founded(mode: Mode, voters: &[u64], seed: u64) -> Rig {
-        let hard_state = HardState {
-            term: Term(1),
-            vote: 0,
-            commit: Index(1),
-        };
+        let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
         Rig::start(mode, voters, ring(mode), hard_state, Vec::new(), false, seed)
     }
 
@@ -172,20 +168,11 @@ impl Rig {
     ) -> Rig {
         let clock = Arc::new(Hands(0.into()));
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded(seed.into()));
-        let founded = Position {
-            term: Term(1),
-            index: Index(1),
-        };
-        let applied = entries.last().map_or(founded, |last| Position {
-            term: last.term,
-            index: last.index,
-        });
+        let founded = Position { term: Term(1), index: Index(1) };
+        let applied = entries.last().map_or(founded, |last| Position { term: last.term, index: last.index });
         let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
         let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(Reads::new(applied.index)));
-        let wires = Arc::new(Mutex::new(Wires {
-            reads: Some(Arc::clone(&reads)),
-            ..Wires::default()
-        }));
+        let wires = Arc::new(Mutex::new(Wires { reads: Some(Arc::clone(&reads)), ..Wires::default() }));
         let wakes = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&wakes);
         let parts = Parts {
@@ -210,13 +197,7 @@ impl Rig {
         };
         let ids: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
         let members = Members::founders(&ids);
-        let recovered = raft::Recovered {
-            hard_state,
-            compacted: founded,
-            entries: entries.clone(),
-            members,
-            applied,
-        };
+        let recovered = raft::Recovered { hard_state, compacted: founded, entries: entries.clone(), members, applied };
         let raft = Loop::new(raft::Config::new(ids[0]), recovered, outside).unwrap();
         Rig {
             raft,
@@ -251,9 +232,7 @@ impl Rig {
         for append in &appends {
             self.hard_state = append.hard_state.unwrap_or(self.hard_state);
             self.entries.extend(append.entries.iter().cloned());
-            self.raft
-                .step(std::iter::once(Input::Persisted(append.ticket)))
-                .unwrap();
+            self.raft.step(std::iter::once(Input::Persisted(append.ticket))).unwrap();
         }
         !appends.is_empty()
     }
@@ -261,10 +240,7 @@ impl Rig {
     pub(super) fn apply(&mut self) -> bool {
         let committed: Vec<Committed> = self.wires.lock().unwrap().committed.drain(..).collect();
         for Committed { entry, .. } in &committed {
-            let position = Position {
-                term: entry.term,
-                index: entry.index,
-            };
+            let position = Position { term: entry.term, index: entry.index };
             let word = self.apply_one(position, &entry.data);
             self.words.push(word);
             self.reads.applied(position.index);
@@ -289,10 +265,7 @@ impl Rig {
         match Payload::decode(&payload).unwrap() {
             Payload::Control(change) => {
                 let change = Change::decode(change).unwrap();
-                let facts = rules::Facts {
-                    cluster: CLUSTER,
-                    client_command_applied: self.facts.has_client_commands(),
-                };
+                let facts = rules::Facts { cluster: CLUSTER, client_command_applied: self.facts.has_client_commands() };
                 let view = self.ring.view();
                 if let Ok(keyring) = rules::decide(view.keyring(), &change, position, facts) {
                     self.ring.install(keyring, position.index).unwrap();
@@ -319,11 +292,7 @@ impl Rig {
     pub(super) fn request(&self, name: u32, slots: Vec<Slot>) -> Request {
         let ends = Arc::clone(&self.ends);
         let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
-        Request {
-            slots,
-            is_transaction: false,
-            done,
-        }
+        Request { slots, is_transaction: false, done }
     }
 
     pub(super) fn ends(&self) -> Vec<(u32, String)> {

@@ -31,24 +31,10 @@ impl Cluster {
 
     fn with(seed: u64, set: impl Fn(&mut Config)) -> Cluster {
         let (clock, network) = (Arc::<Hands>::default(), Network::default());
-        let node = |id| {
-            (
-                id,
-                Node::start_with(id, Disk::founded(&IDS), &clock, seed, &network, &set),
-            )
-        };
+        let node = |id| (id, Node::start_with(id, Disk::founded(&IDS), &clock, seed, &network, &set));
         let nodes = IDS.map(node).into_iter().collect();
         let (chance, trace) = (Seeded::new(seed), Vec::new());
-        Cluster {
-            nodes,
-            clock,
-            network,
-            chance,
-            cut_off: None,
-            drop_percent: 0,
-            trace,
-            seed,
-        }
+        Cluster { nodes, clock, network, chance, cut_off: None, drop_percent: 0, trace, seed }
     }
 
     /// One round: messages travel (or not), every node does what follows.
@@ -57,17 +43,9 @@ impl Cluster {
         for id in IDS {
             let mut inputs = Vec::new();
             for message in self.network.take(id) {
-                let is_cut = self
-                    .cut_off
-                    .is_some_and(|cut| cut == message.from() || cut == message.to());
+                let is_cut = self.cut_off.is_some_and(|cut| cut == message.from() || cut == message.to());
                 let is_lost = self.chance.draw() % 100 < self.drop_percent;
-                self.trace.push(format!(
-                    "{} {}>{} {}",
-                    message.kind(),
-                    message.from(),
-                    message.to(),
-                    is_cut | is_lost
-                ));
+                self.trace.push(format!("{} {}>{} {}", message.kind(), message.from(), message.to(), is_cut | is_lost));
                 if !is_cut && !is_lost {
                     inputs.push(Input::Message(message));
                 }
@@ -86,10 +64,7 @@ impl Cluster {
 
     fn leader(&self) -> Option<u64> {
         let leads = |id: &u64| self.nodes[id].raft.status().is_leader && self.cut_off != Some(*id);
-        let newest = IDS
-            .into_iter()
-            .filter(leads)
-            .max_by_key(|id| self.nodes[id].raft.status().term);
+        let newest = IDS.into_iter().filter(leads).max_by_key(|id| self.nodes[id].raft.status().term);
         newest
     }
 
@@ -124,10 +99,7 @@ impl Cluster {
 }
 
 fn seed() -> u64 {
-    let seed = std::env::var("SEALKV_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(20);
+    let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20);
     eprintln!("SEALKV_SEED={seed}");
     seed
 }
@@ -141,14 +113,7 @@ fn three_voters_elect_one_leader_and_replicate() {
     for node in cluster.nodes.values() {
         assert_eq!(node.texts(), ["a", "b"]);
     }
-    assert_eq!(
-        cluster
-            .nodes
-            .values()
-            .filter(|node| node.raft.status().is_leader)
-            .count(),
-        1
-    );
+    assert_eq!(cluster.nodes.values().filter(|node| node.raft.status().is_leader).count(), 1);
 }
 
 #[test]
@@ -158,10 +123,7 @@ fn a_cut_off_leader_steps_down_and_its_entries_are_overwritten() {
     cluster.cut_off = Some(old);
     cluster.nodes[&old].propose(&["lost"]);
     cluster.rounds(2);
-    assert!(matches!(
-        cluster.nodes[&old].fates()[..],
-        [Fate::Sealed(..), Fate::Placed(..)]
-    ));
+    assert!(matches!(cluster.nodes[&old].fates()[..], [Fate::Sealed(..), Fate::Placed(..)]));
     let new = cluster.elect();
     assert_ne!(new, old);
     cluster.nodes[&new].propose(&["kept"]);
@@ -183,10 +145,7 @@ fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
     cluster.nodes.get_mut(&old).unwrap().step([Input::Read { context: 5 }]);
     cluster.rounds(300);
     let wires = cluster.nodes[&old].wires.lock().unwrap();
-    assert_eq!(
-        (wires.ready.as_slice(), wires.lost.as_slice()),
-        ([].as_slice(), [5].as_slice())
-    );
+    assert_eq!((wires.ready.as_slice(), wires.lost.as_slice()), ([].as_slice(), [5].as_slice()));
 }
 
 #[test]
@@ -196,11 +155,7 @@ fn a_follower_gets_a_read_point_from_the_leader() {
     cluster.nodes[&leader].propose(&["a"]);
     cluster.rounds(20);
     let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
-    cluster
-        .nodes
-        .get_mut(&follower)
-        .unwrap()
-        .step([Input::Read { context: 5 }]);
+    cluster.nodes.get_mut(&follower).unwrap().step([Input::Read { context: 5 }]);
     cluster.rounds(20);
     assert_eq!(cluster.nodes[&follower].wires.lock().unwrap().ready, [(5, Index(3))]);
 }
@@ -223,11 +178,7 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
         let node = cluster.nodes.get_mut(&leader).unwrap();
         let fetches = std::mem::take(&mut node.wires.lock().unwrap().fetches);
         for (first, last) in fetches {
-            let wanted = node
-                .disk
-                .entries
-                .iter()
-                .filter(|entry| first <= entry.index && entry.index <= last);
+            let wanted = node.disk.entries.iter().filter(|entry| first <= entry.index && entry.index <= last);
             let entries = wanted.cloned().collect();
             node.step([Input::Fetched(entries)]);
         }
@@ -269,10 +220,7 @@ fn loss_partitions_and_restarts_never_split_the_replicas() {
     for seed in first..first + 4 {
         let cluster = storm(seed, 300);
         let lengths: Vec<usize> = cluster.nodes.values().map(|node| node.applied.len()).collect();
-        assert!(
-            lengths.iter().all(|length| *length == lengths[0] && *length > 20),
-            "seed {seed}: {lengths:?}"
-        );
+        assert!(lengths.iter().all(|length| *length == lengths[0] && *length > 20), "seed {seed}: {lengths:?}");
     }
 }
 

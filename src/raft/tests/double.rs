@@ -156,11 +156,7 @@ impl Proposer for TestProposer {
             return None;
         }
         let (data, is_control) = desk.batches.pop_front()?;
-        Some(Box::new(TestBatch {
-            desk: Arc::clone(&self.0),
-            data,
-            is_control,
-        }))
+        Some(Box::new(TestBatch { desk: Arc::clone(&self.0), data, is_control }))
     }
 
     fn not_leading(&mut self, leader: Option<u64>) {
@@ -192,11 +188,7 @@ impl Batch for TestBatch {
     }
 
     fn placed(self: Box<Self>, first: Position) {
-        self.desk
-            .lock()
-            .unwrap()
-            .fates
-            .push(Fate::Placed(first.term, first.index));
+        self.desk.lock().unwrap().fates.push(Fate::Placed(first.term, first.index));
     }
 
     fn refused(self: Box<Self>, refusal: Refusal) {
@@ -216,17 +208,8 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn founded(voters: &[u64]) -> Disk {
         let voters: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
-        let hard_state = HardState {
-            term: Term(1),
-            vote: 0,
-            commit: Index(1),
-        };
-        Disk {
-            hard_state,
-            entries: Vec::new(),
-            members: Members::founders(&voters),
-            applied: FOUNDED,
-        }
+        let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
+        Disk { hard_state, entries: Vec::new(), members: Members::founders(&voters), applied: FOUNDED }
     }
 
     fn write(&mut self, append: &Append) {
@@ -241,10 +224,7 @@ impl Disk {
 }
 
 /// A new cluster begins behind this.
-pub(super) const FOUNDED: Position = Position {
-    term: Term(1),
-    index: Index(1),
-};
+pub(super) const FOUNDED: Position = Position { term: Term(1), index: Index(1) };
 
 /// A node and everything around it.
 pub(super) struct Node {
@@ -271,10 +251,7 @@ impl Node {
         set: impl Fn(&mut Config),
     ) -> Node {
         let (wires, desk) = (Arc::<Mutex<Wires>>::default(), Arc::<Mutex<Desk>>::default());
-        let gauge = Arc::new(Gauge {
-            free: (1 << 40).into(),
-            pool: (1 << 40).into(),
-        });
+        let gauge = Arc::new(Gauge { free: (1 << 40).into(), pool: (1 << 40).into() });
         let outside = Outside {
             proposer: Box::new(TestProposer(Arc::clone(&desk))),
             ports: Box::new(Tap(Arc::clone(&wires))),
@@ -295,15 +272,7 @@ impl Node {
         let mut config = Config::new(NodeId::new(id).unwrap());
         set(&mut config);
         let raft = Loop::new(config, recovered, outside).unwrap();
-        Node {
-            raft,
-            clock: Arc::clone(clock),
-            wires,
-            desk,
-            gauge,
-            disk,
-            applied: Vec::new(),
-        }
+        Node { raft, clock: Arc::clone(clock), wires, desk, gauge, disk, applied: Vec::new() }
     }
 
     pub(super) fn step(&mut self, inputs: impl IntoIterator<Item = Input>) {
@@ -330,10 +299,7 @@ impl Node {
         let Some(last) = committed.last().map(|last| &last.entry) else {
             return false;
         };
-        let position = Position {
-            term: last.term,
-            index: last.index,
-        };
+        let position = Position { term: last.term, index: last.index };
         for Committed { entry, .. } in committed {
             let expected = self.applied.last().map_or(2, |last| last.index.0 + 1);
             assert_eq!(entry.index.0, expected, "IN-ORDER");
@@ -356,19 +322,12 @@ impl Node {
     }
 
     pub(super) fn propose(&self, data: &[&str]) {
-        let data = data
-            .iter()
-            .map(|data| Bytes::copy_from_slice(data.as_bytes()))
-            .collect();
+        let data = data.iter().map(|data| Bytes::copy_from_slice(data.as_bytes())).collect();
         self.desk.lock().unwrap().batches.push_back((data, false));
     }
 
     pub(super) fn propose_control(&self, data: &str) {
-        self.desk
-            .lock()
-            .unwrap()
-            .batches
-            .push_back((vec![Bytes::copy_from_slice(data.as_bytes())], true));
+        self.desk.lock().unwrap().batches.push_back((vec![Bytes::copy_from_slice(data.as_bytes())], true));
     }
 
     pub(super) fn fates(&self) -> Vec<Fate> {
@@ -378,9 +337,7 @@ impl Node {
     /// Applied entries that somebody proposed.
     pub(super) fn texts(&self) -> Vec<String> {
         let filled = self.applied.iter().filter(|entry| !entry.data.is_empty());
-        filled
-            .map(|entry| String::from_utf8_lossy(&entry.data).into_owned())
-            .collect()
+        filled.map(|entry| String::from_utf8_lossy(&entry.data).into_owned()).collect()
     }
 }
 

@@ -19,10 +19,7 @@ use crate::raft::*;
 use crate::wal::EntryKind;
 
 fn placed(term: u64, index: u64) -> [Fate; 2] {
-    [
-        Fate::Sealed(Term(term), Index(index)),
-        Fate::Placed(Term(term), Index(index)),
-    ]
+    [Fate::Sealed(Term(term), Index(index)), Fate::Placed(Term(term), Index(index))]
 }
 
 #[test]
@@ -80,11 +77,7 @@ fn n3_nothing_is_proposed_behind_a_control_entry_until_it_is_applied() {
     assert_eq!(node.fates(), placed(2, 3));
     node.desk.lock().unwrap().is_pushy = true;
     node.step([Input::Wake]);
-    assert_eq!(
-        node.fates(),
-        [Fate::Refused(Refusal::NotNow)],
-        "raft holds it too, whatever the proposer does"
-    );
+    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotNow)], "raft holds it too, whatever the proposer does");
     node.desk.lock().unwrap().is_pushy = false;
     node.propose(&["client"]);
     node.settle();
@@ -112,11 +105,7 @@ fn a_ready_in_several_groups_has_its_hard_state_in_the_first_and_is_persisted_wi
     node.step([Input::Wake]);
     let shapes: Vec<(bool, usize)> = {
         let wires = node.wires.lock().unwrap();
-        wires
-            .appends
-            .iter()
-            .map(|append| (append.hard_state.is_some(), append.entries.len()))
-            .collect()
+        wires.appends.iter().map(|append| (append.hard_state.is_some(), append.entries.len())).collect()
     };
     assert_eq!(shapes, [(true, 2), (false, 2)]);
     node.persist(1);
@@ -187,11 +176,7 @@ fn what_is_not_applied_bounds_what_is_accepted() {
     let chunk = Bytes::from(vec![7; 8 << 20]);
     let fits = UNAPPLIED_BYTES_MAX / (8 << 20);
     for _ in 0..fits + 3 {
-        node.desk
-            .lock()
-            .unwrap()
-            .batches
-            .push_back((vec![chunk.clone()], false));
+        node.desk.lock().unwrap().batches.push_back((vec![chunk.clone()], false));
     }
     node.step([Input::Wake]);
     while node.persist(usize::MAX) {}
@@ -227,34 +212,19 @@ fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() 
     let change = |id| {
         let answers = Arc::clone(&answers);
         let done: ChangeDone = Box::new(move |answer| answers.lock().unwrap().push(answer));
-        Input::Change {
-            change: Change::AddLearner(NodeId::new(id).unwrap()),
-            done,
-        }
+        Input::Change { change: Change::AddLearner(NodeId::new(id).unwrap()), done }
     };
     node.step([change(2), change(3)]);
-    let position = Position {
-        term: Term(2),
-        index: Index(3),
-    };
+    let position = Position { term: Term(2), index: Index(3) };
     assert_eq!(*answers.lock().unwrap(), [Ok(position), Err(ChangeRefused::NotNow)]);
     node.persist(1);
     let committed = node.wires.lock().unwrap().committed.pop_front().unwrap();
     assert_eq!(committed.entry.kind, EntryKind::ConfChangeV2);
     let members = Members::decode(&committed.conf_state.unwrap()).unwrap();
-    assert_eq!(
-        (members.voters.as_slice(), members.learners.as_slice()),
-        ([1].as_slice(), [2].as_slice())
-    );
+    assert_eq!((members.voters.as_slice(), members.learners.as_slice()), ([1].as_slice(), [2].as_slice()));
     node.step([Input::Applied(position)]);
     node.step([change(3)]);
-    assert_eq!(
-        answers.lock().unwrap()[2],
-        Ok(Position {
-            term: Term(2),
-            index: Index(4)
-        })
-    );
+    assert_eq!(answers.lock().unwrap()[2], Ok(Position { term: Term(2), index: Index(4) }));
 }
 
 #[test]
@@ -272,28 +242,15 @@ fn log_and_state_that_do_not_fit_are_refused() {
             compacted: FOUNDED,
             entries,
             members: node.disk.members.clone(),
-            applied: Position {
-                term: Term(2),
-                index: Index(applied),
-            },
+            applied: Position { term: Term(2), index: Index(applied) },
         };
         start::start(&Config::new(NodeId::new(1).unwrap()), &recovered).err()
     };
     assert_eq!(build(4, false), None);
-    let unfit = |applied| Fatal::Unfit {
-        compacted: Index(1),
-        applied: Index(applied),
-        last: Index(4),
-    };
+    let unfit = |applied| Fatal::Unfit { compacted: Index(1), applied: Index(applied), last: Index(4) };
     assert_eq!(build(5, false), Some(unfit(5)));
     assert_eq!(build(0, false), Some(unfit(0)));
-    assert_eq!(
-        build(4, true),
-        Some(Fatal::Gap {
-            expected: Index(3),
-            found: Index(4)
-        })
-    );
+    assert_eq!(build(4, true), Some(Fatal::Gap { expected: Index(3), found: Index(4) }));
 }
 
 #[test]

@@ -110,10 +110,7 @@ fn a_sole_voter_does_not_campaign_while_a_ready_is_unpersisted() {
         node.clock.forward(100);
         node.step([Input::Wake]);
     }
-    assert!(
-        !node.raft.status().is_leader,
-        "the library would panic in become_leader"
-    );
+    assert!(!node.raft.status().is_leader, "the library would panic in become_leader");
     for _ in 0..50 {
         node.tick();
     }
@@ -168,29 +165,16 @@ fn a_node_that_lost_its_log_ends_with_a_word_instead_of_a_panic() {
     let (mut node, _) = follower();
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1, 5);
     heartbeat.commit = 90;
-    let lost = Fatal::LogLost {
-        matched: Index(90),
-        last: Index(1),
-    };
+    let lost = Fatal::LogLost { matched: Index(90), last: Index(1) };
     assert_eq!(node.raft.step([told(heartbeat)].into_iter()), Err(lost.clone()));
-    assert_eq!(
-        node.raft.step(std::iter::once(Input::Wake)),
-        Err(lost),
-        "and stays ended"
-    );
+    assert_eq!(node.raft.step(std::iter::once(Input::Wake)), Err(lost), "and stays ended");
 }
 
 #[test]
 fn what_apply_never_got_cannot_be_applied() {
     let mut node = sole();
-    let ahead = Input::Applied(Position {
-        term: Term(2),
-        index: Index(3),
-    });
-    let fatal = Fatal::AppliedAhead {
-        applied: Index(3),
-        handed: Index(2),
-    };
+    let ahead = Input::Applied(Position { term: Term(2), index: Index(3) });
+    let fatal = Fatal::AppliedAhead { applied: Index(3), handed: Index(2) };
     assert_eq!(node.raft.step(std::iter::once(ahead)), Err(fatal));
 }
 
@@ -200,24 +184,10 @@ fn n6_a_batch_that_does_not_stand_where_it_was_sealed_ends_the_loop_before_a_byt
     let mut node = sole();
     let term = Term(2);
     let wrong = node.raft.append_at(term, Index(9), &[b"x".to_vec().into()]);
-    assert_eq!(
-        wrong,
-        Err(Fatal::Misplaced {
-            term,
-            first: Index(9),
-            offset: 1
-        })
-    );
+    assert_eq!(wrong, Err(Fatal::Misplaced { term, first: Index(9), offset: 1 }));
     assert!(node.wires.lock().unwrap().appends.is_empty());
     let wrong = sole().raft.append_at(Term(7), Index(3), &[b"x".to_vec().into()]);
-    assert_eq!(
-        wrong,
-        Err(Fatal::Misplaced {
-            term: Term(7),
-            first: Index(3),
-            offset: 0
-        })
-    );
+    assert_eq!(wrong, Err(Fatal::Misplaced { term: Term(7), first: Index(3), offset: 0 }));
 }
 
 #[test]

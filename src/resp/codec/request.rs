@@ -104,14 +104,8 @@ impl Batch {
     /// If there are not that many commands.
     pub(crate) fn command(&self, position: usize) -> Arguments<'_> {
         let command = &self.commands[position];
-        let end = self
-            .commands
-            .get(position + 1)
-            .map_or(self.spans.len(), |next| next.first_span);
-        Arguments {
-            bytes: command.words.as_ref().unwrap_or(&self.frame),
-            spans: &self.spans[command.first_span..end],
-        }
+        let end = self.commands.get(position + 1).map_or(self.spans.len(), |next| next.first_span);
+        Arguments { bytes: command.words.as_ref().unwrap_or(&self.frame), spans: &self.spans[command.first_span..end] }
     }
 
     /// Forgets the commands and lets go of their bytes.
@@ -347,9 +341,7 @@ impl Parser {
             self.spans.push(span(start, end - start));
             start = end;
         }
-        Ok(Step::Command {
-            words: Some(Bytes::from(words)),
-        })
+        Ok(Step::Command { words: Some(Bytes::from(words)) })
     }
 }
 
@@ -389,17 +381,9 @@ pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
         // 19 digits are below 10^19, which is below 2^64: this cannot overflow.
         number = number * 10 + u64::from(digit - b'0');
     }
-    if is_negative {
-        0_i64.checked_sub_unsigned(number)
-    } else {
-        i64::try_from(number).ok()
-    }
+    if is_negative { 0_i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
 }
 
 fn printable(byte: u8) -> char {
-    if byte.is_ascii_graphic() || byte == b' ' {
-        char::from(byte)
-    } else {
-        '?'
-    }
+    if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' }
 }

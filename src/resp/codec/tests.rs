@@ -60,10 +60,7 @@ fn words(command: &[&str]) -> Vec<Vec<u8>> {
 #[test]
 fn arrays_and_inline_lines_mix_in_one_stream() {
     let (commands, error) = parse(b"PING\r\n*2\r\n$4\r\nECHO\r\n$3\r\na\r\n\r\n\r\n*0\r\n*-1\r\nSET k \"a b\"\n");
-    assert_eq!(
-        commands,
-        [words(&["PING"]), words(&["ECHO", "a\r\n"]), words(&["SET", "k", "a b"])]
-    );
+    assert_eq!(commands, [words(&["PING"]), words(&["ECHO", "a\r\n"]), words(&["SET", "k", "a b"])]);
     assert_eq!(error, None);
 }
 
@@ -85,45 +82,21 @@ fn refusals_are_in_the_words_of_redis() {
     for (input, expected) in cases {
         let (commands, error) = parse(input);
         assert_eq!(commands, Commands::new());
-        assert_eq!(
-            error.unwrap().to_string(),
-            expected,
-            "{:?}",
-            String::from_utf8_lossy(input)
-        );
+        assert_eq!(error.unwrap().to_string(), expected, "{:?}", String::from_utf8_lossy(input));
     }
     let long = vec![b'a'; LINE_BYTES_MAX + 1];
-    assert_eq!(
-        parse(&long).1.unwrap().to_string(),
-        "Protocol error: too big inline request"
-    );
+    assert_eq!(parse(&long).1.unwrap().to_string(), "Protocol error: too big inline request");
     let long = [b"*", &long[..]].concat();
-    assert_eq!(
-        parse(&long).1.unwrap().to_string(),
-        "Protocol error: too big mbulk count string"
-    );
+    assert_eq!(parse(&long).1.unwrap().to_string(), "Protocol error: too big mbulk count string");
     let long = [b"*1\r\n$", &long[1..]].concat();
-    assert_eq!(
-        parse(&long).1.unwrap().to_string(),
-        "Protocol error: too big bulk count string"
-    );
+    assert_eq!(parse(&long).1.unwrap().to_string(), "Protocol error: too big bulk count string");
 }
 
 #[test]
 fn a_client_that_has_not_authenticated_has_small_bounds() {
-    let refused = |input: &[u8]| {
-        parse_pieces(input, &[], Sender::Unauthenticated)
-            .1
-            .map(|error| error.to_string())
-    };
-    assert_eq!(
-        refused(b"*11\r\n").unwrap(),
-        "Protocol error: unauthenticated multibulk length"
-    );
-    assert_eq!(
-        refused(b"*1\r\n$16385\r\n").unwrap(),
-        "Protocol error: unauthenticated bulk length"
-    );
+    let refused = |input: &[u8]| parse_pieces(input, &[], Sender::Unauthenticated).1.map(|error| error.to_string());
+    assert_eq!(refused(b"*11\r\n").unwrap(), "Protocol error: unauthenticated multibulk length");
+    assert_eq!(refused(b"*1\r\n$16385\r\n").unwrap(), "Protocol error: unauthenticated bulk length");
     assert_eq!(refused(b"*10\r\n$16384\r\n"), None);
 }
 
@@ -183,10 +156,7 @@ fn quoted_words_are_split_as_redis_splits_them() {
         words.collect::<Vec<_>>()
     };
     assert_eq!(split(b"  a\tb  "), [b"a".to_vec(), b"b".to_vec()]);
-    assert_eq!(
-        split(br#""\x41\n\t\q" 'it\'s \n'"#),
-        [b"A\n\tq".to_vec(), br"it's \n".to_vec()]
-    );
+    assert_eq!(split(br#""\x41\n\t\q" 'it\'s \n'"#), [b"A\n\tq".to_vec(), br"it's \n".to_vec()]);
     assert_eq!(split(br#"a"b c""#), [b"ab c".to_vec()]);
     assert_eq!(split(b"\"\" x"), [b"".to_vec(), b"x".to_vec()]);
     assert_eq!(split(b"a\0b"), [b"a".to_vec()]);
@@ -202,18 +172,9 @@ fn golden_replies_of_both_protocols() {
         write(&mut Encoder::new(&mut out, protocol));
         String::from_utf8(out).unwrap()
     };
-    let array = Reply::Array(vec![
-        Reply::Bulk("a".into()),
-        Reply::Null,
-        Reply::Integer(-5),
-        Reply::Ok,
-    ]);
+    let array = Reply::Array(vec![Reply::Bulk("a".into()), Reply::Null, Reply::Integer(-5), Reply::Ok]);
     let both: [(Form<'_>, &str, &str); 8] = [
-        (
-            &|e| e.reply(&array),
-            "*4\r\n$1\r\na\r\n$-1\r\n:-5\r\n+OK\r\n",
-            "*4\r\n$1\r\na\r\n_\r\n:-5\r\n+OK\r\n",
-        ),
+        (&|e| e.reply(&array), "*4\r\n$1\r\na\r\n$-1\r\n:-5\r\n+OK\r\n", "*4\r\n$1\r\na\r\n_\r\n:-5\r\n+OK\r\n"),
         (&|e| e.map(2), "*4\r\n", "%2\r\n"),
         (&|e| e.set(2), "*2\r\n", "~2\r\n"),
         (&|e| e.text("ab"), "$2\r\nab\r\n", "=6\r\ntxt:ab\r\n"),

@@ -136,10 +136,7 @@ struct KillFilter<'a> {
 
 impl<'a> KillFilter<'a> {
     fn parse(sub: &Subcommand<'a>) -> Result<KillFilter<'a>, Refusal> {
-        let mut filter = KillFilter {
-            skips_me: true,
-            ..KillFilter::default()
-        };
+        let mut filter = KillFilter { skips_me: true, ..KillFilter::default() };
         if !sub.count().is_multiple_of(2) {
             return Err(SYNTAX);
         }
@@ -167,12 +164,8 @@ impl<'a> KillFilter<'a> {
     fn matches(&self, client: &Client) -> bool {
         let is_authenticated = client.is_authenticated.load(Ordering::Relaxed);
         self.id.is_none_or(|id| id == client.id)
-            && self
-                .address
-                .is_none_or(|address| client.address.to_string().as_bytes() == address)
-            && self
-                .local_address
-                .is_none_or(|address| client.local_address.to_string().as_bytes() == address)
+            && self.address.is_none_or(|address| client.address.to_string().as_bytes() == address)
+            && self.local_address.is_none_or(|address| client.local_address.to_string().as_bytes() == address)
             && self.is_type.unwrap_or(true)
             && self.is_user.is_none_or(|is_default| is_default && is_authenticated)
     }
@@ -181,9 +174,7 @@ impl<'a> KillFilter<'a> {
 /// A name without blanks and control characters, as CLIENT LIST needs it.
 pub(super) fn check_name(name: &[u8], refusal: &str) -> Result<String, Refusal> {
     if name.len() > CLIENT_NAME_BYTES_MAX {
-        return Err(Refusal::made(format!(
-            "ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes"
-        )));
+        return Err(Refusal::made(format!("ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes")));
     }
     match std::str::from_utf8(name) {
         Ok(text) if name.iter().all(u8::is_ascii_graphic) => Ok(text.to_owned()),
@@ -200,10 +191,7 @@ pub(super) fn write_help(lines: &[&'static str], encoder: &mut Encoder<'_>) {
 }
 
 fn parse_id(digits: &[u8], refusal: Refusal) -> Result<u64, Refusal> {
-    parse_integer(digits)
-        .filter(|id| *id > 0)
-        .map(i64::unsigned_abs)
-        .ok_or(refusal)
+    parse_integer(digits).filter(|id| *id > 0).map(i64::unsigned_abs).ok_or(refusal)
 }
 
 /// Every client here is a normal one.
@@ -211,10 +199,7 @@ fn is_normal_type(name: &[u8]) -> Result<bool, Refusal> {
     match name.to_ascii_lowercase().as_slice() {
         b"normal" => Ok(true),
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => Err(Refusal::made(format!(
-            "ERR Unknown client type '{}'",
-            String::from_utf8_lossy(name)
-        ))),
+        _ => Err(Refusal::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
     }
 }
 

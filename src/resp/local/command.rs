@@ -49,9 +49,7 @@ impl Session {
                 3 if sub.slice(0).eq_ignore_ascii_case(b"filterby")
                     && sub.slice(1).eq_ignore_ascii_case(b"pattern") =>
                 {
-                    shown()
-                        .filter(|verb| glob_matches(sub.slice(2), verb.name.as_bytes()))
-                        .collect()
+                    shown().filter(|verb| glob_matches(sub.slice(2), verb.name.as_bytes())).collect()
                 }
                 _ => return Err(SYNTAX),
             };
@@ -91,9 +89,7 @@ fn write_keys(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(),
     }
     let positions = verb.key_positions(count);
     encoder.array(positions.len());
-    positions
-        .into_iter()
-        .for_each(|position| encoder.bulk(arguments.slice(position + 2)));
+    positions.into_iter().for_each(|position| encoder.bulk(arguments.slice(position + 2)));
     Ok(())
 }
 

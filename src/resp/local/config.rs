@@ -71,9 +71,7 @@ impl Session {
             };
             let value = sub.slice(position + 1);
             let change = entry.check(value, &self.shared).map_err(|why| {
-                Refusal::made(format!(
-                    "ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"
-                ))
+                Refusal::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
             })?;
             changes.extend(change);
         }
@@ -137,9 +135,7 @@ fn integer_within(digits: &[u8], least: u64, most: u64) -> Result<u64, String> {
     let Some(number) = parse_integer(digits) else {
         return Err("argument couldn't be parsed into an integer".to_owned());
     };
-    let number = u64::try_from(number)
-        .ok()
-        .filter(|number| (least..=most).contains(number));
+    let number = u64::try_from(number).ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
@@ -147,50 +143,32 @@ fn integer_within(digits: &[u8], least: u64, most: u64) -> Result<u64, String> {
 const SECONDS_MAX: u64 = i32::MAX as u64;
 
 const fn fixed(name: &'static str, text: &'static str) -> Entry {
-    Entry {
-        name,
-        value: Value::Fixed(text),
-    }
+    Entry { name, value: Value::Fixed(text) }
 }
 
 const fn number(name: &'static str, number: usize) -> Entry {
-    Entry {
-        name,
-        value: Value::FixedNumber(number),
-    }
+    Entry { name, value: Value::FixedNumber(number) }
 }
 
 /// No secret is in it: `requirepass` is left out on purpose.
 const TABLE: &[Entry] = &[
     fixed("appendfsync", "always"),
     fixed("appendonly", "yes"),
-    Entry {
-        name: "bind",
-        value: Value::Bind,
-    },
+    Entry { name: "bind", value: Value::Bind },
     number("client-query-buffer-limit", QUERY_BYTES_MAX),
     number("client-output-buffer-limit-normal", OUTPUT_BYTES_MAX),
     fixed("cluster-enabled", "no"),
     fixed("databases", "1"),
-    Entry {
-        name: "maxclients",
-        value: Value::ClientsMax,
-    },
+    Entry { name: "maxclients", value: Value::ClientsMax },
     fixed("maxmemory", "0"),
     fixed("maxmemory-policy", "noeviction"),
     fixed("notify-keyspace-events", ""),
-    Entry {
-        name: "port",
-        value: Value::Port,
-    },
+    Entry { name: "port", value: Value::Port },
     number("proto-max-bulk-len", BULK_BYTES_MAX),
     fixed("protected-mode", "yes"),
     fixed("save", ""),
     fixed("tcp-keepalive", "0"),
-    Entry {
-        name: "timeout",
-        value: Value::IdleTimeout,
-    },
+    Entry { name: "timeout", value: Value::IdleTimeout },
     fixed("unixsocket", ""),
 ];
 

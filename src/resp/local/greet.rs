@@ -109,12 +109,7 @@ impl Session {
     /// The user's name is no secret: there is one. The password is compared whatever the name, so that the time
     /// tells nothing about either.
     fn check_password(&mut self, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        let is_password = self
-            .shared
-            .settings
-            .password
-            .as_ref()
-            .is_none_or(|expected| expected.matches(password));
+        let is_password = self.shared.settings.password.as_ref().is_none_or(|expected| expected.matches(password));
         if is_password && user == DEFAULT_USER {
             self.authenticate();
             self.auth_failures = 0;

@@ -54,19 +54,13 @@ impl Session {
         lines.add("cluster_connections", 0);
         lines.add("maxclients", self.shared.clients_max.load(Ordering::Relaxed));
         lines.add("blocked_clients", 0);
-        lines.add(
-            "unauthenticated_clients",
-            stats.unauthenticated_clients.load(Ordering::Relaxed),
-        );
+        lines.add("unauthenticated_clients", stats.unauthenticated_clients.load(Ordering::Relaxed));
     }
 
     fn info_memory(&self, lines: &mut Lines<'_>) {
         lines.add("maxmemory", 0);
         lines.add("maxmemory_policy", "noeviction");
-        lines.add(
-            "mem_clients_normal",
-            self.shared.stats.buffer_bytes.load(Ordering::Relaxed),
-        );
+        lines.add("mem_clients_normal", self.shared.stats.buffer_bytes.load(Ordering::Relaxed));
         self.add_facts(FactSection::Memory, lines);
     }
 
@@ -98,11 +92,7 @@ impl Session {
         let role = facts.role();
         lines.add("role", role.word());
         // Redis' field counts replicas attached to a master; the members are named by the node's own lines.
-        let others = if role == Role::Leader {
-            facts.voters().saturating_sub(1)
-        } else {
-            0
-        };
+        let others = if role == Role::Leader { facts.voters().saturating_sub(1) } else { 0 };
         lines.add("connected_slaves", others);
         lines.add("master_repl_offset", facts.applied_index());
         self.add_facts(FactSection::Replication, lines);

@@ -46,11 +46,7 @@ impl<'a> Subcommand<'a> {
 
     /// The number of arguments behind the subcommand must be `count`.
     fn exactly(&self, count: usize) -> Result<(), Refusal> {
-        if self.count() == count {
-            Ok(())
-        } else {
-            Err(self.arity())
-        }
+        if self.count() == count { Ok(()) } else { Err(self.arity()) }
     }
 
     fn arity(&self) -> Refusal {
@@ -78,10 +74,7 @@ impl Session {
                 return Err(Close::Asked);
             }
             Local::CrossProtocol => {
-                tracing::warn!(
-                    client = self.client.id,
-                    "a web browser seems to talk to this port: closed"
-                );
+                tracing::warn!(client = self.client.id, "a web browser seems to talk to this port: closed");
                 return Err(Close::Gone(io::ErrorKind::InvalidData.into()));
             }
             Local::Auth => self.auth(arguments, &mut wire.outbox),
@@ -124,11 +117,7 @@ impl Session {
             return Err(Close::Bound("wrong passwords"));
         }
         // A client that killed itself has its reply first.
-        if self.client.is_killed() {
-            Err(Close::Killed)
-        } else {
-            Ok(())
-        }
+        if self.client.is_killed() { Err(Close::Killed) } else { Ok(()) }
     }
 
     fn encoder<'a, S>(&self, wire: &'a mut Wire<S>) -> Encoder<'a> {

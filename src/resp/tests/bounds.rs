@@ -36,10 +36,7 @@ fn commands_before_a_protocol_error_are_answered_before_it() {
 
 #[test]
 fn a_command_that_never_ends_is_ended() {
-    let settings = Settings {
-        command_deadline: Duration::from_millis(200),
-        ..Settings::default()
-    };
+    let settings = Settings { command_deadline: Duration::from_millis(200), ..Settings::default() };
     let house = House::open_with(settings, 1);
     let mut client = house.client();
     let began = Instant::now();
@@ -51,10 +48,7 @@ fn a_command_that_never_ends_is_ended() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "a byte now and then does not keep it"
-    );
+    assert!(began.elapsed() < Duration::from_secs(5), "a byte now and then does not keep it");
     assert_eq!(house.client().ask("PING"), "+PONG\r\n");
 }
 
@@ -81,11 +75,7 @@ fn nothing_but_a_greeting_is_possible_before_the_password() {
     assert_eq!(client.ask("AUTH somebody secret"), wrong);
     assert_eq!(client.ask("HELLO 3 AUTH default nonsense"), wrong);
     assert_eq!(house.stats.unauthenticated_clients.load(Ordering::Relaxed), 1);
-    assert!(
-        client
-            .ask("HELLO 3 AUTH default secret SETNAME me")
-            .starts_with("%7\r\n")
-    );
+    assert!(client.ask("HELLO 3 AUTH default secret SETNAME me").starts_with("%7\r\n"));
     assert_eq!(house.stats.unauthenticated_clients.load(Ordering::Relaxed), 0);
     assert_eq!(client.ask("CLIENT GETNAME"), "$2\r\nme\r\n");
     assert_eq!(client.ask("GET a"), "_\r\n");
@@ -93,23 +83,14 @@ fn nothing_but_a_greeting_is_possible_before_the_password() {
     assert_eq!(client.ask("GET a"), "-NOAUTH Authentication required.\r\n");
     assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
     assert_eq!(client.ask("GET a"), "$-1\r\n");
-    assert!(
-        !client.ask("CONFIG GET *").contains("secret"),
-        "the password is told to nobody"
-    );
+    assert!(!client.ask("CONFIG GET *").contains("secret"), "the password is told to nobody");
 }
 
 #[test]
 fn a_pipeline_is_judged_by_the_password_command_by_command() {
     let house = House::open_with(with_password(Duration::from_secs(10)), 1);
     let mut client = house.client();
-    client.send(
-        &[
-            b"SET a 1\r\nAUTH secret\r\n".to_vec(),
-            array(&[b"SET", b"b", &[b'x'; 20_000]]),
-        ]
-        .concat(),
-    );
+    client.send(&[b"SET a 1\r\nAUTH secret\r\n".to_vec(), array(&[b"SET", b"b", &[b'x'; 20_000]])].concat());
     assert_eq!(client.reply(), "-NOAUTH Authentication required.\r\n");
     assert_eq!(client.reply(), "+OK\r\n");
     assert_eq!(client.reply(), "+OK\r\n");
@@ -131,27 +112,14 @@ fn a_client_that_does_not_authenticate_in_time_is_closed() {
 
 fn with_password(auth_deadline: Duration) -> Settings {
     let password = Some(Password::new(&Zeroizing::new(b"secret".to_vec())));
-    Settings {
-        password,
-        auth_deadline,
-        ..Settings::default()
-    }
+    Settings { password, auth_deadline, ..Settings::default() }
 }
 
 #[test]
 fn one_client_too_many_is_told_so() {
-    let house = House::open_with(
-        Settings {
-            clients_max: 2,
-            ..Settings::default()
-        },
-        1,
-    );
+    let house = House::open_with(Settings { clients_max: 2, ..Settings::default() }, 1);
     let (mut first, mut second) = (house.client(), house.client());
-    assert_eq!(
-        (first.ask("PING"), second.ask("PING")),
-        ("+PONG\r\n".into(), "+PONG\r\n".into())
-    );
+    assert_eq!((first.ask("PING"), second.ask("PING")), ("+PONG\r\n".into(), "+PONG\r\n".into()));
     assert_eq!(house.client().rest(), "-ERR max number of clients reached\r\n");
     drop(second);
     std::thread::sleep(Duration::from_millis(100));
@@ -163,15 +131,10 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
     let house = House::open();
     let mut client = house.client();
     client.send(&array(&[b"GET", &vec![b'k'; KEY_BYTES_MAX + 1]]));
-    assert_eq!(
-        client.reply(),
-        "-ERR key of 65537 bytes is longer than the limit of 65536\r\n"
-    );
+    assert_eq!(client.reply(), "-ERR key of 65537 bytes is longer than the limit of 65536\r\n");
     client.send(&array(&[b"SET", b"k", &vec![b'v'; VALUE_BYTES_MAX + 1]]));
-    let expected = format!(
-        "-ERR value of {} bytes is longer than the limit of {VALUE_BYTES_MAX}\r\n",
-        VALUE_BYTES_MAX + 1
-    );
+    let expected =
+        format!("-ERR value of {} bytes is longer than the limit of {VALUE_BYTES_MAX}\r\n", VALUE_BYTES_MAX + 1);
     assert_eq!(client.reply(), expected);
     client.send(&array(&[b"SET", b"k", &vec![b'v'; VALUE_BYTES_MAX]]));
     assert_eq!(client.reply(), "+OK\r\n");
@@ -180,13 +143,7 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
 
 #[test]
 fn the_memory_of_all_clients_is_bounded() {
-    let house = House::open_with(
-        Settings {
-            memory_bytes_max: 1 << 20,
-            ..Settings::default()
-        },
-        1,
-    );
+    let house = House::open_with(Settings { memory_bytes_max: 1 << 20, ..Settings::default() }, 1);
     let mut client = house.client();
     let mut greedy = house.client();
     let frame = array(&[b"SET", b"k", &vec![b'v'; 4 << 20]]);
@@ -196,18 +153,12 @@ fn the_memory_of_all_clients_is_bounded() {
     assert_eq!(client.ask("GET k"), "$-1\r\n");
     drop(greedy);
     std::thread::sleep(Duration::from_millis(100));
-    assert!(
-        house.stats.buffer_bytes.load(Ordering::Relaxed) < 1 << 18,
-        "what was taken is given back"
-    );
+    assert!(house.stats.buffer_bytes.load(Ordering::Relaxed) < 1 << 18, "what was taken is given back");
 }
 
 #[test]
 fn a_client_that_does_not_take_its_replies_is_closed() {
-    let settings = Settings {
-        write_deadline: Duration::from_millis(200),
-        ..Settings::default()
-    };
+    let settings = Settings { write_deadline: Duration::from_millis(200), ..Settings::default() };
     let house = House::open_with(settings, 1);
     let mut slow = house.client();
     slow.send(&array(&[b"SET", b"k", &vec![b'v'; 8_000_000]]));
@@ -233,10 +184,7 @@ fn stopping_answers_what_is_in_flight_and_closes() {
     assert_eq!(busy.reply(), "+OK\r\n");
     assert_eq!(house.stop(), Drained { aborted: 0 });
     assert_eq!((busy.rest(), idle.rest()), (String::new(), String::new()));
-    assert!(
-        std::net::TcpStream::connect(house.address).is_err(),
-        "nobody listens any more"
-    );
+    assert!(std::net::TcpStream::connect(house.address).is_err(), "nobody listens any more");
 }
 
 #[test]

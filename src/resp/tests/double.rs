@@ -105,17 +105,12 @@ impl Below {
         let mut overlay = Overlay::new();
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
-            Slot::Write(_) => overlay
-                .execute(&self.reader, commands.next().unwrap(), &mut context)
-                .unwrap(),
+            Slot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
             Slot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
         });
         let replies = replies.collect();
         let changes = overlay.into_changes();
-        let mut step = Step {
-            clear: changes.clear,
-            ..Step::default()
-        };
+        let mut step = Step { clear: changes.clear, ..Step::default() };
         for (key, change) in changes.rows {
             match change {
                 Change::Put { value, .. } => step.puts.push((key, value.encode_clear_row())),
@@ -134,16 +129,9 @@ impl Gateway for Below {
         if matches!(mishap, Some(Mishap::QueueFull)) {
             return Err(request);
         }
-        let writes = request
-            .slots
-            .iter()
-            .filter(|slot| matches!(slot, Slot::Write(_)))
-            .count();
+        let writes = request.slots.iter().filter(|slot| matches!(slot, Slot::Write(_))).count();
         assert!(writes > 0, "an entry has a write");
-        self.requests
-            .lock()
-            .unwrap()
-            .push((writes, request.slots.len() - writes));
+        self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
         match mishap {
             Some(Mishap::Ends(outcome)) => (request.done)(outcome),
             Some(Mishap::Forgotten) => drop(request),
@@ -212,11 +200,7 @@ impl House {
     }
 
     pub(super) fn open_with(settings: Settings, voters: usize) -> House {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let below = Arc::new(Below::new());
         let stats = Arc::new(Stats::default());
         let parts = ServerParts {
@@ -226,20 +210,11 @@ impl House {
             settings,
             stats: Arc::clone(&stats),
         };
-        let server = runtime
-            .block_on(Server::bind("127.0.0.1:0".parse().unwrap(), parts))
-            .unwrap();
+        let server = runtime.block_on(Server::bind("127.0.0.1:0".parse().unwrap(), parts)).unwrap();
         let address = server.local_address();
         let (stopping, stop) = watch::channel(false);
         let running = Some(runtime.spawn(server.run(stop)));
-        House {
-            below,
-            stats,
-            address,
-            stopping,
-            running,
-            runtime,
-        }
+        House { below, stats, address, stopping, running, runtime }
     }
 
     pub(super) fn client(&self) -> Talker {
@@ -286,9 +261,7 @@ impl Talker {
             out.push(byte[0]);
         }
         let kind = out[start];
-        let number = String::from_utf8_lossy(&out[start + 1..out.len() - 2])
-            .parse::<i64>()
-            .unwrap_or(0);
+        let number = String::from_utf8_lossy(&out[start + 1..out.len() - 2]).parse::<i64>().unwrap_or(0);
         let count = usize::try_from(number).unwrap_or(0);
         match kind {
             b'$' | b'=' if number >= 0 => {

@@ -26,10 +26,7 @@ fn pipelines_of_mixed_commands_equal_their_commands_one_by_one() {
         }
     }
     let requests = together.below.requests.lock().unwrap().len();
-    assert!(
-        requests < alone.below.requests.lock().unwrap().len(),
-        "writes were taken together"
-    );
+    assert!(requests < alone.below.requests.lock().unwrap().len(), "writes were taken together");
 }
 
 fn random_command(chance: &mut Chance) -> String {
@@ -61,10 +58,7 @@ struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % bound
     }
 }
@@ -75,16 +69,8 @@ fn reads_after_a_write_ride_with_it_and_reads_before_share_one_round() {
     let mut client = house.client();
     client.send(b"GET a\r\nGET b\r\nSET a 1\r\nPING\r\nGET a\r\nINCR a\r\nMGET a b\r\nDBSIZE\r\n");
     let replies: Vec<String> = (0..8).map(|_| client.reply()).collect();
-    let expected = [
-        "$-1\r\n",
-        "$-1\r\n",
-        "+OK\r\n",
-        "+PONG\r\n",
-        "$1\r\n1\r\n",
-        ":2\r\n",
-        "*2\r\n$1\r\n2\r\n$-1\r\n",
-        ":1\r\n",
-    ];
+    let expected =
+        ["$-1\r\n", "$-1\r\n", "+OK\r\n", "+PONG\r\n", "$1\r\n1\r\n", ":2\r\n", "*2\r\n$1\r\n2\r\n$-1\r\n", ":1\r\n"];
     assert_eq!(replies, expected);
     assert_eq!(*house.below.requests.lock().unwrap(), [(2, 2)]);
     // One for both GETs, one for DBSIZE after the entry.
@@ -103,10 +89,7 @@ fn a_request_that_was_not_executed_answers_each_of_its_commands() {
     house.mishap(Mishap::Ends(Outcome::TooLarge));
     assert!(client.ask("SET a 1").starts_with("-ERR command is too large"));
     house.mishap(Mishap::Ends(Outcome::NotLeader(None)));
-    assert!(
-        client.ask("SET a 1").starts_with("-TRYAGAIN "),
-        "a sole voter is only starting"
-    );
+    assert!(client.ask("SET a 1").starts_with("-TRYAGAIN "), "a sole voter is only starting");
     assert_eq!(client.ask("GET a"), "$-1\r\n");
 }
 
@@ -117,19 +100,12 @@ fn a_member_that_does_not_lead_says_so_in_the_words_clients_know() {
     house.mishap(Mishap::Ends(Outcome::NotLeader(None)));
     assert_eq!(client.ask("SET a 1"), "-CLUSTERDOWN No leader\r\n");
     house.mishap(Mishap::Ends(Outcome::NotLeader(Some(2))));
-    assert_eq!(
-        client.ask("SET a 1"),
-        "-READONLY You can't write against a read only replica.\r\n"
-    );
+    assert_eq!(client.ask("SET a 1"), "-READONLY You can't write against a read only replica.\r\n");
 }
 
 #[test]
 fn an_unknown_outcome_closes_the_connection_after_the_replies_before_it() {
-    for mishap in [
-        Mishap::Forgotten,
-        Mishap::AppliedUnknown,
-        Mishap::Ends(Outcome::Replies(Vec::new())),
-    ] {
+    for mishap in [Mishap::Forgotten, Mishap::AppliedUnknown, Mishap::Ends(Outcome::Replies(Vec::new()))] {
         let house = House::open();
         let mut client = house.client();
         house.mishap(mishap);
@@ -142,10 +118,7 @@ fn an_unknown_outcome_closes_the_connection_after_the_replies_before_it() {
 
 #[test]
 fn a_full_queue_is_waited_for_and_then_tried_again_by_the_client() {
-    let settings = Settings {
-        queue_deadline: Duration::from_millis(30),
-        ..Settings::default()
-    };
+    let settings = Settings { queue_deadline: Duration::from_millis(30), ..Settings::default() };
     let house = House::open_with(settings, 1);
     let mut client = house.client();
     house.mishap(Mishap::QueueFull);
@@ -169,10 +142,7 @@ fn a_key_past_due_by_the_clock_is_removed_through_the_log_before_it_is_answered(
     house.below.requests.lock().unwrap().clear();
     client.send(b"GET a\r\nGET b\r\nMGET b c\r\nDBSIZE\r\n");
     let replies: Vec<String> = (0..4).map(|_| client.reply()).collect();
-    assert_eq!(
-        replies,
-        ["$1\r\n1\r\n", "$-1\r\n", "*2\r\n$-1\r\n$1\r\n3\r\n", ":2\r\n"]
-    );
+    assert_eq!(replies, ["$1\r\n1\r\n", "$-1\r\n", "*2\r\n$-1\r\n$1\r\n3\r\n", ":2\r\n"]);
     assert_eq!(*house.below.requests.lock().unwrap(), [(1, 0)], "one removal for all");
     assert_eq!(house.stats.past_due_total.load(Ordering::Relaxed), 1);
 }

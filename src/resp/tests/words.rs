@@ -9,10 +9,7 @@ fn errors_are_those_of_redis() {
     let mut client = house.client();
     let cases = [
         ("nosuch", "ERR unknown command 'nosuch', with args beginning with: "),
-        (
-            "NoSuch a 'b c'",
-            "ERR unknown command 'NoSuch', with args beginning with: 'a' 'b c' ",
-        ),
+        ("NoSuch a 'b c'", "ERR unknown command 'NoSuch', with args beginning with: 'a' 'b c' "),
         ("MULTI", "ERR unknown command 'MULTI', with args beginning with: "),
         ("GET", "ERR wrong number of arguments for 'get' command"),
         ("gEt a b", "ERR wrong number of arguments for 'get' command"),
@@ -20,14 +17,8 @@ fn errors_are_those_of_redis() {
         ("MSET a 1 b", "ERR wrong number of arguments for 'mset' command"),
         ("PING a b", "ERR wrong number of arguments for 'ping' command"),
         ("CLIENT", "ERR wrong number of arguments for 'client' command"),
-        (
-            "CLIENT SETNAME",
-            "ERR wrong number of arguments for 'client|setname' command",
-        ),
-        (
-            "CLIENT MAINT_NOTIFICATIONS ON",
-            "ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP.",
-        ),
+        ("CLIENT SETNAME", "ERR wrong number of arguments for 'client|setname' command"),
+        ("CLIENT MAINT_NOTIFICATIONS ON", "ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP."),
         ("CONFIG NONE", "ERR unknown subcommand 'NONE'. Try CONFIG HELP."),
         ("FUNCTION NONE", "ERR unknown subcommand 'NONE'. Try FUNCTION HELP."),
         ("SET a b c", "ERR syntax error"),
@@ -37,38 +28,20 @@ fn errors_are_those_of_redis() {
         ("SET a b EX 1 KEEPTTL", "ERR syntax error"),
         ("SET a b EX x", "ERR value is not an integer or out of range"),
         ("SET a b EX 0", "ERR invalid expire time in 'set' command"),
-        (
-            "SET a b PX 9223372036854775807",
-            "ERR invalid expire time in 'set' command",
-        ),
+        ("SET a b PX 9223372036854775807", "ERR invalid expire time in 'set' command"),
         ("SETEX a -1 b", "ERR invalid expire time in 'setex' command"),
         ("PSETEX a 0 b", "ERR invalid expire time in 'psetex' command"),
         ("GETEX a PERSIST EX 1", "ERR syntax error"),
         ("EXPIRE a x", "ERR value is not an integer or out of range"),
-        (
-            "EXPIRE a 9223372036854775807",
-            "ERR invalid expire time in 'expire' command",
-        ),
-        (
-            "PEXPIRE a 9223372036854775807",
-            "ERR invalid expire time in 'pexpire' command",
-        ),
+        ("EXPIRE a 9223372036854775807", "ERR invalid expire time in 'expire' command"),
+        ("PEXPIRE a 9223372036854775807", "ERR invalid expire time in 'pexpire' command"),
         ("EXPIRE a 1 ZZ", "ERR Unsupported option ZZ"),
-        (
-            "EXPIRE a 1 NX XX",
-            "ERR NX and XX, GT or LT options at the same time are not compatible",
-        ),
-        (
-            "EXPIRE a 1 GT LT",
-            "ERR GT and LT options at the same time are not compatible",
-        ),
+        ("EXPIRE a 1 NX XX", "ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("EXPIRE a 1 GT LT", "ERR GT and LT options at the same time are not compatible"),
         ("INCRBY a 1.5", "ERR value is not an integer or out of range"),
         ("DECRBY a -9223372036854775808", "ERR decrement would overflow"),
         ("SETRANGE a -1 b", "ERR offset is out of range"),
-        (
-            "SETRANGE a 536870912 b",
-            "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
-        ),
+        ("SETRANGE a 536870912 b", "ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
         ("GETRANGE a x 1", "ERR value is not an integer or out of range"),
         ("SELECT 1", "ERR DB index is out of range"),
         ("SELECT x", "ERR value is not an integer or out of range"),
@@ -76,31 +49,19 @@ fn errors_are_those_of_redis() {
         ("HELLO 4", "NOPROTO unsupported protocol version"),
         ("HELLO x", "ERR Protocol version is not an integer or out of range"),
         ("HELLO 3 NONE", "ERR Syntax error in HELLO option 'NONE'"),
-        (
-            "CLIENT SETNAME \"a b\"",
-            "ERR Client names cannot contain spaces, newlines or special characters.",
-        ),
+        ("CLIENT SETNAME \"a b\"", "ERR Client names cannot contain spaces, newlines or special characters."),
         ("CLIENT KILL 1.2.3.4:5", "ERR No such client"),
         ("CLIENT KILL", "ERR wrong number of arguments for 'client|kill' command"),
         ("CLIENT KILL ID x", "ERR client-id should be greater than 0"),
         ("CLIENT LIST ID x", "ERR Invalid client ID"),
         ("CLIENT LIST TYPE foo", "ERR Unknown client type 'foo'"),
-        (
-            "FUNCTION FLUSH NOW",
-            "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
-        ),
+        ("FUNCTION FLUSH NOW", "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
         (
             "FUNCTION FLUSH SYNC x",
             "ERR unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP.",
         ),
-        (
-            "COMMAND GETKEYS PING",
-            "ERR wrong number of arguments for 'command|getkeys' command",
-        ),
-        (
-            "COMMAND GETKEYS GET x y",
-            "ERR Invalid number of arguments specified for command",
-        ),
+        ("COMMAND GETKEYS PING", "ERR wrong number of arguments for 'command|getkeys' command"),
+        ("COMMAND GETKEYS GET x y", "ERR Invalid number of arguments specified for command"),
         ("CONFIG SET timeout 1 maxclients", "ERR syntax error"),
         (
             "CONFIG SET timeout -1",
@@ -108,10 +69,7 @@ fn errors_are_those_of_redis() {
              inclusive",
         ),
         ("COMMAND GETKEYS PING x", "ERR The command has no key arguments"),
-        (
-            "CONFIG SET nothing 1",
-            "ERR Unknown option or number of arguments for CONFIG SET - 'nothing'",
-        ),
+        ("CONFIG SET nothing 1", "ERR Unknown option or number of arguments for CONFIG SET - 'nothing'"),
         (
             "CONFIG SET appendonly no",
             "ERR CONFIG SET failed (possibly related to argument 'appendonly') - can't set immutable config",
@@ -244,14 +202,7 @@ fn every_byte_can_be_in_keys_and_values() {
     let house = House::open();
     let mut client = house.client();
     let all: Vec<u8> = (0..=255).collect();
-    client.send(
-        &[
-            array(&[b"SET", &all, &all]),
-            array(&[b"EXISTS", &all]),
-            array(&[b"STRLEN", &all]),
-        ]
-        .concat(),
-    );
+    client.send(&[array(&[b"SET", &all, &all]), array(&[b"EXISTS", &all]), array(&[b"STRLEN", &all])].concat());
     assert_eq!(
         (client.reply(), client.reply(), client.reply()),
         ("+OK\r\n".into(), ":1\r\n".into(), ":256\r\n".into())

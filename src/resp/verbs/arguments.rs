@@ -20,25 +20,13 @@ pub(super) struct TimeForm {
 
 impl TimeForm {
     /// EX
-    pub(super) const SECONDS: TimeForm = TimeForm {
-        is_seconds: true,
-        is_absolute: false,
-    };
+    pub(super) const SECONDS: TimeForm = TimeForm { is_seconds: true, is_absolute: false };
     /// PX
-    pub(super) const MILLIS: TimeForm = TimeForm {
-        is_seconds: false,
-        is_absolute: false,
-    };
+    pub(super) const MILLIS: TimeForm = TimeForm { is_seconds: false, is_absolute: false };
     /// EXAT
-    pub(super) const AT_SECONDS: TimeForm = TimeForm {
-        is_seconds: true,
-        is_absolute: true,
-    };
+    pub(super) const AT_SECONDS: TimeForm = TimeForm { is_seconds: true, is_absolute: true };
     /// PXAT
-    pub(super) const AT_MILLIS: TimeForm = TimeForm {
-        is_seconds: false,
-        is_absolute: true,
-    };
+    pub(super) const AT_MILLIS: TimeForm = TimeForm { is_seconds: false, is_absolute: true };
 }
 
 /// An argument as a number.
@@ -108,11 +96,7 @@ impl Call<'_> {
 
     fn expiry_of(&self, amount: i64, form: TimeForm) -> Result<Expiry, Refusal> {
         let too_far = || Refusal::expire_time(self.name);
-        let millis = if form.is_seconds {
-            amount.checked_mul(1000).ok_or_else(too_far)?
-        } else {
-            amount
-        };
+        let millis = if form.is_seconds { amount.checked_mul(1000).ok_or_else(too_far)? } else { amount };
         if form.is_absolute {
             return Ok(Expiry::At(millis));
         }

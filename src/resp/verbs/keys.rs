@@ -14,15 +14,11 @@ use crate::resp::verbs::arguments::TimeForm;
 type Parsed = Result<Action, Refusal>;
 
 pub(super) fn del(call: &Call<'_>) -> Parsed {
-    Ok(Action::Write(Write::Delete {
-        keys: call.keys_from(1)?,
-    }))
+    Ok(Action::Write(Write::Delete { keys: call.keys_from(1)? }))
 }
 
 pub(super) fn exists(call: &Call<'_>) -> Parsed {
-    Ok(Action::Read(Read::Exists {
-        keys: call.keys_from(1)?,
-    }))
+    Ok(Action::Read(Read::Exists { keys: call.keys_from(1)? }))
 }
 
 pub(super) fn type_of(call: &Call<'_>) -> Parsed {
@@ -48,11 +44,7 @@ pub(super) fn pexpireat(call: &Call<'_>) -> Parsed {
 fn expire_in(call: &Call<'_>, form: TimeForm) -> Parsed {
     let when = expire_if(call)?;
     let expiry = call.any_expiry(2, form)?;
-    Ok(Action::Write(Write::Expire {
-        key: call.key(1)?,
-        expiry,
-        when,
-    }))
+    Ok(Action::Write(Write::Expire { key: call.key(1)?, expiry, when }))
 }
 
 fn expire_if(call: &Call<'_>) -> Result<ExpireIf, Refusal> {
@@ -70,14 +62,10 @@ fn expire_if(call: &Call<'_>) -> Result<ExpireIf, Refusal> {
         }
     }
     if none && (some || later || sooner) {
-        return Err(Refusal::fixed(
-            "ERR NX and XX, GT or LT options at the same time are not compatible",
-        ));
+        return Err(Refusal::fixed("ERR NX and XX, GT or LT options at the same time are not compatible"));
     }
     if later && sooner {
-        return Err(Refusal::fixed(
-            "ERR GT and LT options at the same time are not compatible",
-        ));
+        return Err(Refusal::fixed("ERR GT and LT options at the same time are not compatible"));
     }
     Ok(match (none, some, later, sooner) {
         (true, ..) => ExpireIf::None,
@@ -107,10 +95,7 @@ pub(super) fn pexpiretime(call: &Call<'_>) -> Parsed {
 }
 
 fn ttl_as(call: &Call<'_>, form: TtlForm) -> Parsed {
-    Ok(Action::Read(Read::Ttl {
-        key: call.key(1)?,
-        form,
-    }))
+    Ok(Action::Read(Read::Ttl { key: call.key(1)?, form }))
 }
 
 pub(super) fn persist(call: &Call<'_>) -> Parsed {
@@ -123,11 +108,7 @@ pub(super) fn dbsize(_call: &Call<'_>) -> Parsed {
 
 pub(super) fn flush(call: &Call<'_>) -> Parsed {
     let is_known = call.len() == 1 || call.len() == 2 && (call.is_word(1, "async") || call.is_word(1, "sync"));
-    if is_known {
-        Ok(Action::Write(Write::FlushAll))
-    } else {
-        Err(SYNTAX)
-    }
+    if is_known { Ok(Action::Write(Write::FlushAll)) } else { Err(SYNTAX) }
 }
 
 pub(super) fn function(call: &Call<'_>) -> Parsed {
@@ -147,11 +128,7 @@ pub(super) fn function(call: &Call<'_>) -> Parsed {
 }
 
 pub(super) fn ping(call: &Call<'_>) -> Parsed {
-    if call.len() > 2 {
-        Err(Refusal::arity(call.name))
-    } else {
-        Ok(Action::Local(Local::Ping))
-    }
+    if call.len() > 2 { Err(Refusal::arity(call.name)) } else { Ok(Action::Local(Local::Ping)) }
 }
 
 pub(super) fn auth(_: &Call<'_>) -> Parsed {

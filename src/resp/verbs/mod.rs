@@ -81,10 +81,7 @@ impl Refusal {
     /// A subcommand that is not there.
     pub(crate) fn subcommand(parent: &str, given: &[u8]) -> Refusal {
         let given = String::from_utf8_lossy(&given[..given.len().min(NAME_ECHO_BYTES_MAX)]);
-        Refusal::made(format!(
-            "ERR unknown subcommand '{given}'. Try {} HELP.",
-            parent.to_ascii_uppercase()
-        ))
+        Refusal::made(format!("ERR unknown subcommand '{given}'. Try {} HELP.", parent.to_ascii_uppercase()))
     }
 }
 
@@ -140,11 +137,7 @@ impl Verb {
     /// True if so many arguments (with the name) can be right.
     pub(crate) fn admits(&self, arguments: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 {
-            arguments >= least
-        } else {
-            arguments == least
-        }
+        if self.arity < 0 { arguments >= least } else { arguments == least }
     }
 
     /// What the command asks for.
@@ -152,10 +145,7 @@ impl Verb {
     /// # Errors
     /// The refusal that the client is told.
     pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
-        (self.parse)(&Call {
-            name: self.name,
-            arguments,
-        })
+        (self.parse)(&Call { name: self.name, arguments })
     }
 
     /// Positions of the keys among so many arguments.
@@ -166,10 +156,7 @@ impl Verb {
         }
         let count = i32::try_from(arguments).unwrap_or(i32::MAX);
         let last = if last < 0 { count + last } else { last.min(count - 1) };
-        (first..=last)
-            .step_by(step.unsigned_abs() as usize)
-            .map(|position| position.unsigned_abs() as usize)
-            .collect()
+        (first..=last).step_by(step.unsigned_abs() as usize).map(|position| position.unsigned_abs() as usize).collect()
     }
 }
 
@@ -198,18 +185,11 @@ pub(crate) fn unknown(arguments: Arguments<'_>) -> Refusal {
         echo.extend_from_slice(b"' ");
     }
     let echo = String::from_utf8_lossy(&echo);
-    Refusal::made(format!(
-        "ERR unknown command '{name}', with args beginning with: {echo}"
-    ))
+    Refusal::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
 }
 
-static INDEX: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
-    VERBS
-        .iter()
-        .enumerate()
-        .map(|(position, verb)| (verb.name.as_bytes(), position))
-        .collect()
-});
+static INDEX: LazyLock<HashMap<&'static [u8], usize>> =
+    LazyLock::new(|| VERBS.iter().enumerate().map(|(position, verb)| (verb.name.as_bytes(), position)).collect());
 
 /// Longer than every name of the table; a longer one is unknown.
 const NAME_BYTES_MAX: usize = 16;

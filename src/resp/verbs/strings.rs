@@ -21,9 +21,7 @@ pub(super) fn get(call: &Call<'_>) -> Parsed {
 }
 
 pub(super) fn mget(call: &Call<'_>) -> Parsed {
-    Ok(Action::Read(Read::GetMany {
-        keys: call.keys_from(1)?,
-    }))
+    Ok(Action::Read(Read::GetMany { keys: call.keys_from(1)? }))
 }
 
 pub(super) fn strlen(call: &Call<'_>) -> Parsed {
@@ -32,11 +30,7 @@ pub(super) fn strlen(call: &Call<'_>) -> Parsed {
 
 pub(super) fn getrange(call: &Call<'_>) -> Parsed {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
-    Ok(Action::Read(Read::Range {
-        key: call.key(1)?,
-        start,
-        end,
-    }))
+    Ok(Action::Read(Read::Range { key: call.key(1)?, start, end }))
 }
 
 pub(super) fn set(call: &Call<'_>) -> Parsed {
@@ -47,25 +41,13 @@ pub(super) fn set(call: &Call<'_>) -> Parsed {
         None => Expiry::Clear,
     };
     let reply = if options.wants_old { SetReply::Old } else { SetReply::Ok };
-    Ok(Action::Write(Write::Set {
-        key: call.key(1)?,
-        value: call.value(2)?,
-        when: options.when,
-        expiry,
-        reply,
-    }))
+    Ok(Action::Write(Write::Set { key: call.key(1)?, value: call.value(2)?, when: options.when, expiry, reply }))
 }
 
 pub(super) fn setnx(call: &Call<'_>) -> Parsed {
     let (key, value) = (call.key(1)?, call.value(2)?);
     let (when, expiry, reply) = (SetIf::Absent, Expiry::Clear, SetReply::Integer);
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        when,
-        expiry,
-        reply,
-    }))
+    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
 }
 
 pub(super) fn setex(call: &Call<'_>) -> Parsed {
@@ -79,25 +61,13 @@ pub(super) fn psetex(call: &Call<'_>) -> Parsed {
 fn set_for(call: &Call<'_>, form: TimeForm) -> Parsed {
     let expiry = call.future_expiry(2, form)?;
     let (key, value) = (call.key(1)?, call.value(3)?);
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        when: SetIf::Always,
-        expiry,
-        reply: SetReply::Ok,
-    }))
+    Ok(Action::Write(Write::Set { key, value, when: SetIf::Always, expiry, reply: SetReply::Ok }))
 }
 
 pub(super) fn getset(call: &Call<'_>) -> Parsed {
     let (key, value) = (call.key(1)?, call.value(2)?);
     let (when, expiry, reply) = (SetIf::Always, Expiry::Clear, SetReply::Old);
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        when,
-        expiry,
-        reply,
-    }))
+    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
 }
 
 pub(super) fn getdel(call: &Call<'_>) -> Parsed {
@@ -127,18 +97,13 @@ fn set_many(call: &Call<'_>, absent_only: bool) -> Parsed {
     if call.len().is_multiple_of(2) {
         return Err(Refusal::arity(call.name));
     }
-    let pairs = (1..call.len())
-        .step_by(2)
-        .map(|position| Ok((call.key(position)?, call.value(position + 1)?)));
+    let pairs = (1..call.len()).step_by(2).map(|position| Ok((call.key(position)?, call.value(position + 1)?)));
     let pairs = pairs.collect::<Result<Vec<(Bytes, Bytes)>, Refusal>>()?;
     Ok(Action::Write(Write::SetMany { pairs, absent_only }))
 }
 
 pub(super) fn append(call: &Call<'_>) -> Parsed {
-    Ok(Action::Write(Write::Append {
-        key: call.key(1)?,
-        value: call.value(2)?,
-    }))
+    Ok(Action::Write(Write::Append { key: call.key(1)?, value: call.value(2)? }))
 }
 
 pub(super) fn setrange(call: &Call<'_>) -> Parsed {
@@ -148,21 +113,11 @@ pub(super) fn setrange(call: &Call<'_>) -> Parsed {
     }
     let value = call.value(3)?;
     // Nothing to write changes nothing, at any offset: the answer is the length as it is.
-    let offset = if value.is_empty() {
-        0
-    } else {
-        u32::try_from(offset).unwrap_or(u32::MAX)
-    };
+    let offset = if value.is_empty() { 0 } else { u32::try_from(offset).unwrap_or(u32::MAX) };
     if offset as usize + value.len() > VALUE_BYTES_MAX {
-        return Err(Refusal::fixed(
-            "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
-        ));
+        return Err(Refusal::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
-    Ok(Action::Write(Write::SetRange {
-        key: call.key(1)?,
-        offset,
-        value,
-    }))
+    Ok(Action::Write(Write::SetRange { key: call.key(1)?, offset, value }))
 }
 
 pub(super) fn incr(call: &Call<'_>) -> Parsed {
@@ -183,20 +138,14 @@ pub(super) fn decrby(call: &Call<'_>) -> Parsed {
 }
 
 fn increment_by(call: &Call<'_>, delta: i64) -> Parsed {
-    Ok(Action::Write(Write::IncrementBy {
-        key: call.key(1)?,
-        delta,
-    }))
+    Ok(Action::Write(Write::IncrementBy { key: call.key(1)?, delta }))
 }
 
 pub(super) fn incrbyfloat(call: &Call<'_>) -> Parsed {
     if call.slice(2).len() > FLOAT_BYTES_MAX {
         return Err(Refusal::fixed("ERR value is not a valid float"));
     }
-    Ok(Action::Write(Write::IncrementByFloat {
-        key: call.key(1)?,
-        delta: call.arguments.shared(2),
-    }))
+    Ok(Action::Write(Write::IncrementByFloat { key: call.key(1)?, delta: call.arguments.shared(2) }))
 }
 
 /// Whose options are parsed.
@@ -266,10 +215,7 @@ fn time_form(word: &[u8]) -> Option<TimeForm> {
         ("exat", TimeForm::AT_SECONDS),
         ("pxat", TimeForm::AT_MILLIS),
     ];
-    forms
-        .into_iter()
-        .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
-        .map(|(_, form)| form)
+    forms.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, form)| form)
 }
 
 /// Longest text that Redis takes for a long double.

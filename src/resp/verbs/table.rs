@@ -68,26 +68,10 @@ pub(crate) static VERBS: &[Verb] = &[
     verb("unlink", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
 ];
 
-const NO_KEY: KeySpec = KeySpec {
-    first: 0,
-    last: 0,
-    step: 0,
-};
-const ONE_KEY: KeySpec = KeySpec {
-    first: 1,
-    last: 1,
-    step: 1,
-};
-const ALL_KEYS: KeySpec = KeySpec {
-    first: 1,
-    last: -1,
-    step: 1,
-};
-const KEYS_AND_VALUES: KeySpec = KeySpec {
-    first: 1,
-    last: -1,
-    step: 2,
-};
+const NO_KEY: KeySpec = KeySpec { first: 0, last: 0, step: 0 };
+const ONE_KEY: KeySpec = KeySpec { first: 1, last: 1, step: 1 };
+const ALL_KEYS: KeySpec = KeySpec { first: 1, last: -1, step: 1 };
+const KEYS_AND_VALUES: KeySpec = KeySpec { first: 1, last: -1, step: 2 };
 
 const fn verb(
     name: &'static str,
@@ -98,13 +82,5 @@ const fn verb(
     summary: &'static str,
     parse: fn(&Call<'_>) -> Result<Action, Refusal>,
 ) -> Verb {
-    Verb {
-        name,
-        arity,
-        kind,
-        keys,
-        group,
-        summary,
-        parse,
-    }
+    Verb { name, arity, kind, keys, group, summary, parse }
 }

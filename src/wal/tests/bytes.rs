@@ -36,15 +36,8 @@ fn header() -> SegmentHeader {
         chain_in: [0xc1; 16],
         first_frame: 11,
         next_index: Index(21),
-        compacted: Position {
-            index: Index(4),
-            term: Term(2),
-        },
-        hard_state: HardState {
-            term: Term(5),
-            vote: 6,
-            commit: Index(7),
-        },
+        compacted: Position { index: Index(4), term: Term(2) },
+        hard_state: HardState { term: Term(5), vote: 6, commit: Index(7) },
         cutover: Index(2),
         node_id: NodeId::new(7).unwrap().to_bytes(),
         cluster_id: ClusterId([9; 16]),
@@ -53,15 +46,7 @@ fn header() -> SegmentHeader {
 }
 
 fn head() -> FrameHead {
-    FrameHead {
-        length: 0,
-        kind: 0,
-        random: [1, 2, 3, 4],
-        number: 11,
-        watermark: 10,
-        segment: 3,
-        previous: [0xc1; 16],
-    }
+    FrameHead { length: 0, kind: 0, random: [1, 2, 3, 4], number: 11, watermark: 10, segment: 3, previous: [0xc1; 16] }
 }
 
 fn two_entries() -> Vec<LogEntry> {
@@ -71,10 +56,7 @@ fn two_entries() -> Vec<LogEntry> {
         kind,
         data: Bytes::from_static(data),
     };
-    vec![
-        entry(21, EntryKind::Normal, b"abc"),
-        entry(22, EntryKind::ConfChangeV2, b""),
-    ]
+    vec![entry(21, EntryKind::Normal, b"abc"), entry(22, EntryKind::ConfChangeV2, b"")]
 }
 
 fn drawn(records: &Records, entries: &[LogEntry], sealed: bool) -> Vec<u8> {
@@ -113,9 +95,7 @@ fn the_header_is_drawn_as_the_design_says() {
     let sealed = header().encode(&key(true).segment(3, &[0xa5; 32]));
     assert_eq!(sealed[..4064], clear[..4064]);
     assert_eq!(hex::encode(&sealed[4064..]), GOLDEN_HEADER_END);
-    let HeaderCopy::Good(copy) = HeaderCopy::of(&sealed) else {
-        panic!()
-    };
+    let HeaderCopy::Good(copy) = HeaderCopy::of(&sealed) else { panic!() };
     assert_eq!(SegmentHeader::parse(&copy), header());
     assert!(SegmentHeader::authentic(&copy, &key(true).segment(3, &[0xa5; 32])));
     assert!(!SegmentHeader::authentic(&copy, &key(true).segment(4, &[0xa5; 32])));
@@ -123,21 +103,9 @@ fn the_header_is_drawn_as_the_design_says() {
 
 #[test]
 fn a_frame_in_the_clear_is_drawn_as_the_design_says() {
-    let hard_state = Some(HardState {
-        term: Term(5),
-        vote: 6,
-        commit: Index(7),
-    });
-    let trim = Some(Position {
-        index: Index(4),
-        term: Term(2),
-    });
-    let records = Records {
-        hard_state,
-        trim,
-        cutover: Some(Index(2)),
-        ..Records::default()
-    };
+    let hard_state = Some(HardState { term: Term(5), vote: 6, commit: Index(7) });
+    let trim = Some(Position { index: Index(4), term: Term(2) });
+    let records = Records { hard_state, trim, cutover: Some(Index(2)), ..Records::default() };
     let out = drawn(&records, &two_entries(), false);
     let expected = concat!(
         "000000af",
@@ -181,37 +149,12 @@ fn a_sealed_frame_is_golden() {
 
 #[test]
 fn every_record_comes_back_as_it_was() {
-    let position = Some(Position {
-        index: Index(20),
-        term: Term(2),
-    });
-    let marks = vec![
-        PeerMark {
-            node: 1,
-            frame: 2,
-            tag: [3; 16],
-        },
-        PeerMark {
-            node: 4,
-            frame: 5,
-            tag: [6; 16],
-        },
-    ];
+    let position = Some(Position { index: Index(20), term: Term(2) });
+    let marks = vec![PeerMark { node: 1, frame: 2, tag: [3; 16] }, PeerMark { node: 4, frame: 5, tag: [6; 16] }];
     let records = [
-        Records {
-            idle: true,
-            ..Records::default()
-        },
-        Records {
-            trim: position,
-            peer_marks: marks,
-            ..Records::default()
-        },
-        Records {
-            reset: position,
-            cutover: Some(Index(1)),
-            ..Records::default()
-        },
+        Records { idle: true, ..Records::default() },
+        Records { trim: position, peer_marks: marks, ..Records::default() },
+        Records { reset: position, cutover: Some(Index(1)), ..Records::default() },
     ];
     for sealed in [true, false] {
         let seal = key(sealed).segment(3, &[0xa5; 32]);
@@ -239,14 +182,7 @@ fn a_body_that_no_writer_makes_is_malformed() {
     };
     let entry_head = |count: u32, length: u32, kind: u32| {
         let first: &[u8] = &21_u64.to_be_bytes();
-        [
-            first,
-            &count.to_be_bytes(),
-            &5_u64.to_be_bytes(),
-            &length.to_be_bytes(),
-            &kind.to_be_bytes(),
-        ]
-        .concat()
+        [first, &count.to_be_bytes(), &5_u64.to_be_bytes(), &length.to_be_bytes(), &kind.to_be_bytes()].concat()
     };
     assert_eq!(with_body(1, &entry_head(1, 0, 0)), Ok(()));
     let bad: [(u32, Vec<u8>); 10] = [
@@ -262,17 +198,9 @@ fn a_body_that_no_writer_makes_is_malformed() {
         (1 << 5, u32::MAX.to_be_bytes().to_vec()),
     ];
     for (kind, body) in bad {
-        assert_eq!(
-            with_body(kind, &body),
-            Err(Reason::Malformed),
-            "kind {kind:#x} body {body:?}"
-        );
+        assert_eq!(with_body(kind, &body), Err(Reason::Malformed), "kind {kind:#x} body {body:?}");
     }
-    assert_eq!(
-        with_body(0, &[1]),
-        Err(Reason::Malformed),
-        "nothing behind the last record"
-    );
+    assert_eq!(with_body(0, &[1]), Err(Reason::Malformed), "nothing behind the last record");
 }
 
 const GOLDEN_HEADER_END: &str = "dd4127e966ce999de03ab75df3c43d00000000000000000000000000a48db3f4";

@@ -77,12 +77,7 @@ impl Model {
                 let places =
                     |entries: &[LogEntry]| entries.iter().map(|it| (it.term.0, it.index.0)).collect::<Vec<_>>();
                 let (found, model) = (places(&recovered.entries), places(&self.acknowledged));
-                let states = (
-                    recovered.hard_state,
-                    self.hard_state,
-                    recovered.compacted,
-                    self.compacted,
-                );
+                let states = (recovered.hard_state, self.hard_state, recovered.compacted, self.compacted);
                 panic!("not a prefix: found {found:?}, model {model:?}, {states:?}");
             };
             if let Some(part) = part_of(self, &append, recovered) {
@@ -101,11 +96,7 @@ fn part_of(model: &Model, append: &Append, recovered: &Recovered) -> Option<Mode
     // The hard state may go with a frame before that of the first entry.
     (0..append.entries.len()).find_map(|count| {
         let mut part = model.clone();
-        part.take(Append {
-            entries: append.entries[..count].to_vec(),
-            trim: None,
-            ..append.clone()
-        });
+        part.take(Append { entries: append.entries[..count].to_vec(), trim: None, ..append.clone() });
         let same = part.acknowledged == recovered.entries && part.compacted == recovered.compacted.index.0;
         same.then_some(part)
     })
@@ -121,20 +112,12 @@ fn random_append(model: &Model, term: u64, ticket: u64, chance: &mut Chance) -> 
             return trim(ticket, term, low + 1 + chance.below(held - low));
         }
     }
-    let back = if chance.one_in(6) {
-        chance.below(3).min(last - low)
-    } else {
-        0
-    };
+    let back = if chance.one_in(6) { chance.below(3).min(last - low) } else { 0 };
     let count = 1 + chance.below(4);
     let length = [10, 500, 5000, 12_000][chance.below(4) as usize];
     let mut append = append(ticket, entries(term, last + 1 - back, count, length));
     if chance.one_in(5) {
-        append.hard_state = Some(HardState {
-            term: Term(term),
-            vote: chance.below(3),
-            commit: Index(low),
-        });
+        append.hard_state = Some(HardState { term: Term(term), vote: chance.below(3), commit: Index(low) });
     }
     append
 }
@@ -186,21 +169,12 @@ fn random_crashes_lose_nothing_acknowledged() {
     let seed = seed(20_261_123);
     for run in 0..60 {
         let mut chance = Chance::new(seed.wrapping_add(run));
-        let mut rig = if chance.one_in(3) {
-            LogRig::clear(seed + run)
-        } else {
-            LogRig::new(seed + run)
-        };
+        let mut rig = if chance.one_in(3) { LogRig::clear(seed + run) } else { LogRig::new(seed + run) };
         rig.options.slots_max = 12;
         rig.create().unwrap();
-        let mut model = Model {
-            compacted: 1,
-            ..Model::default()
-        };
+        let mut model = Model { compacted: 1, ..Model::default() };
         for life in 0..12 {
-            let (mut log, recovered) = rig
-                .open()
-                .unwrap_or_else(|error| panic!("run {run} life {life}: {error}"));
+            let (mut log, recovered) = rig.open().unwrap_or_else(|error| panic!("run {run} life {life}: {error}"));
             model.check(&recovered);
             // What was found and is then synced may be relied upon.
             log.sync_recovered().unwrap();
@@ -246,14 +220,7 @@ fn a_group_that_was_not_synced_is_not_acknowledged_by_a_power_cut() {
     log.offer(append(2, entries(1, 3, 1, 10))).unwrap();
     let progress = log.step(std::time::Duration::ZERO).unwrap();
     assert_eq!(progress.persisted_ticket, None);
-    let position = Position {
-        term: Term(1),
-        index: Index(1),
-    };
+    let position = Position { term: Term(1), index: Index(1) };
     let after = rig.open().unwrap().1;
-    assert_eq!(
-        (after.compacted, after.entries.len()),
-        (position, 2),
-        "a kill keeps the page cache"
-    );
+    assert_eq!((after.compacted, after.entries.len()), (position, 2), "a kill keeps the page cache");
 }

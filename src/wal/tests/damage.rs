@@ -40,12 +40,7 @@ fn with_idle(rig: &LogRig) -> Vec<LogEntry> {
 
 fn refusal(rig: &LogRig) -> (Reason, u64) {
     match rig.open() {
-        Err(WalError::Refused {
-            segment: 2,
-            slot: SLOT,
-            offset,
-            reason,
-        }) => (reason, offset),
+        Err(WalError::Refused { segment: 2, slot: SLOT, offset, reason }) => (reason, offset),
         other => panic!("{:?}", other.map(|(_, recovered)| recovered)),
     }
 }
@@ -61,14 +56,7 @@ fn a_last_frame_that_is_half_lost_is_dropped_as_unfinished() {
     rig.platters.alter(SLOT, |bytes| bytes[frame_at(9)][200..].fill(0));
     let recovered = rig.open().unwrap().1;
     assert_eq!(recovered.entries, all[..9]);
-    assert_eq!(
-        recovered.torn,
-        Some(TornEnd {
-            segment: 2,
-            slot: SLOT,
-            offset: 11 * BLOCK as u64
-        })
-    );
+    assert_eq!(recovered.torn, Some(TornEnd { segment: 2, slot: SLOT, offset: 11 * BLOCK as u64 }));
 }
 
 #[test]
@@ -91,8 +79,7 @@ fn a_flipped_byte_in_the_middle_is_refused() {
 fn a_frame_copied_over_another_is_refused() {
     let rig = LogRig::new(33);
     ten_frames(&rig);
-    rig.platters
-        .alter(SLOT, |bytes| bytes.copy_within(frame_at(4), frame_at(9).start));
+    rig.platters.alter(SLOT, |bytes| bytes.copy_within(frame_at(4), frame_at(9).start));
     assert_eq!(refusal(&rig), (Reason::OutOfOrder, 11 * BLOCK as u64));
 }
 
@@ -122,8 +109,7 @@ fn a_segment_put_back_over_the_newest_is_a_rollback_that_opens() {
     let (mut log, _) = rig.open().unwrap();
     write(&mut log, append(1, entries(1, 12, 1, 300))).unwrap();
     let newest = super::newest_slot(&rig);
-    rig.platters
-        .alter(newest, |bytes| bytes.copy_from_slice(&older.platters.bytes(newest)));
+    rig.platters.alter(newest, |bytes| bytes.copy_from_slice(&older.platters.bytes(newest)));
     // Nothing local can see this; the design says so and leaves it to peers.
     assert_eq!(rig.open().unwrap().1.entries, all);
 }
@@ -142,8 +128,7 @@ fn a_segment_put_back_in_the_middle_is_refused() {
     let (mut log, _) = older.open().unwrap();
     write(&mut log, append(1, entries(1, 12, 1, 300))).unwrap();
     assert_eq!(super::newest_slot(&older), middle);
-    rig.platters
-        .alter(middle, |bytes| bytes.copy_from_slice(&older.platters.bytes(middle)));
+    rig.platters.alter(middle, |bytes| bytes.copy_from_slice(&older.platters.bytes(middle)));
     let opened = rig.open();
     let newest = super::newest_slot(&rig);
     assert!(
@@ -160,17 +145,7 @@ fn a_lost_segment_in_the_middle_is_refused_with_its_number() {
     write(&mut log, append(1, entries(1, 12, 1, 300))).unwrap();
     rig.platters.alter(SLOT, |bytes| bytes.fill(0));
     let opened = rig.open();
-    assert!(
-        matches!(
-            opened,
-            Err(WalError::Refused {
-                segment: 2,
-                reason: Reason::EntriesMissing,
-                ..
-            })
-        ),
-        "{opened:?}"
-    );
+    assert!(matches!(opened, Err(WalError::Refused { segment: 2, reason: Reason::EntriesMissing, .. })), "{opened:?}");
 }
 
 #[test]
@@ -195,8 +170,7 @@ fn what_an_earlier_recovery_dropped_stays_dropped() {
     write(&mut log, append(1, entries(2, 11, 2, 300))).unwrap();
     // The dropped frame comes back whole, as a drive with a cache may do: it is dead all the same.
     let whole = rig.platters.bytes(SLOT)[frame_at(9)].to_vec();
-    torn.platters
-        .alter(SLOT, |bytes| bytes[frame_at(9)].copy_from_slice(&whole));
+    torn.platters.alter(SLOT, |bytes| bytes[frame_at(9)].copy_from_slice(&whole));
     all.truncate(9);
     all.extend(entries(2, 11, 2, 300));
     assert_eq!(torn.open().unwrap().1.entries, all);
@@ -214,17 +188,11 @@ fn one_bad_header_copy_is_enough_and_two_beside_an_attested_frame_are_refused() 
         let newest = super::newest_slot(&rig);
         for copy in &copies {
             // Nothing readable is left of it, salt and all.
-            rig.platters
-                .alter(newest, |bytes| bytes[copy * BLOCK..][..BLOCK].fill(0xee));
+            rig.platters.alter(newest, |bytes| bytes[copy * BLOCK..][..BLOCK].fill(0xee));
         }
         match rig.open() {
             Ok((_, recovered)) if copies.len() == 1 => assert_eq!(recovered.entries, all),
-            Err(WalError::Refused {
-                slot,
-                segment: 3,
-                reason: Reason::AcknowledgedDamaged,
-                ..
-            }) => {
+            Err(WalError::Refused { slot, segment: 3, reason: Reason::AcknowledgedDamaged, .. }) => {
                 assert_eq!((slot, copies.len()), (newest, 2));
             }
             other => panic!("{copies:?} {other:?}"),
@@ -246,15 +214,11 @@ fn two_good_copies_that_differ_are_an_unfinished_first_write() {
     // Segment 3 has two lives; a copy of each, and the frame of one.
     let newest = super::newest_slot(&rig);
     let theirs = other.platters.bytes(newest)[..BLOCK].to_vec();
-    rig.platters
-        .alter(newest, |bytes| bytes[..BLOCK].copy_from_slice(&theirs));
+    rig.platters.alter(newest, |bytes| bytes[..BLOCK].copy_from_slice(&theirs));
     let (mut log, recovered) = rig.open().unwrap();
     assert_eq!(recovered.entries, entries(1, 2, 1, 300));
     write(&mut log, append(1, entries(2, 3, 1, 300))).unwrap();
-    assert_eq!(
-        rig.open().unwrap().1.entries,
-        [entries(1, 2, 1, 300), entries(2, 3, 1, 300)].concat()
-    );
+    assert_eq!(rig.open().unwrap().1.entries, [entries(1, 2, 1, 300), entries(2, 3, 1, 300)].concat());
 }
 
 #[test]
@@ -264,17 +228,7 @@ fn two_slots_with_one_segment_are_refused() {
     let copy = rig.platters.bytes(SLOT);
     rig.platters.alter(SlotId(3), |bytes| bytes.copy_from_slice(&copy));
     let opened = rig.open();
-    assert!(
-        matches!(
-            opened,
-            Err(WalError::Refused {
-                segment: 2,
-                reason: Reason::SegmentTwice,
-                ..
-            })
-        ),
-        "{opened:?}"
-    );
+    assert!(matches!(opened, Err(WalError::Refused { segment: 2, reason: Reason::SegmentTwice, .. })), "{opened:?}");
 }
 
 #[test]
@@ -304,16 +258,7 @@ fn the_wrong_key_is_told_from_damage_and_from_another_owner() {
     ten_frames(&rig);
     let key = rig.options.log_key.take();
     let opened = rig.open();
-    assert!(
-        matches!(
-            opened,
-            Err(WalError::Refused {
-                reason: Reason::Sealed,
-                ..
-            })
-        ),
-        "{opened:?}"
-    );
+    assert!(matches!(opened, Err(WalError::Refused { reason: Reason::Sealed, .. })), "{opened:?}");
     rig.options.log_key = Some(zeroize::Zeroizing::new([0x43; 32]));
     let opened = rig.open();
     assert!(opened.as_ref().is_err_and(WalError::is_configuration));
@@ -328,13 +273,7 @@ fn unsealed_headers_and_frames_are_refused_in_a_sealed_log() {
     let mut rig = LogRig::clear(46);
     ten_frames(&rig);
     rig.options.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
-    assert!(matches!(
-        rig.open(),
-        Err(WalError::Refused {
-            reason: Reason::NotSealed,
-            ..
-        })
-    ));
+    assert!(matches!(rig.open(), Err(WalError::Refused { reason: Reason::NotSealed, .. })));
     // A frame in the clear inside a sealed segment, checksums in order.
     let rig = LogRig::new(46);
     ten_frames(&rig);
@@ -374,10 +313,7 @@ fn a_recycled_pool_over_stale_frames_shows_only_live_entries() {
             write(&mut log, trim(2 + 2 * round, 1, round - 1)).unwrap();
         }
         let (_, recovered) = rig.open().unwrap();
-        assert_eq!(
-            recovered.entries.last().map(|entry| entry.index),
-            Some(Index(2 + round))
-        );
+        assert_eq!(recovered.entries.last().map(|entry| entry.index), Some(Index(2 + round)));
     }
 }
 
@@ -395,11 +331,7 @@ fn every_bit_of_a_small_log_is_either_refused_or_loses_nothing_acknowledged() {
         let original = copy.platters.bytes(SLOT);
         for at in 0..5 * BLOCK {
             // Each bit of the parts that mean something; one bit of each byte of padding and zeros.
-            let bits = if original[at] != 0 || at % BLOCK < 256 {
-                0..8
-            } else {
-                at % 8..at % 8 + 1
-            };
+            let bits = if original[at] != 0 || at % BLOCK < 256 { 0..8 } else { at % 8..at % 8 + 1 };
             if bits.len() == 1 && at % 16 != 0 {
                 continue;
             }

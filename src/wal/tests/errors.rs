@@ -28,11 +28,7 @@ fn running(rig: &LogRig) -> LogLoop {
 
 #[test]
 fn after_a_failed_write_or_sync_nothing_is_written_or_acknowledged_again() {
-    for fault in [
-        Fault::WriteError(0, libc::EIO),
-        Fault::SyncError(0, libc::EIO),
-        Fault::WriteError(0, libc::ENOSPC),
-    ] {
+    for fault in [Fault::WriteError(0, libc::EIO), Fault::SyncError(0, libc::EIO), Fault::WriteError(0, libc::ENOSPC)] {
         let rig = LogRig::new(60);
         let mut log = running(&rig);
         rig.platters.arm(fault);
@@ -102,16 +98,7 @@ fn a_hung_sync_is_final_after_its_time() {
         steps += 1;
         assert!(steps < 20);
     };
-    assert!(
-        matches!(
-            error,
-            WalError::Hung {
-                during: During::Sync,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, WalError::Hung { during: During::Sync, .. }), "{error}");
     assert!(matches!(settle(&mut log), Err(WalError::Poisoned)));
 }
 
@@ -126,16 +113,7 @@ fn a_zeroing_that_fails_is_final_too() {
     // The trim's own frame and sync come first.
     rig.platters.arm(Fault::SyncError(1, libc::EIO));
     let error = settle(&mut log).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            WalError::Disk {
-                during: During::Zero,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, WalError::Disk { during: During::Zero, .. }), "{error}");
 }
 
 #[test]
@@ -159,37 +137,19 @@ fn a_pool_that_cannot_grow_is_a_warning() {
 fn a_full_disk_refuses_the_creation_and_impossible_settings_too() {
     let rig = LogRig::new(67);
     rig.platters.arm(Fault::NoCreate(libc::ENOSPC));
-    assert!(matches!(
-        rig.create(),
-        Err(WalError::Disk {
-            during: During::Create,
-            ..
-        })
-    ));
+    assert!(matches!(rig.create(), Err(WalError::Disk { during: During::Create, .. })));
     let mut rig = LogRig::new(67);
     rig.options.slots = 2;
-    assert!(matches!(
-        rig.create(),
-        Err(WalError::Settings(SettingsError::SlotsMin { least: 3 }))
-    ));
+    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotsMin { least: 3 }))));
     let mut rig = LogRig::new(67);
     rig.options.slot_bytes -= 4096;
-    assert!(matches!(
-        rig.create(),
-        Err(WalError::Settings(SettingsError::SlotBytesMin { .. }))
-    ));
+    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotBytesMin { .. }))));
     let mut rig = LogRig::new(67);
     rig.options.slot_bytes += 512;
-    assert!(matches!(
-        rig.create(),
-        Err(WalError::Settings(SettingsError::SlotBytesAlignment { .. }))
-    ));
+    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotBytesAlignment { .. }))));
     let rig = LogRig::new(67);
     rig.create().unwrap();
-    assert!(matches!(
-        rig.create(),
-        Err(WalError::Settings(SettingsError::SlotsExist))
-    ));
+    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotsExist))));
 }
 
 #[test]
@@ -197,20 +157,8 @@ fn an_unreadable_slot_is_an_error_not_an_empty_log() {
     let rig = LogRig::new(68);
     let mut log = running(&rig);
     rig.platters.arm(Fault::ReadError(libc::EIO));
-    assert!(matches!(
-        rig.open(),
-        Err(WalError::Disk {
-            during: During::Read,
-            ..
-        })
-    ));
-    assert!(matches!(
-        log.read(Index(2), Index(2), 9),
-        Err(WalError::Disk {
-            during: During::Read,
-            ..
-        })
-    ));
+    assert!(matches!(rig.open(), Err(WalError::Disk { during: During::Read, .. })));
+    assert!(matches!(log.read(Index(2), Index(2), 9), Err(WalError::Disk { during: During::Read, .. })));
 }
 
 #[test]
@@ -219,18 +167,7 @@ fn a_frame_that_does_not_read_back_is_damage_not_a_shorter_log() {
     let mut log = running(&rig);
     rig.platters.alter(SlotId(1), |bytes| bytes[2 * 4096 + 90] ^= 1);
     let answer = log.read(Index(2), Index(2), 9);
-    assert!(
-        matches!(
-            answer,
-            Err(WalError::Refused {
-                segment: 2,
-                slot: SlotId(1),
-                offset: 8192,
-                ..
-            })
-        ),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(WalError::Refused { segment: 2, slot: SlotId(1), offset: 8192, .. })), "{answer:?}");
 }
 
 #[test]
@@ -242,9 +179,7 @@ fn a_sync_acknowledges_only_frames_whose_writes_were_seen_before_it() {
     let mut pipeline = Pipeline::new(disk, rig.clock.clone(), second, 10 * second);
     for frame in 1..=3 {
         let buffer = pipeline.disk.take_buffer(4096);
-        pipeline
-            .write_frame(frame, SlotId(2), frame * 4096, buffer, 4096)
-            .unwrap();
+        pipeline.write_frame(frame, SlotId(2), frame * 4096, buffer, 4096).unwrap();
     }
     // Three writes are in flight; the first completes, and a sync is submitted behind the other two.
     let mut seen = Vec::new();

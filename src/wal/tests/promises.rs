@@ -45,35 +45,12 @@ fn a_joiners_log_begins_behind_nothing() {
     let rig = LogRig::new(21);
     let disk = Box::new(rig.platters.open(None));
     let entropy = Arc::new(SimEntropy::new(21));
-    create(
-        &rig.options,
-        disk,
-        rig.clock.clone(),
-        entropy,
-        Position::default(),
-        &mut |_, _| (),
-    )
-    .unwrap();
+    create(&rig.options, disk, rig.clock.clone(), entropy, Position::default(), &mut |_, _| ()).unwrap();
     let (mut log, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.entries.len()), (Position::default(), 0));
-    let reset = Some(Position {
-        term: Term(3),
-        index: Index(9),
-    });
-    write(
-        &mut log,
-        Append {
-            ticket: 1,
-            reset,
-            ..append(1, entries(3, 10, 2, 5))
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        rig.open().unwrap().1.entries,
-        entries(3, 10, 2, 5),
-        "reset and entries in one frame"
-    );
+    let reset = Some(Position { term: Term(3), index: Index(9) });
+    write(&mut log, Append { ticket: 1, reset, ..append(1, entries(3, 10, 2, 5)) }).unwrap();
+    assert_eq!(rig.open().unwrap().1.entries, entries(3, 10, 2, 5), "reset and entries in one frame");
 }
 
 #[test]
@@ -126,18 +103,8 @@ fn what_was_recovered_is_synced_before_the_first_acknowledgement() {
     // A newer commit needs no frame, and is acknowledged only after the sync.
     let (mut log, _) = rig.open().unwrap();
     rig.platters.arm(Fault::SyncError(0, libc::EIO));
-    let hard_state = Some(HardState {
-        commit: Index(3),
-        ..HardState::default()
-    });
-    let answer = write(
-        &mut log,
-        Append {
-            ticket: 2,
-            hard_state,
-            ..Append::default()
-        },
-    );
+    let hard_state = Some(HardState { commit: Index(3), ..HardState::default() });
+    let answer = write(&mut log, Append { ticket: 2, hard_state, ..Append::default() });
     assert!(matches!(answer, Err(WalError::Disk { .. })), "{answer:?}");
 }
 
@@ -189,20 +156,8 @@ fn tickets_come_back_in_order_and_only_when_all_is_durable() {
 fn hard_state_survives_a_roll_a_trim_and_a_reopening() {
     let rig = LogRig::new(8);
     let mut log = made(&rig);
-    let hard_state = HardState {
-        term: Term(4),
-        vote: 7,
-        commit: Index(1),
-    };
-    write(
-        &mut log,
-        Append {
-            ticket: 1,
-            hard_state: Some(hard_state),
-            ..Append::default()
-        },
-    )
-    .unwrap();
+    let hard_state = HardState { term: Term(4), vote: 7, commit: Index(1) };
+    write(&mut log, Append { ticket: 1, hard_state: Some(hard_state), ..Append::default() }).unwrap();
     for round in 0..20 {
         write(&mut log, append(2 + 2 * round, entries(4, 2 + round, 1, 16 << 10))).unwrap();
         write(&mut log, trim(3 + 2 * round, 4, 2 + round)).unwrap();
@@ -216,23 +171,8 @@ fn a_newer_commit_rides_with_the_next_frame() {
     let mut log = made(&rig);
     write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
     let before = rig.platters.requests();
-    let newer = HardState {
-        term: Term(0),
-        vote: 0,
-        commit: Index(2),
-    };
-    assert_eq!(
-        write(
-            &mut log,
-            Append {
-                ticket: 2,
-                hard_state: Some(newer),
-                ..Append::default()
-            }
-        )
-        .unwrap(),
-        Some(2)
-    );
+    let newer = HardState { term: Term(0), vote: 0, commit: Index(2) };
+    assert_eq!(write(&mut log, Append { ticket: 2, hard_state: Some(newer), ..Append::default() }).unwrap(), Some(2));
     assert_eq!(rig.platters.requests(), before, "no frame for a commit alone");
     rig.idle(&mut log).unwrap();
     assert_eq!(rig.open().unwrap().1.hard_state, newer, "the idle frame took it along");
@@ -277,10 +217,7 @@ fn without_room_entries_wait_and_a_trim_lets_them_go_on() {
         stalled |= log.step(std::time::Duration::ZERO).unwrap().stalled;
     }
     assert!(stalled);
-    assert_eq!(
-        write(&mut log, trim(ticket + 1, 1, next - 6)).unwrap(),
-        Some(ticket + 1)
-    );
+    assert_eq!(write(&mut log, trim(ticket + 1, 1, next - 6)).unwrap(), Some(ticket + 1));
     assert_eq!(rig.open().unwrap().1.entries, entries(1, next - 5, 5, 12 << 10));
 }
 
@@ -308,23 +245,10 @@ fn a_reset_begins_the_log_anew_and_frees_all_older_slots() {
     for round in 0..7 {
         write(&mut log, append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
     }
-    let reset = Position {
-        term: Term(5),
-        index: Index(5),
-    };
-    let hard_state = Some(HardState {
-        term: Term(6),
-        vote: 0,
-        commit: Index(5),
-    });
+    let reset = Position { term: Term(5), index: Index(5) };
+    let hard_state = Some(HardState { term: Term(6), vote: 0, commit: Index(5) });
     let cutover = Some(Index(3));
-    let append_reset = Append {
-        ticket: 50,
-        reset: Some(reset),
-        hard_state,
-        cutover,
-        ..Append::default()
-    };
+    let append_reset = Append { ticket: 50, reset: Some(reset), hard_state, cutover, ..Append::default() };
     assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
     assert!(log.room().free_slots() >= 3);
     write(&mut log, append(51, entries(6, 6, 2, 100))).unwrap();
@@ -338,15 +262,7 @@ fn a_reset_begins_the_log_anew_and_frees_all_older_slots() {
 fn the_cutover_survives_its_segment() {
     let rig = LogRig::new(14);
     let mut log = made(&rig);
-    write(
-        &mut log,
-        Append {
-            ticket: 1,
-            cutover: Some(Index(2)),
-            ..Append::default()
-        },
-    )
-    .unwrap();
+    write(&mut log, Append { ticket: 1, cutover: Some(Index(2)), ..Append::default() }).unwrap();
     for round in 0..20 {
         write(&mut log, append(2 + 2 * round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
         write(&mut log, trim(3 + 2 * round, 1, 2 + round)).unwrap();
@@ -366,22 +282,12 @@ fn old_entries_are_read_back_within_bounds() {
     assert_eq!(log.read(Index(6), Index(9), usize::MAX).unwrap(), all[4..8]);
     assert_eq!(log.read(Index(6), Index(31), 3500).unwrap(), all[4..7]);
     assert_eq!(log.read(Index(6), Index(31), 0).unwrap(), all[4..5], "at least one");
-    assert!(matches!(
-        log.read(Index(32), Index(40), 9).unwrap_err(),
-        WalError::NoEntry { index: Index(32) }
-    ));
+    assert!(matches!(log.read(Index(32), Index(40), 9).unwrap_err(), WalError::NoEntry { index: Index(32) }));
     write(&mut log, trim(99, 1, 5)).unwrap();
-    assert!(matches!(
-        log.read(Index(5), Index(9), 9).unwrap_err(),
-        WalError::NoEntry { index: Index(5) }
-    ));
+    assert!(matches!(log.read(Index(5), Index(9), 9).unwrap_err(), WalError::NoEntry { index: Index(5) }));
     drop(log);
     let (mut log, _) = rig.open().unwrap();
-    assert_eq!(
-        log.read(Index(6), Index(31), usize::MAX).unwrap(),
-        all[4..],
-        "also what an earlier process wrote"
-    );
+    assert_eq!(log.read(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
 }
 
 #[test]
@@ -396,11 +302,7 @@ fn the_idle_frame_attests_the_last_real_one_and_asks_for_none_itself() {
     }
     assert_eq!(rig.platters.requests(), after_one);
     let mut disk = rig.platters.open(None);
-    let frames: Vec<_> = reader::frames(&mut disk, SlotId(1), &rig.options)
-        .unwrap()
-        .unwrap()
-        .flatten()
-        .collect();
+    let frames: Vec<_> = reader::frames(&mut disk, SlotId(1), &rig.options).unwrap().unwrap().flatten().collect();
     let idle = frames.last().unwrap();
     assert!(idle.body.as_ref().unwrap().records.idle);
     assert_eq!(idle.head.watermark, idle.head.number - 1);
@@ -426,31 +328,15 @@ fn a_reset_overtakes_entries_that_have_no_room() {
     let rig = LogRig::new(20);
     let mut log = made(&rig);
     for round in 0..12 {
-        log.offer(append(1 + round, entries(1, 2 + round, 1, 16 << 10)))
-            .unwrap();
+        log.offer(append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
     }
     settle(&mut log).unwrap();
     assert!(log.step(std::time::Duration::ZERO).unwrap().stalled);
-    let reset = Position {
-        term: Term(1),
-        index: Index(40),
-    };
-    let vote = HardState {
-        term: Term(9),
-        vote: 3,
-        commit: Index(40),
-    };
-    let append_reset = Append {
-        ticket: 50,
-        reset: Some(reset),
-        hard_state: Some(vote),
-        ..Append::default()
-    };
+    let reset = Position { term: Term(1), index: Index(40) };
+    let vote = HardState { term: Term(9), vote: 3, commit: Index(40) };
+    let append_reset = Append { ticket: 50, reset: Some(reset), hard_state: Some(vote), ..Append::default() };
     assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
-    assert_eq!(
-        write(&mut log, append(51, entries(9, 41, 1, 16 << 10))).unwrap(),
-        Some(51)
-    );
+    assert_eq!(write(&mut log, append(51, entries(9, 41, 1, 16 << 10))).unwrap(), Some(51));
     let (_, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote));
     assert_eq!(recovered.entries, entries(9, 41, 1, 16 << 10));

@@ -105,12 +105,7 @@ fn both_engines_write_the_same_directory_in_turn() {
     let dir = tempfile::tempdir().unwrap();
     make(&options(dir.path(), EngineChoice::Auto));
     let mut all = Vec::new();
-    for (round, engine) in [EngineChoice::Plain, EngineChoice::Auto]
-        .into_iter()
-        .cycle()
-        .take(6)
-        .enumerate()
-    {
+    for (round, engine) in [EngineChoice::Plain, EngineChoice::Auto].into_iter().cycle().take(6).enumerate() {
         let (thread, receiver, recovered, _) = started(&options(dir.path(), engine));
         assert_eq!(recovered.entries, all, "round {round}");
         assert_eq!(recovered.torn, None);
@@ -123,14 +118,7 @@ fn both_engines_write_the_same_directory_in_turn() {
         wait_for(&receiver, 20);
         let (sender, answers) = unbounded();
         let answer = Box::new(move |found: Result<_, WalError>| sender.send(found.unwrap()).unwrap());
-        thread
-            .read(Read {
-                first: Index(2),
-                last: Index(9),
-                bytes_max: usize::MAX,
-                answer,
-            })
-            .unwrap();
+        thread.read(Read { first: Index(2), last: Index(9), bytes_max: usize::MAX, answer }).unwrap();
         assert_eq!(answers.recv_timeout(Duration::from_secs(20)).unwrap(), all[..8]);
         // Slots are few: give back what is above three rounds.
         if round % 2 == 1 {
@@ -159,10 +147,7 @@ fn the_io_uring_engine_runs_where_it_is_asked_for_or_says_why_not() {
         Ok(disk) => assert_eq!(disk.engine(), Engine::Uring),
         Err(error) => assert!(matches!(error, DiskError::EngineRefused { .. }), "{error}"),
     }
-    let names: Vec<_> = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 4, "the self-test leaves nothing behind: {names:?}");
 }
 
@@ -225,10 +210,7 @@ fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
     rebuild(&options, &contents).unwrap();
     let (_, _, changed, _) = started(&options);
     assert_eq!(changed.entries, contents.entries);
-    assert_eq!(
-        (changed.compacted, changed.cutover),
-        (contents.compacted, contents.cutover)
-    );
+    assert_eq!((changed.compacted, changed.cutover), (contents.compacted, contents.cutover));
 }
 
 #[test]
@@ -240,14 +222,7 @@ fn a_call_into_the_kernel_that_does_not_come_back_is_seen_from_outside() {
     clock.advance(hung);
     let reported = Arc::default();
     let (_stop, stopped) = crossbeam_channel::bounded(0);
-    Watchdog {
-        pulse,
-        clock,
-        hung,
-        callbacks,
-        reported,
-    }
-    .run(&stopped);
+    Watchdog { pulse, clock, hung, callbacks, reported }.run(&stopped);
     let event = receiver.recv().unwrap();
     assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), waited, .. }) if waited == hung));
 }

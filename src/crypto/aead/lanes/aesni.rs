@@ -174,13 +174,7 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn crypt_tail<const SEAL: bool>(text_inout: *mut u8, len: usize, stream: Self) -> Self {
         // SAFETY: see above; nothing is touched if there is no text.
-        unsafe {
-            if len > 0 {
-                Self(crypt_block_tail::<SEAL>(text_inout, len, stream.0))
-            } else {
-                Self::zero()
-            }
-        }
+        unsafe { if len > 0 { Self(crypt_block_tail::<SEAL>(text_inout, len, stream.0)) } else { Self::zero() } }
     }
 
     #[inline(always)]
@@ -267,14 +261,7 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn gather(sources: [*const u8; 4]) -> [Self; 4] {
         // SAFETY: see above.
-        unsafe {
-            [
-                Self::load(sources[0]),
-                Self::load(sources[1]),
-                Self::load(sources[2]),
-                Self::load(sources[3]),
-            ]
-        }
+        unsafe { [Self::load(sources[0]), Self::load(sources[1]), Self::load(sources[2]), Self::load(sources[3])] }
     }
 
     #[inline(always)]
@@ -355,14 +342,10 @@ impl Vector<4> for Xmm {
 
     #[inline(always)]
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 4]) {
-        let mut all = [
-            x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3],
-        ];
+        let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
         unsafe { aes12(keys, &mut all) };
-        [
-            x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3],
-        ] = all;
+        [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
     #[inline(always)]

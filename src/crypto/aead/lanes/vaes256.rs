@@ -120,10 +120,7 @@ impl Vector<2> for Ymm {
         // SAFETY: see above; the halves are cut at `len`.
         unsafe {
             if len > 16 {
-                Self(_mm256_set_m128i(
-                    load_short(source.add(16), len - 16),
-                    _mm_loadu_si128(source.cast()),
-                ))
+                Self(_mm256_set_m128i(load_short(source.add(16), len - 16), _mm_loadu_si128(source.cast())))
             } else {
                 Self(_mm256_zextsi128_si256(load_short(source, len)))
             }
@@ -167,18 +164,7 @@ impl Vector<2> for Ymm {
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         // SAFETY: see above.
-        unsafe {
-            Self(_mm256_set_epi32(
-                first.wrapping_add(step) as i32,
-                0,
-                0,
-                0,
-                first as i32,
-                0,
-                0,
-                0,
-            ))
-        }
+        unsafe { Self(_mm256_set_epi32(first.wrapping_add(step) as i32, 0, 0, 0, first as i32, 0, 0, 0)) }
     }
 
     #[inline(always)]
@@ -240,10 +226,7 @@ impl Vector<2> for Ymm {
         // SAFETY: see above.
         unsafe {
             let high = _mm256_extracti128_si256::<1>(self.0);
-            Self(_mm256_zextsi128_si256(_mm_xor_si128(
-                _mm256_castsi256_si128(self.0),
-                high,
-            )))
+            Self(_mm256_zextsi128_si256(_mm_xor_si128(_mm256_castsi256_si128(self.0), high)))
         }
     }
 
@@ -282,12 +265,7 @@ impl Vector<2> for Ymm {
     unsafe fn quad_of_firsts(vectors: [Self; 4]) -> [Self; 2] {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
-        unsafe {
-            [
-                Self(_mm256_permute2x128_si256::<0x20>(a, b)),
-                Self(_mm256_permute2x128_si256::<0x20>(c, d)),
-            ]
-        }
+        unsafe { [Self(_mm256_permute2x128_si256::<0x20>(a, b)), Self(_mm256_permute2x128_si256::<0x20>(c, d))] }
     }
 
     #[inline(always)]
@@ -295,14 +273,10 @@ impl Vector<2> for Ymm {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
-            let low = _mm256_xor_si256(
-                _mm256_permute2x128_si256::<0x20>(a, b),
-                _mm256_permute2x128_si256::<0x31>(a, b),
-            );
-            let high = _mm256_xor_si256(
-                _mm256_permute2x128_si256::<0x20>(c, d),
-                _mm256_permute2x128_si256::<0x31>(c, d),
-            );
+            let low =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+            let high =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(c, d), _mm256_permute2x128_si256::<0x31>(c, d));
             [Self(low), Self(high)]
         }
     }
@@ -312,12 +286,7 @@ impl Vector<2> for Ymm {
         let [l0, l1, l2, l3] = low.map(|word| word as i64);
         let [h0, h1, h2, h3] = high.map(|word| word as i64);
         // SAFETY: see above.
-        unsafe {
-            [
-                Self(_mm256_set_epi64x(h1, l1, h0, l0)),
-                Self(_mm256_set_epi64x(h3, l3, h2, l2)),
-            ]
-        }
+        unsafe { [Self(_mm256_set_epi64x(h1, l1, h0, l0)), Self(_mm256_set_epi64x(h3, l3, h2, l2))] }
     }
 
     #[inline(always)]

@@ -186,38 +186,14 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn splat_nonce(nonce: &[u8; 12]) -> Self {
         // SAFETY: see above; the mask takes twelve bytes.
-        unsafe {
-            Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(
-                0b0111,
-                nonce.as_ptr().cast(),
-            )))
-        }
+        unsafe { Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(0b0111, nonce.as_ptr().cast()))) }
     }
 
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         let at = |i: u32| first.wrapping_add(step.wrapping_mul(i)) as i32;
         // SAFETY: see above.
-        unsafe {
-            Self(_mm512_set_epi32(
-                at(3),
-                0,
-                0,
-                0,
-                at(2),
-                0,
-                0,
-                0,
-                at(1),
-                0,
-                0,
-                0,
-                at(0),
-                0,
-                0,
-                0,
-            ))
-        }
+        unsafe { Self(_mm512_set_epi32(at(3), 0, 0, 0, at(2), 0, 0, 0, at(1), 0, 0, 0, at(0), 0, 0, 0)) }
     }
 
     #[inline(always)]
@@ -340,10 +316,7 @@ impl Vector<1> for Zmm {
         unsafe {
             let low = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
             let high = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(c, d), _mm512_shuffle_i64x2::<0xee>(c, d));
-            [Self(_mm512_xor_si512(
-                _mm512_shuffle_i64x2::<0x88>(low, high),
-                _mm512_shuffle_i64x2::<0xdd>(low, high),
-            ))]
+            [Self(_mm512_xor_si512(_mm512_shuffle_i64x2::<0x88>(low, high), _mm512_shuffle_i64x2::<0xdd>(low, high)))]
         }
     }
 
@@ -429,9 +402,7 @@ impl Wide for Zmm {
             // SAFETY: see above.
             return unsafe { Self::splat_nonce(&message.nonce) };
         }
-        let at = core::ptr::from_ref(message)
-            .cast::<u8>()
-            .wrapping_add(offset_of!(Message<'_>, nonce));
+        let at = core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce));
         // SAFETY: the message is good for 16 bytes from its nonce.
         unsafe { splat_loosely(at) }
     }

@@ -35,16 +35,9 @@ impl Model {
 
     pub(super) fn run(&mut self, write: &Write) -> Reply {
         let now = self.stamp_ms;
-        self.rows
-            .retain(|_, row| row.expire_at_ms == 0 || row.expire_at_ms > now);
+        self.rows.retain(|_, row| row.expire_at_ms == 0 || row.expire_at_ms > now);
         match write {
-            Write::Set {
-                key,
-                value,
-                when,
-                expiry,
-                reply,
-            } => self.set(key, value, *when, *expiry, *reply),
+            Write::Set { key, value, when, expiry, reply } => self.set(key, value, *when, *expiry, *reply),
             Write::SetMany { pairs, absent_only } => {
                 if *absent_only && pairs.iter().any(|(key, _)| self.has(key)) {
                     return Reply::Integer(0);
@@ -71,10 +64,9 @@ impl Model {
             }
             Write::IncrementBy { key, delta } => self.increment(key, *delta),
             Write::IncrementByFloat { key, delta } => self.increment_float(key, delta),
-            Write::GetDelete { key } => self
-                .rows
-                .remove(&key[..])
-                .map_or(Reply::Null, |row| Reply::Bulk(Bytes::from(row.bytes))),
+            Write::GetDelete { key } => {
+                self.rows.remove(&key[..]).map_or(Reply::Null, |row| Reply::Bulk(Bytes::from(row.bytes)))
+            }
             Write::GetExpire { key, expiry } => self.get_expire(key, *expiry),
             Write::Delete { keys } => int(keys.iter().filter(|key| self.rows.remove(&key[..]).is_some()).count()),
             Write::Expire { key, expiry, when } => self.expire(key, *expiry, *when),
@@ -171,11 +163,7 @@ impl Model {
             return Reply::Integer(0);
         };
         let infinite = i128::MAX;
-        let current = if row.expire_at_ms == 0 {
-            infinite
-        } else {
-            i128::from(row.expire_at_ms)
-        };
+        let current = if row.expire_at_ms == 0 { infinite } else { i128::from(row.expire_at_ms) };
         let takes_place = match when {
             ExpireIf::Always => true,
             ExpireIf::None => current == infinite,
@@ -220,12 +208,7 @@ impl Model {
     }
 
     fn put(&mut self, key: &[u8], bytes: Vec<u8>, expire_at_ms: u64) {
-        let row = ModelRow {
-            bytes,
-            expire_at_ms,
-            index: self.index,
-            op: self.op,
-        };
+        let row = ModelRow { bytes, expire_at_ms, index: self.index, op: self.op };
         self.op += 1;
         self.rows.insert(key.to_vec(), row);
     }
@@ -244,9 +227,7 @@ impl Model {
     }
 
     fn old(&self, key: &[u8]) -> Reply {
-        self.rows
-            .get(key)
-            .map_or(Reply::Null, |row| Reply::Bulk(Bytes::copy_from_slice(&row.bytes)))
+        self.rows.get(key).map_or(Reply::Null, |row| Reply::Bulk(Bytes::copy_from_slice(&row.bytes)))
     }
 }
 

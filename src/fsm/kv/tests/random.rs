@@ -26,10 +26,7 @@ fn random_entries(rng: &mut Rng, count: usize) -> Vec<Entry> {
     let mut stamp_ms = 1000;
     let mut entry = || {
         stamp_ms += rng.pick(&[0, 0, 1, 5, 40, 150]);
-        (
-            stamp_ms,
-            (0..=rng.below(8)).map(|_| random_write(rng, stamp_ms)).collect(),
-        )
+        (stamp_ms, (0..=rng.below(8)).map(|_| random_write(rng, stamp_ms)).collect())
     };
     (0..count).map(|_| entry()).collect()
 }
@@ -91,15 +88,7 @@ fn random_entries_do_what_the_model_does() {
                 assert_eq!(value.last_change, at.index);
                 assert_eq!(at.entry_tag.is_some(), at.index.0 % 2 == 0);
                 let (index, op) = (at.index.0, at.op);
-                (
-                    key,
-                    ModelRow {
-                        bytes: value.bytes.to_vec(),
-                        expire_at_ms: value.expire_at_ms,
-                        index,
-                        op,
-                    },
-                )
+                (key, ModelRow { bytes: value.bytes.to_vec(), expire_at_ms: value.expire_at_ms, index, op })
             })
             .collect();
         model.rows.retain(|_, row| live(row.expire_at_ms));
