@@ -86,11 +86,9 @@ impl Cluster {
 
     fn leader(&self) -> Option<u64> {
         let leads = |id: &u64| self.nodes[id].raft.status().is_leader && self.cut_off != Some(*id);
-        let newest = IDS
-            .into_iter()
+        IDS.into_iter()
             .filter(leads)
-            .max_by_key(|id| self.nodes[id].raft.status().term);
-        newest
+            .max_by_key(|id| self.nodes[id].raft.status().term)
     }
 
     fn elect(&mut self) -> u64 {
