@@ -17,12 +17,12 @@ use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::raft::Committed;
 use crate::raft::config::Fatal;
+use crate::raft::input::to_log_entry;
+use crate::raft::input::to_raft_entry;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
 use crate::raft::members::decode_change;
 use crate::raft::run::Loop;
-use crate::raft::run::to_log_entry;
-use crate::raft::run::to_raft_entry;
 use crate::raft::transport::PeerMessage;
 use crate::wal::Append;
 use crate::wal::EntryKind;
@@ -37,7 +37,6 @@ pub(super) struct Unpersisted {
     /// The library's number of the newest Ready in it.
     number: u64,
     groups: usize,
-    bytes: u64,
     hard_state: HardState,
     messages: Vec<Message>,
 }
@@ -86,15 +85,20 @@ impl Loop {
             // A commit that moved alone is written with the next group: it can always be learned again.
             return self.wait_or_send(number, messages);
         }
-        let mut unpersisted = Unpersisted { ticket: 0, number, groups: 0, bytes: 0, hard_state, messages };
+        let mut unpersisted = Unpersisted {
+            ticket: 0,
+            number,
+            groups: 0,
+            hard_state,
+            messages,
+        };
         let mut rest = entries;
         let mut first_hard_state = (hard_state != self.logged).then_some(hard_state);
         while unpersisted.groups == 0 || !rest.is_empty() {
-            let (group, bytes) = first_group(rest);
+            let group = first_group(rest);
             rest = &rest[group.len()..];
             unpersisted.ticket = self.next_ticket;
             unpersisted.groups += 1;
-            unpersisted.bytes += bytes;
             self.next_ticket += 1;
             let entries = group.iter().map(to_log_entry).collect();
             let hard_state = first_hard_state.take();
@@ -102,7 +106,6 @@ impl Loop {
         }
         self.logged = hard_state;
         self.groups_in_flight += unpersisted.groups;
-        self.bytes_in_flight += unpersisted.bytes;
         self.unpersisted.push_back(unpersisted);
     }
 
@@ -121,7 +124,6 @@ impl Loop {
         while self.unpersisted.front().is_some_and(|front| front.ticket <= ticket) {
             let done = self.unpersisted.pop_front().expect("there is a front");
             self.groups_in_flight -= done.groups;
-            self.bytes_in_flight -= done.bytes;
             self.durable = done.hard_state;
             self.node.on_persist_ready(done.number);
             // Only now: a vote's answer that overtook `on_persist_ready` would find a leader with an unpersisted log.
@@ -218,8 +220,8 @@ impl Loop {
     }
 }
 
-/// The entries of the next group, which fit one frame (or are one entry), and what they take in the log.
-fn first_group(entries: &[Entry]) -> (&[Entry], u64) {
+/// The entries of the next group, which fit one frame (or are one entry).
+fn first_group(entries: &[Entry]) -> &[Entry] {
     let mut bytes = 0;
     let mut count = 0;
     for entry in entries {
@@ -230,5 +232,5 @@ fn first_group(entries: &[Entry]) -> (&[Entry], u64) {
         bytes = more;
         count += 1;
     }
-    (&entries[..count], bytes + GROUP_OVERHEAD)
+    &entries[..count]
 }

@@ -14,7 +14,7 @@ use crossbeam_channel::bounded;
 use crate::limits::RAFT_QUEUE_MAX;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
 use crate::raft::config::Fatal;
-use crate::raft::run::Input;
+use crate::raft::input::Input;
 use crate::raft::run::Loop;
 
 /// The queue in front of the thread; full means that whoever sends waits, or drops what raft sends again.
