@@ -270,13 +270,7 @@ impl Node {
         let published = Arc::new(Published::new(applied.position));
         let waiters = Arc::new(Waiters::new());
         let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let flusher = Flusher::new(
-            Arc::clone(&dyn_store),
-            Arc::clone(&published),
-            Arc::clone(&metrics),
-            Box::new(Gauge(Arc::clone(&notes), setup.pool_bytes)),
-            Box::new(Trims(Arc::clone(&notes))),
-        );
+        let flusher = flusher(&store, &published, &notes, &metrics, setup.pool_bytes);
         let parts = Parts {
             store: Arc::clone(&dyn_store),
             reader: Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
@@ -352,4 +346,20 @@ impl Node {
 pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
     let helpers = threads.checked_sub(1).filter(|helpers| *helpers > 0)?;
     Some(Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap()))
+}
+
+pub(super) fn flusher(
+    store: &Arc<TestStore>,
+    published: &Arc<Published>,
+    notes: &Arc<Notes>,
+    metrics: &Arc<Metrics>,
+    pool_bytes: u64,
+) -> Flusher {
+    Flusher::new(
+        Arc::clone(store) as Arc<dyn Store>,
+        Arc::clone(published),
+        Arc::clone(metrics),
+        Box::new(Gauge(Arc::clone(notes), pool_bytes)),
+        Box::new(Trims(Arc::clone(notes))),
+    )
 }
