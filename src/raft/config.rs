@@ -130,6 +130,9 @@ pub enum Fatal {
         /// Newest index handed out.
         handed: Index,
     },
+    /// Bug, or a peer that broke the rules: the library panicked; its words are on stderr.
+    #[error("the raft thread panicked")]
+    Panicked,
     /// Bug: the library refused its own configuration or storage.
     #[error("raft: {0}")]
     Library(String),

@@ -158,13 +158,14 @@ impl Members {
     }
 
     pub(super) fn to_conf_state(&self) -> ConfState {
-        let mut conf_state = ConfState::default();
-        conf_state.voters = self.voters.clone();
-        conf_state.learners = self.learners.clone();
-        conf_state.voters_outgoing = self.voters_outgoing.clone();
-        conf_state.learners_next = self.learners_next.clone();
-        conf_state.auto_leave = self.auto_leave;
-        conf_state
+        ConfState {
+            voters: self.voters.clone(),
+            learners: self.learners.clone(),
+            voters_outgoing: self.voters_outgoing.clone(),
+            learners_next: self.learners_next.clone(),
+            auto_leave: self.auto_leave,
+            ..ConfState::default()
+        }
     }
 
     pub(super) fn from_conf_state(mut conf_state: ConfState) -> Members {

@@ -1,6 +1,7 @@
 //! Agreement. One thread owns the state machine of the `raft` crate; what is in an entry is opaque here.
 
 mod config;
+mod input;
 mod log;
 mod logger;
 mod members;
@@ -19,12 +20,12 @@ pub use config::Config;
 pub use config::Fatal;
 pub use config::LogRoom;
 pub use config::Recovered;
+pub use input::ChangeDone;
+pub use input::Input;
 pub use members::Change;
 pub use members::ChangeRefused;
 pub use members::Members;
 pub use members::MembersError;
-pub use run::ChangeDone;
-pub use run::Input;
 pub use run::Loop;
 pub use run::Outside;
 pub use transport::Endpoint;

@@ -17,6 +17,7 @@ use crate::raft::Batch;
 use crate::raft::LeaderView;
 use crate::raft::Refusal;
 use crate::raft::config::Fatal;
+use crate::raft::input::ChangeDone;
 use crate::raft::log::ENTRY_OVERHEAD;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
@@ -25,12 +26,14 @@ use crate::raft::members::ChangeRefused;
 use crate::raft::members::ChangeView;
 use crate::raft::members::encode_change;
 use crate::raft::members::guard;
-use crate::raft::run::ChangeDone;
 use crate::raft::run::Loop;
 use crate::raft::transport::PeerMessage;
 
 /// What a batch takes besides its sealed bytes, at most: told to the proposer as room that is not there.
 const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 8 * GROUP_OVERHEAD;
+
+/// What a peer's append takes besides its entries: it has at most about one frame of them, so two groups.
+const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
 
 impl Loop {
     /// Asks the proposer until it has nothing, or enough for one step; what each batch wants done is done at once.
@@ -244,15 +247,18 @@ impl Loop {
         } else {
             memory.min(free)
         };
-        let mut left = room.saturating_sub(self.stepped_bytes);
+        let mut left = room.saturating_sub(self.stepped_bytes).saturating_sub(APPEND_OVERHEAD);
         let mut fits = known;
         for entry in message.entries.iter().skip(known) {
-            let Some(rest) = left.checked_sub(cost(entry) + GROUP_OVERHEAD / 64) else {
+            let Some(rest) = left.checked_sub(cost(entry)) else {
                 break;
             };
-            self.stepped_bytes += left - rest;
+            self.stepped_bytes += cost(entry);
             left = rest;
             fits += 1;
+        }
+        if fits > known {
+            self.stepped_bytes += APPEND_OVERHEAD;
         }
         if fits < message.entries.len() {
             tracing::debug!(cut = message.entries.len() - fits, "no room for a peer's entries");

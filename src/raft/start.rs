@@ -11,9 +11,9 @@ use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::config::Config;
 use crate::raft::config::Fatal;
 use crate::raft::config::Recovered;
+use crate::raft::input::to_raft_entry;
 use crate::raft::log::Log;
 use crate::raft::logger;
-use crate::raft::run::to_raft_entry;
 use crate::wal::HardState;
 
 /// Entries handed to apply in one Ready, in bytes: TiKV's 16 MiB is for many cores.
