@@ -63,14 +63,12 @@ pub struct Flusher {
     metrics: Arc<Metrics>,
     log: Box<dyn LogGauge>,
     trim: Box<dyn TrimPort>,
-    /// Bytes of log between two flushes.
-    interval_bytes: u64,
     /// What the gauge showed when the newest finished flush began.
     flushed_at_bytes: AtomicU64,
 }
 
 impl Flusher {
-    /// A flusher for a log whose slots have `pool_bytes` together.
+    /// A flusher that has not flushed yet: what the log holds from before counts from the first flush on.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -78,10 +76,15 @@ impl Flusher {
         metrics: Arc<Metrics>,
         log: Box<dyn LogGauge>,
         trim: Box<dyn TrimPort>,
-        pool_bytes: u64,
     ) -> Flusher {
-        let interval_bytes = pool_bytes / 4;
-        Flusher { store, published, metrics, log, trim, interval_bytes, flushed_at_bytes: AtomicU64::new(0) }
+        Flusher {
+            store,
+            published,
+            metrics,
+            log,
+            trim,
+            flushed_at_bytes: AtomicU64::new(0),
+        }
     }
 
     /// What is told to be applied.
@@ -93,8 +96,11 @@ impl Flusher {
     /// Whether a flush should be asked for.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        let since = self.log.bytes_written().saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
-        since > self.interval_bytes
+        let since = self
+            .log
+            .bytes_used()
+            .saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
+        since > self.log.pool_bytes() / POOL_PART
     }
 
     /// Flushes, blocks until that is done, and lets the log drop what is durable.
@@ -102,7 +108,7 @@ impl Flusher {
     /// # Errors
     /// [`MachineError`]: the node must stop.
     pub fn flush(&self) -> Result<Position, MachineError> {
-        let written = self.log.bytes_written();
+        let written = self.log.bytes_used();
         let published = self.published.position();
         self.store.flush()?;
         // Steps that were written but not yet published may be in the flush: raft has not been told of them, so
@@ -119,9 +125,14 @@ impl Flusher {
 
 impl fmt::Debug for Flusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flusher").field("interval_bytes", &self.interval_bytes).finish_non_exhaustive()
+        f.debug_struct("Flusher")
+            .field("flushed_at_bytes", &self.flushed_at_bytes)
+            .finish_non_exhaustive()
     }
 }
+
+/// The part of the log's pool that may lie above the flushed state (design 3.7).
+const POOL_PART: u64 = 4;
 
 /// The position that a crash would leave.
 fn flushed_position(store: &dyn Store) -> Result<Position, MachineError> {

@@ -5,6 +5,45 @@
 //! does not open or is malformed it stops: the state machine has then seen exactly the entries before it.
 //!
 //! The gate knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
+//!
+//! ```
+//! use sealkv::apply::gate::{Delivery, StateMachine, Stop, pass};
+//! use sealkv::apply::open::Openings;
+//! use sealkv::crypto::keystore::{Dek, KeyStore, Opener, Purpose};
+//! use sealkv::crypto::open::EntryKeys;
+//! use sealkv::crypto::seal::seal_entries;
+//! use sealkv::ids::{ClusterId, Index, KeyId, ProposalId, Term};
+//! use sealkv::wal::{EntryKind, LogEntry};
+//!
+//! struct Words(Vec<String>);
+//!
+//! impl StateMachine for Words {
+//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+//!         self.0.push(String::from_utf8_lossy(delivery.payload).into_owned());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! // A data key, and the salt that the leader of term 3 published at index 9, where sealing began at 8.
+//! let (key_id, cutover) = (KeyId::new(1).expect("not 0"), Index(8));
+//! let store = KeyStore::new(ClusterId([0xc1; 16]));
+//! store.insert(key_id, Purpose::Entry, Dek::new(&[7; 32])).expect("the first key");
+//! let opener = Opener { term: Term(3), index: Index(9), salt: [5; 32] };
+//!
+//! // The leader seals a proposal at the position that raft is about to give it; the random bytes are drawn per batch.
+//! let keys = store.snapshot();
+//! let key = keys.entry(key_id).expect("just inserted").leadership(&opener);
+//! let sealed = seal_entries(&key, [1; 7], Index(10), &[(ProposalId(42), &b"hello"[..])]).expect("small");
+//! let entry = |index: u64, data| LogEntry { term: Term(3), index: Index(index), kind: EntryKind::Normal, data };
+//!
+//! // It is committed: every replica opens it there, and nowhere else.
+//! let keys = EntryKeys::new(keys, Some(opener));
+//! let (mut openings, mut words) = (Openings::new(None), Words(Vec::new()));
+//! let log = [entry(10, sealed[0].clone()), entry(11, sealed[0].clone())];
+//! let halted = pass(log.iter(), cutover, Some(&keys), &mut openings, &mut words).expect_err("the second was copied");
+//! assert_eq!(words.0, ["hello"]);
+//! assert_eq!((halted.at, halted.halt.position.index), (1, Index(11)));
+//! ```
 
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;

@@ -131,23 +131,6 @@ impl HaltClass {
         }
     }
 
-    /// What the operator can do.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        match self {
-            HaltClass::NoCipher => "start the node with the KEK of this cluster (--kek-file, --encryption on)",
-            HaltClass::UnknownKey => "give the node the KEK that wraps this key, then start it again",
-            HaltClass::Unauthentic | HaltClass::Malformed => {
-                "the log of this node is damaged or was edited: keep a copy of the directory, \
-                 then replace the node from its peers or a backup"
-            }
-            HaltClass::StateMachine => {
-                "check the disk and the state directory, keep a copy of both, \
-                 then start again or replace the node"
-            }
-        }
-    }
-
     /// Exit status of a process that halted: 78 where keys or configuration are at fault, 74 where damage is.
     #[must_use]
     pub fn exit_status(self) -> u8 {
@@ -173,6 +156,29 @@ impl From<OpenError> for HaltCause {
 }
 
 impl HaltCause {
+    /// What the operator can do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            HaltCause::NoCipher => "start the node with the KEK of this cluster (--kek-file, --encryption on)",
+            HaltCause::UnknownKey(KeyLack::OtherKek { .. }) => {
+                "start the node with the KEK that wraps this key too (--kek-file)"
+            }
+            HaltCause::UnknownKey(_) => {
+                "no KEK will open this: log and keyring of this node do not fit; keep a copy of the directory, \
+                 then replace the node from its peers or a backup"
+            }
+            HaltCause::Unauthentic | HaltCause::Malformed(_) => {
+                "the log of this node is damaged or was edited; keep a copy of the directory, \
+                 then replace the node from its peers or a backup"
+            }
+            HaltCause::StateMachine(_) => {
+                "check the disk and the state directory, keep a copy of both, \
+                 then start again or replace the node"
+            }
+        }
+    }
+
     /// Which kind of cause it is.
     #[must_use]
     pub fn class(&self) -> HaltClass {
@@ -215,7 +221,7 @@ impl fmt::Display for Halt {
         if let Some(key_id) = self.key_id {
             write!(f, " key {key_id}")?;
         }
-        write!(f, ": {}; {}", self.class().word(), self.class().advice())
+        write!(f, ": {}; {}", self.class().word(), self.cause.advice())
     }
 }
 

@@ -34,8 +34,12 @@ pub trait TrimPort: Send + Sync {
     fn trim(&self, flushed: Position);
 }
 
-/// How full the log becomes.
+/// How full the log becomes. Both are one load.
 pub trait LogGauge: Send + Sync {
-    /// Bytes that this process has written to the log's slots, with all padding; never decreases.
-    fn bytes_written(&self) -> u64;
+    /// Bytes of the log's slots that this process has used up, with all padding (`wal::LogRoom::cost_bytes` of every
+    /// append, or what was written); never decreases.
+    fn bytes_used(&self) -> u64;
+
+    /// Bytes of all slots together; may grow.
+    fn pool_bytes(&self) -> u64;
 }

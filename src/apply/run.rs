@@ -101,3 +101,16 @@ fn is_control(entry: &LogEntry, cutover: Index) -> bool {
 
 /// First byte of a control entry's payload, as drawn in `fsm/codec`.
 const PAYLOAD_KIND_CONTROL: u8 = 0x02;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::codec::encode_control;
+
+    #[test]
+    fn the_kind_byte_of_a_control_payload_is_the_codecs() {
+        let mut payload = Vec::new();
+        encode_control(b"change", &mut payload).unwrap();
+        assert_eq!(payload[0], PAYLOAD_KIND_CONTROL);
+    }
+}

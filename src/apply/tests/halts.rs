@@ -233,6 +233,27 @@ fn state_machine_halt_leaves_no_half_of_an_entry() {
 }
 
 #[test]
+fn an_entry_that_went_through_and_then_cannot_be_run_again_is_not_answered() {
+    let mut leader = Leader::sealed(14);
+    leader.clients(&[set("a", "1")]);
+    leader.clients(&[append("sick", "x")]);
+    leader.clients(&[set("b", "1")]);
+    let mut data = leader.entry(7).data.to_vec();
+    data[40] ^= 1;
+    leader.entry_mut(7).data = Bytes::from(data);
+    let mut node = Node::new(&Setup::default());
+    *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+    node.store.good_gets.store(1, SeqCst);
+    for index in [5, 6, 7] {
+        node.wait_for(position_of(leader.entry(index)), write_slots(1));
+    }
+    let halt = node.run(&leader.log).unwrap_err();
+    is_halt(&halt, 6, HaltClass::StateMachine, 74);
+    assert_eq!(node.told_indexes(), [5]);
+    assert_eq!(node.published.index().0, 5);
+}
+
+#[test]
 fn a_step_that_the_store_refuses_is_answered_to_nobody() {
     let mut leader = Leader::sealed(8);
     let mut node = Node::new(&Setup::default());

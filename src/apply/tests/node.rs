@@ -99,11 +99,15 @@ impl TrimPort for Trims {
     }
 }
 
-struct Gauge(Arc<Notes>);
+struct Gauge(Arc<Notes>, u64);
 
 impl LogGauge for Gauge {
-    fn bytes_written(&self) -> u64 {
+    fn bytes_used(&self) -> u64 {
         self.0.log_bytes.load(SeqCst)
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.1
     }
 }
 
@@ -124,6 +128,8 @@ impl Clock for Still {
 pub(super) struct TestStore {
     pub(super) memory: MemoryStore,
     pub(super) fail_get_of: Mutex<Option<Vec<u8>>>,
+    /// How many reads of that key go well before.
+    pub(super) good_gets: AtomicU64,
     pub(super) fail_write: AtomicBool,
     pub(super) steps: AtomicU64,
 }
@@ -172,7 +178,9 @@ pub(super) struct Picture {
 
 impl Store for TestStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.fail_get_of.lock().unwrap().as_deref() == Some(key) {
+        let is_told = self.fail_get_of.lock().unwrap().as_deref() == Some(key);
+        let use_up = |left: u64| left.checked_sub(1);
+        if is_told && self.good_gets.fetch_update(SeqCst, SeqCst, use_up).is_err() {
             return Err(StoreError::Backend("told to fail".into()));
         }
         self.memory.get(key)
@@ -252,14 +260,7 @@ impl Node {
         let published = Arc::new(Published::new(applied.position));
         let waiters = Arc::new(Waiters::new());
         let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let flusher = Flusher::new(
-            Arc::clone(&dyn_store),
-            Arc::clone(&published),
-            Arc::clone(&metrics),
-            Box::new(Gauge(Arc::clone(&notes))),
-            Box::new(Trims(Arc::clone(&notes))),
-            setup.pool_bytes,
-        );
+        let flusher = flusher(&store, &published, &notes, &metrics, setup.pool_bytes);
         let parts = Parts {
             store: Arc::clone(&dyn_store),
             reader: Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
@@ -322,4 +323,20 @@ impl Node {
 pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
     let helpers = threads.checked_sub(1).filter(|helpers| *helpers > 0)?;
     Some(Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap()))
+}
+
+pub(super) fn flusher(
+    store: &Arc<TestStore>,
+    published: &Arc<Published>,
+    notes: &Arc<Notes>,
+    metrics: &Arc<Metrics>,
+    pool_bytes: u64,
+) -> Flusher {
+    Flusher::new(
+        Arc::clone(store) as Arc<dyn Store>,
+        Arc::clone(published),
+        Arc::clone(metrics),
+        Box::new(Gauge(Arc::clone(notes), pool_bytes)),
+        Box::new(Trims(Arc::clone(notes))),
+    )
 }

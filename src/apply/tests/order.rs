@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
+use crate::apply::flush::Published;
 use crate::apply::replay::replay;
 use crate::apply::step::Progress;
 use crate::apply::step::position_of;
@@ -18,6 +19,7 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
+use crate::apply::tests::node::flusher;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::command::Expiry;
@@ -319,6 +321,23 @@ fn the_state_is_flushed_when_a_quarter_of_the_log_lies_above_it_and_the_log_is_t
     node.run(&leader.log).unwrap();
     assert_eq!(*node.notes.trims.lock().unwrap(), [8, 10]);
     assert_eq!(node.metrics.flushed_index.load(SeqCst), 10);
+}
+
+#[test]
+fn the_log_keeps_what_is_flushed_and_not_yet_told_to_be_applied() {
+    let leader = everything();
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log).unwrap();
+    for told in [at(1, 5), node.published.position()] {
+        let published = Arc::new(Published::new(told));
+        let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+        assert_eq!(flusher.flush().unwrap(), told);
+        assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&told.index.0));
+    }
+    // Nor what raft was told of and a crash would take back, should a store flush less than everything.
+    let published = Arc::new(Published::new(at(9, 900)));
+    let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+    assert_eq!(flusher.flush().unwrap(), node.published.position());
 }
 
 #[test]
