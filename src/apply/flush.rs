@@ -77,14 +77,7 @@ impl Flusher {
         log: Box<dyn LogGauge>,
         trim: Box<dyn TrimPort>,
     ) -> Flusher {
-        Flusher {
-            store,
-            published,
-            metrics,
-            log,
-            trim,
-            flushed_at_bytes: AtomicU64::new(0),
-        }
+        Flusher { store, published, metrics, log, trim, flushed_at_bytes: AtomicU64::new(0) }
     }
 
     /// What is told to be applied.
@@ -96,10 +89,7 @@ impl Flusher {
     /// Whether a flush should be asked for.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        let since = self
-            .log
-            .bytes_used()
-            .saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
+        let since = self.log.bytes_used().saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
         since > self.log.pool_bytes() / POOL_PART
     }
 
@@ -125,9 +115,7 @@ impl Flusher {
 
 impl fmt::Debug for Flusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flusher")
-            .field("flushed_at_bytes", &self.flushed_at_bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("Flusher").field("flushed_at_bytes", &self.flushed_at_bytes).finish_non_exhaustive()
     }
 }
 

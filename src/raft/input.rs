@@ -76,12 +76,7 @@ pub(super) fn to_log_entry(entry: &Entry) -> LogEntry {
         EntryType::EntryConfChange => EntryKind::ConfChange,
         EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
     };
-    LogEntry {
-        term: Term(entry.term),
-        index: Index(entry.index),
-        kind,
-        data: entry.data.clone(),
-    }
+    LogEntry { term: Term(entry.term), index: Index(entry.index), kind, data: entry.data.clone() }
 }
 
 /// The other way.

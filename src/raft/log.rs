@@ -306,12 +306,7 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, term: u64, bytes: usize) -> Entry {
-        Entry {
-            index,
-            term,
-            data: vec![7; bytes].into(),
-            ..Entry::default()
-        }
+        Entry { index, term, data: vec![7; bytes].into(), ..Entry::default() }
     }
 
     fn log(last: u64) -> Log {

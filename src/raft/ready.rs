@@ -85,13 +85,7 @@ impl Loop {
             // A commit that moved alone is written with the next group: it can always be learned again.
             return self.wait_or_send(number, messages);
         }
-        let mut unpersisted = Unpersisted {
-            ticket: 0,
-            number,
-            groups: 0,
-            hard_state,
-            messages,
-        };
+        let mut unpersisted = Unpersisted { ticket: 0, number, groups: 0, hard_state, messages };
         let mut rest = entries;
         let mut first_hard_state = (hard_state != self.logged).then_some(hard_state);
         while unpersisted.groups == 0 || !rest.is_empty() {

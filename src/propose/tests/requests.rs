@@ -128,10 +128,7 @@ fn a_node_that_does_not_lead_names_the_leader_at_once() {
     let (mut queue, handle, ends) = alone();
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     queue.not_leading(None);
-    assert!(
-        ends.lock().unwrap().is_empty(),
-        "an election is under way: this node may win it"
-    );
+    assert!(ends.lock().unwrap().is_empty(), "an election is under way: this node may win it");
     queue.not_leading(Some(2));
     assert_eq!(*ends.lock().unwrap(), [named(1, "NotLeader(Some(2))")]);
 }
@@ -143,23 +140,13 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
     let view = LeaderView {
         term: Term(2),
         last_index: Index(5),
-        applied: Position {
-            term: Term(2),
-            index: Index(5),
-        },
+        applied: Position { term: Term(2), index: Index(5) },
         own_term_applied: true,
         is_blocked: false,
         room_bytes: 1 << 20,
     };
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
-    assert!(
-        queue
-            .next(&LeaderView {
-                is_blocked: true,
-                ..view
-            })
-            .is_none()
-    );
+    assert!(queue.next(&LeaderView { is_blocked: true, ..view }).is_none());
     assert!(queue.next(&LeaderView { room_bytes: 10, ..view }).is_none());
     let mut batch = queue.next(&view).unwrap();
     assert_eq!(batch.seal(Term(2), Index(6)).unwrap().len(), batch.count());

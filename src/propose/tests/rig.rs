@@ -320,11 +320,7 @@ pub(super) fn alone() -> (Queue, Handle, Ends) {
 pub(super) fn request(ends: &Ends, name: u32, slots: Vec<Slot>) -> Request {
     let ends = Arc::clone(ends);
     let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
-    Request {
-        slots,
-        is_transaction: false,
-        done,
-    }
+    Request { slots, is_transaction: false, done }
 }
 
 pub(super) fn set(key: &str, value: &[u8]) -> Slot {

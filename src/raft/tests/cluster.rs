@@ -87,9 +87,7 @@ impl Cluster {
 
     fn leader(&self) -> Option<u64> {
         let leads = |id: &u64| self.nodes[id].raft.status().is_leader && self.cut_off != Some(*id);
-        IDS.into_iter()
-            .filter(leads)
-            .max_by_key(|id| self.nodes[id].raft.status().term)
+        IDS.into_iter().filter(leads).max_by_key(|id| self.nodes[id].raft.status().term)
     }
 
     fn elect(&mut self) -> u64 {
@@ -247,9 +245,7 @@ fn loss_partitions_and_restarts_never_split_the_replicas() {
         cluster.assert_agreed();
         let lengths: Vec<usize> = cluster.nodes.values().map(|node| node.applied.len()).collect();
         assert!(
-            lengths
-                .iter()
-                .all(|length| *length == cluster.history.len() && *length > 20),
+            lengths.iter().all(|length| *length == cluster.history.len() && *length > 20),
             "seed {seed}: {lengths:?}"
         );
     }
