@@ -23,6 +23,7 @@ use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::raft::Input;
 use crate::wal::Append;
+use crate::wal::LogRoom;
 use crate::wal::Progress;
 use crate::wal::WalError;
 use crate::wal::thread::Callbacks;
@@ -52,7 +53,7 @@ pub struct LogPort {
     inner: Mutex<Inner>,
     raft: Sender<Input>,
     ends: Ends,
-    bytes_written: AtomicU64,
+    bytes_used: AtomicU64,
     slowest_sync_micros: AtomicU64,
     is_stalled: std::sync::atomic::AtomicBool,
 }
@@ -65,7 +66,7 @@ impl LogPort {
             inner: Mutex::default(),
             raft,
             ends,
-            bytes_written: AtomicU64::new(0),
+            bytes_used: AtomicU64::new(0),
             slowest_sync_micros: AtomicU64::new(0),
             is_stalled: std::sync::atomic::AtomicBool::new(false),
         })
@@ -115,7 +116,7 @@ impl LogPort {
         let lengths = append.entries.iter().map(|entry| entry.data.len());
         let cost = thread.room().cost_bytes(lengths);
         thread.append(append)?;
-        self.bytes_written.fetch_add(cost, Ordering::Relaxed);
+        self.bytes_used.fetch_add(cost, Ordering::Relaxed);
         inner.last_ticket = ticket;
         inner.waiting.push_back((ticket, owner));
         Ok(())
@@ -160,13 +161,18 @@ impl Callbacks for LogPort {
 
 /// Apply's half of the port.
 #[derive(Clone)]
-pub struct ApplyLog(pub Arc<LogPort>);
+pub struct ApplyLog {
+    /// The way to the log.
+    pub port: Arc<LogPort>,
+    /// Its room.
+    pub room: Arc<LogRoom>,
+}
 
 impl CutoverLog for ApplyLog {
     fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
         let (done, durable) = bounded(1);
         let append = Append { cutover: Some(cutover), ..Append::default() };
-        self.0.hand(append, Owner::Cutover(done)).map_err(|_| CutoverNotDurable)?;
+        self.port.hand(append, Owner::Cutover(done)).map_err(|_| CutoverNotDurable)?;
         durable.recv_timeout(CUTOVER_DEADLINE).map_err(|_| CutoverNotDurable)
     }
 }
@@ -174,8 +180,8 @@ impl CutoverLog for ApplyLog {
 impl TrimPort for ApplyLog {
     fn trim(&self, flushed: Position) {
         let append = Append { trim: Some(flushed), ..Append::default() };
-        match self.0.hand(append, Owner::Trim) {
-            Ok(()) => drop(self.0.raft.try_send(Input::Trimmed(flushed))),
+        match self.port.hand(append, Owner::Trim) {
+            Ok(()) => drop(self.port.raft.try_send(Input::Trimmed(flushed))),
             // The next flush says it again.
             Err(_) => tracing::debug!(index = %flushed.index, "the log takes no trim now"),
         }
@@ -183,8 +189,12 @@ impl TrimPort for ApplyLog {
 }
 
 impl LogGauge for ApplyLog {
-    fn bytes_written(&self) -> u64 {
-        self.0.bytes_written.load(Ordering::Relaxed)
+    fn bytes_used(&self) -> u64 {
+        self.port.bytes_used.load(Ordering::Relaxed)
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.room.pool_bytes()
     }
 }
 

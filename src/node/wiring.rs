@@ -114,13 +114,13 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     let (log_engine, room) = (log.engine().word(), log.room());
     let log_thread = wal::thread::spawn(log, shared.log.clone()).map_err(|error| ended(End::Log(error)))?;
     shared.log.open(log_thread);
+    let apply_log = ApplyLog { port: Arc::clone(&shared.log), room: Arc::clone(&room) };
     let flusher = Flusher::new(
         Arc::clone(&store),
         Arc::clone(&shared.published),
         Arc::clone(&shared.metrics),
-        Box::new(ApplyLog(Arc::clone(&shared.log))),
-        Box::new(ApplyLog(Arc::clone(&shared.log))),
-        room.pool_bytes(),
+        Box::new(apply_log.clone()),
+        Box::new(apply_log.clone()),
     );
     let parts = step::Parts {
         store,
@@ -128,7 +128,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         ring: Arc::clone(&ring),
         waiters: Arc::clone(&shared.waiters),
         openings: Openings::new(Some(pool(config)?)),
-        cutover_log: Box::new(ApplyLog(Arc::clone(&shared.log))),
+        cutover_log: Box::new(apply_log),
         port: Box::new(AppliedTo {
             raft: shared.raft.clone(),
             facts: Arc::clone(&shared.facts),
