@@ -1,5 +1,7 @@
 //! The binary: flags -> settings -> a running node -> an exit status.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +10,9 @@ use clap::Subcommand;
 
 use sealkv::cli;
 use sealkv::node::config::Settings;
+use sealkv::node::exit::ExitStatus;
+use sealkv::node::exit::chain;
+use sealkv::world::KernelEntropy;
 
 /// The allocator of the binary; the library leaves the choice to who embeds it.
 #[global_allocator]
@@ -49,8 +54,24 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve { config, check_config, settings } => cli::serve::run(config.as_deref(), check_config, *settings),
-        Command::Keygen { file } => cli::keygen::run(&file),
+        Command::Serve { config, check_config, settings } => {
+            cli::serve::run(config.as_deref(), check_config, *settings)
+        }
+        Command::Keygen { file } => keygen(&file),
         Command::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
+    }
+}
+
+fn keygen(file: &Path) -> ExitCode {
+    match cli::keygen::run(file, &KernelEntropy) {
+        Ok(id) => {
+            // A closed stdout is no reason to fail: the key is there.
+            let _ = writeln!(std::io::stdout(), "{}: KEK {id}", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("sealkv: {}", chain(&error));
+            ExitStatus::Config.into()
+        }
     }
 }

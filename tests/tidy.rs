@@ -80,13 +80,14 @@ fn each_heavy_crate_has_one_owner() {
     for (path, text) in sources() {
         let room = room_of(&path);
         for (name, owners) in OWNERS {
-            let used = code_of(&text).lines().map(str::trim).any(|line| {
-                !line.starts_with("//")
-                    && (line.starts_with(&format!("use {name}::")) || line.contains(&format!(" {name}::")))
-                    && !line.contains("crate::")
-                    && !line.contains("super::")
+            // A room of ours may have the crate's name: then only the leading colons tell them apart.
+            let is_room = EDGES.iter().any(|(room, _)| room == name);
+            let body = if is_room { format!("::{name}::") } else { format!(" {name}::") };
+            let used = code_of(&text).lines().map(str::trim).filter(|line| !line.starts_with("//")).any(|line| {
+                let ours = line.contains("crate::") || line.contains("super::");
+                !ours && (line.starts_with(&format!("use {name}::")) || line.contains(&body))
             });
-            if used && !owners.contains(&room.as_str()) && room != *name {
+            if used && !owners.contains(&room.as_str()) {
                 wrong.insert(format!("{}: uses {name}", path.display()));
             }
         }

@@ -31,26 +31,16 @@ impl Arena {
         let count = (PASS_BYTES / frame_len).max(PASS_FRAMES);
         let mut state = 1u64;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as u8
         };
         let mut bytes: Vec<u8> = (0..frame_len * count).map(|_| next()).collect();
         for (i, frame) in bytes.chunks_mut(frame_len).enumerate() {
             frame[AAD_LEN..HEADER_LEN][4..].copy_from_slice(&(i as u64).to_be_bytes());
         }
-        let aads = bytes
-            .chunks(frame_len)
-            .map(|frame| *frame.first_chunk().expect("a header"))
-            .collect();
+        let aads = bytes.chunks(frame_len).map(|frame| *frame.first_chunk().expect("a header")).collect();
         let long_aads = (0..count).map(|_| core::array::from_fn(|_| next())).collect();
-        Self {
-            bytes,
-            frame_len,
-            long_aads,
-            aads,
-        }
+        Self { bytes, frame_len, long_aads, aads }
     }
 
     /// Frames in a pass.
@@ -79,9 +69,7 @@ impl Arena {
     pub fn same_texts(&self, plain: &[u8]) -> bool {
         let text_end = self.frame_len - TAG_LEN;
         let frames = self.bytes.chunks(self.frame_len).zip(plain.chunks(self.frame_len));
-        frames
-            .into_iter()
-            .all(|(found, plain)| found[..text_end] == plain[..text_end])
+        frames.into_iter().all(|(found, plain)| found[..text_end] == plain[..text_end])
     }
 
     /// All bytes, to compare.

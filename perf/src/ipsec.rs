@@ -64,17 +64,9 @@ impl Ipsec {
             return None;
         }
         let kernels = if crate::crypto::aead::Tier::Vaes512.key(&KEY).is_some() {
-            [
-                c"aes_gcm_pre_256_vaes_avx512",
-                c"aes_gcm_enc_256_vaes_avx512",
-                c"aes_gcm_dec_256_vaes_avx512",
-            ]
+            [c"aes_gcm_pre_256_vaes_avx512", c"aes_gcm_enc_256_vaes_avx512", c"aes_gcm_dec_256_vaes_avx512"]
         } else {
-            [
-                c"aes_gcm_pre_256_avx_gen4",
-                c"aes_gcm_enc_256_avx_gen4",
-                c"aes_gcm_dec_256_avx_gen4",
-            ]
+            [c"aes_gcm_pre_256_avx_gen4", c"aes_gcm_enc_256_avx_gen4", c"aes_gcm_dec_256_avx_gen4"]
         };
         let [expand, seal, open] = kernels.map(|name| symbol(library, name));
         // SAFETY: the types are those of the library's header.
@@ -89,13 +81,7 @@ impl Ipsec {
         // SAFETY: 32 bytes of key, and more room than any version needs.
         unsafe { expand(KEY.as_ptr().cast(), key_data.0.as_mut_ptr().cast()) };
         let version = version(library).unwrap_or_else(|| "unknown".to_owned());
-        Some(Self {
-            seal,
-            open,
-            quic: quic(library),
-            key_data,
-            version,
-        })
+        Some(Self { seal, open, quic: quic(library), key_data, version })
     }
 
     /// One call for each message.
@@ -105,11 +91,7 @@ impl Ipsec {
 
     /// One call for many, if this version has it.
     pub fn batched(ipsec: &Arc<Self>) -> Option<impl Peer + use<>> {
-        ipsec.quic.map(|(call, state)| Batched {
-            ipsec: Arc::clone(ipsec),
-            call,
-            state,
-        })
+        ipsec.quic.map(|(call, state)| Batched { ipsec: Arc::clone(ipsec), call, state })
     }
 }
 

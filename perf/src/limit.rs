@@ -41,10 +41,7 @@ impl Limit {
 
 /// Measures.
 pub fn measure(machine: &Machine) -> Limit {
-    Limit {
-        mixes: mixes(),
-        ghz: machine.ghz,
-    }
+    Limit { mixes: mixes(), ghz: machine.ghz }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -59,30 +56,15 @@ fn mixes() -> Vec<Mix> {
     let mut mixes = Vec::new();
     if has(Tier::Vaes512) {
         let vector = fastest(x86::zmm_four).min(fastest(x86::zmm_three));
-        mixes.push(Mix {
-            tier: "vaes512",
-            bytes: 64,
-            vector_cycles: vector,
-            shared_cycles: fastest(x86::zmm_shared),
-        });
+        mixes.push(Mix { tier: "vaes512", bytes: 64, vector_cycles: vector, shared_cycles: fastest(x86::zmm_shared) });
     }
     if has(Tier::Vaes256) {
         let vector = fastest(x86::ymm_four).min(fastest(x86::ymm_three));
-        mixes.push(Mix {
-            tier: "vaes256",
-            bytes: 32,
-            vector_cycles: vector,
-            shared_cycles: fastest(x86::ymm_shared),
-        });
+        mixes.push(Mix { tier: "vaes256", bytes: 32, vector_cycles: vector, shared_cycles: fastest(x86::ymm_shared) });
     }
     if has(Tier::AesNi) {
         let vector = fastest(x86::xmm_four).min(fastest(x86::xmm_three));
-        mixes.push(Mix {
-            tier: "aesni",
-            bytes: 16,
-            vector_cycles: vector,
-            shared_cycles: fastest(x86::xmm_shared),
-        });
+        mixes.push(Mix { tier: "aesni", bytes: 16, vector_cycles: vector, shared_cycles: fastest(x86::xmm_shared) });
     }
     mixes
 }

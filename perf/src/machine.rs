@@ -20,38 +20,18 @@ impl Machine {
     pub fn here() -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
-            let line = info
-                .lines()
-                .find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
-            line.and_then(|line| line.split(':').nth(1))
-                .unwrap_or("unknown")
-                .trim()
-                .to_owned()
+            let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+            line.and_then(|line| line.split(':').nth(1)).unwrap_or("unknown").trim().to_owned()
         };
-        let cpu = format!(
-            "{} (family {} model {})",
-            field("model name"),
-            field("cpu family"),
-            field("model")
-        );
+        let cpu = format!("{} (family {} model {})", field("model name"), field("cpu family"), field("model"));
         let commit = std::env::var("SEALKV_COMMIT").unwrap_or_else(|_| "unknown".to_owned());
-        let seconds = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        Self {
-            cpu,
-            ghz: clock(),
-            commit,
-            date: date(seconds / 86_400),
-        }
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self { cpu, ghz: clock(), commit, date: date(seconds / 86_400) }
     }
 
     /// For people.
     pub fn line(&self) -> String {
-        format!(
-            "{}, {:.2} GHz now, commit {}, {}",
-            self.cpu, self.ghz, self.commit, self.date
-        )
+        format!("{}, {:.2} GHz now, commit {}, {}", self.cpu, self.ghz, self.commit, self.date)
     }
 }
 

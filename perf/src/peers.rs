@@ -148,10 +148,7 @@ macro_rules! ring_like {
                     let nonce = $module::aead::Nonce::assume_unique_for_key(message.nonce);
                     let aad = $module::aead::Aad::from(message.aad);
                     let (text, room) = split(message);
-                    let tag = self
-                        .0
-                        .seal_in_place_separate_tag(nonce, aad, text)
-                        .expect("short enough");
+                    let tag = self.0.seal_in_place_separate_tag(nonce, aad, text).expect("short enough");
                     room.copy_from_slice(tag.as_ref());
                 }
             }
@@ -182,10 +179,7 @@ impl Peer for AesGcm {
         for message in messages {
             let (nonce, aad) = (message.nonce.into(), message.aad);
             let (text, room) = split(message);
-            let tag = self
-                .0
-                .encrypt_inout_detached(&nonce, aad, InOutBuf::from(text))
-                .expect("short enough");
+            let tag = self.0.encrypt_inout_detached(&nonce, aad, InOutBuf::from(text)).expect("short enough");
             room.copy_from_slice(&tag);
         }
     }
@@ -196,10 +190,7 @@ impl Peer for AesGcm {
             let (nonce, aad) = (message.nonce.into(), message.aad);
             let (text, tag) = split(message);
             let tag = (*tag).into();
-            all &= self
-                .0
-                .decrypt_inout_detached(&nonce, aad, InOutBuf::from(text), &tag)
-                .is_ok();
+            all &= self.0.decrypt_inout_detached(&nonce, aad, InOutBuf::from(text), &tag).is_ok();
         }
         all
     }

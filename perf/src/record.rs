@@ -45,28 +45,16 @@ pub fn record(machine: &Machine, limit: &Limit, rows: &[Row]) -> Value {
 /// The table of one size: nanoseconds for a message, how often ours fits into it, and the share of the CPU's limit.
 pub fn print_table(size: usize, rows: &[Row], limit: &Limit) {
     let ours = |operation: &str| {
-        let best = rows
-            .iter()
-            .find(|row| row.implementation == "sealkv" && row.operation == operation);
+        let best = rows.iter().find(|row| row.implementation == "sealkv" && row.operation == operation);
         best.map_or(f64::NAN, |row| row.nanoseconds)
     };
-    println!(
-        "\n{size} B{:28} batch     seal ns  spread  /ours  limit     open ns  spread  /ours  limit",
-        ""
-    );
+    println!("\n{size} B{:28} batch     seal ns  spread  /ours  limit     open ns  spread  /ours  limit", "");
     for pair in rows.chunks(2) {
         let [seal, open] = pair else { continue };
-        let name = format!(
-            "{} {}{}",
-            seal.implementation,
-            seal.tier,
-            seal.operation.trim_start_matches("seal")
-        );
+        let name = format!("{} {}{}", seal.implementation, seal.tier, seal.operation.trim_start_matches("seal"));
         print!("{name:<32} {:>5}", seal.batch);
         for (row, operation) in [(seal, "seal"), (open, "open")] {
-            let share = limit
-                .nanoseconds(row.tier, size)
-                .map(|ns| format!("{:.0} %", ns / row.nanoseconds * 100.0));
+            let share = limit.nanoseconds(row.tier, size).map(|ns| format!("{:.0} %", ns / row.nanoseconds * 100.0));
             print!(
                 "  {:>10.1} {:>5.1} % {:>5.2}x {:>6}",
                 row.nanoseconds,

@@ -84,10 +84,7 @@ fn check(peers: &mut [Box<dyn Peer>], arena: &mut Arena) {
             Some((_, expected)) => assert!(expected == arena.bytes(), "{name} makes other bytes"),
             None => expected.push((peer.aad_len(), arena.bytes().to_vec())),
         }
-        assert!(
-            peer.open(&mut arena.messages(peer.aad_len())),
-            "{name} does not open what it sealed"
-        );
+        assert!(peer.open(&mut arena.messages(peer.aad_len())), "{name} does not open what it sealed");
         assert!(arena.same_texts(&plain), "{name} gives another text back");
     }
 }

@@ -1,3 +1,5 @@
-//! The commands beside `serve`: their library halves, without flags (those are wired in `main.rs`).
+//! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
+pub mod keygen;
 pub mod selftest;
+pub mod serve;

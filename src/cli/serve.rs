@@ -19,7 +19,8 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => {
             // What the file says of log lines is not known; the flags' word is.
-            let started = process::start_logging(format.unwrap_or(LogFormat::Text), filter.as_deref().unwrap_or("info"));
+            let started =
+                process::start_logging(format.unwrap_or(LogFormat::Text), filter.as_deref().unwrap_or("info"));
             return refuse(started.is_ok(), &error.to_string());
         }
     };

@@ -8,6 +8,7 @@ use hmac::Hmac;
 use hmac::KeyInit;
 use hmac::Mac;
 use sha2::Sha256;
+use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
 /// Bytes of an HMAC-SHA256.
@@ -29,9 +30,9 @@ pub fn derive<const N: usize>(key: &[u8], salt: &[u8], label: &str, parts: &[&[u
         info.extend_from_slice(part);
     }
     let mut out = Zeroizing::new([0; N]);
-    Hkdf::<Sha256>::new(Some(salt), key)
-        .expand(&info, out.as_mut())
-        .expect("N is at most 255 blocks, checked above");
+    let (mut extracted, hkdf) = Hkdf::<Sha256>::extract(Some(salt), key);
+    extracted.as_mut_slice().zeroize();
+    hkdf.expand(&info, out.as_mut()).expect("N is at most 255 blocks, checked above");
     out
 }
 

@@ -20,6 +20,8 @@
 //! The frame is decoded first, the envelope is inside it (DECODE-FIRST), so a proposal id can always be read. The AADs
 //! of two kinds never agree (LAYERS-APART); that of an entry holds its place (PLACE-BOUND).
 
+use std::fmt;
+
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -90,7 +92,7 @@ pub enum OpenError {
 }
 
 /// The data of a normal entry, taken apart; borrows from it (the nil path copies nothing).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EntryFrame<'a> {
     /// Chosen by the proposing node.
     pub proposal_id: ProposalId,
@@ -106,10 +108,9 @@ impl<'a> EntryFrame<'a> {
     #[inline]
     pub fn decode(data: &'a [u8]) -> Result<EntryFrame<'a>, OpenError> {
         match data.split_first_chunk::<FRAME_HEADER_LEN>() {
-            Some(([FRAME_VERSION, id @ ..], payload)) => Ok(EntryFrame {
-                proposal_id: ProposalId(u64::from_be_bytes(*id)),
-                payload,
-            }),
+            Some(([FRAME_VERSION, id @ ..], payload)) => {
+                Ok(EntryFrame { proposal_id: ProposalId(u64::from_be_bytes(*id)), payload })
+            }
             _ => Err(OpenError::EntryFrame { bytes: data.len() }),
         }
     }
@@ -121,6 +122,13 @@ impl<'a> EntryFrame<'a> {
         data.put_slice(&frame_header(self.proposal_id));
         data.put_slice(self.payload);
         data.freeze()
+    }
+}
+
+impl fmt::Debug for EntryFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EntryFrame");
+        shown.field("proposal_id", &self.proposal_id).field("payload_bytes", &self.payload.len()).finish()
     }
 }
 
@@ -195,12 +203,7 @@ impl<'a> Envelope<'a> {
         }
         let key_id = KeyId::new(u32::from_be_bytes(id)).ok_or(OpenError::ReservedKey)?;
         let nonce = header[6..].try_into().expect("18 - 6 = 12 bytes");
-        Ok(Envelope {
-            version,
-            key_id,
-            nonce,
-            sealed,
-        })
+        Ok(Envelope { version, key_id, nonce, sealed })
     }
 
     /// The same, refusing every version but one.
@@ -211,9 +214,7 @@ impl<'a> Envelope<'a> {
     pub fn parse_version(bytes: &'a [u8], version: Version) -> Result<Envelope<'a>, OpenError> {
         let envelope = Envelope::parse(bytes)?;
         if envelope.version != version {
-            return Err(OpenError::EnvelopeVersion {
-                version: envelope.version as u8,
-            });
+            return Err(OpenError::EnvelopeVersion { version: envelope.version as u8 });
         }
         Ok(envelope)
     }
@@ -223,6 +224,14 @@ impl<'a> Envelope<'a> {
     pub fn tag(&self) -> [u8; TAG_LEN] {
         *self.sealed.last_chunk().expect("parsed: at least a tag")
     }
+}
+
+/// The GCM tag of sealed entry data, without opening it; it goes into the nonces of the values that the entry writes.
+///
+/// # Errors
+/// [`OpenError`] if it is no entry frame around an envelope.
+pub fn entry_tag(data: &[u8]) -> Result<[u8; TAG_LEN], OpenError> {
+    Ok(Envelope::parse(EntryFrame::decode(data)?.payload)?.tag())
 }
 
 /// The first 18 bytes of an envelope.

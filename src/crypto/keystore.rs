@@ -140,14 +140,7 @@ impl EntryDek {
     pub fn new(cluster: ClusterId, key_id: KeyId, dek: Dek) -> EntryDek {
         let control = derive::<KEY_LEN>(dek.expose(), b"", "sealkv control", &[&cluster.0, &key_id.to_bytes()]);
         let check = dek.check();
-        EntryDek {
-            key_id,
-            cluster,
-            check,
-            control: aead::key(&control),
-            dek,
-            newest: ArcSwapOption::empty(),
-        }
+        EntryDek { key_id, cluster, check, control: aead::key(&control), dek, newest: ArcSwapOption::empty() }
     }
 
     /// Its id.
@@ -164,11 +157,7 @@ impl EntryDek {
         }
         let parts: [&[u8]; 3] = [&self.cluster.0, &self.key_id.to_bytes(), &opener.term.0.to_be_bytes()];
         let bytes = derive::<KEY_LEN>(self.dek.expose(), &opener.salt, "sealkv entry", &parts);
-        let key = Arc::new(LeadershipKey {
-            key_id: self.key_id,
-            opener: *opener,
-            aead: aead::key(&bytes),
-        });
+        let key = Arc::new(LeadershipKey { key_id: self.key_id, opener: *opener, aead: aead::key(&bytes) });
         self.newest.store(Some(Arc::clone(&key)));
         key
     }
@@ -194,13 +183,7 @@ impl ValueDek {
         let key = derive::<KEY_LEN>(dek.expose(), b"", "sealkv value", &[]);
         let nonces = derive::<48>(dek.expose(), b"", "sealkv value nonce", &[]);
         let check = dek.check();
-        ValueDek {
-            key_id,
-            check,
-            aead: aead::key(&key),
-            nonces: TagKey::from_bytes(&nonces),
-            dek,
-        }
+        ValueDek { key_id, check, aead: aead::key(&key), nonces: TagKey::from_bytes(&nonces), dek }
     }
 
     /// Its id.
@@ -312,11 +295,7 @@ impl KeyStore {
     /// A store without keys.
     #[must_use]
     pub fn new(cluster: ClusterId) -> KeyStore {
-        KeyStore {
-            cluster,
-            keys: ArcSwap::from_pointee(Keys::default()),
-            writing: Mutex::new(()),
-        }
+        KeyStore { cluster, keys: ArcSwap::from_pointee(Keys::default()), writing: Mutex::new(()) }
     }
 
     /// Adds a key; the same key under the same id again does nothing.
@@ -328,11 +307,7 @@ impl KeyStore {
         let keys = self.keys.load_full();
         if let Some(key) = keys.by_id.get(&key_id) {
             let is_same = key.purpose() == purpose && *key.dek() == dek;
-            return if is_same {
-                Ok(())
-            } else {
-                Err(KeyError::Conflict { key_id })
-            };
+            return if is_same { Ok(()) } else { Err(KeyError::Conflict { key_id }) };
         }
         let check = dek.check();
         if let Some((other, _)) = keys.by_id.iter().find(|(_, key)| bool::from(key.check().ct_eq(&check))) {

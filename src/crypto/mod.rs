@@ -16,3 +16,6 @@ pub mod siv;
 pub mod stored;
 pub mod vectors;
 pub mod wrap;
+
+#[cfg(test)]
+mod tests;

@@ -63,10 +63,7 @@ pub fn entry_nonce(
     index: Index,
     batch_random: [u8; BATCH_RANDOM_LEN],
 ) -> Result<[u8; NONCE_LEN], NonceError> {
-    let delta = index
-        .0
-        .checked_sub(opener_index.0)
-        .filter(|delta| (1..=ENTRY_DELTA_MAX).contains(delta));
+    let delta = index.0.checked_sub(opener_index.0).filter(|delta| (1..=ENTRY_DELTA_MAX).contains(delta));
     let delta = delta.ok_or(NonceError::EntryDelta { index, opener_index })?;
     let mut nonce = [0; NONCE_LEN];
     nonce[..5].copy_from_slice(&delta.to_be_bytes()[3..]);
@@ -119,11 +116,7 @@ impl CounterNonce {
     /// A factory that continues after `write_count`.
     #[must_use]
     pub fn resumed(node_id: u16, local_epoch: u16, write_count: u64) -> CounterNonce {
-        CounterNonce {
-            node_id,
-            local_epoch,
-            write_count: AtomicU64::new(write_count),
-        }
+        CounterNonce { node_id, local_epoch, write_count: AtomicU64::new(write_count) }
     }
 
     /// The next nonce; threads may call it at once and never get the same.
@@ -151,9 +144,7 @@ pub fn full_node_id(name: &str) -> Option<u64> {
     if name.is_empty() {
         return None;
     }
-    let hash = name
-        .bytes()
-        .fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let hash = name.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     Some(hash.max(1))
 }
 

@@ -1,15 +1,30 @@
 //! Sealing entries, many at a time: every frame of a batch lies in one arena and is sealed where it lies.
 
+use bytes::BufMut;
 use bytes::Bytes;
+use bytes::BytesMut;
 
+use crate::crypto::aead::Aead;
+use crate::crypto::aead::Message;
 use crate::crypto::aead::NONCE_LEN;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::envelope::ENVELOPE_HEADER_LEN;
+use crate::crypto::envelope::ENVELOPE_OVERHEAD;
+use crate::crypto::envelope::FRAME_HEADER_LEN;
+use crate::crypto::envelope::Version;
+use crate::crypto::envelope::control_aad;
+use crate::crypto::envelope::entry_aad;
+use crate::crypto::envelope::envelope_header;
+use crate::crypto::envelope::frame_header;
 use crate::crypto::keystore::EntryDek;
 use crate::crypto::keystore::LeadershipKey;
 use crate::crypto::nonce::BATCH_RANDOM_LEN;
 use crate::crypto::nonce::NonceError;
+use crate::crypto::nonce::entry_nonce;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
+use crate::limits::ENTRY_BYTES_MAX;
 
 /// Nothing of the batch was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,13 +32,16 @@ pub enum SealError {
     /// A field of a nonce cannot hold its number.
     #[error("nonce")]
     Nonce(#[from] NonceError),
-    /// The caller should have refused it: larger than [`crate::limits::ENTRY_BYTES_MAX`] once sealed.
+    /// The caller should have refused it: larger than [`ENTRY_BYTES_MAX`] once sealed.
     #[error("a sealed entry of {bytes} bytes is too large")]
     TooLarge {
         /// Frame, envelope and payload.
         bytes: usize,
     },
 }
+
+/// Bytes that sealing adds to a payload: entry frame and envelope.
+pub const SEALED_OVERHEAD: usize = FRAME_HEADER_LEN + ENVELOPE_OVERHEAD;
 
 /// Seals payloads at consecutive positions of the leadership key's term, the first at `first`.
 ///
@@ -38,8 +56,19 @@ pub fn seal_entries(
     first: Index,
     items: &[(ProposalId, &[u8])],
 ) -> Result<Vec<Bytes>, SealError> {
-    let _ = (key, batch_random, first, items);
-    todo!()
+    let opener = key.opener();
+    let mut arena = SealArena::with_capacity(items.iter().map(|(_, payload)| SEALED_OVERHEAD + payload.len()));
+    let mut aads = Vec::with_capacity(items.len());
+    let mut index = first;
+    for (proposal_id, payload) in items {
+        check_size(payload)?;
+        let nonce = entry_nonce(opener.index, index, batch_random)?;
+        let header = envelope_header(Version::Entry, key.key_id(), &nonce);
+        arena.push(&frame_header(*proposal_id), header, nonce, payload);
+        aads.push(entry_aad(key.key_id(), Position { term: opener.term, index }, *proposal_id));
+        index = index.next();
+    }
+    Ok(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)))
 }
 
 /// Seals a control entry (version 3) at its position; `nonce` is 12 kernel-random bytes, drawn for it.
@@ -53,6 +82,73 @@ pub fn seal_control(
     nonce: [u8; NONCE_LEN],
     payload: &[u8],
 ) -> Result<Bytes, SealError> {
-    let _ = (dek, position, proposal_id, nonce, payload);
-    todo!()
+    check_size(payload)?;
+    let header = envelope_header(Version::Control, dek.key_id(), &nonce);
+    let mut arena = SealArena::with_capacity([SEALED_OVERHEAD + payload.len()].into_iter());
+    arena.push(&frame_header(proposal_id), header, nonce, payload);
+    let aad = control_aad(dek.key_id(), position, proposal_id);
+    Ok(arena.seal(&**dek.control(), [&aad[..]].into_iter()).remove(0))
+}
+
+fn check_size(payload: &[u8]) -> Result<(), SealError> {
+    let bytes = payload.len() + SEALED_OVERHEAD;
+    if bytes > ENTRY_BYTES_MAX { Err(SealError::TooLarge { bytes }) } else { Ok(()) }
+}
+
+/// Pieces (clear prefix, envelope) built one behind the other, then sealed by one call and handed out without a copy.
+pub(crate) struct SealArena {
+    bytes: BytesMut,
+    pieces: Vec<Piece>,
+}
+
+/// Lengths of one piece: what is clear, and the text with its tag.
+struct Piece {
+    nonce: [u8; NONCE_LEN],
+    clear_len: usize,
+    sealed_len: usize,
+}
+
+impl SealArena {
+    /// Room for pieces of these sizes.
+    pub(crate) fn with_capacity(sizes: impl ExactSizeIterator<Item = usize>) -> SealArena {
+        let pieces = Vec::with_capacity(sizes.len());
+        SealArena { bytes: BytesMut::with_capacity(sizes.sum()), pieces }
+    }
+
+    /// Lays out `prefix | envelope` with the plaintext where the ciphertext will be.
+    pub(crate) fn push(
+        &mut self,
+        prefix: &[u8],
+        header: [u8; ENVELOPE_HEADER_LEN],
+        nonce: [u8; NONCE_LEN],
+        text: &[u8],
+    ) {
+        self.bytes.put_slice(prefix);
+        self.bytes.put_slice(&header);
+        self.bytes.put_slice(text);
+        self.bytes.put_bytes(0, TAG_LEN);
+        let clear_len = prefix.len() + ENVELOPE_HEADER_LEN;
+        self.pieces.push(Piece { nonce, clear_len, sealed_len: text.len() + TAG_LEN });
+    }
+
+    /// Seals all pieces, each with its AAD, and splits them.
+    pub(crate) fn seal<'a>(mut self, aead: &dyn Aead, aads: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Bytes> {
+        assert_eq!(aads.len(), self.pieces.len(), "one AAD for each piece");
+        let mut messages = Vec::with_capacity(self.pieces.len());
+        let mut rest = &mut self.bytes[..];
+        for (piece, aad) in self.pieces.iter().zip(aads) {
+            let (_clear, sealed_on) = rest.split_at_mut(piece.clear_len);
+            let (text_inout, behind) = sealed_on.split_at_mut(piece.sealed_len);
+            messages.push(Message { nonce: piece.nonce, aad, text_inout });
+            rest = behind;
+        }
+        aead.seal_batch(&mut messages);
+        let sealed = self.bytes.freeze();
+        let mut start = 0;
+        let pieces = self.pieces.iter().map(|piece| {
+            let end = start + piece.clear_len + piece.sealed_len;
+            sealed.slice(std::mem::replace(&mut start, end)..end)
+        });
+        pieces.collect()
+    }
 }

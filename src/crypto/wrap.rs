@@ -70,11 +70,7 @@ impl Kek {
     /// Expands 32 bytes; the caller wipes its own copy.
     #[must_use]
     pub fn new(id: KekId, bytes: &[u8; KEY_LEN]) -> Kek {
-        Kek {
-            id,
-            bytes: Dek::new(bytes),
-            aead: aead::key(bytes),
-        }
+        Kek { id, bytes: Dek::new(bytes), aead: aead::key(bytes) }
     }
 
     /// Its id.
@@ -98,11 +94,7 @@ impl Kek {
         wrapped[NONCE_END..NONCE_END + KEY_LEN].copy_from_slice(key.expose());
         let aad = self.aad(label, parts);
         let text_inout = &mut wrapped[NONCE_END..];
-        self.aead.seal_batch(&mut [Message {
-            nonce,
-            aad: &aad,
-            text_inout,
-        }]);
+        self.aead.seal_batch(&mut [Message { nonce, aad: &aad, text_inout }]);
         wrapped
     }
 
@@ -114,24 +106,14 @@ impl Kek {
         let (wrapped_by, rest) = wrapped.split_first_chunk::<KEK_ID_LEN>().expect("68 bytes");
         let wrapped_by = KekId(*wrapped_by);
         if wrapped_by != self.id {
-            return Err(WrapError::OtherKek {
-                wrapped_by,
-                kek_id: self.id,
-            });
+            return Err(WrapError::OtherKek { wrapped_by, kek_id: self.id });
         }
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().expect("60 bytes");
         let mut text = Zeroizing::new([0; KEY_LEN + TAG_LEN]);
         text.copy_from_slice(sealed);
         let aad = self.aad(label, parts);
         let mut verdicts = [Verdict::Unauthentic];
-        self.aead.open_batch(
-            &mut [Message {
-                nonce: *nonce,
-                aad: &aad,
-                text_inout: &mut *text,
-            }],
-            &mut verdicts,
-        );
+        self.aead.open_batch(&mut [Message { nonce: *nonce, aad: &aad, text_inout: &mut *text }], &mut verdicts);
         match verdicts {
             [Verdict::Authentic] => Ok(Dek::new(text.first_chunk().expect("48 bytes"))),
             _ => Err(WrapError::Unauthentic),

@@ -1,6 +1,8 @@
-//! What clients may ask of the state: the parsed commands, their replies, and their bytes in an entry.
+//! What clients may ask of the state: the parsed commands and their replies.
 //!
-//! A command is parsed once, at the edge, into a type that cannot be wrong; what stands in an entry is drawn here.
+//! A command is parsed once, at the edge, into a type that cannot be wrong. Its bytes in an entry are drawn in `codec`;
+//! what it does is in `kv`. Keys are at most `KEY_BYTES_MAX`, values at most `VALUE_BYTES_MAX`: the edge refuses longer
+//! ones, the encoder refuses them again, and a decoder that meets one calls the entry malformed.
 
 use bytes::Bytes;
 
@@ -54,8 +56,10 @@ pub enum ExpireIf {
     Some,
     /// GT: only later (none counts as infinite).
     Later,
-    /// LT: only sooner.
+    /// LT: only sooner (none counts as infinite, so a key without expiry gets one).
     Sooner,
+    /// XX LT: only where there is one, and only sooner. (XX GT is GT.)
+    SomeSooner,
 }
 
 /// A command that may change the state; it goes into an entry.
@@ -63,39 +67,111 @@ pub enum ExpireIf {
 pub enum Write {
     /// SET, SETNX, SETEX, PSETEX, GETSET.
     Set {
+        /// The key.
         key: Bytes,
+        /// Its new value.
         value: Bytes,
+        /// NX, XX.
         when: SetIf,
+        /// EX, PX, EXAT, PXAT, KEEPTTL, in ms. `In` and `At` must be above 0: else the answer is Redis's error.
         expiry: Expiry,
+        /// GET, or the integers of SETNX.
         reply: SetReply,
     },
-    /// MSET; `absent_only` is MSETNX (all or nothing, answers 1 or 0).
+    /// MSET; MSETNX.
     SetMany {
+        /// Key and value, in the client's order; a key named twice has its last value.
         pairs: Vec<(Bytes, Bytes)>,
+        /// MSETNX: all or nothing, answers 1 or 0.
         absent_only: bool,
     },
     /// APPEND: answers the new length.
-    Append { key: Bytes, value: Bytes },
+    Append {
+        /// The key; made if absent.
+        key: Bytes,
+        /// What comes behind its value.
+        value: Bytes,
+    },
     /// SETRANGE: answers the new length.
-    SetRange { key: Bytes, offset: u32, value: Bytes },
+    SetRange {
+        /// The key; made if absent, unless `value` is empty.
+        key: Bytes,
+        /// Where `value` goes, in bytes; a gap is filled with zeros.
+        offset: u32,
+        /// What goes there.
+        value: Bytes,
+    },
     /// INCR, DECR, INCRBY, DECRBY: answers the new number.
-    IncrementBy { key: Bytes, delta: i64 },
-    /// INCRBYFLOAT: the increment as the client wrote it; answers the new number as a bulk string.
-    IncrementByFloat { key: Bytes, delta: Bytes },
+    IncrementBy {
+        /// The key; absent counts as 0.
+        key: Bytes,
+        /// What is added.
+        delta: i64,
+    },
+    /// INCRBYFLOAT: answers the new number as a bulk string.
+    IncrementByFloat {
+        /// The key; absent counts as 0.
+        key: Bytes,
+        /// The increment as the client wrote it; it need not be a number (then Redis's error is the answer).
+        delta: Bytes,
+    },
     /// GETDEL.
-    GetDelete { key: Bytes },
-    /// GETEX with an option that changes the expiry (`Clear` is PERSIST).
-    GetExpire { key: Bytes, expiry: Expiry },
+    GetDelete {
+        /// The key.
+        key: Bytes,
+    },
+    /// GETEX with an option that changes the expiry.
+    GetExpire {
+        /// The key.
+        key: Bytes,
+        /// `Clear` is PERSIST; `In` and `At` must be above 0: else the answer is Redis's error. `Keep` changes nothing.
+        expiry: Expiry,
+    },
     /// DEL, UNLINK: answers how many were there.
-    Delete { keys: Vec<Bytes> },
+    Delete {
+        /// The keys; one named twice counts once.
+        keys: Vec<Bytes>,
+    },
     /// EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT: answers 1 or 0.
-    Expire { key: Bytes, expiry: Expiry, when: ExpireIf },
+    Expire {
+        /// The key.
+        key: Bytes,
+        /// `In` or `At`, any number: one that is past deletes the key. `Clear` acts as PERSIST, `Keep` changes nothing.
+        expiry: Expiry,
+        /// NX, XX, GT, LT.
+        when: ExpireIf,
+    },
     /// PERSIST: answers 1 or 0.
-    Persist { key: Bytes },
+    Persist {
+        /// The key.
+        key: Bytes,
+    },
     /// FLUSHALL, FLUSHDB.
     FlushAll,
     /// The leader found these past due: removed if they are past due by this entry's stamp. Nobody reads the answer.
-    RemoveExpired { keys: Vec<Bytes> },
+    RemoveExpired {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+}
+
+impl Write {
+    /// How many values this command seals at most: what counts towards `ENTRY_WRITES_MAX` (design 3.4 N4).
+    #[must_use]
+    pub fn sealed_writes_max(&self) -> usize {
+        match self {
+            Write::SetMany { pairs, .. } => pairs.len(),
+            Write::Delete { .. } | Write::RemoveExpired { .. } | Write::GetDelete { .. } | Write::FlushAll => 0,
+            Write::Set { .. }
+            | Write::Append { .. }
+            | Write::SetRange { .. }
+            | Write::IncrementBy { .. }
+            | Write::IncrementByFloat { .. }
+            | Write::GetExpire { .. }
+            | Write::Expire { .. }
+            | Write::Persist { .. } => 1,
+        }
+    }
 }
 
 /// How TTL-like reads answer.
@@ -115,19 +191,46 @@ pub enum TtlForm {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// GET (and GETEX without option).
-    Get { key: Bytes },
+    Get {
+        /// The key.
+        key: Bytes,
+    },
     /// MGET.
-    GetMany { keys: Vec<Bytes> },
+    GetMany {
+        /// The keys; one answer each.
+        keys: Vec<Bytes>,
+    },
     /// STRLEN.
-    Length { key: Bytes },
-    /// GETRANGE, SUBSTR: inclusive, negative from the end.
-    Range { key: Bytes, start: i64, end: i64 },
-    /// EXISTS, TOUCH: counts, a key named twice counts twice.
-    Exists { keys: Vec<Bytes> },
+    Length {
+        /// The key.
+        key: Bytes,
+    },
+    /// GETRANGE, SUBSTR.
+    Range {
+        /// The key.
+        key: Bytes,
+        /// First byte; negative counts from the end.
+        start: i64,
+        /// Last byte, inclusive; negative counts from the end.
+        end: i64,
+    },
+    /// EXISTS, TOUCH: counts.
+    Exists {
+        /// The keys; one named twice counts twice.
+        keys: Vec<Bytes>,
+    },
     /// TTL family: -2 no key, -1 no expiry.
-    Ttl { key: Bytes, form: TtlForm },
+    Ttl {
+        /// The key.
+        key: Bytes,
+        /// Which of the family.
+        form: TtlForm,
+    },
     /// TYPE: `string` or `none`.
-    Type { key: Bytes },
+    Type {
+        /// The key.
+        key: Bytes,
+    },
     /// DBSIZE: counted on demand. Names no key, so it never rides with a write.
     Count,
 }

@@ -1,4 +1,19 @@
 //! What the data means: commands, their execution, the state record, the store. Deterministic: no clock, no chance.
+//!
+//! The way of an opened entry: `codec::Payload::decode` gives its commands, `overlay::Overlay::execute` runs them on a
+//! `reader::Reader`, and the overlay's changes, sealed by `apply`, become one `store::Step`.
 
+pub mod codec;
 pub mod command;
+pub mod kv;
+pub mod memory;
+pub mod overlay;
+pub mod reader;
+pub mod rocks;
+pub mod state;
 pub mod store;
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod testkit;
+pub mod value;

@@ -17,9 +17,9 @@ pub enum StateRow {
 pub struct Step {
     /// All users' rows go first (FLUSHALL); `puts` and `deletes` are what came after.
     pub clear: bool,
-    /// Rows as they will stand.
+    /// Users' keys and their rows as they will stand; no key twice, none that is in `deletes`.
     pub puts: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Keys whose rows go.
+    /// Users' keys whose rows go; there need not be one.
     pub deletes: Vec<Vec<u8>>,
     /// State rows as they will stand; `Applied` is in every step.
     pub state: Vec<(StateRow, Vec<u8>)>,
@@ -47,6 +47,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// The rows of several users' keys as they stood at one moment: of every step, all of it is seen, or none.
+    /// One answer a key, in the order of `keys`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
     /// One row of the state record.
     ///
     /// # Errors
@@ -71,7 +78,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; the node must stop.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// Calls `visit` with every user's key and row in key order, until it answers false.
+    /// Calls `visit` with every user's key and row in key order, as of one moment, until it answers false.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.

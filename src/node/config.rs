@@ -220,14 +220,16 @@ impl Settings {
     /// These settings, with those of `lower` where these say nothing.
     #[must_use]
     pub fn or(self, lower: Settings) -> Settings {
+        // One place of the KEK replaces the other, so that a flag can override a file's line.
+        let (is_file, is_fd) = (self.kek_file.is_some(), self.kek_fd.is_some());
+        let kek_file = self.kek_file;
         Settings {
             data_dir: self.data_dir.or(lower.data_dir),
             listen: self.listen.or(lower.listen),
             admin_listen: self.admin_listen.or(lower.admin_listen),
             insecure_listen: self.insecure_listen.or(lower.insecure_listen),
-            // One place of the KEK replaces the other, so that a flag can override a file's line.
-            kek_file: if self.kek_fd.is_some() { self.kek_file } else { self.kek_file.clone().or(lower.kek_file) },
-            kek_fd: if self.kek_file.is_some() { self.kek_fd } else { self.kek_fd.or(lower.kek_fd) },
+            kek_file: kek_file.or(if is_fd { None } else { lower.kek_file }),
+            kek_fd: self.kek_fd.or(if is_file { None } else { lower.kek_fd }),
             encryption: self.encryption.or(lower.encryption),
             log_engine: self.log_engine.or(lower.log_engine),
             log_slots: self.log_slots.or(lower.log_slots),

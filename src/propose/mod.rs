@@ -1,5 +1,31 @@
 //! Plaintext in: client requests become entries, sealed at the position that raft is about to give them.
 
+mod batch;
+mod gate;
+mod queue;
+mod reads;
+mod stamp;
+mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+pub use gate::Mode;
+pub use queue::Handle;
+pub use queue::Parts;
+pub use queue::Queue;
+pub use queue::Settings;
+pub use queue::queue;
+pub use reads::ReadDone;
+pub use reads::Reads;
+pub use stamp::AppliedFacts;
+pub use waiters::Waiter;
+pub use waiters::Waiters;
+
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::fsm::command::Read;
 use crate::fsm::command::Reply;
 use crate::fsm::command::Write;
@@ -13,6 +39,12 @@ pub struct Request {
     pub is_transaction: bool,
     /// Called exactly once, from the raft or apply thread: must not block.
     pub done: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
 }
 
 /// One command of a request.
@@ -60,6 +92,13 @@ pub trait Gateway: Send + Sync {
 
     /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
+
+    /// Has keys that were found past due removed: an ordinary entry that nobody waits for. Dropped if the queue is full:
+    /// they are found again.
+    fn remove_expired(&self, keys: Vec<Bytes>) {
+        let slots = vec![Slot::Write(Write::RemoveExpired { keys })];
+        let _ = self.propose(Request { slots, is_transaction: false, done: Box::new(|_| {}) });
+    }
 
     /// The wall clock in ms that a leader judges past-due keys by.
     fn wall_ms(&self) -> u64;

@@ -1,5 +1,39 @@
 //! Agreement. One thread owns the state machine of the `raft` crate; what is in an entry is opaque here.
 
+mod config;
+mod input;
+mod log;
+mod logger;
+mod members;
+mod place;
+mod read;
+mod ready;
+mod run;
+mod start;
+pub mod thread;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use config::Fatal;
+pub use config::LogRoom;
+pub use config::Recovered;
+pub use input::ChangeDone;
+pub use input::Input;
+pub use members::Change;
+pub use members::ChangeRefused;
+pub use members::Members;
+pub use members::MembersError;
+pub use run::Loop;
+pub use run::Outside;
+pub use transport::Endpoint;
+pub use transport::Network;
+pub use transport::Nowhere;
+pub use transport::PeerMessage;
+pub use transport::Transport;
+
 use bytes::Bytes;
 
 use crate::ids::Index;
@@ -49,6 +83,8 @@ pub struct LeaderView {
     pub applied: Position,
     /// Whether the empty entry of this term is applied here (N2).
     pub own_term_applied: bool,
+    /// A membership change, a control entry or a transfer is under way: nothing would be taken (N3).
+    pub is_blocked: bool,
     /// Bytes of client entries that the door lets through now; control entries may ignore it.
     pub room_bytes: u64,
 }
@@ -57,8 +93,15 @@ pub struct LeaderView {
 pub trait Proposer: Send {
     /// The next batch for `view`, or nothing now. Called until it answers `None`.
     fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>>;
-    /// This node does not lead (any more): give back what waits.
+    /// This node does not lead (any more): give back what waits, at once if the leader is known. Called in every step
+    /// of a node that does not lead.
     fn not_leading(&mut self, leader: Option<u64>);
+    /// A context for the reads that came since the last call; their ReadIndex is taken after this. Called in every step.
+    fn ask_reads(&mut self) -> Option<u64> {
+        None
+    }
+    /// Nothing will be taken any more: give everything back.
+    fn stop(&mut self) {}
 }
 
 /// A committed entry on its way to apply. A membership change brings the ConfState that raft has after it.
@@ -80,8 +123,11 @@ pub trait Ports: Send {
     fn read_ready(&mut self, context: u64, index: Index);
     /// It was not, and will not be.
     fn read_lost(&mut self, context: u64, leader: Option<u64>);
-    /// Role, term or leader changed.
+    /// Something in it changed; called at most once a step.
     fn status(&mut self, status: Status);
+    /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
+    /// `Config::can_fetch`, one at a time.
+    fn fetch(&mut self, _first: Index, _last: Index) {}
 }
 
 /// The raft thread's view of itself, for metrics, INFO and the gate.

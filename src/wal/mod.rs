@@ -1,6 +1,49 @@
 //! Durable order of opaque records: what is in an entry is not this room's business.
+//!
+//! [`create`] makes a log, [`LogLoop::open`] recovers one and then is a step function that turns [`Append`]s into
+//! frames, [`thread::spawn`] drives it on a thread of its own. [`reader`] looks at frames without opening a log. The
+//! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
 use bytes::Bytes;
+
+mod create;
+mod error;
+mod frame;
+mod group;
+mod header;
+mod index;
+mod log_loop;
+mod options;
+mod pipeline;
+mod read;
+pub mod reader;
+mod recovery;
+mod roll;
+mod room;
+mod scan;
+mod seal;
+mod segments;
+mod state;
+pub mod thread;
+mod window;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use create::create;
+pub use create::open;
+pub use error::During;
+pub use error::Reason;
+pub use error::SettingsError;
+pub use error::WalError;
+pub use log_loop::Full;
+pub use log_loop::LogLoop;
+pub use log_loop::Progress;
+pub use log_loop::Recovered;
+pub use options::Options;
+pub use recovery::TornEnd;
+pub use room::LogRoom;
 
 use crate::ids::Index;
 use crate::ids::Position;
@@ -16,6 +59,19 @@ pub enum EntryKind {
     ConfChange = 1,
     /// A joint membership change.
     ConfChangeV2 = 2,
+}
+
+impl EntryKind {
+    /// The kind of a number in a frame; `None` for one that this version does not know.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<EntryKind> {
+        match number {
+            0 => Some(EntryKind::Normal),
+            1 => Some(EntryKind::ConfChange),
+            2 => Some(EntryKind::ConfChangeV2),
+            _ => None,
+        }
+    }
 }
 
 /// One entry of the Raft log; its bytes are never modified once made.
@@ -42,7 +98,8 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// One thing to make durable: what a Ready wants, a trim, or the cutover. All of it, or none, is durable.
+/// One thing to make durable: what a Ready wants, a trim, or the cutover. Its ticket comes back when all of it is; a
+/// crash before that may keep any prefix of the entries (the hard state goes with the first of them), or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Append {
     /// Handed back when this and everything before it is durable; increasing.

@@ -53,7 +53,8 @@ fn kills_lose_nothing_acknowledged(engine: &str) {
         let mut client = node.client();
         for ledger in ledgers {
             let found = verify(&mut client, &ledger, totals.get(&ledger.connection).copied().unwrap_or(0), kill);
-            acknowledged_in_all += ledger.acknowledged.saturating_sub(totals.insert(ledger.connection, found).unwrap_or(0));
+            acknowledged_in_all +=
+                ledger.acknowledged.saturating_sub(totals.insert(ledger.connection, found).unwrap_or(0));
         }
     }
     println!("{engine}: {KILLS} kills, {acknowledged_in_all} acknowledged, 0 lost");
@@ -75,7 +76,9 @@ fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledger {
             return ledger;
         }
         for sequence in ledger.acknowledged + 1..=ledger.sent {
-            let (Ok(set), Ok(counted)) = (client.reply(), client.reply()) else { return ledger };
+            let (Ok(set), Ok(counted)) = (client.reply(), client.reply()) else {
+                return ledger;
+            };
             assert_eq!(set, Reply::ok());
             assert_eq!(counted, Reply::Integer(i64::try_from(sequence).unwrap()), "each increment runs exactly once");
             ledger.acknowledged = sequence;

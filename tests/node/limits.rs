@@ -62,7 +62,9 @@ fn requirepass_keeps_strangers_out() {
 #[test]
 fn a_full_disk_stops_writes_or_ends_the_node_with_74_and_loses_nothing_acknowledged() {
     let site = Site::new();
-    let Some(mount) = SmallDisk::mount(&site.path().join("disk"), 260) else { return };
+    let Some(mount) = SmallDisk::mount(&site.path().join("disk"), 260) else {
+        return;
+    };
     let mut args = site.sealed();
     let at = args.iter().position(|a| a == "--data-dir").unwrap();
     args[at + 1] = text(&mount.path.join("data"));
@@ -121,7 +123,11 @@ fn a_pipeline_larger_than_every_buffer_is_answered_in_order() {
         for i in 0..20_000_i64 {
             assert_eq!(sender.reply().unwrap(), Reply::Integer(i + 1));
             if i % 3 == 0 {
-                assert_eq!(sender.reply().unwrap(), Reply::bulk((i + 1).to_string()), "a read sees the write before it");
+                assert_eq!(
+                    sender.reply().unwrap(),
+                    Reply::bulk((i + 1).to_string()),
+                    "a read sees the write before it"
+                );
             }
         }
     });

@@ -1,7 +1,9 @@
 //! The running binary: what a user, an operator and an attacker with the disk see of it.
 
-mod clients;
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it counted")]
+
 mod client;
+mod clients;
 mod durability;
 mod halt;
 mod harness;

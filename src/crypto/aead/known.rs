@@ -58,32 +58,22 @@ fn specification_holds(aead: &dyn Aead) -> bool {
     texts[2][7] ^= 1;
     let mut verdicts = [Verdict::Unauthentic; 5];
     aead.open_batch(&mut texts.each_mut().map(|text| message(text)), &mut verdicts);
-    texts
-        .iter()
-        .zip(verdicts)
-        .enumerate()
-        .all(|(i, (text, verdict))| match i {
-            2 => verdict == Verdict::Unauthentic && text.iter().all(|&byte| byte == 0),
-            _ => verdict == Verdict::Authentic && text[..PLAIN.len()] == PLAIN,
-        })
+    texts.iter().zip(verdicts).enumerate().all(|(i, (text, verdict))| match i {
+        2 => verdict == Verdict::Unauthentic && text.iter().all(|&byte| byte == 0),
+        _ => verdict == Verdict::Authentic && text[..PLAIN.len()] == PLAIN,
+    })
 }
 
 fn message(text_inout: &mut [u8]) -> Message<'_> {
-    Message {
-        nonce: NONCE,
-        aad: &AAD,
-        text_inout,
-    }
+    Message { nonce: NONCE, aad: &AAD, text_inout }
 }
 
 /// Texts of many lengths, sealed in one batch and opened again.
 fn agrees_with_library(aead: &dyn Aead) -> bool {
     let library = Library::new(&KEY);
     let aad: [u8; 70] = core::array::from_fn(|i| (i * 7) as u8);
-    let plain: Vec<Vec<u8>> = LENGTHS
-        .iter()
-        .map(|&len| (0..len + TAG_LEN).map(|i| (i * 13 + len) as u8).collect())
-        .collect();
+    let plain: Vec<Vec<u8>> =
+        LENGTHS.iter().map(|&len| (0..len + TAG_LEN).map(|i| (i * 13 + len) as u8).collect()).collect();
     let mut expected = plain.clone();
     let mut found = plain.clone();
     library.seal_batch(&mut batch(&mut expected, &aad));
@@ -94,12 +84,7 @@ fn agrees_with_library(aead: &dyn Aead) -> bool {
     let mut verdicts = [Verdict::Unauthentic; LENGTHS.len()];
     aead.open_batch(&mut batch(&mut found, &aad), &mut verdicts);
     let opened = verdicts.iter().all(|&verdict| verdict == Verdict::Authentic);
-    opened
-        && plain
-            .iter()
-            .zip(&found)
-            .zip(LENGTHS)
-            .all(|((plain, found), len)| plain[..len] == found[..len])
+    opened && plain.iter().zip(&found).zip(LENGTHS).all(|((plain, found), len)| plain[..len] == found[..len])
 }
 
 fn batch<'a>(texts: &'a mut [Vec<u8>], aad: &'a [u8]) -> Vec<Message<'a>> {
@@ -109,11 +94,7 @@ fn batch<'a>(texts: &'a mut [Vec<u8>], aad: &'a [u8]) -> Vec<Message<'a>> {
             let aad = &aad[..(text.len() - TAG_LEN) % aad.len()];
             let mut nonce = NONCE;
             nonce[11] = i as u8;
-            Message {
-                nonce,
-                aad,
-                text_inout: text,
-            }
+            Message { nonce, aad, text_inout: text }
         })
         .collect()
 }

@@ -23,21 +23,13 @@ impl Library {
     /// Expands a key.
     #[must_use]
     pub fn new(bytes: &[u8; KEY_LEN]) -> Library {
-        Library {
-            gcm: Aes256Gcm::new(bytes.into()),
-        }
+        Library { gcm: Aes256Gcm::new(bytes.into()) }
     }
 
     fn seal(&self, message: &mut Message<'_>) {
-        let text_len = message
-            .text_inout
-            .len()
-            .checked_sub(TAG_LEN)
-            .expect("the caller left room for the tag");
+        let text_len = message.text_inout.len().checked_sub(TAG_LEN).expect("the caller left room for the tag");
         let (text, tag) = message.text_inout.split_at_mut(text_len);
-        let sealed = self
-            .gcm
-            .encrypt_inout_detached(&message.nonce.into(), message.aad, InOutBuf::from(text));
+        let sealed = self.gcm.encrypt_inout_detached(&message.nonce.into(), message.aad, InOutBuf::from(text));
         tag.copy_from_slice(&sealed.expect("a text below 64 GiB"));
     }
 
@@ -48,9 +40,7 @@ impl Library {
                 let (text, tag) = message.text_inout.split_at_mut(text_len);
                 let tag: [u8; TAG_LEN] = (&*tag).try_into().expect("split 16 bytes before the end");
                 let text = InOutBuf::from(text);
-                self.gcm
-                    .decrypt_inout_detached(&message.nonce.into(), message.aad, text, &tag.into())
-                    .is_ok()
+                self.gcm.decrypt_inout_detached(&message.nonce.into(), message.aad, text, &tag.into()).is_ok()
             }
         };
         if opened {

@@ -3,13 +3,18 @@
 //! A batch is a slice of [`Message`]s under one key, each a mutable slice (text, then room for the tag) of one arena;
 //! that they cannot overlap is the borrow checker's proof. Backends differ in speed, never in bytes.
 
+use std::fmt;
 use std::sync::Arc;
 
 #[cfg(target_arch = "x86_64")]
 mod cpu;
 mod known;
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "the kernels: vector registers, masked loads, assembly")]
+#[allow(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the kernels: every operation on vectors is unsafe, for one reason that `lanes::vector` gives"
+)]
 mod lanes;
 mod library;
 mod tier;
@@ -29,7 +34,6 @@ pub const TAG_LEN: usize = 16;
 pub const KEY_LEN: usize = 32;
 
 /// One message of a batch.
-#[derive(Debug)]
 pub struct Message<'a> {
     /// Unique under the key (NONCE-UNIQUE is the caller's duty; see `nonce`).
     pub nonce: [u8; NONCE_LEN],
@@ -37,6 +41,12 @@ pub struct Message<'a> {
     pub aad: &'a [u8],
     /// Plaintext or ciphertext, followed by the 16 bytes of the tag.
     pub text_inout: &'a mut [u8],
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("text_bytes", &self.text_inout.len()).finish_non_exhaustive()
+    }
 }
 
 /// Whether a message of an opened batch was authentic. Its text is plaintext only if it was; otherwise it was wiped.
@@ -74,4 +84,5 @@ pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
 }
 
 #[cfg(test)]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "addresses of guard pages")]
 mod tests;

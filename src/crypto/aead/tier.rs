@@ -125,11 +125,7 @@ impl Tier {
             }
             right
         });
-        if right {
-            Ok(())
-        } else {
-            Err(TierError::Wrong { tier: self })
-        }
+        if right { Ok(()) } else { Err(TierError::Wrong { tier: self }) }
     }
 }
 
@@ -151,10 +147,7 @@ impl TierChoice {
             TierChoice::Without(denied) => denied,
         };
         let allowed = Tier::ALL.into_iter().filter(|&tier| !denied[tier as usize]);
-        allowed
-            .into_iter()
-            .find(|tier| tier.check().is_ok())
-            .ok_or(TierError::NothingLeft)
+        allowed.into_iter().find(|tier| tier.check().is_ok()).ok_or(TierError::NothingLeft)
     }
 }
 
@@ -180,10 +173,7 @@ impl FromStr for TierChoice {
 
 fn tier_named(name: &str) -> Result<Tier, TierError> {
     let unknown = || TierError::Unknown { name: name.to_owned() };
-    Tier::ALL
-        .into_iter()
-        .find(|tier| tier.name() == name)
-        .ok_or_else(unknown)
+    Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(unknown)
 }
 
 /// The tier of this process.
@@ -210,9 +200,7 @@ pub fn choose(choice: TierChoice) -> Result<Tier, TierError> {
 #[must_use]
 pub fn chosen() -> Tier {
     *CHOSEN.get_or_init(|| {
-        let tier = choice_of_environment()
-            .resolve()
-            .unwrap_or_else(|error| panic!("{VARIABLE}: {error}"));
+        let tier = choice_of_environment().resolve().unwrap_or_else(|error| panic!("{VARIABLE}: {error}"));
         tracing::info!(tier = tier.name(), "AEAD tier");
         tier
     })

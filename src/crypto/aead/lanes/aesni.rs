@@ -13,6 +13,7 @@ use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::rounds128;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
@@ -145,7 +146,7 @@ pub(super) unsafe fn crypt_block_tail<const SEAL: bool>(text_inout: *mut u8, len
 /// One block.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Xmm(__m128i);
+pub(super) struct Xmm(pub(super) __m128i);
 
 // SAFETY (of each block): the caller proves the features and that pointers are good; see `Vector`.
 impl Vector<4> for Xmm {
@@ -176,13 +177,7 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn crypt_tail<const SEAL: bool>(text_inout: *mut u8, len: usize, stream: Self) -> Self {
         // SAFETY: see above; nothing is touched if there is no text.
-        unsafe {
-            if len > 0 {
-                Self(crypt_block_tail::<SEAL>(text_inout, len, stream.0))
-            } else {
-                Self::zero()
-            }
-        }
+        unsafe { if len > 0 { Self(crypt_block_tail::<SEAL>(text_inout, len, stream.0)) } else { Self::zero() } }
     }
 
     #[inline(always)]
@@ -269,14 +264,7 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn gather(sources: [*const u8; 4]) -> [Self; 4] {
         // SAFETY: see above.
-        unsafe {
-            [
-                Self::load(sources[0]),
-                Self::load(sources[1]),
-                Self::load(sources[2]),
-                Self::load(sources[3]),
-            ]
-        }
+        unsafe { [Self::load(sources[0]), Self::load(sources[1]), Self::load(sources[2]), Self::load(sources[3])] }
     }
 
     #[inline(always)]
@@ -338,45 +326,41 @@ impl Vector<4> for Xmm {
     #[inline(always)]
     unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
         // SAFETY: see above.
-        unsafe { aes4(keys, x) }
+        unsafe { rounds128::aes4(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { aes8(keys, x) }
+        unsafe { rounds128::aes8(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 4]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
-        unsafe { aes8(keys, &mut all) };
+        unsafe { rounds128::aes8(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
     #[inline(always)]
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 4]) {
-        let mut all = [
-            x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3],
-        ];
+        let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
-        unsafe { aes12(keys, &mut all) };
-        [
-            x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3],
-        ] = all;
+        unsafe { rounds128::aes12(keys, &mut all) };
+        [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
     #[inline(always)]
     unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8::<0>(keys, x) }
+        unsafe { rounds128::whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8::<ROUND>(keys, x) }
+        unsafe { rounds128::round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
@@ -389,105 +373,12 @@ impl Vector<4> for Xmm {
         d: Self,
     ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+        unsafe { rounds128::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
     }
 
     #[inline(always)]
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { last8::<14>(keys, x) }
+        unsafe { rounds128::last8::<14>(keys, x) }
     }
-}
-
-/// AES-256 of several blocks in one block of assembly, so that the chains run side by side.
-macro_rules! aes_function {
-    ($name:ident, $count:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "aes,sse2")]
-        #[inline]
-        unsafe fn $name(keys: &RoundKeys, x: &mut [Xmm; $count]) {
-            // SAFETY: reads the round keys, changes the named registers.
-            unsafe {
-                asm!(
-                    "movdqu xmm15, [{keys}]",
-                    $(concat!("pxor {", stringify!($x), "}, xmm15"),)*
-                    ".set o, 16", ".rept 13",
-                    "movdqu xmm15, [{keys} + o]",
-                    $(concat!("aesenc {", stringify!($x), "}, xmm15"),)*
-                    ".set o, o + 16", ".endr",
-                    "movdqu xmm15, [{keys} + 224]",
-                    $(concat!("aesenclast {", stringify!($x), "}, xmm15"),)*
-                    $($x = inout(xmm_reg) x[$i].0,)*
-                    out("xmm15") _, keys = in(reg) keys.as_ptr(),
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-aes_function!(aes4, 4, a 0 b 1 c 2 d 3);
-aes_function!(aes8, 8, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-aes_function!(aes12, 12, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9 k 10 l 11);
-
-/// One operation on eight blocks with one round key.
-macro_rules! round_function {
-    ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "aes,sse2")]
-        #[inline]
-        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Xmm; 8]) {
-            // SAFETY: reads the round key, changes the named registers.
-            unsafe {
-                asm!(
-                    "movdqu xmm15, [{keys} + {at}]",
-                    $(concat!($operation, " {", stringify!($x), "}, xmm15"),)*
-                    $($x = inout(xmm_reg) x[$i].0,)*
-                    out("xmm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-round_function!(whiten8, "pxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "aesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(last8, "aesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-
-/// One middle round of eight blocks, with a product that is added to a sum between them.
-#[target_feature(enable = "aes,pclmulqdq,sse2")]
-#[inline]
-unsafe fn round8_add<const ROUND: usize>(
-    keys: &RoundKeys,
-    x: &mut [Xmm; 8],
-    sum: Sum<Xmm>,
-    blocks: Xmm,
-    h: Xmm,
-    d: Xmm,
-) -> Sum<Xmm> {
-    let (mut r, mut f) = (sum.r.0, sum.f.0);
-    let _t: __m128i;
-    // SAFETY: reads the round key, changes the named registers.
-    unsafe {
-        asm!(
-            "movdqu xmm15, [{keys} + {at}]",
-            "movdqa {t}, {blocks}", "pclmulqdq {t}, {d}, 0x10",
-            "aesenc {x0}, xmm15", "aesenc {x1}, xmm15",
-            "pxor {r}, {t}",
-            "movdqa {t}, {blocks}", "pclmulqdq {t}, {h}, 0x11",
-            "aesenc {x2}, xmm15", "aesenc {x3}, xmm15",
-            "pxor {r}, {t}",
-            "movdqa {t}, {blocks}", "pclmulqdq {t}, {d}, 0x00",
-            "aesenc {x4}, xmm15", "aesenc {x5}, xmm15",
-            "pxor {f}, {t}",
-            "pclmulqdq {blocks}, {h}, 0x01",
-            "aesenc {x6}, xmm15", "aesenc {x7}, xmm15",
-            "pxor {f}, {blocks}",
-            x0 = inout(xmm_reg) x[0].0, x1 = inout(xmm_reg) x[1].0, x2 = inout(xmm_reg) x[2].0,
-            x3 = inout(xmm_reg) x[3].0, x4 = inout(xmm_reg) x[4].0, x5 = inout(xmm_reg) x[5].0,
-            x6 = inout(xmm_reg) x[6].0, x7 = inout(xmm_reg) x[7].0,
-            blocks = inout(xmm_reg) blocks.0 => _, h = in(xmm_reg) h.0, d = in(xmm_reg) d.0,
-            r = inout(xmm_reg) r, f = inout(xmm_reg) f, t = out(xmm_reg) _t,
-            out("xmm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-            options(readonly, nostack, preserves_flags)
-        );
-    }
-    Sum { r: Xmm(r), f: Xmm(f) }
 }

@@ -43,12 +43,7 @@ impl<V> Shape<V> {
             let d1 = V::splat(table.d_at(Table::offset(1)));
             add(zero_sum(), V::splat(words.as_ptr().cast()), h1, d1)
         };
-        Self {
-            text_len,
-            aad_len,
-            exponent: text_len.div_ceil(16).wrapping_add(1),
-            lengths,
-        }
+        Self { text_len, aad_len, exponent: text_len.div_ceil(16).wrapping_add(1), lengths }
     }
 }
 
@@ -86,9 +81,7 @@ pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 #[inline(always)]
 pub(super) fn all_alike<V>(shape: &Shape<V>, group: &[Message<'_>]) -> bool {
     let (text_len, aad_len) = (shape.text_len.wrapping_add(TAG_LEN), shape.aad_len);
-    group
-        .iter()
-        .all(|message| message.text_inout.len() == text_len && message.aad.len() == aad_len)
+    group.iter().all(|message| message.text_inout.len() == text_len && message.aad.len() == aad_len)
 }
 
 /// Four messages: two bits for each when opening, not zero where the tag is wrong.
@@ -100,20 +93,12 @@ unsafe fn one_four<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 ) -> u32 {
     let [a, b, c, d] = messages;
     let aads = [a.aad.as_ptr(), b.aad.as_ptr(), c.aad.as_ptr(), d.aad.as_ptr()];
-    let texts = [
-        a.text_inout.as_mut_ptr(),
-        b.text_inout.as_mut_ptr(),
-        c.text_inout.as_mut_ptr(),
-        d.text_inout.as_mut_ptr(),
-    ];
+    let texts =
+        [a.text_inout.as_mut_ptr(), b.text_inout.as_mut_ptr(), c.text_inout.as_mut_ptr(), d.text_inout.as_mut_ptr()];
     // SAFETY: as the caller promises.
     unsafe {
-        let mut counters = [
-            V::splat_nonce(&a.nonce),
-            V::splat_nonce(&b.nonce),
-            V::splat_nonce(&c.nonce),
-            V::splat_nonce(&d.nonce),
-        ];
+        let mut counters =
+            [V::splat_nonce(&a.nonce), V::splat_nonce(&b.nonce), V::splat_nonce(&c.nonce), V::splat_nonce(&d.nonce)];
         let mut masks = V::quad_of_firsts(counters);
         for mask in &mut masks {
             *mask = mask.xor(V::ramp(1u32.to_be(), 0));
@@ -127,28 +112,17 @@ unsafe fn one_four<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         let f = V::quad_of_folds([sums[0].f, sums[1].f, sums[2].f, sums[3].f]);
         let mut tags = masks;
         for q in 0..Q {
-            let sum = Sum {
-                r: r[q].xor(shared[q].r),
-                f: f[q].xor(shared[q].f),
-            };
+            let sum = Sum { r: r[q].xor(shared[q].r), f: f[q].xor(shared[q].f) };
             tags[q] = reduce(sum).reverse().xor(masks[q]);
         }
         let len = shape.text_len;
-        let tag_at = [
-            texts[0].add(len),
-            texts[1].add(len),
-            texts[2].add(len),
-            texts[3].add(len),
-        ];
+        let tag_at = [texts[0].add(len), texts[1].add(len), texts[2].add(len), texts[3].add(len)];
         if SEAL {
             V::scatter(tags, tag_at);
             0
         } else {
             let [a, b, c, d] = tag_at;
-            V::differences(
-                tags,
-                V::gather([a.cast_const(), b.cast_const(), c.cast_const(), d.cast_const()]),
-            )
+            V::differences(tags, V::gather([a.cast_const(), b.cast_const(), c.cast_const(), d.cast_const()]))
         }
     }
 }
@@ -170,12 +144,7 @@ pub(super) unsafe fn hash_aads<V: Vector<Q>, const Q: usize>(
         let left = (shape.aad_len - done).min(16);
         // SAFETY: blocks are cut at the end of the AAD; the powers reach the first because the messages fit.
         unsafe {
-            let from = [
-                aads[0].add(done),
-                aads[1].add(done),
-                aads[2].add(done),
-                aads[3].add(done),
-            ];
+            let from = [aads[0].add(done), aads[1].add(done), aads[2].add(done), aads[3].add(done)];
             let blocks = V::gather_exact(from, [left; 4]);
             let h = V::splat(table.h_at(Table::offset(exponent)));
             let d = V::splat(table.d_at(Table::offset(exponent)));

@@ -84,23 +84,12 @@ pub(super) unsafe fn eights<V: Wide, const SEAL: bool, const WHOLE: bool>(
         let shape = Shape::<V>::of(table, &messages[0]);
         let power = |i: usize| {
             let offset = PowerOffset(Table::offset(shape.exponent).0.wrapping_add(i * 16));
-            Power {
-                h: V::splat(table.h_at(offset)),
-                d: V::splat(table.d_at(offset)),
-            }
+            Power { h: V::splat(table.h_at(offset)), d: V::splat(table.d_at(offset)) }
         };
         let powers = [power(0), power(1), power(2), power(3)];
         let offset = Table::offset(shape.exponent + 1);
-        let aad_power = Power {
-            h: V::splat(table.h_at(offset)),
-            d: V::splat(table.d_at(offset)),
-        };
-        let batch = Batch {
-            table,
-            shape,
-            powers,
-            aad_power,
-        };
+        let aad_power = Power { h: V::splat(table.h_at(offset)), d: V::splat(table.d_at(offset)) };
+        let batch = Batch { table, shape, powers, aad_power };
         let mut before: Option<(Eight, [V; 2])> = None;
         let mut taken = 0;
         for group in messages.as_chunks_mut::<8>().0 {
@@ -222,13 +211,7 @@ unsafe fn load_turned<V: Wide, const WHOLE: bool>(batch: &Batch<'_, V>, eight: &
     let load = |m: usize| {
         let text = eight.texts[first + m].cast_const();
         // SAFETY: the text is read to its length.
-        unsafe {
-            if WHOLE {
-                V::load(text)
-            } else {
-                V::load_exact(text, batch.shape.text_len)
-            }
-        }
+        unsafe { if WHOLE { V::load(text) } else { V::load_exact(text, batch.shape.text_len) } }
     };
     let [a, b, c, d] = [load(0), load(1), load(2), load(3)];
     // SAFETY: as the caller promises.

@@ -64,12 +64,7 @@ pub(super) unsafe fn four<V: Vector<Q>, const Q: usize, const SEAL: bool>(
             d.text_inout.as_mut_ptr(),
         ],
         text_len,
-        offset: [
-            offset(text_len[0]),
-            offset(text_len[1]),
-            offset(text_len[2]),
-            offset(text_len[3]),
-        ],
+        offset: [offset(text_len[0]), offset(text_len[1]), offset(text_len[2]), offset(text_len[3])],
     };
     // SAFETY: texts are good for their length and the tag behind it; the rest is as the caller promises.
     unsafe {
@@ -92,10 +87,7 @@ pub(super) unsafe fn four<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         let f = V::quad_of_folds([sums[0].f, sums[1].f, sums[2].f, sums[3].f]);
         let mut tags = masks;
         for q in 0..Q {
-            let sum = Sum {
-                r: r[q].xor(shared[q].r),
-                f: f[q].xor(shared[q].f),
-            };
+            let sum = Sum { r: r[q].xor(shared[q].r), f: f[q].xor(shared[q].f) };
             tags[q] = reduce(sum).reverse().xor(masks[q]);
         }
         let tag_at = [group.tag_at(0), group.tag_at(1), group.tag_at(2), group.tag_at(3)];
@@ -104,10 +96,7 @@ pub(super) unsafe fn four<V: Vector<Q>, const Q: usize, const SEAL: bool>(
             0
         } else {
             let [a, b, c, d] = tag_at;
-            V::differences(
-                tags,
-                V::gather([a.cast_const(), b.cast_const(), c.cast_const(), d.cast_const()]),
-            )
+            V::differences(tags, V::gather([a.cast_const(), b.cast_const(), c.cast_const(), d.cast_const()]))
         }
     }
 }
@@ -135,18 +124,8 @@ unsafe fn hash_aads<V: Vector<Q>, const Q: usize>(
         if longest <= 16 {
             let from = [aads[0].as_ptr(), aads[1].as_ptr(), aads[2].as_ptr(), aads[3].as_ptr()];
             let at = |m: usize| PowerOffset(group.offset[m].0.wrapping_sub(16));
-            let h = V::gather([
-                table.h_at(at(0)),
-                table.h_at(at(1)),
-                table.h_at(at(2)),
-                table.h_at(at(3)),
-            ]);
-            let d = V::gather([
-                table.d_at(at(0)),
-                table.d_at(at(1)),
-                table.d_at(at(2)),
-                table.d_at(at(3)),
-            ]);
+            let h = V::gather([table.h_at(at(0)), table.h_at(at(1)), table.h_at(at(2)), table.h_at(at(3))]);
+            let d = V::gather([table.d_at(at(0)), table.d_at(at(1)), table.d_at(at(2)), table.d_at(at(3))]);
             let blocks = V::gather_exact(from, len);
             for q in 0..Q {
                 shared[q] = add(shared[q], blocks[q].reverse(), h[q], d[q]);
@@ -287,10 +266,5 @@ fn both<V: Copy>(a: [V; 4], b: [V; 4]) -> [V; 8] {
 
 #[inline(always)]
 fn bits(len: [usize; 4]) -> [u64; 4] {
-    [
-        (len[0] as u64) << 3,
-        (len[1] as u64) << 3,
-        (len[2] as u64) << 3,
-        (len[3] as u64) << 3,
-    ]
+    [(len[0] as u64) << 3, (len[1] as u64) << 3, (len[2] as u64) << 3, (len[3] as u64) << 3]
 }

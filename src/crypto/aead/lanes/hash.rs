@@ -20,12 +20,7 @@ const STRIDE_BLOCKS: usize = 64;
 #[inline(always)]
 pub(super) unsafe fn zero_sum<V: Vector<Q>, const Q: usize>() -> Sum<V> {
     // SAFETY: as the caller promises.
-    unsafe {
-        Sum {
-            r: V::zero(),
-            f: V::zero(),
-        }
-    }
+    unsafe { Sum { r: V::zero(), f: V::zero() } }
 }
 
 /// Adds `blocks * h`, block by block; `d` belongs to `h`.
@@ -94,11 +89,7 @@ pub(super) unsafe fn absorb<V: Vector<Q>, const Q: usize, const REVERSED: bool>(
             while done < bytes {
                 let here = source.add(done);
                 let left = bytes - done;
-                let taken = if left >= V::BYTES {
-                    V::load(here)
-                } else {
-                    V::load_exact(here, left)
-                };
+                let taken = if left >= V::BYTES { V::load(here) } else { V::load_exact(here, left) };
                 let mut blocks_here = if REVERSED { taken.reverse() } else { taken };
                 if done == 0 {
                     blocks_here = blocks_here.xor(state);

@@ -59,11 +59,7 @@ pub(super) unsafe fn one<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         let sum = rest::<V, Q, SEAL>(table, text, len, &mut progress, &mut first);
         let bits = [(len as u64) * 8, (message.aad.len() as u64) * 8];
         let lengths = V::first(bits[0], bits[1]);
-        let lengths = if len == progress.done {
-            lengths.xor(progress.state)
-        } else {
-            lengths
-        };
+        let lengths = if len == progress.done { lengths.xor(progress.state) } else { lengths };
         let sum = add_powers(sum, lengths, table, Table::offset(1));
         let tag = reduce(sum).fold().reverse().xor(progress.mask);
         finish::<V, Q, SEAL>(tag, text.add(len))
@@ -178,11 +174,7 @@ unsafe fn step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     let keys = &table.round_keys;
     // SAFETY: the text has eight vectors behind what is done, and if that is sealed, eight before it.
     unsafe {
-        let hashed = if SEAL {
-            progress.done - STEP * V::BYTES
-        } else {
-            progress.done
-        };
+        let hashed = if SEAL { progress.done - STEP * V::BYTES } else { progress.done };
         let from = text.add(hashed).cast_const();
         let mut x = next(progress);
         let mut sum = zero_sum();

@@ -11,6 +11,9 @@ mod eights;
 mod group;
 mod hash;
 mod long;
+mod rounds128;
+mod rounds256;
+mod rounds512;
 mod table;
 mod vaes256;
 mod vaes512;
@@ -114,16 +117,11 @@ impl<K: Kernel> Lanes<K> {
             *end += 1;
         }
         let short = ends[usize::from(CLASS_LONG) - 1];
-        assert!(
-            !SEAL || ends[usize::from(CLASS_LONG)] == messages.len(),
-            "a message has no room for its tag"
-        );
+        assert!(!SEAL || ends[usize::from(CLASS_LONG)] == messages.len(), "a message has no room for its tag");
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
-            let group = messages
-                .get_disjoint_mut(ids)
-                .expect("the order names each message once");
+            let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
             let wrong = self.kernel.four::<SEAL>(&self.table, group);
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);
@@ -152,11 +150,7 @@ impl<K: Kernel> Lanes<K> {
     #[inline(never)]
     fn beside_empty<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
         let mut room = [[0u8; TAG_LEN]; 4];
-        let mut group = room.each_mut().map(|tag| Message {
-            nonce: [0; 12],
-            aad: &[],
-            text_inout: tag,
-        });
+        let mut group = room.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
         const UNIQUE: &str = "the caller names each message once";
         match *ids {
             [first, second, third] => {
@@ -186,10 +180,7 @@ impl<K: Kernel> Lanes<K> {
     /// A message that takes no lane.
     fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
         let message = &mut messages[id];
-        assert!(
-            !SEAL || class(message) != CLASS_NO_TAG,
-            "a message has no room for its tag"
-        );
+        assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no room for its tag");
         let right = class(message) != CLASS_NO_TAG && self.kernel.one::<SEAL>(&self.table, message);
         if !SEAL {
             verdicts[id] = verdict(right, message);
@@ -218,20 +209,13 @@ impl<K: Kernel> Aead for Lanes<K> {
 
 impl<K: Kernel> fmt::Debug for Lanes<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Lanes")
-            .field("tier", &K::TIER)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Lanes").field("tier", &K::TIER).finish_non_exhaustive()
     }
 }
 
 /// The same message for a shorter time.
 fn lend<'a>(message: &'a mut Message<'_>) -> Message<'a> {
-    Message {
-        nonce: message.nonce,
-        aad: message.aad,
-        text_inout: message.text_inout,
-    }
+    Message { nonce: message.nonce, aad: message.aad, text_inout: message.text_inout }
 }
 
 /// Which messages go side by side: by vectors of 64 bytes.

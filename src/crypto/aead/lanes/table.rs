@@ -36,11 +36,7 @@ pub(super) struct PowerOffset(pub(super) usize);
 impl Table {
     /// A table without a key in it yet.
     pub(super) fn zeroed() -> Self {
-        Self {
-            h: [[0; 16]; POWERS + PADDING],
-            d: [[0; 16]; POWERS + PADDING],
-            round_keys: [[0; 16]; ROUND_KEYS],
-        }
+        Self { h: [[0; 16]; POWERS + PADDING], d: [[0; 16]; POWERS + PADDING], round_keys: [[0; 16]; ROUND_KEYS] }
     }
 
     /// Where powers from `H^exponent` down begin.
@@ -120,10 +116,7 @@ pub(super) const POLYNOMIAL: u64 = 0xc200_0000_0000_0000;
 #[inline]
 fn companion(h: __m128i) -> __m128i {
     let polynomial = _mm_set_epi64x(POLYNOMIAL as i64, 0);
-    _mm_xor_si128(
-        _mm_shuffle_epi32::<0x4e>(h),
-        _mm_clmulepi64_si128::<0x10>(h, polynomial),
-    )
+    _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(h), _mm_clmulepi64_si128::<0x10>(h, polynomial))
 }
 
 /// `m * h` in POLYVAL's field; `d` belongs to `h`.
@@ -133,10 +126,7 @@ fn multiply(m: __m128i, h: __m128i, d: __m128i) -> __m128i {
     let r = _mm_xor_si128(_mm_clmulepi64_si128::<0x10>(m, d), _mm_clmulepi64_si128::<0x11>(m, h));
     let f = _mm_xor_si128(_mm_clmulepi64_si128::<0x00>(m, d), _mm_clmulepi64_si128::<0x01>(m, h));
     let polynomial = _mm_set_epi64x(0, POLYNOMIAL as i64);
-    let reduced = _mm_xor_si128(
-        _mm_shuffle_epi32::<0x4e>(f),
-        _mm_clmulepi64_si128::<0x00>(f, polynomial),
-    );
+    let reduced = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(f), _mm_clmulepi64_si128::<0x00>(f, polynomial));
     _mm_xor_si128(r, reduced)
 }
 

@@ -15,6 +15,7 @@ use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::rounds256;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
@@ -99,7 +100,7 @@ fn clear() {
 /// Two blocks.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Ymm(__m256i);
+pub(super) struct Ymm(pub(super) __m256i);
 
 // SAFETY (of each block): the caller proves the features and that pointers are good; see `Vector`.
 impl Vector<2> for Ymm {
@@ -126,10 +127,7 @@ impl Vector<2> for Ymm {
         // SAFETY: see above; the halves are cut at `len`.
         unsafe {
             if len > 16 {
-                Self(_mm256_set_m128i(
-                    load_short(source.add(16), len - 16),
-                    _mm_loadu_si128(source.cast()),
-                ))
+                Self(_mm256_set_m128i(load_short(source.add(16), len - 16), _mm_loadu_si128(source.cast())))
             } else {
                 Self(_mm256_zextsi128_si256(load_short(source, len)))
             }
@@ -173,18 +171,7 @@ impl Vector<2> for Ymm {
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         // SAFETY: see above.
-        unsafe {
-            Self(_mm256_set_epi32(
-                first.wrapping_add(step) as i32,
-                0,
-                0,
-                0,
-                first as i32,
-                0,
-                0,
-                0,
-            ))
-        }
+        unsafe { Self(_mm256_set_epi32(first.wrapping_add(step) as i32, 0, 0, 0, first as i32, 0, 0, 0)) }
     }
 
     #[inline(always)]
@@ -246,10 +233,7 @@ impl Vector<2> for Ymm {
         // SAFETY: see above.
         unsafe {
             let high = _mm256_extracti128_si256::<1>(self.0);
-            Self(_mm256_zextsi128_si256(_mm_xor_si128(
-                _mm256_castsi256_si128(self.0),
-                high,
-            )))
+            Self(_mm256_zextsi128_si256(_mm_xor_si128(_mm256_castsi256_si128(self.0), high)))
         }
     }
 
@@ -288,12 +272,7 @@ impl Vector<2> for Ymm {
     unsafe fn quad_of_firsts(vectors: [Self; 4]) -> [Self; 2] {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
-        unsafe {
-            [
-                Self(_mm256_permute2x128_si256::<0x20>(a, b)),
-                Self(_mm256_permute2x128_si256::<0x20>(c, d)),
-            ]
-        }
+        unsafe { [Self(_mm256_permute2x128_si256::<0x20>(a, b)), Self(_mm256_permute2x128_si256::<0x20>(c, d))] }
     }
 
     #[inline(always)]
@@ -301,14 +280,10 @@ impl Vector<2> for Ymm {
         let [Self(a), Self(b), Self(c), Self(d)] = vectors;
         // SAFETY: see above.
         unsafe {
-            let low = _mm256_xor_si256(
-                _mm256_permute2x128_si256::<0x20>(a, b),
-                _mm256_permute2x128_si256::<0x31>(a, b),
-            );
-            let high = _mm256_xor_si256(
-                _mm256_permute2x128_si256::<0x20>(c, d),
-                _mm256_permute2x128_si256::<0x31>(c, d),
-            );
+            let low =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+            let high =
+                _mm256_xor_si256(_mm256_permute2x128_si256::<0x20>(c, d), _mm256_permute2x128_si256::<0x31>(c, d));
             [Self(low), Self(high)]
         }
     }
@@ -318,12 +293,7 @@ impl Vector<2> for Ymm {
         let [l0, l1, l2, l3] = low.map(|word| word as i64);
         let [h0, h1, h2, h3] = high.map(|word| word as i64);
         // SAFETY: see above.
-        unsafe {
-            [
-                Self(_mm256_set_epi64x(h1, l1, h0, l0)),
-                Self(_mm256_set_epi64x(h3, l3, h2, l2)),
-            ]
-        }
+        unsafe { [Self(_mm256_set_epi64x(h1, l1, h0, l0)), Self(_mm256_set_epi64x(h3, l3, h2, l2))] }
     }
 
     #[inline(always)]
@@ -339,20 +309,20 @@ impl Vector<2> for Ymm {
     #[inline(always)]
     unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
         // SAFETY: see above.
-        unsafe { aes4(keys, x) }
+        unsafe { rounds256::aes4(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { aes8(keys, x) }
+        unsafe { rounds256::aes8(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 2]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1]];
         // SAFETY: see above.
-        unsafe { aes6(keys, &mut all) };
+        unsafe { rounds256::aes6(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0], quad[1]] = all;
     }
 
@@ -360,20 +330,20 @@ impl Vector<2> for Ymm {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 2]) {
         let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1]];
         // SAFETY: see above.
-        unsafe { aes10(keys, &mut all) };
+        unsafe { rounds256::aes10(keys, &mut all) };
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1]] = all;
     }
 
     #[inline(always)]
     unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8::<0>(keys, x) }
+        unsafe { rounds256::whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8::<ROUND>(keys, x) }
+        unsafe { rounds256::round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
@@ -386,106 +356,12 @@ impl Vector<2> for Ymm {
         d: Self,
     ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+        unsafe { rounds256::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
     }
 
     #[inline(always)]
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { last8::<14>(keys, x) }
+        unsafe { rounds256::last8::<14>(keys, x) }
     }
-}
-
-/// AES-256 of several vectors in one block of assembly, so that the chains run side by side.
-macro_rules! aes_function {
-    ($name:ident, $count:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "avx2,vaes")]
-        #[inline]
-        unsafe fn $name(keys: &RoundKeys, x: &mut [Ymm; $count]) {
-            // SAFETY: reads the round keys, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti128 ymm15, [{keys}]",
-                    $(concat!("vpxor {", stringify!($x), "}, {", stringify!($x), "}, ymm15"),)*
-                    ".set o, 16", ".rept 13",
-                    "vbroadcasti128 ymm15, [{keys} + o]",
-                    $(concat!("vaesenc {", stringify!($x), "}, {", stringify!($x), "}, ymm15"),)*
-                    ".set o, o + 16", ".endr",
-                    "vbroadcasti128 ymm15, [{keys} + 224]",
-                    $(concat!("vaesenclast {", stringify!($x), "}, {", stringify!($x), "}, ymm15"),)*
-                    $($x = inout(ymm_reg) x[$i].0,)*
-                    out("ymm15") _, keys = in(reg) keys.as_ptr(),
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-aes_function!(aes4, 4, a 0 b 1 c 2 d 3);
-aes_function!(aes6, 6, a 0 b 1 c 2 d 3 e 4 f 5);
-aes_function!(aes8, 8, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-aes_function!(aes10, 10, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
-
-/// One operation on eight vectors with one round key.
-macro_rules! round_function {
-    ($name:ident, $operation:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "avx2,vaes")]
-        #[inline]
-        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Ymm; 8]) {
-            // SAFETY: reads the round key, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti128 ymm15, [{keys} + {at}]",
-                    $(concat!($operation, " {", stringify!($x), "}, {", stringify!($x), "}, ymm15"),)*
-                    $($x = inout(ymm_reg) x[$i].0,)*
-                    out("ymm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-round_function!(whiten8, "vpxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(last8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-
-/// One middle round of eight vectors, with a product that is added to a sum between them.
-#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
-#[inline]
-unsafe fn round8_add<const ROUND: usize>(
-    keys: &RoundKeys,
-    x: &mut [Ymm; 8],
-    sum: Sum<Ymm>,
-    blocks: Ymm,
-    h: Ymm,
-    d: Ymm,
-) -> Sum<Ymm> {
-    let (mut r, mut f) = (sum.r.0, sum.f.0);
-    let _t: __m256i;
-    // SAFETY: reads the round key, changes the named registers.
-    unsafe {
-        asm!(
-            "vbroadcasti128 ymm15, [{keys} + {at}]",
-            "vpclmulqdq {t}, {blocks}, {d}, 0x10",
-            "vaesenc {x0}, {x0}, ymm15", "vaesenc {x1}, {x1}, ymm15",
-            "vpxor {r}, {r}, {t}",
-            "vpclmulqdq {t}, {blocks}, {h}, 0x11",
-            "vaesenc {x2}, {x2}, ymm15", "vaesenc {x3}, {x3}, ymm15",
-            "vpxor {r}, {r}, {t}",
-            "vpclmulqdq {t}, {blocks}, {d}, 0x00",
-            "vaesenc {x4}, {x4}, ymm15", "vaesenc {x5}, {x5}, ymm15",
-            "vpxor {f}, {f}, {t}",
-            "vpclmulqdq {t}, {blocks}, {h}, 0x01",
-            "vaesenc {x6}, {x6}, ymm15", "vaesenc {x7}, {x7}, ymm15",
-            "vpxor {f}, {f}, {t}",
-            x0 = inout(ymm_reg) x[0].0, x1 = inout(ymm_reg) x[1].0, x2 = inout(ymm_reg) x[2].0,
-            x3 = inout(ymm_reg) x[3].0, x4 = inout(ymm_reg) x[4].0, x5 = inout(ymm_reg) x[5].0,
-            x6 = inout(ymm_reg) x[6].0, x7 = inout(ymm_reg) x[7].0,
-            blocks = in(ymm_reg) blocks.0, h = in(ymm_reg) h.0, d = in(ymm_reg) d.0,
-            r = inout(ymm_reg) r, f = inout(ymm_reg) f, t = out(ymm_reg) _t,
-            out("ymm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-            options(readonly, nostack, preserves_flags)
-        );
-    }
-    Sum { r: Ymm(r), f: Ymm(f) }
 }

@@ -18,6 +18,7 @@ use crate::crypto::aead::lanes::eights::Wide;
 use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::rounds512;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
@@ -118,7 +119,7 @@ fn clear() {
 /// Four blocks.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Zmm(__m512i);
+pub(super) struct Zmm(pub(super) __m512i);
 
 /// A bit for each of the first `len <= 64` bytes.
 #[inline(always)]
@@ -186,38 +187,14 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn splat_nonce(nonce: &[u8; 12]) -> Self {
         // SAFETY: see above; the mask takes twelve bytes.
-        unsafe {
-            Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(
-                0b0111,
-                nonce.as_ptr().cast(),
-            )))
-        }
+        unsafe { Self(_mm512_broadcast_i32x4(_mm_maskz_loadu_epi32(0b0111, nonce.as_ptr().cast()))) }
     }
 
     #[inline(always)]
     unsafe fn ramp(first: u32, step: u32) -> Self {
         let at = |i: u32| first.wrapping_add(step.wrapping_mul(i)) as i32;
         // SAFETY: see above.
-        unsafe {
-            Self(_mm512_set_epi32(
-                at(3),
-                0,
-                0,
-                0,
-                at(2),
-                0,
-                0,
-                0,
-                at(1),
-                0,
-                0,
-                0,
-                at(0),
-                0,
-                0,
-                0,
-            ))
-        }
+        unsafe { Self(_mm512_set_epi32(at(3), 0, 0, 0, at(2), 0, 0, 0, at(1), 0, 0, 0, at(0), 0, 0, 0)) }
     }
 
     #[inline(always)]
@@ -340,10 +317,7 @@ impl Vector<1> for Zmm {
         unsafe {
             let low = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
             let high = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(c, d), _mm512_shuffle_i64x2::<0xee>(c, d));
-            [Self(_mm512_xor_si512(
-                _mm512_shuffle_i64x2::<0x88>(low, high),
-                _mm512_shuffle_i64x2::<0xdd>(low, high),
-            ))]
+            [Self(_mm512_xor_si512(_mm512_shuffle_i64x2::<0x88>(low, high), _mm512_shuffle_i64x2::<0xdd>(low, high)))]
         }
     }
 
@@ -364,20 +338,20 @@ impl Vector<1> for Zmm {
     #[inline(always)]
     unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
         // SAFETY: see above.
-        unsafe { aes4(keys, x) }
+        unsafe { rounds512::aes4(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { aes8(keys, x) }
+        unsafe { rounds512::aes8(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 1]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0]];
         // SAFETY: see above.
-        unsafe { aes5(keys, &mut all) };
+        unsafe { rounds512::aes5(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0]] = all;
     }
 
@@ -385,20 +359,20 @@ impl Vector<1> for Zmm {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 1]) {
         let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0]];
         // SAFETY: see above.
-        unsafe { aes9(keys, &mut all) };
+        unsafe { rounds512::aes9(keys, &mut all) };
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0]] = all;
     }
 
     #[inline(always)]
     unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { whiten8::<0>(keys, x) }
+        unsafe { rounds512::whiten8::<0>(keys, x) }
     }
 
     #[inline(always)]
     unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { round8::<ROUND>(keys, x) }
+        unsafe { rounds512::round8::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
@@ -411,13 +385,13 @@ impl Vector<1> for Zmm {
         d: Self,
     ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+        unsafe { rounds512::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
     }
 
     #[inline(always)]
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
-        unsafe { last8::<14>(keys, x) }
+        unsafe { rounds512::last8::<14>(keys, x) }
     }
 }
 
@@ -429,11 +403,9 @@ impl Wide for Zmm {
             // SAFETY: see above.
             return unsafe { Self::splat_nonce(&message.nonce) };
         }
-        let at = core::ptr::from_ref(message)
-            .cast::<u8>()
-            .wrapping_add(offset_of!(Message<'_>, nonce));
+        let at = core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce));
         // SAFETY: the message is good for 16 bytes from its nonce.
-        unsafe { splat_loosely(at) }
+        unsafe { rounds512::splat_loosely(at) }
     }
 
     #[inline(always)]
@@ -461,7 +433,7 @@ impl Wide for Zmm {
     #[inline(always)]
     unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { round10::<ROUND>(keys, x) }
+        unsafe { rounds512::round10::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
@@ -473,164 +445,12 @@ impl Wide for Zmm {
         powers: &[Power<Self>; 4],
     ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { round10_add::<ROUND, POWER>(keys, x, sum, blocks, powers) }
+        unsafe { rounds512::round10_add::<ROUND, POWER>(keys, x, sum, blocks, powers) }
     }
 
     #[inline(always)]
     unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { last10::<14>(keys, x) }
+        unsafe { rounds512::last10::<14>(keys, x) }
     }
-}
-
-/// AES-256 of several vectors in one block of assembly: LLVM runs the chains one after another to save registers, which
-/// costs 27 % at 64 bytes (findings/crypto.md section 3).
-macro_rules! aes_function {
-    ($name:ident, $count:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "avx512f,vaes")]
-        #[inline]
-        unsafe fn $name(keys: &RoundKeys, x: &mut [Zmm; $count]) {
-            // SAFETY: reads the round keys, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti32x4 zmm31, [{keys}]",
-                    $(concat!("vpxorq {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
-                    ".set o, 16", ".rept 13",
-                    "vbroadcasti32x4 zmm31, [{keys} + o]",
-                    $(concat!("vaesenc {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
-                    ".set o, o + 16", ".endr",
-                    "vbroadcasti32x4 zmm31, [{keys} + 224]",
-                    $(concat!("vaesenclast {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
-                    $($x = inout(zmm_reg) x[$i].0,)*
-                    out("zmm31") _, keys = in(reg) keys.as_ptr(),
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-aes_function!(aes4, 4, a 0 b 1 c 2 d 3);
-aes_function!(aes5, 5, a 0 b 1 c 2 d 3 e 4);
-aes_function!(aes8, 8, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-aes_function!(aes9, 9, a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8);
-
-/// One operation on several vectors with one round key.
-macro_rules! round_function {
-    ($name:ident, $count:literal, $operation:literal, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "avx512f,vaes")]
-        #[inline]
-        unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; $count]) {
-            // SAFETY: reads the round key, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
-                    $(concat!($operation, " {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
-                    $($x = inout(zmm_reg) x[$i].0,)*
-                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-round_function!(whiten8, 8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, 8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
-round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
-
-/// One middle round of several vectors, with a product that is added to a sum between them.
-macro_rules! round_add_function {
-    ($name:ident, $count:literal, $($a:ident $ai:literal)*; $($b:ident $bi:literal)*; $($c:ident $ci:literal)*) => {
-        #[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
-        #[inline]
-        unsafe fn $name<const ROUND: usize>(
-            keys: &RoundKeys,
-            x: &mut [Zmm; $count],
-            sum: Sum<Zmm>,
-            blocks: Zmm,
-            h: Zmm,
-            d: Zmm,
-        ) -> Sum<Zmm> {
-            let (mut r, mut f) = (sum.r.0, sum.f.0);
-            let _t: __m512i;
-            let _u: __m512i;
-            // SAFETY: reads the round key, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
-                    "vpclmulqdq {t}, {blocks}, {d}, 0x10",
-                    $(concat!("vaesenc {", stringify!($a), "}, {", stringify!($a), "}, zmm31"),)*
-                    "vpclmulqdq {u}, {blocks}, {h}, 0x11",
-                    $(concat!("vaesenc {", stringify!($b), "}, {", stringify!($b), "}, zmm31"),)*
-                    "vpternlogq {r}, {t}, {u}, 0x96",
-                    "vpclmulqdq {t}, {blocks}, {d}, 0x00",
-                    $(concat!("vaesenc {", stringify!($c), "}, {", stringify!($c), "}, zmm31"),)*
-                    "vpclmulqdq {u}, {blocks}, {h}, 0x01",
-                    "vpternlogq {f}, {t}, {u}, 0x96",
-                    $($a = inout(zmm_reg) x[$ai].0,)*
-                    $($b = inout(zmm_reg) x[$bi].0,)*
-                    $($c = inout(zmm_reg) x[$ci].0,)*
-                    blocks = in(zmm_reg) blocks.0, h = in(zmm_reg) h.0, d = in(zmm_reg) d.0,
-                    r = inout(zmm_reg) r, f = inout(zmm_reg) f, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
-                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-            Sum { r: Zmm(r), f: Zmm(f) }
-        }
-    };
-}
-round_add_function!(round8_add, 8, x0 0 x1 1 x2 2; x3 3 x4 4 x5 5; x6 6 x7 7);
-
-/// 16 bytes in every place; assembly, because padding may be among them, which has no value in Rust.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn splat_loosely(at: *const u8) -> Zmm {
-    let value: __m512i;
-    // SAFETY: reads 16 bytes.
-    unsafe {
-        asm!("vbroadcasti32x4 {0}, [{1}]", out(zmm_reg) value, in(reg) at,
-            options(pure, readonly, nostack, preserves_flags));
-    }
-    Zmm(value)
-}
-
-/// A middle round of ten vectors, with a product that is added to a sum between them.
-#[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
-#[inline]
-unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
-    keys: &RoundKeys,
-    x: &mut [Zmm; 10],
-    sum: Sum<Zmm>,
-    blocks: Zmm,
-    powers: &[Power<Zmm>; 4],
-) -> Sum<Zmm> {
-    let (mut r, mut f) = (sum.r.0, sum.f.0);
-    let (_t, _u): (__m512i, __m512i);
-    // SAFETY: reads the round key and the power, changes the named registers.
-    unsafe {
-        asm!(
-            "vbroadcasti32x4 zmm31, [{keys} + {at}]",
-            "vpclmulqdq {t}, {blocks}, [{powers} + {p} + 64], 0x10",
-            "vaesenc {x0}, {x0}, zmm31", "vaesenc {x1}, {x1}, zmm31", "vaesenc {x2}, {x2}, zmm31",
-            "vpclmulqdq {u}, {blocks}, [{powers} + {p}], 0x11",
-            "vaesenc {x3}, {x3}, zmm31", "vaesenc {x4}, {x4}, zmm31",
-            "vpternlogq {r}, {t}, {u}, 0x96",
-            "vpclmulqdq {t}, {blocks}, [{powers} + {p} + 64], 0x00",
-            "vaesenc {x5}, {x5}, zmm31", "vaesenc {x6}, {x6}, zmm31", "vaesenc {x7}, {x7}, zmm31",
-            "vpclmulqdq {u}, {blocks}, [{powers} + {p}], 0x01",
-            "vaesenc {x8}, {x8}, zmm31", "vaesenc {x9}, {x9}, zmm31",
-            "vpternlogq {f}, {t}, {u}, 0x96",
-            x0 = inout(zmm_reg) x[0].0, x1 = inout(zmm_reg) x[1].0, x2 = inout(zmm_reg) x[2].0,
-            x3 = inout(zmm_reg) x[3].0, x4 = inout(zmm_reg) x[4].0, x5 = inout(zmm_reg) x[5].0,
-            x6 = inout(zmm_reg) x[6].0, x7 = inout(zmm_reg) x[7].0, x8 = inout(zmm_reg) x[8].0,
-            x9 = inout(zmm_reg) x[9].0,
-            blocks = in(zmm_reg) blocks.0, powers = in(reg) powers.as_ptr(), p = const POWER * 128,
-            r = inout(zmm_reg) r, f = inout(zmm_reg) f, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
-            out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-            options(readonly, nostack, preserves_flags)
-        );
-    }
-    Sum { r: Zmm(r), f: Zmm(f) }
 }

@@ -31,10 +31,7 @@ fn longer_texts_are_sealed_and_opened_as_the_library_does() {
     let library = Library::new(&key);
     for aead in lanes(&key) {
         let offset = random.below(31);
-        for len in (1025 + offset..5000)
-            .step_by(31)
-            .chain([4096, 16384, 65536, 65537, 100_003])
-        {
+        for len in (1025 + offset..5000).step_by(31).chain([4096, 16384, 65536, 65537, 100_003]) {
             let aad_len = AAD_LENGTHS[random.below(AAD_LENGTHS.len())];
             let plain = [Owned::random(&mut random, len, aad_len)];
             assert_same_both_ways(aead.as_ref(), &library, &plain, "long");
@@ -48,10 +45,7 @@ fn counters_carry_beyond_256_and_65536_blocks() {
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
-        let plain = [
-            Owned::random(&mut random, 65_536 * 16 + 700, 6),
-            Owned::random(&mut random, 300 * 16 + 5, 31),
-        ];
+        let plain = [Owned::random(&mut random, 65_536 * 16 + 700, 6), Owned::random(&mut random, 300 * 16 + 5, 31)];
         assert_same_both_ways(aead.as_ref(), &library, &plain, "long counters");
     }
 }
@@ -171,12 +165,7 @@ fn several_damaged_messages_of_one_group_are_each_found() {
                 message.text[40] ^= (pattern >> i & 1) as u8;
             }
             for (i, verdict) in open(aead.as_ref(), &mut sealed).into_iter().enumerate() {
-                assert_eq!(
-                    verdict == Verdict::Unauthentic,
-                    pattern >> i & 1 == 1,
-                    "{} {pattern} {i}",
-                    aead.tier()
-                );
+                assert_eq!(verdict == Verdict::Unauthentic, pattern >> i & 1 == 1, "{} {pattern} {i}", aead.tier());
             }
         }
     }
@@ -205,30 +194,17 @@ fn texts_without_room_for_a_tag_are_unauthentic() {
 #[should_panic(expected = "no room for its tag")]
 fn sealing_without_room_for_a_tag_panics_before_anything_is_sealed() {
     let mut texts = ([0u8; 40], [0u8; 15]);
-    let Some(aead) = lanes(&[1; 32]).pop() else {
-        panic!("no room for its tag: no lanes here")
-    };
+    let Some(aead) = lanes(&[1; 32]).pop() else { panic!("no room for its tag: no lanes here") };
     aead.seal_batch(&mut [
-        Message {
-            nonce: [0; 12],
-            aad: &[],
-            text_inout: &mut texts.0,
-        },
-        Message {
-            nonce: [0; 12],
-            aad: &[],
-            text_inout: &mut texts.1,
-        },
+        Message { nonce: [0; 12], aad: &[], text_inout: &mut texts.0 },
+        Message { nonce: [0; 12], aad: &[], text_inout: &mut texts.1 },
     ]);
 }
 
 /// Random batches; `SEALKV_LANES_CASES` makes it longer.
 #[test]
 fn random_batches_are_as_the_library_makes_them() {
-    let cases = std::env::var("SEALKV_LANES_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(3000usize);
+    let cases = std::env::var("SEALKV_LANES_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000usize);
     let mut random = Random::seeded("random_batches");
     let mut tried = 0;
     while tried < cases {
@@ -278,20 +254,10 @@ fn check_damaged(aead: &dyn Aead, plain: &[Owned], mut damaged: Vec<Owned>, plac
         let tier = aead.tier();
         if i == place {
             assert_eq!(verdict, Verdict::Unauthentic, "{tier}: bit {bit} of message {i}");
-            assert!(
-                damaged[i].text.iter().all(|&byte| byte == 0),
-                "{tier}: bit {bit}: message {i} is not wiped"
-            );
+            assert!(damaged[i].text.iter().all(|&byte| byte == 0), "{tier}: bit {bit}: message {i} is not wiped");
         } else {
-            assert_eq!(
-                verdict,
-                Verdict::Authentic,
-                "{tier}: bit {bit} of {place} hurt message {i}"
-            );
-            assert!(
-                damaged[i].plain() == plain[i].plain(),
-                "{tier}: bit {bit} of {place} changed message {i}"
-            );
+            assert_eq!(verdict, Verdict::Authentic, "{tier}: bit {bit} of {place} hurt message {i}");
+            assert!(damaged[i].plain() == plain[i].plain(), "{tier}: bit {bit} of {place} changed message {i}");
         }
     }
 }

@@ -21,10 +21,7 @@ pub(super) struct Random(u64);
 impl Random {
     /// From `SEALKV_SEED`, or one that never changes; printed, so that a failure can be replayed.
     fn seeded(test: &str) -> Self {
-        let seed = std::env::var("SEALKV_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or(20_261_123);
+        let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
         println!("{test}: SEALKV_SEED={seed}");
         Self(seed)
     }
@@ -61,11 +58,7 @@ impl Owned {
     fn random(random: &mut Random, text_len: usize, aad_len: usize) -> Self {
         let nonce = random.array();
         let aad = random.bytes(aad_len);
-        Self {
-            nonce,
-            aad,
-            text: random.bytes(text_len + TAG_LEN),
-        }
+        Self { nonce, aad, text: random.bytes(text_len + TAG_LEN) }
     }
 
     fn plain(&self) -> &[u8] {
@@ -75,21 +68,13 @@ impl Owned {
 
 /// The tiers that this machine can run, but the library, with `key` expanded.
 fn lanes(key: &[u8; KEY_LEN]) -> Vec<Arc<dyn Aead>> {
-    Tier::ALL
-        .into_iter()
-        .filter(|&tier| tier != Tier::Library)
-        .filter_map(|tier| tier.key(key))
-        .collect()
+    Tier::ALL.into_iter().filter(|&tier| tier != Tier::Library).filter_map(|tier| tier.key(key)).collect()
 }
 
 fn borrow(messages: &mut [Owned]) -> Vec<Message<'_>> {
     messages
         .iter_mut()
-        .map(|message| Message {
-            nonce: message.nonce,
-            aad: &message.aad,
-            text_inout: &mut message.text,
-        })
+        .map(|message| Message { nonce: message.nonce, aad: &message.aad, text_inout: &mut message.text })
         .collect()
 }
 
@@ -111,11 +96,7 @@ fn assert_same_both_ways(aead: &dyn Aead, library: &Library, plain: &[Owned], wh
     seal(aead, &mut found);
     for (i, (expected, found)) in expected.iter().zip(&found).enumerate() {
         let len = expected.plain().len();
-        assert!(
-            expected == found,
-            "{what}: {} seals message {i} of {len} bytes otherwise",
-            aead.tier()
-        );
+        assert!(expected == found, "{what}: {} seals message {i} of {len} bytes otherwise", aead.tier());
     }
     let verdicts = open(aead, &mut expected);
     let verdicts_of_library = open(library, &mut found);
@@ -123,10 +104,6 @@ fn assert_same_both_ways(aead: &dyn Aead, library: &Library, plain: &[Owned], wh
     for (i, (plain, opened)) in plain.iter().zip(&expected).enumerate() {
         assert_eq!(verdicts[i], Verdict::Authentic, "{what}: {} message {i}", aead.tier());
         let len = plain.plain().len();
-        assert!(
-            plain.plain() == opened.plain(),
-            "{what}: {} opens message {i} of {len} bytes otherwise",
-            aead.tier()
-        );
+        assert!(plain.plain() == opened.plain(), "{what}: {} opens message {i} of {len} bytes otherwise", aead.tier());
     }
 }

@@ -64,19 +64,13 @@ fn nothing_outside_text_and_aad_is_touched() {
     let library = Library::new(&key);
     let mut texts: [Fenced; 4] = core::array::from_fn(|_| Fenced::new(2));
     let mut aads: [Fenced; 4] = core::array::from_fn(|_| Fenced::new(1));
-    let lengths: Vec<usize> = (0..=130)
-        .chain([255, 256, 257, 511, 513, 1023, 1024, 1025, 1300, 2047, 3000])
-        .collect();
+    let lengths: Vec<usize> = (0..=130).chain([255, 256, 257, 511, 513, 1023, 1024, 1025, 1300, 2047, 3000]).collect();
     for aead in lanes(&key) {
         for (round, &len) in lengths.iter().enumerate() {
             for (at_end, count) in [(true, 4), (false, 4), (true, 1), (false, 1)] {
                 let plain: Vec<Owned> = (0..count)
                     .map(|i| {
-                        let aad_len = if round % 2 == 0 {
-                            round % 17
-                        } else {
-                            (round * 5 + i) % 97
-                        };
+                        let aad_len = if round % 2 == 0 { round % 17 } else { (round * 5 + i) % 97 };
                         let len = if i == 3 { len / 2 } else { len };
                         Owned::random(&mut random, len, aad_len)
                     })
@@ -89,34 +83,18 @@ fn nothing_outside_text_and_aad_is_touched() {
                     text_inout.copy_from_slice(&message.text);
                     let aad = edge(aad.bytes(), message.aad.len(), at_end);
                     aad.copy_from_slice(&message.aad);
-                    batch.push(Message {
-                        nonce: message.nonce,
-                        aad,
-                        text_inout,
-                    });
+                    batch.push(Message { nonce: message.nonce, aad, text_inout });
                 }
                 aead.seal_batch(&mut batch);
                 for (found, expected) in batch.iter().zip(&sealed) {
-                    assert!(
-                        found.text_inout == expected.text,
-                        "{} seals {len} bytes at an edge",
-                        aead.tier()
-                    );
+                    assert!(found.text_inout == expected.text, "{} seals {len} bytes at an edge", aead.tier());
                 }
                 let mut verdicts = vec![Verdict::Unauthentic; batch.len()];
                 aead.open_batch(&mut batch, &mut verdicts);
-                assert!(
-                    verdicts.iter().all(|&verdict| verdict == Verdict::Authentic),
-                    "{} {len}",
-                    aead.tier()
-                );
+                assert!(verdicts.iter().all(|&verdict| verdict == Verdict::Authentic), "{} {len}", aead.tier());
                 for (found, expected) in batch.iter().zip(&plain) {
                     let len = expected.plain().len();
-                    assert!(
-                        found.text_inout[..len] == *expected.plain(),
-                        "{} opens {len} bytes",
-                        aead.tier()
-                    );
+                    assert!(found.text_inout[..len] == *expected.plain(), "{} opens {len} bytes", aead.tier());
                 }
             }
         }
@@ -134,21 +112,12 @@ fn no_byte_beside_a_message_of_an_arena_changes() {
             let aad = random.bytes(6);
             let mut batch: Vec<Message<'_>> = arena
                 .chunks_mut(len + TAG_LEN + 7)
-                .map(|chunk| Message {
-                    nonce: [7; 12],
-                    aad: &aad,
-                    text_inout: &mut chunk[3..3 + len + TAG_LEN],
-                })
+                .map(|chunk| Message { nonce: [7; 12], aad: &aad, text_inout: &mut chunk[3..3 + len + TAG_LEN] })
                 .collect();
             aead.seal_batch(&mut batch);
             for (after, before) in arena.chunks(len + TAG_LEN + 7).zip(before.chunks(len + TAG_LEN + 7)) {
                 assert_eq!(after[..3], before[..3], "{} {len}", aead.tier());
-                assert_eq!(
-                    after[3 + len + TAG_LEN..],
-                    before[3 + len + TAG_LEN..],
-                    "{} {len}",
-                    aead.tier()
-                );
+                assert_eq!(after[3 + len + TAG_LEN..], before[3 + len + TAG_LEN..], "{} {len}", aead.tier());
             }
         }
     }

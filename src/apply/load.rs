@@ -1,0 +1,59 @@
+//! The state record as a start finds it: both rows, verified, and the keyring in the ring.
+
+use crate::fsm::state::Applied;
+use crate::fsm::state::StateError;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+use crate::keys::codec::CodecError;
+use crate::keys::keyring::Keyring;
+use crate::keys::ring::InstallError;
+use crate::keys::ring::KeyLack;
+use crate::keys::ring::Ring;
+
+/// Why a state cannot be gone on with. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store.
+    #[error("state record")]
+    Store(#[from] StoreError),
+    /// Damage: there is no applied row, so this is no state.
+    #[error("the state has no applied row")]
+    NoRecord,
+    /// Damage or forgery: the applied row.
+    #[error("state record")]
+    Record(#[from] StateError),
+    /// Damage or forgery: the keyring row.
+    #[error("the keyring row of the state is malformed")]
+    Keyring(#[from] CodecError),
+    /// Operator: the record cannot be verified without this key.
+    #[error("the state record cannot be verified")]
+    Key(#[from] KeyLack),
+    /// Another cluster's keyring, or one without the cutover that is known here.
+    #[error("the keyring of the state is refused")]
+    Install(#[from] InstallError),
+}
+
+impl LoadError {
+    /// Whether keys or configuration are at fault (78), not damage (74).
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, LoadError::Key(_) | LoadError::Install(_))
+    }
+}
+
+/// Reads the state record, verifies it and installs its keyring in `ring`.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(store: &dyn Store, ring: &Ring) -> Result<Applied, LoadError> {
+    let row = store.state(StateRow::Applied)?.ok_or(LoadError::NoRecord)?;
+    let Some(keyring_row) = store.state(StateRow::Keyring)? else {
+        return Ok(Applied::open(&row, None, None)?);
+    };
+    let keyring = Keyring::decode(&keyring_row)?;
+    let mac = ring.mac_key_of(&keyring)?;
+    let applied = Applied::open(&row, Some(&keyring_row), Some(&mac))?;
+    ring.install(keyring, applied.position.index)?;
+    Ok(applied)
+}

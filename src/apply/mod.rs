@@ -1,0 +1,27 @@
+//! Sealed in, effects out: committed entries are opened in parallel, run strictly in order, and written in one step.
+//!
+//! - [`gate`] is the pre-apply hook as a library: keys, cutover, entries and a state machine of one's own.
+//! - [`step`] is the loop of a node: the gate in front of `fsm`, control entries, the step of the store, the answers.
+//! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
+//! - [`halt`] says why a node stops exactly there.
+
+mod commands;
+mod control;
+pub mod flush;
+pub mod gate;
+pub mod halt;
+pub mod load;
+mod machine;
+pub mod membership;
+pub mod metrics;
+pub mod open;
+pub mod ports;
+pub mod replay;
+pub mod rows;
+pub mod run;
+mod seal;
+pub mod step;
+pub mod thread;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Opening the sealed entries of a run, in parallel where that pays, into arenas that are kept from run to run.
+//!
+//! The result of an entry does not depend on how the run was split: each is opened alone, by its own place.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+
+use crate::crypto::envelope::OpenError;
+use crate::crypto::open::EntryKeys;
+use crate::crypto::open::OpenArena;
+use crate::crypto::open::OpenJob;
+use crate::crypto::open::open_entries;
+
+/// Arenas and the threads that fill them.
+#[derive(Default)]
+pub struct Openings {
+    /// Helps the calling thread; `None` = everything on the calling thread.
+    pool: Option<Arc<ThreadPool>>,
+    /// One for each part of a run.
+    arenas: Vec<OpenArena>,
+    /// How many of them the last run filled.
+    filled: usize,
+    /// Below this many bytes (with [`ENTRY_COST_BYTES`] an entry) nothing is split.
+    parallel_bytes_min: usize,
+}
+
+impl Openings {
+    /// Opens on the calling thread, and on those of `pool` where a run is large enough to be split.
+    #[must_use]
+    pub fn new(pool: Option<Arc<ThreadPool>>) -> Openings {
+        Openings { pool, parallel_bytes_min: PARALLEL_BYTES_MIN, ..Openings::default() }
+    }
+
+    /// Splits every run of two entries or more: for tests.
+    #[must_use]
+    pub fn eager(pool: Option<Arc<ThreadPool>>) -> Openings {
+        Openings { pool, ..Openings::default() }
+    }
+
+    /// Opens every job; [`Openings::results`] then has one result for each, in the order of `jobs`.
+    pub fn open(&mut self, keys: &EntryKeys, jobs: &[OpenJob<'_>]) {
+        let parts_max = self.parts_for(jobs);
+        if self.arenas.len() < parts_max {
+            self.arenas.resize_with(parts_max, OpenArena::default);
+        }
+        let part_cost = jobs.iter().map(cost).sum::<usize>().div_ceil(parts_max.max(1));
+        self.filled = match &self.pool {
+            Some(pool) if parts_max > 1 => {
+                let arenas = &mut self.arenas;
+                pool.in_place_scope(|scope| {
+                    let mut rest = jobs;
+                    let mut filled = 0;
+                    for arena in arenas.iter_mut() {
+                        let (part, behind) = rest.split_at(part_len(rest, part_cost));
+                        rest = behind;
+                        filled += 1;
+                        if rest.is_empty() {
+                            open_entries(keys, part, arena);
+                            break;
+                        }
+                        scope.spawn(move |_| open_entries(keys, part, arena));
+                    }
+                    debug_assert!(rest.is_empty(), "as many arenas as parts");
+                    filled
+                })
+            }
+            _ if jobs.is_empty() => 0,
+            _ => {
+                open_entries(keys, jobs, &mut self.arenas[0]);
+                1
+            }
+        };
+    }
+
+    /// The results of the last run.
+    pub fn results(&self) -> impl Iterator<Item = Result<&[u8], OpenError>> {
+        self.arenas[..self.filled].iter().flat_map(OpenArena::results)
+    }
+
+    /// Forgets the last run's results.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    fn parts_for(&self, jobs: &[OpenJob<'_>]) -> usize {
+        let threads = self.pool.as_ref().map_or(0, |pool| pool.current_num_threads());
+        let is_small = jobs.len() < 2 || jobs.iter().map(cost).sum::<usize>() < self.parallel_bytes_min;
+        if is_small { jobs.len().min(1) } else { (threads + 1).min(jobs.len()) }
+    }
+}
+
+impl fmt::Debug for Openings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Openings").field("arenas", &self.arenas.len()).finish_non_exhaustive()
+    }
+}
+
+fn cost(job: &OpenJob<'_>) -> usize {
+    job.data.len() + ENTRY_COST_BYTES
+}
+
+/// How many of `jobs`, at least one, cost `part_cost` together.
+fn part_len(jobs: &[OpenJob<'_>], part_cost: usize) -> usize {
+    let mut sum = 0;
+    let reached = jobs.iter().position(|job| {
+        sum += cost(job);
+        sum >= part_cost
+    });
+    reached.map_or(jobs.len(), |last| last + 1)
+}
+
+/// What an entry costs beside its bytes, in bytes: its header, key look-up, counter and tag blocks. Measured 2026-11-23 with
+/// the library backend: 260 ns an entry and 0.34 ns a byte.
+const ENTRY_COST_BYTES: usize = 750;
+/// Smaller runs are opened by the calling thread alone. Measured 2026-11-23 on a guest with two busy cores: with less than
+/// 100 us of opening (256 KiB) waking a second thread cost more than it gave, with more than 200 us it halved the time.
+const PARALLEL_BYTES_MIN: usize = 512 << 10;

@@ -1,0 +1,45 @@
+//! What apply needs from the rooms around it, as questions it asks and things it tells. The node wires them.
+
+use crate::fsm::state::Applied;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::keys::rules::RuleError;
+
+/// The log's own record of the cutover (design 7): durable before the step of the store that makes it true.
+pub trait CutoverLog: Send {
+    /// Returns once the record is on stable storage. The same cutover again is no error: a crash repeats it.
+    ///
+    /// # Errors
+    /// [`CutoverNotDurable`]: the log is poisoned or closed, or names another cutover.
+    fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable>;
+}
+
+/// The log did not take the cutover record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log did not take the cutover record")]
+pub struct CutoverNotDurable;
+
+/// Who wants to know what is applied: raft (`Applied`), waiting reads, the gate of the proposer.
+pub trait AppliedPort: Send {
+    /// The record that is in the store now; the waiters of everything up to it are answered. Must not block.
+    fn applied(&mut self, record: &Applied);
+
+    /// What became of the control entry at `position`. Called before [`AppliedPort::applied`] names its index.
+    fn control(&mut self, _position: Position, _outcome: Result<(), RuleError>) {}
+}
+
+/// Who may drop entries from the log.
+pub trait TrimPort: Send + Sync {
+    /// The state holds everything up to here durably. Must not block.
+    fn trim(&self, flushed: Position);
+}
+
+/// How full the log becomes. Both are one load.
+pub trait LogGauge: Send + Sync {
+    /// Bytes of the log's slots that this process has used up, with all padding (`wal::LogRoom::cost_bytes` of every
+    /// append, or what was written); never decreases.
+    fn bytes_used(&self) -> u64;
+
+    /// Bytes of all slots together; may grow.
+    fn pool_bytes(&self) -> u64;
+}

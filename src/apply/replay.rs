@@ -1,0 +1,66 @@
+//! From the state as it is found at a start to the commit of the log, before raft exists (design 6): the same steps, no
+//! waiters.
+
+use std::sync::Arc;
+
+use crate::apply::halt::Halt;
+use crate::apply::halt::HaltCause;
+use crate::apply::halt::Malformation;
+use crate::apply::membership::members_of;
+use crate::apply::step::Loop;
+use crate::apply::step::Progress;
+use crate::apply::step::position_of;
+use crate::ids::Index;
+use crate::limits::RUN_ENTRIES_MAX;
+use crate::raft::Committed;
+use crate::raft::Members;
+use crate::wal::EntryKind;
+use crate::wal::LogEntry;
+
+/// Applies `entries`, which are those from applied + 1 to commit, and flushes. `on_progress` hears of every run.
+///
+/// # Errors
+/// The [`Halt`], as in [`Loop::step`]; everything before it is applied and flushed.
+///
+/// # Panics
+/// If the entries do not follow on the applied one.
+pub fn replay(
+    apply: &mut Loop,
+    entries: impl IntoIterator<Item = LogEntry>,
+    mut on_progress: impl FnMut(Index),
+) -> Result<(), Arc<Halt>> {
+    let mut members = members_of(&apply.applied().conf_state);
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        let mut committed = Vec::new();
+        let mut halt = None;
+        for entry in entries.by_ref().take(RUN_ENTRIES_MAX) {
+            match with_members(&mut members, entry) {
+                Ok(entry) => committed.push(entry),
+                Err(refused) => {
+                    halt = Some(refused);
+                    break;
+                }
+            }
+        }
+        apply.offer(committed);
+        while let Progress::Applied(position) = apply.step()? {
+            on_progress(position.index);
+        }
+        if let Some(halt) = halt {
+            return Err(apply.halt_at(halt));
+        }
+    }
+    apply.flush()
+}
+
+/// A membership change with the members that follow from it, as raft would hand it out.
+fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Halt> {
+    if entry.kind == EntryKind::Normal {
+        return Ok(Committed { entry, conf_state: None });
+    }
+    let malformed = |_| Halt::at(position_of(&entry), HaltCause::Malformed(Malformation::Membership));
+    *members = members.after(&entry).map_err(malformed)?;
+    let conf_state = Some(members.encode());
+    Ok(Committed { entry, conf_state })
+}

@@ -1,0 +1,313 @@
+//! The apply loop as a step function: committed entries in, steps of the store and answers out.
+//!
+//! ```text
+//! take a run -> open (parallel) -> run in order -> one step of the store -> keyring -> answers -> applied
+//! ```
+//!
+//! It reads no clock but to count time, and no randomness; nothing it decides depends on either (SAME-DECISION). At the
+//! first entry that cannot be applied it halts for ever: what came before is written, flushed and answered, nothing from
+//! there on is, and the waiters from there on are told nothing.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::apply::flush::Flusher;
+use crate::apply::flush::Published;
+use crate::apply::gate::describe;
+use crate::apply::halt::Halt;
+use crate::apply::halt::HaltCause;
+use crate::apply::halt::MachineError;
+use crate::apply::halt::Malformation;
+use crate::apply::machine::lack_stop;
+use crate::apply::membership::set_members;
+use crate::apply::metrics::Metrics;
+use crate::apply::open::Openings;
+use crate::apply::ports::AppliedPort;
+use crate::apply::ports::CutoverLog;
+use crate::apply::run::RunBounds;
+use crate::apply::run::RunKind;
+use crate::apply::run::take_run;
+use crate::crypto::keystore::Purpose;
+use crate::fsm::reader::Reader;
+use crate::fsm::state::Applied;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::ids::Index;
+use crate::ids::KeyId;
+use crate::ids::Position;
+use crate::keys::keyring::Keyring;
+use crate::keys::mac::MacKey;
+use crate::keys::ring::KeyLack;
+use crate::keys::ring::Ring;
+use crate::keys::ring::View;
+use crate::propose::Waiter;
+use crate::propose::Waiters;
+use crate::raft::Committed;
+use crate::wal::LogEntry;
+use crate::world::Clock;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There was nothing to do.
+    Idle,
+    /// Everything up to here is applied, written and answered.
+    Applied(Position),
+}
+
+/// Everything injected into a [`Loop`].
+pub struct Parts {
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// Opens rows of `store`.
+    pub reader: Reader,
+    /// The node's keys, with the state's keyring installed.
+    pub ring: Arc<Ring>,
+    /// Who waits for which entry.
+    pub waiters: Arc<Waiters>,
+    /// Opens entries.
+    pub openings: Openings,
+    /// The log's own record of the cutover.
+    pub cutover_log: Box<dyn CutoverLog>,
+    /// Told after each run.
+    pub port: Box<dyn AppliedPort>,
+    /// The applied position for any thread.
+    pub published: Arc<Published>,
+    /// Flushes the state.
+    pub flusher: Arc<Flusher>,
+    /// Asks another thread to flush; `None` = flush here.
+    pub flush_wake: Option<Box<dyn Fn() + Send>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// For counting time only.
+    pub clock: Arc<dyn Clock>,
+    /// How long a run may become.
+    pub bounds: RunBounds,
+}
+
+/// Applies committed entries, run by run. See the head of this file.
+pub struct Loop {
+    pub(super) parts: Parts,
+    pub(super) queue: VecDeque<Committed>,
+    pub(super) applied: Applied,
+    pub(super) halt: Option<Arc<Halt>>,
+    /// Answers that are owed for entries which are committed and not applied: never given by this process.
+    pub(super) owed: Vec<Waiter>,
+}
+
+/// What one run changes in the state record, beside position and effects.
+pub(super) struct Record {
+    pub(super) applied: Applied,
+    pub(super) keyring_row: Option<Vec<u8>>,
+    pub(super) mac: Option<Arc<MacKey>>,
+}
+
+impl Loop {
+    /// A loop that goes on from `applied`, the record that is in the store.
+    ///
+    /// # Panics
+    /// If the ring has a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
+    #[must_use]
+    pub fn new(parts: Parts, applied: Applied) -> Loop {
+        let (in_ring, in_record) = (parts.ring.view().keyring().is_some(), applied.keyring_digest.is_some());
+        assert_eq!(in_ring, in_record, "the ring has the keyring of the record");
+        parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
+        Loop { parts, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
+    }
+
+    /// Takes committed entries in.
+    ///
+    /// # Panics
+    /// If they do not follow on what was offered before (IN-ORDER): raft hands out each entry once, in order.
+    pub fn offer(&mut self, committed: Vec<Committed>) {
+        let mut newest = self.queue.back().map_or(self.applied.position, |last| position_of(&last.entry));
+        for Committed { entry, .. } in &committed {
+            assert_eq!(entry.index, newest.index.next(), "entries are consecutive");
+            assert!(entry.term >= newest.term, "terms never decrease along the log");
+            newest = position_of(entry);
+        }
+        self.queue.extend(committed);
+    }
+
+    /// Entries that were offered and not yet applied.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The state record as it is in the store.
+    #[must_use]
+    pub fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
+    /// Applies the next run.
+    ///
+    /// # Errors
+    /// The [`Halt`]: now and at every call from then on.
+    pub fn step(&mut self) -> Result<Progress, Arc<Halt>> {
+        if let Some(halt) = &self.halt {
+            return Err(Arc::clone(halt));
+        }
+        let view = self.parts.ring.view();
+        let Some(run) = take_run(&mut self.queue, cutover_of(&view), self.parts.bounds) else {
+            return Ok(Progress::Idle);
+        };
+        let outcome = match run.kind {
+            RunKind::Commands => self.commands(run, &view),
+            RunKind::Control => self.control(&run.entries[0], &view),
+            RunKind::Membership => self.membership(&run.entries[0], &view),
+        };
+        match outcome.and_then(|()| self.flush_if_due()) {
+            Ok(()) => Ok(Progress::Applied(self.applied.position)),
+            Err(halt) => Err(self.halted(halt)),
+        }
+    }
+
+    /// Flushes what is applied: at a stop, and before the log of the last process is trimmed.
+    ///
+    /// # Errors
+    /// [`Halt`] if the store does not take it.
+    pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
+        let flushed = self.parts.flusher.flush();
+        flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
+    }
+
+    /// Halts at an entry that cannot even be offered.
+    pub(super) fn halt_at(&mut self, halt: Halt) -> Arc<Halt> {
+        self.halted(halt)
+    }
+
+    pub(super) fn flusher(&self) -> Arc<Flusher> {
+        Arc::clone(&self.parts.flusher)
+    }
+
+    pub(super) fn set_flush_wake(&mut self, wake: Box<dyn Fn() + Send>) {
+        self.parts.flush_wake = Some(wake);
+    }
+
+    /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
+    pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
+        let Record { applied, keyring_row, mac } = record;
+        assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
+        step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
+        step.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
+        self.parts.store.write(step).map_err(|error| machine_halt(first, error.into()))?;
+        self.applied = applied;
+        Ok(())
+    }
+
+    /// Tells everybody how far the state is. Waiters at places up to there that have not been taken belong to other terms.
+    pub(super) fn publish(&mut self) {
+        let position = self.applied.position;
+        self.parts.waiters.passed(position.index);
+        self.parts.published.publish(position);
+        self.parts.port.applied(&self.applied);
+    }
+
+    pub(super) fn count_applied(&self, entries: &[Committed]) {
+        let metrics = &self.parts.metrics;
+        Metrics::add(&metrics.runs, 1);
+        Metrics::add(&metrics.entries, entries.len() as u64);
+        let bytes = entries.iter().map(|committed| committed.entry.data.len() as u64).sum();
+        Metrics::add(&metrics.applied_bytes, bytes);
+        metrics.applied_index.store(self.applied.position.index.0, Relaxed);
+    }
+
+    fn membership(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
+        let entry = &committed.entry;
+        let mac = mac_of(view, entry)?;
+        let position = position_of(entry);
+        let mut applied = self.applied.clone();
+        applied.position = position;
+        let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
+        let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
+        set_members(&mut applied, conf_state).ok_or_else(malformed)?;
+        self.write(Step::default(), Record { applied, keyring_row: None, mac }, position)?;
+        self.count_applied(std::slice::from_ref(committed));
+        self.publish();
+        Ok(())
+    }
+
+    fn flush_if_due(&mut self) -> Result<(), Halt> {
+        if !self.parts.flusher.is_due() {
+            return Ok(());
+        }
+        match &self.parts.flush_wake {
+            Some(wake) => {
+                wake();
+                Ok(())
+            }
+            None => {
+                let flushed = self.parts.flusher.flush();
+                flushed.map(|_| ()).map_err(|error| machine_halt(self.applied.position, error))
+            }
+        }
+    }
+
+    /// The end: what is applied is made durable, nothing is tried again.
+    fn halted(&mut self, halt: Halt) -> Arc<Halt> {
+        self.parts.metrics.halted(halt.class());
+        // Should this fail, nothing is lost: the log still has every entry that the state has not.
+        let _ = self.parts.flusher.flush();
+        self.queue.clear();
+        let halt = Arc::new(halt);
+        self.halt = Some(Arc::clone(&halt));
+        halt
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop")
+            .field("applied", &self.applied.position)
+            .field("queued", &self.queue.len())
+            .field("halt", &self.halt)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn position_of(entry: &LogEntry) -> Position {
+    Position { term: entry.term, index: entry.index }
+}
+
+pub(super) fn cutover_of(view: &View) -> Index {
+    view.keyring().map_or(Index::NEVER, Keyring::cutover)
+}
+
+/// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
+pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
+    view.mac_key().map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
+}
+
+pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {
+    Halt::at(position, HaltCause::StateMachine(error))
+}
+
+/// Says of an unknown key why this node does not have it.
+pub(super) fn explain(mut halt: Halt, view: &View) -> Halt {
+    if let HaltCause::UnknownKey(KeyLack::Unknown { key_id }) = halt.cause
+        && let Some(key_id) = KeyId::new(key_id)
+    {
+        let purpose = match view.keyring().and_then(|keyring| keyring.dek(key_id)) {
+            Some(dek) => dek.purpose,
+            None => Purpose::Entry,
+        };
+        halt.cause = HaltCause::UnknownKey(view.lack(key_id, purpose));
+    }
+    halt
+}
+
+pub(super) fn nanos(end: Duration, start: Duration) -> u64 {
+    u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
+}

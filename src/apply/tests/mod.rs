@@ -1,0 +1,9 @@
+//! The invariants of design section 5 that belong to apply, each by its name, with real keys and the store's twin.
+
+mod gate;
+mod halts;
+mod kit;
+mod node;
+mod one_by_one;
+mod order;
+mod random;

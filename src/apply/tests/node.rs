@@ -1,0 +1,342 @@
+//! A node that applies, over a store that can be told to fail, with everything it says noted down.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use rayon::ThreadPool;
+use rayon::ThreadPoolBuilder;
+
+use crate::apply::flush::Flusher;
+use crate::apply::flush::Published;
+use crate::apply::halt::Halt;
+use crate::apply::load::load;
+use crate::apply::metrics::Metrics;
+use crate::apply::open::Openings;
+use crate::apply::ports::AppliedPort;
+use crate::apply::ports::CutoverLog;
+use crate::apply::ports::CutoverNotDurable;
+use crate::apply::ports::LogGauge;
+use crate::apply::ports::TrimPort;
+use crate::apply::rows::RingRows;
+use crate::apply::run::RunBounds;
+use crate::apply::step::Loop;
+use crate::apply::step::Parts;
+use crate::apply::tests::kit::CLUSTER;
+use crate::apply::tests::kit::keks;
+use crate::fsm::command::Reply;
+use crate::fsm::memory::MemoryStore;
+use crate::fsm::reader::Reader;
+use crate::fsm::state::Applied;
+use crate::fsm::state::ConfState;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::keys::kek::KekSet;
+use crate::keys::ring::Ring;
+use crate::keys::rules::RuleError;
+use crate::propose::Outcome;
+use crate::propose::Slot;
+use crate::propose::Waiter;
+use crate::propose::Waiters;
+use crate::raft::Committed;
+use crate::world::Clock;
+
+/// What waiters were told, by index.
+pub(super) type Told = Arc<Mutex<Vec<(u64, Result<Vec<Reply>, &'static str>)>>>;
+
+/// What a node tells the rooms around it, as it happens.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) applied: Mutex<Vec<u64>>,
+    pub(super) controls: Mutex<Vec<(u64, Result<(), RuleError>)>>,
+    pub(super) cutovers: Mutex<Vec<(u64, u64)>>,
+    pub(super) trims: Mutex<Vec<u64>>,
+    pub(super) log_bytes: AtomicU64,
+    pub(super) refuse_cutover: AtomicBool,
+}
+
+struct Port(Arc<Notes>);
+
+impl AppliedPort for Port {
+    fn applied(&mut self, record: &Applied) {
+        self.0.applied.lock().unwrap().push(record.position.index.0);
+    }
+
+    fn control(&mut self, position: Position, outcome: Result<(), RuleError>) {
+        self.0.controls.lock().unwrap().push((position.index.0, outcome));
+    }
+}
+
+/// Notes where the state was when the cutover record was made durable.
+struct CutoverNotes(Arc<Notes>, Arc<TestStore>);
+
+impl CutoverLog for CutoverNotes {
+    fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
+        if self.0.refuse_cutover.load(SeqCst) {
+            return Err(CutoverNotDurable);
+        }
+        let row = self.1.state(StateRow::Applied).unwrap().unwrap();
+        let applied = Applied::decode(&row).unwrap().position.index.0;
+        self.0.cutovers.lock().unwrap().push((cutover.0, applied));
+        Ok(())
+    }
+}
+
+struct Trims(Arc<Notes>);
+
+impl TrimPort for Trims {
+    fn trim(&self, flushed: Position) {
+        self.0.trims.lock().unwrap().push(flushed.index.0);
+    }
+}
+
+struct Gauge(Arc<Notes>, u64);
+
+impl LogGauge for Gauge {
+    fn bytes_used(&self) -> u64 {
+        self.0.log_bytes.load(SeqCst)
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.1
+    }
+}
+
+struct Still;
+
+impl Clock for Still {
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wall_ms(&self) -> u64 {
+        panic!("apply never asks for the time of day")
+    }
+}
+
+/// The twin of RocksDB, which can be told to fail, and counts its steps.
+#[derive(Debug, Default)]
+pub(super) struct TestStore {
+    pub(super) memory: MemoryStore,
+    pub(super) fail_get_of: Mutex<Option<Vec<u8>>>,
+    /// How many reads of that key go well before.
+    pub(super) good_gets: AtomicU64,
+    pub(super) fail_write: AtomicBool,
+    pub(super) steps: AtomicU64,
+}
+
+impl TestStore {
+    pub(super) fn founded() -> Arc<TestStore> {
+        let store = TestStore::default();
+        let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
+        let state = vec![(StateRow::Applied, founding.encode(None))];
+        store.memory.write(Step { state, ..Step::default() }).unwrap();
+        store.memory.flush().unwrap();
+        Arc::new(store)
+    }
+
+    pub(super) fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        self.memory
+            .scan(&mut |key, row| {
+                rows.push((key.to_vec(), row.to_vec()));
+                true
+            })
+            .unwrap();
+        rows
+    }
+
+    /// Everything in it, byte for byte.
+    pub(super) fn picture(&self) -> Picture {
+        Picture {
+            rows: self.rows(),
+            applied: self.memory.state(StateRow::Applied).unwrap(),
+            keyring: self.memory.state(StateRow::Keyring).unwrap(),
+        }
+    }
+
+    pub(super) fn applied(&self) -> Applied {
+        Applied::decode(&self.memory.state(StateRow::Applied).unwrap().unwrap()).unwrap()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Picture {
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    applied: Option<Vec<u8>>,
+    keyring: Option<Vec<u8>>,
+}
+
+impl Store for TestStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let is_told = self.fail_get_of.lock().unwrap().as_deref() == Some(key);
+        let use_up = |left: u64| left.checked_sub(1);
+        if is_told && self.good_gets.fetch_update(SeqCst, SeqCst, use_up).is_err() {
+            return Err(StoreError::Backend("told to fail".into()));
+        }
+        self.memory.get(key)
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.memory.get_many(keys)
+    }
+
+    fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        self.memory.state(row)
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        self.memory.flushed_state(row)
+    }
+
+    fn write(&self, step: Step) -> Result<(), StoreError> {
+        if self.fail_write.load(SeqCst) {
+            return Err(StoreError::Backend("told to fail".into()));
+        }
+        self.steps.fetch_add(1, SeqCst);
+        self.memory.write(step)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.memory.flush()
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.memory.scan(visit)
+    }
+}
+
+/// How a node is run.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) threads: usize,
+    pub(super) run_entries: usize,
+    pub(super) pool_bytes: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30 }
+    }
+}
+
+/// A node that applies.
+pub(super) struct Node {
+    pub(super) store: Arc<TestStore>,
+    pub(super) ring: Arc<Ring>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) notes: Arc<Notes>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) published: Arc<Published>,
+    pub(super) apply: Loop,
+    pub(super) told: Told,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.apply.fmt(f)
+    }
+}
+
+impl Node {
+    pub(super) fn new(setup: &Setup) -> Node {
+        Node::start(TestStore::founded(), keks(7), setup)
+    }
+
+    /// Starts on what is in `store`.
+    pub(super) fn start(store: Arc<TestStore>, keks: KekSet, setup: &Setup) -> Node {
+        let ring = Arc::new(Ring::new(CLUSTER, keks));
+        let applied = load(&*store, &ring).unwrap();
+        let (notes, metrics) = (Arc::new(Notes::default()), Arc::new(Metrics::default()));
+        let published = Arc::new(Published::new(applied.position));
+        let waiters = Arc::new(Waiters::new());
+        let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let flusher = flusher(&store, &published, &notes, &metrics, setup.pool_bytes);
+        let parts = Parts {
+            store: Arc::clone(&dyn_store),
+            reader: Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
+            ring: Arc::clone(&ring),
+            waiters: Arc::clone(&waiters),
+            openings: Openings::eager(pool(setup.threads)),
+            cutover_log: Box::new(CutoverNotes(Arc::clone(&notes), Arc::clone(&store))),
+            port: Box::new(Port(Arc::clone(&notes))),
+            published: Arc::clone(&published),
+            flusher: Arc::new(flusher),
+            flush_wake: None,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::new(Still),
+            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: 1 << 20 },
+        };
+        let apply = Loop::new(parts, applied);
+        Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }
+    }
+
+    /// Somebody who proposed the entry at `position` with these slots, and waits.
+    pub(super) fn wait_for(&self, position: Position, slots: Vec<Slot>) {
+        let told = Arc::clone(&self.told);
+        let done = move |outcome| {
+            let word = match outcome {
+                Outcome::Replies(replies) => Ok(replies),
+                Outcome::TryAgain => Err("try again"),
+                Outcome::NotLeader(_) => Err("not leader"),
+                Outcome::TooLarge => Err("too large"),
+                Outcome::Unknown => Err("unknown"),
+            };
+            told.lock().unwrap().push((position.index.0, word));
+        };
+        self.waiters.register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);
+    }
+
+    /// Offers everything above applied, and steps until there is nothing to do or a halt.
+    pub(super) fn run(&mut self, log: &[Committed]) -> Result<(), Arc<Halt>> {
+        let next = self.apply.applied().position.index.next().0;
+        self.apply.offer(log[usize::try_from(next - 2).unwrap()..].to_vec());
+        while self.apply.queued() > 0 {
+            self.apply.step()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn told_indexes(&self) -> Vec<u64> {
+        self.told.lock().unwrap().iter().map(|(index, _)| *index).collect()
+    }
+
+    /// A process that ends without more, and another that starts on what is durable.
+    pub(super) fn crash_and_restart(self, kept_steps: usize, keks: KekSet, setup: &Setup) -> Node {
+        let store = Arc::clone(&self.store);
+        drop(self);
+        store.memory.crash(kept_steps);
+        Node::start(store, keks, setup)
+    }
+}
+
+/// `threads` opening threads, of which one is the caller's.
+pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    let helpers = threads.checked_sub(1).filter(|helpers| *helpers > 0)?;
+    Some(Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap()))
+}
+
+pub(super) fn flusher(
+    store: &Arc<TestStore>,
+    published: &Arc<Published>,
+    notes: &Arc<Notes>,
+    metrics: &Arc<Metrics>,
+    pool_bytes: u64,
+) -> Flusher {
+    Flusher::new(
+        Arc::clone(store) as Arc<dyn Store>,
+        Arc::clone(published),
+        Arc::clone(metrics),
+        Box::new(Gauge(Arc::clone(notes), pool_bytes)),
+        Box::new(Trims(Arc::clone(notes))),
+    )
+}

@@ -1,0 +1,381 @@
+//! The loop where nothing is wrong: order, one step a run, answers, control entries, members, flushes, replay, threads.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::SeqCst;
+
+use bytes::Bytes;
+
+use crate::apply::flush::Published;
+use crate::apply::replay::replay;
+use crate::apply::step::Progress;
+use crate::apply::step::position_of;
+use crate::apply::tests::halts::write_slots;
+use crate::apply::tests::kit::Leader;
+use crate::apply::tests::kit::append;
+use crate::apply::tests::kit::at;
+use crate::apply::tests::kit::incr;
+use crate::apply::tests::kit::keks;
+use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
+use crate::apply::tests::node::flusher;
+use crate::apply::thread;
+use crate::crypto::keystore::Purpose;
+use crate::fsm::command::Expiry;
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::command::Write;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Store;
+use crate::ids::KeyId;
+use crate::keys::change::Change;
+use crate::keys::change::Retire;
+use crate::keys::rules::RuleError;
+use crate::limits::ENTRY_WRITES_MAX;
+use crate::propose::Slot;
+use crate::raft::Committed;
+use crate::wal::EntryKind;
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn get(key: &str) -> Slot {
+    Slot::Read(Read::Get { key: bytes(key) })
+}
+
+/// All kinds of entries: clear and sealed commands, bootstrap, cutover, openers, rotations, a refusal, members, two terms.
+fn everything() -> Leader {
+    let mut leader = Leader::new(21);
+    leader.empty();
+    leader.clients(&[set("old", "clear"), incr("n")]);
+    leader.bootstrap(false);
+    leader.clients(&[append("old", " still")]);
+    leader.cutover();
+    leader.opener();
+    for number in 0..40 {
+        leader.clients(&[set(&format!("k{}", number % 7), &format!("v{number}")), incr("n"), append("log", "x")]);
+        match number {
+            5 => drop(leader.membership()),
+            10 => drop(leader.rotate(Purpose::Value)),
+            15 => leader.elect(),
+            20 => drop(leader.bootstrap(true)),
+            25 => drop(leader.rotate(Purpose::Entry)),
+            30 => drop(leader.clients(&[Write::FlushAll, set("after", "all")])),
+            _ => {}
+        }
+    }
+    leader
+}
+
+#[test]
+fn same_bytes_however_entries_are_cut_into_runs_and_opened() {
+    let leader = everything();
+    let mut pictures = Vec::new();
+    for threads in 1..=4 {
+        for run_entries in [1, 2, 5, 300] {
+            let mut node = Node::new(&Setup { threads, run_entries, ..Setup::default() });
+            node.run(&leader.log).unwrap();
+            pictures.push(node.store.picture());
+        }
+    }
+    assert!(pictures.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn same_decision_waiters_and_riding_reads_leave_no_trace() {
+    let leader = everything();
+    let mut alone = Node::new(&Setup::default());
+    alone.run(&leader.log).unwrap();
+    let mut asked = Node::new(&Setup::default());
+    for committed in &leader.log[4..] {
+        let count = if committed.entry.index.0 == 6 { 1 } else { 0 };
+        if count > 0 {
+            asked.wait_for(position_of(&committed.entry), vec![get("old"), Slot::Write(set("", "")), get("none")]);
+        }
+    }
+    asked.wait_for(position_of(leader.entry(5)), vec![get("old"), Slot::Write(set("", "")), get("old")]);
+    asked.run(&leader.log).unwrap();
+    assert_eq!(asked.store.picture(), alone.store.picture());
+    let told = asked.told.lock().unwrap();
+    let replies = told.iter().find(|(index, _)| *index == 5).unwrap().1.clone().unwrap();
+    assert_eq!(replies, [Reply::Bulk(bytes("clear")), Reply::Integer(11), Reply::Bulk(bytes("clear still"))]);
+}
+
+#[test]
+fn atomic_apply_one_step_a_run_with_the_applied_index_in_it() {
+    let mut leader = Leader::sealed(22);
+    for number in 0..20 {
+        leader.clients(&[set("k", &number.to_string())]);
+    }
+    leader.elect();
+    leader.clients(&[set("k", "end")]);
+    let mut node = Node::new(&Setup { run_entries: 10, ..Setup::default() });
+    node.apply.offer(leader.log.clone());
+    // Each step stands in the store with its index before anybody is told of it.
+    let mut ends = Vec::new();
+    while let Progress::Applied(position) = node.apply.step().unwrap() {
+        assert_eq!(node.store.applied().position, position);
+        assert_eq!(node.store.steps.load(SeqCst), ends.len() as u64 + 1);
+        ends.push(position.index.0);
+    }
+    assert_eq!(ends, [2, 3, 4, 14, 24, 25, 26, 27], "cut at control entries and after ten entries");
+    assert_eq!(*node.notes.applied.lock().unwrap(), ends);
+}
+
+#[test]
+fn atomic_apply_a_crash_finds_effects_keyring_and_index_of_one_moment() {
+    let leader = everything();
+    let setup = Setup { run_entries: 3, ..Setup::default() };
+    let mut whole = Node::new(&setup);
+    whole.run(&leader.log).unwrap();
+    for kept_steps in 0..30 {
+        let mut node = Node::new(&setup);
+        node.run(&leader.log).unwrap();
+        let mut node = node.crash_and_restart(kept_steps, keks(7), &setup);
+        node.run(&leader.log).unwrap();
+        assert_eq!(node.store.picture(), whole.store.picture(), "after {kept_steps} steps");
+    }
+}
+
+#[test]
+fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place() {
+    let mut leader = Leader::sealed(23);
+    let mut node = Node::new(&Setup::default());
+    for number in 0..3 {
+        let position = leader.clients(&[incr("n"), append("s", "ab")]);
+        let slots = vec![get("n"), Slot::Write(incr("n")), get("n"), Slot::Write(append("s", "ab")), get("s")];
+        if number != 1 {
+            node.wait_for(position, slots);
+        }
+    }
+    node.run(&leader.log).unwrap();
+    let told = node.told.lock().unwrap();
+    assert_eq!(told.len(), 2);
+    let (one, three) = (told[0].1.clone().unwrap(), told[1].1.clone().unwrap());
+    assert_eq!(one[0], Reply::Null);
+    assert_eq!(one[1..3], [Reply::Integer(1), Reply::Bulk(bytes("1"))]);
+    assert_eq!(three[0], Reply::Bulk(bytes("2")));
+    assert_eq!(
+        three[1..],
+        [Reply::Integer(3), Reply::Bulk(bytes("3")), Reply::Integer(6), Reply::Bulk(bytes("ababab"))]
+    );
+}
+
+#[test]
+fn time_never_goes_back_from_entry_to_entry() {
+    let mut leader = Leader::sealed(31);
+    let mut write = set("brief", "v");
+    if let Write::Set { expiry, .. } = &mut write {
+        *expiry = Expiry::In(10);
+    }
+    leader.stamp_ms = 1_000_000;
+    leader.clients(&[write]);
+    leader.stamp_ms = 1_000_100;
+    leader.clients(&[set("a", "b")]);
+    leader.stamp_ms = 1_000_001;
+    let late = leader.clients(&[append("brief", "x")]);
+    for run_entries in [1, 10] {
+        let mut node = Node::new(&Setup { run_entries, ..Setup::default() });
+        node.wait_for(late, vec![get("brief"), Slot::Write(set("", "")), get("brief")]);
+        node.run(&leader.log).unwrap();
+        let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
+        assert_eq!(replies, [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))], "it does not come back");
+        assert!(node.store.applied().last_stamp_ms >= 1_000_100);
+    }
+}
+
+#[test]
+fn a_waiter_of_another_term_is_told_to_try_again() {
+    let mut leader = Leader::sealed(24);
+    leader.term = 3;
+    leader.empty();
+    leader.opener();
+    leader.clients(&[set("a", "b")]);
+    let node = &mut Node::new(&Setup::default());
+    for index in [5, 6, 7] {
+        node.wait_for(at(2, index), write_slots(1));
+    }
+    node.wait_for(at(3, 8), write_slots(1));
+    node.run(&leader.log).unwrap();
+    let told = node.told.lock().unwrap().clone();
+    assert_eq!(told, [(5, Err("try again")), (6, Err("try again")), (7, Err("try again"))]);
+    assert_eq!(node.waiters.len(), 1, "nothing was applied at 8");
+}
+
+#[test]
+fn a_cutover_is_durable_in_the_log_before_it_is_true_in_the_state() {
+    let mut leader = Leader::new(25);
+    leader.empty();
+    leader.bootstrap(false);
+    leader.cutover();
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log).unwrap();
+    assert_eq!(*node.notes.cutovers.lock().unwrap(), [(4, 3)], "while the state stood at 3");
+    assert_eq!(node.ring.cutover().0, 4);
+}
+
+#[test]
+fn a_refused_control_entry_is_a_no_op_with_an_error() {
+    let mut leader = Leader::sealed(26);
+    leader.clients(&[set("a", "b")]);
+    let second = leader.bootstrap(true);
+    let retire = leader.control(&Change::Retire(Retire { key_id: KeyId::new(2).unwrap() }));
+    leader.clients(&[set("c", "d")]);
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log[..3]).unwrap();
+    let keyring = node.store.memory.state(StateRow::Keyring).unwrap();
+    node.run(&leader.log).unwrap();
+    assert_eq!(node.store.memory.state(StateRow::Keyring).unwrap(), keyring);
+    let in_use = RuleError::InUse { key_id: KeyId::new(2).unwrap() };
+    let controls = node.notes.controls.lock().unwrap();
+    assert_eq!(controls[2..], [(second.index.0, Err(RuleError::SecondBootstrap)), (retire.index.0, Err(in_use))]);
+    assert_eq!(node.metrics.refused_controls.load(SeqCst), 2);
+    assert_eq!(node.apply.applied().position.index.0, 8);
+}
+
+#[test]
+fn an_entry_with_too_many_writes_answers_errors_and_writes_nothing() {
+    let mut leader = Leader::sealed(27);
+    // The encoder refuses it, so two halves are joined by hand.
+    let half: Vec<Write> = vec![set("k", "v"); ENTRY_WRITES_MAX / 2 + 1];
+    let (one, two) = (leader.payload(&half), leader.payload(&half));
+    let mut payload = [&one[..], &two[13..]].concat();
+    payload[9..13].copy_from_slice(&(2 * half.len() as u32).to_be_bytes());
+    let data = leader.seal(&payload);
+    let position = leader.push(EntryKind::Normal, data, None);
+    leader.clients(&[set("k2", "v")]);
+    let mut node = Node::new(&Setup::default());
+    node.wait_for(position, write_slots(2 * half.len()));
+    node.run(&leader.log).unwrap();
+    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [b"k2"]);
+    let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
+    assert_eq!(replies.len(), 2 * half.len());
+    assert!(replies.iter().all(|reply| matches!(reply, Reply::Error(_))));
+}
+
+#[test]
+fn values_are_sealed_above_the_cutover_and_clear_at_or_below_it() {
+    let mut leader = Leader::new(28);
+    leader.empty();
+    leader.bootstrap(false);
+    leader.clients(&[set("below", "canary-below")]);
+    leader.cutover();
+    leader.opener();
+    leader.clients(&[set("above", "canary-above")]);
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log).unwrap();
+    let rows = node.store.rows();
+    assert_eq!((rows[0].1[0], rows[1].1[0]), (2, 0), "the state bits of above and below");
+    assert!(!rows[0].1.windows(6).any(|window| window == b"canary"));
+    assert!(rows[1].1.ends_with(b"canary-below"));
+}
+
+#[test]
+fn members_come_from_raft_and_stand_in_the_record() {
+    let mut leader = Leader::sealed(29);
+    leader.membership();
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log).unwrap();
+    let applied = node.store.applied();
+    assert_eq!((applied.conf_state.voters(), applied.conf_state.learners()), (&[1][..], &[2][..]));
+    assert_eq!(applied.members.iter().map(|member| member.node.value()).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn replay_is_the_same_steps_with_members_of_its_own() {
+    let leader = everything();
+    let mut live = Node::new(&Setup::default());
+    live.run(&leader.log).unwrap();
+    let mut node = Node::new(&Setup::default());
+    let mut progress = Vec::new();
+    let entries = leader.log.iter().map(|committed| committed.entry.clone());
+    replay(&mut node.apply, entries, |index| progress.push(index.0)).unwrap();
+    assert_eq!(node.store.picture(), live.store.picture());
+    assert_eq!(node.store.memory.unflushed_steps(), 0, "flushed at the end");
+    assert!(progress.is_sorted() && progress.last() == Some(&(leader.log.len() as u64 + 1)));
+    // The last process died in the middle: what is applied already is not applied again.
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log[..20]).unwrap();
+    replay(&mut node.apply, leader.log[20..].iter().map(|committed| committed.entry.clone()), |_| {}).unwrap();
+    assert_eq!(node.store.picture(), live.store.picture());
+}
+
+#[test]
+fn the_state_is_flushed_when_a_quarter_of_the_log_lies_above_it_and_the_log_is_trimmed_up_to_there() {
+    let mut leader = Leader::sealed(30);
+    for _ in 0..10 {
+        leader.clients(&[set("a", "b")]);
+    }
+    let mut node = Node::new(&Setup { run_entries: 1, pool_bytes: 4000, ..Setup::default() });
+    node.run(&leader.log[..4]).unwrap();
+    node.notes.log_bytes.store(1000, SeqCst);
+    node.run(&leader.log[..6]).unwrap();
+    assert!(node.notes.trims.lock().unwrap().is_empty(), "not more than a quarter");
+    node.notes.log_bytes.store(1001, SeqCst);
+    node.run(&leader.log[..8]).unwrap();
+    assert_eq!(*node.notes.trims.lock().unwrap(), [8], "once, and the next quarter counts from there");
+    node.notes.log_bytes.store(2002, SeqCst);
+    node.run(&leader.log).unwrap();
+    assert_eq!(*node.notes.trims.lock().unwrap(), [8, 10]);
+    assert_eq!(node.metrics.flushed_index.load(SeqCst), 10);
+}
+
+#[test]
+fn the_log_keeps_what_is_flushed_and_not_yet_told_to_be_applied() {
+    let leader = everything();
+    let mut node = Node::new(&Setup::default());
+    node.run(&leader.log).unwrap();
+    for told in [at(1, 5), node.published.position()] {
+        let published = Arc::new(Published::new(told));
+        let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+        assert_eq!(flusher.flush().unwrap(), told);
+        assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&told.index.0));
+    }
+    // Nor what raft was told of and a crash would take back, should a store flush less than everything.
+    let published = Arc::new(Published::new(at(9, 900)));
+    let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+    assert_eq!(flusher.flush().unwrap(), node.published.position());
+}
+
+#[test]
+fn the_threads_apply_flush_and_end_with_their_queue() {
+    let mut leader = everything();
+    let node = Node::new(&Setup { pool_bytes: 0, ..Setup::default() });
+    node.notes.log_bytes.store(1, SeqCst);
+    let halts = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&halts);
+    let (sender, batches) = thread::queue();
+    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
+    let handle = thread::spawn(node.apply, batches, on_halt).unwrap();
+    for part in leader.log.chunks(4) {
+        sender.send(part.to_vec()).unwrap();
+    }
+    drop(sender);
+    handle.join().unwrap();
+    assert!(halts.lock().unwrap().is_empty());
+    assert_eq!(node.store.applied().position.index.0, leader.log.len() as u64 + 1);
+    assert_eq!(node.store.memory.unflushed_steps(), 0);
+    // A halt is told once, and the queue is closed behind it.
+    leader.entry_mut(20).data = Bytes::from_static(b"\x01nonsense");
+    let node = Node::new(&Setup::default());
+    let (sender, batches) = thread::queue();
+    let noted = Arc::clone(&halts);
+    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
+    let handle = thread::spawn(node.apply, batches, on_halt).unwrap();
+    sender.send(leader.log.clone()).unwrap();
+    handle.join().unwrap();
+    assert_eq!(halts.lock().unwrap()[0].position.index.0, 20);
+    assert!(sender.send(Vec::new()).is_err());
+}
+
+#[test]
+#[should_panic(expected = "entries are consecutive")]
+fn in_order_a_gap_is_never_applied() {
+    let leader = everything();
+    let mut node = Node::new(&Setup::default());
+    let gap: Vec<Committed> = vec![leader.log[0].clone(), leader.log[2].clone()];
+    node.apply.offer(gap);
+}

@@ -1,0 +1,149 @@
+//! Which engine runs: decided at start by a real write, not by version numbers, and said in one line.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::io::ReadWriteFlags;
+
+use crate::disk::AlignedBuffer;
+use crate::disk::BLOCK_BYTES_MIN;
+use crate::disk::Disk;
+use crate::disk::EngineChoice;
+use crate::disk::OpId;
+use crate::disk::SlotId;
+use crate::disk::Write;
+use crate::disk::files::SlotFiles;
+use crate::disk::files::is_zfs;
+use crate::disk::files::temporary;
+use crate::disk::plain::PlainDisk;
+use crate::disk::uring::UringDisk;
+
+/// What [`open`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The directory of the slot files; it exists.
+    pub dir: PathBuf,
+    /// What the operator asked for.
+    pub engine: EngineChoice,
+    /// Places for slot files; the pool never grows beyond.
+    pub slots_max: u32,
+    /// Buffers to register.
+    pub buffers: u16,
+    /// Bytes of each, a multiple of 4096.
+    pub buffer_bytes: usize,
+}
+
+/// Why there is no disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Operator: `--log-engine uring` was asked for and does not work here; `auto` would take the plain engine.
+    #[error("io_uring does not work here ({step})")]
+    EngineRefused {
+        /// What was tried when it was refused.
+        step: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Operator: the directory or a slot cannot be opened.
+    #[error("log directory {}", dir.display())]
+    Open {
+        /// The directory.
+        dir: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Opens the slot files of a directory behind the best engine that works. Writes nothing that stays.
+///
+/// # Errors
+/// [`DiskError::EngineRefused`] only where io_uring was demanded; [`DiskError::Open`] if the files cannot be opened.
+pub fn open(setup: &Setup) -> Result<Box<dyn Disk>, DiskError> {
+    let files = open_files(setup)?;
+    // Only refusals are remembered: an engine that works returns at once.
+    let refusal = match setup.engine {
+        EngineChoice::Plain => None,
+        EngineChoice::Auto | EngineChoice::Uring => match try_uring(setup, &files) {
+            Ok(()) => match UringDisk::new(files, setup.slots_max, setup.buffers, setup.buffer_bytes) {
+                Ok(disk) => {
+                    let registered = disk.buffers_registered();
+                    tracing::info!(engine = "uring", registered_buffers = registered, "log engine: io_uring works");
+                    return Ok(Box::new(disk));
+                }
+                Err(source) => Some(Refusal { step: "registering files", source }),
+            },
+            Err(refusal) => Some(refusal),
+        },
+    };
+    if let (EngineChoice::Uring, Some(Refusal { step, source })) = (setup.engine, refusal.as_ref()) {
+        let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+        return Err(DiskError::EngineRefused { step, source });
+    }
+    let files = open_files(setup)?;
+    let sync_by_flag = dsync_flag_works(setup, files.direct());
+    let (step, error) = refusal.map_or(("asked for", String::new()), |it| (it.step, it.source.to_string()));
+    tracing::info!(engine = "plain", direct = files.direct(), sync_by_flag, why = step, error, "log engine: plain");
+    Ok(Box::new(PlainDisk::new(files, sync_by_flag)))
+}
+
+struct Refusal {
+    step: &'static str,
+    source: io::Error,
+}
+
+fn open_files(setup: &Setup) -> Result<SlotFiles, DiskError> {
+    SlotFiles::open(&setup.dir).map_err(|source| DiskError::Open { dir: setup.dir.clone(), source })
+}
+
+/// Builds a ring, registers a buffer, writes a block to a nameless file in the same directory, and syncs it.
+fn try_uring(setup: &Setup, files: &SlotFiles) -> Result<(), Refusal> {
+    let refused = |step| move |source| Refusal { step, source };
+    if is_zfs(&setup.dir) {
+        return Err(Refusal { step: "the file system is ZFS", source: io::ErrorKind::Unsupported.into() });
+    }
+    if !files.direct() {
+        return Err(Refusal { step: "the file system refuses O_DIRECT", source: io::ErrorKind::Unsupported.into() });
+    }
+    let file = temporary(&setup.dir, OFlags::DIRECT).map_err(io::Error::from).map_err(refused("making a test file"))?;
+    let block_bytes = files.block_bytes();
+    let test_files = SlotFiles::of_one(file, block_bytes);
+    let mut ring = UringDisk::new(test_files, 1, 1, block_bytes).map_err(refused("building the ring"))?;
+    write_and_sync(&mut ring, block_bytes).map_err(refused("writing and syncing a block"))
+}
+
+fn write_and_sync(ring: &mut UringDisk, to: usize) -> io::Result<()> {
+    let slot = SlotId(0);
+    let buffer = ring.take_buffer(to);
+    ring.submit_write(Write { op: OpId(1), slot, offset: 0, buffer, from: 0, to })?;
+    finish(ring)?;
+    ring.submit_sync(OpId(2), slot)?;
+    finish(ring)
+}
+
+fn finish(ring: &mut UringDisk) -> io::Result<()> {
+    match ring.wait(SELF_TEST_WAIT)? {
+        Some(completion) => completion.result.map(|_| ()),
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn dsync_flag_works(setup: &Setup, direct: bool) -> bool {
+    let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+    let Ok(file) = temporary(&setup.dir, flags) else {
+        return false;
+    };
+    let block = AlignedBuffer::new(BLOCK_BYTES_MIN, BLOCK_BYTES_MIN);
+    loop {
+        let slices = [io::IoSlice::new(&block)];
+        match rustix::io::pwritev2(&file, &slices, 0, ReadWriteFlags::DSYNC) {
+            Err(Errno::INTR) => {}
+            result => return result == Ok(block.len()),
+        }
+    }
+}
+
+/// A healthy device answers in a millisecond; one that needs longer than this is not helped by io_uring.
+const SELF_TEST_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,258 @@
+//! The slot files themselves, for both engines: names, sizes, creation, growth, alignment, blocking reads.
+//!
+//! A slot is made under the name `slot-NNNN.new`, filled with real zeros, synced, renamed, and the directory synced.
+//! Real zeros because a block that was only allocated costs a metadata change at its first write (findings/wal.md 1).
+
+use std::fs::File;
+use std::io;
+use std::io::IoSlice;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::StatxFlags;
+use rustix::io::Errno;
+use rustix::io::ReadWriteFlags;
+
+use crate::disk::AlignedBuffer;
+use crate::disk::BLOCK_BYTES_MIN;
+use crate::disk::SlotId;
+
+/// The slot files of one log directory.
+#[derive(Debug)]
+pub(super) struct SlotFiles {
+    dir: PathBuf,
+    slots: Vec<Option<Slot>>,
+    direct: bool,
+    block_bytes: usize,
+    growing: Option<mpsc::Receiver<io::Result<SlotId>>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    file: File,
+    bytes: u64,
+}
+
+impl SlotFiles {
+    /// Opens every slot of `dir` with O_DIRECT, or all of them buffered where the file system refuses it.
+    pub(super) fn open(dir: &Path) -> io::Result<SlotFiles> {
+        let numbers = slot_numbers(dir)?;
+        let probe = temporary(dir, OFlags::DIRECT);
+        let direct = probe.is_ok() || accepts_direct(dir, &numbers);
+        let block_bytes = match &probe {
+            Ok(file) => alignment(file),
+            Err(_) => BLOCK_BYTES_MIN,
+        };
+        let mut files = SlotFiles { dir: dir.to_owned(), slots: Vec::new(), direct, block_bytes, growing: None };
+        for number in numbers {
+            files.adopt(SlotId(number))?;
+        }
+        Ok(files)
+    }
+
+    /// One nameless file in the place of slot 0, for the self-test.
+    pub(super) fn of_one(file: File, block_bytes: usize) -> SlotFiles {
+        let slots = vec![Some(Slot { file, bytes: 0 })];
+        SlotFiles { dir: PathBuf::new(), slots, direct: true, block_bytes, growing: None }
+    }
+
+    pub(super) fn direct(&self) -> bool {
+        self.direct
+    }
+
+    pub(super) fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("slot numbers are u32")
+    }
+
+    pub(super) fn bytes(&self, slot: SlotId) -> Option<u64> {
+        self.slots.get(slot.0 as usize)?.as_ref().map(|slot| slot.bytes)
+    }
+
+    pub(super) fn file(&self, slot: SlotId) -> io::Result<&File> {
+        let found = self.slots.get(slot.0 as usize).and_then(Option::as_ref);
+        found.map(|slot| &slot.file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Makes the next slot, blocking.
+    pub(super) fn create(&mut self, bytes: u64, progress: &mut dyn FnMut(u64)) -> io::Result<SlotId> {
+        let slot = SlotId(self.count());
+        make_slot(&self.dir, slot, bytes, self.block_bytes, progress)?;
+        self.adopt(slot)?;
+        Ok(slot)
+    }
+
+    /// Makes the next slot on a thread of its own.
+    pub(super) fn start_growing(&mut self, bytes: u64) {
+        if self.growing.is_some() {
+            return;
+        }
+        let (sender, receiver) = mpsc::channel();
+        let (dir, slot, block_bytes) = (self.dir.clone(), SlotId(self.count()), self.block_bytes);
+        let work = move || {
+            let made = make_slot(&dir, slot, bytes, block_bytes, &mut |_| ()).map(|()| slot);
+            // The receiver is gone only when the whole log is: then nobody wants the slot now.
+            drop(sender.send(made));
+        };
+        // If no thread can be made the sender is dropped with the closure, which `take_grown` reports as a failure.
+        drop(thread::Builder::new().name("wal-grow".to_owned()).spawn(work));
+        self.growing = Some(receiver);
+    }
+
+    /// The slot that was made, opened.
+    pub(super) fn take_grown(&mut self) -> Option<io::Result<SlotId>> {
+        let made = match self.growing.as_ref()?.try_recv() {
+            Ok(made) => made,
+            Err(mpsc::TryRecvError::Empty) => return None,
+            Err(mpsc::TryRecvError::Disconnected) => Err(io::Error::other("no thread could be made to grow the log")),
+        };
+        self.growing = None;
+        Some(made.and_then(|slot| self.adopt(slot).map(|()| slot)))
+    }
+
+    /// Reads into the front of `buffer`; several calls if the kernel stops early.
+    pub(super) fn read(&self, slot: SlotId, offset: u64, buffer: &mut AlignedBuffer, bytes: usize) -> io::Result<()> {
+        let file = self.file(slot)?;
+        let mut done = 0;
+        while done < bytes {
+            match rustix::io::pread(file, &mut buffer[done..bytes], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, slot: SlotId) -> io::Result<()> {
+        let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if self.direct {
+            flags |= OFlags::DIRECT;
+        }
+        let file = File::from(rustix::fs::open(self.dir.join(slot_name(slot)), flags, Mode::empty())?);
+        self.block_bytes = self.block_bytes.max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
+        if !self.direct {
+            // After a failed sync the page cache may hold what the medium does not: read the medium.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+        let bytes = file.metadata()?.len();
+        while self.slots.len() <= slot.0 as usize {
+            self.slots.push(None);
+        }
+        self.slots[slot.0 as usize] = Some(Slot { file, bytes });
+        Ok(())
+    }
+}
+
+/// A file without a name in `dir`: what a self-test writes leaves nothing behind.
+pub(super) fn temporary(dir: &Path, flags: OFlags) -> rustix::io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | flags;
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// The name of a slot's file.
+pub(super) fn slot_name(slot: SlotId) -> String {
+    format!("slot-{:04}.wal", slot.0)
+}
+
+fn slot_numbers(dir: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix("slot-")?.strip_suffix(".wal"));
+        if let Some(number) = digits.and_then(|digits| digits.parse::<u32>().ok()) {
+            // A name that this program never gives (slot-7.wal) is somebody else's file.
+            if name.to_str() == Some(&slot_name(SlotId(number))) && number < SLOT_NUMBERS_MAX {
+                numbers.push(number);
+            }
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn make_slot(
+    dir: &Path,
+    slot: SlotId,
+    bytes: u64,
+    block_bytes: usize,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    let temporary = dir.join(format!("slot-{:04}.new", slot.0));
+    let made = fill_slot(&temporary, bytes, block_bytes, progress);
+    if let Err(error) = made {
+        // Best effort: the next attempt truncates it anyway, and the blocks are wanted back after ENOSPC.
+        drop(std::fs::remove_file(&temporary));
+        return Err(error);
+    }
+    std::fs::rename(&temporary, dir.join(slot_name(slot)))?;
+    File::open(dir)?.sync_all()
+}
+
+fn fill_slot(path: &Path, bytes: u64, block_bytes: usize, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let zeros = AlignedBuffer::new(ZERO_WRITE_BYTES, block_bytes);
+    let mut done = 0;
+    while done < bytes {
+        let want = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(ZERO_WRITE_BYTES);
+        let count = match rustix::io::pwritev2(&file, &[IoSlice::new(&zeros[..want])], done, ReadWriteFlags::empty()) {
+            Ok(count) => count,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        done += count as u64;
+        progress(done);
+    }
+    file.sync_all()?;
+    // Pages of these buffered writes must not stand beside later direct ones.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    Ok(())
+}
+
+fn alignment(file: &File) -> usize {
+    let flags = StatxFlags::DIOALIGN;
+    let aligned = match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, flags) {
+        Ok(stat) if stat.stx_mask & flags.bits() != 0 => stat.stx_dio_offset_align.max(stat.stx_dio_mem_align),
+        // Older kernels do not say; 4096 is what their devices accept.
+        _ => 0,
+    };
+    (aligned as usize).next_power_of_two().max(BLOCK_BYTES_MIN)
+}
+
+/// Whether O_DIRECT works although no nameless file could be made with it: overlay file systems know no O_TMPFILE.
+fn accepts_direct(dir: &Path, numbers: &[u32]) -> bool {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECT;
+    let first = numbers.first().map(|number| dir.join(slot_name(SlotId(*number))));
+    first.is_some_and(|path| rustix::fs::open(path, flags, Mode::empty()).is_ok())
+}
+
+/// True if the directory is on ZFS, where writing with registered buffers has hung unkillably (OpenZFS 16133).
+pub(super) fn is_zfs(dir: &Path) -> bool {
+    const ZFS_SUPER_MAGIC: i128 = 0x2fc1_2fc1;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, dir, flags, Mode::empty());
+    opened.and_then(rustix::fs::fstatfs).is_ok_and(|stat| i128::from(stat.f_type) == ZFS_SUPER_MAGIC)
+}
+
+/// As the design says: large enough for full speed, small enough that progress moves.
+const ZERO_WRITE_BYTES: usize = 1 << 20;
+/// Four digits of a name; far above any pool.
+const SLOT_NUMBERS_MAX: u32 = 10_000;

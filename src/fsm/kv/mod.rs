@@ -1,0 +1,29 @@
+//! What commands do to values: strings as Redis 7 has them, its error words included.
+//!
+//! Deterministic: an outcome depends on the commands, the stamp and the values below, and on nothing else. Expiry is
+//! judged by the stamp; at its deadline a key is gone, and a write that finds it past due removes the row. Where Redis
+//! computes with `long double`, this computes with decimals (`decimal`), so every machine gets the same digits.
+
+mod decimal;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use read::Answer;
+pub use read::read;
+pub use read::read_as_leader;
+
+/// Error lines as Redis 7 spells them; the last two are our own.
+pub(crate) mod words {
+    pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
+    pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
+    pub(crate) const NOT_FLOAT: &str = "ERR value is not a valid float";
+    pub(crate) const NAN_OR_INFINITY: &str = "ERR increment would produce NaN or Infinity";
+    pub(crate) const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    pub(crate) const SET_EXPIRE: &str = "ERR invalid expire time in 'set' command";
+    pub(crate) const GETEX_EXPIRE: &str = "ERR invalid expire time in 'getex' command";
+    pub(crate) const EXPIRE_EXPIRE: &str = "ERR invalid expire time in 'expire' command";
+    pub(crate) const WRITES_MANY: &str = "ERR too many writes in one transaction or pipeline";
+    pub(crate) const VALUES_LARGE: &str = "ERR values of one transaction or pipeline take too much memory";
+}

@@ -1,0 +1,127 @@
+//! Commands that change nothing.
+
+use bytes::Bytes;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::command::TtlForm;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
+use crate::fsm::value::Value;
+
+/// What a leader's read came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The reply.
+    Reply(Reply),
+    /// These keys are there by the applied stamp and past due by the leader's clock: have them removed
+    /// (`Write::RemoveExpired`), then read again (design 2, Time).
+    PastDue(Vec<Bytes>),
+}
+
+/// Answers `read` on `view`; a key whose deadline is at or before `now_ms` is not there.
+///
+/// `now_ms` is the entry's stamp for a read that rides with writes, the applied stamp otherwise.
+///
+/// # Errors
+/// [`ReadError`] if a value cannot be read or opened.
+pub fn read<B: Base + ?Sized>(view: &B, read: &Read, now_ms: u64) -> Result<Reply, ReadError> {
+    Looker { view, stamp_ms: now_ms, wall_ms: 0, past_due: Vec::new() }.reply(read)
+}
+
+/// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
+///
+/// # Errors
+/// [`ReadError`] if a value cannot be read or opened.
+pub fn read_as_leader<B: Base + ?Sized>(
+    view: &B,
+    read: &Read,
+    stamp_ms: u64,
+    wall_ms: u64,
+) -> Result<Answer, ReadError> {
+    let mut looker = Looker { view, stamp_ms, wall_ms, past_due: Vec::new() };
+    let reply = looker.reply(read)?;
+    Ok(if looker.past_due.is_empty() { Answer::Reply(reply) } else { Answer::PastDue(looker.past_due) })
+}
+
+struct Looker<'a, B: ?Sized> {
+    view: &'a B,
+    stamp_ms: u64,
+    wall_ms: u64,
+    past_due: Vec<Bytes>,
+}
+
+impl<B: Base + ?Sized> Looker<'_, B> {
+    fn reply(&mut self, read: &Read) -> Result<Reply, ReadError> {
+        Ok(match read {
+            Read::Get { key } => bulk(self.one(key)?),
+            Read::GetMany { keys } => Reply::Array(self.many(keys)?.into_iter().map(bulk).collect()),
+            Read::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
+            Read::Range { key, start, end } => {
+                let bytes = self.one(key)?.map(|value| value.bytes).unwrap_or_default();
+                Reply::Bulk(range(&bytes, *start, *end))
+            }
+            Read::Exists { keys } => integer(self.many(keys)?.iter().flatten().count()),
+            Read::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
+            Read::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
+            Read::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
+        })
+    }
+
+    fn one(&mut self, key: &Bytes) -> Result<Option<Value>, ReadError> {
+        let found = self.view.value(key)?;
+        Ok(self.judge(key, found))
+    }
+
+    fn many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Value>>, ReadError> {
+        let slices: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let found = self.view.values(&slices)?;
+        Ok(keys.iter().zip(found).map(|(key, value)| self.judge(key, value)).collect())
+    }
+
+    fn judge(&mut self, key: &Bytes, found: Option<Value>) -> Option<Value> {
+        let value = found.filter(|value| !value.is_past_due(self.stamp_ms))?;
+        if value.is_past_due(self.wall_ms) {
+            self.past_due.push(key.clone());
+        }
+        Some(value)
+    }
+}
+
+fn bulk(value: Option<Value>) -> Reply {
+    value.map_or(Reply::Null, |value| Reply::Bulk(value.bytes))
+}
+
+fn integer(count: usize) -> Reply {
+    Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// GETRANGE as Redis has it: both ends inclusive, negative from the end, cut to what there is.
+fn range(bytes: &Bytes, start: i64, end: i64) -> Bytes {
+    let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let place = |at: i64| if at < 0 { (len.saturating_add(at)).max(0) } else { at };
+    if start < 0 && end < 0 && start > end {
+        return Bytes::new();
+    }
+    let (first, last) = (place(start), place(end).min(len - 1));
+    match (usize::try_from(first), usize::try_from(last)) {
+        (Ok(first), Ok(last)) if first <= last => bytes.slice(first..=last),
+        _ => Bytes::new(),
+    }
+}
+
+fn ttl(value: Option<Value>, form: TtlForm, now_ms: u64) -> i64 {
+    let Some(value) = value else { return -2 };
+    if value.expire_at_ms == 0 {
+        return -1;
+    }
+    let at = value.expire_at_ms;
+    let left = at.saturating_sub(now_ms);
+    let number = match form {
+        TtlForm::Seconds => left.saturating_add(500) / 1000,
+        TtlForm::Millis => left,
+        TtlForm::AtSeconds => at.saturating_add(500) / 1000,
+        TtlForm::AtMillis => at,
+    };
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,253 @@
+//! What commands mean, written as plainly as possible: a sorted map from which past-due keys vanish before every command.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::fsm::command::ExpireIf;
+use crate::fsm::command::Expiry;
+use crate::fsm::command::Reply;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ModelRow {
+    pub(super) bytes: Vec<u8>,
+    /// 0 = none.
+    pub(super) expire_at_ms: u64,
+    pub(super) index: u64,
+    pub(super) op: u16,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) rows: BTreeMap<Vec<u8>, ModelRow>,
+    index: u64,
+    stamp_ms: u64,
+    op: u16,
+}
+
+impl Model {
+    pub(super) fn begin(&mut self, index: u64, stamp_ms: u64) {
+        (self.index, self.stamp_ms, self.op) = (index, stamp_ms, 0);
+    }
+
+    pub(super) fn run(&mut self, write: &Write) -> Reply {
+        let now = self.stamp_ms;
+        self.rows.retain(|_, row| row.expire_at_ms == 0 || row.expire_at_ms > now);
+        match write {
+            Write::Set { key, value, when, expiry, reply } => self.set(key, value, *when, *expiry, *reply),
+            Write::SetMany { pairs, absent_only } => {
+                if *absent_only && pairs.iter().any(|(key, _)| self.has(key)) {
+                    return Reply::Integer(0);
+                }
+                pairs.iter().for_each(|(key, value)| self.put(key, value.to_vec(), 0));
+                if *absent_only { Reply::Integer(1) } else { Reply::Ok }
+            }
+            Write::Append { key, value } => {
+                let bytes = [&self.bytes(key)[..], &value[..]].concat();
+                self.keep_deadline(key, bytes.clone());
+                int(bytes.len())
+            }
+            Write::SetRange { key, offset, value } => {
+                let mut bytes = self.bytes(key);
+                if !value.is_empty() {
+                    let offset = *offset as usize;
+                    while bytes.len() < offset + value.len() {
+                        bytes.push(0);
+                    }
+                    bytes.splice(offset..offset + value.len(), value.iter().copied());
+                    self.keep_deadline(key, bytes.clone());
+                }
+                int(bytes.len())
+            }
+            Write::IncrementBy { key, delta } => self.increment(key, *delta),
+            Write::IncrementByFloat { key, delta } => self.increment_float(key, delta),
+            Write::GetDelete { key } => {
+                self.rows.remove(&key[..]).map_or(Reply::Null, |row| Reply::Bulk(Bytes::from(row.bytes)))
+            }
+            Write::GetExpire { key, expiry } => self.get_expire(key, *expiry),
+            Write::Delete { keys } => int(keys.iter().filter(|key| self.rows.remove(&key[..]).is_some()).count()),
+            Write::Expire { key, expiry, when } => self.expire(key, *expiry, *when),
+            Write::Persist { key } => int(usize::from(self.persist(key))),
+            Write::FlushAll => {
+                self.rows.clear();
+                Reply::Ok
+            }
+            // Past-due keys are gone already; what the answer counts is nobody's business.
+            Write::RemoveExpired { .. } => Reply::Integer(0),
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], when: SetIf, expiry: Expiry, reply: SetReply) -> Reply {
+        let Some(deadline) = self.deadline(key, expiry, true) else {
+            return Reply::Error("ERR invalid expire time in 'set' command");
+        };
+        let (there, old) = (self.has(key), self.old(key));
+        let takes_place = !matches!((when, there), (SetIf::Absent, true) | (SetIf::Present, false));
+        if takes_place {
+            self.put_until(key, value.to_vec(), deadline);
+        }
+        match reply {
+            SetReply::Old => old,
+            SetReply::Integer => int(usize::from(takes_place)),
+            SetReply::Ok => {
+                if takes_place {
+                    Reply::Ok
+                } else {
+                    Reply::Null
+                }
+            }
+        }
+    }
+
+    fn increment(&mut self, key: &[u8], delta: i64) -> Reply {
+        let text = if self.has(key) { self.bytes(key) } else { b"0".to_vec() };
+        let Some(number) = String::from_utf8(text).ok().and_then(|text| {
+            let number: i64 = text.parse().ok()?;
+            (number.to_string() == text).then_some(number)
+        }) else {
+            return Reply::Error("ERR value is not an integer or out of range");
+        };
+        let Some(sum) = number.checked_add(delta) else {
+            return Reply::Error("ERR increment or decrement would overflow");
+        };
+        self.keep_deadline(key, sum.to_string().into_bytes());
+        Reply::Integer(sum)
+    }
+
+    fn increment_float(&mut self, key: &[u8], delta: &[u8]) -> Reply {
+        let text = if self.has(key) { self.bytes(key) } else { b"0".to_vec() };
+        let (Some(left), Some(right)) = (decimal(&text), decimal(delta)) else {
+            return Reply::Error("ERR value is not a valid float");
+        };
+        let Some(sum) = left.checked_add(right) else {
+            return Reply::Error("ERR increment would produce NaN or Infinity");
+        };
+        let sign = if sum < 0 { "-" } else { "" };
+        let digits = format!("{:018}", sum.unsigned_abs());
+        let (whole, fraction) = digits.split_at(digits.len() - 17);
+        let text = format!("{sign}{whole}.{fraction}");
+        let text = text.trim_end_matches('0').trim_end_matches('.').to_owned();
+        self.keep_deadline(key, text.clone().into_bytes());
+        Reply::Bulk(Bytes::from(text))
+    }
+
+    fn get_expire(&mut self, key: &[u8], expiry: Expiry) -> Reply {
+        if !self.has(key) {
+            return Reply::Null;
+        }
+        let Some(deadline) = self.deadline(key, expiry, true) else {
+            return Reply::Error("ERR invalid expire time in 'getex' command");
+        };
+        let old = self.old(key);
+        match expiry {
+            Expiry::Keep => {}
+            Expiry::Clear => drop(self.persist(key)),
+            Expiry::In(_) | Expiry::At(_) => self.put_until(key, self.bytes(key), deadline),
+        }
+        old
+    }
+
+    fn expire(&mut self, key: &[u8], expiry: Expiry, when: ExpireIf) -> Reply {
+        match expiry {
+            Expiry::Clear => return int(usize::from(self.persist(key))),
+            Expiry::Keep => return int(usize::from(self.has(key))),
+            Expiry::In(_) | Expiry::At(_) => {}
+        }
+        let Some(deadline) = self.deadline(key, expiry, false) else {
+            return Reply::Error("ERR invalid expire time in 'expire' command");
+        };
+        let Some(row) = self.rows.get(key) else {
+            return Reply::Integer(0);
+        };
+        let infinite = i128::MAX;
+        let current = if row.expire_at_ms == 0 { infinite } else { i128::from(row.expire_at_ms) };
+        let takes_place = match when {
+            ExpireIf::Always => true,
+            ExpireIf::None => current == infinite,
+            ExpireIf::Some => current != infinite,
+            ExpireIf::Later => deadline > current,
+            ExpireIf::Sooner => deadline < current,
+            ExpireIf::SomeSooner => current != infinite && deadline < current,
+        };
+        if takes_place {
+            self.put_until(key, self.bytes(key), deadline);
+        }
+        int(usize::from(takes_place))
+    }
+
+    fn persist(&mut self, key: &[u8]) -> bool {
+        let changes = self.rows.get(key).is_some_and(|row| row.expire_at_ms != 0);
+        if changes {
+            self.put(key, self.bytes(key), 0);
+        }
+        changes
+    }
+
+    /// Ms since 1970, 0 = none; `None` = refused.
+    fn deadline(&self, key: &[u8], expiry: Expiry, must_be_positive: bool) -> Option<i128> {
+        let (number, at) = match expiry {
+            Expiry::Clear => return Some(0),
+            Expiry::Keep => return Some(self.rows.get(key).map_or(0, |row| i128::from(row.expire_at_ms))),
+            Expiry::In(ms) => (ms, i128::from(self.stamp_ms) + i128::from(ms)),
+            Expiry::At(ms) => (ms, i128::from(ms)),
+        };
+        let fits = at <= i128::from(i64::MAX) && (number > 0 || !must_be_positive);
+        // 0 means none everywhere else; a deadline of 0 is as past as one of -1.
+        fits.then_some(if at == 0 { -1 } else { at })
+    }
+
+    fn put_until(&mut self, key: &[u8], bytes: Vec<u8>, deadline: i128) {
+        if deadline != 0 && deadline <= i128::from(self.stamp_ms) {
+            self.rows.remove(key);
+        } else {
+            self.put(key, bytes, u64::try_from(deadline).unwrap());
+        }
+    }
+
+    fn put(&mut self, key: &[u8], bytes: Vec<u8>, expire_at_ms: u64) {
+        let row = ModelRow { bytes, expire_at_ms, index: self.index, op: self.op };
+        self.op += 1;
+        self.rows.insert(key.to_vec(), row);
+    }
+
+    fn keep_deadline(&mut self, key: &[u8], bytes: Vec<u8>) {
+        let expire_at_ms = self.rows.get(key).map_or(0, |row| row.expire_at_ms);
+        self.put(key, bytes, expire_at_ms);
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    fn bytes(&self, key: &[u8]) -> Vec<u8> {
+        self.rows.get(key).map(|row| row.bytes.clone()).unwrap_or_default()
+    }
+
+    fn old(&self, key: &[u8]) -> Reply {
+        self.rows.get(key).map_or(Reply::Null, |row| Reply::Bulk(Bytes::copy_from_slice(&row.bytes)))
+    }
+}
+
+/// Without exponents, which the generator does not make; 17 decimal places.
+fn decimal(text: &[u8]) -> Option<i128> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.chars().all(|letter| letter.is_ascii_digit()) {
+        return None;
+    }
+    let padded = format!("{fraction:0<18}");
+    let number: i128 = format!("{whole}{}", &padded[..17]).parse().ok()?;
+    Some(sign * (number + i128::from(&padded[17..18] >= "5")))
+}
+
+fn int(count: usize) -> Reply {
+    Reply::Integer(i64::try_from(count).unwrap())
+}

@@ -1,0 +1,138 @@
+//! The simulated twin of the RocksDB store: rows in memory that a crash takes back to the last flush, or to a later step.
+//!
+//! Real RocksDB may flush by itself at any step, so a crash is told how many steps after the last flush were lucky.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+
+/// A [`Store`] without a disk.
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    current: Rows,
+    flushed: Rows,
+    /// Finished steps that `flushed` does not have, oldest first.
+    unflushed: Vec<Step>,
+}
+
+#[derive(Clone, Default)]
+struct Rows {
+    users: BTreeMap<Vec<u8>, Vec<u8>>,
+    state: BTreeMap<StateRow, Vec<u8>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Finished steps that a crash may forget.
+    #[must_use]
+    pub fn unflushed_steps(&self) -> usize {
+        self.lock().unflushed.len()
+    }
+
+    /// What RocksDB does when a memtable is full: the oldest `steps` of the unflushed steps become durable.
+    pub fn flush_by_itself(&self, steps: usize) {
+        let inner = &mut *self.lock();
+        let count = steps.min(inner.unflushed.len());
+        for step in inner.unflushed.drain(..count) {
+            inner.flushed.apply(step);
+        }
+    }
+
+    /// Forgets what a crash forgets: every step after the last flush but the oldest `kept_steps` of them.
+    pub fn crash(&self, kept_steps: usize) {
+        self.flush_by_itself(kept_steps);
+        let inner = &mut *self.lock();
+        inner.unflushed.clear();
+        inner.current = inner.flushed.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.lock().current.users.get(key).cloned())
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let inner = self.lock();
+        Ok(keys.iter().map(|key| inner.current.users.get(*key).cloned()).collect())
+    }
+
+    fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.lock().current.state.get(&row).cloned())
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.lock().flushed.state.get(&row).cloned())
+    }
+
+    fn write(&self, step: Step) -> Result<(), StoreError> {
+        let inner = &mut *self.lock();
+        let copy = Step {
+            clear: step.clear,
+            puts: step.puts.clone(),
+            deletes: step.deletes.clone(),
+            state: step.state.clone(),
+        };
+        inner.current.apply(copy);
+        inner.unflushed.push(step);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.flush_by_itself(usize::MAX);
+        Ok(())
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        let moment = self.lock().current.users.clone();
+        for (key, row) in &moment {
+            if !visit(key, row) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("MemoryStore")
+            .field("rows", &inner.current.users.len())
+            .field("unflushed", &inner.unflushed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rows {
+    fn apply(&mut self, step: Step) {
+        if step.clear {
+            self.users.clear();
+        }
+        for key in step.deletes {
+            self.users.remove(&key);
+        }
+        self.users.extend(step.puts);
+        self.state.extend(step.state);
+    }
+}

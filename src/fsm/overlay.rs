@@ -1,0 +1,249 @@
+//! What a run of entries has done so far, in plaintext, on top of a [`Base`]; the next command sees it, the store not yet.
+//!
+//! A row remembers which entry and which of its sealed writes (`op`, design 3.4) made it, so that sealing at the end of
+//! the run, or at a later flush, gives the same bytes however the entries were cut into runs (SAME-BYTES). Nothing here
+//! reads a clock; the order of the hash map never shows: changes leave sorted.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use crate::fsm::codec::Batch;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
+use crate::fsm::value::Value;
+use crate::fsm::value::ValueKind;
+use crate::ids::Index;
+use crate::limits::ENTRY_VALUE_BYTES_MAX;
+use crate::limits::ENTRY_WRITES_MAX;
+
+/// The sealed write that made a value: with the value DEK that was active then, all that its nonce is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenAt {
+    /// The entry.
+    pub index: Index,
+    /// Which sealed write of the entry, counted from 0 in execution order.
+    pub op: u16,
+    /// GCM tag of the entry's envelope; `None` = the entry was in the clear, and so is the value.
+    pub entry_tag: Option<[u8; 16]>,
+}
+
+/// How one key's row will stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// There is a row.
+    Put {
+        /// What is in it.
+        value: Value,
+        /// What wrote it.
+        at: WrittenAt,
+    },
+    /// There is none.
+    Delete,
+}
+
+/// All effects of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// All rows go first; `rows` is what came after.
+    pub clear: bool,
+    /// Each changed key once, in key order. With `clear` there is no `Delete`.
+    pub rows: Vec<(Vec<u8>, Change)>,
+}
+
+/// One entry while its commands run. Made anew for each entry.
+#[derive(Clone, Debug)]
+pub struct WriteContext {
+    /// The entry.
+    pub(crate) index: Index,
+    /// What expiry is judged by.
+    pub(crate) stamp_ms: u64,
+    entry_tag: Option<[u8; 16]>,
+    /// Sealed writes so far.
+    op: u32,
+    /// Bytes of values loaded or made so far (`ENTRY_VALUE_BYTES_MAX`).
+    value_bytes: u64,
+    /// N4: every command answers an error and writes nothing.
+    is_refused: bool,
+}
+
+impl WriteContext {
+    /// The entry at `index` with these commands.
+    ///
+    /// `stamp_ms` must never decrease from entry to entry: the larger of the batch's own and the last applied stamp, or
+    /// a key that expired could come back. `entry_tag` is the tag of the entry's envelope, `None` at or below the cutover.
+    ///
+    /// # Panics
+    /// At index 0, which stands for "no such key".
+    #[must_use]
+    pub fn new(index: Index, stamp_ms: u64, entry_tag: Option<[u8; 16]>, batch: &Batch<'_>) -> WriteContext {
+        assert_ne!(index, Index(0), "no entry has index 0");
+        WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, is_refused: batch.exceeds_writes() }
+    }
+
+    /// Sealed writes that were executed so far, overwritten ones included.
+    #[must_use]
+    pub fn sealed_writes(&self) -> u32 {
+        self.op
+    }
+
+    /// Whether the entry has more writes than `op` can number, so that none of it is executed.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Takes `bytes` from what the entry may load and make; false, and nothing taken, if there is not as much left.
+    pub(crate) fn charge(&mut self, bytes: usize) -> bool {
+        let sum = self.value_bytes + bytes as u64;
+        let fits = sum <= ENTRY_VALUE_BYTES_MAX;
+        if fits {
+            self.value_bytes = sum;
+        }
+        fits
+    }
+
+    fn next_write(&mut self) -> WrittenAt {
+        let op = u16::try_from(self.op).expect("an entry above ENTRY_WRITES_MAX is refused whole");
+        self.op += 1;
+        WrittenAt { index: self.index, op, entry_tag: self.entry_tag }
+    }
+}
+
+/// The effects of a run so far.
+///
+/// If a command ends with a [`ReadError`], its entry is half done in here: throw the overlay away and run the entries
+/// before it again on a new one (PREFIX-APPLIED). That is a halt, so its cost does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    clear: bool,
+    rows: HashMap<Box<[u8]>, Row>,
+    bytes: u64,
+}
+
+/// `None`: deleted.
+type Row = Option<(Value, WrittenAt)>;
+
+impl Overlay {
+    /// Nothing done yet.
+    #[must_use]
+    pub fn new() -> Overlay {
+        Overlay::default()
+    }
+
+    /// Whether nothing was done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.clear && self.rows.is_empty()
+    }
+
+    /// Bytes of keys and values that are held. A run may be cut between two entries where this gets large: the cut never
+    /// shows in what is written.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// `base` with these effects: what the next command, or a read at its place among the writes, sees.
+    #[must_use]
+    pub fn view<'a, B: Base + ?Sized>(&'a self, base: &'a B) -> OverlayView<'a, B> {
+        OverlayView { overlay: self, base }
+    }
+
+    /// All effects, sorted by key.
+    #[must_use]
+    pub fn into_changes(self) -> Changes {
+        let mut rows: Vec<(Vec<u8>, Change)> = Vec::with_capacity(self.rows.len());
+        for (key, row) in self.rows {
+            match row {
+                Some((value, at)) => rows.push((key.into_vec(), Change::Put { value, at })),
+                None if self.clear => {}
+                None => rows.push((key.into_vec(), Change::Delete)),
+            }
+        }
+        rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        Changes { clear: self.clear, rows }
+    }
+
+    /// The value of `key` here or below, past due or not.
+    pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        match self.rows.get(key) {
+            Some(row) => Ok(row.as_ref().map(|(value, _)| value.clone())),
+            None if self.clear => Ok(None),
+            None => base.value(key),
+        }
+    }
+
+    /// One sealed write.
+    pub(crate) fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64, context: &mut WriteContext) {
+        debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");
+        let value = Value { kind: ValueKind::String, last_change: context.index, expire_at_ms, bytes };
+        self.replace(key, Some((value, context.next_write())));
+    }
+
+    /// The row goes, whether there is one or not.
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        self.replace(key, None);
+    }
+
+    /// All rows go.
+    pub(crate) fn clear(&mut self) {
+        self.clear = true;
+        self.rows.clear();
+        self.bytes = 0;
+    }
+
+    /// Gives up the row's hold on its bytes, so that who else holds them may be alone and change them in place. A `put`
+    /// of the same key must follow at once.
+    pub(crate) fn detach(&mut self, key: &[u8]) {
+        if let Some(Some((value, _))) = self.rows.get_mut(key) {
+            self.bytes -= value.bytes.len() as u64;
+            value.bytes = Bytes::new();
+        }
+    }
+
+    fn replace(&mut self, key: &[u8], row: Row) {
+        self.bytes += row_bytes(&row);
+        if let Some(place) = self.rows.get_mut(key) {
+            self.bytes -= row_bytes(place);
+            *place = row;
+        } else {
+            self.bytes += key.len() as u64;
+            self.rows.insert(key.into(), row);
+        }
+    }
+}
+
+/// A base with a run's effects on top.
+#[derive(Debug)]
+pub struct OverlayView<'a, B: ?Sized> {
+    overlay: &'a Overlay,
+    base: &'a B,
+}
+
+impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        self.overlay.value(self.base, key)
+    }
+
+    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+        // Only the thread that owns the overlay writes the base, so one by one is one moment.
+        keys.iter().map(|key| self.value(key)).collect()
+    }
+
+    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+        let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
+        let above =
+            self.overlay.rows.values().filter(|row| is_live(row.as_ref().map(|(value, _)| value))).count() as u64;
+        if self.overlay.clear {
+            return Ok(above);
+        }
+        let mut hidden = 0;
+        for key in self.overlay.rows.keys() {
+            hidden += u64::from(is_live(self.base.value(key)?.as_ref()));
+        }
+        Ok(self.base.count(now_ms)? - hidden + above)
+    }
+}
+
+fn row_bytes(row: &Row) -> u64 {
+    row.as_ref().map_or(0, |(value, _)| value.bytes.len() as u64)
+}

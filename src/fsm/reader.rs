@@ -1,0 +1,151 @@
+//! Values as commands see them: the store's rows, opened.
+//!
+//! [`Base`] is what commands run on: the store through a [`Reader`], or a run's overlay above it. How a sealed row is
+//! opened is behind [`RowOpener`], so this room knows no key. Expiry is not judged here: a value that is past due is
+//! handed out, and the command decides by the stamp that counts for it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+use crate::fsm::value::BodyState;
+use crate::fsm::value::HEADER_LEN;
+use crate::fsm::value::Header;
+use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
+
+/// Why a value could not be read. During apply a halt; on a client's read an error and a metric (design 3.5).
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store.
+    #[error("state store")]
+    Store(#[from] StoreError),
+    /// Damage: the row is none of ours, or its envelope is malformed.
+    #[error("stored value is malformed")]
+    Malformed(#[from] ValueError),
+    /// Damage: no envelope of a version and flag that this program accepts.
+    #[error("stored value has a malformed envelope")]
+    Envelope,
+    /// Operator: the row is sealed and this node runs without keys.
+    #[error("stored value is sealed and there is no cipher")]
+    NoCipher,
+    /// Operator or damage: no such key, or this node cannot unwrap it.
+    #[error("stored value is sealed under unknown key {key_id}")]
+    UnknownKey {
+        /// As it stands in the envelope; may be 0.
+        key_id: u32,
+    },
+    /// Damage: the tag is wrong, or the row is in the clear where none may be any more (`clear_rows` none).
+    #[error("stored value is not authentic")]
+    Unauthentic,
+}
+
+/// A map of values at one moment, past-due ones included.
+pub trait Base {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read or opened.
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError>;
+
+    /// The values of several keys as they stood at one moment, in the order of `keys`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if any cannot be read or opened.
+    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError>;
+
+    /// How many keys are not past due at `now_ms`. Walks all of them and trusts their headers unopened.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the rows cannot be read.
+    fn count(&self, now_ms: u64) -> Result<u64, ReadError>;
+}
+
+/// Opens sealed rows with the keys that the applied keyring names. Shared by readers: must not block for long.
+pub trait RowOpener: Send + Sync {
+    /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.
+    fn accepts_clear_rows(&self) -> bool;
+
+    /// The body in a sealed row: `row` is header and envelope, `header` its first 9 bytes decoded. The row is the opener's
+    /// to decrypt in place, so that the body can be a slice of it.
+    ///
+    /// # Errors
+    /// [`ReadError::NoCipher`], [`ReadError::UnknownKey`], [`ReadError::Envelope`], [`ReadError::Unauthentic`].
+    fn open(&self, key: &[u8], header: Header, row: Vec<u8>) -> Result<Bytes, ReadError>;
+}
+
+/// The opener of a node without keys: clear rows are fine, sealed ones cannot be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCipher;
+
+impl RowOpener for NoCipher {
+    fn accepts_clear_rows(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _key: &[u8], _header: Header, _row: Vec<u8>) -> Result<Bytes, ReadError> {
+        Err(ReadError::NoCipher)
+    }
+}
+
+/// The store's rows as values. Cheap to clone; any number of threads may read while apply writes.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<dyn Store>,
+    opener: Arc<dyn RowOpener>,
+}
+
+impl Reader {
+    /// A reader of `store` that opens sealed rows with `opener`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, opener: Arc<dyn RowOpener>) -> Reader {
+        Reader { store, opener }
+    }
+
+    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Value, ReadError> {
+        let (header, _) = Header::split(&row)?;
+        let body = match header.state {
+            BodyState::Clear if self.opener.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
+            BodyState::Clear => return Err(ReadError::Unauthentic),
+            BodyState::Sealed => self.opener.open(key, header, row)?,
+        };
+        Ok(Value::decode_body(header, body)?)
+    }
+}
+
+impl Base for Reader {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        self.store.get(key)?.map(|row| self.open(key, row)).transpose()
+    }
+
+    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+        let rows = self.store.get_many(keys)?;
+        assert_eq!(rows.len(), keys.len(), "the store answers every key");
+        keys.iter().zip(rows).map(|(key, row)| row.map(|row| self.open(key, row)).transpose()).collect()
+    }
+
+    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+        let mut count = 0;
+        let mut damage = None;
+        self.store.scan(&mut |_, row| match Header::split(row) {
+            Ok((header, _)) => {
+                count += u64::from(!header.is_past_due(now_ms));
+                true
+            }
+            Err(error) => {
+                damage = Some(error);
+                false
+            }
+        })?;
+        damage.map_or(Ok(count), |error| Err(error.into()))
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}

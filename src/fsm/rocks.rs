@@ -1,0 +1,258 @@
+//! The store on RocksDB: one column family, no log of its own (ours replays), one write batch per step.
+//!
+//! ```text
+//! row key  0x00 | 0x01   applied row          state rows sort before all users' rows
+//!          0x00 | 0x02   keyring row
+//!          0x01 | key    a user's row
+//! ```
+//!
+//! A batch goes into one memtable whole, and a memtable is flushed whole into one file with one manifest edit; so with
+//! one column family what a crash leaves is always some finished step (ATOMIC-APPLY). What is durable is read with
+//! RocksDB's persisted tier, which without its log means: from files only.
+
+use std::fmt;
+use std::path::Path;
+
+use rocksdb::BlockBasedOptions;
+use rocksdb::Cache;
+use rocksdb::DB;
+use rocksdb::DBCompressionType;
+use rocksdb::FlushOptions;
+use rocksdb::InfoLogger;
+use rocksdb::LogLevel;
+use rocksdb::Options;
+use rocksdb::ReadOptions;
+use rocksdb::ReadTier;
+use rocksdb::WriteBatch;
+use rocksdb::WriteOptions;
+
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+
+/// How much RocksDB may take. The default is for a small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Values are sealed, so compressing them is work for nothing. Without it rows are compressed with lz4.
+    pub values_are_sealed: bool,
+    /// Size of one memtable in bytes; a full one is flushed by RocksDB itself.
+    pub memtable_bytes: usize,
+    /// Memtables in memory, the one being written included; when all are full, writes wait for a flush.
+    pub memtable_count: i32,
+    /// Cache of uncompressed blocks in bytes, index and filter blocks included.
+    pub block_cache_bytes: usize,
+    /// Table files that are held open.
+    pub open_files_max: i32,
+    /// Threads that flush and compact.
+    pub background_jobs: i32,
+}
+
+impl Default for RocksOptions {
+    fn default() -> RocksOptions {
+        RocksOptions {
+            values_are_sealed: true,
+            memtable_bytes: 64 << 20,
+            memtable_count: 3,
+            block_cache_bytes: 128 << 20,
+            open_files_max: 512,
+            background_jobs: 2,
+        }
+    }
+}
+
+/// A [`Store`] in a directory.
+pub struct RocksStore {
+    db: DB,
+}
+
+impl RocksStore {
+    /// Makes a new, empty store in `path`, whose parent must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`], also if there is a store already.
+    pub fn create(path: &Path, options: &RocksOptions) -> Result<RocksStore, StoreError> {
+        let mut db_options = db_options(options);
+        db_options.create_if_missing(true);
+        db_options.set_error_if_exists(true);
+        RocksStore::finish(DB::open(&db_options, path))
+    }
+
+    /// Opens the store in `path`; one that is missing is never made.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]: missing, damaged, or held by another process.
+    pub fn open(path: &Path, options: &RocksOptions) -> Result<RocksStore, StoreError> {
+        RocksStore::finish(DB::open(&db_options(options), path))
+    }
+
+    /// Opens the store in `path` to look at it: nothing in the directory changes (design 3.6), and it may be held by
+    /// another process. Writing answers an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]: missing or damaged.
+    pub fn open_read_only(path: &Path, options: &RocksOptions) -> Result<RocksStore, StoreError> {
+        RocksStore::finish(DB::open_for_read_only(&db_options(options), path, false))
+    }
+
+    fn finish(opened: Result<DB, rocksdb::Error>) -> Result<RocksStore, StoreError> {
+        Ok(RocksStore { db: opened.map_err(|error| backend(&error))? })
+    }
+
+    fn read(&self, row_key: &[u8], options: &ReadOptions) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = self.db.get_pinned_opt(row_key, options).map_err(|error| backend(&error))?;
+        Ok(row.map(|row| row.to_vec()))
+    }
+}
+
+impl Store for RocksStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(&user_key(key), &ReadOptions::default())
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let snapshot = self.db.snapshot();
+        let rows = snapshot.multi_get(keys.iter().map(|key| user_key(key)));
+        rows.into_iter().map(|row| row.map_err(|error| backend(&error))).collect()
+    }
+
+    fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(&state_key(row), &ReadOptions::default())
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        self.read(&state_key(row), &options)
+    }
+
+    fn write(&self, step: Step) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        if step.clear {
+            batch.delete_range(USERS_BEGIN, USERS_END);
+        }
+        let mut row_key = Vec::new();
+        for key in &step.deletes {
+            fill_user_key(&mut row_key, key);
+            batch.delete(&row_key);
+        }
+        for (key, row) in &step.puts {
+            fill_user_key(&mut row_key, key);
+            batch.put(&row_key, row);
+        }
+        for (row, bytes) in &step.state {
+            batch.put(state_key(*row), bytes);
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options).map_err(|error| backend(&error))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_opt(&options).map_err(|error| backend(&error))
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(USERS_BEGIN);
+        options.set_iterate_upper_bound(USERS_END);
+        // A walk over everything must not push out what clients read.
+        options.fill_cache(false);
+        let mut rows = self.db.raw_iterator_opt(options);
+        rows.seek_to_first();
+        while let Some((row_key, row)) = rows.item() {
+            let Some(key) = row_key.strip_prefix(&USERS_BEGIN) else {
+                return Err(StoreError::Malformed { what: "a user" });
+            };
+            if !visit(key, row) {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(|error| backend(&error))
+    }
+}
+
+impl fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksStore").field("path", &self.db.path()).finish()
+    }
+}
+
+fn db_options(options: &RocksOptions) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(options.block_cache_bytes));
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    table.set_whole_key_filtering(true);
+    table.set_format_version(TABLE_FORMAT);
+
+    let mut db = Options::default();
+    db.set_block_based_table_factory(&table);
+    db.set_memtable_whole_key_filtering(true);
+    db.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    db.set_write_buffer_size(options.memtable_bytes);
+    db.set_max_write_buffer_number(options.memtable_count);
+    db.set_max_open_files(options.open_files_max);
+    db.set_max_background_jobs(options.background_jobs);
+    db.set_compression_type(match options.values_are_sealed {
+        true => DBCompressionType::None,
+        false => DBCompressionType::Lz4,
+    });
+    db.set_paranoid_checks(true);
+    // Both write to the info log on a timer, and the second keeps statistics in a hidden column family.
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    // Instead of a LOG file that grows with every start: only what an operator must know, to where everything is logged.
+    db.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
+        // Headers, its list of hundreds of options at every open, come whatever level is asked for.
+        LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
+            tracing::trace!(target: "rocksdb", "{}", shortened(line));
+        }
+    }));
+    db
+}
+
+fn user_key(key: &[u8]) -> Vec<u8> {
+    let mut row_key = Vec::with_capacity(1 + key.len());
+    fill_user_key(&mut row_key, key);
+    row_key
+}
+
+fn fill_user_key(row_key: &mut Vec<u8>, key: &[u8]) {
+    row_key.clear();
+    row_key.extend_from_slice(&USERS_BEGIN);
+    row_key.extend_from_slice(key);
+}
+
+fn state_key(row: StateRow) -> [u8; 2] {
+    match row {
+        StateRow::Applied => [0x00, 0x01],
+        StateRow::Keyring => [0x00, 0x02],
+    }
+}
+
+/// RocksDB's words. They name files, offsets and at most keys, never values; cut all the same.
+fn backend(error: &rocksdb::Error) -> StoreError {
+    StoreError::Backend(shortened(error.as_ref()).to_owned())
+}
+
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().trim_end()
+}
+
+const USERS_BEGIN: [u8; 1] = [0x01];
+const USERS_END: [u8; 1] = [0x02];
+/// One false positive in a hundred look-ups of absent keys; RocksDB's own recommendation.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Part of a memtable that its filter takes: 2 %, so that a miss does not walk the skip list (findings/store.md).
+const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+/// Fixed, so that a newer RocksDB writes what the one before it can read.
+const TABLE_FORMAT: i32 = 5;
+/// Longest line that is taken over from RocksDB.
+const TEXT_BYTES_MAX: usize = 256;

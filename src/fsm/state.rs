@@ -1,0 +1,371 @@
+//! The applied row of the state record: how far the state has come, and every replicated fact beside keys and values.
+//!
+//! ```text
+//! off  size  field
+//! 0    1     version, 0x01
+//! 1    1     flags: bit 0 a client command was applied, bit 1 there is a keyring; others zero
+//! 2    16    cluster id
+//! 18   8     applied index
+//! 26   8     its term
+//! 34   8     last stamp, ms since 1970
+//! 42         ConfState: four lists (voters, outgoing voters, learners, next learners), each count(2) then
+//!            count * node id(8), strictly ascending; then auto leave(1), 0 or 1
+//!            members: count(2), then each node id(8), strictly ascending, address length(2), address (UTF-8)
+//!            with a keyring: SHA-256 of the keyring row (32)
+//! end        with a keyring: HMAC-SHA256 (32) over all before it, as drawn in `keys/mac.rs`
+//! ```
+//!
+//! Written in one step with the effects that it counts (ATOMIC-APPLY). Lists are sorted here, because raft's come out of
+//! hash sets and replicas must hold the same bytes (SAME-BYTES). Before bootstrap there is no keyring and no MAC.
+
+use crate::crypto::derive::MAC_LEN;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::keys::codec::CodecError;
+use crate::keys::codec::Reader;
+use crate::keys::keyring::DIGEST_LEN;
+use crate::keys::keyring::Keyring;
+use crate::keys::mac::MacKey;
+use crate::limits::ADDRESS_BYTES_MAX;
+use crate::limits::MEMBERS_MAX;
+
+/// Why an applied row is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Damage, or another version: see the source.
+    #[error("applied row: it {0}")]
+    Malformed(CodecError),
+    /// Damage: the row names a keyring and there is none, or the reverse.
+    #[error("applied row and keyring row do not belong together: {what}")]
+    Keyring {
+        /// What is wrong between them.
+        what: &'static str,
+    },
+    /// Damage or forgery.
+    #[error("applied row: its MAC is wrong")]
+    Unauthentic,
+}
+
+/// Raft's membership as it stands in rows, snapshots and hand-overs: plain ids, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfState {
+    voters: Vec<u64>,
+    voters_outgoing: Vec<u64>,
+    learners: Vec<u64>,
+    learners_next: Vec<u64>,
+    auto_leave: bool,
+}
+
+/// The lists of a [`ConfState`] in any order.
+#[derive(Clone, Debug, Default)]
+pub struct ConfLists {
+    /// Voters of the (incoming) configuration.
+    pub voters: Vec<u64>,
+    /// Voters of the outgoing one, while a joint change is under way.
+    pub voters_outgoing: Vec<u64>,
+    /// Learners.
+    pub learners: Vec<u64>,
+    /// Voters that become learners when the joint change ends.
+    pub learners_next: Vec<u64>,
+    /// Raft leaves the joint configuration by itself.
+    pub auto_leave: bool,
+}
+
+impl ConfState {
+    /// Sorts the lists.
+    ///
+    /// # Errors
+    /// [`CodecError::Field`]: id 0, an id twice in a list, or more than [`MEMBERS_MAX`] in one.
+    pub fn new(lists: ConfLists) -> Result<ConfState, CodecError> {
+        let ConfLists { voters, voters_outgoing, learners, learners_next, auto_leave } = lists;
+        Ok(ConfState {
+            voters: sorted(voters)?,
+            voters_outgoing: sorted(voters_outgoing)?,
+            learners: sorted(learners)?,
+            learners_next: sorted(learners_next)?,
+            auto_leave,
+        })
+    }
+
+    /// The one voter of a new cluster of one.
+    #[must_use]
+    pub fn single(node: NodeId) -> ConfState {
+        ConfState { voters: vec![node.value()], ..ConfState::default() }
+    }
+
+    /// Ascending.
+    #[must_use]
+    pub fn voters(&self) -> &[u64] {
+        &self.voters
+    }
+
+    /// Ascending.
+    #[must_use]
+    pub fn voters_outgoing(&self) -> &[u64] {
+        &self.voters_outgoing
+    }
+
+    /// Ascending.
+    #[must_use]
+    pub fn learners(&self) -> &[u64] {
+        &self.learners
+    }
+
+    /// Ascending.
+    #[must_use]
+    pub fn learners_next(&self) -> &[u64] {
+        &self.learners_next
+    }
+
+    /// Raft leaves the joint configuration by itself.
+    #[must_use]
+    pub fn auto_leave(&self) -> bool {
+        self.auto_leave
+    }
+
+    /// The bytes drawn above, alone.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out);
+        out
+    }
+
+    /// Reads what [`ConfState::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn decode(bytes: &[u8]) -> Result<ConfState, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let conf_state = ConfState::take(&mut reader)?;
+        reader.end()?;
+        Ok(conf_state)
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        for list in [&self.voters, &self.voters_outgoing, &self.learners, &self.learners_next] {
+            put_count(out, list.len());
+            for id in list {
+                out.extend_from_slice(&id.to_be_bytes());
+            }
+        }
+        out.push(u8::from(self.auto_leave));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<ConfState, CodecError> {
+        Ok(ConfState {
+            voters: take_ids(reader, "voters")?,
+            voters_outgoing: take_ids(reader, "outgoing voters")?,
+            learners: take_ids(reader, "learners")?,
+            learners_next: take_ids(reader, "next learners")?,
+            auto_leave: reader.flag("auto leave")?,
+        })
+    }
+}
+
+/// A member and where its peers reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its Raft id.
+    pub node: NodeId,
+    /// `HOST:PORT`; empty while a cluster of one has none.
+    pub address: String,
+}
+
+/// Everything replicated beside keys and values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Whose state this is.
+    pub cluster: ClusterId,
+    /// The newest entry whose effects are in the state.
+    pub position: Position,
+    /// Stamp of the newest entry of commands, ms since 1970.
+    pub last_stamp_ms: u64,
+    /// An entry of client commands was applied: from then on a bootstrap cannot be the cutover.
+    pub client_command_applied: bool,
+    /// Raft's membership at that index.
+    pub conf_state: ConfState,
+    /// Ascending by node.
+    pub members: Vec<Member>,
+    /// Digest of the keyring row of the same step, [`Keyring::digest`]; `None` before bootstrap.
+    pub keyring_digest: Option<[u8; DIGEST_LEN]>,
+}
+
+impl Applied {
+    /// The state that the founders of a new cluster begin with (design 3.6).
+    #[must_use]
+    pub fn founding(cluster: ClusterId, conf_state: ConfState, members: Vec<Member>) -> Applied {
+        Applied {
+            cluster,
+            position: Position { term: Term(1), index: Index(1) },
+            last_stamp_ms: 0,
+            client_command_applied: false,
+            conf_state,
+            members,
+            keyring_digest: None,
+        }
+    }
+
+    /// The row drawn at the head of this file, with its MAC.
+    ///
+    /// # Panics
+    /// If there is a MAC key without a keyring digest or the reverse, or members are too many, too long or not sorted:
+    /// the caller made the row.
+    #[must_use]
+    pub fn encode(&self, mac: Option<&MacKey>) -> Vec<u8> {
+        assert_eq!(mac.is_some(), self.keyring_digest.is_some(), "a keyring brings its MAC key");
+        assert!(self.members.is_sorted_by(|a, b| a.node < b.node), "members are ascending by node");
+        let mut out = Vec::with_capacity(256);
+        let is_keyed = self.keyring_digest.is_some();
+        out.extend_from_slice(&[VERSION, u8::from(self.client_command_applied) | u8::from(is_keyed) << 1]);
+        out.extend_from_slice(&self.cluster.0);
+        out.extend_from_slice(&self.position.index.0.to_be_bytes());
+        out.extend_from_slice(&self.position.term.0.to_be_bytes());
+        out.extend_from_slice(&self.last_stamp_ms.to_be_bytes());
+        self.conf_state.put(&mut out);
+        put_count(&mut out, self.members.len());
+        for member in &self.members {
+            assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
+            out.extend_from_slice(&member.node.value().to_be_bytes());
+            let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
+            out.extend_from_slice(&len.to_be_bytes());
+            out.extend_from_slice(member.address.as_bytes());
+        }
+        if let Some((digest, mac)) = self.keyring_digest.as_ref().zip(mac) {
+            out.extend_from_slice(digest);
+            let tag = mac.tag_applied(&out);
+            out.extend_from_slice(&tag);
+        }
+        out
+    }
+
+    /// Reads a row without judging its MAC: for showing, and for [`Applied::open`].
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn decode(row: &[u8]) -> Result<Applied, CodecError> {
+        let mut reader = Reader::new(row);
+        let version = reader.u8("version")?;
+        if version != VERSION {
+            return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
+        }
+        let flags = reader.u8("flags")?;
+        if flags & !(FLAG_CLIENT | FLAG_KEYRING) != 0 {
+            return Err(CodecError::Field { field: "flags" });
+        }
+        let cluster = ClusterId(reader.array("cluster id")?);
+        let index = Index(reader.u64("applied index")?);
+        let term = Term(reader.u64("applied term")?);
+        let last_stamp_ms = reader.u64("last stamp")?;
+        let conf_state = ConfState::take(&mut reader)?;
+        let members = take_members(&mut reader)?;
+        let keyring_digest = if flags & FLAG_KEYRING != 0 {
+            let digest = reader.array("keyring digest")?;
+            reader.array::<MAC_LEN>("MAC")?;
+            Some(digest)
+        } else {
+            None
+        };
+        reader.end()?;
+        Ok(Applied {
+            cluster,
+            position: Position { term, index },
+            last_stamp_ms,
+            client_command_applied: flags & FLAG_CLIENT != 0,
+            conf_state,
+            members,
+            keyring_digest,
+        })
+    }
+
+    /// Reads and verifies a row beside the keyring row that was found with it.
+    ///
+    /// `mac` is the key that the keyring holds ([`crate::keys::ring::unwrap_mac`]); `None` before bootstrap.
+    ///
+    /// # Errors
+    /// [`StateError`]: the state must not be used.
+    pub fn open(row: &[u8], keyring_row: Option<&[u8]>, mac: Option<&MacKey>) -> Result<Applied, StateError> {
+        let applied = Applied::decode(row).map_err(StateError::Malformed)?;
+        match (&applied.keyring_digest, keyring_row, mac) {
+            (None, None, _) => Ok(applied),
+            (None, Some(_), _) => Err(StateError::Keyring { what: "it names none" }),
+            (Some(_), None, _) => Err(StateError::Keyring { what: "the keyring row is missing" }),
+            (Some(_), Some(_), None) => Err(StateError::Keyring { what: "no MAC key for it" }),
+            (Some(digest), Some(keyring_row), Some(mac)) => {
+                let (body, tag) = row.split_last_chunk::<MAC_LEN>().expect("its length was checked");
+                if !mac.is_applied(body, tag) {
+                    return Err(StateError::Unauthentic);
+                }
+                if Keyring::digest(keyring_row) != *digest {
+                    return Err(StateError::Keyring { what: "the keyring row is another one" });
+                }
+                Ok(applied)
+            }
+        }
+    }
+}
+
+fn take_members(reader: &mut Reader<'_>) -> Result<Vec<Member>, CodecError> {
+    let field = "members";
+    let count = take_count(reader, field)?;
+    let mut members: Vec<Member> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let node = NodeId::new(reader.u64(field)?).ok_or(CodecError::Field { field })?;
+        if members.last().is_some_and(|before| before.node >= node) {
+            return Err(CodecError::Field { field });
+        }
+        let len = usize::from(reader.u16("address of a member")?);
+        if len > ADDRESS_BYTES_MAX {
+            return Err(CodecError::Field { field: "address of a member" });
+        }
+        let address = str::from_utf8(reader.slice(len, "address of a member")?)
+            .map_err(|_| CodecError::Field { field: "address of a member" })?
+            .to_owned();
+        members.push(Member { node, address });
+    }
+    Ok(members)
+}
+
+fn take_ids(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<u64>, CodecError> {
+    let count = take_count(reader, field)?;
+    let mut ids: Vec<u64> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let id = reader.u64(field)?;
+        if id <= ids.last().copied().unwrap_or(0) {
+            return Err(CodecError::Field { field });
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+fn take_count(reader: &mut Reader<'_>, field: &'static str) -> Result<usize, CodecError> {
+    let count = usize::from(reader.u16(field)?);
+    if count <= MEMBERS_MAX { Ok(count) } else { Err(CodecError::Field { field }) }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    assert!(count <= MEMBERS_MAX, "a cluster has at most MEMBERS_MAX members");
+    out.extend_from_slice(&u16::try_from(count).expect("at most MEMBERS_MAX").to_be_bytes());
+}
+
+fn sorted(mut ids: Vec<u64>) -> Result<Vec<u64>, CodecError> {
+    ids.sort_unstable();
+    let is_rising = ids.windows(2).all(|pair| pair[0] < pair[1]);
+    if ids.len() > MEMBERS_MAX || !is_rising || ids.first() == Some(&0) {
+        return Err(CodecError::Field { field: "ConfState" });
+    }
+    Ok(ids)
+}
+
+const VERSION: u8 = 0x01;
+const FLAG_CLIENT: u8 = 1;
+const FLAG_KEYRING: u8 = 2;
+const _: () = assert!(MEMBERS_MAX <= u16::MAX as usize);
+
+#[cfg(test)]
+#[path = "tests/state.rs"]
+mod tests;

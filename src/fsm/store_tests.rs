@@ -1,0 +1,281 @@
+//! Both stores under the same steps: what is visible, what is durable, what a crash leaves.
+//!
+//! A crash of RocksDB is its directory copied while it is open: closing it would flush.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::kv::read;
+use crate::fsm::memory::MemoryStore;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::NoCipher;
+use crate::fsm::reader::ReadError;
+use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowOpener;
+use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::RocksStore;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::fsm::testkit::Rng;
+use crate::fsm::testkit::random_key;
+use crate::fsm::testkit::random_value;
+use crate::fsm::value::BODY_PREFIX_LEN;
+use crate::fsm::value::BodyState;
+use crate::fsm::value::HEADER_LEN;
+use crate::fsm::value::Header;
+use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
+use crate::fsm::value::ValueKind;
+use crate::ids::Index;
+
+const STATE_ROWS: [StateRow; 2] = [StateRow::Applied, StateRow::Keyring];
+
+fn small(values_are_sealed: bool) -> RocksOptions {
+    RocksOptions { values_are_sealed, memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
+}
+
+fn random_step(rng: &mut Rng, number: u64) -> Step {
+    let mut rows = BTreeMap::new();
+    for _ in 0..rng.below(6) {
+        let row = (rng.below(3) > 0).then(|| random_value(rng).to_vec());
+        rows.insert(random_key(rng).to_vec(), row);
+    }
+    let mut step = Step { clear: rng.below(10) == 0, ..Step::default() };
+    for (key, row) in rows {
+        match row {
+            Some(row) => step.puts.push((key, row)),
+            None => step.deletes.push(key),
+        }
+    }
+    step.state.push((StateRow::Applied, number.to_be_bytes().to_vec()));
+    if rng.below(5) == 0 {
+        step.state.push((StateRow::Keyring, random_value(rng).to_vec()));
+    }
+    step
+}
+
+fn copy_of(step: &Step) -> Step {
+    Step { clear: step.clear, puts: step.puts.clone(), deletes: step.deletes.clone(), state: step.state.clone() }
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn rows(store: &dyn Store) -> Rows {
+    let mut rows = Vec::new();
+    let mut keep = |key: &[u8], row: &[u8]| {
+        rows.push((key.to_vec(), row.to_vec()));
+        true
+    };
+    store.scan(&mut keep).unwrap();
+    rows
+}
+
+#[track_caller]
+fn assert_same(rocks: &dyn Store, memory: &dyn Store) {
+    let found = rows(rocks);
+    assert_eq!(found, rows(memory));
+    let keys: Vec<&[u8]> = vec![b"", b"a", b"b", b"c", b"c\0", b"d", b"\xff", b"never", b"a"];
+    assert_eq!(rocks.get_many(&keys).unwrap(), memory.get_many(&keys).unwrap());
+    for key in keys {
+        let row = rocks.get(key).unwrap();
+        assert_eq!(row, memory.get(key).unwrap());
+        assert_eq!(row.as_ref(), found.iter().find(|(other, _)| other == key).map(|(_, row)| row));
+    }
+    for row in STATE_ROWS {
+        assert_eq!(rocks.state(row).unwrap(), memory.state(row).unwrap());
+        assert_eq!(rocks.flushed_state(row).unwrap(), memory.flushed_state(row).unwrap());
+    }
+}
+
+/// RocksDB compacts and deletes behind our back, so a copy counts only if nothing moved meanwhile.
+fn copy_directory(from: &Path, to: &Path) {
+    loop {
+        let before = names_and_lengths(from);
+        fs::create_dir(to).unwrap();
+        let names = before.iter().map(|(name, _)| name).filter(|name| *name != "LOCK");
+        let is_whole = names.map(|name| fs::copy(from.join(name), to.join(name))).all(|copied| copied.is_ok());
+        if is_whole && names_and_lengths(from) == before {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn names_and_lengths(path: &Path) -> Vec<(String, Option<u64>)> {
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap());
+    let mut found: Vec<_> = files
+        .map(|file| (file.file_name().into_string().unwrap(), file.metadata().ok().map(|metadata| metadata.len())))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+fn names_and_contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap());
+    files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+}
+
+/// Goal: the twin is a twin. Same random steps and flushes; now and then both crash, or RocksDB is closed and opened.
+#[test]
+fn both_stores_show_and_keep_the_same_through_crashes() {
+    let mut rng = Rng::from_env("both_stores_show_and_keep_the_same_through_crashes");
+    for values_are_sealed in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = small(values_are_sealed);
+        let mut path = directory.path().join("state-0");
+        let mut rocks = RocksStore::create(&path, &options).unwrap();
+        let memory = MemoryStore::new();
+        for number in 1..=120 {
+            match rng.below(24) {
+                0..=3 => {
+                    rocks.flush().unwrap();
+                    memory.flush().unwrap();
+                    assert_eq!(memory.unflushed_steps(), 0);
+                }
+                4 => {
+                    let next = directory.path().join(format!("state-{number}"));
+                    copy_directory(&path, &next);
+                    rocks = RocksStore::open(&next, &options).unwrap();
+                    memory.crash(0);
+                    path = next;
+                }
+                5 => {
+                    // RocksDB flushes when it is closed.
+                    drop(rocks);
+                    memory.flush().unwrap();
+                    rocks = RocksStore::open(&path, &options).unwrap();
+                }
+                _ => {
+                    let step = random_step(&mut rng, number);
+                    rocks.write(copy_of(&step)).unwrap();
+                    memory.write(step).unwrap();
+                }
+            }
+            assert_same(&rocks, &memory);
+        }
+    }
+}
+
+#[test]
+fn a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told() {
+    let mut rng = Rng::from_env("a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told");
+    let store = MemoryStore::new();
+    let mut states = vec![rows(&store)];
+    for number in 1..=10 {
+        store.write(random_step(&mut rng, number)).unwrap();
+        states.push(rows(&store));
+    }
+    store.flush_by_itself(2);
+    assert_eq!(store.flushed_state(StateRow::Applied).unwrap(), Some(2_u64.to_be_bytes().to_vec()));
+    assert_eq!(rows(&store), states[10], "a flush changes nothing that is seen");
+    store.crash(3);
+    assert_eq!(rows(&store), states[5]);
+    assert_eq!(store.state(StateRow::Applied).unwrap(), Some(5_u64.to_be_bytes().to_vec()));
+    store.crash(9);
+    assert_eq!(rows(&store), states[5]);
+}
+
+#[test]
+fn opening_to_look_changes_no_byte_and_writing_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let options = small(true);
+    let rocks = RocksStore::create(&path, &options).unwrap();
+    rocks.write(Step { state: vec![(StateRow::Applied, b"one".to_vec())], ..Step::default() }).unwrap();
+    drop(rocks);
+    let before = names_and_contents(&path);
+    let looking = RocksStore::open_read_only(&path, &options).unwrap();
+    assert_eq!(looking.state(StateRow::Applied).unwrap().unwrap(), b"one");
+    assert_eq!(looking.flushed_state(StateRow::Applied).unwrap().unwrap(), b"one");
+    let step = Step { state: vec![(StateRow::Applied, b"two".to_vec())], ..Step::default() };
+    assert!(looking.write(step).is_err());
+    drop(looking);
+    assert_eq!(names_and_contents(&path), before);
+    assert!(!before.keys().any(|name| name.starts_with("LOG")), "no info log beside the state: {:?}", before.keys());
+}
+
+#[test]
+fn a_store_is_never_made_by_opening_nor_made_twice_nor_shared() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let options = small(true);
+    assert!(RocksStore::open(&path, &options).is_err());
+    assert!(RocksStore::open_read_only(&path, &options).is_err());
+    assert!(rows(&RocksStore::create(&path, &options).unwrap()).is_empty());
+    let held = RocksStore::open(&path, &options).unwrap();
+    assert!(RocksStore::open(&path, &options).is_err());
+    drop(held);
+    assert!(RocksStore::create(&path, &options).is_err());
+}
+
+/// Seals by turning bits over; enough to see who is asked what.
+struct Toy {
+    accepts_clear_rows: bool,
+}
+
+impl RowOpener for Toy {
+    fn accepts_clear_rows(&self) -> bool {
+        self.accepts_clear_rows
+    }
+
+    fn open(&self, key: &[u8], header: Header, row: Vec<u8>) -> Result<Bytes, ReadError> {
+        assert_eq!((key, header.state), (&b"sealed"[..], BodyState::Sealed));
+        Ok(row[HEADER_LEN..].iter().map(|byte| !byte).collect())
+    }
+}
+
+fn value(expire_at_ms: u64) -> Value {
+    Value { kind: ValueKind::String, last_change: Index(9), expire_at_ms, bytes: Bytes::from_static(b"plain") }
+}
+
+fn sealed_row() -> Vec<u8> {
+    let mut body = Vec::new();
+    value(50).encode_body(&mut body);
+    let header = value(50).header(BodyState::Sealed).encode();
+    header.into_iter().chain(body.into_iter().map(|byte| !byte)).collect()
+}
+
+fn reader(opener: impl RowOpener + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> Reader {
+    let store = MemoryStore::new();
+    store.write(Step { puts, ..Step::default() }).unwrap();
+    Reader::new(Arc::new(store), Arc::new(opener))
+}
+
+#[test]
+fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed() {
+    let puts = vec![(b"clear".to_vec(), value(0).encode_clear_row()), (b"sealed".to_vec(), sealed_row())];
+    let both = reader(Toy { accepts_clear_rows: true }, puts.clone());
+    assert_eq!(both.value(b"clear").unwrap(), Some(value(0)));
+    let keys: [&[u8]; 3] = [b"sealed", b"none", b"clear"];
+    assert_eq!(both.values(&keys).unwrap(), [Some(value(50)), None, Some(value(0))]);
+    assert_eq!(read(&both, &Read::Count, 49).unwrap(), Reply::Integer(2));
+    assert_eq!(read(&both, &Read::Count, 50).unwrap(), Reply::Integer(1));
+    let strict = reader(Toy { accepts_clear_rows: false }, puts.clone());
+    assert!(matches!(strict.value(b"clear"), Err(ReadError::Unauthentic)));
+    assert_eq!(strict.value(b"sealed").unwrap(), Some(value(50)));
+    let keyless = reader(NoCipher, puts);
+    assert_eq!(keyless.value(b"clear").unwrap(), Some(value(0)));
+    assert!(matches!(keyless.value(b"sealed"), Err(ReadError::NoCipher)));
+}
+
+#[test]
+fn a_row_that_is_none_of_ours_is_damage_and_not_an_absent_key() {
+    let short = value(0).encode_clear_row()[..HEADER_LEN + BODY_PREFIX_LEN - 1].to_vec();
+    let puts = vec![(b"empty".to_vec(), vec![]), (b"short".to_vec(), short), (b"tombstone".to_vec(), vec![1; 30])];
+    let reader = reader(NoCipher, puts);
+    let error = |key: &[u8]| match reader.value(key) {
+        Err(ReadError::Malformed(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(error(b"empty"), ValueError::RowShort { found: 0 });
+    assert_eq!(error(b"short"), ValueError::BodyShort { found: BODY_PREFIX_LEN - 1 });
+    assert_eq!(error(b"tombstone"), ValueError::Flags { flags: 1 });
+    assert!(matches!(reader.count(0), Err(ReadError::Malformed(_))));
+}

@@ -1,0 +1,200 @@
+//! What the tests of this room share: seeded chance, random commands, a base of values in a map.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+
+use bytes::Bytes;
+
+use crate::fsm::codec::Batch;
+use crate::fsm::codec::Payload;
+use crate::fsm::codec::WriteRef;
+use crate::fsm::codec::encode_batch;
+use crate::fsm::command::ExpireIf;
+use crate::fsm::command::Expiry;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+use crate::fsm::overlay::Change;
+use crate::fsm::overlay::Changes;
+use crate::fsm::overlay::WrittenAt;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
+use crate::fsm::value::Value;
+
+/// splitmix64.
+#[derive(Debug)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// Seeded by SEALKV_SEED, or freshly; the seed is printed, and shown when the test fails.
+    pub(crate) fn from_env(test: &str) -> Rng {
+        let fresh = || RandomState::new().hash_one(test);
+        let seed = std::env::var("SEALKV_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(fresh);
+        eprintln!("{test}: SEALKV_SEED={seed}");
+        Rng(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`, which is above 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + i64::try_from(self.below(usize::try_from(high - low).unwrap() + 1)).unwrap()
+    }
+}
+
+/// One of a few, so that commands meet.
+pub(crate) fn random_key(rng: &mut Rng) -> Bytes {
+    Bytes::from_static(rng.pick(&[&b""[..], b"a", b"b", b"c\0", b"c", b"d", b"\xff"]))
+}
+
+pub(crate) fn random_value(rng: &mut Rng) -> Bytes {
+    let fixed: &[&'static [u8]] =
+        &[b"", b"0", b"1", b"-1", b"10", b"007", b"-0", b"+5", b" 1", b"2.5", b"-0.125", b"x", b"hello", b"1.2.3"];
+    match rng.below(10) {
+        0 => Bytes::from(rng.between(i64::MIN / 2, i64::MAX / 2).to_string()),
+        1 => Bytes::from_static(rng.pick(&[b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808"])),
+        2 => (0..rng.below(40)).map(|_| rng.next().to_le_bytes()[0]).collect(),
+        _ => Bytes::from_static(rng.pick(fixed)),
+    }
+}
+
+/// Around `stamp_ms`, so that keys do expire.
+fn random_expiry(rng: &mut Rng, stamp_ms: u64) -> Expiry {
+    match rng.below(8) {
+        0..=2 => Expiry::Clear,
+        3 => Expiry::Keep,
+        4 => Expiry::In(rng.pick(&[i64::MIN, -1, 0, i64::MAX, i64::MAX - 5])),
+        5 => Expiry::At(i64::try_from(stamp_ms).unwrap() + rng.between(-20, 200)),
+        _ => Expiry::In(rng.between(1, 200)),
+    }
+}
+
+pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> Write {
+    let key = random_key(rng);
+    let keys = |rng: &mut Rng| (0..rng.below(4)).map(|_| random_key(rng)).collect();
+    match rng.below(24) {
+        0..=5 => Write::Set {
+            key,
+            value: random_value(rng),
+            when: rng.pick(&[SetIf::Always, SetIf::Always, SetIf::Absent, SetIf::Present]),
+            expiry: random_expiry(rng, stamp_ms),
+            reply: rng.pick(&[SetReply::Ok, SetReply::Old, SetReply::Integer]),
+        },
+        6 => Write::SetMany {
+            pairs: (0..rng.below(4)).map(|_| (random_key(rng), random_value(rng))).collect(),
+            absent_only: rng.below(2) == 0,
+        },
+        7 | 8 => Write::Append { key, value: random_value(rng) },
+        9 | 10 => Write::SetRange { key, offset: u32::try_from(rng.below(30)).unwrap(), value: random_value(rng) },
+        11 | 12 => Write::IncrementBy { key, delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]) },
+        13 | 14 => {
+            Write::IncrementByFloat { key, delta: Bytes::from_static(rng.pick(&[b"1", b"-0.5", b"2.125", b"no"])) }
+        }
+        15 => Write::GetDelete { key },
+        16 => Write::GetExpire { key, expiry: random_expiry(rng, stamp_ms) },
+        17 => Write::Delete { keys: keys(rng) },
+        18..=20 => Write::Expire {
+            key,
+            expiry: random_expiry(rng, stamp_ms),
+            when: rng.pick(&[
+                ExpireIf::Always,
+                ExpireIf::None,
+                ExpireIf::Some,
+                ExpireIf::Later,
+                ExpireIf::Sooner,
+                ExpireIf::SomeSooner,
+            ]),
+        },
+        21 => Write::Persist { key },
+        22 => Write::RemoveExpired { keys: keys(rng) },
+        _ if rng.below(6) == 0 => Write::FlushAll,
+        _ => Write::Persist { key },
+    }
+}
+
+/// The payload of one entry.
+pub(crate) fn payload(stamp_ms: u64, writes: &[Write]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_batch(stamp_ms, writes, &mut bytes).unwrap();
+    bytes
+}
+
+pub(crate) fn batch(payload: &[u8]) -> Batch<'_> {
+    match Payload::decode(payload).unwrap() {
+        Payload::Batch(batch) => batch,
+        Payload::Control(_) => panic!("a batch was encoded"),
+    }
+}
+
+pub(crate) fn owned(write: WriteRef<'_>) -> Write {
+    let copy = Bytes::copy_from_slice;
+    match write {
+        WriteRef::Set { key, value, when, expiry, reply } => {
+            Write::Set { key: copy(key), value: copy(value), when, expiry, reply }
+        }
+        WriteRef::SetMany { pairs, absent_only } => {
+            Write::SetMany { pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(), absent_only }
+        }
+        WriteRef::Append { key, value } => Write::Append { key: copy(key), value: copy(value) },
+        WriteRef::SetRange { key, offset, value } => Write::SetRange { key: copy(key), offset, value: copy(value) },
+        WriteRef::IncrementBy { key, delta } => Write::IncrementBy { key: copy(key), delta },
+        WriteRef::IncrementByFloat { key, delta } => Write::IncrementByFloat { key: copy(key), delta: copy(delta) },
+        WriteRef::GetDelete { key } => Write::GetDelete { key: copy(key) },
+        WriteRef::GetExpire { key, expiry } => Write::GetExpire { key: copy(key), expiry },
+        WriteRef::Delete { keys } => Write::Delete { keys: keys.map(copy).collect() },
+        WriteRef::Expire { key, expiry, when } => Write::Expire { key: copy(key), expiry, when },
+        WriteRef::Persist { key } => Write::Persist { key: copy(key) },
+        WriteRef::FlushAll => Write::FlushAll,
+        WriteRef::RemoveExpired { keys } => Write::RemoveExpired { keys: keys.map(copy).collect() },
+    }
+}
+
+/// A store of values: what the rows would say, with the place that their nonces are made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MapBase {
+    pub(crate) rows: BTreeMap<Vec<u8>, (Value, WrittenAt)>,
+}
+
+impl MapBase {
+    pub(crate) fn apply(&mut self, changes: Changes) {
+        assert!(changes.rows.is_sorted_by(|left, right| left.0 < right.0), "sorted, no key twice");
+        if changes.clear {
+            self.rows.clear();
+        }
+        for (key, change) in changes.rows {
+            match change {
+                Change::Put { value, at } => self.rows.insert(key, (value, at)),
+                Change::Delete => self.rows.remove(&key),
+            };
+        }
+    }
+}
+
+impl Base for MapBase {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        Ok(self.rows.get(key).map(|(value, _)| value.clone()))
+    }
+
+    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+        keys.iter().map(|key| self.value(key)).collect()
+    }
+
+    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+        Ok(self.rows.values().filter(|(value, _)| !value.is_past_due(now_ms)).count() as u64)
+    }
+}

@@ -1,0 +1,190 @@
+//! The applied row: golden bytes, sorted lists, and no byte that can be changed once there is a keyring.
+
+use std::sync::Arc;
+
+use crate::crypto::keystore::Dek;
+use crate::fsm::state::Applied;
+use crate::fsm::state::ConfLists;
+use crate::fsm::state::ConfState;
+use crate::fsm::state::Member;
+use crate::fsm::state::StateError;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::keys::codec::CodecError;
+use crate::keys::keyring::Keyring;
+use crate::keys::mac::MacKey;
+use crate::keys::ring::unwrap_mac;
+use crate::keys::tests::kit::CLUSTER;
+use crate::keys::tests::kit::garbage;
+use crate::keys::tests::kit::golden;
+use crate::keys::tests::kit::hurt;
+use crate::keys::tests::kit::keks;
+use crate::limits::ADDRESS_BYTES_MAX;
+use crate::limits::MEMBERS_MAX;
+
+fn node(id: u64) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+fn mac() -> Arc<MacKey> {
+    unwrap_mac(&keks(), &Keyring::decode(&golden("keyring-old")).unwrap()).unwrap()
+}
+
+fn applied(is_keyed: bool) -> Applied {
+    let lists = ConfLists { voters: vec![7, 5, 6], learners: vec![9], ..ConfLists::default() };
+    Applied {
+        cluster: CLUSTER,
+        position: Position { term: Term(2), index: Index(10) },
+        last_stamp_ms: 1_700_000_000_123,
+        client_command_applied: true,
+        conf_state: ConfState::new(lists).unwrap(),
+        members: vec![
+            Member { node: node(5), address: "a:6379".to_owned() },
+            Member { node: node(7), address: String::new() },
+        ],
+        keyring_digest: is_keyed.then(|| Keyring::digest(&golden("keyring-old"))),
+    }
+}
+
+#[test]
+fn applied_row_has_its_golden_bytes() {
+    assert_eq!(hex::encode(applied(false).encode(None)), hex::encode(golden("applied-clear")));
+    assert_eq!(hex::encode(applied(true).encode(Some(&mac()))), hex::encode(golden("applied")));
+}
+
+#[test]
+fn applied_row_is_read_as_written() {
+    assert_eq!(Applied::open(&golden("applied-clear"), None, None), Ok(applied(false)));
+    let keyring = golden("keyring-old");
+    assert_eq!(Applied::open(&golden("applied"), Some(&keyring), Some(&mac())), Ok(applied(true)));
+}
+
+#[test]
+fn founders_of_a_cluster_write_the_same_row() {
+    let conf_state = ConfState::single(node(7));
+    let members = vec![Member { node: node(7), address: String::new() }];
+    let founding = Applied::founding(CLUSTER, conf_state, members);
+    assert_eq!(founding.position, Position { term: Term(1), index: Index(1) });
+    assert!(!founding.client_command_applied);
+    assert_eq!(Applied::decode(&founding.encode(None)), Ok(founding));
+}
+
+/// With a keyring every bit of the row is under the MAC.
+#[test]
+fn applied_row_with_a_changed_bit_is_refused() {
+    let (row, keyring, mac) = (golden("applied"), golden("keyring-old"), mac());
+    hurt(&row, |row| Applied::open(row, Some(&keyring), Some(&mac)));
+    for place in 0..row.len() {
+        for bit in 0..8 {
+            let mut changed = row.clone();
+            changed[place] ^= 1 << bit;
+            assert!(Applied::open(&changed, Some(&keyring), Some(&mac)).is_err(), "byte {place} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn clear_row_that_is_cut_longer_or_changed_is_another_or_refused() {
+    hurt(&golden("applied-clear"), Applied::decode);
+}
+
+/// NO-WAY-DOWN: a keyring row cannot be swapped for an older one of the same cluster, nor taken away.
+#[test]
+fn keyring_row_of_another_step_is_refused() {
+    let (row, mac) = (golden("applied"), mac());
+    let open = |keyring: Option<&[u8]>, mac| Applied::open(&row, keyring, mac).unwrap_err();
+    let older = golden("keyring-new");
+    assert_eq!(open(Some(&older), Some(&mac)), StateError::Keyring { what: "the keyring row is another one" });
+    assert_eq!(open(None, None), StateError::Keyring { what: "the keyring row is missing" });
+    assert_eq!(open(Some(&older), None), StateError::Keyring { what: "no MAC key for it" });
+    let clear = Applied::open(&golden("applied-clear"), Some(&older), Some(&mac)).unwrap_err();
+    assert_eq!(clear, StateError::Keyring { what: "it names none" });
+}
+
+#[test]
+fn row_under_another_mac_key_is_refused() {
+    let row = applied(true).encode(Some(&MacKey::new(&Dek::new(&[3; 32]))));
+    let error = Applied::open(&row, Some(&golden("keyring-old")), Some(&mac())).unwrap_err();
+    assert_eq!(error, StateError::Unauthentic);
+}
+
+/// SAME-BYTES: raft's lists come in any order, the row has one.
+#[test]
+fn conf_state_is_sorted_whatever_order_it_came_in() {
+    let make =
+        |voters: Vec<u64>| ConfState::new(ConfLists { voters, auto_leave: true, ..ConfLists::default() }).unwrap();
+    let one = make(vec![3, 1, 2]);
+    assert_eq!(one.encode(), make(vec![2, 3, 1]).encode());
+    assert_eq!((one.voters(), one.auto_leave()), (&[1, 2, 3][..], true));
+    assert_eq!(ConfState::decode(&one.encode()), Ok(one));
+}
+
+#[test]
+fn conf_state_with_id_0_a_double_or_too_many_is_refused() {
+    let refused = |voters| ConfState::new(ConfLists { voters, ..ConfLists::default() }).unwrap_err();
+    let expected = CodecError::Field { field: "ConfState" };
+    assert_eq!(refused(vec![0, 1]), expected);
+    assert_eq!(refused(vec![2, 1, 2]), expected);
+    assert_eq!(refused((1..=MEMBERS_MAX as u64 + 1).collect()), expected);
+    let full = ConfLists { voters: (1..=MEMBERS_MAX as u64).collect(), ..ConfLists::default() };
+    let full = ConfState::new(full).unwrap();
+    assert_eq!(ConfState::decode(&full.encode()), Ok(full));
+}
+
+#[test]
+fn lists_that_are_not_strictly_ascending_are_refused() {
+    let (voters, first_member) = (42, 42 + 2 + 24 + 2 + 2 + 8 + 2 + 1 + 2);
+    for place in [voters + 2 + 7, first_member + 7] {
+        for id in [0, 8] {
+            let mut row = golden("applied-clear");
+            row[place] = id;
+            assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place} {id}");
+        }
+    }
+}
+
+/// BOUNDED: counts and lengths are judged before anything is allocated for them.
+#[test]
+fn counts_and_lengths_beyond_their_bounds_are_refused() {
+    let first_member = 42 + 2 + 24 + 2 + 2 + 8 + 2 + 1;
+    for place in [42, first_member, first_member + 2 + 8] {
+        let mut row = golden("applied-clear");
+        row[place..place + 2].fill(0xff);
+        assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place}");
+    }
+    let mut long = applied(false);
+    long.members[0].address = "x".repeat(ADDRESS_BYTES_MAX);
+    assert_eq!(Applied::decode(&long.encode(None)), Ok(long));
+}
+
+#[test]
+fn address_that_is_no_text_and_unknown_flags_are_refused() {
+    let mut row = golden("applied-clear");
+    let last = row.len() - 1;
+    row[last - 10] = 0xff;
+    assert!(Applied::decode(&row).is_err());
+    for flags in [4, 0x81, 0xff] {
+        let mut row = golden("applied-clear");
+        row[1] = flags;
+        assert_eq!(Applied::decode(&row), Err(CodecError::Field { field: "flags" }));
+    }
+    let mut row = golden("applied-clear");
+    row[0] = 2;
+    assert_eq!(Applied::decode(&row), Err(CodecError::Version { found: 2, expected: 1 }));
+}
+
+#[test]
+fn garbage_never_panics() {
+    let (keyring, mac) = (golden("keyring-old"), mac());
+    garbage(8, &golden("applied")[..60], |row| Applied::open(row, Some(&keyring), Some(&mac)));
+    garbage(9, &golden("applied-clear")[..44], |row| Applied::open(row, None, None));
+    garbage(10, &[0, 1], ConfState::decode);
+}
+
+#[test]
+#[should_panic(expected = "a keyring brings its MAC key")]
+fn row_with_a_keyring_is_never_written_without_its_mac() {
+    let _ = applied(true).encode(None);
+}

@@ -1,0 +1,280 @@
+//! A user's value and its row in the store.
+//!
+//! ```text
+//! row     off  size  field
+//!         0    9     header
+//!         9    N     body in the clear, or an envelope around it (design 3.1), as the header says
+//!
+//! header  0    1     flags: bit 0 tombstone (always 0 here: a deleted key has no row), bits 1..2 state of the body
+//!                    (0 clear, 1 sealed, others refused), the rest 0
+//!         1    8     expire_at_ms, u64 LITTLE-endian, ms since 1970; 0 = never
+//!
+//! body    0    1     type: 1 = string
+//!         1    8     last_change_index, u64 big-endian, never 0
+//!         9    N     the bytes
+//! ```
+//!
+//! The header is elastickv's, byte for byte, and is in the AAD of a sealed body. This file seals and opens nothing.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::ids::Index;
+
+/// Bytes of a row's header.
+pub const HEADER_LEN: usize = 9;
+/// Bytes of a body in front of the value's own.
+pub const BODY_PREFIX_LEN: usize = 9;
+
+/// Whether a row's body is an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyState {
+    /// The body follows as it is.
+    Clear,
+    /// An envelope follows.
+    Sealed,
+}
+
+/// The first 9 bytes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What follows.
+    pub state: BodyState,
+    /// Ms since 1970 from which on the key is gone; 0 = never.
+    pub expire_at_ms: u64,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Bytes.
+    String,
+}
+
+/// One value in plaintext. `Debug` shows its length only (NO-SECRETS-OUT).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    /// What the bytes are.
+    pub kind: ValueKind,
+    /// The entry that changed value or expiry last; never 0. WATCH compares it.
+    pub last_change: Index,
+    /// Ms since 1970 from which on the key is gone; 0 = never.
+    pub expire_at_ms: u64,
+    /// The value's own bytes.
+    pub bytes: Bytes,
+}
+
+/// Why a row or body is not one of ours: damage, or another program's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Shorter than a header.
+    #[error("row of {found} bytes is shorter than its header of {HEADER_LEN}")]
+    RowShort {
+        /// Bytes of the row.
+        found: usize,
+    },
+    /// A tombstone, an unknown state or a bit that is kept for later.
+    #[error("row has flags {flags:#04x}")]
+    Flags {
+        /// The byte.
+        flags: u8,
+    },
+    /// Shorter than type and index.
+    #[error("body of {found} bytes is shorter than {BODY_PREFIX_LEN}")]
+    BodyShort {
+        /// Bytes of the body.
+        found: usize,
+    },
+    /// A type that this version does not know.
+    #[error("body has type {kind}")]
+    Kind {
+        /// The byte.
+        kind: u8,
+    },
+    /// Index 0 stands for "no such key".
+    #[error("body has last change index 0")]
+    NoChangeIndex,
+}
+
+impl Header {
+    /// The 9 bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[0] = match self.state {
+            BodyState::Clear => FLAGS_CLEAR,
+            BodyState::Sealed => FLAGS_SEALED,
+        };
+        bytes[1..].copy_from_slice(&self.expire_at_ms.to_le_bytes());
+        bytes
+    }
+
+    /// The header of `row`, and what follows it.
+    ///
+    /// # Errors
+    /// [`ValueError::RowShort`], [`ValueError::Flags`].
+    pub fn split(row: &[u8]) -> Result<(Header, &[u8]), ValueError> {
+        let Some((header, body)) = row.split_first_chunk::<HEADER_LEN>() else {
+            return Err(ValueError::RowShort { found: row.len() });
+        };
+        let [flags, expire @ ..] = *header;
+        let state = match flags {
+            FLAGS_CLEAR => BodyState::Clear,
+            FLAGS_SEALED => BodyState::Sealed,
+            _ => return Err(ValueError::Flags { flags }),
+        };
+        Ok((Header { state, expire_at_ms: u64::from_le_bytes(expire) }, body))
+    }
+
+    /// Whether the key is gone at `now_ms` (the deadline itself is past).
+    #[must_use]
+    pub fn is_past_due(self, now_ms: u64) -> bool {
+        is_past_due(self.expire_at_ms, now_ms)
+    }
+}
+
+impl Value {
+    /// The header that this value's row gets.
+    #[must_use]
+    pub fn header(&self, state: BodyState) -> Header {
+        Header { state, expire_at_ms: self.expire_at_ms }
+    }
+
+    /// Length of what [`Value::encode_body`] appends.
+    #[must_use]
+    pub fn body_len(&self) -> usize {
+        BODY_PREFIX_LEN + self.bytes.len()
+    }
+
+    /// Appends the body: what a sealed row holds inside its envelope.
+    pub fn encode_body(&self, out: &mut Vec<u8>) {
+        debug_assert_ne!(self.last_change, Index(0), "index 0 means no such key");
+        out.push(match self.kind {
+            ValueKind::String => KIND_STRING,
+        });
+        out.extend_from_slice(&self.last_change.0.to_be_bytes());
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// The value in an opened (or clear) body; its bytes are a slice of `body`, not a copy.
+    ///
+    /// # Errors
+    /// [`ValueError`] if it is not a body of this version.
+    pub fn decode_body(header: Header, body: Bytes) -> Result<Value, ValueError> {
+        let Some((prefix, _)) = body.split_first_chunk::<BODY_PREFIX_LEN>() else {
+            return Err(ValueError::BodyShort { found: body.len() });
+        };
+        let [kind, index @ ..] = *prefix;
+        let kind = match kind {
+            KIND_STRING => ValueKind::String,
+            _ => return Err(ValueError::Kind { kind }),
+        };
+        let last_change = Index(u64::from_be_bytes(index));
+        if last_change == Index(0) {
+            return Err(ValueError::NoChangeIndex);
+        }
+        let bytes = body.slice(BODY_PREFIX_LEN..);
+        Ok(Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes })
+    }
+
+    /// The whole row of a value that is not sealed.
+    #[must_use]
+    pub fn encode_clear_row(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(HEADER_LEN + self.body_len());
+        row.extend_from_slice(&self.header(BodyState::Clear).encode());
+        self.encode_body(&mut row);
+        row
+    }
+
+    /// Whether the key is gone at `now_ms` (the deadline itself is past).
+    #[must_use]
+    pub fn is_past_due(&self, now_ms: u64) -> bool {
+        is_past_due(self.expire_at_ms, now_ms)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value")
+            .field("kind", &self.kind)
+            .field("last_change", &self.last_change)
+            .field("expire_at_ms", &self.expire_at_ms)
+            .field("len", &self.bytes.len())
+            .finish()
+    }
+}
+
+fn is_past_due(expire_at_ms: u64, now_ms: u64) -> bool {
+    expire_at_ms != 0 && expire_at_ms <= now_ms
+}
+
+const FLAGS_CLEAR: u8 = 0b000;
+const FLAGS_SEALED: u8 = 0b010;
+const KIND_STRING: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value() -> Value {
+        Value {
+            kind: ValueKind::String,
+            last_change: Index(0x0102),
+            expire_at_ms: 0x1122_3344_5566_7788,
+            bytes: Bytes::from_static(b"abc"),
+        }
+    }
+
+    #[test]
+    fn golden_row_is_what_the_drawing_says() {
+        let clear = value().encode_clear_row();
+        assert_eq!(hex::encode(&clear), "008877665544332211010000000000000102616263");
+        let sealed = value().header(BodyState::Sealed).encode();
+        assert_eq!(hex::encode(sealed), "028877665544332211");
+    }
+
+    #[test]
+    fn a_row_decodes_to_what_was_encoded() {
+        let row = value().encode_clear_row();
+        let (header, body) = Header::split(&row).unwrap();
+        assert_eq!(header.state, BodyState::Clear);
+        assert_eq!(Value::decode_body(header, Bytes::copy_from_slice(body)).unwrap(), value());
+    }
+
+    #[test]
+    fn a_row_with_any_unknown_bit_is_refused() {
+        for flags in 0..=255_u8 {
+            let mut row = value().encode_clear_row();
+            row[0] = flags;
+            match Header::split(&row) {
+                Ok((header, _)) => {
+                    assert!(matches!((flags, header.state), (0, BodyState::Clear) | (2, BodyState::Sealed)))
+                }
+                Err(error) => assert_eq!(error, ValueError::Flags { flags }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_or_strange_body_is_refused() {
+        let header = value().header(BodyState::Clear);
+        let row = value().encode_clear_row();
+        for len in 0..HEADER_LEN {
+            assert_eq!(Header::split(&row[..len]), Err(ValueError::RowShort { found: len }));
+        }
+        for len in 0..BODY_PREFIX_LEN {
+            let body = Bytes::copy_from_slice(&row[HEADER_LEN..HEADER_LEN + len]);
+            assert_eq!(Value::decode_body(header, body), Err(ValueError::BodyShort { found: len }));
+        }
+        let strange = Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x01x");
+        assert_eq!(Value::decode_body(header, strange), Err(ValueError::Kind { kind: 2 }));
+        let unborn = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0x");
+        assert_eq!(Value::decode_body(header, unborn), Err(ValueError::NoChangeIndex));
+    }
+
+    #[test]
+    fn debug_never_shows_the_bytes() {
+        assert!(!format!("{:?}", value()).contains("abc"));
+    }
+}

@@ -1,0 +1,20 @@
+//! Keys: the KEKs a node was given, the keyring that is replicated, the rules that change it, and who may use what.
+//!
+//! A KEK comes from outside ([`kek`]) and is never written. The [`keyring`] is a replicated row of wrapped keys;
+//! [`rules`] decides from replicated bytes alone what a control entry ([`change`]) makes of it; [`make`] is the leader's
+//! side, where keys are born; [`ring`] is what the threads of a node share of all this. [`identity`] is the one file
+//! that says who a node is and whether its log is sealed.
+
+pub mod change;
+pub(crate) mod codec;
+pub mod file;
+pub mod identity;
+pub mod kek;
+pub mod keyring;
+pub mod mac;
+pub mod make;
+pub mod ring;
+pub mod rules;
+
+#[cfg(test)]
+pub(crate) mod tests;

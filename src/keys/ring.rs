@@ -1,0 +1,393 @@
+//! What the threads of a node share of its keys: the cutover by value, and a view that is swapped whole.
+//!
+//! Apply installs a keyring after the step of the store that made it true; proposer, apply and readers take a [`View`]
+//! once per batch or run. Readers never wait. A key that cannot be unwrapped here is remembered with its reason and
+//! refused at its first use, so that a node says what it lacks when it needs it, not before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+
+use crate::crypto::keystore::Dek;
+use crate::crypto::keystore::EntryDek;
+use crate::crypto::keystore::KeyError;
+use crate::crypto::keystore::KeyStore;
+use crate::crypto::keystore::Keys;
+use crate::crypto::keystore::LeadershipKey;
+use crate::crypto::keystore::Purpose;
+use crate::crypto::keystore::ValueDek;
+use crate::crypto::open::EntryKeys;
+use crate::crypto::wrap::KekId;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::KeyId;
+use crate::keys::change::NewKey;
+use crate::keys::kek::KekSet;
+use crate::keys::kek::UnwrapError;
+use crate::keys::keyring::DekState;
+use crate::keys::keyring::Keyring;
+use crate::keys::keyring::WrappedDek;
+use crate::keys::mac::MacKey;
+use crate::keys::make::Slot;
+
+/// Why this node cannot use a key. Says what the operator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyLack {
+    /// No KEK at all: encryption is off on this node.
+    #[error("no cipher: this node was started without a KEK, give it the KEK {wrapped_by}")]
+    NoCipher {
+        /// The KEK that is needed.
+        wrapped_by: KekId,
+    },
+    /// Other KEKs than the one that is needed.
+    #[error("key {key_id} cannot be unwrapped: give this node the KEK {wrapped_by} too")]
+    OtherKek {
+        /// Which; 0 is the MAC key.
+        key_id: u32,
+        /// The KEK that is needed.
+        wrapped_by: KekId,
+    },
+    /// The KEK is there and the wrap does not open.
+    #[error("key {key_id} cannot be unwrapped: its wrap is not authentic under the KEK {wrapped_by}")]
+    Unauthentic {
+        /// Which; 0 is the MAC key.
+        key_id: u32,
+        /// The KEK that it names.
+        wrapped_by: KekId,
+    },
+    /// It unwraps to another key than its record says.
+    #[error("key {key_id} unwraps to another key than its check value says")]
+    OtherKey {
+        /// Which; 0 is the MAC key.
+        key_id: u32,
+    },
+    /// The cluster has no keyring here yet.
+    #[error("the cluster has no keys yet")]
+    NotBootstrapped,
+    /// No opener since the cutover: nothing can be sealed or opened but control entries.
+    #[error("no leader has published the salt of its leadership key yet")]
+    NoOpener,
+    /// The keyring never had that id.
+    #[error("the keyring has no key {key_id}")]
+    Unknown {
+        /// Which.
+        key_id: u32,
+    },
+    /// Given up.
+    #[error("key {key_id} is retired")]
+    Retired {
+        /// Which.
+        key_id: u32,
+    },
+    /// A value DEK named by an entry, or the reverse.
+    #[error("key {key_id} is for another purpose")]
+    OtherPurpose {
+        /// Which.
+        key_id: u32,
+    },
+    /// The key is here; the entry is of another term than the newest opener's.
+    #[error("key {key_id} is here, but not for an entry of this term")]
+    OtherTerm {
+        /// Which.
+        key_id: u32,
+    },
+}
+
+impl KeyLack {
+    /// Whether bytes are wrong, so that no KEK given to this node would mend it (74); otherwise a matter of keys (78).
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, KeyLack::Unauthentic { .. } | KeyLack::OtherKey { .. })
+    }
+}
+
+/// A keyring was not installed; the ring is as before. Nothing that this cluster's rules made: damage, or a forgery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// Of another cluster.
+    #[error("a keyring of cluster {offered}, this node is in {known}")]
+    OtherCluster {
+        /// In the keyring.
+        offered: ClusterId,
+        /// This node's.
+        known: ClusterId,
+    },
+    /// The cutover that is known here is another, or not in it (NO-WAY-DOWN).
+    #[error("a keyring with cutover {offered}, this node knows {known}")]
+    OtherCutover {
+        /// In the keyring.
+        offered: Index,
+        /// Known here.
+        known: Index,
+    },
+    /// Key ids name keys for ever.
+    #[error("keyring")]
+    Key(#[from] KeyError),
+}
+
+/// The DEK that values of the next run are sealed under.
+#[derive(Clone, Debug)]
+pub struct ActiveValue {
+    /// The key.
+    pub dek: Arc<ValueDek>,
+    /// What the delta of value nonces counts from.
+    pub active_from: Index,
+}
+
+/// The keys and the keyring as they were at one applied index.
+#[derive(Debug)]
+pub struct View {
+    at: Index,
+    keyring: Option<Keyring>,
+    keys: Arc<Keys>,
+    mac: Result<Arc<MacKey>, KeyLack>,
+    lacks: BTreeMap<KeyId, KeyLack>,
+}
+
+impl View {
+    /// Index of the entry that made it so, or of the state that the node started from.
+    #[must_use]
+    pub fn at(&self) -> Index {
+        self.at
+    }
+
+    /// The keyring, `None` before bootstrap.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
+    }
+
+    /// The unwrapped keys, for opening stored values.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// All that decides which key opens an entry of the run behind this view.
+    #[must_use]
+    pub fn entry_keys(&self) -> EntryKeys {
+        let opener = self.keyring.as_ref().and_then(|keyring| keyring.opener().copied());
+        EntryKeys::new(Arc::clone(&self.keys), opener)
+    }
+
+    /// What a leader seals entries under: the active entry DEK with the newest opener. Its term is the caller's to
+    /// compare with raft's (N1, N2).
+    ///
+    /// # Errors
+    /// [`KeyLack`].
+    pub fn leadership_key(&self) -> Result<Arc<LeadershipKey>, KeyLack> {
+        let keyring = self.keyring.as_ref().ok_or(KeyLack::NotBootstrapped)?;
+        let dek = self.control_key()?;
+        let opener = keyring.opener().ok_or(KeyLack::NoOpener)?;
+        Ok(dek.leadership(opener))
+    }
+
+    /// What a leader seals control entries under: the active entry DEK.
+    ///
+    /// # Errors
+    /// [`KeyLack`].
+    pub fn control_key(&self) -> Result<Arc<EntryDek>, KeyLack> {
+        let keyring = self.keyring.as_ref().ok_or(KeyLack::NotBootstrapped)?;
+        let key_id = keyring.active_entry().id;
+        self.keys.entry(key_id).cloned().ok_or_else(|| self.lack(key_id, Purpose::Entry))
+    }
+
+    /// What values of the next run are sealed under.
+    ///
+    /// # Errors
+    /// [`KeyLack`].
+    pub fn active_value(&self) -> Result<ActiveValue, KeyLack> {
+        let keyring = self.keyring.as_ref().ok_or(KeyLack::NotBootstrapped)?;
+        let WrappedDek { id, active_from, .. } = *keyring.active_value();
+        let dek = self.keys.value(id).cloned().ok_or_else(|| self.lack(id, Purpose::Value))?;
+        Ok(ActiveValue { dek, active_from })
+    }
+
+    /// What authenticates the state record; `None` before bootstrap.
+    ///
+    /// # Errors
+    /// [`KeyLack`].
+    pub fn mac_key(&self) -> Result<Option<Arc<MacKey>>, KeyLack> {
+        match (&self.keyring, &self.mac) {
+            (None, _) => Ok(None),
+            (Some(_), Ok(mac)) => Ok(Some(Arc::clone(mac))),
+            (Some(_), Err(lack)) => Err(*lack),
+        }
+    }
+
+    /// Why a key that an envelope names cannot be used here: the cause of a halt, in words.
+    #[must_use]
+    pub fn lack(&self, key_id: KeyId, purpose: Purpose) -> KeyLack {
+        let Some(keyring) = &self.keyring else {
+            return KeyLack::NotBootstrapped;
+        };
+        let number = key_id.value();
+        match (keyring.dek(key_id), self.lacks.get(&key_id)) {
+            (None, _) => KeyLack::Unknown { key_id: number },
+            (Some(dek), _) if dek.state == DekState::Retired => KeyLack::Retired { key_id: number },
+            (Some(dek), _) if dek.purpose != purpose => KeyLack::OtherPurpose { key_id: number },
+            (Some(_), Some(lack)) => *lack,
+            (Some(_), None) => KeyLack::OtherTerm { key_id: number },
+        }
+    }
+
+    /// The first key that this node needs and lacks; with one it must not campaign (design 3.5).
+    #[must_use]
+    pub fn needs(&self) -> Option<KeyLack> {
+        let keyring = self.keyring.as_ref()?;
+        let active = [keyring.active_entry().id, keyring.active_value().id];
+        let lacks = active.iter().find_map(|key_id| self.lacks.get(key_id).copied());
+        lacks.or(self.mac.as_ref().err().copied())
+    }
+}
+
+/// A node's keys, shared by its threads.
+#[derive(Debug)]
+pub struct Ring {
+    cluster: ClusterId,
+    cutover: AtomicU64,
+    view: ArcSwap<View>,
+    store: KeyStore,
+    keks: KekSet,
+    installing: Mutex<()>,
+}
+
+impl Ring {
+    /// Before any keyring: inert. Without a KEK the set is empty, and every use of a key says [`KeyLack::NoCipher`].
+    #[must_use]
+    pub fn new(cluster: ClusterId, keks: KekSet) -> Ring {
+        let store = KeyStore::new(cluster);
+        let view = View {
+            at: Index(0),
+            keyring: None,
+            keys: store.snapshot(),
+            mac: Err(KeyLack::NotBootstrapped),
+            lacks: BTreeMap::new(),
+        };
+        Ring {
+            cluster,
+            cutover: AtomicU64::new(Index::NEVER.0),
+            view: ArcSwap::from_pointee(view),
+            store,
+            keks,
+            installing: Mutex::new(()),
+        }
+    }
+
+    /// Whose keys these are.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// The cutover by value; [`Index::NEVER`] if there is none. One load: cheap enough for every entry.
+    #[inline]
+    #[must_use]
+    pub fn cutover(&self) -> Index {
+        Index(self.cutover.load(Ordering::Acquire))
+    }
+
+    /// The keys of this moment; take one per batch or run.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The KEKs that this node was given.
+    #[must_use]
+    pub fn keks(&self) -> &KekSet {
+        &self.keks
+    }
+
+    /// The MAC key of a keyring that is about to be written, for the applied row of the same step.
+    ///
+    /// # Errors
+    /// [`KeyLack`]: the step must not be written; halt.
+    pub fn mac_key_of(&self, keyring: &Keyring) -> Result<Arc<MacKey>, KeyLack> {
+        let view = self.view.load();
+        match (&view.keyring, &view.mac) {
+            (Some(known), Ok(mac)) if known.mac() == keyring.mac() => Ok(Arc::clone(mac)),
+            _ => unwrap_mac(&self.keks, keyring),
+        }
+    }
+
+    /// Makes `keyring` the one that everybody sees, after the step of the store that made it true at `at`.
+    ///
+    /// Keys that do not unwrap are remembered ([`View::lack`]), not an error here. The cutover moves once, from none.
+    ///
+    /// # Errors
+    /// [`InstallError`]: the ring is as before, the node must halt.
+    pub fn install(&self, keyring: Keyring, at: Index) -> Result<(), InstallError> {
+        let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        if keyring.cluster() != self.cluster {
+            return Err(InstallError::OtherCluster { offered: keyring.cluster(), known: self.cluster });
+        }
+        let (known, offered) = (self.cutover(), keyring.cutover());
+        if known != Index::NEVER && offered != known {
+            return Err(InstallError::OtherCutover { offered, known });
+        }
+        let lacks = self.take_deks(&keyring)?;
+        let mac = self.mac_key_of(&keyring);
+        let view = View { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
+        // The view first: whoever sees the cutover sees the keys that it asks for.
+        self.view.store(Arc::new(view));
+        self.cutover.store(offered.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Brings the key store to where the keyring is, and says what is lacking.
+    fn take_deks(&self, keyring: &Keyring) -> Result<BTreeMap<KeyId, KeyLack>, KeyError> {
+        let present = self.store.snapshot();
+        let mut lacks = BTreeMap::new();
+        for dek in keyring.deks() {
+            if dek.state == DekState::Retired {
+                self.store.remove(dek.id);
+                continue;
+            }
+            let is_present = match dek.purpose {
+                Purpose::Entry => present.entry(dek.id).is_some(),
+                Purpose::Value => present.value(dek.id).is_some(),
+            };
+            if is_present {
+                continue;
+            }
+            let slot = Slot::Dek(dek.id, dek.purpose);
+            match unwrap_checked(
+                &self.keks,
+                keyring.cluster(),
+                slot,
+                &NewKey { check: dek.check, wrapped: dek.wrapped },
+            ) {
+                Ok(key) => self.store.insert(dek.id, dek.purpose, key)?,
+                Err(lack) => {
+                    lacks.insert(dek.id, lack);
+                }
+            }
+        }
+        Ok(lacks)
+    }
+}
+
+/// The MAC key of a keyring, unwrapped; for a start that verifies the state record before there is a [`Ring`].
+///
+/// # Errors
+/// [`KeyLack`].
+pub fn unwrap_mac(keks: &KekSet, keyring: &Keyring) -> Result<Arc<MacKey>, KeyLack> {
+    let key = unwrap_checked(keks, keyring.cluster(), Slot::Mac, keyring.mac())?;
+    Ok(Arc::new(MacKey::new(&key)))
+}
+
+fn unwrap_checked(keks: &KekSet, cluster: ClusterId, slot: Slot, key: &NewKey) -> Result<Dek, KeyLack> {
+    let key_id = slot.number();
+    let dek = slot.unwrap(keks, cluster, &key.wrapped).map_err(|error| match error {
+        UnwrapError::NoKek { wrapped_by } => KeyLack::NoCipher { wrapped_by },
+        UnwrapError::OtherKek { wrapped_by } => KeyLack::OtherKek { key_id, wrapped_by },
+        UnwrapError::Unauthentic { wrapped_by } => KeyLack::Unauthentic { key_id, wrapped_by },
+    })?;
+    if dek.check() == key.check { Ok(dek) } else { Err(KeyLack::OtherKey { key_id }) }
+}

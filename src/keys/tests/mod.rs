@@ -1,0 +1,9 @@
+//! Tests of the room, and what tests of the rooms above borrow from it.
+
+pub(crate) mod kit;
+
+mod identity;
+mod kek;
+mod records;
+mod ring;
+mod rules;

@@ -1,0 +1,197 @@
+//! Whether the parts of a node belong together: identity, log and state, before any of them is written (design 3.6).
+//!
+//! Pure comparisons of what was read. The state's own rows are verified before ([`crate::fsm::state::Applied::open`]).
+
+use crate::fsm::state::Applied;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::keys::identity::Identity;
+use crate::keys::keyring::Keyring;
+
+/// What the recovered log says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFacts {
+    /// Entries up to here were trimmed.
+    pub compacted: Index,
+    /// Its newest entry, or `compacted` if it has none.
+    pub last: Index,
+    /// Commit in its newest hard state.
+    pub commit: Index,
+    /// The cutover that it knows, [`Index::NEVER`] if none.
+    pub cutover: Index,
+}
+
+/// Two parts of a node that do not belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disagreement {
+    /// Operator: directories were mixed up.
+    #[error("the state is of cluster {state}, this node is in {identity}: put back the state that belongs here")]
+    OtherCluster {
+        /// In the state.
+        state: ClusterId,
+        /// In IDENTITY.
+        identity: ClusterId,
+    },
+    /// Damage: entries that the state needs are gone from the log.
+    #[error(
+        "the state is at index {applied}, behind the log, which begins after {compacted}: replace this node by one with an empty directory"
+    )]
+    StateBehindLog {
+        /// Of the state.
+        applied: Index,
+        /// Of the log.
+        compacted: Index,
+    },
+    /// Damage: entries that were applied are gone from the log.
+    #[error(
+        "the state is at index {applied}, ahead of the log, which ends at {last}: replace this node by one with an empty directory"
+    )]
+    StateAheadOfLog {
+        /// Of the state.
+        applied: Index,
+        /// Of the log.
+        last: Index,
+    },
+    /// Operator: an older state, or an older log, was put back (NO-WAY-DOWN).
+    #[error("the log knows cutover {}, the state at index {applied} knows {}: an older copy of one was put back", Known(*log), Known(*state))]
+    Cutover {
+        /// Of the log.
+        log: Index,
+        /// Of the keyring.
+        state: Index,
+        /// Of the state.
+        applied: Index,
+    },
+}
+
+/// Compares what a start has read.
+///
+/// A cutover is durable in the log before the step of the store that makes it true, so the log may know one that the
+/// state has not reached; never the reverse.
+///
+/// # Errors
+/// [`Disagreement`]: the node must not start, nothing was changed.
+pub fn check(
+    identity: &Identity,
+    applied: &Applied,
+    keyring: Option<&Keyring>,
+    log: &LogFacts,
+) -> Result<(), Disagreement> {
+    let keyring_cluster = keyring.map(Keyring::cluster);
+    for state in [Some(applied.cluster), keyring_cluster].into_iter().flatten() {
+        if state != identity.cluster {
+            return Err(Disagreement::OtherCluster { state, identity: identity.cluster });
+        }
+    }
+    let index = applied.position.index;
+    if index < log.compacted {
+        return Err(Disagreement::StateBehindLog { applied: index, compacted: log.compacted });
+    }
+    if index > log.last {
+        return Err(Disagreement::StateAheadOfLog { applied: index, last: log.last });
+    }
+    let state = keyring.map_or(Index::NEVER, Keyring::cutover);
+    let is_not_reached = state == Index::NEVER && index < log.cutover;
+    if state != log.cutover && !is_not_reached {
+        return Err(Disagreement::Cutover { log: log.cutover, state, applied: index });
+    }
+    Ok(())
+}
+
+/// Commit at start, once [`check`] has passed: at least what is applied, never beyond the log.
+#[must_use]
+pub fn commit(applied: Index, log: &LogFacts) -> Index {
+    log.last.min(log.commit.max(log.compacted).max(applied))
+}
+
+/// A cutover in words.
+struct Known(Index);
+
+impl std::fmt::Display for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Index::NEVER => f.write_str("none"),
+            index => index.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::fsm::state::ConfState;
+    use crate::ids::NodeId;
+    use crate::keys::tests::kit::CLUSTER;
+    use crate::keys::tests::kit::keyring_new;
+    use crate::node::exit::ExitStatus;
+    use crate::node::exit::Fatal;
+
+    fn identity() -> Identity {
+        Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
+    }
+
+    fn applied(index: u64) -> Applied {
+        let mut applied = Applied::founding(CLUSTER, ConfState::single(identity().node), Vec::new());
+        applied.position.index = Index(index);
+        applied
+    }
+
+    fn log(compacted: u64, last: u64, cutover: Index) -> LogFacts {
+        LogFacts { compacted: Index(compacted), last: Index(last), commit: Index(0), cutover }
+    }
+
+    #[test]
+    fn state_must_lie_within_the_log() {
+        let check = |index, log| check(&identity(), &applied(index), None, &log);
+        for index in [5, 6, 9] {
+            assert_eq!(check(index, log(5, 9, Index::NEVER)), Ok(()));
+        }
+        let behind = check(4, log(5, 9, Index::NEVER)).unwrap_err();
+        let ahead = check(10, log(5, 9, Index::NEVER)).unwrap_err();
+        assert!(matches!(behind, Disagreement::StateBehindLog { .. }));
+        assert!(matches!(ahead, Disagreement::StateAheadOfLog { .. }));
+        assert_eq!((behind.exit_status(), ahead.exit_status()), (ExitStatus::Damage, ExitStatus::Damage));
+    }
+
+    #[test]
+    fn state_of_another_cluster_is_refused() {
+        let mut other = applied(5);
+        other.cluster = ClusterId([1; 16]);
+        let error = check(&identity(), &other, None, &log(1, 9, Index::NEVER)).unwrap_err();
+        assert!(matches!(error, Disagreement::OtherCluster { .. }));
+        assert_eq!(error.exit_status(), ExitStatus::Config);
+        let elsewhere = Identity { cluster: ClusterId([1; 16]), ..identity() };
+        assert!(check(&elsewhere, &other, Some(&keyring_new()), &log(1, 9, Index(3))).is_err());
+    }
+
+    /// NO-WAY-DOWN: neither log nor state can forget a cutover that the other knows to be reached.
+    #[test]
+    fn cutover_that_log_and_state_know_differently_is_refused() {
+        let sealed = keyring_new();
+        let check = |index, keyring, cutover| check(&identity(), &applied(index), keyring, &log(1, 9, cutover));
+        assert_eq!(check(5, Some(&sealed), Index(3)), Ok(()));
+        assert_eq!(check(2, None, Index(3)), Ok(()), "the log knows it first");
+        assert_eq!(check(5, None, Index::NEVER), Ok(()));
+        for (index, keyring, cutover) in [
+            (3, None, Index(3)),
+            (5, None, Index(3)),
+            (5, Some(&sealed), Index(4)),
+            (5, Some(&sealed), Index(7)),
+            (5, Some(&sealed), Index::NEVER),
+        ] {
+            let error = check(index, keyring, cutover).unwrap_err();
+            assert!(matches!(error, Disagreement::Cutover { .. }), "{error}");
+            assert_eq!(error.exit_status(), ExitStatus::Config);
+        }
+    }
+
+    #[test]
+    fn commit_at_start_is_at_least_applied_and_never_beyond_the_log() {
+        let with = |commit| LogFacts { commit: Index(commit), ..log(5, 9, Index::NEVER) };
+        assert_eq!(commit(Index(6), &with(0)), Index(6));
+        assert_eq!(commit(Index(6), &with(8)), Index(8));
+        assert_eq!(commit(Index(6), &with(20)), Index(9));
+        assert_eq!(commit(Index(5), &with(0)), Index(5));
+    }
+}

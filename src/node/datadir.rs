@@ -1,0 +1,354 @@
+//! The data directory (design 3.6): who holds it, what a start finds in it, and what is refused before anything is touched.
+//!
+//! ```text
+//! IDENTITY  IDENTITY.new  anything else   a start finds
+//! no        no            no              a fresh directory
+//! no        yes           log, state, ..  an unfinished first start: made again from nothing
+//! no        no            log or state    refused, 74: the node's identity is lost
+//! no        any           other names     refused, 78: not a data directory
+//! yes       any           any             a node, if its keys and formats agree with the configuration
+//! ```
+//!
+//! IDENTITY.new is written before anything else and renamed last of all, so IDENTITY means that the first start was
+//! finished; from then on nothing that is missing is ever created. A refused start changes nothing but LOCK.
+
+use std::ffi::OsString;
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::keys::file;
+use crate::keys::file::FileKind;
+use crate::keys::identity::IDENTITY_LEN_MAX;
+use crate::keys::identity::Identity;
+use crate::keys::identity::IdentityError;
+use crate::keys::identity::LogKey;
+use crate::keys::kek::KekSet;
+
+/// Why a start ends at its data directory. Nothing but LOCK was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Operator: it cannot be made or opened.
+    #[error("data directory {} cannot be used", path.display())]
+    Unusable {
+        /// The directory, or LOCK in it.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Operator: something else has that name.
+    #[error("data directory {} is not a directory", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Operator: two nodes cannot share a directory.
+    #[error("data directory {} is in use by another process{holder}", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Its process id, in words, if it is known.
+        holder: String,
+    },
+    /// Operator: probably the wrong path.
+    #[error("data directory {} holds {} and no IDENTITY: it is not a data directory of sealkv, give it an empty one", path.display(), name.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names that do not belong there.
+        name: PathBuf,
+    },
+    /// Damage: the identity is lost.
+    #[error("data directory {} has a {} but no IDENTITY: restore IDENTITY, or replace this node by one with an empty directory", path.display(), name.display())]
+    WithoutIdentity {
+        /// The directory.
+        path: PathBuf,
+        /// What was found of a node.
+        name: PathBuf,
+    },
+    /// Damage: a part of a node is gone.
+    #[error("data directory {} has an IDENTITY but no {name}: restore it, or replace this node by one with an empty directory", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing.
+        name: &'static str,
+    },
+    /// Damage: IDENTITY is no regular file.
+    #[error("{} is {kind}, expected a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// See the source.
+    #[error("data directory {}", path.display())]
+    Identity {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: IdentityError,
+    },
+    /// Damage, or a device that fails.
+    #[error("{} cannot be {action}", path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing: a first start.
+    Fresh,
+    /// A first start that did not finish; [`DataDir::begin`] removes what it left.
+    Unfinished,
+    /// A node.
+    Existing {
+        /// Who it is.
+        identity: Identity,
+        /// The key of its log, if the log is sealed.
+        log_key: Option<LogKey>,
+    },
+}
+
+/// A data directory that this process holds. Dropped: released.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Held for the lock on it.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing (mode 0700) and takes its LOCK.
+    ///
+    /// # Errors
+    /// [`DataDirError::Locked`] if another process has it; `Unusable`, `NotADirectory`.
+    pub fn lock(path: &Path) -> Result<DataDir, DataDirError> {
+        make_directory(path)?;
+        let lock = take_lock(path)?;
+        Ok(DataDir { path: path.to_owned(), _lock: lock })
+    }
+
+    /// What is in it, or why this node must not start. Changes nothing.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn classify(&self, keks: &KekSet) -> Result<Found, DataDirError> {
+        if self.has(IDENTITY)? {
+            return self.existing(keks);
+        }
+        let names = self.names()?;
+        if let Some(name) = names.iter().find(|name| !OWN_NAMES.iter().any(|own| name == own)) {
+            return Err(DataDirError::Foreign { path: self.path.clone(), name: name.into() });
+        }
+        if self.has(IDENTITY_NEW)? {
+            return Ok(Found::Unfinished);
+        }
+        match PARTS.iter().find(|part| names.iter().any(|name| name == *part)) {
+            Some(part) => Err(DataDirError::WithoutIdentity { path: self.path.clone(), name: part.into() }),
+            None => Ok(Found::Fresh),
+        }
+    }
+
+    /// Begins a first start: removes what an unfinished one left, then writes IDENTITY.new, durable before this returns.
+    ///
+    /// Only after [`DataDir::classify`] answered `Fresh` or `Unfinished`.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`]; the next start finds an unfinished or fresh directory again.
+    pub fn begin(&self, identity: &Identity, log_key: Option<&LogKey>) -> Result<(), DataDirError> {
+        assert!(!self.path.join(IDENTITY).exists(), "a node that has its IDENTITY never has a first start again");
+        for part in PARTS {
+            remove(&self.path.join(part))?;
+        }
+        // IDENTITY.new goes last: what is found without it is taken for a node that lost its identity.
+        file::sync_directory(&self.path).map_err(|source| self.failed(source, "synced"))?;
+        remove(&self.path.join(IDENTITY_NEW))?;
+        let path = self.path.join(IDENTITY_NEW);
+        file::write_new(&path, &identity.encode(log_key)).map_err(|source| DataDirError::Io {
+            path,
+            action: "written",
+            source,
+        })
+    }
+
+    /// Ends a first start: log and state are made and durable, and now the directory is a node.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn finish(&self) -> Result<(), DataDirError> {
+        let (from, to) = (self.path.join(IDENTITY_NEW), self.path.join(IDENTITY));
+        // The names of log and state must not be younger than the name that says they are complete.
+        let renamed = file::sync_directory(&self.path)
+            .and_then(|()| fs::rename(&from, &to))
+            .and_then(|()| file::sync_directory(&self.path));
+        renamed.map_err(|source| DataDirError::Io { path: from, action: "renamed to IDENTITY", source })
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the write-ahead log is.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// Where the state is.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.path.join(STATE)
+    }
+
+    /// Where a snapshot is received.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.path.join(INCOMING)
+    }
+
+    /// Where the state before an install waits to be removed.
+    #[must_use]
+    pub fn old(&self) -> PathBuf {
+        self.path.join(OLD)
+    }
+
+    fn existing(&self, keks: &KekSet) -> Result<Found, DataDirError> {
+        let bytes = self.read_identity()?;
+        let (identity, log_key) = Identity::open(&bytes, keks)
+            .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })?;
+        if !self.has(LOG)? {
+            return Err(DataDirError::Missing { path: self.path.clone(), name: LOG });
+        }
+        // Between the two renames of an install there is no state, but the complete one in incoming (design 3.7).
+        if !self.has(STATE)? && !self.has(INCOMING)? {
+            return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
+        }
+        Ok(Found::Existing { identity, log_key })
+    }
+
+    fn read_identity(&self) -> Result<Vec<u8>, DataDirError> {
+        let path = self.path.join(IDENTITY);
+        let read = |source| DataDirError::Io { path: path.clone(), action: "read", source };
+        let mut opened = file::open(&path).map_err(read)?;
+        if opened.kind != FileKind::Regular {
+            return Err(DataDirError::NotAFile { path, kind: opened.kind });
+        }
+        file::read_at_most(&mut opened.file, IDENTITY_LEN_MAX + 1).map_err(read)
+    }
+
+    fn has(&self, name: &str) -> Result<bool, DataDirError> {
+        match fs::symlink_metadata(self.path.join(name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.failed(source, "searched")),
+        }
+    }
+
+    fn names(&self) -> Result<Vec<OsString>, DataDirError> {
+        let listed = |source| self.failed(source, "listed");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(listed)?.take(NAMES_MAX) {
+            names.push(entry.map_err(listed)?.file_name());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn failed(&self, source: io::Error, action: &'static str) -> DataDirError {
+        DataDirError::Io { path: self.path.clone(), action, source }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), DataDirError> {
+    let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(DataDirError::NotADirectory { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+            file::sync_parent(path).map_err(unusable)
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+fn take_lock(directory: &Path) -> Result<File, DataDirError> {
+    let path = directory.join(LOCK);
+    let unusable = |source| DataDirError::Unusable { path: path.clone(), source };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| unusable(errno.into()))?;
+    let mut lock = File::from(lock);
+    if !lock.metadata().map_err(unusable)?.is_file() {
+        return Err(unusable(io::Error::from(io::ErrorKind::InvalidInput)));
+    }
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(DataDirError::Locked { path: directory.to_owned(), holder: holder_of(&mut lock) });
+        }
+        Err(errno) => return Err(unusable(errno.into())),
+    }
+    // The number only serves the message that a second process shows; the lock is the kernel's.
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(unusable)?;
+    Ok(lock)
+}
+
+fn holder_of(lock: &mut File) -> String {
+    let mut text = String::new();
+    let is_read = lock.take(20).read_to_string(&mut text).is_ok();
+    match text.trim().parse::<u32>() {
+        Ok(pid) if is_read => format!(", number {pid}"),
+        _ => String::new(),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), DataDirError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|source| DataDirError::Io { path: path.to_owned(), action: "removed", source })
+}
+
+const LOCK: &str = "LOCK";
+const IDENTITY: &str = "IDENTITY";
+const IDENTITY_NEW: &str = "IDENTITY.new";
+const LOG: &str = "log";
+const STATE: &str = "state";
+const INCOMING: &str = "incoming";
+const OLD: &str = "old";
+const PARTS: [&str; 4] = [LOG, STATE, INCOMING, OLD];
+const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING, OLD];
+/// A data directory has seven names; one without IDENTITY that has more is foreign by the first of them.
+const NAMES_MAX: usize = 1024;
+
+#[cfg(test)]
+#[path = "tests/datadir.rs"]
+mod tests;

@@ -1,0 +1,257 @@
+//! The node's numbers: lines for INFO, metrics for Prometheus, and whether it is ready.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus::proto::MetricFamily;
+
+use crate::apply::halt::HaltClass;
+use crate::apply::metrics::Metrics;
+use crate::crypto::aead;
+use crate::ids::Index;
+use crate::keys::identity::Identity;
+use crate::keys::ring::Ring;
+use crate::keys::ring::View;
+use crate::node::admin::AdminFacts;
+use crate::node::families::Families;
+use crate::node::log_port::LogPort;
+use crate::node::ports::StatusCell;
+use crate::resp::FactSection;
+use crate::resp::NodeFacts;
+use crate::resp::Role;
+use crate::resp::Stats;
+use crate::wal::LogRoom;
+
+/// Everything that INFO and the metrics read.
+pub struct Facts {
+    /// Who this node is.
+    pub identity: Identity,
+    /// Which engine the log runs on.
+    pub log_engine: &'static str,
+    /// Whether its frames are sealed.
+    pub is_log_sealed: bool,
+    /// The raft thread's view.
+    pub status: Arc<StatusCell>,
+    /// Apply's counters.
+    pub apply: Arc<Metrics>,
+    /// The clients' counters.
+    pub clients: Arc<Stats>,
+    /// The keys.
+    pub ring: Arc<Ring>,
+    /// The log's room.
+    pub room: Arc<LogRoom>,
+    /// The log's times.
+    pub log: Arc<LogPort>,
+    /// Turns true when the replay is done.
+    pub is_serving: AtomicBool,
+    /// The tier that a key gets on this machine.
+    pub aead_tier: &'static str,
+}
+
+impl Facts {
+    /// The tier of the AEAD on this machine.
+    #[must_use]
+    pub fn tier() -> &'static str {
+        aead::key(&[0; aead::KEY_LEN]).tier()
+    }
+
+    fn encryption(&self, view: &View) -> &'static str {
+        match (self.is_log_sealed, view.keyring().map(|keyring| keyring.cutover())) {
+            (false, _) => "off",
+            (true, Some(cutover)) if cutover != Index::NEVER => "on",
+            (true, _) => "ready",
+        }
+    }
+}
+
+impl NodeFacts for Facts {
+    fn lines(&self, section: FactSection) -> Vec<(&'static str, String)> {
+        let status = self.status.load();
+        match section {
+            FactSection::Server => {
+                vec![("sealkv_version", env!("CARGO_PKG_VERSION").to_owned())]
+            }
+            FactSection::Memory => Vec::new(),
+            FactSection::Persistence => {
+                vec![("aof_enabled", "1".to_owned()), ("rdb_changes_since_last_save", "0".to_owned())]
+            }
+            FactSection::Replication => vec![
+                ("raft_term", status.term.to_string()),
+                ("raft_leader", status.leader.to_string()),
+                ("raft_committed_index", status.committed.to_string()),
+                ("raft_persisted_index", status.persisted.to_string()),
+            ],
+            FactSection::Sealkv => self.sealkv_lines(),
+        }
+    }
+
+    fn role(&self) -> Role {
+        if self.status.load().is_leader { Role::Leader } else { Role::Follower }
+    }
+
+    fn voters(&self) -> usize {
+        1
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.apply.applied_index.load(Relaxed)
+    }
+
+    fn keys_estimate(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_loading(&self) -> bool {
+        !self.is_serving.load(Relaxed)
+    }
+}
+
+impl Facts {
+    fn sealkv_lines(&self) -> Vec<(&'static str, String)> {
+        let view = self.ring.view();
+        let mut lines = vec![
+            ("node_id", self.identity.node.to_string()),
+            ("cluster_id", self.identity.cluster.to_string()),
+            ("encryption", self.encryption(&view).to_owned()),
+            ("aead_tier", self.aead_tier.to_owned()),
+            ("log_engine", self.log_engine.to_owned()),
+            ("log_sealed", u8::from(self.is_log_sealed).to_string()),
+            ("log_pool_bytes", self.room.pool_bytes().to_string()),
+            ("log_free_bytes", self.room.available_bytes().to_string()),
+            ("log_slowest_sync_micros", self.log.slowest_sync_micros().to_string()),
+            ("applied_index", self.apply.applied_index.load(Relaxed).to_string()),
+            ("flushed_index", self.apply.flushed_index.load(Relaxed).to_string()),
+        ];
+        if let Some(keyring) = view.keyring() {
+            lines.push(("cutover_index", keyring.cutover().to_string()));
+            lines.push(("active_entry_key", keyring.active_entry().id.to_string()));
+            lines.push(("active_value_key", keyring.active_value().id.to_string()));
+        }
+        lines
+    }
+
+    fn raft_metrics(&self, out: &mut Families) {
+        let status = self.status.load();
+        out.gauge("sealkv_raft_has_leader", "1 if a leader is known", u64::from(status.leader != 0));
+        out.gauge("sealkv_raft_is_leader", "1 if this node leads", u64::from(status.is_leader));
+        out.gauge("sealkv_raft_term", "Current term", status.term.0);
+        out.gauge("sealkv_raft_committed_index", "Newest committed index", status.committed.0);
+        out.gauge("sealkv_raft_persisted_index", "Newest index durable in this node's log", status.persisted.0);
+        out.gauge("sealkv_raft_applied_index", "Newest applied index", load(&self.apply.applied_index));
+        out.gauge("sealkv_raft_flushed_index", "Applied index durable in the state", load(&self.apply.flushed_index));
+    }
+
+    fn apply_metrics(&self, out: &mut Families) {
+        let apply = &self.apply;
+        out.counter("sealkv_apply_runs_total", "Runs, each one step of the store", load(&apply.runs));
+        out.counter("sealkv_apply_entries_total", "Entries applied", load(&apply.entries));
+        out.counter("sealkv_opened_entries_total", "Entries opened", load(&apply.opened_entries));
+        out.counter("sealkv_opened_bytes_total", "Bytes of envelopes opened", load(&apply.opened_bytes));
+        out.counter("sealkv_sealed_values_total", "Stored values sealed", load(&apply.sealed_values));
+        out.counter("sealkv_apply_flushes_total", "Flushes of the state", load(&apply.flushes));
+        let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];
+        for (stage, nanos) in stages {
+            out.seconds("sealkv_apply_seconds_total", "Time spent applying, by stage", ("stage", stage), load(nanos));
+        }
+        for class in HaltClass::ALL {
+            out.labeled(
+                "sealkv_apply_halted",
+                "1 if the node halted for this cause",
+                ("cause", class.word()),
+                apply.halts(class),
+            );
+        }
+    }
+
+    fn client_metrics(&self, out: &mut Families) {
+        let clients = &self.clients;
+        out.gauge("sealkv_connected_clients", "Connections now", clients.connected_clients.load(Relaxed) as u64);
+        out.counter("sealkv_connections_total", "Connections accepted", load(&clients.connections_total));
+        out.counter(
+            "sealkv_connections_rejected_total",
+            "Connections refused",
+            load(&clients.connections_rejected_total),
+        );
+        out.counter("sealkv_client_input_bytes_total", "Bytes received", load(&clients.input_bytes_total));
+        out.counter("sealkv_client_output_bytes_total", "Bytes sent", load(&clients.output_bytes_total));
+        out.counter("sealkv_error_replies_total", "Error replies", load(&clients.error_replies_total));
+        out.counter("sealkv_try_again_total", "Requests answered with TRYAGAIN", load(&clients.try_again_total));
+        out.counter(
+            "sealkv_outcomes_unknown_total",
+            "Connections closed for an unknown outcome",
+            load(&clients.outcomes_unknown_total),
+        );
+        out.counter(
+            "sealkv_read_errors_total",
+            "Reads of values that could not be read",
+            load(&clients.read_errors_total),
+        );
+        for (name, count) in clients.commands().filter(|(_, count)| *count > 0) {
+            out.labeled_counter("sealkv_commands_total", "Commands run", ("command", name), count);
+        }
+    }
+
+    fn log_and_key_metrics(&self, out: &mut Families) {
+        out.gauge("sealkv_wal_pool_bytes", "Bytes of all slots of the log", self.room.pool_bytes());
+        out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.room.available_bytes());
+        out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.room.free_slots());
+        out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
+        let view = self.ring.view();
+        out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);
+        out.labeled("sealkv_encryption_info", "Mode of encryption", ("mode", self.encryption(&view)), 1);
+        if let Some(keyring) = view.keyring() {
+            let cutover = keyring.cutover();
+            if cutover != Index::NEVER {
+                out.gauge("sealkv_encryption_cutover_index", "Index above which entries are sealed", cutover.0);
+            }
+            let active = [("entry", keyring.active_entry().id), ("value", keyring.active_value().id)];
+            for (purpose, id) in active {
+                out.labeled("sealkv_active_key_id", "Active data key", ("purpose", purpose), u64::from(id.value()));
+            }
+        }
+    }
+}
+
+impl AdminFacts for Facts {
+    fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.is_serving.load(Relaxed) {
+            reasons.push("the log is being replayed".to_owned());
+        }
+        if self.status.load().leader == 0 {
+            reasons.push("no leader is known".to_owned());
+        }
+        if HaltClass::ALL.iter().any(|class| self.apply.halts(*class) > 0) {
+            reasons.push("halted".to_owned());
+        }
+        if self.log.is_stalled() {
+            reasons.push("the log is full".to_owned());
+        }
+        reasons
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        let mut out = Families::default();
+        out.labeled("sealkv_build_info", "Version of this binary", ("version", env!("CARGO_PKG_VERSION")), 1);
+        self.raft_metrics(&mut out);
+        self.apply_metrics(&mut out);
+        self.client_metrics(&mut out);
+        self.log_and_key_metrics(&mut out);
+        let mut families = out.into_vec();
+        families.extend(prometheus::gather());
+        families
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}

@@ -1,0 +1,77 @@
+//! Metric families built from plain atomics when somebody asks: the hot paths know nothing of Prometheus.
+
+use prometheus::proto::Counter;
+use prometheus::proto::Gauge;
+use prometheus::proto::LabelPair;
+use prometheus::proto::Metric;
+use prometheus::proto::MetricFamily;
+use prometheus::proto::MetricType;
+
+/// One label: name and value. Never a key, a value or any client's bytes.
+pub type Label<'a> = (&'a str, &'a str);
+
+/// A growing list of families.
+#[derive(Debug, Default)]
+pub struct Families(Vec<MetricFamily>);
+
+impl Families {
+    /// A number that can go both ways.
+    pub fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, MetricType::GAUGE, None, value as f64);
+    }
+
+    /// A number that only grows.
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, MetricType::COUNTER, None, value as f64);
+    }
+
+    /// A gauge with a label.
+    pub fn labeled(&mut self, name: &str, help: &str, label: Label<'_>, value: u64) {
+        self.add(name, help, MetricType::GAUGE, Some(label), value as f64);
+    }
+
+    /// A counter with a label.
+    pub fn labeled_counter(&mut self, name: &str, help: &str, label: Label<'_>, value: u64) {
+        self.add(name, help, MetricType::COUNTER, Some(label), value as f64);
+    }
+
+    /// A counter of time, given in nanoseconds and shown in seconds.
+    pub fn seconds(&mut self, name: &str, help: &str, label: Label<'_>, nanos: u64) {
+        self.add(name, help, MetricType::COUNTER, Some(label), nanos as f64 / 1e9);
+    }
+
+    /// The families, in the order of their first metric.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<MetricFamily> {
+        self.0
+    }
+
+    fn add(&mut self, name: &str, help: &str, kind: MetricType, label: Option<Label<'_>>, value: f64) {
+        let mut metric = Metric::default();
+        if let Some((label, value)) = label {
+            let mut pair = LabelPair::default();
+            pair.set_name(label.to_owned());
+            pair.set_value(value.to_owned());
+            metric.set_label(vec![pair]);
+        }
+        if kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        if let Some(family) = self.0.iter_mut().find(|family| family.name() == name) {
+            family.mut_metric().push(metric);
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(vec![metric]);
+        self.0.push(family);
+    }
+}

@@ -1,0 +1,18 @@
+//! The roof: the only room that knows every room. Configuration, wiring, admin, metrics, and what a start refuses.
+
+pub mod admin;
+pub mod agree;
+pub mod config;
+pub mod datadir;
+pub mod end;
+pub mod exit;
+pub mod facts;
+pub mod families;
+pub mod log_port;
+pub mod ports;
+pub mod process;
+pub mod refusal;
+pub mod run;
+pub mod start;
+pub mod steps;
+pub mod wiring;

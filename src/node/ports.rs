@@ -1,0 +1,162 @@
+//! The adapters between rooms that must not know each other: raft's effects, apply's news, the log's room, reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crossbeam_channel::Sender;
+
+use crate::apply::ports::AppliedPort;
+use crate::fsm::command::Read;
+use crate::fsm::kv::Answer;
+use crate::fsm::kv::read_as_leader;
+use crate::fsm::reader::ReadError;
+use crate::fsm::reader::Reader;
+use crate::fsm::state::Applied;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::keys::rules::RuleError;
+use crate::node::log_port::LogPort;
+use crate::propose;
+use crate::propose::AppliedFacts;
+use crate::raft;
+use crate::raft::Committed;
+use crate::raft::Input;
+use crate::raft::Status;
+use crate::resp::Reads;
+use crate::wal;
+use crate::wal::Append;
+
+/// The raft thread's status, for any thread.
+#[derive(Debug, Default)]
+pub struct StatusCell(Mutex<Status>);
+
+impl StatusCell {
+    /// As of now.
+    #[must_use]
+    pub fn load(&self) -> Status {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, status: Status) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// Where raft's effects go.
+pub struct RaftPorts {
+    /// To the log thread.
+    pub log: Arc<LogPort>,
+    /// To the apply thread.
+    pub apply: Sender<Vec<Committed>>,
+    /// Clients' reads that wait for a read point.
+    pub reads: Arc<propose::Reads>,
+    /// For metrics and INFO.
+    pub status: Arc<StatusCell>,
+}
+
+impl raft::Ports for RaftPorts {
+    fn log(&mut self, append: Append) {
+        self.log.append(append);
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) {
+        // Raft keeps its handfuls below half of this queue; a closed one means that apply has halted.
+        if self.apply.try_send(committed).is_err() {
+            tracing::debug!("committed entries after the end of apply");
+        }
+    }
+
+    fn read_ready(&mut self, context: u64, index: Index) {
+        self.reads.ready(context, index);
+    }
+
+    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+        self.reads.lost(context);
+    }
+
+    fn status(&mut self, status: Status) {
+        let before = self.status.load();
+        if before.is_leader != status.is_leader || before.leader != status.leader {
+            tracing::info!(term = %status.term, leader = status.leader, is_leader = status.is_leader, "leadership");
+        }
+        self.status.store(status);
+    }
+}
+
+/// Whom apply tells how far it is.
+pub struct AppliedTo {
+    /// The raft thread.
+    pub raft: Sender<Input>,
+    /// The proposer's replicated facts; told before anything learns the position.
+    pub facts: Arc<AppliedFacts>,
+    /// Clients' reads that wait for an index.
+    pub reads: Arc<propose::Reads>,
+}
+
+impl AppliedPort for AppliedTo {
+    fn applied(&mut self, record: &Applied) {
+        self.facts.set(record.last_stamp_ms, record.client_command_applied);
+        self.reads.applied(record.position.index);
+        // The raft thread always drains its queue; it is gone only when the node ends.
+        drop(self.raft.send(Input::Applied(record.position)));
+    }
+
+    fn control(&mut self, position: Position, outcome: Result<(), RuleError>) {
+        match outcome {
+            Ok(()) => tracing::info!(index = %position.index, term = %position.term, "control entry applied"),
+            Err(error) => {
+                tracing::warn!(index = %position.index, term = %position.term, %error, "control entry refused")
+            }
+        }
+    }
+}
+
+/// The log's gauge as raft reads it at its door.
+#[derive(Debug)]
+pub struct Room(pub Arc<wal::LogRoom>);
+
+impl raft::LogRoom for Room {
+    fn free_bytes(&self) -> u64 {
+        self.0.available_bytes()
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.0.pool_bytes()
+    }
+}
+
+/// Clients' reads on the applied state.
+pub struct StateReads {
+    /// The state.
+    pub reader: Reader,
+    /// Holds the applied stamp, by which expiry is judged.
+    pub facts: Arc<AppliedFacts>,
+}
+
+impl Reads for StateReads {
+    fn read(&self, read: &Read, wall_ms: u64) -> Result<Answer, ReadError> {
+        // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
+        // a removal; with a newer one, a key could be hidden here that a later read finds again.
+        read_as_leader(&self.reader, read, self.facts.stamp_ms(), wall_ms)
+    }
+}
+
+impl fmt::Debug for RaftPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftPorts").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AppliedTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppliedTo").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StateReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateReads").finish_non_exhaustive()
+    }
+}

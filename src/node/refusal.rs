@@ -1,0 +1,79 @@
+//! Why a node does not start, in one line that says what happened and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::fsm::state::StateError;
+use crate::fsm::store::StoreError;
+use crate::keys::codec::CodecError;
+use crate::keys::kek::KekError;
+use crate::keys::ring::InstallError;
+use crate::keys::ring::KeyLack;
+use crate::node::agree::Disagreement;
+use crate::node::datadir::DataDirError;
+use crate::node::exit::ExitStatus;
+use crate::node::exit::Fatal;
+use crate::wal::WalError;
+
+/// A start that ends before it began.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Operator: the KEK.
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// The directory; see the source.
+    #[error(transparent)]
+    Directory(#[from] DataDirError),
+    /// The log; see the source.
+    #[error("log")]
+    Log(#[from] WalError),
+    /// Damage: the state cannot be read.
+    #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
+    Store(#[from] StoreError),
+    /// Damage: the state has no record.
+    #[error("state/ holds no applied position: put it back, or replace this node by one with an empty directory")]
+    NoAppliedRow,
+    /// The keyring's bytes.
+    #[error("state/: the keyring row {0}")]
+    KeyringRow(#[source] CodecError),
+    /// The record does not verify.
+    #[error("state/")]
+    State(#[from] StateError),
+    /// Operator or damage: a key that the state needs.
+    #[error("state/")]
+    Key(#[from] KeyLack),
+    /// The keyring cannot be used.
+    #[error("state/")]
+    Install(#[from] InstallError),
+    /// Identity, log and state do not belong together.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+    /// Device: a part of a first start cannot be made.
+    #[error("{path} cannot be made")]
+    Make {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Fatal for Refusal {
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            Refusal::Kek(error) => error.exit_status(),
+            Refusal::Directory(error) => error.exit_status(),
+            Refusal::Log(error) if error.is_configuration() => ExitStatus::Config,
+            Refusal::State(error) => error.exit_status(),
+            Refusal::Key(error) => error.exit_status(),
+            Refusal::Install(error) => error.exit_status(),
+            Refusal::KeyringRow(CodecError::Version { .. }) => ExitStatus::Config,
+            Refusal::Disagreement(error) => error.exit_status(),
+            Refusal::Log(_)
+            | Refusal::Store(_)
+            | Refusal::NoAppliedRow
+            | Refusal::KeyringRow(_)
+            | Refusal::Make { .. } => ExitStatus::Damage,
+        }
+    }
+}

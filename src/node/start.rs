@@ -1,0 +1,225 @@
+//! From a directory to everything a node stands on: identity, keys, log, state, checked against each other.
+//!
+//! Nothing is written but LOCK until every check has passed (design 3.6). A first start makes the directory, its log and
+//! its state, and becomes a node by one rename at the very end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::apply::rows::RingRows;
+use crate::disk::EngineChoice;
+use crate::fsm::reader::Reader;
+use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::RocksStore;
+use crate::fsm::state::Applied;
+use crate::fsm::state::ConfState;
+use crate::fsm::state::Member;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::keys::identity::Identity;
+use crate::keys::identity::LogKey;
+use crate::keys::kek;
+use crate::keys::kek::KekSet;
+use crate::keys::keyring::Keyring;
+use crate::keys::ring::Ring;
+use crate::keys::ring::unwrap_mac;
+use crate::node::agree;
+use crate::node::agree::LogFacts;
+use crate::node::config::Config;
+use crate::node::config::KekSource;
+use crate::node::config::LogEngine;
+use crate::node::datadir::DataDir;
+use crate::node::datadir::Found;
+use crate::node::refusal::Refusal;
+use crate::node::steps::Steps;
+use crate::wal;
+use crate::wal::LogLoop;
+use crate::wal::Recovered;
+use crate::world::Clock;
+use crate::world::Entropy;
+use crate::world::random_array;
+
+/// Time and chance of this process.
+#[derive(Clone)]
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A directory that passed every check, opened.
+pub struct Opened {
+    /// Held as long as the node lives.
+    pub directory: DataDir,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Its log, recovered and not yet written to.
+    pub log: LogLoop,
+    /// What the log held.
+    pub recovered: Recovered,
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// Its reader, with the keys of `ring`.
+    pub reader: Reader,
+    /// The keys, with the state's keyring installed.
+    pub ring: Arc<Ring>,
+    /// The state record as it is in the store.
+    pub applied: Applied,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Opens the directory of `config`, or makes it.
+///
+/// # Errors
+/// [`Refusal`]: this node must not start; nothing but LOCK was changed, unless it was its first start.
+pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
+    let keks = keks(config, world)?;
+    let directory = DataDir::lock(&config.data_dir)?;
+    let (identity, log_key) = match directory.classify(&keks)? {
+        Found::Existing { identity, log_key } => (identity, log_key),
+        Found::Fresh | Found::Unfinished => first_start(config, world, &directory, &keks)?,
+    };
+    let options = log_options(config, &directory, &identity, log_key.as_ref());
+    let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
+    tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
+    let rocks = rocks_options(config);
+    let (applied, keyring) = check_state(&directory, &rocks, &identity, &recovered, &keks)?;
+    let ring = Arc::new(Ring::new(identity.cluster, keks));
+    if let Some(keyring) = keyring {
+        ring.install(keyring, applied.position.index)?;
+    }
+    let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
+    let reader = Reader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
+    Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
+}
+
+fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
+    let kek = match &config.kek {
+        None => return Ok(KekSet::new(Vec::new())?),
+        Some(KekSource::File(path)) => kek::from_file(path)?,
+        Some(KekSource::Descriptor(descriptor)) => kek::from_descriptor(*descriptor, &*world.clock)?,
+    };
+    Ok(KekSet::new(vec![kek])?)
+}
+
+/// Makes a cluster of one: who it is, its log, its state at (term 1, index 1).
+fn first_start(
+    config: &Config,
+    world: &World,
+    directory: &DataDir,
+    keks: &KekSet,
+) -> Result<(Identity, Option<LogKey>), Refusal> {
+    let cluster = ClusterId(random_array(&*world.entropy));
+    let node = random_node_id(&*world.entropy);
+    let identity = Identity { node, cluster, log_slots: config.log_slots };
+    let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
+    directory.begin(&identity, log_key.as_ref())?;
+    make_log(config, world, directory, &identity, log_key.as_ref())?;
+    make_state(config, directory, &identity)?;
+    directory.finish()?;
+    tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");
+    Ok((identity, log_key))
+}
+
+fn make_log(
+    config: &Config,
+    world: &World,
+    directory: &DataDir,
+    identity: &Identity,
+    log_key: Option<&LogKey>,
+) -> Result<(), Refusal> {
+    let options = log_options(config, directory, identity, log_key);
+    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
+    let disk = options.open_disk().map_err(wal::WalError::from)?;
+    let mut steps = Steps::begin("making the log", "bytes");
+    let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
+    let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all))?;
+    steps.end();
+    Ok(())
+}
+
+fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Result<(), Refusal> {
+    let founder = Member { node: identity.node, address: String::new() };
+    let applied = Applied::founding(identity.cluster, ConfState::single(identity.node), vec![founder]);
+    let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
+    store.write(Step { state: vec![(StateRow::Applied, applied.encode(None))], ..Step::default() })?;
+    store.flush()?;
+    Ok(())
+}
+
+/// Looks at the state without writing to it, and compares it with identity and log (design 3.6).
+fn check_state(
+    directory: &DataDir,
+    rocks: &RocksOptions,
+    identity: &Identity,
+    recovered: &Recovered,
+    keks: &KekSet,
+) -> Result<(Applied, Option<Keyring>), Refusal> {
+    let store = RocksStore::open_read_only(&directory.state(), rocks)?;
+    let applied_row = store.state(StateRow::Applied)?.ok_or(Refusal::NoAppliedRow)?;
+    let keyring_row = store.state(StateRow::Keyring)?;
+    let keyring = keyring_row.as_deref().map(Keyring::decode).transpose().map_err(Refusal::KeyringRow)?;
+    let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
+    let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
+    agree::check(identity, &applied, keyring.as_ref(), &log_facts(recovered))?;
+    Ok((applied, keyring))
+}
+
+/// What the recovered log says of itself.
+#[must_use]
+pub fn log_facts(recovered: &Recovered) -> LogFacts {
+    LogFacts {
+        compacted: recovered.compacted.index,
+        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
+        commit: recovered.hard_state.commit,
+        cutover: recovered.cutover.unwrap_or(Index::NEVER),
+    }
+}
+
+fn log_options(config: &Config, directory: &DataDir, identity: &Identity, log_key: Option<&LogKey>) -> wal::Options {
+    let mut options = wal::Options::new(directory.log(), identity.node, identity.cluster);
+    options.engine = match config.log_engine {
+        LogEngine::Auto => EngineChoice::Auto,
+        LogEngine::Uring => EngineChoice::Uring,
+        LogEngine::Plain => EngineChoice::Plain,
+    };
+    options.slots = identity.log_slots;
+    options.slots_max = options.slots_max.max(identity.log_slots);
+    options.slot_bytes = config.log_slot_bytes;
+    options.log_key = log_key.map(|key| zeroize::Zeroizing::new(*key.expose()));
+    options
+}
+
+fn rocks_options(config: &Config) -> RocksOptions {
+    RocksOptions {
+        values_are_sealed: config.kek.is_some(),
+        block_cache_bytes: config.block_cache_bytes,
+        ..RocksOptions::default()
+    }
+}
+
+fn random_node_id(entropy: &dyn Entropy) -> NodeId {
+    loop {
+        // 63 bits: tools that show ids as signed numbers stay right.
+        if let Some(node) = NodeId::new(u64::from_be_bytes(random_array(entropy)) >> 1) {
+            return node;
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The threads of a node and the queues between them.
+//!
+//! ```text
+//! clients -> propose queue -> raft thread -> log thread -> persisted -> raft thread
+//!                                  |                                        |
+//!                                  '------------ committed -> apply thread -'-> answers
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use rayon::ThreadPool;
+use rayon::ThreadPoolBuilder;
+
+use crate::apply;
+use crate::apply::flush::Flusher;
+use crate::apply::flush::Published;
+use crate::apply::membership::members_of;
+use crate::apply::metrics::Metrics;
+use crate::apply::open::Openings;
+use crate::apply::replay::replay;
+use crate::apply::run::RunBounds;
+use crate::apply::step;
+use crate::node::agree;
+use crate::node::config::Config;
+use crate::node::config::Encryption;
+use crate::node::datadir::DataDir;
+use crate::node::end::End;
+use crate::node::end::Ends;
+use crate::node::facts::Facts;
+use crate::node::log_port::ApplyLog;
+use crate::node::log_port::LogPort;
+use crate::node::ports::AppliedTo;
+use crate::node::ports::RaftPorts;
+use crate::node::ports::Room;
+use crate::node::ports::StateReads;
+use crate::node::ports::StatusCell;
+use crate::node::refusal::Refusal;
+use crate::node::start::Opened;
+use crate::node::start::World;
+use crate::node::start::log_facts;
+use crate::node::steps::Steps;
+use crate::propose;
+use crate::propose::AppliedFacts;
+use crate::propose::Gateway;
+use crate::propose::Waiters;
+use crate::raft;
+use crate::raft::Committed;
+use crate::raft::Input;
+use crate::resp::Reads;
+use crate::resp::Stats;
+use crate::wal;
+
+/// Why the threads did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A check failed.
+    Refused(Refusal),
+    /// The replay halted, or agreement cannot begin.
+    Ended(End),
+}
+
+/// A node whose threads run.
+pub struct Running {
+    /// Where clients' requests go.
+    pub gateway: Arc<dyn Gateway>,
+    /// Clients' reads.
+    pub reads: Arc<dyn Reads>,
+    /// Numbers.
+    pub facts: Arc<Facts>,
+    raft: Sender<Input>,
+    raft_thread: JoinHandle<()>,
+    apply_thread: apply::thread::Handle,
+    log: Arc<LogPort>,
+    waiters: Arc<Waiters>,
+    read_points: Arc<propose::Reads>,
+    /// Held to the end.
+    _directory: DataDir,
+}
+
+/// What the threads share.
+struct Shared {
+    log: Arc<LogPort>,
+    facts: Arc<AppliedFacts>,
+    waiters: Arc<Waiters>,
+    reads: Arc<propose::Reads>,
+    status: Arc<StatusCell>,
+    metrics: Arc<Metrics>,
+    published: Arc<Published>,
+    raft: Sender<Input>,
+}
+
+/// Replays the log and starts every thread but the network's.
+///
+/// # Errors
+/// [`StartError`]: a refusal before anything changed, or a halt in the replay.
+pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Result<Running, StartError> {
+    let Opened { directory, identity, log, recovered, store, reader, ring, applied } = opened;
+    let (raft_sender, raft_receiver) = raft::thread::queue();
+    let shared = Shared {
+        log: LogPort::new(raft_sender.clone(), ends.clone()),
+        facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
+        waiters: Arc::new(Waiters::new()),
+        reads: Arc::new(propose::Reads::new(applied.position.index)),
+        status: Arc::new(StatusCell::default()),
+        metrics: Arc::new(Metrics::default()),
+        published: Arc::new(Published::new(applied.position)),
+        raft: raft_sender,
+    };
+    let (log_engine, room) = (log.engine().word(), log.room());
+    let log_thread = wal::thread::spawn(log, shared.log.clone()).map_err(|error| ended(End::Log(error)))?;
+    shared.log.open(log_thread);
+    let apply_log = ApplyLog { port: Arc::clone(&shared.log), room: Arc::clone(&room) };
+    let flusher = Flusher::new(
+        Arc::clone(&store),
+        Arc::clone(&shared.published),
+        Arc::clone(&shared.metrics),
+        Box::new(apply_log.clone()),
+        Box::new(apply_log.clone()),
+    );
+    let parts = step::Parts {
+        store,
+        reader: reader.clone(),
+        ring: Arc::clone(&ring),
+        waiters: Arc::clone(&shared.waiters),
+        openings: Openings::new(Some(pool(config)?)),
+        cutover_log: Box::new(apply_log),
+        port: Box::new(AppliedTo {
+            raft: shared.raft.clone(),
+            facts: Arc::clone(&shared.facts),
+            reads: Arc::clone(&shared.reads),
+        }),
+        published: Arc::clone(&shared.published),
+        flusher: Arc::new(flusher),
+        flush_wake: None,
+        metrics: Arc::clone(&shared.metrics),
+        clock: Arc::clone(&world.clock),
+        bounds: RunBounds::default(),
+    };
+    let mut apply = step::Loop::new(parts, applied);
+    replay_log(&mut apply, &recovered)?;
+    // What the replay told raft is in what raft starts from.
+    let stale = raft_receiver.try_iter().count();
+    tracing::debug!(stale, "inputs of the replay dropped");
+
+    let facts = Facts {
+        identity,
+        log_engine,
+        is_log_sealed: config.kek.is_some(),
+        status: Arc::clone(&shared.status),
+        apply: Arc::clone(&shared.metrics),
+        clients: Arc::new(Stats::default()),
+        ring: Arc::clone(&ring),
+        room: Arc::clone(&room),
+        log: Arc::clone(&shared.log),
+        is_serving: AtomicBool::new(false),
+        aead_tier: Facts::tier(),
+    };
+    let (queue, handle) = proposer(config, world, &shared, ring);
+    let (batches, apply_receiver) = apply::thread::queue();
+    let recovered = raft::Recovered {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries,
+        members: members_of(&apply.applied().conf_state),
+        applied: apply.applied().position,
+    };
+    let outside = outside(world, &shared, queue, batches, Room(room));
+    let raft = raft::Loop::new(raft::Config::new(identity.node), recovered, outside);
+    let raft = raft.map_err(|fatal| ended(End::Raft(fatal)))?;
+    let (raft_thread, apply_thread) = spawn(raft, raft_receiver, apply, apply_receiver, &ends)?;
+    Ok(Running {
+        gateway: Arc::new(handle),
+        reads: Arc::new(StateReads { reader, facts: shared.facts }),
+        facts: Arc::new(facts),
+        raft: shared.raft,
+        raft_thread,
+        apply_thread,
+        log: shared.log,
+        waiters: shared.waiters,
+        read_points: shared.reads,
+        _directory: directory,
+    })
+}
+
+fn ended(end: End) -> StartError {
+    StartError::Ended(end)
+}
+
+fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
+    let built = ThreadPoolBuilder::new()
+        .num_threads(config.open_threads)
+        .thread_name(|number| format!("open-{number}"))
+        .build();
+    let failed = |error: rayon::ThreadPoolBuildError| {
+        let source = std::io::Error::other(error.to_string());
+        StartError::Refused(Refusal::Make { path: "threads that open entries".into(), source })
+    };
+    built.map(Arc::new).map_err(failed)
+}
+
+/// From applied + 1 to commit, and a flush (design 7, recovery 8).
+fn replay_log(apply: &mut step::Loop, recovered: &wal::Recovered) -> Result<(), StartError> {
+    let applied = apply.applied().position.index;
+    let commit = agree::commit(applied, &log_facts(recovered));
+    let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
+    let mut steps = Steps::begin("replaying the log", "entries");
+    let all = commit.0 - applied.0;
+    let replayed = replay(apply, entries.cloned(), |index| steps.at(index.0 - applied.0, all));
+    steps.end();
+    replayed.map_err(|halt| ended(End::Halt(halt)))?;
+    tracing::info!(%applied, %commit, "log replayed");
+    Ok(())
+}
+
+fn proposer(
+    config: &Config,
+    world: &World,
+    shared: &Shared,
+    ring: Arc<crate::keys::ring::Ring>,
+) -> (propose::Queue, propose::Handle) {
+    let mode = match config.encryption {
+        Encryption::Off => propose::Mode::Off,
+        Encryption::Ready => propose::Mode::Ready,
+        Encryption::On => propose::Mode::On,
+    };
+    let raft = shared.raft.clone();
+    let parts = propose::Parts {
+        ring,
+        facts: Arc::clone(&shared.facts),
+        waiters: Arc::clone(&shared.waiters),
+        reads: Arc::clone(&shared.reads),
+        clock: Arc::clone(&world.clock),
+        entropy: Arc::clone(&world.entropy),
+        wake: Box::new(move || drop(raft.try_send(Input::Wake))),
+    };
+    propose::queue(propose::Settings::new(mode), parts)
+}
+
+fn outside(
+    world: &World,
+    shared: &Shared,
+    queue: propose::Queue,
+    apply: Sender<Vec<Committed>>,
+    room: Room,
+) -> raft::Outside {
+    raft::Outside {
+        proposer: Box::new(queue),
+        ports: Box::new(RaftPorts {
+            log: Arc::clone(&shared.log),
+            apply,
+            reads: Arc::clone(&shared.reads),
+            status: Arc::clone(&shared.status),
+        }),
+        transport: Box::new(raft::Nowhere),
+        room: Arc::new(room),
+        clock: Arc::clone(&world.clock),
+        entropy: Arc::clone(&world.entropy),
+    }
+}
+
+fn spawn(
+    raft: raft::Loop,
+    inputs: Receiver<Input>,
+    apply: step::Loop,
+    batches: Receiver<Vec<Committed>>,
+    ends: &Ends,
+) -> Result<(JoinHandle<()>, apply::thread::Handle), StartError> {
+    let no_thread = |source| StartError::Refused(Refusal::Make { path: "threads".into(), source });
+    let halted = ends.clone();
+    let on_halt = Box::new(move |halt| halted.end(End::Halt(halt)));
+    let apply_thread = apply::thread::spawn(apply, batches, on_halt).map_err(no_thread)?;
+    let failed = ends.clone();
+    let on_end = move |result| {
+        if let Err(fatal) = result {
+            failed.end(End::Raft(fatal));
+        }
+    };
+    let raft_thread = raft::thread::spawn(raft, inputs, on_end).map_err(no_thread)?;
+    Ok((raft_thread, apply_thread))
+}
+
+impl Running {
+    /// Ends in order: raft gives back what waits, apply finishes and flushes, the log writes what it was handed.
+    pub fn stop(self) {
+        // A thread that is gone already has said why.
+        drop(self.raft.send(Input::Stop));
+        if self.raft_thread.join().is_err() {
+            tracing::error!("the raft thread panicked");
+        }
+        if self.apply_thread.join().is_err() {
+            tracing::error!("the apply thread panicked");
+        }
+        self.waiters.close();
+        self.read_points.close();
+        self.log.close();
+    }
+
+    /// Ends at once: every waiter learns that nobody knows.
+    pub fn abandon(self) {
+        self.waiters.close();
+        self.read_points.close();
+        // Threads may hang on the disk: they go with the process.
+        std::mem::forget(self.log);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}

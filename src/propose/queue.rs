@@ -1,0 +1,361 @@
+//! The queue between clients and raft: requests are encoded where they arrive, wait here, and leave as batches.
+//!
+//! [`Handle`] is what clients' threads hold; [`Queue`] is asked by the raft thread only. Full means that the caller gets
+//! its request back and reads no further (BOUNDED). A request that waits too long is certainly not executed.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use crate::crypto::envelope::FRAME_HEADER_LEN;
+use crate::fsm::codec::encode_batch;
+use crate::fsm::codec::encode_control;
+use crate::keys::make::make_bootstrap;
+use crate::keys::make::make_cutover;
+use crate::keys::make::make_opener;
+use crate::keys::make::verify_wraps;
+use crate::keys::ring::Ring;
+use crate::keys::ring::View;
+use crate::limits::PROPOSE_BATCH_BYTES_MAX;
+use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
+use crate::limits::PROPOSE_QUEUE_BYTES_MAX;
+use crate::limits::PROPOSE_QUEUE_MAX;
+use crate::propose::Gateway;
+use crate::propose::Outcome;
+use crate::propose::ReadOutcome;
+use crate::propose::Request;
+use crate::propose::Slot;
+use crate::propose::batch::Bench;
+use crate::propose::batch::ClientBatch;
+use crate::propose::batch::ControlBatch;
+use crate::propose::batch::Item;
+use crate::propose::gate::Due;
+use crate::propose::gate::Facts;
+use crate::propose::gate::Gate;
+use crate::propose::gate::Mode;
+use crate::propose::gate::Next;
+use crate::propose::reads::Reads;
+use crate::propose::stamp::AppliedFacts;
+use crate::propose::stamp::StampClock;
+use crate::propose::waiters::Waiter;
+use crate::propose::waiters::Waiters;
+use crate::raft::Batch;
+use crate::raft::LeaderView;
+use crate::raft::Proposer;
+use crate::world::Clock;
+use crate::world::Entropy;
+use crate::world::random_array;
+
+/// Settings of the proposer.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether entries are sealed.
+    pub mode: Mode,
+    /// How long a request may wait to be proposed; then [`Outcome::TryAgain`].
+    pub queue_deadline: Duration,
+    /// How long a proposed request may be unanswered; then [`Outcome::Unknown`].
+    pub answer_deadline: Duration,
+}
+
+impl Settings {
+    /// 5 s to be proposed, 10 s to be answered: above two elections, below the patience of usual clients.
+    #[must_use]
+    pub fn new(mode: Mode) -> Settings {
+        Settings { mode, queue_deadline: Duration::from_secs(5), answer_deadline: Duration::from_secs(10) }
+    }
+}
+
+/// What the proposer shares with the rest of the node.
+pub struct Parts {
+    /// Keys and cutover.
+    pub ring: Arc<Ring>,
+    /// Told by apply.
+    pub facts: Arc<AppliedFacts>,
+    /// Answered by apply.
+    pub waiters: Arc<Waiters>,
+    /// Answered by raft's port and apply.
+    pub reads: Arc<Reads>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Wakes the raft thread (`Input::Wake`); must not block, may be lost if that thread has a full queue anyway.
+    pub wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<(Duration, Item)>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    reads: Arc<Reads>,
+    clock: Arc<dyn Clock>,
+    queue_deadline: Duration,
+    /// A wake is on its way, or the raft thread has not looked since.
+    is_awake: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Makes the two ends.
+#[must_use]
+pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
+    let Parts { ring, facts, waiters, reads, clock, entropy, wake } = parts;
+    let shared = Arc::new(Shared {
+        waiting: Mutex::default(),
+        reads,
+        clock: Arc::clone(&clock),
+        queue_deadline: settings.queue_deadline,
+        is_awake: AtomicBool::new(false),
+        wake,
+    });
+    let first_id = u64::from_be_bytes(random_array(&*entropy));
+    let bench = Arc::new(Bench {
+        ring,
+        facts,
+        waiters,
+        clock,
+        entropy,
+        answer_deadline: settings.answer_deadline,
+        stamps: Mutex::new(StampClock::default()),
+        gate: Mutex::new(Gate::default()),
+        next_id: first_id.into(),
+    });
+    (Queue { mode: settings.mode, shared: Arc::clone(&shared), bench }, Handle { shared })
+}
+
+/// The clients' end.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Requests that wait to be proposed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting().items.len()
+    }
+}
+
+impl Gateway for Handle {
+    fn propose(&self, request: Request) -> Result<(), Request> {
+        if self.shared.waiting().is_full(0) {
+            return Err(request);
+        }
+        let mut data = vec![0; FRAME_HEADER_LEN];
+        let writes = request.slots.iter().filter_map(|slot| match slot {
+            Slot::Write(write) => Some(write),
+            Slot::Read(_) => None,
+        });
+        // Encoded on the caller's thread; the stamp comes with the place.
+        if let Err(error) = encode_batch(0, writes, &mut data) {
+            tracing::debug!(%error, "a request is no entry");
+            (request.done)(Outcome::TooLarge);
+            return Ok(());
+        }
+        let deadline = self.shared.clock.monotonic() + self.shared.queue_deadline;
+        let mut waiting = self.shared.waiting();
+        if waiting.is_closed {
+            drop(waiting);
+            (request.done)(Outcome::TryAgain);
+            return Ok(());
+        }
+        if waiting.is_full(data.len()) {
+            return Err(request);
+        }
+        waiting.bytes += data.len();
+        waiting.items.push_back((deadline, Item { data, waiter: Waiter::new(request.slots, request.done) }));
+        drop(waiting);
+        self.shared.wake();
+        Ok(())
+    }
+
+    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
+        self.shared.reads.add(done);
+        self.shared.wake();
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.shared.clock.wall_ms()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+/// The raft thread's end.
+pub struct Queue {
+    mode: Mode,
+    shared: Arc<Shared>,
+    bench: Arc<Bench>,
+}
+
+impl Queue {
+    fn control(&self, due: Due, view: &LeaderView, keys: &View) -> Option<Box<dyn Batch>> {
+        let bench = &self.bench;
+        let ring = &bench.ring;
+        let change = match due {
+            Due::Bootstrap { is_cutover } => {
+                let made = make_bootstrap(ring.keks(), ring.cluster(), is_cutover, &*bench.entropy);
+                made.and_then(|change| verify_wraps(ring.keks(), ring.cluster(), &change).map(|()| change))
+            }
+            Due::Cutover => Ok(make_cutover(keys.keyring()?)),
+            Due::Opener => Ok(make_opener(view.term, &*bench.entropy)),
+        };
+        let mut payload = Vec::new();
+        match change {
+            Ok(change) => {
+                encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
+                let bench = Arc::clone(bench);
+                Some(Box::new(ControlBatch { bench, due, term: view.term, payload }))
+            }
+            Err(error) => {
+                tracing::error!(entry = ?due, %error, "control entry cannot be made");
+                bench.gate.lock().unwrap_or_else(PoisonError::into_inner).pause(due, bench.clock.monotonic());
+                None
+            }
+        }
+    }
+
+    fn clients(&self, room_bytes: u64) -> Option<Box<dyn Batch>> {
+        let mut items = Vec::new();
+        let mut sealed_bytes = 0;
+        let mut waiting = self.shared.waiting();
+        while let Some((_, item)) = waiting.items.front() {
+            let more = sealed_bytes + item.sealed_len();
+            let fits = more as u64 <= room_bytes && (items.is_empty() || more <= PROPOSE_BATCH_BYTES_MAX);
+            if !fits || items.len() == PROPOSE_BATCH_ENTRIES_MAX {
+                break;
+            }
+            sealed_bytes = more;
+            let (_, item) = waiting.pop().expect("there is a front");
+            items.push(item);
+        }
+        drop(waiting);
+        (!items.is_empty()).then(|| Box::new(ClientBatch::new(Arc::clone(&self.bench), items)) as Box<dyn Batch>)
+    }
+
+    /// Who waited too long was certainly not executed; who waits for an answer too long cannot know.
+    fn expire(&self, now: Duration) {
+        let mut expired = Vec::new();
+        let mut waiting = self.shared.waiting();
+        while waiting.items.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            expired.extend(waiting.pop());
+        }
+        drop(waiting);
+        answer_all(expired, || Outcome::TryAgain);
+        self.bench.waiters.expire(now);
+    }
+
+    fn drain(&self, outcome: impl Fn() -> Outcome, is_closed: bool) {
+        let mut waiting = self.shared.waiting();
+        waiting.is_closed |= is_closed;
+        waiting.bytes = 0;
+        let all = std::mem::take(&mut waiting.items);
+        drop(waiting);
+        answer_all(all, outcome);
+    }
+}
+
+impl Proposer for Queue {
+    fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>> {
+        let now = self.shared.clock.monotonic();
+        self.expire(now);
+        if view.is_blocked {
+            return None;
+        }
+        // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
+        let facts =
+            Facts { cutover: self.bench.ring.cutover(), has_client_commands: self.bench.facts.has_client_commands() };
+        let keys = self.bench.ring.view();
+        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = gate.next(self.mode, view, &keys, facts, now);
+        drop(gate);
+        match next {
+            Next::Wait => None,
+            Next::Control(due) => self.control(due, view, &keys),
+            Next::Clients => self.clients(view.room_bytes),
+        }
+    }
+
+    fn not_leading(&mut self, leader: Option<u64>) {
+        self.expire(self.shared.clock.monotonic());
+        // Without a known leader an election is under way: this node may well win it.
+        if leader.is_some() {
+            self.drain(|| Outcome::NotLeader(leader), false);
+        }
+    }
+
+    fn ask_reads(&mut self) -> Option<u64> {
+        self.shared.is_awake.store(false, SeqCst);
+        self.shared.reads.ask()
+    }
+
+    fn stop(&mut self) {
+        self.drain(|| Outcome::TryAgain, true);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    /// One request may exceed the bytes alone.
+    fn is_full(&self, more: usize) -> bool {
+        let is_long = self.items.len() >= PROPOSE_QUEUE_MAX;
+        is_long || (!self.items.is_empty() && self.bytes + more > PROPOSE_QUEUE_BYTES_MAX)
+    }
+
+    fn pop(&mut self) -> Option<(Duration, Item)> {
+        let front = self.items.pop_front()?;
+        self.bytes -= front.1.data.len();
+        Some(front)
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.swap(true, SeqCst) {
+            (self.wake)();
+        }
+    }
+}
+
+/// Outside the lock.
+fn answer_all(items: impl IntoIterator<Item = (Duration, Item)>, outcome: impl Fn() -> Outcome) {
+    for (_, item) in items {
+        item.waiter.answer(outcome());
+    }
+}

@@ -1,0 +1,135 @@
+//! N2 and N3 with real keys: what comes before the first client command, and what is sealed.
+
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::rig::ring;
+use super::rig::set;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::propose::gate::Due;
+use crate::propose::gate::Facts;
+use crate::propose::gate::Gate;
+use crate::propose::gate::Next;
+use crate::propose::*;
+use crate::raft::LeaderView;
+
+#[test]
+fn n2_bootstrap_and_opener_come_before_the_first_client_command() {
+    let mut rig = Rig::new(Mode::On);
+    rig.handle.propose(rig.request(1, vec![set("k", b"canary-in-the-log")])).unwrap();
+    rig.settle();
+    assert_eq!(rig.words(), ["empty", "clear bootstrap", "sealed opener", "sealed batch of 1"]);
+    assert_eq!(rig.ring.cutover(), Index(3), "the bootstrap is the cutover");
+    assert_eq!(rig.ends(), [(1, "Replies([Ok])".to_owned())]);
+    let holds = |needle: &[u8]| rig.entries.iter().any(|entry| entry.data.windows(needle.len()).any(|at| at == needle));
+    assert!(!holds(b"canary"), "the log holds no plaintext");
+}
+
+#[test]
+fn every_term_has_its_own_opener_before_its_client_commands() {
+    let mut rig = Rig::new(Mode::On);
+    rig.settle();
+    let salt = |rig: &Rig| *rig.ring.view().keyring().unwrap().opener().unwrap();
+    let first = salt(&rig);
+    let mut rig = rig.restarted(Mode::On);
+    rig.handle.propose(rig.request(1, vec![set("k", b"v")])).unwrap();
+    rig.settle();
+    assert_eq!(rig.words(), ["empty", "sealed opener", "sealed batch of 1"]);
+    let second = salt(&rig);
+    assert_eq!(second.term, Term(first.term.0 + 1));
+    assert_ne!(second.salt, first.salt);
+}
+
+// The step between: a control entry that is committed and not yet applied here still closes the gate.
+#[test]
+fn n3_each_control_entry_is_applied_before_the_next_is_proposed() {
+    let mut rig = Rig::new(Mode::On);
+    rig.handle.propose(rig.request(1, vec![set("k", b"v")])).unwrap();
+    rig.step();
+    for last in [2, 3, 4] {
+        assert_eq!(rig.raft.status().last, Index(last));
+        rig.persist();
+        for _ in 0..5 {
+            rig.forward(100);
+        }
+        assert_eq!(rig.raft.status().last, Index(last), "nothing behind {last} before it is applied");
+        rig.apply();
+    }
+    assert_eq!(rig.raft.status().last, Index(5));
+}
+
+#[test]
+fn without_a_kek_nothing_but_client_entries_is_made_and_they_are_in_the_clear() {
+    let mut rig = Rig::new(Mode::Off);
+    rig.handle.propose(rig.request(1, vec![set("k", b"in the clear")])).unwrap();
+    rig.settle();
+    assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
+    assert_eq!(rig.ring.cutover(), Index::NEVER);
+}
+
+#[test]
+fn ready_makes_the_keys_and_seals_nothing() {
+    let mut rig = Rig::new(Mode::Ready);
+    rig.handle.propose(rig.request(1, vec![set("k", b"v")])).unwrap();
+    rig.settle();
+    assert_eq!(rig.words(), ["empty", "clear bootstrap", "clear batch of 1"]);
+    let mut rig = rig.restarted(Mode::On);
+    rig.handle.propose(rig.request(2, vec![set("k", b"v")])).unwrap();
+    rig.settle();
+    assert_eq!(rig.words(), ["empty", "clear cutover", "sealed opener", "sealed batch of 1"]);
+}
+
+#[test]
+fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
+    let keys = ring(Mode::On).view();
+    let facts = Facts { cutover: Index::NEVER, has_client_commands: true };
+    let mut gate = Gate::default();
+    let next = gate.next(Mode::On, &view(5, 9), &keys, facts, Duration::ZERO);
+    assert_eq!(next, Next::Control(Due::Bootstrap { is_cutover: false }));
+}
+
+#[test]
+fn a_cutover_without_keys_here_lets_no_client_through() {
+    let keys = ring(Mode::Off).view();
+    let facts = Facts { cutover: Index(4), has_client_commands: true };
+    let next = Gate::default().next(Mode::Off, &view(5, 9), &keys, facts, Duration::ZERO);
+    assert_eq!(next, Next::Control(Due::Opener), "which cannot be sealed, so nothing is proposed");
+}
+
+#[test]
+fn a_control_entry_without_effect_is_made_again_after_a_pause() {
+    let keys = ring(Mode::On).view();
+    let facts = Facts { cutover: Index::NEVER, has_client_commands: false };
+    let mut gate = Gate::default();
+    let due = Due::Bootstrap { is_cutover: true };
+    let ms = Duration::from_millis;
+    assert_eq!(gate.next(Mode::On, &view(5, 9), &keys, facts, ms(0)), Next::Control(due));
+    gate.placed(Term(5), Index(10), due);
+    assert_eq!(gate.next(Mode::On, &view(5, 9), &keys, facts, ms(10)), Next::Wait);
+    assert_eq!(gate.next(Mode::On, &view(5, 10), &keys, facts, ms(20)), Next::Wait);
+    assert_eq!(gate.next(Mode::On, &view(5, 10), &keys, facts, ms(1100)), Next::Control(due));
+    gate.placed(Term(5), Index(11), due);
+    assert_eq!(gate.next(Mode::On, &view(6, 10), &keys, facts, ms(3000)), Next::Control(due), "dropped with its term");
+}
+
+#[test]
+fn n2_the_gate_is_closed_before_the_own_term_is_applied() {
+    let keys = ring(Mode::Off).view();
+    let facts = Facts { cutover: Index::NEVER, has_client_commands: false };
+    let early = LeaderView { own_term_applied: false, ..view(5, 9) };
+    assert_eq!(Gate::default().next(Mode::Off, &early, &keys, facts, Duration::ZERO), Next::Wait);
+    assert_eq!(Gate::default().next(Mode::Off, &view(5, 9), &keys, facts, Duration::ZERO), Next::Clients);
+}
+
+fn view(term: u64, applied: u64) -> LeaderView {
+    LeaderView {
+        term: Term(term),
+        last_index: Index(applied),
+        applied: Position { term: Term(term), index: Index(applied) },
+        own_term_applied: true,
+        is_blocked: false,
+        room_bytes: 1 << 30,
+    }
+}

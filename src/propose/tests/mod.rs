@@ -1,0 +1,5 @@
+//! Tests of the room as a whole: a cluster of one with a real raft loop, real keys and an apply double.
+
+mod gate;
+mod requests;
+mod rig;

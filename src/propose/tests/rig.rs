@@ -1,0 +1,334 @@
+//! The rig: clients' end, raft loop, log and state in memory; time by hand, seeded chance.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::crypto::envelope::EntryFrame;
+use crate::crypto::open::OpenJob;
+use crate::crypto::open::open_entry;
+use crate::fsm::codec::Payload;
+use crate::fsm::command::Expiry;
+use crate::fsm::command::Reply;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::ProposalId;
+use crate::ids::Term;
+use crate::keys::change::Change;
+use crate::keys::kek;
+use crate::keys::kek::KekSet;
+use crate::keys::ring::Ring;
+use crate::keys::rules;
+use crate::propose::*;
+use crate::raft;
+use crate::raft::Committed;
+use crate::raft::Input;
+use crate::raft::Loop;
+use crate::raft::Members;
+use crate::wal::Append;
+use crate::wal::HardState;
+use crate::wal::LogEntry;
+use crate::world::Clock;
+use crate::world::Entropy;
+
+pub(super) struct Hands(AtomicU64);
+
+impl Clock for Hands {
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(SeqCst))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        1_000_000 + self.0.load(SeqCst)
+    }
+}
+
+struct Seeded(AtomicU64);
+
+impl Entropy for Seeded {
+    fn fill(&self, out: &mut [u8]) {
+        for byte in out {
+            let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, SeqCst);
+            *byte = ((state ^ (state >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8;
+        }
+    }
+}
+
+struct Plenty;
+
+impl raft::LogRoom for Plenty {
+    fn free_bytes(&self) -> u64 {
+        1 << 40
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        1 << 40
+    }
+}
+
+#[derive(Default)]
+struct Wires {
+    appends: VecDeque<Append>,
+    committed: VecDeque<Committed>,
+    reads: Option<Arc<Reads>>,
+}
+
+struct Tap(Arc<Mutex<Wires>>);
+
+impl raft::Ports for Tap {
+    fn log(&mut self, append: Append) {
+        self.0.lock().unwrap().appends.push_back(append);
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) {
+        self.0.lock().unwrap().committed.extend(committed);
+    }
+
+    fn read_ready(&mut self, context: u64, index: Index) {
+        let reads = self.0.lock().unwrap().reads.clone();
+        reads.unwrap().ready(context, index);
+    }
+
+    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+        let reads = self.0.lock().unwrap().reads.clone();
+        reads.unwrap().lost(context);
+    }
+
+    fn status(&mut self, _status: raft::Status) {}
+}
+
+/// How each request ended, by name.
+pub(super) type Ends = Arc<Mutex<Vec<(u32, String)>>>;
+
+pub(super) struct Rig {
+    pub(super) raft: Loop,
+    pub(super) handle: Handle,
+    pub(super) ring: Arc<Ring>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) reads: Arc<Reads>,
+    pub(super) ends: Ends,
+    pub(super) wakes: Arc<AtomicUsize>,
+    /// What was applied, in words, and the bytes of the log.
+    pub(super) words: Vec<String>,
+    pub(super) entries: Vec<LogEntry>,
+    pub(super) ids: Vec<ProposalId>,
+    pub(super) stamps: Vec<u64>,
+    facts: Arc<AppliedFacts>,
+    clock: Arc<Hands>,
+    wires: Arc<Mutex<Wires>>,
+    hard_state: HardState,
+}
+
+pub(super) const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+pub(super) fn ring(mode: Mode) -> Arc<Ring> {
+    let keks = match mode {
+        Mode::Off => KekSet::default(),
+        Mode::Ready | Mode::On => KekSet::new(vec![kek::from_bytes(&Zeroizing::new([9; 32]))]).unwrap(),
+    };
+    Arc::new(Ring::new(CLUSTER, keks))
+}
+
+impl Rig {
+    pub(super) fn new(mode: Mode) -> Rig {
+        Rig::founded(mode, &[1], 1)
+    }
+
+    pub(super) fn founded(mode: Mode, voters: &[u64], seed: u64) -> Rig {
+        let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
+        Rig::start(mode, voters, ring(mode), hard_state, Vec::new(), false, seed)
+    }
+
+    /// The same log and keys in a new life, with the state where the log ends.
+    pub(super) fn restarted(self, mode: Mode) -> Rig {
+        let has_commands = self.facts.has_client_commands();
+        Rig::start(mode, &[1], self.ring, self.hard_state, self.entries, has_commands, 77)
+    }
+
+    fn start(
+        mode: Mode,
+        voters: &[u64],
+        ring: Arc<Ring>,
+        hard_state: HardState,
+        entries: Vec<LogEntry>,
+        has_client_commands: bool,
+        seed: u64,
+    ) -> Rig {
+        let clock = Arc::new(Hands(0.into()));
+        let entropy: Arc<dyn Entropy> = Arc::new(Seeded(seed.into()));
+        let founded = Position { term: Term(1), index: Index(1) };
+        let applied = entries.last().map_or(founded, |last| Position { term: last.term, index: last.index });
+        let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
+        let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(Reads::new(applied.index)));
+        let wires = Arc::new(Mutex::new(Wires { reads: Some(Arc::clone(&reads)), ..Wires::default() }));
+        let wakes = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&wakes);
+        let parts = Parts {
+            ring: Arc::clone(&ring),
+            facts: Arc::clone(&facts),
+            waiters: Arc::clone(&waiters),
+            reads: Arc::clone(&reads),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Arc::clone(&entropy),
+            wake: Box::new(move || {
+                counted.fetch_add(1, SeqCst);
+            }),
+        };
+        let (queue, handle) = queue(Settings::new(mode), parts);
+        let outside = raft::Outside {
+            proposer: Box::new(queue),
+            ports: Box::new(Tap(Arc::clone(&wires))),
+            transport: Box::new(raft::Nowhere),
+            room: Arc::new(Plenty),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy,
+        };
+        let ids: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
+        let members = Members::founders(&ids);
+        let recovered = raft::Recovered { hard_state, compacted: founded, entries: entries.clone(), members, applied };
+        let raft = Loop::new(raft::Config::new(ids[0]), recovered, outside).unwrap();
+        Rig {
+            raft,
+            handle,
+            ring,
+            waiters,
+            reads,
+            ends: Ends::default(),
+            wakes,
+            words: Vec::new(),
+            entries,
+            ids: Vec::new(),
+            stamps: Vec::new(),
+            facts,
+            clock,
+            wires,
+            hard_state,
+        }
+    }
+
+    pub(super) fn step(&mut self) {
+        self.raft.step(std::iter::once(Input::Wake)).unwrap();
+    }
+
+    pub(super) fn forward(&mut self, ms: u64) {
+        self.clock.0.fetch_add(ms, SeqCst);
+        self.step();
+    }
+
+    pub(super) fn persist(&mut self) -> bool {
+        let appends: Vec<Append> = self.wires.lock().unwrap().appends.drain(..).collect();
+        for append in &appends {
+            self.hard_state = append.hard_state.unwrap_or(self.hard_state);
+            self.entries.extend(append.entries.iter().cloned());
+            self.raft.step(std::iter::once(Input::Persisted(append.ticket))).unwrap();
+        }
+        !appends.is_empty()
+    }
+
+    pub(super) fn apply(&mut self) -> bool {
+        let committed: Vec<Committed> = self.wires.lock().unwrap().committed.drain(..).collect();
+        for Committed { entry, .. } in &committed {
+            let position = Position { term: entry.term, index: entry.index };
+            let word = self.apply_one(position, &entry.data);
+            self.words.push(word);
+            self.reads.applied(position.index);
+            self.raft.step(std::iter::once(Input::Applied(position))).unwrap();
+        }
+        !committed.is_empty()
+    }
+
+    fn apply_one(&mut self, position: Position, data: &Bytes) -> String {
+        if data.is_empty() {
+            return "empty".to_owned();
+        }
+        let frame = EntryFrame::decode(data).unwrap();
+        self.ids.push(frame.proposal_id);
+        let is_sealed = position.index > self.ring.cutover();
+        let payload = if is_sealed {
+            open_entry(&self.ring.view().entry_keys(), OpenJob { position, data }).unwrap()
+        } else {
+            frame.payload.to_vec()
+        };
+        let how = if is_sealed { "sealed" } else { "clear" };
+        match Payload::decode(&payload).unwrap() {
+            Payload::Control(change) => {
+                let change = Change::decode(change).unwrap();
+                let facts = rules::Facts { cluster: CLUSTER, client_command_applied: self.facts.has_client_commands() };
+                let view = self.ring.view();
+                if let Ok(keyring) = rules::decide(view.keyring(), &change, position, facts) {
+                    self.ring.install(keyring, position.index).unwrap();
+                }
+                format!("{how} {}", change.word())
+            }
+            Payload::Batch(batch) => {
+                self.stamps.push(batch.stamp_ms);
+                self.facts.set(batch.stamp_ms, true);
+                if let Some(waiter) = self.waiters.take(position) {
+                    let replies = waiter.slots.iter().map(|_| Reply::Ok).collect();
+                    waiter.answer(Outcome::Replies(replies));
+                }
+                format!("{how} batch of {}", batch.count())
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.step();
+        while self.persist() | self.apply() {}
+    }
+
+    pub(super) fn request(&self, name: u32, slots: Vec<Slot>) -> Request {
+        request(&self.ends, name, slots)
+    }
+
+    pub(super) fn ends(&self) -> Vec<(u32, String)> {
+        std::mem::take(&mut self.ends.lock().unwrap())
+    }
+
+    pub(super) fn words(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.words)
+    }
+}
+
+/// The two ends without a raft loop; requests made by `request` end in the returned list.
+pub(super) fn alone() -> (Queue, Handle, Ends) {
+    let parts = Parts {
+        ring: ring(Mode::Off),
+        facts: Arc::default(),
+        waiters: Arc::default(),
+        reads: Arc::default(),
+        clock: Arc::new(Hands(0.into())),
+        entropy: Arc::new(Seeded(1.into())),
+        wake: Box::new(|| {}),
+    };
+    let (queue, handle) = queue(Settings::new(Mode::Off), parts);
+    (queue, handle, Ends::default())
+}
+
+pub(super) fn request(ends: &Ends, name: u32, slots: Vec<Slot>) -> Request {
+    let ends = Arc::clone(ends);
+    let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
+    Request { slots, is_transaction: false, done }
+}
+
+pub(super) fn set(key: &str, value: &[u8]) -> Slot {
+    Slot::Write(Write::Set {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value),
+        when: SetIf::Always,
+        expiry: Expiry::Clear,
+        reply: SetReply::Ok,
+    })
+}

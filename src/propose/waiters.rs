@@ -1,0 +1,256 @@
+//! Who waits for which place of the log: found by `(term, index)` and by nothing else (design 2, Waiters).
+//!
+//! The entry of that term applied there: apply takes the waiter and answers it. An entry of another term there: this one
+//! was certainly not executed. A snapshot past it, a halt, the deadline: nobody knows. Losing the leadership changes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::propose::Outcome;
+use crate::propose::Slot;
+
+/// A request whose entry stands in the log. Dropped without an answer it answers [`Outcome::Unknown`].
+pub struct Waiter {
+    /// In the order of the pipeline; replies are in this order, one a slot.
+    pub slots: Vec<Slot>,
+    done: Option<Box<dyn FnOnce(Outcome) + Send>>,
+}
+
+impl Waiter {
+    /// `done` is called exactly once, from whatever thread answers: it must not block.
+    #[must_use]
+    pub fn new(slots: Vec<Slot>, done: Box<dyn FnOnce(Outcome) + Send>) -> Waiter {
+        Waiter { slots, done: Some(done) }
+    }
+
+    /// Tells the client.
+    pub fn answer(mut self, outcome: Outcome) {
+        if let Some(done) = self.done.take() {
+            done(outcome);
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(Outcome::Unknown);
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// `(index, term)`: ascending as the log is applied.
+type Place = (u64, u64);
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_place: BTreeMap<Place, Waiter>,
+    deadlines: VecDeque<(Duration, Place)>,
+    is_closed: bool,
+}
+
+/// All waiters of this node. The raft thread registers, apply takes.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    inner: Mutex<Inner>,
+}
+
+impl Waiters {
+    /// Nobody waits.
+    #[must_use]
+    pub fn new() -> Waiters {
+        Waiters::default()
+    }
+
+    /// Registers waiters for consecutive places from `first` on, before apply can see their entries.
+    pub fn register(&self, first: Position, waiters: impl IntoIterator<Item = Waiter>, deadline: Duration) {
+        let mut inner = self.inner();
+        if inner.is_closed {
+            drop(inner);
+            return waiters.into_iter().for_each(drop);
+        }
+        for (index, waiter) in (first.index.0..).zip(waiters) {
+            let place = (index, first.term.0);
+            inner.by_place.insert(place, waiter);
+            inner.deadlines.push_back((deadline, place));
+        }
+    }
+
+    /// The waiter of the client entry at `position`, which is being applied. To be called for each of them, in order.
+    ///
+    /// Whoever waits at or below that index in another term is answered [`Outcome::TryAgain`]: another entry stands there.
+    #[must_use]
+    pub fn take(&self, position: Position) -> Option<Waiter> {
+        let mut inner = self.inner();
+        let exact = inner.by_place.remove(&(position.index.0, position.term.0));
+        let passed = inner.up_to(position.index);
+        drop(inner);
+        answer_all(passed, || Outcome::TryAgain);
+        exact
+    }
+
+    /// Everything up to `index` is applied, and `take` was called for every client entry among it.
+    pub fn passed(&self, index: Index) {
+        let passed = self.inner().up_to(index);
+        answer_all(passed, || Outcome::TryAgain);
+    }
+
+    /// A snapshot replaced the state up to `index`: what became of the entries up to there cannot be told.
+    pub fn skipped(&self, index: Index) {
+        drop(self.inner().up_to(index));
+    }
+
+    /// Gives up those whose deadline has passed: nobody knows.
+    pub fn expire(&self, now: Duration) {
+        let mut expired = Vec::new();
+        let mut inner = self.inner();
+        while let Some((deadline, place)) = inner.deadlines.front().copied()
+            && deadline <= now
+        {
+            inner.deadlines.pop_front();
+            expired.extend(inner.by_place.remove(&place));
+        }
+        drop(inner);
+        drop(expired);
+    }
+
+    /// A halt or the end of the process: nobody knows, now or later.
+    pub fn close(&self) {
+        let mut inner = self.inner();
+        inner.is_closed = true;
+        inner.deadlines.clear();
+        let all = std::mem::take(&mut inner.by_place);
+        drop(inner);
+        drop(all);
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner().by_place.len()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Removes everything at or below `index`, and the deadlines in front that wait for nobody any more.
+    fn up_to(&mut self, index: Index) -> BTreeMap<Place, Waiter> {
+        let above = self.by_place.split_off(&(index.0.saturating_add(1), 0));
+        let passed = std::mem::replace(&mut self.by_place, above);
+        while self.deadlines.front().is_some_and(|(_, place)| !self.by_place.contains_key(place)) {
+            self.deadlines.pop_front();
+        }
+        passed
+    }
+}
+
+/// Outside the lock: an answer may do anything but block.
+fn answer_all(waiters: BTreeMap<Place, Waiter>, outcome: impl Fn() -> Outcome) {
+    for (_, waiter) in waiters {
+        waiter.answer(outcome());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ids::Term;
+
+    type Log = Arc<Mutex<Vec<(u32, &'static str)>>>;
+
+    fn word(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Replies(_) => "replies",
+            Outcome::TryAgain => "try again",
+            Outcome::NotLeader(_) => "not leader",
+            Outcome::TooLarge => "too large",
+            Outcome::Unknown => "unknown",
+        }
+    }
+
+    fn waiter(log: &Log, name: u32) -> Waiter {
+        let log = Arc::clone(log);
+        Waiter::new(Vec::new(), Box::new(move |outcome| log.lock().unwrap().push((name, word(&outcome)))))
+    }
+
+    fn at(term: u64, index: u64) -> Position {
+        Position { term: Term(term), index: Index(index) }
+    }
+
+    fn setup() -> (Waiters, Log) {
+        (Waiters::new(), Log::default())
+    }
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_waiter_is_found_by_term_and_index_only() {
+        let (waiters, log) = setup();
+        waiters.register(at(3, 10), [waiter(&log, 0), waiter(&log, 1)], SOON);
+        assert!(waiters.take(at(3, 9)).is_none());
+        waiters.take(at(3, 10)).unwrap().answer(Outcome::Replies(Vec::new()));
+        assert_eq!(*log.lock().unwrap(), [(0, "replies")]);
+        assert!(waiters.take(at(3, 10)).is_none());
+        assert_eq!(waiters.len(), 1);
+    }
+
+    #[test]
+    fn an_entry_of_another_term_there_means_not_executed() {
+        let (waiters, log) = setup();
+        waiters.register(at(3, 10), [waiter(&log, 0), waiter(&log, 1), waiter(&log, 2)], SOON);
+        waiters.register(at(5, 11), [waiter(&log, 9)], SOON);
+        let taken = waiters.take(at(5, 11)).unwrap();
+        assert_eq!(*log.lock().unwrap(), [(0, "try again"), (1, "try again")]);
+        taken.answer(Outcome::Replies(Vec::new()));
+        waiters.passed(Index(12));
+        assert_eq!(log.lock().unwrap()[2..], [(9, "replies"), (2, "try again")]);
+    }
+
+    #[test]
+    fn nobody_knows_after_a_deadline_a_halt_or_a_snapshot() {
+        let (waiters, log) = setup();
+        waiters.register(at(3, 10), [waiter(&log, 0)], SOON);
+        waiters.expire(SOON - Duration::from_millis(1));
+        assert!(log.lock().unwrap().is_empty());
+        waiters.expire(SOON);
+        waiters.register(at(3, 11), [waiter(&log, 1)], SOON);
+        waiters.skipped(Index(11));
+        waiters.register(at(3, 12), [waiter(&log, 2)], SOON);
+        waiters.close();
+        waiters.register(at(3, 13), [waiter(&log, 3)], SOON);
+        assert_eq!(*log.lock().unwrap(), [(0, "unknown"), (1, "unknown"), (2, "unknown"), (3, "unknown")]);
+        assert!(waiters.is_empty());
+    }
+
+    #[test]
+    fn a_waiter_that_is_dropped_is_answered_all_the_same() {
+        let (waiters, log) = setup();
+        waiters.register(at(3, 10), [waiter(&log, 0)], SOON);
+        drop(waiters.take(at(3, 10)));
+        assert_eq!(*log.lock().unwrap(), [(0, "unknown")]);
+    }
+}

@@ -1,0 +1,92 @@
+//! From what recovery found to a state machine of the library: every check that it would answer with a panic.
+
+use ::raft::RaftState;
+use ::raft::RawNode;
+use ::raft::eraftpb::Entry;
+
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::raft::config::Config;
+use crate::raft::config::Fatal;
+use crate::raft::config::Recovered;
+use crate::raft::input::to_raft_entry;
+use crate::raft::log::Log;
+use crate::raft::logger;
+use crate::wal::HardState;
+
+/// Entries handed to apply in one Ready, in bytes: TiKV's 16 MiB is for many cores.
+const COMMITTED_BYTES_PER_READY: u64 = 4 << 20;
+/// Appends on their way to one follower (findings/raft-and-clients.md 1.7).
+const INFLIGHT_MESSAGES: usize = 256;
+
+/// A state machine and the hard state it began with.
+pub(super) struct Started {
+    pub(super) node: RawNode<Log>,
+    pub(super) hard_state: HardState,
+}
+
+/// Checks and builds.
+pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, Fatal> {
+    check(recovered)?;
+    let last =
+        recovered.entries.last().map_or(recovered.compacted, |entry| Position { term: entry.term, index: entry.index });
+    let hard_state = raise(recovered, last.term, last.index);
+    let entries: Vec<Entry> = recovered.entries.iter().map(to_raft_entry).collect();
+    let mut hs = ::raft::eraftpb::HardState::default();
+    (hs.term, hs.vote, hs.commit) = (hard_state.term.0, hard_state.vote, hard_state.commit.0);
+    let initial = RaftState::new(hs, recovered.members.to_conf_state());
+    let trimmed = (recovered.compacted.index.0, recovered.compacted.term.0);
+    let applied = recovered.applied.index.0;
+    // The library takes everything above `first_index - 1` as not applied until it has read `applied`.
+    let store = Log::new(initial, trimmed, entries, applied);
+    let node = RawNode::new(&library_config(config, applied), store, &logger::forward());
+    let node = node.map_err(|error| Fatal::Library(error.to_string()))?;
+    Ok(Started { node, hard_state })
+}
+
+fn check(recovered: &Recovered) -> Result<(), Fatal> {
+    let compacted = recovered.compacted.index;
+    let mut expected = compacted;
+    for entry in &recovered.entries {
+        expected = expected.next();
+        if entry.index != expected {
+            return Err(Fatal::Gap { expected, found: entry.index });
+        }
+    }
+    let applied = recovered.applied.index;
+    if compacted <= applied && applied <= expected {
+        Ok(())
+    } else {
+        Err(Fatal::Unfit { compacted, applied, last: expected })
+    }
+}
+
+/// Commit as design 3.6 says. A term is never below the last entry's: then nothing was voted in it either.
+fn raise(recovered: &Recovered, last_term: Term, last: Index) -> HardState {
+    let logged = recovered.hard_state;
+    let commit = logged.commit.max(recovered.compacted.index).max(recovered.applied.index).min(last);
+    if logged.term < last_term {
+        return HardState { term: last_term, vote: 0, commit };
+    }
+    HardState { commit, ..logged }
+}
+
+fn library_config(config: &Config, applied: u64) -> ::raft::Config {
+    ::raft::Config {
+        id: config.node_id.value(),
+        election_tick: config.election_ticks,
+        heartbeat_tick: config.heartbeat_ticks,
+        applied,
+        max_size_per_msg: FRAME_BYTES_MAX as u64,
+        max_inflight_msgs: INFLIGHT_MESSAGES,
+        check_quorum: true,
+        pre_vote: true,
+        batch_append: true,
+        max_committed_size_per_ready: COMMITTED_BYTES_PER_READY,
+        // The door bounds what is uncommitted, before anything is sealed; the library would drop it afterwards.
+        max_uncommitted_size: ::raft::NO_LIMIT,
+        ..::raft::Config::default()
+    }
+}

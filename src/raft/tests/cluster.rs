@@ -1,0 +1,261 @@
+//! Three voters in one thread over the network in memory: elections, loss, partitions, restarts; all from one seed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::double::Disk;
+use super::double::Fate;
+use super::double::Hands;
+use super::double::Node;
+use super::double::Seeded;
+use crate::ids::Index;
+use crate::raft::*;
+use crate::wal::LogEntry;
+
+const IDS: [u64; 3] = [1, 2, 3];
+
+struct Cluster {
+    nodes: BTreeMap<u64, Node>,
+    clock: Arc<Hands>,
+    network: Network,
+    chance: Seeded,
+    cut_off: Option<u64>,
+    drop_percent: u64,
+    /// Disks and states that take their time: a crash then loses what they had not done.
+    is_slow: bool,
+    trace: Vec<String>,
+    /// What was ever applied anywhere, across all crashes.
+    history: Vec<LogEntry>,
+    seed: u64,
+}
+
+impl Cluster {
+    fn new(seed: u64) -> Cluster {
+        Cluster::with(seed, |_| {})
+    }
+
+    fn with(seed: u64, set: impl Fn(&mut Config)) -> Cluster {
+        let (clock, network) = (Arc::<Hands>::default(), Network::default());
+        let node = |id| (id, Node::start_with(id, Disk::founded(&IDS), &clock, seed, &network, &set));
+        let nodes = IDS.map(node).into_iter().collect();
+        let (chance, trace) = (Seeded::new(seed), Vec::new());
+        Cluster {
+            nodes,
+            clock,
+            network,
+            chance,
+            cut_off: None,
+            drop_percent: 0,
+            is_slow: false,
+            history: Vec::new(),
+            trace,
+            seed,
+        }
+    }
+
+    /// One round: messages travel (or not), every node does what follows.
+    fn round(&mut self, ms: u64) {
+        self.clock.forward(ms);
+        for id in IDS {
+            let mut inputs = Vec::new();
+            for message in self.network.take(id) {
+                let is_cut = self.cut_off.is_some_and(|cut| cut == message.from() || cut == message.to());
+                let is_lost = self.chance.draw() % 100 < self.drop_percent;
+                self.trace.push(format!("{} {}>{} {}", message.kind(), message.from(), message.to(), is_cut | is_lost));
+                if !is_cut && !is_lost {
+                    inputs.push(Input::Message(message));
+                }
+            }
+            let node = self.nodes.get_mut(&id).unwrap();
+            node.step(inputs);
+            if self.is_slow {
+                node.persist(usize::try_from(self.chance.draw() % 3).unwrap());
+                if self.chance.draw().is_multiple_of(2) {
+                    node.apply();
+                }
+            } else {
+                node.settle();
+            }
+        }
+    }
+
+    fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            self.round(20);
+        }
+    }
+
+    fn leader(&self) -> Option<u64> {
+        let leads = |id: &u64| self.nodes[id].raft.status().is_leader && self.cut_off != Some(*id);
+        IDS.into_iter().filter(leads).max_by_key(|id| self.nodes[id].raft.status().term)
+    }
+
+    fn elect(&mut self) -> u64 {
+        for _ in 0..1000 {
+            self.round(20);
+            if let Some(leader) = self.leader() {
+                self.rounds(20);
+                return self.leader().unwrap_or(leader);
+            }
+        }
+        panic!("no leader, seed {}", self.seed);
+    }
+
+    fn restart(&mut self, id: u64) {
+        let disk = self.nodes[&id].disk.clone();
+        let seed = self.chance.draw();
+        let node = Node::start(id, disk, &self.clock, seed, &self.network);
+        self.nodes.insert(id, node);
+    }
+
+    /// Whoever applies an index applies what was applied there the first time, by anybody, before any crash.
+    fn assert_agreed(&mut self) {
+        for node in self.nodes.values() {
+            for (entry, first) in node.applied.iter().zip(&self.history) {
+                assert_eq!(entry, first, "seed {}", self.seed);
+            }
+            let new = node.applied.iter().skip(self.history.len());
+            self.history.extend(new.cloned());
+        }
+    }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20);
+    eprintln!("SEALKV_SEED={seed}");
+    seed
+}
+
+#[test]
+fn three_voters_elect_one_leader_and_replicate() {
+    let mut cluster = Cluster::new(seed());
+    let leader = cluster.elect();
+    cluster.nodes[&leader].propose(&["a", "b"]);
+    cluster.rounds(20);
+    for node in cluster.nodes.values() {
+        assert_eq!(node.texts(), ["a", "b"]);
+    }
+    assert_eq!(cluster.nodes.values().filter(|node| node.raft.status().is_leader).count(), 1);
+}
+
+#[test]
+fn a_cut_off_leader_steps_down_and_its_entries_are_overwritten() {
+    let mut cluster = Cluster::new(seed());
+    let old = cluster.elect();
+    cluster.cut_off = Some(old);
+    cluster.nodes[&old].propose(&["lost"]);
+    cluster.rounds(2);
+    assert!(matches!(cluster.nodes[&old].fates()[..], [Fate::Sealed(..), Fate::Placed(..)]));
+    let new = cluster.elect();
+    assert_ne!(new, old);
+    cluster.nodes[&new].propose(&["kept"]);
+    cluster.rounds(150);
+    assert!(!cluster.nodes[&old].raft.status().is_leader, "check-quorum");
+    cluster.cut_off = None;
+    cluster.rounds(150);
+    for node in cluster.nodes.values() {
+        assert_eq!(node.texts(), ["kept"]);
+    }
+    cluster.assert_agreed();
+}
+
+#[test]
+fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
+    let mut cluster = Cluster::new(seed());
+    let old = cluster.elect();
+    cluster.cut_off = Some(old);
+    cluster.nodes.get_mut(&old).unwrap().step([Input::Read { context: 5 }]);
+    cluster.rounds(300);
+    let wires = cluster.nodes[&old].wires.lock().unwrap();
+    assert_eq!((wires.ready.as_slice(), wires.lost.as_slice()), ([].as_slice(), [5].as_slice()));
+}
+
+#[test]
+fn a_follower_gets_a_read_point_from_the_leader() {
+    let mut cluster = Cluster::new(seed());
+    let leader = cluster.elect();
+    cluster.nodes[&leader].propose(&["a"]);
+    cluster.rounds(20);
+    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+    cluster.nodes.get_mut(&follower).unwrap().step([Input::Read { context: 5 }]);
+    cluster.rounds(20);
+    assert_eq!(cluster.nodes[&follower].wires.lock().unwrap().ready, [(5, Index(3))]);
+}
+
+#[test]
+fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
+    let mut cluster = Cluster::with(seed(), |config| config.can_fetch = true);
+    let leader = cluster.elect();
+    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+    cluster.cut_off = Some(follower);
+    for round in 0..50 {
+        cluster.nodes[&leader].propose(&[format!("{round}").as_str()]);
+        cluster.rounds(2);
+    }
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    node.raft.forget_applied();
+    cluster.cut_off = None;
+    for _ in 0..200 {
+        cluster.rounds(2);
+        let node = cluster.nodes.get_mut(&leader).unwrap();
+        let fetches = std::mem::take(&mut node.wires.lock().unwrap().fetches);
+        for (first, last) in fetches {
+            let wanted = node.disk.entries.iter().filter(|entry| first <= entry.index && entry.index <= last);
+            let entries = wanted.cloned().collect();
+            node.step([Input::Fetched(entries)]);
+        }
+    }
+    assert_eq!(cluster.nodes[&follower].texts().len(), 50);
+    cluster.assert_agreed();
+}
+
+fn storm(seed: u64, rounds: usize) -> Cluster {
+    let mut cluster = Cluster::new(seed);
+    cluster.is_slow = true;
+    let mut proposed = 0;
+    for round in 0..rounds {
+        match cluster.chance.draw() % 40 {
+            0 => cluster.cut_off = None,
+            1 => cluster.cut_off = Some(IDS[usize::try_from(cluster.chance.draw() % 3).unwrap()]),
+            2 => cluster.drop_percent = cluster.chance.draw() % 40,
+            3 if round % 4 == 0 => {
+                let id = IDS[usize::try_from(cluster.chance.draw() % 3).unwrap()];
+                cluster.restart(id);
+            }
+            _ => {}
+        }
+        if let Some(leader) = cluster.leader() {
+            proposed += 1;
+            cluster.nodes[&leader].propose(&[format!("{proposed}").as_str()]);
+        }
+        cluster.round(20 + cluster.chance.draw() % 80);
+        cluster.assert_agreed();
+    }
+    (cluster.cut_off, cluster.drop_percent, cluster.is_slow) = (None, 0, false);
+    cluster.elect();
+    cluster.rounds(100);
+    cluster
+}
+
+#[test]
+fn loss_partitions_and_restarts_never_split_the_replicas() {
+    let first = seed();
+    for seed in first..first + 4 {
+        let mut cluster = storm(seed, 300);
+        cluster.assert_agreed();
+        let lengths: Vec<usize> = cluster.nodes.values().map(|node| node.applied.len()).collect();
+        assert!(
+            lengths.iter().all(|length| *length == cluster.history.len() && *length > 20),
+            "seed {seed}: {lengths:?}"
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let seed = seed();
+    let (one, other) = (storm(seed, 150), storm(seed, 150));
+    assert!(one.trace.len() > 300);
+    assert_eq!(one.trace, other.trace);
+    assert_ne!(one.trace, storm(seed + 1, 150).trace);
+}

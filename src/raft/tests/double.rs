@@ -1,0 +1,350 @@
+//! One node with everything around it replaced: time by hand, seeded chance, a log and a state in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::raft::*;
+use crate::wal::HardState;
+use crate::wal::LogEntry;
+use crate::world::Clock;
+use crate::world::Entropy;
+
+/// Time as the test says.
+#[derive(Default)]
+pub(super) struct Hands(pub(super) AtomicU64);
+
+impl Hands {
+    pub(super) fn forward(&self, ms: u64) {
+        self.0.fetch_add(ms, SeqCst);
+    }
+}
+
+impl Clock for Hands {
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(SeqCst))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+}
+
+/// xorshift64*: small, and the same everywhere.
+pub(super) struct Seeded(pub(super) Mutex<u64>);
+
+impl Seeded {
+    pub(super) fn new(seed: u64) -> Seeded {
+        Seeded(Mutex::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
+    }
+
+    pub(super) fn draw(&self) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        *state ^= *state >> 12;
+        *state ^= *state << 25;
+        *state ^= *state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            chunk.copy_from_slice(&self.draw().to_be_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// The log's room as the test says.
+pub(super) struct Gauge {
+    pub(super) free: AtomicU64,
+    pub(super) pool: AtomicU64,
+}
+
+impl LogRoom for Gauge {
+    fn free_bytes(&self) -> u64 {
+        self.free.load(SeqCst)
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.pool.load(SeqCst)
+    }
+}
+
+/// What left the loop and was not looked at yet.
+#[derive(Default)]
+pub(super) struct Wires {
+    pub(super) appends: VecDeque<Append>,
+    pub(super) committed: VecDeque<Committed>,
+    pub(super) fetches: Vec<(Index, Index)>,
+    pub(super) ready: Vec<(u64, Index)>,
+    pub(super) lost: Vec<u64>,
+    pub(super) reigns: Vec<(Term, bool)>,
+}
+
+struct Tap(Arc<Mutex<Wires>>);
+
+impl Ports for Tap {
+    fn log(&mut self, append: Append) {
+        self.0.lock().unwrap().appends.push_back(append);
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) {
+        self.0.lock().unwrap().committed.extend(committed);
+    }
+
+    fn read_ready(&mut self, context: u64, index: Index) {
+        self.0.lock().unwrap().ready.push((context, index));
+    }
+
+    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+        self.0.lock().unwrap().lost.push(context);
+    }
+
+    fn status(&mut self, status: Status) {
+        self.0.lock().unwrap().reigns.push((status.term, status.is_leader));
+    }
+
+    fn fetch(&mut self, first: Index, last: Index) {
+        self.0.lock().unwrap().fetches.push((first, last));
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Sealed(Term, Index),
+    Placed(Term, Index),
+    Refused(Refusal),
+}
+
+/// What the test wants proposed, and what became of it.
+#[derive(Default)]
+pub(super) struct Desk {
+    pub(super) batches: VecDeque<(Vec<Bytes>, bool)>,
+    pub(super) fates: Vec<Fate>,
+    /// Hands batches out whatever the view says.
+    pub(super) is_pushy: bool,
+}
+
+struct TestProposer(Arc<Mutex<Desk>>);
+
+struct TestBatch {
+    desk: Arc<Mutex<Desk>>,
+    data: Vec<Bytes>,
+    is_control: bool,
+}
+
+impl Proposer for TestProposer {
+    fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>> {
+        let mut desk = self.0.lock().unwrap();
+        if !desk.is_pushy && (!view.own_term_applied || view.is_blocked) {
+            return None;
+        }
+        let (data, is_control) = desk.batches.front()?;
+        let bytes: usize = data.iter().map(Bytes::len).sum();
+        if !desk.is_pushy && !is_control && bytes as u64 > view.room_bytes {
+            return None;
+        }
+        let (data, is_control) = desk.batches.pop_front()?;
+        Some(Box::new(TestBatch { desk: Arc::clone(&self.0), data, is_control }))
+    }
+
+    fn not_leading(&mut self, leader: Option<u64>) {
+        let mut desk = self.0.lock().unwrap();
+        if leader.is_some() {
+            while desk.batches.pop_front().is_some() {
+                desk.fates.push(Fate::Refused(Refusal::NotLeader(leader)));
+            }
+        }
+    }
+}
+
+impl Batch for TestBatch {
+    fn count(&self) -> usize {
+        self.data.len()
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.data.iter().map(|data| data.len() as u64).sum()
+    }
+
+    fn is_control(&self) -> bool {
+        self.is_control
+    }
+
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+        self.desk.lock().unwrap().fates.push(Fate::Sealed(term, first_index));
+        Ok(self.data.clone())
+    }
+
+    fn placed(self: Box<Self>, first: Position) {
+        self.desk.lock().unwrap().fates.push(Fate::Placed(first.term, first.index));
+    }
+
+    fn refused(self: Box<Self>, refusal: Refusal) {
+        self.desk.lock().unwrap().fates.push(Fate::Refused(refusal));
+    }
+}
+
+/// What a crash leaves.
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) hard_state: HardState,
+    pub(super) entries: Vec<LogEntry>,
+    pub(super) members: Members,
+    pub(super) applied: Position,
+}
+
+impl Disk {
+    pub(super) fn founded(voters: &[u64]) -> Disk {
+        let voters: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
+        let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
+        Disk { hard_state, entries: Vec::new(), members: Members::founders(&voters), applied: FOUNDED }
+    }
+
+    fn write(&mut self, append: &Append) {
+        if let Some(first) = append.entries.first() {
+            let keep = usize::try_from(first.index.0 - 2).unwrap();
+            assert!(keep <= self.entries.len(), "a gap in the log");
+            self.entries.truncate(keep);
+            self.entries.extend(append.entries.iter().cloned());
+        }
+        self.hard_state = append.hard_state.unwrap_or(self.hard_state);
+    }
+}
+
+/// A new cluster begins behind this.
+pub(super) const FOUNDED: Position = Position { term: Term(1), index: Index(1) };
+
+/// A node and everything around it.
+pub(super) struct Node {
+    pub(super) raft: Loop,
+    pub(super) clock: Arc<Hands>,
+    pub(super) wires: Arc<Mutex<Wires>>,
+    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) disk: Disk,
+    pub(super) applied: Vec<LogEntry>,
+}
+
+impl Node {
+    pub(super) fn start(id: u64, disk: Disk, clock: &Arc<Hands>, seed: u64, network: &Network) -> Node {
+        Node::start_with(id, disk, clock, seed, network, |_| {})
+    }
+
+    pub(super) fn start_with(
+        id: u64,
+        mut disk: Disk,
+        clock: &Arc<Hands>,
+        seed: u64,
+        network: &Network,
+        set: impl Fn(&mut Config),
+    ) -> Node {
+        let (wires, desk) = (Arc::<Mutex<Wires>>::default(), Arc::<Mutex<Desk>>::default());
+        let gauge = Arc::new(Gauge { free: (1 << 40).into(), pool: (1 << 40).into() });
+        let outside = Outside {
+            proposer: Box::new(TestProposer(Arc::clone(&desk))),
+            ports: Box::new(Tap(Arc::clone(&wires))),
+            transport: Box::new(network.endpoint()),
+            room: Arc::clone(&gauge) as Arc<dyn LogRoom>,
+            clock: Arc::clone(clock) as Arc<dyn Clock>,
+            entropy: Arc::new(Seeded::new(seed.wrapping_mul(1000) + id)),
+        };
+        // The state of these tests is volatile: it is made again from the log, as far as the log says.
+        disk.applied = FOUNDED;
+        let recovered = Recovered {
+            hard_state: disk.hard_state,
+            compacted: FOUNDED,
+            entries: disk.entries.clone(),
+            members: disk.members.clone(),
+            applied: FOUNDED,
+        };
+        let mut config = Config::new(NodeId::new(id).unwrap());
+        set(&mut config);
+        let raft = Loop::new(config, recovered, outside).unwrap();
+        Node { raft, clock: Arc::clone(clock), wires, desk, gauge, disk, applied: Vec::new() }
+    }
+
+    pub(super) fn step(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        self.raft.step(inputs.into_iter()).unwrap();
+    }
+
+    /// Makes the oldest `count` groups durable.
+    pub(super) fn persist(&mut self, count: usize) -> bool {
+        let appends: Vec<Append> = {
+            let mut wires = self.wires.lock().unwrap();
+            let count = count.min(wires.appends.len());
+            wires.appends.drain(..count).collect()
+        };
+        for append in &appends {
+            self.disk.write(append);
+            self.step([Input::Persisted(append.ticket)]);
+        }
+        !appends.is_empty()
+    }
+
+    /// Applies everything that was handed out.
+    pub(super) fn apply(&mut self) -> bool {
+        let committed: Vec<Committed> = self.wires.lock().unwrap().committed.drain(..).collect();
+        let Some(last) = committed.last().map(|last| &last.entry) else {
+            return false;
+        };
+        let position = Position { term: last.term, index: last.index };
+        for Committed { entry, .. } in committed {
+            let expected = self.applied.last().map_or(2, |last| last.index.0 + 1);
+            assert_eq!(entry.index.0, expected, "IN-ORDER");
+            self.applied.push(entry);
+        }
+        self.step([Input::Applied(position)]);
+        true
+    }
+
+    /// Until nothing happens any more.
+    pub(super) fn settle(&mut self) {
+        self.step([Input::Wake]);
+        while self.persist(usize::MAX) | self.apply() {}
+    }
+
+    /// A tick, and all that follows here.
+    pub(super) fn tick(&mut self) {
+        self.clock.forward(100);
+        self.settle();
+    }
+
+    pub(super) fn propose(&self, data: &[&str]) {
+        let data = data.iter().map(|data| Bytes::copy_from_slice(data.as_bytes())).collect();
+        self.desk.lock().unwrap().batches.push_back((data, false));
+    }
+
+    pub(super) fn propose_control(&self, data: &str) {
+        self.desk.lock().unwrap().batches.push_back((vec![Bytes::copy_from_slice(data.as_bytes())], true));
+    }
+
+    pub(super) fn fates(&self) -> Vec<Fate> {
+        std::mem::take(&mut self.desk.lock().unwrap().fates)
+    }
+
+    /// Applied entries that somebody proposed.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let filled = self.applied.iter().filter(|entry| !entry.data.is_empty());
+        filled.map(|entry| String::from_utf8_lossy(&entry.data).into_owned()).collect()
+    }
+}
+
+/// A cluster of one that leads and has applied its own empty entry.
+pub(super) fn sole() -> Node {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.settle();
+    assert!(node.raft.status().is_leader);
+    node
+}

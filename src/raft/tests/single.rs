@@ -1,0 +1,264 @@
+//! A cluster of one: its start, its entries, the gate, the door, reads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use bytes::Bytes;
+
+use super::double::Disk;
+use super::double::FOUNDED;
+use super::double::Fate;
+use super::double::Node;
+use super::double::sole;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::limits::UNAPPLIED_BYTES_MAX;
+use crate::raft::*;
+use crate::wal::EntryKind;
+
+fn placed(term: u64, index: u64) -> [Fate; 2] {
+    [Fate::Sealed(Term(term), Index(index)), Fate::Placed(Term(term), Index(index))]
+}
+
+#[test]
+fn a_sole_voter_leads_at_once_and_its_first_entry_is_the_empty_one_at_index_2() {
+    let node = sole();
+    assert_eq!(node.applied.len(), 1);
+    assert!(node.applied[0].data.is_empty());
+    assert_eq!(node.applied[0].index, Index(2));
+    assert_eq!(node.disk.hard_state.term, Term(2));
+    assert_eq!(node.disk.hard_state.vote, 1);
+}
+
+#[test]
+fn batches_stand_where_they_were_sealed_and_are_applied_in_order() {
+    let mut node = sole();
+    node.propose(&["a", "b", "c"]);
+    node.propose(&["d"]);
+    node.settle();
+    assert_eq!(node.fates(), [placed(2, 3), placed(2, 6)].concat());
+    assert_eq!(node.texts(), ["a", "b", "c", "d"]);
+}
+
+// N1, trap B: the library makes a sole voter leader before its term is on disk.
+#[test]
+fn n1_nothing_is_sealed_before_the_term_is_durable() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.desk.lock().unwrap().is_pushy = true;
+    node.propose(&["early"]);
+    node.step([Input::Wake]);
+    assert!(node.raft.status().is_leader);
+    assert_eq!(node.disk.hard_state.term, Term(1));
+    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotNow)]);
+}
+
+// N2: the gate opens when the empty entry of this term is applied, not when it is committed.
+#[test]
+fn n2_nothing_is_taken_before_the_own_empty_entry_is_applied() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.propose(&["a"]);
+    node.step([Input::Wake]);
+    node.persist(usize::MAX);
+    assert_eq!(node.raft.status().committed, Index(2));
+    assert_eq!(node.fates(), []);
+    node.settle();
+    assert_eq!(node.fates(), placed(2, 3));
+}
+
+#[test]
+fn n3_nothing_is_proposed_behind_a_control_entry_until_it_is_applied() {
+    let mut node = sole();
+    node.propose_control("control");
+    node.propose(&["client"]);
+    node.step([Input::Wake]);
+    node.persist(usize::MAX);
+    assert_eq!(node.fates(), placed(2, 3));
+    node.desk.lock().unwrap().is_pushy = true;
+    node.step([Input::Wake]);
+    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotNow)], "raft holds it too, whatever the proposer does");
+    node.desk.lock().unwrap().is_pushy = false;
+    node.propose(&["client"]);
+    node.settle();
+    assert_eq!(node.fates(), placed(2, 4));
+}
+
+// ACK-DURABLE on a cluster of one: what is not persisted is not committed.
+#[test]
+fn nothing_is_committed_before_it_is_durable() {
+    let mut node = sole();
+    node.propose(&["a"]);
+    node.step([Input::Wake]);
+    assert_eq!(node.raft.status().last, Index(3));
+    assert_eq!(node.raft.status().committed, Index(2));
+    assert!(!node.apply());
+    node.persist(1);
+    assert_eq!(node.raft.status().committed, Index(3));
+}
+
+#[test]
+fn a_ready_in_several_groups_has_its_hard_state_in_the_first_and_is_persisted_with_the_last() {
+    let mut node = sole();
+    let data: Vec<Bytes> = (0..4).map(|_| Bytes::from(vec![7; 400 << 10])).collect();
+    node.desk.lock().unwrap().batches.push_back((data, false));
+    node.step([Input::Wake]);
+    let shapes: Vec<(bool, usize)> = {
+        let wires = node.wires.lock().unwrap();
+        wires.appends.iter().map(|append| (append.hard_state.is_some(), append.entries.len())).collect()
+    };
+    assert_eq!(shapes, [(true, 2), (false, 2)]);
+    node.persist(1);
+    assert_eq!(node.raft.status().committed, Index(2), "half of it is not enough");
+    node.persist(1);
+    assert_eq!(node.raft.status().committed, Index(6));
+}
+
+#[test]
+fn a_sole_voter_comes_back_with_all_it_had_in_a_new_term() {
+    let mut node = sole();
+    node.propose(&["a", "b"]);
+    node.settle();
+    let disk = node.disk.clone();
+    let mut node = Node::start(1, disk, &Arc::default(), 2, &Network::default());
+    node.settle();
+    assert_eq!(node.texts(), ["a", "b"]);
+    assert_eq!(node.raft.status().term, Term(3));
+    node.propose(&["c"]);
+    node.settle();
+    assert_eq!(node.fates(), placed(3, 6));
+}
+
+#[test]
+fn entries_that_were_not_durable_at_a_crash_are_gone() {
+    let mut node = sole();
+    node.propose(&["kept"]);
+    node.settle();
+    node.propose(&["lost"]);
+    node.step([Input::Wake]);
+    let mut node = Node::start(1, node.disk.clone(), &Arc::default(), 2, &Network::default());
+    node.settle();
+    assert_eq!(node.texts(), ["kept"]);
+}
+
+#[test]
+fn the_door_closes_for_clients_when_the_log_is_full_and_not_for_control_entries() {
+    let mut node = sole();
+    node.gauge.free.store(1 << 20, SeqCst);
+    node.propose(&["client"]);
+    node.settle();
+    assert_eq!(node.fates(), placed(2, 3), "there is still room");
+    node.gauge.free.store(100, SeqCst);
+    node.propose(&["client"]);
+    node.settle();
+    assert_eq!(node.fates(), []);
+    node.desk.lock().unwrap().batches.clear();
+    node.propose_control("control");
+    node.settle();
+    assert_eq!(node.fates(), placed(2, 4));
+}
+
+#[test]
+fn own_proposals_stop_while_half_of_the_pool_is_uncommitted() {
+    let mut node = sole();
+    node.gauge.pool.store(40_000, SeqCst);
+    node.propose(&["x".repeat(20_000).as_str()]);
+    node.propose(&["y"]);
+    node.step([Input::Wake]);
+    assert_eq!(node.fates(), placed(2, 3));
+    node.persist(1);
+    assert_eq!(node.fates(), placed(2, 4), "committed: the pool is ours again");
+}
+
+#[test]
+fn what_is_not_applied_bounds_what_is_accepted() {
+    let mut node = sole();
+    let chunk = Bytes::from(vec![7; 8 << 20]);
+    let fits = UNAPPLIED_BYTES_MAX / (8 << 20);
+    for _ in 0..fits + 3 {
+        node.desk.lock().unwrap().batches.push_back((vec![chunk.clone()], false));
+    }
+    node.step([Input::Wake]);
+    while node.persist(usize::MAX) {}
+    assert!((node.raft.status().last.0 - 2) * chunk.len() as u64 <= UNAPPLIED_BYTES_MAX);
+    let before = node.raft.status().last;
+    node.settle();
+    assert!(node.raft.status().last > before, "applied: there is room again");
+}
+
+#[test]
+fn reads_are_confirmed_at_the_commit_index() {
+    let mut node = sole();
+    node.propose(&["a"]);
+    node.settle();
+    node.step([Input::Read { context: 7 }, Input::Read { context: 8 }]);
+    assert_eq!(node.wires.lock().unwrap().ready, [(7, Index(3)), (8, Index(3))]);
+}
+
+#[test]
+fn a_read_before_the_own_term_is_committed_waits_for_it() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.step([Input::Read { context: 7 }]);
+    assert_eq!(node.wires.lock().unwrap().ready, []);
+    node.settle();
+    assert_eq!(node.wires.lock().unwrap().ready, [(7, Index(2))]);
+    assert!(node.wires.lock().unwrap().lost.is_empty());
+}
+
+#[test]
+fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() {
+    let mut node = sole();
+    let answers = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let change = |id| {
+        let answers = Arc::clone(&answers);
+        let done: ChangeDone = Box::new(move |answer| answers.lock().unwrap().push(answer));
+        Input::Change { change: Change::AddLearner(NodeId::new(id).unwrap()), done }
+    };
+    node.step([change(2), change(3)]);
+    let position = Position { term: Term(2), index: Index(3) };
+    assert_eq!(*answers.lock().unwrap(), [Ok(position), Err(ChangeRefused::NotNow)]);
+    node.persist(1);
+    let committed = node.wires.lock().unwrap().committed.pop_front().unwrap();
+    assert_eq!(committed.entry.kind, EntryKind::ConfChangeV2);
+    let members = Members::decode(&committed.conf_state.unwrap()).unwrap();
+    assert_eq!((members.voters.as_slice(), members.learners.as_slice()), ([1].as_slice(), [2].as_slice()));
+    node.step([Input::Applied(position)]);
+    node.step([change(3)]);
+    assert_eq!(answers.lock().unwrap()[2], Ok(Position { term: Term(2), index: Index(4) }));
+}
+
+#[test]
+fn log_and_state_that_do_not_fit_are_refused() {
+    let build = |applied: u64, has_hole: bool| {
+        let mut node = sole();
+        node.propose(&["a", "b"]);
+        node.settle();
+        let mut entries = node.disk.entries.clone();
+        if has_hole {
+            entries.remove(1);
+        }
+        let recovered = Recovered {
+            hard_state: node.disk.hard_state,
+            compacted: FOUNDED,
+            entries,
+            members: node.disk.members.clone(),
+            applied: Position { term: Term(2), index: Index(applied) },
+        };
+        start::start(&Config::new(NodeId::new(1).unwrap()), &recovered).err()
+    };
+    assert_eq!(build(4, false), None);
+    let unfit = |applied| Fatal::Unfit { compacted: Index(1), applied: Index(applied), last: Index(4) };
+    assert_eq!(build(5, false), Some(unfit(5)));
+    assert_eq!(build(0, false), Some(unfit(0)));
+    assert_eq!(build(4, true), Some(Fatal::Gap { expected: Index(3), found: Index(4) }));
+}
+
+#[test]
+fn a_stopped_loop_does_nothing_more() {
+    let mut node = sole();
+    node.step([Input::Stop, Input::Read { context: 1 }]);
+    assert!(node.raft.is_stopped());
+    node.propose(&["late"]);
+    node.step([Input::Wake]);
+    assert_eq!(node.fates(), []);
+}

@@ -1,0 +1,207 @@
+//! What the library would get wrong if it were left alone (design 6), and what must not happen.
+
+use std::sync::Arc;
+
+use ::raft::eraftpb::Entry;
+use ::raft::eraftpb::Message;
+use ::raft::eraftpb::MessageType;
+
+use super::double::Disk;
+use super::double::Fate;
+use super::double::Node;
+use super::double::sole;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::raft::*;
+
+fn message(kind: MessageType, from: u64, to: u64, term: u64) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(kind);
+    (message.from, message.to, message.term) = (from, to, term);
+    message
+}
+
+fn entry(index: u64, term: u64, data: &[u8]) -> Entry {
+    let mut entry = Entry::default();
+    (entry.index, entry.term) = (index, term);
+    entry.data = data.to_vec().into();
+    entry
+}
+
+fn append(term: u64, behind: (u64, u64), entries: Vec<Entry>) -> Message {
+    let mut append = message(MessageType::MsgAppend, 2, 1, term);
+    (append.log_term, append.index) = behind;
+    append.set_entries(entries.into());
+    append
+}
+
+fn told(message: Message) -> Input {
+    Input::Message(PeerMessage::forged(message))
+}
+
+fn follower() -> (Node, Network) {
+    let network = Network::default();
+    let mut node = Node::start(1, Disk::founded(&[1, 2, 3]), &Arc::default(), 1, &network);
+    node.settle();
+    (node, network)
+}
+
+// Trap C: a follower's `propose` says Ok and ships the bytes to be appended elsewhere.
+#[test]
+fn a_follower_accepts_no_proposal_and_ships_none() {
+    let (mut node, network) = follower();
+    node.step([told(append(5, (1, 1), vec![entry(2, 5, b"")]))]);
+    node.settle();
+    let _ = network.take(2);
+    node.propose(&["a"]);
+    node.settle();
+    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotLeader(Some(2)))]);
+    assert!(network.take(2).iter().all(|message| message.entry_bytes() == 0));
+}
+
+#[test]
+fn a_proposal_from_a_peer_is_dropped() {
+    let mut node = sole();
+    let mut forged = message(MessageType::MsgPropose, 2, 1, 0);
+    forged.set_entries(vec![entry(0, 0, b"elsewhere")].into());
+    node.step([told(forged)]);
+    node.settle();
+    assert_eq!(node.raft.status().last, Index(2));
+}
+
+// An answer that leaves before the disk promises what a crash takes back.
+#[test]
+fn votes_and_answers_leave_only_when_their_ready_is_durable() {
+    let (mut node, network) = follower();
+    node.step([told(message(MessageType::MsgRequestVote, 2, 1, 7))]);
+    assert!(network.take(2).is_empty());
+    let mut vote = message(MessageType::MsgRequestVote, 2, 1, 7);
+    (vote.index, vote.log_term) = (1, 1);
+    node.step([told(vote)]);
+    assert!(network.take(2).is_empty(), "the vote is not durable");
+    node.persist(usize::MAX);
+    assert_eq!(node.disk.hard_state.vote, 2);
+    assert_eq!(network.take(2).last().unwrap().kind(), "vote_answer");
+}
+
+#[test]
+fn a_ready_with_nothing_to_write_waits_for_the_newest_unpersisted_one() {
+    let (mut node, network) = follower();
+    node.step([told(append(5, (1, 1), vec![entry(2, 5, b"x")]))]);
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1, 5);
+    heartbeat.commit = 2;
+    node.step([told(heartbeat)]);
+    assert!(network.take(2).is_empty());
+    node.persist(usize::MAX);
+    let kinds: Vec<&str> = network.take(2).iter().map(PeerMessage::kind).collect();
+    assert_eq!(kinds, ["append_answer", "heartbeat_answer"]);
+}
+
+#[test]
+fn a_sole_voter_does_not_campaign_while_a_ready_is_unpersisted() {
+    let mut node = sole();
+    // A stray vote request of a higher term makes it a follower whose new term is not on disk.
+    let mut stray = message(MessageType::MsgRequestVote, 2, 1, 9);
+    stray.context = b"CampaignTransfer".to_vec().into();
+    node.step([told(stray)]);
+    assert!(!node.raft.status().is_leader);
+    for _ in 0..50 {
+        node.clock.forward(100);
+        node.step([Input::Wake]);
+    }
+    assert!(!node.raft.status().is_leader, "the library would panic in become_leader");
+    for _ in 0..50 {
+        node.tick();
+    }
+    assert!(node.raft.status().is_leader);
+}
+
+#[test]
+fn a_sole_voter_never_steps_down_for_a_slow_disk() {
+    let mut node = sole();
+    node.propose(&["slow"]);
+    for _ in 0..100 {
+        node.clock.forward(100);
+        node.step([Input::Wake]);
+    }
+    assert!(node.raft.status().is_leader);
+    assert_eq!(node.raft.status().committed, Index(2));
+}
+
+#[test]
+fn entries_of_a_peer_without_room_are_cut_from_the_end_and_the_rest_is_stepped() {
+    let (mut node, network) = follower();
+    // Room for two entries, and for the groups that they are written in.
+    node.gauge.free.store(2 * 4608 + 700, std::sync::atomic::Ordering::SeqCst);
+    let entries = (2..=6).map(|index| entry(index, 5, &[7; 200])).collect();
+    node.step([told(append(5, (1, 1), entries))]);
+    assert_eq!(node.raft.status().last, Index(3));
+    node.settle();
+    assert!(network.take(2).iter().any(|message| message.kind() == "append_answer"));
+    node.gauge.free.store(0, std::sync::atomic::Ordering::SeqCst);
+    let mut full = append(5, (5, 3), vec![entry(4, 5, &[7; 200])]);
+    full.commit = 3;
+    node.step([told(full)]);
+    assert_eq!(node.raft.status().last, Index(3));
+    assert_eq!(node.raft.status().committed, Index(3), "commit is learned all the same");
+}
+
+#[test]
+fn malformed_messages_are_dropped() {
+    let (mut node, _) = follower();
+    let gap = append(5, (1, 1), vec![entry(2, 5, b"a"), entry(4, 5, b"b")]);
+    let future = append(5, (1, 1), vec![entry(2, 6, b"a")]);
+    let backwards = append(5, (5, 1), vec![entry(2, 4, b"a")]);
+    let read = message(MessageType::MsgReadIndex, 2, 1, 0);
+    let stray = message(MessageType::MsgHeartbeat, 2, 9, 5);
+    let own = message(MessageType::MsgHeartbeat, 1, 1, 5);
+    node.step([gap, future, backwards, read, stray, own].map(told));
+    node.settle();
+    assert_eq!(node.raft.status().last, Index(1));
+}
+
+#[test]
+fn a_node_that_lost_its_log_ends_with_a_word_instead_of_a_panic() {
+    let (mut node, _) = follower();
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1, 5);
+    heartbeat.commit = 90;
+    let lost = Fatal::LogLost { matched: Index(90), last: Index(1) };
+    assert_eq!(node.raft.step([told(heartbeat)].into_iter()), Err(lost.clone()));
+    assert_eq!(node.raft.step(std::iter::once(Input::Wake)), Err(lost), "and stays ended");
+}
+
+#[test]
+fn what_apply_never_got_cannot_be_applied() {
+    let mut node = sole();
+    let ahead = Input::Applied(Position { term: Term(2), index: Index(3) });
+    let fatal = Fatal::AppliedAhead { applied: Index(3), handed: Index(2) };
+    assert_eq!(node.raft.step(std::iter::once(ahead)), Err(fatal));
+}
+
+// N6: had raft put anything between the reading of the index and the step, this is what would stop the node.
+#[test]
+fn n6_a_batch_that_does_not_stand_where_it_was_sealed_ends_the_loop_before_a_byte_leaves() {
+    let mut node = sole();
+    let term = Term(2);
+    let wrong = node.raft.append_at(term, Index(9), &[b"x".to_vec().into()]);
+    assert_eq!(wrong, Err(Fatal::Misplaced { term, first: Index(9), offset: 1 }));
+    assert!(node.wires.lock().unwrap().appends.is_empty());
+    let wrong = sole().raft.append_at(Term(7), Index(3), &[b"x".to_vec().into()]);
+    assert_eq!(wrong, Err(Fatal::Misplaced { term: Term(7), first: Index(3), offset: 0 }));
+}
+
+#[test]
+fn a_node_that_may_not_campaign_asks_for_no_votes() {
+    let (mut node, network) = follower();
+    node.step([Input::MayCampaign(false)]);
+    for _ in 0..60 {
+        node.tick();
+    }
+    assert!(network.take(2).is_empty());
+    node.step([Input::MayCampaign(true)]);
+    for _ in 0..60 {
+        node.tick();
+    }
+    assert_eq!(network.take(2)[0].kind(), "prevote");
+}

@@ -1,0 +1,148 @@
+//! The thread around the loop: takes everything that waits, steps, sleeps until the next input or tick.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::thread::Builder;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::Sender;
+use crossbeam_channel::bounded;
+
+use crate::limits::RAFT_QUEUE_MAX;
+use crate::limits::RAFT_STEP_INPUTS_MAX;
+use crate::raft::config::Fatal;
+use crate::raft::input::Input;
+use crate::raft::run::Loop;
+
+/// The queue in front of the thread; full means that whoever sends waits, or drops what raft sends again.
+#[must_use]
+pub fn queue() -> (Sender<Input>, Receiver<Input>) {
+    bounded(RAFT_QUEUE_MAX)
+}
+
+/// Runs `raft` on a thread of its own until [`Input::Stop`], a fatal error, or the last sender is gone; then calls `ended`.
+///
+/// A panic of the library (its way of saying that a peer or a caller broke its rules) is a fatal error too: a node
+/// without this thread must not live on.
+///
+/// # Errors
+/// If the thread cannot be made.
+pub fn spawn(
+    raft: Loop,
+    inputs: Receiver<Input>,
+    ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("raft".to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| run(raft, &inputs)));
+        ended(result.unwrap_or(Err(Fatal::Panicked)));
+    })
+}
+
+fn run(mut raft: Loop, inputs: &Receiver<Input>) -> Result<(), Fatal> {
+    let mut first = None;
+    loop {
+        raft.step(first.take().into_iter().chain(inputs.try_iter()).take(RAFT_STEP_INPUTS_MAX))?;
+        if raft.is_stopped() {
+            return Ok(());
+        }
+        match inputs.recv_timeout(raft.idle_for()) {
+            Ok(input) => first = Some(input),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return raft.step(std::iter::once(Input::Stop)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+    use crate::ids::Index;
+    use crate::ids::NodeId;
+    use crate::ids::Position;
+    use crate::ids::Term;
+    use crate::raft::*;
+    use crate::wal::Append;
+    use crate::wal::HardState;
+    use crate::world::KernelEntropy;
+    use crate::world::SystemClock;
+
+    struct Idle;
+
+    impl Proposer for Idle {
+        fn next(&mut self, _view: &LeaderView) -> Option<Box<dyn Batch>> {
+            None
+        }
+
+        fn not_leading(&mut self, _leader: Option<u64>) {}
+    }
+
+    impl LogRoom for Idle {
+        fn free_bytes(&self) -> u64 {
+            1 << 30
+        }
+
+        fn pool_bytes(&self) -> u64 {
+            1 << 30
+        }
+    }
+
+    struct Out(Sender<(Option<u64>, Option<Index>)>);
+
+    impl Ports for Out {
+        fn log(&mut self, append: Append) {
+            self.0.send((Some(append.ticket), None)).unwrap();
+        }
+
+        fn apply(&mut self, committed: Vec<Committed>) {
+            self.0.send((None, Some(committed[0].entry.index))).unwrap();
+        }
+
+        fn read_ready(&mut self, _context: u64, _index: Index) {}
+
+        fn read_lost(&mut self, _context: u64, _leader: Option<u64>) {}
+
+        fn status(&mut self, _status: Status) {}
+    }
+
+    // The shell only: what it drives has its own tests.
+    #[test]
+    fn the_thread_steps_on_input_and_ends_when_told() {
+        let founded = Position { term: Term(1), index: Index(1) };
+        let node = NodeId::new(1).unwrap();
+        let recovered = Recovered {
+            hard_state: HardState { term: Term(1), vote: 0, commit: Index(1) },
+            compacted: founded,
+            entries: Vec::new(),
+            members: Members::founders(&[node]),
+            applied: founded,
+        };
+        let (effects, seen) = unbounded();
+        let outside = Outside {
+            proposer: Box::new(Idle),
+            ports: Box::new(Out(effects)),
+            transport: Box::new(Nowhere),
+            room: Arc::new(Idle),
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(KernelEntropy),
+        };
+        let raft = Loop::new(Config::new(node), recovered, outside).unwrap();
+        let (sender, inputs) = queue();
+        let (ended, end) = unbounded();
+        let thread = spawn(raft, inputs, move |result| ended.send(result).unwrap()).unwrap();
+        let patience = Duration::from_secs(20);
+        let (ticket, _) = seen.recv_timeout(patience).unwrap();
+        sender.send(Input::Persisted(ticket.unwrap())).unwrap();
+        assert_eq!(seen.recv_timeout(patience).unwrap(), (None, Some(Index(2))));
+        sender.send(Input::Stop).unwrap();
+        assert_eq!(end.recv_timeout(patience).unwrap(), Ok(()));
+        thread.join().unwrap();
+    }
+}

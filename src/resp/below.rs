@@ -1,0 +1,169 @@
+//! What a session asks below, and waits for: requests, read points, reads, removals of what is past due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::command::Write;
+use crate::fsm::kv::Answer;
+use crate::fsm::reader::ReadError;
+use crate::limits::GROUP_BYTES_MAX;
+use crate::limits::GROUP_WRITES_MAX;
+use crate::limits::WRITE_BATCH_BYTES;
+use crate::propose::Outcome;
+use crate::propose::ReadOutcome;
+use crate::propose::Request;
+use crate::propose::Slot;
+use crate::resp::codec::reply::reply_bytes;
+use crate::resp::session::Session;
+use crate::resp::session::TRY_AGAIN;
+use crate::resp::stats::add;
+
+impl Session {
+    /// Proposes once, with patience for a full queue only: then nothing was proposed.
+    pub(crate) async fn propose(&self, slots: Vec<Slot>) -> Outcome {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |outcome| {
+            // The connection may have gone; then nobody wants the outcome.
+            let _ = sender.send(outcome);
+        });
+        let mut request = Request { slots, is_transaction: false, done };
+        let queue_deadline = Instant::now() + self.shared.settings.queue_deadline;
+        let mut pause = QUEUE_PAUSE_MIN;
+        while let Err(back) = self.shared.gateway.propose(request) {
+            if Instant::now() >= queue_deadline || self.client.is_killed() {
+                return Outcome::TryAgain;
+            }
+            request = back;
+            sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+        }
+        add(&self.shared.stats.requests_total, 1);
+        match timeout(self.shared.settings.outcome_deadline, receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+        }
+    }
+
+    /// Reads until enough is there to be written. Answers behind a key that is past due are not used: they would be
+    /// from an earlier state than the one that is read after its removal.
+    pub(crate) async fn read_some(&self, reads: &[Read], now_ms: u64) -> Found {
+        let mut found = Found::default();
+        let mut bytes = 0;
+        let mut past_due_bytes = 0;
+        for read in reads {
+            match self.read_one(read, now_ms).await {
+                Answer::Reply(reply) => {
+                    bytes += reply_bytes(&reply);
+                    if found.past_due.is_empty() {
+                        found.replies.push(reply);
+                    }
+                }
+                Answer::PastDue(keys) => {
+                    for key in keys {
+                        past_due_bytes += key.len() + 16;
+                        if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
+                            return found;
+                        }
+                        found.past_due.push(key);
+                    }
+                }
+            }
+            if bytes >= WRITE_BATCH_BYTES {
+                break;
+            }
+        }
+        found
+    }
+
+    async fn read_one(&self, read: &Read, now_ms: u64) -> Answer {
+        let result = if matches!(read, Read::Count) {
+            self.read_aside(read.clone(), now_ms).await
+        } else {
+            Some(self.shared.reads.read(read, now_ms))
+        };
+        match result {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => {
+                add(&self.shared.stats.read_errors_total, 1);
+                tracing::error!(error = &error as &dyn std::error::Error, "a stored value cannot be read");
+                Answer::Reply(Reply::Error(UNREADABLE))
+            }
+            None => Answer::Reply(Reply::Error(TRY_AGAIN)),
+        }
+    }
+
+    /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
+    async fn read_aside(&self, read: Read, now_ms: u64) -> Option<Result<Answer, ReadError>> {
+        let _turn = self.shared.long_reads.acquire().await.ok()?;
+        let reads = Arc::clone(&self.shared.reads);
+        tokio::task::spawn_blocking(move || reads.read(&read, now_ms)).await.ok()
+    }
+
+    /// Has the removal of keys that are past due by the leader's clock replicated and applied.
+    pub(crate) async fn remove(&self, mut keys: Vec<Bytes>) -> Result<(), &'static str> {
+        keys.sort_unstable();
+        keys.dedup();
+        add(&self.shared.stats.past_due_total, keys.len());
+        match self.propose(vec![Slot::Write(Write::RemoveExpired { keys })]).await {
+            Outcome::Replies(_) => Ok(()),
+            // A removal that happened or not: the read itself changed nothing and may be tried again.
+            Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
+            Outcome::NotLeader(leader) => Err(self.not_leader(leader, TRY_AGAIN)),
+        }
+    }
+
+    /// Waits until what was committed when this began is applied here; asks again while it may.
+    pub(crate) async fn reach_read_point(&self) -> Result<(), &'static str> {
+        let deadline = Instant::now() + self.shared.settings.read_deadline;
+        let mut pause = QUEUE_PAUSE_MIN;
+        loop {
+            add(&self.shared.stats.read_rounds_total, 1);
+            let (sender, receiver) = oneshot::channel();
+            self.shared.gateway.read_index(Box::new(move |outcome| {
+                // The connection may have gone; then nobody wants the outcome.
+                let _ = sender.send(outcome);
+            }));
+            match timeout_at(deadline, receiver).await {
+                Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
+                Ok(Ok(ReadOutcome::NotLeader(leader))) => return Err(self.not_leader(leader, TRY_AGAIN)),
+                Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
+                Err(_) => return Err(TRY_AGAIN),
+            }
+            if Instant::now() + pause >= deadline || self.client.is_killed() {
+                return Err(TRY_AGAIN);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+        }
+    }
+
+    /// What to say when this node does not lead: a sole voter is only starting.
+    pub(crate) fn not_leader(&self, leader: Option<u64>, with_leader: &'static str) -> &'static str {
+        match leader {
+            _ if self.shared.facts.voters() <= 1 => TRY_AGAIN,
+            Some(_) => with_leader,
+            None => NO_LEADER,
+        }
+    }
+}
+
+/// What some reads found: answers up to the first key that is past due, and the keys from there on.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) past_due: Vec<Bytes>,
+}
+
+const NO_LEADER: &str = "CLUSTERDOWN No leader";
+const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of the node";
+const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
+const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(50);

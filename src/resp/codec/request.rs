@@ -1,0 +1,389 @@
+//! Requests: arrays of bulk strings, or inline lines, taken from the receive buffer without copying a value.
+//!
+//! ```text
+//! *<count>\r\n  then count times  $<length>\r\n<length bytes>\r\n        or        word word "quoted word"\r\n
+//! ```
+//!
+//! The parser keeps its place between reads, so a command that arrives byte by byte costs no more than one that
+//! arrives whole, and every bound is checked on the announced number, before anything is allocated for it (BOUNDED).
+//! What it accepts, and the words it refuses with, are those of Redis 7; they do not depend on how the input is split.
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use crate::limits::ARGUMENTS_MAX;
+use crate::limits::BULK_BYTES_MAX;
+use crate::limits::LINE_BYTES_MAX;
+use crate::limits::QUERY_BYTES_MAX;
+use crate::limits::READ_BATCH_BYTES_MAX;
+use crate::limits::READ_BATCH_COMMANDS_MAX;
+use crate::limits::UNAUTHENTICATED_ARGUMENTS_MAX;
+use crate::limits::UNAUTHENTICATED_BULK_BYTES_MAX;
+use crate::resp::codec::inline::split_words;
+
+/// What a client must not send; its connection is closed after the answer, since the stream has lost its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The count after `*` is no number, or above the bound.
+    #[error("Protocol error: invalid multibulk length")]
+    MultibulkLength,
+    /// More arguments than a client may send before AUTH.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedMultibulkLength,
+    /// No line end where the count should be.
+    #[error("Protocol error: too big mbulk count string")]
+    MultibulkLine,
+    /// The length after `$` is no number, negative, or above the bound.
+    #[error("Protocol error: invalid bulk length")]
+    BulkLength,
+    /// A longer argument than a client may send before AUTH.
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedBulkLength,
+    /// No line end where the length should be.
+    #[error("Protocol error: too big bulk count string")]
+    BulkLine,
+    /// Something else where an argument should begin.
+    #[error("Protocol error: expected '$', got '{}'", printable(*got))]
+    ExpectedBulk {
+        /// The byte found.
+        got: u8,
+    },
+    /// An inline command without an end.
+    #[error("Protocol error: too big inline request")]
+    InlineLine,
+    /// An inline command whose quotes do not close.
+    #[error("Protocol error: unbalanced quotes in request")]
+    UnbalancedQuotes,
+}
+
+/// Who is sending, since that decides the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// Has no right to anything yet: small bounds, one command at a time (the next may have others).
+    Unauthenticated,
+    /// May do what it likes within the limits.
+    Authenticated,
+}
+
+/// An argument's place in the bytes of its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// Commands that were complete in the receive buffer, in order. Reused from read to read.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    frame: Bytes,
+    spans: Vec<Span>,
+    commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+struct Command {
+    first_span: usize,
+    /// The words of an inline command, which are not in the frame since quotes are taken off them.
+    words: Option<Bytes>,
+}
+
+impl Batch {
+    /// Number of commands.
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Bytes of the receive buffer that these commands keep alive.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// The arguments of a command, its name first; never empty.
+    ///
+    /// # Panics
+    /// If there are not that many commands.
+    pub(crate) fn command(&self, position: usize) -> Arguments<'_> {
+        let command = &self.commands[position];
+        let end = self.commands.get(position + 1).map_or(self.spans.len(), |next| next.first_span);
+        Arguments { bytes: command.words.as_ref().unwrap_or(&self.frame), spans: &self.spans[command.first_span..end] }
+    }
+
+    /// Forgets the commands and lets go of their bytes.
+    pub(crate) fn clear(&mut self) {
+        self.frame = Bytes::new();
+        self.spans.clear();
+        self.commands.clear();
+    }
+}
+
+/// One command as it arrived: its name and what follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arguments<'a> {
+    bytes: &'a Bytes,
+    spans: &'a [Span],
+}
+
+impl<'a> Arguments<'a> {
+    /// Number of arguments, the name included.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// An argument to look at.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub(crate) fn slice(&self, position: usize) -> &'a [u8] {
+        let range = self.range(position);
+        &self.bytes[range]
+    }
+
+    /// An argument to keep: shares the receive buffer.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub(crate) fn shared(&self, position: usize) -> Bytes {
+        self.bytes.slice(self.range(position))
+    }
+
+    /// All arguments from a position on.
+    pub(crate) fn slices_from(&self, first: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let arguments = *self;
+        (first..arguments.len()).map(move |position| arguments.slice(position))
+    }
+
+    fn range(&self, position: usize) -> std::ops::Range<usize> {
+        let span = self.spans[position];
+        span.start as usize..span.start as usize + span.len as usize
+    }
+}
+
+/// Where the parser is in the command that has begun to arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Parser {
+    /// First byte of the command in the receive buffer.
+    start: usize,
+    /// First byte not looked at.
+    cursor: usize,
+    /// Arguments still to come of the array that has begun; 0 between commands.
+    arguments_left: usize,
+    /// Length of the argument whose bytes are arriving.
+    bulk_len: Option<usize>,
+    /// Arguments that are complete.
+    spans: Vec<Span>,
+    stopped_at_bound: bool,
+}
+
+enum Step {
+    NeedMore,
+    Nothing,
+    Command { words: Option<Bytes> },
+}
+
+impl Parser {
+    /// True if the last parse stopped at a bound and not for want of bytes.
+    pub(crate) fn may_have_more(&self, inbox: &BytesMut) -> bool {
+        self.stopped_at_bound && !inbox.is_empty()
+    }
+
+    /// Takes the complete commands off the front of `inbox` into `batch`, up to the bounds of a batch.
+    ///
+    /// With an error `batch` holds the commands before it, which are to be run; nothing can be parsed after it.
+    ///
+    /// # Errors
+    /// [`ProtocolError`], the same however the input was split.
+    pub(crate) fn parse(
+        &mut self,
+        inbox: &mut BytesMut,
+        sender: Sender,
+        batch: &mut Batch,
+    ) -> Result<(), ProtocolError> {
+        batch.clear();
+        let commands_max = match sender {
+            Sender::Unauthenticated => 1,
+            Sender::Authenticated => READ_BATCH_COMMANDS_MAX,
+        };
+        let mut result = Ok(());
+        self.stopped_at_bound = true;
+        while batch.commands.len() < commands_max && self.start < READ_BATCH_BYTES_MAX {
+            match self.step(inbox, sender) {
+                Ok(Step::NeedMore) => {
+                    self.stopped_at_bound = false;
+                    break;
+                }
+                Ok(Step::Nothing) => {}
+                Ok(Step::Command { words }) => {
+                    let first_span = batch.spans.len();
+                    batch.spans.append(&mut self.spans);
+                    batch.commands.push(Command { first_span, words });
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.split_off(inbox, batch);
+        result
+    }
+
+    /// Cuts what is complete off the buffer; positions count from its front again.
+    fn split_off(&mut self, inbox: &mut BytesMut, batch: &mut Batch) {
+        let taken = std::mem::take(&mut self.start);
+        if taken > 0 {
+            batch.frame = inbox.split_to(taken).freeze();
+            self.cursor -= taken;
+            let shift = u32::try_from(taken).expect("a batch is far below 4 GiB");
+            for span in &mut self.spans {
+                span.start -= shift;
+            }
+        }
+    }
+
+    fn step(&mut self, buffer: &[u8], sender: Sender) -> Result<Step, ProtocolError> {
+        if self.arguments_left == 0 {
+            match buffer.get(self.cursor) {
+                None => return Ok(Step::NeedMore),
+                Some(b'*') => match self.begin_array(buffer, sender)? {
+                    Step::Command { .. } => {}
+                    other => return Ok(other),
+                },
+                Some(_) => return self.take_inline(buffer),
+            }
+        }
+        while self.arguments_left > 0 {
+            let len = match self.bulk_len {
+                Some(len) => len,
+                None => match self.begin_bulk(buffer, sender)? {
+                    Some(len) => len,
+                    None => return Ok(Step::NeedMore),
+                },
+            };
+            if buffer.len() - self.cursor < len + 2 {
+                self.bulk_len = Some(len);
+                return Ok(Step::NeedMore);
+            }
+            self.spans.push(span(self.cursor, len));
+            self.cursor += len + 2;
+            self.bulk_len = None;
+            self.arguments_left -= 1;
+        }
+        self.start = self.cursor;
+        Ok(Step::Command { words: None })
+    }
+
+    /// The count of an array. `Command` here means: its arguments come next.
+    fn begin_array(&mut self, buffer: &[u8], sender: Sender) -> Result<Step, ProtocolError> {
+        let Some(line) = take_line(buffer, self.cursor + 1, ProtocolError::MultibulkLine)? else {
+            return Ok(Step::NeedMore);
+        };
+        let count = parse_integer(line).ok_or(ProtocolError::MultibulkLength)?;
+        if count > ARGUMENTS_MAX as i64 {
+            return Err(ProtocolError::MultibulkLength);
+        }
+        if count > UNAUTHENTICATED_ARGUMENTS_MAX as i64 && sender == Sender::Unauthenticated {
+            return Err(ProtocolError::UnauthenticatedMultibulkLength);
+        }
+        self.cursor += 1 + line.len() + 2;
+        if count <= 0 {
+            self.start = self.cursor;
+            return Ok(Step::Nothing);
+        }
+        self.arguments_left = usize::try_from(count).expect("checked: between 1 and ARGUMENTS_MAX");
+        Ok(Step::Command { words: None })
+    }
+
+    /// The length of an argument, or `None` if its line is not complete.
+    fn begin_bulk(&mut self, buffer: &[u8], sender: Sender) -> Result<Option<usize>, ProtocolError> {
+        let Some(&first) = buffer.get(self.cursor) else {
+            return Ok(None);
+        };
+        if first != b'$' {
+            return Err(ProtocolError::ExpectedBulk { got: first });
+        }
+        let Some(line) = take_line(buffer, self.cursor + 1, ProtocolError::BulkLine)? else {
+            return Ok(None);
+        };
+        let announced = parse_integer(line).ok_or(ProtocolError::BulkLength)?;
+        let len = usize::try_from(announced).map_err(|_| ProtocolError::BulkLength)?;
+        if len > BULK_BYTES_MAX {
+            return Err(ProtocolError::BulkLength);
+        }
+        if len > UNAUTHENTICATED_BULK_BYTES_MAX && sender == Sender::Unauthenticated {
+            return Err(ProtocolError::UnauthenticatedBulkLength);
+        }
+        let body = self.cursor + 1 + line.len() + 2;
+        if body - self.start + len + 2 > QUERY_BYTES_MAX {
+            return Err(ProtocolError::BulkLength);
+        }
+        self.cursor = body;
+        Ok(Some(len))
+    }
+
+    fn take_inline(&mut self, buffer: &[u8]) -> Result<Step, ProtocolError> {
+        let rest = &buffer[self.cursor..];
+        let looked_at = &rest[..rest.len().min(LINE_BYTES_MAX + 1)];
+        let Some(newline) = memchr::memchr(b'\n', looked_at) else {
+            if rest.len() > LINE_BYTES_MAX {
+                return Err(ProtocolError::InlineLine);
+            }
+            return Ok(Step::NeedMore);
+        };
+        let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
+        let (words, ends) = split_words(line).map_err(|_| ProtocolError::UnbalancedQuotes)?;
+        self.cursor += newline + 1;
+        self.start = self.cursor;
+        if ends.is_empty() {
+            return Ok(Step::Nothing);
+        }
+        let mut start = 0;
+        for end in ends {
+            self.spans.push(span(start, end - start));
+            start = end;
+        }
+        Ok(Step::Command { words: Some(Bytes::from(words)) })
+    }
+}
+
+/// The bytes from `start` to the next carriage return, if that and the byte after it have arrived.
+fn take_line(buffer: &[u8], start: usize, too_long: ProtocolError) -> Result<Option<&[u8]>, ProtocolError> {
+    let rest = &buffer[start..];
+    match memchr::memchr(b'\r', &rest[..rest.len().min(LINE_BYTES_MAX)]) {
+        Some(end) if end + 1 < rest.len() => Ok(Some(&rest[..end])),
+        Some(_) => Ok(None),
+        None if rest.len() >= LINE_BYTES_MAX => Err(too_long),
+        None => Ok(None),
+    }
+}
+
+fn span(start: usize, len: usize) -> Span {
+    Span {
+        start: u32::try_from(start).expect("the receive buffer is far below 4 GiB"),
+        len: u32::try_from(len).expect("the receive buffer is far below 4 GiB"),
+    }
+}
+
+/// A decimal number as Redis' `string2ll` takes it: no plus, no leading zero, no blanks, nothing outside i64.
+pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
+    let (is_negative, magnitude) = match digits {
+        [b'0'] => return Some(0),
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, digits),
+    };
+    if magnitude.is_empty() || magnitude.len() > 19 || magnitude[0] == b'0' {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for &digit in magnitude {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        // 19 digits are below 10^19, which is below 2^64: this cannot overflow.
+        number = number * 10 + u64::from(digit - b'0');
+    }
+    if is_negative { 0_i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
+}
+
+fn printable(byte: u8) -> char {
+    if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' }
+}

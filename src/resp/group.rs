@@ -1,0 +1,159 @@
+//! Commands of one connection that go below together, and the places of their replies.
+
+use crate::fsm::codec::command_len;
+use crate::fsm::command::Read;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+use crate::limits::GROUP_BYTES_MAX;
+use crate::limits::GROUP_LOADS_MAX;
+use crate::limits::GROUP_READ_KEYS_MAX;
+use crate::limits::GROUP_WRITES_MAX;
+use crate::propose::Slot;
+
+/// What a group is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing in it.
+    #[default]
+    Empty,
+    /// Becomes one entry; reads that follow its writes ride with it.
+    Entry,
+    /// Reads without a write before them: one ReadIndex serves them all.
+    ReadRound,
+}
+
+/// Where one reply of a group comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The next answer from below.
+    Slot,
+    /// Already encoded, up to this end in `held`.
+    Held {
+        /// End of the bytes.
+        end: usize,
+    },
+}
+
+/// A group being gathered.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) purpose: Purpose,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) places: Vec<Place>,
+    /// Replies that are known already and wait for those before them.
+    pub(crate) held: Vec<u8>,
+    bytes: usize,
+    writes: usize,
+    loads: usize,
+    read_keys: usize,
+}
+
+impl Group {
+    /// True if `write` may join; otherwise the group goes below first.
+    pub(crate) fn admits_write(&self, write: &Write) -> bool {
+        match self.purpose {
+            Purpose::Empty => true,
+            Purpose::ReadRound => false,
+            Purpose::Entry => {
+                self.bytes + command_len(write) <= GROUP_BYTES_MAX
+                    && self.writes + write.sealed_writes_max() <= GROUP_WRITES_MAX
+                    && self.loads + usize::from(loads_value(write)) <= GROUP_LOADS_MAX
+            }
+        }
+    }
+
+    /// True if `read` may join: with an earlier write it rides, if it names its keys.
+    pub(crate) fn admits_read(&self, read: &Read) -> bool {
+        match self.purpose {
+            Purpose::Empty => true,
+            Purpose::ReadRound => self.slots.len() < GROUP_WRITES_MAX,
+            Purpose::Entry => {
+                let keys = read_keys(read);
+                keys > 0 && self.read_keys + keys <= GROUP_READ_KEYS_MAX
+            }
+        }
+    }
+
+    /// Adds a write; it may be alone and larger than a group.
+    pub(crate) fn push_write(&mut self, write: Write) {
+        self.purpose = Purpose::Entry;
+        self.bytes += command_len(&write);
+        self.writes += write.sealed_writes_max();
+        self.loads += usize::from(loads_value(&write));
+        self.slots.push(Slot::Write(write));
+        self.places.push(Place::Slot);
+    }
+
+    /// Adds a read.
+    pub(crate) fn push_read(&mut self, read: Read) {
+        if self.purpose == Purpose::Empty {
+            self.purpose = Purpose::ReadRound;
+        }
+        self.read_keys += read_keys(&read);
+        self.slots.push(Slot::Read(read));
+        self.places.push(Place::Slot);
+    }
+
+    /// Notes that what was appended to `held` is a reply whose place is here.
+    pub(crate) fn hold(&mut self) {
+        self.places.push(Place::Held { end: self.held.len() });
+    }
+}
+
+/// Keys that a read names; none for a count of them all.
+pub(crate) fn read_keys(read: &Read) -> usize {
+    match read {
+        Read::GetMany { keys } | Read::Exists { keys } => keys.len(),
+        Read::Get { .. } | Read::Length { .. } | Read::Range { .. } | Read::Ttl { .. } | Read::Type { .. } => 1,
+        Read::Count => 0,
+    }
+}
+
+/// Whether a write brings a stored value into memory, whatever its own length: an entry may do that only so often
+/// (`ENTRY_VALUE_BYTES_MAX`), and a pipeline must not fail where its commands one by one would not.
+fn loads_value(write: &Write) -> bool {
+    match write {
+        Write::Set { reply, .. } => *reply == SetReply::Old,
+        Write::Append { .. }
+        | Write::SetRange { .. }
+        | Write::GetDelete { .. }
+        | Write::GetExpire { .. }
+        | Write::Expire { .. }
+        | Write::Persist { .. } => true,
+        Write::SetMany { .. }
+        | Write::IncrementBy { .. }
+        | Write::IncrementByFloat { .. }
+        | Write::Delete { .. }
+        | Write::FlushAll
+        | Write::RemoveExpired { .. } => false,
+    }
+}
+
+/// Puts the answers from below and the held replies together in the order of the commands.
+#[derive(Debug)]
+pub(crate) struct Weaver {
+    places: std::vec::IntoIter<Place>,
+    held: Vec<u8>,
+    taken: usize,
+}
+
+impl Weaver {
+    /// For the places of one group.
+    pub(crate) fn new(places: Vec<Place>, held: Vec<u8>) -> Weaver {
+        Weaver { places: places.into_iter(), held, taken: 0 }
+    }
+
+    /// Appends the held replies up to the next place of an answer; `false` if there is none.
+    pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> bool {
+        for place in self.places.by_ref() {
+            match place {
+                Place::Slot => return true,
+                Place::Held { end } => {
+                    out.extend_from_slice(&self.held[self.taken..end]);
+                    self.taken = end;
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,220 @@
+//! CLIENT: names, the list of connections, ending them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::limits::CLIENT_NAME_BYTES_MAX;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::request::parse_integer;
+use crate::resp::local::Subcommand;
+use crate::resp::registry::Client;
+use crate::resp::registry::lock;
+use crate::resp::session::Session;
+use crate::resp::verbs::Refusal;
+use crate::resp::verbs::SYNTAX;
+
+impl Session {
+    /// CLIENT ...
+    pub(super) fn client_command(&mut self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut encoder = Encoder::new(out, self.protocol);
+        if sub.is("id") {
+            sub.exactly(0)?;
+            encoder.integer(i64::try_from(self.client.id).unwrap_or(i64::MAX));
+        } else if sub.is("getname") {
+            sub.exactly(0)?;
+            match lock(&self.client.names).name.as_str() {
+                "" => encoder.null(),
+                name => encoder.bulk(name.as_bytes()),
+            }
+        } else if sub.is("setname") {
+            sub.exactly(1)?;
+            lock(&self.client.names).name = check_name(sub.slice(0), NAME_REFUSAL)?;
+            encoder.simple("OK");
+        } else if sub.is("setinfo") {
+            sub.exactly(2)?;
+            self.set_library(sub)?;
+            encoder.simple("OK");
+        } else if sub.is("info") {
+            sub.exactly(0)?;
+            let mut line = String::new();
+            self.client.describe(&mut line);
+            encoder.text(&line);
+        } else if sub.is("list") {
+            encoder.text(&self.list(sub)?);
+        } else if sub.is("kill") {
+            self.kill(sub, &mut encoder)?;
+        } else if sub.is("no-evict") || sub.is("no-touch") {
+            sub.exactly(1)?;
+            match sub.slice(0).to_ascii_lowercase().as_slice() {
+                b"on" | b"off" => encoder.simple("OK"),
+                _ => return Err(SYNTAX),
+            }
+        } else if sub.is("help") {
+            sub.exactly(0)?;
+            write_help(&HELP, &mut encoder);
+        } else {
+            return Err(sub.unknown());
+        }
+        Ok(())
+    }
+
+    fn set_library(&self, sub: &Subcommand<'_>) -> Result<(), Refusal> {
+        let option = String::from_utf8_lossy(sub.slice(0)).to_ascii_lowercase();
+        let mut names = lock(&self.client.names);
+        let target = match option.as_str() {
+            "lib-name" => &mut names.library,
+            "lib-ver" => &mut names.library_version,
+            _ => return Err(Refusal::made(format!("ERR Unrecognized option '{option}'"))),
+        };
+        let refusal = format!("ERR {option} cannot contain spaces, newlines or special characters.");
+        *target = check_name(sub.slice(1), &refusal)?;
+        Ok(())
+    }
+
+    fn list(&self, sub: &Subcommand<'_>) -> Result<String, Refusal> {
+        let mut clients = self.shared.registry.all();
+        match sub.count() {
+            0 => {}
+            2 if sub.slice(0).eq_ignore_ascii_case(b"type") => {
+                let is_normal = is_normal_type(sub.slice(1))?;
+                clients.retain(|_| is_normal);
+            }
+            count if count > 1 && sub.slice(0).eq_ignore_ascii_case(b"id") => {
+                let ids = (1..count).map(|position| parse_id(sub.slice(position), LIST_ID));
+                let ids = ids.collect::<Result<Vec<u64>, Refusal>>()?;
+                clients.retain(|client| ids.contains(&client.id));
+            }
+            _ => return Err(SYNTAX),
+        }
+        let mut lines = String::new();
+        for client in &clients {
+            client.describe(&mut lines);
+        }
+        Ok(lines)
+    }
+
+    fn kill(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), Refusal> {
+        if sub.count() == 0 {
+            return Err(sub.arity());
+        }
+        if sub.count() == 1 {
+            let address = sub.slice(0);
+            let killed = self.kill_where(|client| client.address.to_string().as_bytes() == address);
+            if killed == 0 {
+                return Err(Refusal::fixed("ERR No such client"));
+            }
+            encoder.simple("OK");
+            return Ok(());
+        }
+        let filter = KillFilter::parse(sub)?;
+        let killed =
+            self.kill_where(|client| (!filter.skips_me || client.id != self.client.id) && filter.matches(client));
+        encoder.integer(i64::try_from(killed).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    fn kill_where(&self, mut is_meant: impl FnMut(&Client) -> bool) -> usize {
+        let clients = self.shared.registry.all();
+        let meant: Vec<&Arc<Client>> = clients.iter().filter(|client| is_meant(client)).collect();
+        for client in &meant {
+            client.kill();
+        }
+        meant.len()
+    }
+}
+
+/// CLIENT KILL ID 1 ADDR a:p ...: all must match.
+#[derive(Default)]
+struct KillFilter<'a> {
+    id: Option<u64>,
+    address: Option<&'a [u8]>,
+    local_address: Option<&'a [u8]>,
+    is_type: Option<bool>,
+    is_user: Option<bool>,
+    skips_me: bool,
+}
+
+impl<'a> KillFilter<'a> {
+    fn parse(sub: &Subcommand<'a>) -> Result<KillFilter<'a>, Refusal> {
+        let mut filter = KillFilter { skips_me: true, ..KillFilter::default() };
+        if !sub.count().is_multiple_of(2) {
+            return Err(SYNTAX);
+        }
+        for position in (0..sub.count()).step_by(2) {
+            let value = sub.slice(position + 1);
+            match sub.slice(position).to_ascii_lowercase().as_slice() {
+                b"id" => filter.id = Some(parse_id(value, KILL_ID)?),
+                b"addr" => filter.address = Some(value),
+                b"laddr" => filter.local_address = Some(value),
+                b"type" => filter.is_type = Some(is_normal_type(value)?),
+                b"user" => filter.is_user = Some(value == b"default"),
+                b"skipme" => {
+                    filter.skips_me = match value.to_ascii_lowercase().as_slice() {
+                        b"yes" => true,
+                        b"no" => false,
+                        _ => return Err(SYNTAX),
+                    };
+                }
+                _ => return Err(SYNTAX),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn matches(&self, client: &Client) -> bool {
+        let is_authenticated = client.is_authenticated.load(Ordering::Relaxed);
+        self.id.is_none_or(|id| id == client.id)
+            && self.address.is_none_or(|address| client.address.to_string().as_bytes() == address)
+            && self.local_address.is_none_or(|address| client.local_address.to_string().as_bytes() == address)
+            && self.is_type.unwrap_or(true)
+            && self.is_user.is_none_or(|is_default| is_default && is_authenticated)
+    }
+}
+
+/// A name without blanks and control characters, as CLIENT LIST needs it.
+pub(super) fn check_name(name: &[u8], refusal: &str) -> Result<String, Refusal> {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        return Err(Refusal::made(format!("ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes")));
+    }
+    match std::str::from_utf8(name) {
+        Ok(text) if name.iter().all(u8::is_ascii_graphic) => Ok(text.to_owned()),
+        _ => Err(Refusal::made(refusal.to_owned())),
+    }
+}
+
+/// Writes lines as an array, as every HELP does.
+pub(super) fn write_help(lines: &[&'static str], encoder: &mut Encoder<'_>) {
+    encoder.array(lines.len());
+    for line in lines {
+        encoder.simple(line);
+    }
+}
+
+fn parse_id(digits: &[u8], refusal: Refusal) -> Result<u64, Refusal> {
+    parse_integer(digits).filter(|id| *id > 0).map(i64::unsigned_abs).ok_or(refusal)
+}
+
+/// Every client here is a normal one.
+fn is_normal_type(name: &[u8]) -> Result<bool, Refusal> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
+        _ => Err(Refusal::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+    }
+}
+
+const NAME_REFUSAL: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+const KILL_ID: Refusal = Refusal::fixed("ERR client-id should be greater than 0");
+const LIST_ID: Refusal = Refusal::fixed("ERR Invalid client ID");
+const HELP: [&str; 10] = [
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME, SETNAME <name>",
+    "    The name of this connection.",
+    "ID, INFO, LIST [ID <id> ...]",
+    "    This connection, and all of them.",
+    "KILL <ip:port> | ID <id> | ADDR <ip:port> | LADDR <ip:port> | TYPE <type> | USER <user> | SKIPME <yes|no>",
+    "    End connections.",
+    "SETINFO <lib-name|lib-ver> <value>",
+    "    What the client library calls itself.",
+    "NO-EVICT <on|off>, NO-TOUCH <on|off>: accepted, without effect.",
+];

@@ -1,0 +1,182 @@
+//! CONFIG: a small table of what Redis' clients and tools ask for; what can be set at run time is set here.
+
+use std::sync::atomic::Ordering;
+
+use crate::limits::BULK_BYTES_MAX;
+use crate::limits::CLIENTS_MAX;
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::limits::QUERY_BYTES_MAX;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::request::parse_integer;
+use crate::resp::local::Subcommand;
+use crate::resp::local::client::write_help;
+use crate::resp::local::glob_matches;
+use crate::resp::server::Shared;
+use crate::resp::session::Session;
+use crate::resp::verbs::Refusal;
+use crate::resp::verbs::SYNTAX;
+
+impl Session {
+    /// CONFIG GET|SET|RESETSTAT|REWRITE.
+    pub(super) fn config_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut encoder = Encoder::new(out, self.protocol);
+        if sub.is("get") {
+            if sub.count() == 0 {
+                return Err(sub.arity());
+            }
+            self.config_get(sub, &mut encoder);
+        } else if sub.is("set") {
+            if sub.count() < 2 {
+                return Err(sub.arity());
+            }
+            self.config_set(sub)?;
+            encoder.simple("OK");
+        } else if sub.is("resetstat") {
+            sub.exactly(0)?;
+            self.shared.stats.reset();
+            encoder.simple("OK");
+        } else if sub.is("rewrite") {
+            sub.exactly(0)?;
+            return Err(Refusal::fixed("ERR The server is running without a config file"));
+        } else if sub.is("help") {
+            sub.exactly(0)?;
+            write_help(&HELP, &mut encoder);
+        } else {
+            return Err(sub.unknown());
+        }
+        Ok(())
+    }
+
+    fn config_get(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) {
+        let is_asked = |name: &str| (0..sub.count()).any(|at| glob_matches(sub.slice(at), name.as_bytes()));
+        let found: Vec<&Entry> = TABLE.iter().filter(|entry| is_asked(entry.name)).collect();
+        encoder.map(found.len());
+        for entry in found {
+            encoder.bulk(entry.name.as_bytes());
+            encoder.bulk(entry.value(&self.shared).as_bytes());
+        }
+    }
+
+    /// All or nothing: everything is checked before anything is set.
+    fn config_set(&self, sub: &Subcommand<'_>) -> Result<(), Refusal> {
+        if !sub.count().is_multiple_of(2) {
+            return Err(SYNTAX);
+        }
+        let mut changes = Vec::new();
+        for position in (0..sub.count()).step_by(2) {
+            let name = String::from_utf8_lossy(sub.slice(position)).to_ascii_lowercase();
+            let Some(entry) = TABLE.iter().find(|entry| entry.name == name) else {
+                let line = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
+                return Err(Refusal::made(line));
+            };
+            let value = sub.slice(position + 1);
+            let change = entry.check(value, &self.shared).map_err(|why| {
+                Refusal::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+            })?;
+            changes.extend(change);
+        }
+        for change in changes {
+            match change {
+                Change::ClientsMax(count) => self.shared.clients_max.store(count, Ordering::Relaxed),
+                Change::IdleTimeout(ms) => self.shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Entry {
+    name: &'static str,
+    value: Value,
+}
+
+enum Value {
+    /// Never changes; setting it to what it is is fine.
+    Fixed(&'static str),
+    FixedNumber(usize),
+    ClientsMax,
+    IdleTimeout,
+    Port,
+    Bind,
+}
+
+enum Change {
+    ClientsMax(usize),
+    IdleTimeout(u64),
+}
+
+impl Entry {
+    fn value(&self, shared: &Shared) -> String {
+        match self.value {
+            Value::Fixed(text) => text.to_owned(),
+            Value::FixedNumber(number) => number.to_string(),
+            Value::ClientsMax => shared.clients_max.load(Ordering::Relaxed).to_string(),
+            Value::IdleTimeout => shared.idle_timeout().as_secs().to_string(),
+            Value::Port => shared.address.port().to_string(),
+            Value::Bind => shared.address.ip().to_string(),
+        }
+    }
+
+    fn check(&self, value: &[u8], shared: &Shared) -> Result<Option<Change>, String> {
+        match self.value {
+            Value::ClientsMax => {
+                let count = integer_within(value, 1, CLIENTS_MAX as u64)?;
+                let count = usize::try_from(count).expect("checked: at most CLIENTS_MAX");
+                Ok(Some(Change::ClientsMax(count)))
+            }
+            Value::IdleTimeout => Ok(Some(Change::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000))),
+            _ if value.eq_ignore_ascii_case(self.value(shared).as_bytes()) => Ok(None),
+            _ => Err("can't set immutable config".to_owned()),
+        }
+    }
+}
+
+fn integer_within(digits: &[u8], least: u64, most: u64) -> Result<u64, String> {
+    let Some(number) = parse_integer(digits) else {
+        return Err("argument couldn't be parsed into an integer".to_owned());
+    };
+    let number = u64::try_from(number).ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+/// Longest idle timeout (Redis 7).
+const SECONDS_MAX: u64 = i32::MAX as u64;
+
+const fn fixed(name: &'static str, text: &'static str) -> Entry {
+    Entry { name, value: Value::Fixed(text) }
+}
+
+const fn number(name: &'static str, number: usize) -> Entry {
+    Entry { name, value: Value::FixedNumber(number) }
+}
+
+/// No secret is in it: `requirepass` is left out on purpose.
+const TABLE: &[Entry] = &[
+    fixed("appendfsync", "always"),
+    fixed("appendonly", "yes"),
+    Entry { name: "bind", value: Value::Bind },
+    number("client-query-buffer-limit", QUERY_BYTES_MAX),
+    number("client-output-buffer-limit-normal", OUTPUT_BYTES_MAX),
+    fixed("cluster-enabled", "no"),
+    fixed("databases", "1"),
+    Entry { name: "maxclients", value: Value::ClientsMax },
+    fixed("maxmemory", "0"),
+    fixed("maxmemory-policy", "noeviction"),
+    fixed("notify-keyspace-events", ""),
+    Entry { name: "port", value: Value::Port },
+    number("proto-max-bulk-len", BULK_BYTES_MAX),
+    fixed("protected-mode", "yes"),
+    fixed("save", ""),
+    fixed("tcp-keepalive", "0"),
+    Entry { name: "timeout", value: Value::IdleTimeout },
+    fixed("unixsocket", ""),
+];
+
+const HELP: [&str; 6] = [
+    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET <pattern> [<pattern> ...]",
+    "SET <directive> <value> [<directive> <value> ...]",
+    "    maxclients and timeout can be set; they are not written to a file.",
+    "RESETSTAT",
+    "    Counters of INFO begin again.",
+];

@@ -1,0 +1,133 @@
+//! HELLO, AUTH, RESET: who the client is and which protocol it speaks.
+
+use std::sync::atomic::Ordering;
+
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::reply::Protocol;
+use crate::resp::codec::request::Arguments;
+use crate::resp::codec::request::parse_integer;
+use crate::resp::local::client::check_name;
+use crate::resp::local::info::REDIS_VERSION;
+use crate::resp::registry::Names;
+use crate::resp::registry::lock;
+use crate::resp::session::Session;
+use crate::resp::verbs::Refusal;
+
+impl Session {
+    /// AUTH [user] password.
+    pub(super) fn auth(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        match arguments.len() {
+            2 if self.shared.settings.password.is_none() => return Err(NO_PASSWORD),
+            2 => self.check_password(DEFAULT_USER, arguments.slice(1))?,
+            3 => self.check_password(arguments.slice(1), arguments.slice(2))?,
+            _ => return Err(Refusal::fixed("ERR syntax error")),
+        }
+        Encoder::new(out, self.protocol).simple("OK");
+        Ok(())
+    }
+
+    /// HELLO [2|3 [AUTH user password] [SETNAME name]].
+    pub(super) fn hello(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut protocol = self.protocol;
+        if arguments.len() > 1 {
+            protocol = match parse_integer(arguments.slice(1)) {
+                Some(2) => Protocol::Resp2,
+                Some(3) => Protocol::Resp3,
+                Some(_) => return Err(Refusal::fixed("NOPROTO unsupported protocol version")),
+                None => return Err(Refusal::fixed("ERR Protocol version is not an integer or out of range")),
+            };
+        }
+        let mut credentials = None;
+        let mut name = None;
+        let mut position = 2;
+        while position < arguments.len() {
+            let word = arguments.slice(position);
+            let left = arguments.len() - position - 1;
+            if word.eq_ignore_ascii_case(b"auth") && left >= 2 {
+                credentials = Some((arguments.slice(position + 1), arguments.slice(position + 2)));
+                position += 3;
+            } else if word.eq_ignore_ascii_case(b"setname") && left >= 1 {
+                name = Some(check_name(arguments.slice(position + 1), NAME_REFUSAL)?);
+                position += 2;
+            } else {
+                let word = String::from_utf8_lossy(word);
+                return Err(Refusal::made(format!("ERR Syntax error in HELLO option '{word}'")));
+            }
+        }
+        if let Some((user, password)) = credentials {
+            self.check_password(user, password)?;
+        }
+        if self.auth_deadline.is_some() {
+            return Err(HELLO_WITHOUT_AUTH);
+        }
+        if let Some(name) = name {
+            lock(&self.client.names).name = name;
+        }
+        self.speak(protocol);
+        self.write_greeting(out);
+        Ok(())
+    }
+
+    fn write_greeting(&self, out: &mut Vec<u8>) {
+        let mut encoder = Encoder::new(out, self.protocol);
+        encoder.map(7);
+        encoder.bulk(b"server");
+        encoder.bulk(b"redis");
+        encoder.bulk(b"version");
+        encoder.bulk(REDIS_VERSION.as_bytes());
+        encoder.bulk(b"proto");
+        encoder.integer(i64::from(self.protocol.number()));
+        encoder.bulk(b"id");
+        encoder.integer(i64::try_from(self.client.id).unwrap_or(i64::MAX));
+        encoder.bulk(b"mode");
+        encoder.bulk(b"standalone");
+        encoder.bulk(b"role");
+        let role = match self.shared.facts.role().word() {
+            "slave" => "replica",
+            word => word,
+        };
+        encoder.bulk(role.as_bytes());
+        encoder.bulk(b"modules");
+        encoder.array(0);
+    }
+
+    /// RESET: as if it had just connected.
+    pub(super) fn reset(&mut self, out: &mut Vec<u8>) {
+        self.speak(Protocol::Resp2);
+        *lock(&self.client.names) = Names::default();
+        if self.shared.settings.password.is_some() {
+            self.revoke();
+        }
+        Encoder::new(out, self.protocol).simple("RESET");
+    }
+
+    fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.client.protocol.store(protocol.number(), Ordering::Relaxed);
+    }
+
+    /// The user's name is no secret: there is one. The password is compared whatever the name, so that the time
+    /// tells nothing about either.
+    fn check_password(&mut self, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+        let is_password = self.shared.settings.password.as_ref().is_none_or(|expected| expected.matches(password));
+        if is_password && user == DEFAULT_USER {
+            self.authenticate();
+            self.auth_failures = 0;
+            return Ok(());
+        }
+        self.auth_failures += 1;
+        Err(WRONG_PASSWORD)
+    }
+}
+
+const DEFAULT_USER: &[u8] = b"default";
+const WRONG_PASSWORD: Refusal = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+const NO_PASSWORD: Refusal = Refusal::fixed(
+    "ERR AUTH <password> called without any password configured for the default user. \
+     Are you sure your configuration is correct?",
+);
+const HELLO_WITHOUT_AUTH: Refusal = Refusal::fixed(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> \
+     option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+const NAME_REFUSAL: &str = "ERR Client names cannot contain spaces, newlines or special characters.";

@@ -1,0 +1,39 @@
+//! Clients: the Redis protocol (RESP2, RESP3, inline), the commands, and the order of one connection (design 2).
+//!
+//! `codec` turns bytes into arguments and replies into bytes; `verbs` turns arguments into writes, reads and locals;
+//! `session` keeps the order of one connection and asks the [`Gateway`](crate::propose::Gateway); `connection` moves
+//! its bytes; `server` accepts. What this room refuses to know: how an entry is made, sealed or applied.
+//!
+//! Start with [`Server::bind`], then [`Server::run`] until its shutdown signal turns true.
+
+mod below;
+mod codec;
+mod connection;
+mod facts;
+mod group;
+mod local;
+mod password;
+mod reads;
+mod registry;
+mod server;
+mod session;
+mod settings;
+mod stats;
+mod verbs;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use facts::FactSection;
+pub use facts::NodeFacts;
+pub use facts::Role;
+pub use password::Password;
+pub use reads::AppliedReads;
+pub use reads::Reads;
+pub use server::Drained;
+pub use server::RespError;
+pub use server::Server;
+pub use server::ServerParts;
+pub use settings::Settings;
+pub use stats::Stats;

@@ -1,0 +1,149 @@
+//! Who is connected: what CLIENT LIST shows and CLIENT KILL ends.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::resp::verbs::VERBS;
+
+/// One connection as others may see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) local_address: SocketAddr,
+    pub(crate) since: Instant,
+    /// Milliseconds after `since` at which it last sent something.
+    pub(crate) active_ms: AtomicU64,
+    pub(crate) protocol: AtomicU8,
+    pub(crate) is_authenticated: AtomicBool,
+    pub(crate) inbox_bytes: AtomicUsize,
+    pub(crate) outbox_bytes: AtomicUsize,
+    pub(crate) names: Mutex<Names>,
+    /// Number of its last command in the table.
+    pub(crate) last_verb: AtomicUsize,
+    is_killed: AtomicBool,
+    kill: Notify,
+}
+
+/// What a client calls itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) name: String,
+    pub(crate) library: String,
+    pub(crate) library_version: String,
+}
+
+impl Client {
+    pub(crate) fn new(id: u64, address: SocketAddr, local_address: SocketAddr) -> Client {
+        Client {
+            id,
+            address,
+            local_address,
+            since: Instant::now(),
+            active_ms: AtomicU64::new(0),
+            protocol: AtomicU8::new(2),
+            is_authenticated: AtomicBool::new(false),
+            inbox_bytes: AtomicUsize::new(0),
+            outbox_bytes: AtomicUsize::new(0),
+            names: Mutex::default(),
+            last_verb: AtomicUsize::new(usize::MAX),
+            is_killed: AtomicBool::new(false),
+            kill: Notify::new(),
+        }
+    }
+
+    /// Ends the connection at its next await.
+    pub(crate) fn kill(&self) {
+        self.is_killed.store(true, Ordering::Release);
+        self.kill.notify_one();
+    }
+
+    /// True once somebody killed it.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::Acquire)
+    }
+
+    /// Returns once somebody kills it.
+    pub(crate) async fn killed(&self) {
+        while !self.is_killed() {
+            self.kill.notified().await;
+        }
+    }
+
+    /// Notes that it sent something.
+    pub(crate) fn touch(&self) {
+        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.active_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Its line in CLIENT LIST, in Redis' form.
+    pub(crate) fn describe(&self, line: &mut String) {
+        let age = self.since.elapsed();
+        let idle = age.as_secs().saturating_sub(self.active_ms.load(Ordering::Relaxed) / 1000);
+        let inbox = self.inbox_bytes.load(Ordering::Relaxed);
+        let outbox = self.outbox_bytes.load(Ordering::Relaxed);
+        let names = lock(&self.names);
+        let written = writeln!(
+            line,
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 \
+             qbuf={inbox} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={outbox} oll=0 omem=0 tot-mem={} \
+             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            self.id,
+            self.address,
+            self.local_address,
+            names.name,
+            age.as_secs(),
+            inbox + outbox,
+            VERBS.get(self.last_verb.load(Ordering::Relaxed)).map_or("NULL", |verb| verb.name),
+            self.protocol.load(Ordering::Relaxed),
+            names.library,
+            names.library_version,
+        );
+        written.expect("writing to a String does not fail");
+    }
+}
+
+/// The connections, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    next_id: AtomicU64,
+}
+
+impl Registry {
+    /// Adds a connection under the next id.
+    pub(crate) fn enter(&self, address: SocketAddr, local_address: SocketAddr) -> Arc<Client> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client::new(id, address, local_address));
+        lock(&self.clients).insert(id, Arc::clone(&client));
+        client
+    }
+
+    /// Removes a connection.
+    pub(crate) fn leave(&self, id: u64) {
+        lock(&self.clients).remove(&id);
+    }
+
+    /// Everybody, by id.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.clients).values().cloned().collect()
+    }
+}
+
+/// The guard, also after a panic of another holder: what is locked here is valid after every statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

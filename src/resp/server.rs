@@ -1,0 +1,234 @@
+//! The listener: who may come in, how many, and how they leave when the node stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
+use crate::propose::Gateway;
+use crate::resp::NodeFacts;
+use crate::resp::Reads;
+use crate::resp::Settings;
+use crate::resp::Stats;
+use crate::resp::connection::serve;
+use crate::resp::registry::Client;
+use crate::resp::registry::Registry;
+use crate::resp::stats::add;
+
+/// What can go wrong with the listener.
+#[derive(Debug, thiserror::Error)]
+pub enum RespError {
+    /// Operator: the address is taken, or not this machine's.
+    #[error("cannot listen for clients on {address}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the server stands on.
+pub struct ServerParts {
+    /// Where requests go.
+    pub gateway: Arc<dyn Gateway>,
+    /// The applied state.
+    pub reads: Arc<dyn Reads>,
+    /// The node's numbers for INFO.
+    pub facts: Arc<dyn NodeFacts>,
+    /// Bounds and deadlines.
+    pub settings: Settings,
+    /// Counters, shared with the metrics.
+    pub stats: Arc<Stats>,
+}
+
+impl std::fmt::Debug for ServerParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerParts").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What every connection shares.
+pub(crate) struct Shared {
+    pub(crate) gateway: Arc<dyn Gateway>,
+    pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) facts: Arc<dyn NodeFacts>,
+    pub(crate) settings: Settings,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) registry: Registry,
+    pub(crate) address: SocketAddr,
+    pub(crate) since: Instant,
+    /// Turns for reads that walk many rows.
+    pub(crate) long_reads: Semaphore,
+    /// CONFIG SET maxclients.
+    pub(crate) clients_max: AtomicUsize,
+    /// CONFIG SET timeout, in ms.
+    pub(crate) idle_timeout_ms: AtomicU64,
+}
+
+impl Shared {
+    /// After how much silence a client is closed; zero: never.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// How the connections ended when the node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that did not finish in time and were cut.
+    pub aborted: usize,
+}
+
+/// A listener with its connections.
+pub struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.shared.address).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Listens on `address`; port 0 takes a free one. Whether that address may be exposed is the caller's to judge.
+    ///
+    /// # Errors
+    /// [`RespError::Listen`].
+    pub async fn bind(address: SocketAddr, parts: ServerParts) -> Result<Server, RespError> {
+        let listen_error = |source| RespError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let ServerParts { gateway, reads, facts, settings, stats } = parts;
+        let shared = Shared {
+            gateway,
+            reads,
+            facts,
+            stats,
+            registry: Registry::default(),
+            address,
+            since: Instant::now(),
+            long_reads: Semaphore::new(LONG_READS_MAX),
+            clients_max: AtomicUsize::new(settings.clients_max),
+            idle_timeout_ms: AtomicU64::new(u64::try_from(settings.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
+            settings,
+        };
+        Ok(Server { listener, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Accepts until `stopping` turns true (or its sender goes), then lets what is in flight finish and closes.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Drained {
+        let Server { listener, shared } = self;
+        let mut connections = JoinSet::new();
+        while !*stopping.borrow() {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => admit(stream, peer, &shared, &stopping, &mut connections),
+                    Err(error) => pause_after(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+                changed = stopping.changed() => if changed.is_err() {
+                    break;
+                },
+            }
+        }
+        drop(listener);
+        let finished = async { while connections.join_next().await.is_some() {} };
+        // Whoever is not done by then is cut.
+        let _ = timeout(shared.settings.drain_deadline, finished).await;
+        let aborted = connections.len();
+        connections.shutdown().await;
+        Drained { aborted }
+    }
+}
+
+/// Takes a connection in, or tells it that there are too many.
+fn admit(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    let stats = &shared.stats;
+    add(&stats.connections_total, 1);
+    let is_full = stats.connected_clients.load(Ordering::Relaxed) >= shared.clients_max.load(Ordering::Relaxed)
+        || stats.unauthenticated_clients.load(Ordering::Relaxed) >= UNAUTHENTICATED_CLIENTS_MAX;
+    if is_full {
+        add(&stats.connections_rejected_total, 1);
+        refuse(stream);
+        return;
+    }
+    // Replies are gathered here: what is written is meant to leave at once. A socket that refuses is about to fail.
+    let _ = stream.set_nodelay(true);
+    let local_address = stream.local_addr().unwrap_or(shared.address);
+    let guest = Guest::enter(shared, peer, local_address);
+    let (shared, stopping) = (Arc::clone(shared), stopping.clone());
+    connections.spawn(async move {
+        serve(stream, shared, Arc::clone(&guest.client), stopping).await;
+        drop(guest);
+    });
+}
+
+/// Says why, without waiting for anything: what does not fit the socket's buffer at once is lost.
+fn refuse(stream: TcpStream) {
+    let mut stream = stream;
+    tokio::spawn(async move {
+        // The connection is closed either way.
+        let _ = timeout(REFUSAL_DEADLINE, stream.write_all(b"-ERR max number of clients reached\r\n")).await;
+    });
+}
+
+/// Accept fails for want of descriptors or memory: others must end first, so wait instead of asking again at once.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a client connection");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+/// A connection's place in the registry and the gauges, given back however its task ends.
+struct Guest {
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+}
+
+impl Guest {
+    fn enter(shared: &Arc<Shared>, peer: SocketAddr, local_address: SocketAddr) -> Guest {
+        shared.stats.connected_clients.fetch_add(1, Ordering::Relaxed);
+        Guest { shared: Arc::clone(shared), client: shared.registry.enter(peer, local_address) }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.shared.registry.leave(self.client.id);
+        self.shared.stats.connected_clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
+/// DBSIZE at once: each walks every row.
+const LONG_READS_MAX: usize = 2;

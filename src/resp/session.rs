@@ -1,0 +1,310 @@
+//! One connection's commands in their order: what goes into one entry, what reads where, what is answered here.
+//!
+//! A pipeline has the effect and the replies of its commands run one after another (design 2). At most one group is
+//! below at a time, so the order of effects is the order of groups; inside a group it is that of the slots. Reads
+//! without a write before them in the group get a ReadIndex taken after they arrived, when all earlier entries are
+//! applied. Nothing is ever sent twice: what may be sent again the client is told, and decides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::propose::Outcome;
+use crate::propose::Slot;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::reply::Protocol;
+use crate::resp::codec::reply::reply_bytes;
+use crate::resp::codec::request::Arguments;
+use crate::resp::codec::request::Batch;
+use crate::resp::codec::request::ProtocolError;
+use crate::resp::codec::request::Sender;
+use crate::resp::group::Group;
+use crate::resp::group::Purpose;
+use crate::resp::group::Weaver;
+use crate::resp::registry::Client;
+use crate::resp::server::Shared;
+use crate::resp::stats::add;
+use crate::resp::verbs;
+use crate::resp::verbs::Action;
+use crate::resp::verbs::Kind;
+use crate::resp::verbs::Local;
+use crate::resp::verbs::Refusal;
+use crate::resp::wire::Wire;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum Close {
+    /// The client asked, and has its reply.
+    Asked,
+    /// The client ended the stream, or it broke.
+    Gone(io::Error),
+    /// The stream has lost its frame.
+    Protocol(ProtocolError),
+    /// A bound or a deadline, by name.
+    Bound(&'static str),
+    /// Nobody knows whether its commands were executed: no error reply says that, an end of the connection does.
+    Unknown,
+    /// Another client's CLIENT KILL.
+    Killed,
+    /// The node stops.
+    Stopping,
+}
+
+/// What one connection is, between its commands.
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) protocol: Protocol,
+    pub(crate) auth_failures: u32,
+    /// When it has to have authenticated; `None` once it has.
+    pub(crate) auth_deadline: Option<Instant>,
+    group: Group,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Session {
+        let mut session = Session {
+            shared,
+            client,
+            protocol: Protocol::Resp2,
+            auth_failures: 0,
+            auth_deadline: None,
+            group: Group::default(),
+        };
+        if session.shared.settings.password.is_some() {
+            session.revoke();
+        } else {
+            session.client.is_authenticated.store(true, Ordering::Relaxed);
+        }
+        session
+    }
+
+    /// Which bounds its next command has.
+    pub(crate) fn sender(&self) -> Sender {
+        if self.auth_deadline.is_some() { Sender::Unauthenticated } else { Sender::Authenticated }
+    }
+
+    /// It has shown the password.
+    pub(crate) fn authenticate(&mut self) {
+        if self.auth_deadline.take().is_some() {
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.client.is_authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// It has to authenticate (again).
+    pub(crate) fn revoke(&mut self) {
+        if self.auth_deadline.is_none() {
+            self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
+        }
+        self.auth_deadline = Some(Instant::now() + self.shared.settings.auth_deadline);
+        self.client.is_authenticated.store(false, Ordering::Relaxed);
+    }
+
+    /// Runs the commands of a batch, in order; their replies are in the wire's output buffer or sent.
+    ///
+    /// # Errors
+    /// Why the connection ends; replies of what was done before are in the output buffer.
+    pub(crate) async fn run<S>(&mut self, batch: &Batch, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        add(&self.shared.stats.commands_total, batch.len());
+        for position in 0..batch.len() {
+            self.take(batch.command(position), wire).await?;
+        }
+        self.finish(wire).await
+    }
+
+    async fn take<S>(&mut self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.resolve(arguments) {
+            Err(refusal) => {
+                add(&self.shared.stats.error_replies_total, 1);
+                self.answer(wire, |encoder| encoder.error(&refusal.0));
+            }
+            Ok(Action::Write(write)) => {
+                if !self.group.admits_write(&write) {
+                    self.finish(wire).await?;
+                }
+                self.group.push_write(write);
+            }
+            Ok(Action::Read(read)) => {
+                if !self.group.admits_read(&read) {
+                    self.finish(wire).await?;
+                }
+                self.group.push_read(read);
+            }
+            Ok(Action::Local(Local::Ping)) if arguments.len() == 1 => {
+                self.answer(wire, |encoder| encoder.simple("PONG"));
+            }
+            Ok(Action::Local(Local::Ping | Local::Echo)) => {
+                self.answer(wire, |encoder| encoder.bulk(arguments.slice(1)));
+            }
+            Ok(Action::Local(local)) => {
+                self.finish(wire).await?;
+                self.run_local(local, arguments, wire).await?;
+            }
+        }
+        wire.drain_if_large().await
+    }
+
+    fn resolve(&self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
+        let Some((number, verb)) = verbs::find(arguments.slice(0)) else {
+            return Err(verbs::unknown(arguments));
+        };
+        self.shared.stats.count_command(number);
+        self.client.last_verb.store(number, Ordering::Relaxed);
+        if !verb.admits(arguments.len()) {
+            return Err(Refusal::arity(verb.name));
+        }
+        if self.auth_deadline.is_some() && verb.kind != Kind::LocalWithoutAuth {
+            return Err(Refusal::fixed("NOAUTH Authentication required."));
+        }
+        verb.parse(arguments)
+    }
+
+    /// A reply that is known now: sent in its place.
+    fn answer<S>(&mut self, wire: &mut Wire<S>, encode: impl FnOnce(&mut Encoder<'_>)) {
+        if self.group.purpose == Purpose::Empty {
+            encode(&mut Encoder::new(&mut wire.outbox, self.protocol));
+        } else {
+            encode(&mut Encoder::new(&mut self.group.held, self.protocol));
+            self.group.hold();
+        }
+    }
+
+    /// Sends the group below, waits for its outcome, and writes its replies.
+    async fn finish<S>(&mut self, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Group { purpose, slots, places, held, .. } = std::mem::take(&mut self.group);
+        let mut weaver = Weaver::new(places, held);
+        match purpose {
+            Purpose::Empty => return Ok(()),
+            Purpose::Entry => {
+                let count = slots.len();
+                let outcome = self.propose(slots).await;
+                self.write_outcome(outcome, count, &mut weaver, wire).await?;
+            }
+            Purpose::ReadRound => {
+                let reads = slots.into_iter().filter_map(|slot| match slot {
+                    Slot::Read(read) => Some(read),
+                    Slot::Write(_) => None,
+                });
+                self.read_round(&reads.collect::<Vec<Read>>(), &mut weaver, wire).await?;
+            }
+        }
+        let is_left = weaver.advance(&mut wire.outbox);
+        assert!(!is_left, "every command of a group has its answer");
+        Ok(())
+    }
+
+    async fn write_outcome<S>(
+        &mut self,
+        outcome: Outcome,
+        count: usize,
+        weaver: &mut Weaver,
+        wire: &mut Wire<S>,
+    ) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let line = match outcome {
+            Outcome::Replies(replies) if replies.len() == count => return self.write(&replies, weaver, wire).await,
+            Outcome::Replies(_) | Outcome::Unknown => {
+                add(&self.shared.stats.outcomes_unknown_total, 1);
+                return Err(Close::Unknown);
+            }
+            Outcome::TryAgain => TRY_AGAIN,
+            Outcome::NotLeader(leader) => self.not_leader(leader, READ_ONLY),
+            Outcome::TooLarge => TOO_LARGE,
+        };
+        self.write_rest(line, weaver, wire);
+        Ok(())
+    }
+
+    /// Writes answers into their places.
+    async fn write<S>(&mut self, replies: &[Reply], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        for reply in replies {
+            weaver.advance(&mut wire.outbox);
+            if reply_bytes(reply) > OUTPUT_BYTES_MAX {
+                return Err(Close::Bound("output buffer"));
+            }
+            if matches!(reply, Reply::Error(_)) {
+                add(&self.shared.stats.error_replies_total, 1);
+            }
+            Encoder::new(&mut wire.outbox, self.protocol).reply(reply);
+            wire.drain_if_large().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes one error into every place that is left.
+    fn write_rest<S>(&mut self, line: &'static str, weaver: &mut Weaver, wire: &mut Wire<S>) {
+        if line == TRY_AGAIN {
+            add(&self.shared.stats.try_again_total, 1);
+        }
+        while weaver.advance(&mut wire.outbox) {
+            add(&self.shared.stats.error_replies_total, 1);
+            Encoder::new(&mut wire.outbox, self.protocol).error(line);
+        }
+    }
+
+    /// Answers reads that no write precedes, in order, each from a state at or after that of the one before.
+    async fn read_round<S>(&mut self, reads: &[Read], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Err(line) = self.reach_read_point().await {
+            self.write_rest(line, weaver, wire);
+            return Ok(());
+        }
+        let now_ms = self.shared.gateway.wall_ms();
+        let mut next = 0;
+        let mut rounds = 0;
+        while next < reads.len() {
+            let found = self.read_some(&reads[next..], now_ms).await;
+            next += found.replies.len();
+            self.write(&found.replies, weaver, wire).await?;
+            if found.past_due.is_empty() {
+                continue;
+            }
+            rounds = if found.replies.is_empty() { rounds + 1 } else { 1 };
+            let removed = if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.remove(found.past_due).await };
+            if let Err(line) = removed {
+                self.write_rest(line, weaver, wire);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.auth_deadline.is_some() {
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Nothing was executed; the client decides whether to send it again.
+pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send it again";
+const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
+/// Rounds of removal for one read: what its largest form can name, in pieces of a group.
+const REMOVALS_MAX: u32 = 64;

@@ -1,0 +1,112 @@
+//! Counters of the client edge, for metrics and INFO. Relaxed atomics: each is a number by itself.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crate::resp::verbs::VERBS;
+
+/// Numbers since the start of the process, but for the gauges.
+#[derive(Debug)]
+pub struct Stats {
+    /// Gauge: connections now.
+    pub connected_clients: AtomicUsize,
+    /// Gauge: connections that have yet to authenticate.
+    pub unauthenticated_clients: AtomicUsize,
+    /// Gauge: bytes in the buffers of all clients.
+    pub buffer_bytes: AtomicUsize,
+    /// Connections accepted, refused ones included.
+    pub connections_total: AtomicU64,
+    /// Connections refused because there were too many.
+    pub connections_rejected_total: AtomicU64,
+    /// Connections closed for what they sent or held: protocol errors, bounds, deadlines.
+    pub connections_closed_total: AtomicU64,
+    /// Connections closed because the outcome of their request is unknown.
+    pub outcomes_unknown_total: AtomicU64,
+    /// Streams that lost their frame.
+    pub protocol_errors_total: AtomicU64,
+    /// Commands run, refused ones included.
+    pub commands_total: AtomicU64,
+    /// Error replies.
+    pub error_replies_total: AtomicU64,
+    /// Requests answered with TRYAGAIN.
+    pub try_again_total: AtomicU64,
+    /// Requests proposed.
+    pub requests_total: AtomicU64,
+    /// ReadIndex rounds asked for.
+    pub read_rounds_total: AtomicU64,
+    /// Past-due keys whose removal a read asked for.
+    pub past_due_total: AtomicU64,
+    /// Reads that failed for the store or for a value that does not open.
+    pub read_errors_total: AtomicU64,
+    /// Wrong passwords.
+    pub auth_failures_total: AtomicU64,
+    /// Bytes received.
+    pub input_bytes_total: AtomicU64,
+    /// Bytes sent.
+    pub output_bytes_total: AtomicU64,
+    commands: Vec<AtomicU64>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            connected_clients: AtomicUsize::new(0),
+            unauthenticated_clients: AtomicUsize::new(0),
+            buffer_bytes: AtomicUsize::new(0),
+            connections_total: AtomicU64::new(0),
+            connections_rejected_total: AtomicU64::new(0),
+            connections_closed_total: AtomicU64::new(0),
+            outcomes_unknown_total: AtomicU64::new(0),
+            protocol_errors_total: AtomicU64::new(0),
+            commands_total: AtomicU64::new(0),
+            error_replies_total: AtomicU64::new(0),
+            try_again_total: AtomicU64::new(0),
+            requests_total: AtomicU64::new(0),
+            read_rounds_total: AtomicU64::new(0),
+            past_due_total: AtomicU64::new(0),
+            read_errors_total: AtomicU64::new(0),
+            auth_failures_total: AtomicU64::new(0),
+            input_bytes_total: AtomicU64::new(0),
+            output_bytes_total: AtomicU64::new(0),
+            commands: VERBS.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Stats {
+    /// Every command's name and how often it was called.
+    pub fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        VERBS.iter().zip(&self.commands).map(|(verb, count)| (verb.name, count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts one call of a command of the table.
+    pub(crate) fn count_command(&self, verb: usize) {
+        add(&self.commands[verb], 1);
+    }
+
+    /// CONFIG RESETSTAT: what INFO counts since the start begins again.
+    pub(crate) fn reset(&self) {
+        let counters = [
+            &self.connections_total,
+            &self.connections_rejected_total,
+            &self.commands_total,
+            &self.error_replies_total,
+            &self.input_bytes_total,
+            &self.output_bytes_total,
+        ];
+        for counter in counters {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, amount: usize) {
+    counter.fetch_add(amount as u64, Ordering::Relaxed);
+}
+
+/// Reads a counter.
+pub(crate) fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,206 @@
+//! What a client may not do to the node: each ends that client only.
+
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use crate::limits::KEY_BYTES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::resp::Drained;
+use crate::resp::Password;
+use crate::resp::Settings;
+use crate::resp::tests::double::House;
+use crate::resp::tests::double::array;
+
+#[test]
+fn a_frame_that_announces_a_gibibyte_closes_only_its_connection() {
+    let house = House::open();
+    let (mut bad, mut good) = (house.client(), house.client());
+    bad.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n");
+    assert_eq!(bad.rest(), "-ERR Protocol error: invalid bulk length\r\n");
+    assert_eq!(good.ask("SET k v"), "+OK\r\n");
+    assert_eq!(house.stats.protocol_errors_total.load(Ordering::Relaxed), 1);
+    assert!(house.stats.buffer_bytes.load(Ordering::Relaxed) < 1 << 20);
+}
+
+#[test]
+fn commands_before_a_protocol_error_are_answered_before_it() {
+    let house = House::open();
+    let mut client = house.client();
+    client.send(b"SET k v\r\n*1\r\n$x\r\n");
+    assert_eq!(client.rest(), "+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+}
+
+#[test]
+fn a_command_that_never_ends_is_ended() {
+    let settings = Settings { command_deadline: Duration::from_millis(200), ..Settings::default() };
+    let house = House::open_with(settings, 1);
+    let mut client = house.client();
+    let began = Instant::now();
+    for byte in b"*2\r\n$3\r\nGET\r\n$100\r\n".iter().cycle() {
+        // The other side closes in the middle; then writing fails.
+        if std::io::Write::write_all(&mut client.stream, &[*byte]).is_err() || began.elapsed() > Duration::from_secs(8)
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "a byte now and then does not keep it");
+    assert_eq!(house.client().ask("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn an_idle_client_is_closed_only_where_a_timeout_is_set() {
+    let house = House::open();
+    let (mut first, mut second) = (house.client(), house.client());
+    assert_eq!(first.ask("CONFIG SET timeout 1"), "+OK\r\n");
+    assert_eq!(second.ask("CONFIG SET timeout 0"), "+OK\r\n");
+    assert_eq!(second.ask("PING"), "+PONG\r\n");
+    assert_eq!(first.rest(), "", "its deadline was set before");
+    assert_eq!(second.ask("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn nothing_but_a_greeting_is_possible_before_the_password() {
+    let house = House::open_with(with_password(Duration::from_secs(10)), 1);
+    let mut client = house.client();
+    assert_eq!(client.ask("GET a"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(client.ask("PING"), "-NOAUTH Authentication required.\r\n");
+    assert!(client.ask("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    assert_eq!(client.ask("AUTH nonsense"), wrong);
+    assert_eq!(client.ask("AUTH somebody secret"), wrong);
+    assert_eq!(client.ask("HELLO 3 AUTH default nonsense"), wrong);
+    assert_eq!(house.stats.unauthenticated_clients.load(Ordering::Relaxed), 1);
+    assert!(client.ask("HELLO 3 AUTH default secret SETNAME me").starts_with("%7\r\n"));
+    assert_eq!(house.stats.unauthenticated_clients.load(Ordering::Relaxed), 0);
+    assert_eq!(client.ask("CLIENT GETNAME"), "$2\r\nme\r\n");
+    assert_eq!(client.ask("GET a"), "_\r\n");
+    assert_eq!(client.ask("RESET"), "+RESET\r\n");
+    assert_eq!(client.ask("GET a"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert_eq!(client.ask("GET a"), "$-1\r\n");
+    assert!(!client.ask("CONFIG GET *").contains("secret"), "the password is told to nobody");
+}
+
+#[test]
+fn a_pipeline_is_judged_by_the_password_command_by_command() {
+    let house = House::open_with(with_password(Duration::from_secs(10)), 1);
+    let mut client = house.client();
+    client.send(&[b"SET a 1\r\nAUTH secret\r\n".to_vec(), array(&[b"SET", b"b", &[b'x'; 20_000]])].concat());
+    assert_eq!(client.reply(), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.reply(), "+OK\r\n");
+    let mut stranger = house.client();
+    stranger.send(b"*2\r\n$4\r\nAUTH\r\n$16385\r\n");
+    assert_eq!(stranger.rest(), "-ERR Protocol error: unauthenticated bulk length\r\n");
+}
+
+#[test]
+fn a_client_that_does_not_authenticate_in_time_is_closed() {
+    let house = House::open_with(with_password(Duration::from_millis(150)), 1);
+    let mut client = house.client();
+    assert_eq!(client.rest(), "");
+    let mut known = house.client();
+    assert_eq!(known.ask("AUTH secret"), "+OK\r\n");
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(known.ask("PING"), "+PONG\r\n");
+}
+
+fn with_password(auth_deadline: Duration) -> Settings {
+    let password = Some(Password::new(&Zeroizing::new(b"secret".to_vec())));
+    Settings { password, auth_deadline, ..Settings::default() }
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let house = House::open_with(Settings { clients_max: 2, ..Settings::default() }, 1);
+    let (mut first, mut second) = (house.client(), house.client());
+    assert_eq!((first.ask("PING"), second.ask("PING")), ("+PONG\r\n".into(), "+PONG\r\n".into()));
+    assert_eq!(house.client().rest(), "-ERR max number of clients reached\r\n");
+    drop(second);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(house.client().ask("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn too_long_keys_and_values_are_refused_with_the_limit() {
+    let house = House::open();
+    let mut client = house.client();
+    client.send(&array(&[b"GET", &vec![b'k'; KEY_BYTES_MAX + 1]]));
+    assert_eq!(client.reply(), "-ERR key of 65537 bytes is longer than the limit of 65536\r\n");
+    client.send(&array(&[b"SET", b"k", &vec![b'v'; VALUE_BYTES_MAX + 1]]));
+    let expected =
+        format!("-ERR value of {} bytes is longer than the limit of {VALUE_BYTES_MAX}\r\n", VALUE_BYTES_MAX + 1);
+    assert_eq!(client.reply(), expected);
+    client.send(&array(&[b"SET", b"k", &vec![b'v'; VALUE_BYTES_MAX]]));
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.ask("STRLEN k"), format!(":{VALUE_BYTES_MAX}\r\n"));
+}
+
+#[test]
+fn the_memory_of_all_clients_is_bounded() {
+    let house = House::open_with(Settings { memory_bytes_max: 1 << 20, ..Settings::default() }, 1);
+    let mut client = house.client();
+    let mut greedy = house.client();
+    let frame = array(&[b"SET", b"k", &vec![b'v'; 4 << 20]]);
+    // It is closed while it sends.
+    let _ = std::io::Write::write_all(&mut greedy.stream, &frame);
+    assert_eq!(greedy.rest(), "");
+    assert_eq!(client.ask("GET k"), "$-1\r\n");
+    drop(greedy);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(house.stats.buffer_bytes.load(Ordering::Relaxed) < 1 << 18, "what was taken is given back");
+}
+
+#[test]
+fn a_client_that_does_not_take_its_replies_is_closed() {
+    let settings = Settings { write_deadline: Duration::from_millis(200), ..Settings::default() };
+    let house = House::open_with(settings, 1);
+    let mut slow = house.client();
+    slow.send(&array(&[b"SET", b"k", &vec![b'v'; 8_000_000]]));
+    assert_eq!(slow.reply(), "+OK\r\n");
+    // A reply of 8 MB has 122 s more; several small batches have not.
+    slow.send(&array(&[b"SET", b"k", &vec![b'v'; 60_000]]));
+    assert_eq!(slow.reply(), "+OK\r\n");
+    slow.send("GET k\r\n".repeat(400).as_bytes());
+    let began = Instant::now();
+    while house.stats.connected_clients.load(Ordering::Relaxed) > 0 && began.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(house.stats.connected_clients.load(Ordering::Relaxed), 0);
+    assert_eq!(house.client().ask("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn stopping_answers_what_is_in_flight_and_closes() {
+    let mut house = House::open();
+    let (mut busy, mut idle) = (house.client(), house.client());
+    assert_eq!(idle.ask("PING"), "+PONG\r\n");
+    busy.send(b"SET a 1\r\n");
+    assert_eq!(busy.reply(), "+OK\r\n");
+    assert_eq!(house.stop(), Drained { aborted: 0 });
+    assert_eq!((busy.rest(), idle.rest()), (String::new(), String::new()));
+    assert!(std::net::TcpStream::connect(house.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_client_that_has_ended_its_side_still_gets_its_replies() {
+    let house = House::open();
+    let mut client = house.client();
+    client.send(b"SET a 1\r\nGET a\r\n");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.rest(), "+OK\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn a_browser_is_closed_without_a_word() {
+    let house = House::open();
+    let mut client = house.client();
+    client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET a 1\r\n");
+    assert_eq!(client.rest(), "");
+    assert_eq!(house.client().ask("GET a"), "$-1\r\n");
+}

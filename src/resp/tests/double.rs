@@ -1,0 +1,302 @@
+//! What stands below and beside the room in its tests: a gateway without a log, a node's facts, a small client.
+
+use std::collections::VecDeque;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::fsm::codec::Payload;
+use crate::fsm::codec::encode_batch;
+use crate::fsm::command::Reply;
+use crate::fsm::command::Write;
+use crate::fsm::kv::read;
+use crate::fsm::memory::MemoryStore;
+use crate::fsm::overlay::Change;
+use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::WriteContext;
+use crate::fsm::reader::NoCipher;
+use crate::fsm::reader::Reader;
+use crate::fsm::store::Step;
+use crate::fsm::store::Store;
+use crate::ids::Index;
+use crate::propose::Gateway;
+use crate::propose::Outcome;
+use crate::propose::ReadOutcome;
+use crate::propose::Request;
+use crate::propose::Slot;
+use crate::resp::AppliedReads;
+use crate::resp::Drained;
+use crate::resp::FactSection;
+use crate::resp::NodeFacts;
+use crate::resp::Role;
+use crate::resp::Server;
+use crate::resp::ServerParts;
+use crate::resp::Settings;
+use crate::resp::Stats;
+
+/// Applies at once, under a lock; what it is told to answer instead comes first.
+pub(super) struct Below {
+    state: Mutex<Applied>,
+    store: Arc<MemoryStore>,
+    reader: Reader,
+    pub(super) stamp_ms: Arc<AtomicU64>,
+    pub(super) wall_ms: AtomicU64,
+    /// Answers for the next requests, in place of running them.
+    pub(super) mishaps: Mutex<VecDeque<Mishap>>,
+    /// Slots of each request, as `(writes, reads)`.
+    pub(super) requests: Mutex<Vec<(usize, usize)>>,
+    pub(super) read_rounds: AtomicU64,
+}
+
+#[derive(Default)]
+struct Applied {
+    index: u64,
+}
+
+/// What can happen to a request instead of being applied.
+pub(super) enum Mishap {
+    QueueFull,
+    Ends(Outcome),
+    /// The callback is dropped without an answer.
+    Forgotten,
+    /// Applied, but the outcome is said to be unknown.
+    AppliedUnknown,
+}
+
+impl Below {
+    fn new() -> Below {
+        let store = Arc::new(MemoryStore::new());
+        let reader = Reader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(NoCipher));
+        Below {
+            state: Mutex::default(),
+            store,
+            reader,
+            stamp_ms: Arc::default(),
+            wall_ms: AtomicU64::new(1_700_000_000_000),
+            mishaps: Mutex::default(),
+            requests: Mutex::default(),
+            read_rounds: AtomicU64::new(0),
+        }
+    }
+
+    fn apply(&self, slots: &[Slot]) -> Vec<Reply> {
+        let mut state = self.state.lock().unwrap();
+        state.index += 1;
+        let stamp_ms = self.wall_ms().max(self.stamp_ms.load(Ordering::Acquire));
+        let writes = slots.iter().filter_map(|slot| match slot {
+            Slot::Write(write) => Some(write),
+            Slot::Read(_) => None,
+        });
+        let mut payload = Vec::new();
+        encode_batch(stamp_ms, writes.collect::<Vec<&Write>>(), &mut payload).unwrap();
+        let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
+            panic!("a batch was encoded");
+        };
+        let mut context = WriteContext::new(Index(state.index + 1), stamp_ms, None, &batch);
+        let mut overlay = Overlay::new();
+        let mut commands = batch.commands();
+        let replies = slots.iter().map(|slot| match slot {
+            Slot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
+            Slot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
+        });
+        let replies = replies.collect();
+        let changes = overlay.into_changes();
+        let mut step = Step { clear: changes.clear, ..Step::default() };
+        for (key, change) in changes.rows {
+            match change {
+                Change::Put { value, .. } => step.puts.push((key, value.encode_clear_row())),
+                Change::Delete => step.deletes.push(key),
+            }
+        }
+        self.store.write(step).unwrap();
+        self.stamp_ms.store(stamp_ms, Ordering::Release);
+        replies
+    }
+}
+
+impl Gateway for Below {
+    fn propose(&self, request: Request) -> Result<(), Request> {
+        let mishap = self.mishaps.lock().unwrap().pop_front();
+        if matches!(mishap, Some(Mishap::QueueFull)) {
+            return Err(request);
+        }
+        let writes = request.slots.iter().filter(|slot| matches!(slot, Slot::Write(_))).count();
+        assert!(writes > 0, "an entry has a write");
+        self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
+        match mishap {
+            Some(Mishap::Ends(outcome)) => (request.done)(outcome),
+            Some(Mishap::Forgotten) => drop(request),
+            Some(Mishap::AppliedUnknown) => {
+                self.apply(&request.slots);
+                (request.done)(Outcome::Unknown);
+            }
+            _ => (request.done)(Outcome::Replies(self.apply(&request.slots))),
+        }
+        Ok(())
+    }
+
+    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
+        self.read_rounds.fetch_add(1, Ordering::Relaxed);
+        let index = self.state.lock().unwrap().index;
+        done(ReadOutcome::Ready(Index(index)));
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.wall_ms.load(Ordering::Relaxed)
+    }
+}
+
+struct Facts {
+    voters: usize,
+}
+
+impl NodeFacts for Facts {
+    fn lines(&self, section: FactSection) -> Vec<(&'static str, String)> {
+        match section {
+            FactSection::Sealkv => vec![("aead_tier", "portable".to_owned())],
+            _ => Vec::new(),
+        }
+    }
+
+    fn role(&self) -> Role {
+        Role::Leader
+    }
+
+    fn voters(&self) -> usize {
+        self.voters
+    }
+
+    fn applied_index(&self) -> u64 {
+        42
+    }
+
+    fn keys_estimate(&self) -> Option<u64> {
+        Some(7)
+    }
+}
+
+/// A server on a free port, with what is below it.
+pub(super) struct House {
+    pub(super) below: Arc<Below>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) address: SocketAddr,
+    stopping: watch::Sender<bool>,
+    running: Option<tokio::task::JoinHandle<Drained>>,
+    runtime: Runtime,
+}
+
+impl House {
+    pub(super) fn open() -> House {
+        House::open_with(Settings::default(), 1)
+    }
+
+    pub(super) fn open_with(settings: Settings, voters: usize) -> House {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let below = Arc::new(Below::new());
+        let stats = Arc::new(Stats::default());
+        let parts = ServerParts {
+            gateway: Arc::clone(&below) as Arc<dyn Gateway>,
+            reads: Arc::new(AppliedReads::new(below.reader.clone(), Arc::clone(&below.stamp_ms))),
+            facts: Arc::new(Facts { voters }),
+            settings,
+            stats: Arc::clone(&stats),
+        };
+        let server = runtime.block_on(Server::bind("127.0.0.1:0".parse().unwrap(), parts)).unwrap();
+        let address = server.local_address();
+        let (stopping, stop) = watch::channel(false);
+        let running = Some(runtime.spawn(server.run(stop)));
+        House { below, stats, address, stopping, running, runtime }
+    }
+
+    pub(super) fn client(&self) -> Talker {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Talker { stream }
+    }
+
+    /// Stops the server and says how its connections ended.
+    pub(super) fn stop(&mut self) -> Drained {
+        self.stopping.send_replace(true);
+        let running = self.running.take().expect("stopped once");
+        self.runtime.block_on(running).unwrap()
+    }
+
+    pub(super) fn mishap(&self, mishap: Mishap) {
+        self.below.mishaps.lock().unwrap().push_back(mishap);
+    }
+}
+
+/// A client that sees bytes.
+pub(super) struct Talker {
+    pub(super) stream: TcpStream,
+}
+
+impl Talker {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Reads one whole reply and returns its bytes.
+    pub(super) fn reply(&mut self) -> String {
+        let mut out = Vec::new();
+        self.take_reply(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn take_reply(&mut self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut byte = [0];
+        while !out[start..].ends_with(b"\r\n") {
+            self.stream.read_exact(&mut byte).unwrap();
+            out.push(byte[0]);
+        }
+        let kind = out[start];
+        let number = String::from_utf8_lossy(&out[start + 1..out.len() - 2]).parse::<i64>().unwrap_or(0);
+        let count = usize::try_from(number).unwrap_or(0);
+        match kind {
+            b'$' | b'=' if number >= 0 => {
+                let mut body = vec![0; count + 2];
+                self.stream.read_exact(&mut body).unwrap();
+                out.extend_from_slice(&body);
+            }
+            b'*' | b'~' => (0..count).for_each(|_| self.take_reply(out)),
+            b'%' => (0..count * 2).for_each(|_| self.take_reply(out)),
+            _ => {}
+        }
+    }
+
+    /// Sends an inline command and returns its reply.
+    pub(super) fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// Everything until the other side closes.
+    pub(super) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        // A connection that is reset has ended too.
+        let _ = self.stream.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+/// An array of bulk strings.
+pub(super) fn array(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}

@@ -1,0 +1,112 @@
+//! Arguments with a meaning: keys, values, numbers, expiry times.
+
+use bytes::Bytes;
+
+use crate::fsm::command::Expiry;
+use crate::limits::KEY_BYTES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::resp::codec::request::Arguments;
+use crate::resp::codec::request::parse_integer;
+use crate::resp::verbs::Call;
+use crate::resp::verbs::NOT_AN_INTEGER;
+use crate::resp::verbs::Refusal;
+
+/// Seconds or milliseconds, from now or since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeForm {
+    pub(super) is_seconds: bool,
+    pub(super) is_absolute: bool,
+}
+
+impl TimeForm {
+    /// EX
+    pub(super) const SECONDS: TimeForm = TimeForm { is_seconds: true, is_absolute: false };
+    /// PX
+    pub(super) const MILLIS: TimeForm = TimeForm { is_seconds: false, is_absolute: false };
+    /// EXAT
+    pub(super) const AT_SECONDS: TimeForm = TimeForm { is_seconds: true, is_absolute: true };
+    /// PXAT
+    pub(super) const AT_MILLIS: TimeForm = TimeForm { is_seconds: false, is_absolute: true };
+}
+
+/// An argument as a number.
+pub(crate) fn integer(arguments: Arguments<'_>, position: usize) -> Result<i64, Refusal> {
+    parse_integer(arguments.slice(position)).ok_or(NOT_AN_INTEGER)
+}
+
+impl Call<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.arguments.len()
+    }
+
+    pub(super) fn slice(&self, position: usize) -> &[u8] {
+        self.arguments.slice(position)
+    }
+
+    pub(super) fn is_word(&self, position: usize, word: &str) -> bool {
+        self.slice(position).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// The key at a position.
+    pub(super) fn key(&self, position: usize) -> Result<Bytes, Refusal> {
+        let key = self.arguments.shared(position);
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Refusal::made(format!(
+                "ERR key of {} bytes is longer than the limit of {KEY_BYTES_MAX}",
+                key.len()
+            )));
+        }
+        Ok(key)
+    }
+
+    /// The keys from a position to the end.
+    pub(super) fn keys_from(&self, first: usize) -> Result<Vec<Bytes>, Refusal> {
+        (first..self.len()).map(|position| self.key(position)).collect()
+    }
+
+    /// The value at a position.
+    pub(super) fn value(&self, position: usize) -> Result<Bytes, Refusal> {
+        let value = self.arguments.shared(position);
+        if value.len() > VALUE_BYTES_MAX {
+            let len = value.len();
+            return Err(Refusal::made(format!(
+                "ERR value of {len} bytes is longer than the limit of {VALUE_BYTES_MAX}"
+            )));
+        }
+        Ok(value)
+    }
+
+    pub(super) fn integer(&self, position: usize) -> Result<i64, Refusal> {
+        integer(self.arguments, position)
+    }
+
+    /// An expiry that must lie in the future (SET, GETEX and their like).
+    pub(super) fn future_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, Refusal> {
+        let amount = self.integer(position)?;
+        if amount <= 0 {
+            return Err(Refusal::expire_time(self.name));
+        }
+        self.expiry_of(amount, form)
+    }
+
+    /// An expiry that may lie in the past, which removes the key (EXPIRE and its like).
+    pub(super) fn any_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, Refusal> {
+        self.expiry_of(self.integer(position)?, form)
+    }
+
+    fn expiry_of(&self, amount: i64, form: TimeForm) -> Result<Expiry, Refusal> {
+        let too_far = || Refusal::expire_time(self.name);
+        let millis = if form.is_seconds { amount.checked_mul(1000).ok_or_else(too_far)? } else { amount };
+        if form.is_absolute {
+            return Ok(Expiry::At(millis));
+        }
+        if millis > i64::MAX - FARTHEST_STAMP_MS {
+            return Err(too_far());
+        }
+        Ok(Expiry::In(millis))
+    }
+}
+
+/// Later than every stamp there will be (the year 3084): what is added to a stamp must not overflow, and the stamp is
+/// not known yet.
+const FARTHEST_STAMP_MS: i64 = 1 << 45;

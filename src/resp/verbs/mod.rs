@@ -1,0 +1,197 @@
+//! The commands by name: how many arguments, which of them are keys, and how they become a write, a read or a local.
+//!
+//! Everything a client can get wrong about a command is refused here, in Redis' own words, before anything is
+//! queued; what comes out cannot be wrong.
+
+mod arguments;
+mod keys;
+mod strings;
+mod table;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
+
+use crate::fsm::command::Read;
+use crate::fsm::command::Write;
+use crate::resp::codec::request::Arguments;
+
+pub(crate) use arguments::integer;
+pub(crate) use table::VERBS;
+
+/// What a command asks for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Goes into an entry.
+    Write(Write),
+    /// Reads the state.
+    Read(Read),
+    /// Concerns this connection or this node only.
+    Local(Local),
+}
+
+/// Commands that never reach the state; their arguments are looked at where they are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    Auth,
+    Client,
+    Command,
+    Config,
+    /// What a web browser sends: the connection is closed without a word.
+    CrossProtocol,
+    Echo,
+    Hello,
+    Info,
+    Ping,
+    Quit,
+    Reset,
+    Role,
+    Select,
+    Time,
+    /// Answers `OK` and does nothing: there are no functions to flush.
+    Function,
+}
+
+/// The whole error line, as Redis spells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) Cow<'static, str>);
+
+impl Refusal {
+    /// One of the fixed texts.
+    pub(crate) const fn fixed(line: &'static str) -> Refusal {
+        Refusal(Cow::Borrowed(line))
+    }
+
+    /// A text made for this command.
+    pub(crate) fn made(line: String) -> Refusal {
+        Refusal(Cow::Owned(line))
+    }
+
+    /// Too few or too many arguments.
+    pub(crate) fn arity(name: &str) -> Refusal {
+        Refusal::made(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// An expire time that is negative, zero or too far away.
+    pub(crate) fn expire_time(name: &str) -> Refusal {
+        Refusal::made(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    /// A subcommand that is not there.
+    pub(crate) fn subcommand(parent: &str, given: &[u8]) -> Refusal {
+        let given = String::from_utf8_lossy(&given[..given.len().min(NAME_ECHO_BYTES_MAX)]);
+        Refusal::made(format!("ERR unknown subcommand '{given}'. Try {} HELP.", parent.to_ascii_uppercase()))
+    }
+}
+
+/// `ERR syntax error`.
+pub(crate) const SYNTAX: Refusal = Refusal::fixed("ERR syntax error");
+/// Not an i64.
+pub(crate) const NOT_AN_INTEGER: Refusal = Refusal::fixed("ERR value is not an integer or out of range");
+
+/// Which arguments are keys: first and last position (negative: from the end) and the distance between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeySpec {
+    pub(crate) first: i32,
+    pub(crate) last: i32,
+    pub(crate) step: i32,
+}
+
+/// What kind of command it is, for COMMAND and for AUTH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Changes the state.
+    Write,
+    /// Reads the state.
+    Read,
+    /// Connection and node.
+    Local,
+    /// The same, and allowed before AUTH.
+    LocalWithoutAuth,
+}
+
+/// A command as the table has it.
+pub(crate) struct Verb {
+    /// In lower case.
+    pub(crate) name: &'static str,
+    /// Number of arguments with the name; negative: at least that many.
+    pub(crate) arity: i32,
+    pub(crate) kind: Kind,
+    pub(crate) keys: KeySpec,
+    /// Redis' group of commands.
+    pub(crate) group: &'static str,
+    /// For COMMAND DOCS.
+    pub(crate) summary: &'static str,
+    parse: fn(&Call<'_>) -> Result<Action, Refusal>,
+}
+
+/// A verb and its arguments, whose number fits.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: Arguments<'a>,
+}
+
+impl Verb {
+    /// True if so many arguments (with the name) can be right.
+    pub(crate) fn admits(&self, arguments: usize) -> bool {
+        let least = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { arguments >= least } else { arguments == least }
+    }
+
+    /// What the command asks for.
+    ///
+    /// # Errors
+    /// The refusal that the client is told.
+    pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
+        (self.parse)(&Call { name: self.name, arguments })
+    }
+
+    /// Positions of the keys among so many arguments.
+    pub(crate) fn key_positions(&self, arguments: usize) -> Vec<usize> {
+        let KeySpec { first, last, step } = self.keys;
+        if first <= 0 || step <= 0 {
+            return Vec::new();
+        }
+        let count = i32::try_from(arguments).unwrap_or(i32::MAX);
+        let last = if last < 0 { count + last } else { last.min(count - 1) };
+        (first..=last).step_by(step.unsigned_abs() as usize).map(|position| position.unsigned_abs() as usize).collect()
+    }
+}
+
+/// The command of that name, in any letter case, and its number in [`VERBS`].
+pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Verb)> {
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let position = *INDEX.get(&*lower)?;
+    Some((position, &VERBS[position]))
+}
+
+/// The refusal of a name that is not in the table, with the beginning of the arguments.
+pub(crate) fn unknown(arguments: Arguments<'_>) -> Refusal {
+    let name = arguments.slice(0);
+    let name = String::from_utf8_lossy(&name[..name.len().min(NAME_ECHO_BYTES_MAX)]);
+    let mut echo = Vec::new();
+    for argument in arguments.slices_from(1) {
+        if echo.len() >= NAME_ECHO_BYTES_MAX {
+            break;
+        }
+        let room = NAME_ECHO_BYTES_MAX - echo.len();
+        echo.push(b'\'');
+        echo.extend_from_slice(&argument[..argument.len().min(room)]);
+        echo.extend_from_slice(b"' ");
+    }
+    let echo = String::from_utf8_lossy(&echo);
+    Refusal::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
+}
+
+static INDEX: LazyLock<HashMap<&'static [u8], usize>> =
+    LazyLock::new(|| VERBS.iter().enumerate().map(|(position, verb)| (verb.name.as_bytes(), position)).collect());
+
+/// Longer than every name of the table; a longer one is unknown.
+const NAME_BYTES_MAX: usize = 16;
+/// How much of what a client sent is repeated in an error (Redis 7).
+const NAME_ECHO_BYTES_MAX: usize = 128;

@@ -1,0 +1,222 @@
+//! Commands on strings: SET and its relatives, numbers, ranges.
+
+use bytes::Bytes;
+
+use crate::fsm::command::Expiry;
+use crate::fsm::command::Read;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::resp::verbs::Action;
+use crate::resp::verbs::Call;
+use crate::resp::verbs::Refusal;
+use crate::resp::verbs::SYNTAX;
+use crate::resp::verbs::arguments::TimeForm;
+
+type Parsed = Result<Action, Refusal>;
+
+pub(super) fn get(call: &Call<'_>) -> Parsed {
+    Ok(Action::Read(Read::Get { key: call.key(1)? }))
+}
+
+pub(super) fn mget(call: &Call<'_>) -> Parsed {
+    Ok(Action::Read(Read::GetMany { keys: call.keys_from(1)? }))
+}
+
+pub(super) fn strlen(call: &Call<'_>) -> Parsed {
+    Ok(Action::Read(Read::Length { key: call.key(1)? }))
+}
+
+pub(super) fn getrange(call: &Call<'_>) -> Parsed {
+    let (start, end) = (call.integer(2)?, call.integer(3)?);
+    Ok(Action::Read(Read::Range { key: call.key(1)?, start, end }))
+}
+
+pub(super) fn set(call: &Call<'_>) -> Parsed {
+    let options = Options::parse(call, 3, OptionsOf::Set)?;
+    let expiry = match options.expiry {
+        Some((form, position)) => call.future_expiry(position, form)?,
+        None if options.is_kept => Expiry::Keep,
+        None => Expiry::Clear,
+    };
+    let reply = if options.wants_old { SetReply::Old } else { SetReply::Ok };
+    Ok(Action::Write(Write::Set { key: call.key(1)?, value: call.value(2)?, when: options.when, expiry, reply }))
+}
+
+pub(super) fn setnx(call: &Call<'_>) -> Parsed {
+    let (key, value) = (call.key(1)?, call.value(2)?);
+    let (when, expiry, reply) = (SetIf::Absent, Expiry::Clear, SetReply::Integer);
+    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
+}
+
+pub(super) fn setex(call: &Call<'_>) -> Parsed {
+    set_for(call, TimeForm::SECONDS)
+}
+
+pub(super) fn psetex(call: &Call<'_>) -> Parsed {
+    set_for(call, TimeForm::MILLIS)
+}
+
+fn set_for(call: &Call<'_>, form: TimeForm) -> Parsed {
+    let expiry = call.future_expiry(2, form)?;
+    let (key, value) = (call.key(1)?, call.value(3)?);
+    Ok(Action::Write(Write::Set { key, value, when: SetIf::Always, expiry, reply: SetReply::Ok }))
+}
+
+pub(super) fn getset(call: &Call<'_>) -> Parsed {
+    let (key, value) = (call.key(1)?, call.value(2)?);
+    let (when, expiry, reply) = (SetIf::Always, Expiry::Clear, SetReply::Old);
+    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
+}
+
+pub(super) fn getdel(call: &Call<'_>) -> Parsed {
+    Ok(Action::Write(Write::GetDelete { key: call.key(1)? }))
+}
+
+pub(super) fn getex(call: &Call<'_>) -> Parsed {
+    let options = Options::parse(call, 2, OptionsOf::GetEx)?;
+    let key = call.key(1)?;
+    let expiry = match options.expiry {
+        Some((form, position)) => call.future_expiry(position, form)?,
+        None if options.is_persisted => Expiry::Clear,
+        None => return Ok(Action::Read(Read::Get { key })),
+    };
+    Ok(Action::Write(Write::GetExpire { key, expiry }))
+}
+
+pub(super) fn mset(call: &Call<'_>) -> Parsed {
+    set_many(call, false)
+}
+
+pub(super) fn msetnx(call: &Call<'_>) -> Parsed {
+    set_many(call, true)
+}
+
+fn set_many(call: &Call<'_>, absent_only: bool) -> Parsed {
+    if call.len().is_multiple_of(2) {
+        return Err(Refusal::arity(call.name));
+    }
+    let pairs = (1..call.len()).step_by(2).map(|position| Ok((call.key(position)?, call.value(position + 1)?)));
+    let pairs = pairs.collect::<Result<Vec<(Bytes, Bytes)>, Refusal>>()?;
+    Ok(Action::Write(Write::SetMany { pairs, absent_only }))
+}
+
+pub(super) fn append(call: &Call<'_>) -> Parsed {
+    Ok(Action::Write(Write::Append { key: call.key(1)?, value: call.value(2)? }))
+}
+
+pub(super) fn setrange(call: &Call<'_>) -> Parsed {
+    let offset = call.integer(2)?;
+    if offset < 0 {
+        return Err(Refusal::fixed("ERR offset is out of range"));
+    }
+    let value = call.value(3)?;
+    // Nothing to write changes nothing, at any offset: the answer is the length as it is.
+    let offset = if value.is_empty() { 0 } else { u32::try_from(offset).unwrap_or(u32::MAX) };
+    if offset as usize + value.len() > VALUE_BYTES_MAX {
+        return Err(Refusal::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+    }
+    Ok(Action::Write(Write::SetRange { key: call.key(1)?, offset, value }))
+}
+
+pub(super) fn incr(call: &Call<'_>) -> Parsed {
+    increment_by(call, 1)
+}
+
+pub(super) fn decr(call: &Call<'_>) -> Parsed {
+    increment_by(call, -1)
+}
+
+pub(super) fn incrby(call: &Call<'_>) -> Parsed {
+    increment_by(call, call.integer(2)?)
+}
+
+pub(super) fn decrby(call: &Call<'_>) -> Parsed {
+    let delta = call.integer(2)?.checked_neg();
+    increment_by(call, delta.ok_or(Refusal::fixed("ERR decrement would overflow"))?)
+}
+
+fn increment_by(call: &Call<'_>, delta: i64) -> Parsed {
+    Ok(Action::Write(Write::IncrementBy { key: call.key(1)?, delta }))
+}
+
+pub(super) fn incrbyfloat(call: &Call<'_>) -> Parsed {
+    if call.slice(2).len() > FLOAT_BYTES_MAX {
+        return Err(Refusal::fixed("ERR value is not a valid float"));
+    }
+    Ok(Action::Write(Write::IncrementByFloat { key: call.key(1)?, delta: call.arguments.shared(2) }))
+}
+
+/// Whose options are parsed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OptionsOf {
+    Set,
+    GetEx,
+}
+
+/// The options of SET and GETEX, none in conflict with another.
+#[derive(Default)]
+struct Options {
+    when: SetIf,
+    wants_old: bool,
+    is_kept: bool,
+    is_persisted: bool,
+    /// Form, and the position of the number.
+    expiry: Option<(TimeForm, usize)>,
+}
+
+impl Options {
+    fn parse(call: &Call<'_>, first: usize, of: OptionsOf) -> Result<Options, Refusal> {
+        let mut options = Options::default();
+        let mut position = first;
+        while position < call.len() {
+            if let Some(form) = time_form(call.slice(position)) {
+                let is_first = options.expiry.is_none_or(|(other, _)| other == form);
+                if !is_first || options.is_kept || options.is_persisted || position + 1 >= call.len() {
+                    return Err(SYNTAX);
+                }
+                options.expiry = Some((form, position + 1));
+                position += 2;
+                continue;
+            }
+            match of {
+                OptionsOf::Set => options.take_set_word(call, position)?,
+                OptionsOf::GetEx if call.is_word(position, "persist") && options.expiry.is_none() => {
+                    options.is_persisted = true;
+                }
+                OptionsOf::GetEx => return Err(SYNTAX),
+            }
+            position += 1;
+        }
+        Ok(options)
+    }
+
+    fn take_set_word(&mut self, call: &Call<'_>, position: usize) -> Result<(), Refusal> {
+        if call.is_word(position, "nx") && self.when != SetIf::Present {
+            self.when = SetIf::Absent;
+        } else if call.is_word(position, "xx") && self.when != SetIf::Absent {
+            self.when = SetIf::Present;
+        } else if call.is_word(position, "get") {
+            self.wants_old = true;
+        } else if call.is_word(position, "keepttl") && self.expiry.is_none() {
+            self.is_kept = true;
+        } else {
+            return Err(SYNTAX);
+        }
+        Ok(())
+    }
+}
+
+fn time_form(word: &[u8]) -> Option<TimeForm> {
+    let forms = [
+        ("ex", TimeForm::SECONDS),
+        ("px", TimeForm::MILLIS),
+        ("exat", TimeForm::AT_SECONDS),
+        ("pxat", TimeForm::AT_MILLIS),
+    ];
+    forms.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, form)| form)
+}
+
+/// Longest text that Redis takes for a long double.
+const FLOAT_BYTES_MAX: usize = 5 * 1024;

@@ -1,0 +1,5 @@
+//! What tests and benches use instead of the world: a disk with faults, a clock that is moved, seeded randomness.
+
+pub mod disk;
+pub mod log;
+pub mod sim;

@@ -1,0 +1,78 @@
+//! The first start: slots full of real zeros, and a first segment that says where the log begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::disk::Disk;
+use crate::disk::SlotId;
+use crate::ids::Position;
+use crate::wal::Append;
+use crate::wal::error::During;
+use crate::wal::error::SettingsError;
+use crate::wal::error::WalError;
+use crate::wal::index::FrameIndex;
+use crate::wal::log_loop::LogLoop;
+use crate::wal::log_loop::Recovered;
+use crate::wal::options::Options;
+use crate::wal::options::Sizes;
+use crate::wal::recovery::Found;
+use crate::wal::segments::Segments;
+use crate::wal::state::LogState;
+use crate::world::Clock;
+use crate::world::Entropy;
+
+/// Makes a log on an empty disk: every slot, then one durable frame by which the log is compacted at `begins_behind`.
+///
+/// A founder begins behind (term 1, index 1); a joiner, which has no state yet, behind nothing (term 0, index 0).
+/// `progress` gets bytes done and bytes in all.
+///
+/// # Errors
+/// Impossible settings, slots that exist already, or the device's. What was made is then of no use: remove it.
+pub fn create(
+    options: &Options,
+    mut disk: Box<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    begins_behind: Position,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Box<dyn Disk>, WalError> {
+    options.check(disk.block_bytes())?;
+    if disk.slot_count() != 0 {
+        return Err(SettingsError::SlotsExist.into());
+    }
+    let sizes = Sizes::new(options.slot_bytes, options.entry_bytes_max, disk.block_bytes())?;
+    let total = u64::from(options.slots) * options.slot_bytes;
+    for slot in (0..options.slots).map(SlotId) {
+        let before = u64::from(slot.0) * options.slot_bytes;
+        let made = disk.create_slot(options.slot_bytes, &mut |done| progress(before + done, total));
+        made.map_err(|source| WalError::Disk { slot, during: During::Create, source })?;
+    }
+    let free = (0..options.slots).map(SlotId).collect();
+    let found = Found {
+        sizes,
+        state: LogState::before_everything(),
+        segments: Segments { free, ..Segments::default() },
+        index: FrameIndex::default(),
+        entries: Vec::new(),
+        torn: None,
+        frames: 0,
+    };
+    let mut log = LogLoop::begin(options, disk, clock, entropy, found);
+    let append = Append { ticket: 1, reset: Some(begins_behind), ..Append::default() };
+    log.offer(append).expect("an empty queue takes one");
+    while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}
+    Ok(log.into_disk())
+}
+
+/// Opens the log's directory and recovers what is in it: [`Options::open_disk`], then [`LogLoop::open`].
+///
+/// # Errors
+/// As those two.
+pub fn open(
+    options: &Options,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(LogLoop, Recovered), WalError> {
+    let disk = options.open_disk()?;
+    LogLoop::open(options, disk, clock, entropy)
+}

@@ -1,0 +1,359 @@
+//! The frame: what is written at once and sealed at once. Begins on a block, padded with zeros to the next.
+//!
+//! ```text
+//! off   size  field
+//! 0     4     CRC32C of bytes 4..length, seeded with the first 4 bytes of the salt
+//! 4     4     length: header, body, tag; without padding
+//! 8     4     kind: bit 0 entries, 1 trim, 2 reset, 3 hard state, 4 cutover, 5 peer marks, 6 idle; bit 31 sealed
+//! 12    4     random
+//! 16    8     frame number, without gaps over the whole log; GCM nonce = bytes 12..24
+//! 24    8     zero
+//! 32    8     durable watermark: the highest frame known durable when this one was built
+//! 40    8     segment number
+//! 48    16    tag of the previous frame
+//! 64          body, sealed: for each bit of kind in this order
+//!               hard state   term(8) vote(8) commit(8)
+//!               trim, reset  index(8) term(8); never both
+//!               cutover      index(8)
+//!               peer marks   count(4), each node(8) frame(8) tag(16)
+//!               entries      first index(8) count(4), each term(8) length(4) kind(4); then the entries' bytes
+//! end   16    tag; AAD = bytes 4..64
+//! ```
+//!
+//! In a log without a key bit 31 is clear and the tag is the CRC32C of bytes 4..end, same seed, zero-extended to 16
+//! bytes: it orders frames, it does not protect them. A body has nothing behind its last record.
+
+use bytes::Buf;
+use bytes::Bytes;
+
+use crate::crypto::aead::NONCE_LEN;
+use crate::crypto::aead::TAG_LEN;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::limits::PEER_MARKS_MAX;
+use crate::wal::EntryKind;
+use crate::wal::HardState;
+use crate::wal::LogEntry;
+use crate::wal::error::Reason;
+use crate::wal::seal::SegmentSeal;
+
+/// Tag of a frame; the next one carries it.
+pub type Tag = [u8; TAG_LEN];
+
+/// Bytes before the body.
+pub(crate) const HEAD_LEN: usize = 64;
+/// Bytes before an entry's own, in the table of entries.
+pub(crate) const ENTRY_HEAD_LEN: usize = 16;
+/// Longest frame around one entry, less the entry's bytes: head, every record but peer marks, entry table, tag.
+pub(crate) const FRAME_OVERHEAD_MAX: usize = HEAD_LEN + 24 + 16 + 8 + 12 + ENTRY_HEAD_LEN + TAG_LEN;
+
+/// Kind bits.
+pub(crate) mod kind {
+    pub(crate) const ENTRIES: u32 = 1;
+    pub(crate) const TRIM: u32 = 1 << 1;
+    pub(crate) const RESET: u32 = 1 << 2;
+    pub(crate) const HARD_STATE: u32 = 1 << 3;
+    pub(crate) const CUTOVER: u32 = 1 << 4;
+    pub(crate) const PEER_MARKS: u32 = 1 << 5;
+    pub(crate) const IDLE: u32 = 1 << 6;
+    pub(crate) const SEALED: u32 = 1 << 31;
+    pub(crate) const ALL: u32 = ENTRIES | TRIM | RESET | HARD_STATE | CUTOVER | PEER_MARKS | IDLE | SEALED;
+}
+
+/// What a frame says about itself outside its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// Header, body, tag, in bytes; without padding.
+    pub length: u32,
+    /// Which records follow, and bit 31: sealed.
+    pub kind: u32,
+    /// Part of the nonce.
+    pub random: [u8; 4],
+    /// Without gaps over the whole log.
+    pub number: u64,
+    /// Every frame up to this number was durable when this one was built.
+    pub watermark: u64,
+    /// The segment it was written in.
+    pub segment: u64,
+    /// Tag of the frame before.
+    pub previous: Tag,
+}
+
+/// How far a peer has come, as remembered here (design 7, rollback).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerMark {
+    /// The peer.
+    pub node: u64,
+    /// Highest frame that it has acknowledged.
+    pub frame: u64,
+    /// That frame's tag.
+    pub tag: Tag,
+}
+
+/// What a frame holds beside entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// Raft's hard state from here on.
+    pub hard_state: Option<HardState>,
+    /// Entries up to here are no longer needed.
+    pub trim: Option<Position>,
+    /// The log begins anew behind this.
+    pub reset: Option<Position>,
+    /// The cutover, known from here on.
+    pub cutover: Option<Index>,
+    /// How far peers have come.
+    pub peer_marks: Vec<PeerMark>,
+    /// Nothing but the watermark.
+    pub idle: bool,
+}
+
+/// The inside of a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// All but the entries.
+    pub records: Records,
+    /// Consecutive.
+    pub entries: Vec<LogEntry>,
+}
+
+impl FrameHead {
+    /// Reads the fields, right or wrong.
+    pub(crate) fn parse(bytes: &[u8; HEAD_LEN]) -> FrameHead {
+        let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 of 64 bytes"));
+        let short = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 of 64 bytes"));
+        FrameHead {
+            length: short(4),
+            kind: short(8),
+            random: bytes[12..16].try_into().expect("4 of 64 bytes"),
+            number: long(16),
+            watermark: long(32),
+            segment: long(40),
+            previous: bytes[48..64].try_into().expect("16 of 64 bytes"),
+        }
+    }
+
+    /// The length, if a frame of at most `room` bytes can have it.
+    pub(crate) fn plausible_length(&self, room: usize) -> Option<usize> {
+        let length = usize::try_from(self.length).ok()?;
+        (HEAD_LEN + TAG_LEN..=room).contains(&length).then_some(length)
+    }
+}
+
+impl Records {
+    fn kind(&self) -> u32 {
+        let bit = |present: bool, bit: u32| if present { bit } else { 0 };
+        bit(self.trim.is_some(), kind::TRIM)
+            | bit(self.reset.is_some(), kind::RESET)
+            | bit(self.hard_state.is_some(), kind::HARD_STATE)
+            | bit(self.cutover.is_some(), kind::CUTOVER)
+            | bit(!self.peer_marks.is_empty(), kind::PEER_MARKS)
+            | bit(self.idle, kind::IDLE)
+    }
+
+    fn len(&self) -> usize {
+        let size = |present: bool, bytes: usize| if present { bytes } else { 0 };
+        size(self.hard_state.is_some(), 24)
+            + size(self.trim.is_some(), 16)
+            + size(self.reset.is_some(), 16)
+            + size(self.cutover.is_some(), 8)
+            + size(!self.peer_marks.is_empty(), 4 + 32 * self.peer_marks.len())
+    }
+}
+
+/// Bytes that a frame with these contents has, without padding.
+pub(crate) fn frame_len(records: &Records, entries: &[LogEntry]) -> usize {
+    let table = if entries.is_empty() { 0 } else { 12 };
+    let entries: usize = entries.iter().map(|entry| ENTRY_HEAD_LEN + entry.data.len()).sum();
+    HEAD_LEN + records.len() + table + entries + TAG_LEN
+}
+
+/// Draws a frame at the front of `out`, which is zeroed to its end, and returns its tag. `length` and `kind` of `head`
+/// are filled in here.
+///
+/// # Panics
+/// If `out` is shorter than the frame, or both trim and reset are given.
+pub(crate) fn encode(
+    head: &FrameHead,
+    records: &Records,
+    entries: &[LogEntry],
+    seal: &SegmentSeal,
+    out: &mut [u8],
+) -> Tag {
+    assert!(records.trim.is_none() || records.reset.is_none(), "trim and reset go in frames of their own");
+    let length = frame_len(records, entries);
+    let mut kind = records.kind();
+    kind |= if entries.is_empty() { 0 } else { kind::ENTRIES };
+    kind |= if seal.is_sealed() { kind::SEALED } else { 0 };
+    let (frame, padding) = out.split_at_mut(length);
+    padding.fill(0);
+    frame[4..8].copy_from_slice(&u32::try_from(length).expect("a frame is far below 4 GiB").to_be_bytes());
+    frame[8..12].copy_from_slice(&kind.to_be_bytes());
+    frame[12..16].copy_from_slice(&head.random);
+    frame[16..24].copy_from_slice(&head.number.to_be_bytes());
+    frame[24..32].fill(0);
+    frame[32..40].copy_from_slice(&head.watermark.to_be_bytes());
+    frame[40..48].copy_from_slice(&head.segment.to_be_bytes());
+    frame[48..64].copy_from_slice(&head.previous);
+    let mut body = Cursor { rest: &mut frame[HEAD_LEN..length - TAG_LEN] };
+    put_records(&mut body, records);
+    put_entries(&mut body, entries);
+    assert!(body.rest.is_empty(), "frame_len counts what is put");
+    let (head, text) = frame.split_at_mut(HEAD_LEN);
+    seal.seal(nonce(head), &head[4..], text);
+    let tag = text[text.len() - TAG_LEN..].try_into().expect("16 bytes at the end");
+    let crc = seal.crc(&frame[4..]);
+    frame[..4].copy_from_slice(&crc.to_be_bytes());
+    tag
+}
+
+/// Whether the checksum of a whole frame is right.
+pub(crate) fn crc_is_right(frame: &[u8], seal: &SegmentSeal) -> bool {
+    frame[..4] == seal.crc(&frame[4..]).to_be_bytes()
+}
+
+/// The tag at the end of a frame.
+pub(crate) fn tag_of(frame: &[u8]) -> Tag {
+    frame[frame.len() - TAG_LEN..].try_into().expect("plausible lengths hold a tag")
+}
+
+/// Opens a frame whose checksum is right.
+///
+/// # Errors
+/// What rule 3 calls bad behind a good checksum.
+pub(crate) fn open(frame: &[u8], seal: &SegmentSeal) -> Result<Body, Reason> {
+    let (head, text) = frame.split_at(HEAD_LEN);
+    let kind = u32::from_be_bytes(head[8..12].try_into().expect("4 bytes of the head"));
+    match (kind & kind::SEALED != 0, seal.is_sealed()) {
+        (false, true) => return Err(Reason::NotSealed),
+        (true, false) => return Err(Reason::Sealed),
+        _ => {}
+    }
+    let mut text = text.to_vec();
+    if !seal.open(nonce(head), &head[4..], &mut text) {
+        return Err(Reason::Forged);
+    }
+    text.truncate(text.len() - TAG_LEN);
+    if kind & !kind::ALL != 0 || head[24..32] != [0; 8] {
+        return Err(Reason::Malformed);
+    }
+    parse_body(kind, Bytes::from(text)).ok_or(Reason::Malformed)
+}
+
+fn nonce(head: &[u8]) -> [u8; NONCE_LEN] {
+    head[12..24].try_into().expect("12 bytes of the head")
+}
+
+fn put_records(body: &mut Cursor<'_>, records: &Records) {
+    if let Some(state) = records.hard_state {
+        body.put(&state.term.0.to_be_bytes());
+        body.put(&state.vote.to_be_bytes());
+        body.put(&state.commit.0.to_be_bytes());
+    }
+    for position in [records.trim, records.reset].into_iter().flatten() {
+        body.put(&position.index.0.to_be_bytes());
+        body.put(&position.term.0.to_be_bytes());
+    }
+    if let Some(cutover) = records.cutover {
+        body.put(&cutover.0.to_be_bytes());
+    }
+    if !records.peer_marks.is_empty() {
+        assert!(records.peer_marks.len() <= PEER_MARKS_MAX);
+        body.put(&u32::try_from(records.peer_marks.len()).expect("few").to_be_bytes());
+        for mark in &records.peer_marks {
+            body.put(&mark.node.to_be_bytes());
+            body.put(&mark.frame.to_be_bytes());
+            body.put(&mark.tag);
+        }
+    }
+}
+
+fn put_entries(body: &mut Cursor<'_>, entries: &[LogEntry]) {
+    let Some(first) = entries.first() else { return };
+    body.put(&first.index.0.to_be_bytes());
+    body.put(&u32::try_from(entries.len()).expect("a frame holds few entries").to_be_bytes());
+    for entry in entries {
+        body.put(&entry.term.0.to_be_bytes());
+        body.put(&u32::try_from(entry.data.len()).expect("an entry is far below 4 GiB").to_be_bytes());
+        body.put(&(entry.kind as u32).to_be_bytes());
+    }
+    for entry in entries {
+        body.put(&entry.data);
+    }
+}
+
+fn parse_body(kind: u32, mut body: Bytes) -> Option<Body> {
+    let mut records = Records { idle: kind & kind::IDLE != 0, ..Records::default() };
+    if kind & kind::TRIM != 0 && kind & kind::RESET != 0 {
+        return None;
+    }
+    if kind & kind::HARD_STATE != 0 {
+        let term = Term(body.try_get_u64().ok()?);
+        let vote = body.try_get_u64().ok()?;
+        records.hard_state = Some(HardState { term, vote, commit: Index(body.try_get_u64().ok()?) });
+    }
+    if kind & (kind::TRIM | kind::RESET) != 0 {
+        let index = Index(body.try_get_u64().ok()?);
+        let position = Position { index, term: Term(body.try_get_u64().ok()?) };
+        let place = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
+        *place = Some(position);
+    }
+    if kind & kind::CUTOVER != 0 {
+        records.cutover = Some(Index(body.try_get_u64().ok()?));
+    }
+    if kind & kind::PEER_MARKS != 0 {
+        records.peer_marks = parse_peer_marks(&mut body)?;
+    }
+    let entries = if kind & kind::ENTRIES != 0 { parse_entries(&mut body)? } else { Vec::new() };
+    body.is_empty().then_some(Body { records, entries })
+}
+
+fn parse_peer_marks(body: &mut Bytes) -> Option<Vec<PeerMark>> {
+    let count = body.try_get_u32().ok()? as usize;
+    if count == 0 || count > PEER_MARKS_MAX {
+        return None;
+    }
+    let mut marks = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (node, frame) = (body.try_get_u64().ok()?, body.try_get_u64().ok()?);
+        let mut tag = [0; TAG_LEN];
+        body.try_copy_to_slice(&mut tag).ok()?;
+        marks.push(PeerMark { node, frame, tag });
+    }
+    Some(marks)
+}
+
+fn parse_entries(body: &mut Bytes) -> Option<Vec<LogEntry>> {
+    let first = body.try_get_u64().ok()?;
+    let count = body.try_get_u32().ok()? as usize;
+    let table_len = count.checked_mul(ENTRY_HEAD_LEN)?;
+    // Checked before anything is allocated by it.
+    if count == 0 || table_len > body.len() || first == 0 || first.checked_add(count as u64)? == u64::MAX {
+        return None;
+    }
+    let mut table = body.split_to(table_len);
+    let mut entries = Vec::with_capacity(count);
+    for index in (first..).map(Index).take(count) {
+        let term = Term(table.get_u64());
+        let length = table.get_u32() as usize;
+        let kind = EntryKind::from_number(table.get_u32())?;
+        if length > body.len() {
+            return None;
+        }
+        entries.push(LogEntry { term, index, kind, data: body.split_to(length) });
+    }
+    Some(entries)
+}
+
+/// A slice that is filled from the front.
+struct Cursor<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Cursor<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let (here, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
+        here.copy_from_slice(bytes);
+        self.rest = rest;
+    }
+}

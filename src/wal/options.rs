@@ -1,0 +1,168 @@
+//! The log's settings, and the sizes that follow from them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::disk;
+use crate::disk::Disk;
+use crate::disk::DiskError;
+use crate::disk::EngineChoice;
+use crate::disk::padded;
+use crate::ids::ClusterId;
+use crate::ids::NodeId;
+use crate::limits::ENTRY_BYTES_MAX;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::LOG_SLOT_BYTES;
+use crate::limits::LOG_SLOT_BYTES_MAX;
+use crate::limits::LOG_SLOTS;
+use crate::limits::LOG_SLOTS_MAX;
+use crate::limits::LOG_SLOTS_SPARE;
+use crate::wal::error::SettingsError;
+use crate::wal::frame::FRAME_OVERHEAD_MAX;
+
+/// How the log is made and run. Slots and their size hold for a new log; an old one keeps what it has.
+#[derive(Clone)]
+pub struct Options {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// What the operator asked for.
+    pub engine: EngineChoice,
+    /// Slots of a new log.
+    pub slots: u32,
+    /// How far the pool may grow.
+    pub slots_max: u32,
+    /// Bytes of a slot of a new log.
+    pub slot_bytes: u64,
+    /// Largest entry data.
+    pub entry_bytes_max: usize,
+    /// This node.
+    pub node_id: NodeId,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// Seals the frames; `None` for a log in the clear. Only IDENTITY says which it is.
+    pub log_key: Option<Zeroizing<[u8; 32]>>,
+    /// With the watermark behind and nothing to write for so long, an idle frame is written.
+    pub idle: Duration,
+    /// A sync that takes longer is warned of.
+    pub slow_sync: Duration,
+    /// A request that takes longer is the end.
+    pub hung: Duration,
+}
+
+impl Options {
+    /// The defaults of the design for a directory and a node.
+    #[must_use]
+    pub fn new(dir: PathBuf, node_id: NodeId, cluster_id: ClusterId) -> Options {
+        Options {
+            dir,
+            engine: EngineChoice::Auto,
+            slots: LOG_SLOTS,
+            slots_max: LOG_SLOTS_MAX,
+            slot_bytes: LOG_SLOT_BYTES,
+            entry_bytes_max: ENTRY_BYTES_MAX,
+            node_id,
+            cluster_id,
+            log_key: None,
+            idle: Duration::from_millis(5),
+            slow_sync: Duration::from_millis(100),
+            hung: Duration::from_secs(10),
+        }
+    }
+
+    /// Opens the log's directory behind an engine. Writes nothing that stays.
+    ///
+    /// # Errors
+    /// As [`disk::open`].
+    pub fn open_disk(&self) -> Result<Box<dyn Disk>, DiskError> {
+        let frame = FRAME_BYTES_MAX + 2 * disk::BLOCK_BYTES_MIN;
+        disk::open(&disk::Setup {
+            dir: self.dir.clone(),
+            engine: self.engine,
+            slots_max: self.slots_max.max(LOG_SLOTS_MAX) + LOG_SLOTS_SPARE,
+            buffers: REGISTERED_BUFFERS,
+            buffer_bytes: frame,
+        })
+    }
+
+    /// Checks settings against each other and against the block of the device.
+    ///
+    /// # Errors
+    /// The first impossible one.
+    pub fn check(&self, block_bytes: usize) -> Result<(), SettingsError> {
+        if self.slots < SLOTS_MIN {
+            return Err(SettingsError::SlotsMin { least: SLOTS_MIN });
+        }
+        if self.slots > self.slots_max {
+            return Err(SettingsError::SlotsAboveMax);
+        }
+        check_slot_bytes(self.slot_bytes, self.entry_bytes_max, block_bytes)
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("dir", &self.dir)
+            .field("engine", &self.engine)
+            .field("slots", &self.slots)
+            .field("slots_max", &self.slots_max)
+            .field("slot_bytes", &self.slot_bytes)
+            .field("sealed", &self.log_key.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sizes that the codec and the pool work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Unit of everything on disk.
+    pub(crate) block: usize,
+    /// Bytes of a slot.
+    pub(crate) slot: u64,
+    /// Longest frame that gathers several entries.
+    pub(crate) gather_max: usize,
+    /// Longest frame at all: one largest entry.
+    pub(crate) frame_max: usize,
+}
+
+impl Sizes {
+    pub(crate) fn new(slot: u64, entry_bytes_max: usize, block: usize) -> Result<Sizes, SettingsError> {
+        check_slot_bytes(slot, entry_bytes_max, block)?;
+        let quarter = usize::try_from(slot / 4).unwrap_or(usize::MAX);
+        let gather_max = FRAME_BYTES_MAX.min(quarter);
+        let frame_max = gather_max.max(padded(entry_bytes_max + FRAME_OVERHEAD_MAX, block));
+        Ok(Sizes { block, slot, gather_max, frame_max })
+    }
+
+    /// Both copies of the header.
+    pub(crate) fn headers(self) -> u64 {
+        2 * self.block as u64
+    }
+
+    /// Bytes of a slot that frames are sure to find room in, whatever their sizes: less than a frame is lost at the end.
+    pub(crate) fn usable(self) -> u64 {
+        self.slot - self.headers() - (self.frame_max - self.block) as u64
+    }
+}
+
+fn check_slot_bytes(slot_bytes: u64, entry_bytes_max: usize, block_bytes: usize) -> Result<(), SettingsError> {
+    let least_bytes = 4 * padded(entry_bytes_max, block_bytes).max(2 * block_bytes) as u64;
+    if slot_bytes < least_bytes {
+        return Err(SettingsError::SlotBytesMin { least_bytes });
+    }
+    if slot_bytes > LOG_SLOT_BYTES_MAX {
+        return Err(SettingsError::SlotBytesMax { most_bytes: LOG_SLOT_BYTES_MAX });
+    }
+    let block_bytes = block_bytes as u64;
+    if !slot_bytes.is_multiple_of(block_bytes) {
+        return Err(SettingsError::SlotBytesAlignment { block_bytes });
+    }
+    Ok(())
+}
+
+/// The newest segment, one to roll into, one for trims while the door is closed.
+const SLOTS_MIN: u32 = 3;
+/// One frame in flight, one being built; together below the 8 MiB of RLIMIT_MEMLOCK that a plain user has.
+const REGISTERED_BUFFERS: u16 = 2;

@@ -1,0 +1,90 @@
+//! Looking at a slot's frames without opening the log: for inspection and tests. Judges nothing, changes nothing.
+
+use crate::disk::Disk;
+use crate::disk::SlotId;
+use crate::wal::Reason;
+use crate::wal::error::WalError;
+use crate::wal::frame;
+pub use crate::wal::frame::Body;
+pub use crate::wal::frame::FrameHead;
+pub use crate::wal::frame::PeerMark;
+pub use crate::wal::frame::Records;
+pub use crate::wal::frame::Tag;
+use crate::wal::header::HeaderCopy;
+pub use crate::wal::header::SegmentHeader;
+use crate::wal::options::Options;
+use crate::wal::options::Sizes;
+use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentSeal;
+use crate::wal::window::Window;
+
+/// One frame of a slot.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Bytes from the start of the slot.
+    pub offset: u64,
+    /// What stands outside the seal.
+    pub head: FrameHead,
+    /// What is inside; an error if the seal does not open.
+    pub body: Result<Body, Reason>,
+}
+
+/// The frames of one slot, from the first to the first place where there is none.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    disk: &'a mut dyn Disk,
+    slot: SlotId,
+    header: SegmentHeader,
+    seal: SegmentSeal,
+    sizes: Sizes,
+    window: Window,
+    offset: u64,
+}
+
+/// The frames of a slot, or `None` if it holds no segment whose header is readable.
+///
+/// # Errors
+/// If the slot cannot be read.
+pub fn frames<'a>(disk: &'a mut dyn Disk, slot: SlotId, options: &Options) -> Result<Option<Frames<'a>>, WalError> {
+    let block = disk.block_bytes();
+    let Some(slot_bytes) = disk.slot_bytes(slot) else {
+        return Err(WalError::SlotMissing { slot, slots: disk.slot_count() });
+    };
+    let mut window = Window::new(block);
+    let bytes = window.bytes_exactly(disk, slot, 0, 2 * block)?;
+    let copies = [HeaderCopy::of(&bytes[..block]), HeaderCopy::of(&bytes[block..])];
+    let good = copies.into_iter().find_map(|copy| match copy {
+        HeaderCopy::Good(good) => Some(good),
+        HeaderCopy::Zero | HeaderCopy::Bad => None,
+    });
+    let Some(good) = good else { return Ok(None) };
+    let header = SegmentHeader::parse(&good);
+    let key = LogKey::new(options.log_key.clone(), options.node_id, options.cluster_id);
+    let seal = key.segment(header.segment, &header.salt);
+    let sizes = Sizes::new(slot_bytes, options.entry_bytes_max, block)?;
+    Ok(Some(Frames { disk, slot, header, seal, sizes, window, offset: sizes.headers() }))
+}
+
+impl Frames<'_> {
+    /// The segment's header.
+    #[must_use]
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Result<Frame, WalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        match self.window.frame(self.disk, self.slot, &self.sizes, &self.seal, offset) {
+            Err(error) => Some(Err(error)),
+            Ok(None) => None,
+            Ok(Some((head, bytes))) => {
+                self.offset += (head.length as usize).next_multiple_of(self.sizes.block) as u64;
+                Some(Ok(Frame { offset, head, body: frame::open(bytes, &self.seal) }))
+            }
+        }
+    }
+}

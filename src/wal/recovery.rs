@@ -1,0 +1,279 @@
+//! Reading a log back: the eight rules of design section 7. Changes nothing on disk.
+//!
+//! The heart is rule 4: an end that was never acknowledged is dropped, everything else that is not readable is damage
+//! and refused (TORN-TAIL-ONLY). The proof that something was acknowledged is a watermark in a later frame, or a later
+//! segment, which is only begun when everything before it is durable.
+
+use std::collections::VecDeque;
+
+use crate::disk::Disk;
+use crate::disk::SlotId;
+use crate::ids::Index;
+use crate::wal::LogEntry;
+use crate::wal::error::Reason;
+use crate::wal::error::WalError;
+use crate::wal::frame;
+use crate::wal::frame::Body;
+use crate::wal::frame::FrameHead;
+use crate::wal::header::SegmentHeader;
+use crate::wal::index::FrameEntries;
+use crate::wal::index::FrameIndex;
+use crate::wal::options::Sizes;
+use crate::wal::scan;
+use crate::wal::scan::Headers;
+use crate::wal::scan::Place;
+use crate::wal::seal::LogKey;
+use crate::wal::segments::Segment;
+use crate::wal::segments::Segments;
+use crate::wal::state::LogState;
+use crate::wal::window::Window;
+
+/// A log as it was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) sizes: Sizes,
+    pub(crate) state: LogState,
+    pub(crate) segments: Segments,
+    pub(crate) index: FrameIndex,
+    pub(crate) entries: Vec<LogEntry>,
+    /// Where an unfinished end was dropped.
+    pub(crate) torn: Option<TornEnd>,
+    pub(crate) frames: u64,
+}
+
+/// The place from which on the log's end was unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornEnd {
+    /// Number of the newest segment.
+    pub segment: u64,
+    /// Its slot.
+    pub slot: SlotId,
+    /// Bytes from the start of the slot.
+    pub offset: u64,
+}
+
+/// Reads the whole log.
+///
+/// # Errors
+/// Every refusal of [`WalError`]; `Disk` if a slot cannot be read.
+pub(crate) fn recover(disk: &mut dyn Disk, key: &LogKey, entry_bytes_max: usize) -> Result<Found, WalError> {
+    let headers = scan::read_headers(disk, key)?;
+    let newest = headers.run.last().ok_or(WalError::NoSegment)?;
+    let sizes = Sizes::new(newest.header.segment_bytes, entry_bytes_max, newest.header.block_bytes as usize)?;
+    check_slot_sizes(disk, &headers, &sizes)?;
+    let mut replay = Replay::begin(disk, key, sizes, &headers)?;
+    for at in 0..headers.run.len() {
+        replay.segment(&headers.run[at], headers.run.get(at + 1))?;
+    }
+    replay.prove_unfinished(&headers.unfinished)?;
+    replay.finish(headers)
+}
+
+fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result<(), WalError> {
+    for slot in (0..disk.slot_count()).map(SlotId) {
+        let place = headers.run.iter().find(|place| place.slot == slot);
+        let claimed = place.map_or(sizes.slot, |place| place.header.segment_bytes);
+        if disk.slot_bytes(slot) != Some(sizes.slot) || claimed != sizes.slot {
+            let segment = place.map_or(0, |place| place.header.segment);
+            return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::SlotSize });
+        }
+    }
+    Ok(())
+}
+
+struct Replay<'a> {
+    disk: &'a mut dyn Disk,
+    key: &'a LogKey,
+    window: Window,
+    sizes: Sizes,
+    state: LogState,
+    segments: Segments,
+    index: FrameIndex,
+    /// Those from `state.low` on.
+    entries: VecDeque<LogEntry>,
+    torn: Option<TornEnd>,
+    frames: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn begin(disk: &'a mut dyn Disk, key: &'a LogKey, sizes: Sizes, headers: &Headers) -> Result<Replay<'a>, WalError> {
+        let first = headers.run.first().ok_or(WalError::NoSegment)?;
+        let state = LogState::before_segment(&first.header).ok_or(first.refused(0, Reason::MalformedHeader))?;
+        Ok(Replay {
+            window: Window::new(disk.block_bytes()),
+            disk,
+            key,
+            sizes,
+            state,
+            segments: Segments::default(),
+            index: FrameIndex::default(),
+            entries: VecDeque::new(),
+            torn: None,
+            frames: 0,
+        })
+    }
+
+    /// Rules 3 and 4 for one segment of the run.
+    fn segment(&mut self, place: &Place, successor: Option<&Place>) -> Result<(), WalError> {
+        let header = &place.header;
+        if header.first_frame != self.state.frame + 1 || header.chain_in != self.state.chain {
+            return Err(place.refused(0, Reason::GapBeforeSegment));
+        }
+        if header.next_index != self.state.next {
+            return Err(place.refused(0, Reason::MalformedHeader));
+        }
+        let seal = self.key.segment(header.segment, &header.salt);
+        let (number, slot) = (header.segment, place.slot);
+        self.segments.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
+        let mut offset = self.sizes.headers();
+        loop {
+            let expected = self.state.frame + 1;
+            if let Some(successor) = successor.filter(|it| it.header.first_frame <= expected) {
+                // What lies behind this in the segment is dead: never acknowledged, or dropped by an earlier recovery.
+                return ends_at(place, successor, &self.state);
+            }
+            match self.frame(place, offset)? {
+                Some(length) => offset += length,
+                None if successor.is_some() => return Err(place.refused(offset, Reason::AcknowledgedDamaged)),
+                None => return self.end(place, offset),
+            }
+        }
+    }
+
+    /// Takes in the frame at `offset` and says how far it reaches; `None` if there is no frame.
+    fn frame(&mut self, place: &Place, offset: u64) -> Result<Option<u64>, WalError> {
+        let segment = self.segments.live.back().expect("the segment being read was pushed");
+        let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, &segment.seal);
+        let Some((head, bytes)) = self.window.frame(disk, place.slot, sizes, seal, offset)? else {
+            return Ok(None);
+        };
+        let expected = self.state.frame + 1;
+        let reason = if head.segment != place.header.segment {
+            Some(Reason::OtherSegment)
+        } else if head.number != expected || head.watermark >= expected {
+            Some(Reason::OutOfOrder)
+        } else if head.previous != self.state.chain {
+            Some(Reason::ChainBroken)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return Err(place.refused(offset, reason));
+        }
+        let tag = frame::tag_of(bytes);
+        let body = frame::open(bytes, seal).map_err(|reason| place.refused(offset, reason))?;
+        let applied = self.state.apply(&body.records, &body.entries);
+        applied.map_err(|reason| place.refused(offset, reason))?;
+        (self.state.frame, self.state.chain, self.frames) = (expected, tag, self.frames + 1);
+        self.keep(place, offset, &head, body);
+        Ok(Some((head.length as usize).next_multiple_of(self.sizes.block) as u64))
+    }
+
+    fn keep(&mut self, place: &Place, offset: u64, head: &FrameHead, body: Body) {
+        let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
+        segment.has_frames = true;
+        if body.records.reset.is_some() {
+            segment.last_entry = Index(0);
+            self.segments.forget_entries_before(place.header.segment);
+            self.entries.clear();
+            self.index.clear();
+        }
+        if let (Some(first), Some(last)) = (body.entries.first(), body.entries.last()) {
+            let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
+            segment.last_entry = segment.last_entry.max(last.index);
+            self.index.push(FrameEntries {
+                first: first.index,
+                end: last.index.next(),
+                segment: place.header.segment,
+                slot: place.slot,
+                offset,
+                length: head.length,
+                frame: head.number,
+            });
+            while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
+                self.entries.pop_back();
+            }
+            self.entries.extend(body.entries);
+        }
+        while self.entries.front().is_some_and(|entry| entry.index <= self.state.compacted.index) {
+            self.entries.pop_front();
+        }
+        self.index.trim(self.state.compacted.index);
+    }
+
+    /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
+    fn end(&mut self, place: &Place, offset: u64) -> Result<(), WalError> {
+        let missing = self.state.frame + 1;
+        let torn = TornEnd { segment: place.header.segment, slot: place.slot, offset };
+        let segment = self.segments.live.back().expect("the segment being read was pushed");
+        // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
+        let begun = self.window.head(self.disk, place.slot, &self.sizes, offset)?;
+        self.torn = begun.filter(|head| head.segment == place.header.segment).map(|_| torn);
+        let mut further = offset + self.sizes.block as u64;
+        while further + self.sizes.block as u64 <= self.sizes.slot {
+            let (disk, sizes) = (&mut *self.disk, &self.sizes);
+            let head = self.window.head(disk, place.slot, sizes, further)?;
+            if head.is_some_and(|head| head.segment == place.header.segment) {
+                let found = self.window.frame(disk, place.slot, sizes, &segment.seal, further)?;
+                if let Some((head, _)) = found {
+                    self.torn = Some(torn);
+                    if head.watermark >= missing {
+                        return Err(place.refused(offset, Reason::AcknowledgedDamaged));
+                    }
+                }
+            }
+            further += self.sizes.block as u64;
+        }
+        Ok(())
+    }
+
+    /// Rule 1, last words: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
+    /// frames in it says that the frame we miss was acknowledged. The chain needs no salt, which lay in the headers.
+    fn prove_unfinished(&mut self, unfinished: &[SlotId]) -> Result<(), WalError> {
+        let missing = self.state.frame + 1;
+        for slot in unfinished.iter().copied() {
+            let found = scan::chained_frame(self.disk, &mut self.window, slot, &self.sizes, missing)?;
+            if let Some(head) = found {
+                let reason = Reason::AcknowledgedDamaged;
+                return Err(WalError::Refused { segment: head.segment, slot, offset: 0, reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, headers: Headers) -> Result<Found, WalError> {
+        let first = headers.run.first().ok_or(WalError::NoSegment)?;
+        if self.state.low.0 > self.state.compacted.index.0 + 1 {
+            let segment = first.header.segment.saturating_sub(1);
+            let reason = Reason::EntriesMissing;
+            return Err(WalError::Refused { segment, slot: first.slot, offset: 0, reason });
+        }
+        let mut segments = self.segments;
+        segments.dirty.extend(headers.stale.iter().chain(&headers.unfinished));
+        segments.free.extend(headers.free);
+        let entries = Vec::from(self.entries);
+        let contiguous = entries.iter().zip(self.state.compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
+        assert!(contiguous && entries.len() as u64 == self.state.next.0 - self.state.compacted.index.0 - 1);
+        Ok(Found {
+            sizes: self.sizes,
+            state: self.state,
+            segments,
+            index: self.index,
+            entries,
+            torn: self.torn,
+            frames: self.frames,
+        })
+    }
+}
+
+fn ends_at(place: &Place, successor: &Place, state: &LogState) -> Result<(), WalError> {
+    let header: &SegmentHeader = &successor.header;
+    if header.first_frame < place.header.first_frame {
+        return Err(successor.refused(0, Reason::OutOfOrder));
+    }
+    // Fewer frames than the successor counts were handled by reading on; more cannot be, since we stop in time.
+    if header.chain_in != state.chain {
+        return Err(successor.refused(0, Reason::GapBeforeSegment));
+    }
+    Ok(())
+}

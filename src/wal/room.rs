@@ -1,0 +1,74 @@
+//! How much the log can still take: a gauge that the log thread sets and the raft thread reads at its door.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::disk::BLOCK_BYTES_MIN;
+use crate::disk::padded;
+use crate::wal::frame::ENTRY_HEAD_LEN;
+use crate::wal::frame::FRAME_OVERHEAD_MAX;
+
+/// Shared between the log and whoever hands it appends.
+#[derive(Debug, Default)]
+pub struct LogRoom {
+    free: AtomicU64,
+    free_slots: AtomicU64,
+    pool: AtomicU64,
+    /// Bytes that one frame gathers at most.
+    gather: AtomicU64,
+    /// Bytes ever handed over, and ever put into frames; the difference waits in between.
+    handed: AtomicU64,
+    framed: AtomicU64,
+}
+
+impl LogRoom {
+    /// Bytes that may still be handed over, padded, less the reserve for votes and trims and what waits already.
+    #[must_use]
+    pub fn available_bytes(&self) -> u64 {
+        // Read before `free`: what is framed in between then counts twice, which errs on the safe side.
+        let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
+        self.free.load(Ordering::Acquire).saturating_sub(waiting)
+    }
+
+    /// Slots that hold nothing; at two or fewer the caller trims without regard for followers.
+    #[must_use]
+    pub fn free_slots(&self) -> u64 {
+        self.free_slots.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all slots together.
+    #[must_use]
+    pub fn pool_bytes(&self) -> u64 {
+        self.pool.load(Ordering::Acquire)
+    }
+
+    /// To be called with the [`LogRoom::cost_bytes`] of every append that is handed over (`LogThread::append` does).
+    pub fn handed(&self, cost: u64) {
+        self.handed.fetch_add(cost, Ordering::AcqRel);
+    }
+
+    /// Bytes of the log that entries of these lengths take at most, in frames of their own.
+    #[must_use]
+    pub fn cost_bytes(&self, lengths: impl Iterator<Item = usize>) -> u64 {
+        let entries: usize = lengths.map(|length| ENTRY_HEAD_LEN + length).sum();
+        let gather = usize::try_from(self.gather.load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        // Two frames in a row never fit one: otherwise they would have been one.
+        let frames = 1 + 2 * entries / gather.max(BLOCK_BYTES_MIN);
+        padded(entries, BLOCK_BYTES_MIN) as u64 + (frames * (FRAME_OVERHEAD_MAX + BLOCK_BYTES_MIN)) as u64
+    }
+
+    /// A gauge for frames of at most so many bytes.
+    pub(crate) fn new(gather_max: usize) -> LogRoom {
+        LogRoom { gather: AtomicU64::new(gather_max as u64), ..LogRoom::default() }
+    }
+
+    pub(crate) fn framed(&self, cost: u64) {
+        self.framed.fetch_add(cost, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set(&self, free: u64, free_slots: u64, pool: u64) {
+        self.free.store(free, Ordering::Release);
+        self.free_slots.store(free_slots, Ordering::Release);
+        self.pool.store(pool, Ordering::Release);
+    }
+}

@@ -1,0 +1,383 @@
+//! What the log promises while nothing is broken.
+
+use std::sync::Arc;
+
+use crate::disk::SlotId;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::limits::LOG_SLOTS_SPARE;
+use crate::testing::disk::Fault;
+use crate::testing::log::BEGINNING;
+use crate::testing::log::LogRig;
+use crate::testing::log::append;
+use crate::testing::log::entries;
+use crate::testing::log::settle;
+use crate::testing::log::trim;
+use crate::testing::log::write;
+use crate::testing::sim::SimEntropy;
+use crate::wal::Append;
+use crate::wal::EntryKind;
+use crate::wal::HardState;
+use crate::wal::LogLoop;
+use crate::wal::WalError;
+use crate::wal::create;
+use crate::wal::reader;
+
+fn made(rig: &LogRig) -> LogLoop {
+    rig.create().unwrap();
+    rig.open().unwrap().0
+}
+
+#[test]
+fn a_new_log_begins_behind_the_first_index() {
+    let rig = LogRig::new(1);
+    rig.create().unwrap();
+    let (_, recovered) = rig.open().unwrap();
+    assert_eq!(recovered.compacted, BEGINNING);
+    assert_eq!(recovered.entries, vec![]);
+    assert_eq!(recovered.hard_state, HardState::default());
+    assert_eq!(recovered.cutover, None);
+}
+
+#[test]
+fn a_joiners_log_begins_behind_nothing() {
+    let rig = LogRig::new(21);
+    let disk = Box::new(rig.platters.open(None));
+    let entropy = Arc::new(SimEntropy::new(21));
+    create(&rig.options, disk, rig.clock.clone(), entropy, Position::default(), &mut |_, _| ()).unwrap();
+    let (mut log, recovered) = rig.open().unwrap();
+    assert_eq!((recovered.compacted, recovered.entries.len()), (Position::default(), 0));
+    let reset = Some(Position { term: Term(3), index: Index(9) });
+    write(&mut log, Append { ticket: 1, reset, ..append(1, entries(3, 10, 2, 5)) }).unwrap();
+    assert_eq!(rig.open().unwrap().1.entries, entries(3, 10, 2, 5), "reset and entries in one frame");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_reopening_again_and_again() {
+    for rig in [LogRig::new(2), LogRig::clear(2)] {
+        let mut log = made(&rig);
+        let mut all = Vec::new();
+        for round in 0..12 {
+            let more = entries(1, 2 + round * 3, 3, 100);
+            all.extend(more.clone());
+            assert_eq!(write(&mut log, append(round, more)).unwrap(), Some(round));
+            drop(log);
+            let (reopened, recovered) = rig.open().unwrap();
+            assert_eq!(recovered.entries, all, "round {round}");
+            assert_eq!(recovered.torn, None);
+            log = reopened;
+            // Every open takes a slot; trims keep the pool from filling.
+            if round % 2 == 1 {
+                let index = 1 + round * 3;
+                write(&mut log, trim(100 + round, 1, index)).unwrap();
+                all.retain(|entry| entry.index.0 > index);
+            }
+            rig.idle(&mut log).unwrap();
+        }
+    }
+}
+
+#[test]
+fn opening_alone_changes_nothing_on_disk() {
+    let rig = LogRig::new(3);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 3, 10))).unwrap();
+    drop(log);
+    let before: Vec<Vec<u8>> = (0..4).map(|slot| rig.platters.bytes(SlotId(slot))).collect();
+    let writes = rig.platters.requests();
+    let (mut log, _) = rig.open().unwrap();
+    rig.idle(&mut log).unwrap();
+    assert_eq!(rig.platters.requests(), writes);
+    log.sync_recovered().unwrap();
+    let after: Vec<Vec<u8>> = (0..4).map(|slot| rig.platters.bytes(SlotId(slot))).collect();
+    assert!(before == after);
+}
+
+#[test]
+fn what_was_recovered_is_synced_before_the_first_acknowledgement() {
+    let rig = LogRig::new(4);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 3, 10))).unwrap();
+    drop(log);
+    // A newer commit needs no frame, and is acknowledged only after the sync.
+    let (mut log, _) = rig.open().unwrap();
+    rig.platters.arm(Fault::SyncError(0, libc::EIO));
+    let hard_state = Some(HardState { commit: Index(3), ..HardState::default() });
+    let answer = write(&mut log, Append { ticket: 2, hard_state, ..Append::default() });
+    assert!(matches!(answer, Err(WalError::Disk { .. })), "{answer:?}");
+}
+
+#[test]
+fn a_conflict_replaces_everything_from_its_index_on() {
+    let rig = LogRig::new(5);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 10, 50))).unwrap();
+    write(&mut log, append(2, entries(2, 7, 2, 60))).unwrap();
+    let expected = [entries(1, 2, 5, 50), entries(2, 7, 2, 60)].concat();
+    assert_eq!(log.read(Index(2), Index(100), usize::MAX).unwrap(), expected);
+    assert_eq!(rig.open().unwrap().1.entries, expected);
+}
+
+#[test]
+fn a_conflict_within_one_group_is_written_once() {
+    let rig = LogRig::new(6);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 1, 50))).unwrap();
+    log.offer(append(2, entries(1, 3, 5, 50))).unwrap();
+    log.offer(append(3, entries(2, 5, 2, 60))).unwrap();
+    log.offer(append(4, entries(3, 3, 1, 60))).unwrap();
+    assert_eq!(settle(&mut log).unwrap(), Some(4));
+    let expected = [entries(1, 2, 1, 50), entries(3, 3, 1, 60)].concat();
+    assert_eq!(rig.open().unwrap().1.entries, expected);
+}
+
+#[test]
+fn tickets_come_back_in_order_and_only_when_all_is_durable() {
+    let rig = LogRig::new(7);
+    let mut log = made(&rig);
+    // 12 entries of 4 KiB do not fit one frame of a quarter slot.
+    log.offer(append(1, entries(1, 2, 12, 4096))).unwrap();
+    log.offer(append(2, entries(1, 14, 1, 10))).unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let progress = log.step(std::time::Duration::from_secs(1)).unwrap();
+        seen.extend(progress.persisted_ticket);
+        if !progress.busy {
+            break;
+        }
+    }
+    assert_eq!(seen.last(), Some(&2));
+    assert!(seen.is_sorted());
+    assert_eq!(rig.open().unwrap().1.entries.len(), 13);
+}
+
+#[test]
+fn hard_state_survives_a_roll_a_trim_and_a_reopening() {
+    let rig = LogRig::new(8);
+    let mut log = made(&rig);
+    let hard_state = HardState { term: Term(4), vote: 7, commit: Index(1) };
+    write(&mut log, Append { ticket: 1, hard_state: Some(hard_state), ..Append::default() }).unwrap();
+    for round in 0..20 {
+        write(&mut log, append(2 + 2 * round, entries(4, 2 + round, 1, 16 << 10))).unwrap();
+        write(&mut log, trim(3 + 2 * round, 4, 2 + round)).unwrap();
+    }
+    assert_eq!(rig.open().unwrap().1.hard_state, hard_state);
+}
+
+#[test]
+fn a_newer_commit_rides_with_the_next_frame() {
+    let rig = LogRig::new(9);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
+    let before = rig.platters.requests();
+    let newer = HardState { term: Term(0), vote: 0, commit: Index(2) };
+    assert_eq!(write(&mut log, Append { ticket: 2, hard_state: Some(newer), ..Append::default() }).unwrap(), Some(2));
+    assert_eq!(rig.platters.requests(), before, "no frame for a commit alone");
+    rig.idle(&mut log).unwrap();
+    assert_eq!(rig.open().unwrap().1.hard_state, newer, "the idle frame took it along");
+}
+
+#[test]
+fn a_trim_frees_slots_so_that_the_log_goes_on_for_ever() {
+    let rig = LogRig::new(10);
+    let mut log = made(&rig);
+    let room = log.room();
+    for round in 0..200 {
+        write(&mut log, append(1 + 2 * round, entries(1, 2 + round, 1, 12 << 10))).unwrap();
+        if round >= 3 {
+            write(&mut log, trim(2 + 2 * round, 1, round - 1)).unwrap();
+        }
+        assert!(room.available_bytes() > 0, "round {round}");
+    }
+    let (_, recovered) = rig.open().unwrap();
+    assert_eq!(recovered.compacted.index, Index(198));
+    assert_eq!(recovered.entries, entries(1, 199, 3, 12 << 10));
+}
+
+#[test]
+fn without_room_entries_wait_and_a_trim_lets_them_go_on() {
+    let rig = LogRig::new(11);
+    let mut log = made(&rig);
+    let room = log.room();
+    let (mut next, mut ticket) = (2, 0);
+    while room.available_bytes() > 0 {
+        ticket += 1;
+        write(&mut log, append(ticket, entries(1, next, 1, 12 << 10))).unwrap();
+        next += 1;
+    }
+    // Beyond the door: what raft appended without asking.
+    let mut stalled = false;
+    for _ in 0..4 {
+        ticket += 1;
+        log.offer(append(ticket, entries(1, next, 1, 12 << 10))).unwrap();
+        next += 1;
+    }
+    for _ in 0..40 {
+        stalled |= log.step(std::time::Duration::ZERO).unwrap().stalled;
+    }
+    assert!(stalled);
+    assert_eq!(write(&mut log, trim(ticket + 1, 1, next - 6)).unwrap(), Some(ticket + 1));
+    assert_eq!(rig.open().unwrap().1.entries, entries(1, next - 5, 5, 12 << 10));
+}
+
+#[test]
+fn the_pool_grows_up_to_its_bound_when_trims_stay_away() {
+    let mut rig = LogRig::new(12);
+    rig.options.slots_max = 6;
+    let mut log = made(&rig);
+    // Two fit a slot; the last slot is kept for trims.
+    for round in 0..10 {
+        write(&mut log, append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+        settle(&mut log).unwrap();
+    }
+    drop(log);
+    let (mut log, recovered) = rig.open().unwrap();
+    assert_eq!(recovered.entries.len(), 10);
+    assert_eq!(log.room().pool_bytes(), 6 * (64 << 10));
+    write(&mut log, trim(99, 1, 11)).unwrap();
+}
+
+#[test]
+fn a_reset_begins_the_log_anew_and_frees_all_older_slots() {
+    let rig = LogRig::new(13);
+    let mut log = made(&rig);
+    for round in 0..7 {
+        write(&mut log, append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+    }
+    let reset = Position { term: Term(5), index: Index(5) };
+    let hard_state = Some(HardState { term: Term(6), vote: 0, commit: Index(5) });
+    let cutover = Some(Index(3));
+    let append_reset = Append { ticket: 50, reset: Some(reset), hard_state, cutover, ..Append::default() };
+    assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
+    assert!(log.room().free_slots() >= 3);
+    write(&mut log, append(51, entries(6, 6, 2, 100))).unwrap();
+    let (_, recovered) = rig.open().unwrap();
+    assert_eq!(recovered.compacted, reset);
+    assert_eq!(recovered.cutover, cutover);
+    assert_eq!(recovered.entries, entries(6, 6, 2, 100));
+}
+
+#[test]
+fn the_cutover_survives_its_segment() {
+    let rig = LogRig::new(14);
+    let mut log = made(&rig);
+    write(&mut log, Append { ticket: 1, cutover: Some(Index(2)), ..Append::default() }).unwrap();
+    for round in 0..20 {
+        write(&mut log, append(2 + 2 * round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+        write(&mut log, trim(3 + 2 * round, 1, 2 + round)).unwrap();
+    }
+    assert_eq!(rig.open().unwrap().1.cutover, Some(Index(2)));
+}
+
+#[test]
+fn old_entries_are_read_back_within_bounds() {
+    let rig = LogRig::new(15);
+    let mut log = made(&rig);
+    for round in 0..10 {
+        write(&mut log, append(1 + round, entries(1, 2 + 3 * round, 3, 1000))).unwrap();
+    }
+    let all = entries(1, 2, 30, 1000);
+    assert_eq!(log.read(Index(2), Index(31), usize::MAX).unwrap(), all);
+    assert_eq!(log.read(Index(6), Index(9), usize::MAX).unwrap(), all[4..8]);
+    assert_eq!(log.read(Index(6), Index(31), 3500).unwrap(), all[4..7]);
+    assert_eq!(log.read(Index(6), Index(31), 0).unwrap(), all[4..5], "at least one");
+    assert!(matches!(log.read(Index(32), Index(40), 9).unwrap_err(), WalError::NoEntry { index: Index(32) }));
+    write(&mut log, trim(99, 1, 5)).unwrap();
+    assert!(matches!(log.read(Index(5), Index(9), 9).unwrap_err(), WalError::NoEntry { index: Index(5) }));
+    drop(log);
+    let (mut log, _) = rig.open().unwrap();
+    assert_eq!(log.read(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
+}
+
+#[test]
+fn the_idle_frame_attests_the_last_real_one_and_asks_for_none_itself() {
+    let rig = LogRig::new(16);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
+    rig.idle(&mut log).unwrap();
+    let after_one = rig.platters.requests();
+    for _ in 0..5 {
+        rig.idle(&mut log).unwrap();
+    }
+    assert_eq!(rig.platters.requests(), after_one);
+    let mut disk = rig.platters.open(None);
+    let frames: Vec<_> = reader::frames(&mut disk, SlotId(1), &rig.options).unwrap().unwrap().flatten().collect();
+    let idle = frames.last().unwrap();
+    assert!(idle.body.as_ref().unwrap().records.idle);
+    assert_eq!(idle.head.watermark, idle.head.number - 1);
+}
+
+#[test]
+fn every_open_begins_a_segment_and_an_empty_one_is_written_over() {
+    let rig = LogRig::new(17);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
+    // Four slots, and many more openings that each wrote a header and a frame that was torn.
+    for round in 0..20 {
+        let (mut log, recovered) = rig.open().unwrap();
+        assert_eq!(recovered.entries, entries(1, 2, 1, 10));
+        write(&mut log, append(2, entries(1, 3, 1, 10))).unwrap();
+        let slot = super::newest_slot(&rig);
+        rig.platters.alter(slot, |bytes| bytes[2 * 4096 + 70] ^= 1 + round);
+    }
+}
+
+#[test]
+fn a_reset_overtakes_entries_that_have_no_room() {
+    let rig = LogRig::new(20);
+    let mut log = made(&rig);
+    for round in 0..12 {
+        log.offer(append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+    }
+    settle(&mut log).unwrap();
+    assert!(log.step(std::time::Duration::ZERO).unwrap().stalled);
+    let reset = Position { term: Term(1), index: Index(40) };
+    let vote = HardState { term: Term(9), vote: 3, commit: Index(40) };
+    let append_reset = Append { ticket: 50, reset: Some(reset), hard_state: Some(vote), ..Append::default() };
+    assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
+    assert_eq!(write(&mut log, append(51, entries(9, 41, 1, 16 << 10))).unwrap(), Some(51));
+    let (_, recovered) = rig.open().unwrap();
+    assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote));
+    assert_eq!(recovered.entries, entries(9, 41, 1, 16 << 10));
+}
+
+#[test]
+fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
+    let mut rig = LogRig::new(18);
+    let mut log = made(&rig);
+    write(&mut log, append(1, entries(1, 2, 1, 16 << 10))).unwrap();
+    // Every opening that writes takes a slot; at the end more than the bound allows, so that a trim can be written.
+    let mut openings = 0;
+    loop {
+        let (mut log, recovered) = rig.open().unwrap();
+        assert_eq!(recovered.entries.len(), 1 + openings);
+        match write(&mut log, append(2, entries(1, 3 + openings as u64, 1, 10))) {
+            Ok(_) => openings += 1,
+            Err(error) => {
+                assert!(matches!(error, WalError::NoSlot { source: None }), "{error}");
+                break;
+            }
+        }
+    }
+    assert_eq!(openings, 3 + LOG_SLOTS_SPARE as usize);
+    rig.options.slots_max = 5;
+    let (mut log, _) = rig.open().unwrap();
+    write(&mut log, trim(40, 1, 4)).unwrap();
+    settle(&mut log).unwrap();
+    assert_eq!(log.room().free_slots(), 3);
+    assert_eq!(rig.open().unwrap().1.entries, entries(1, 5, openings as u64 - 2, 10));
+}
+
+#[test]
+fn entries_of_every_kind_and_none_come_back_as_they_were() {
+    let rig = LogRig::new(19);
+    let mut log = made(&rig);
+    let mut three = entries(1, 2, 3, 0);
+    three[1].kind = EntryKind::ConfChange;
+    three[2].kind = EntryKind::ConfChangeV2;
+    write(&mut log, append(1, three.clone())).unwrap();
+    write(&mut log, append(2, entries(1, 5, 1, 16 << 10))).unwrap();
+    three.extend(entries(1, 5, 1, 16 << 10));
+    assert_eq!(rig.open().unwrap().1.entries, three);
+}

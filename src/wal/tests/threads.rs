@@ -1,0 +1,228 @@
+//! The thread shell and both real engines, on real files.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use crossbeam_channel::unbounded;
+
+use crate::disk::DiskError;
+use crate::disk::Engine;
+use crate::disk::EngineChoice;
+use crate::disk::SlotId;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::testing::disk::Fault;
+use crate::testing::log::BEGINNING;
+use crate::testing::log::LogRig;
+use crate::testing::log::append;
+use crate::testing::log::entries;
+use crate::testing::log::rebuild;
+use crate::testing::log::trim;
+use crate::testing::sim::SimClock;
+use crate::wal::Options;
+use crate::wal::Recovered;
+use crate::wal::WalError;
+use crate::wal::create;
+use crate::wal::open;
+use crate::wal::pipeline::Pulse;
+use crate::wal::thread::Callbacks;
+use crate::wal::thread::LogThread;
+use crate::wal::thread::Read;
+use crate::wal::thread::Watchdog;
+use crate::wal::thread::spawn;
+use crate::world::Clock;
+use crate::world::KernelEntropy;
+use crate::world::SystemClock;
+
+#[derive(Debug)]
+enum Event {
+    Persisted(u64),
+    Fatal(WalError),
+}
+
+struct Events(Mutex<Sender<Event>>);
+
+impl Callbacks for Events {
+    fn on_persisted(&self, ticket: u64) {
+        self.0.lock().unwrap().send(Event::Persisted(ticket)).unwrap();
+    }
+
+    fn on_fatal(&self, error: WalError) {
+        self.0.lock().unwrap().send(Event::Fatal(error)).unwrap();
+    }
+}
+
+fn events() -> (Arc<Events>, Receiver<Event>) {
+    let (sender, receiver) = unbounded();
+    (Arc::new(Events(Mutex::new(sender))), receiver)
+}
+
+fn wait_for(thread_events: &Receiver<Event>, ticket: u64) {
+    loop {
+        match thread_events.recv_timeout(Duration::from_secs(20)).unwrap() {
+            Event::Persisted(found) if found >= ticket => return,
+            Event::Persisted(_) => {}
+            Event::Fatal(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn options(dir: &Path, engine: EngineChoice) -> Options {
+    let mut options = Options::new(dir.to_owned(), NodeId::new(7).unwrap(), ClusterId([9; 16]));
+    options.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
+    (options.slots, options.slots_max, options.slot_bytes) = (4, 8, 1 << 20);
+    options.entry_bytes_max = 256 << 10;
+    options.engine = engine;
+    options
+}
+
+fn started(options: &Options) -> (LogThread, Receiver<Event>, Recovered, Engine) {
+    let (log, recovered) = open(options, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
+    let engine = log.engine();
+    let (callbacks, receiver) = events();
+    (spawn(log, callbacks).unwrap(), receiver, recovered, engine)
+}
+
+fn make(options: &Options) {
+    let disk = options.open_disk().unwrap();
+    let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(KernelEntropy));
+    let mut seen = 0;
+    create(options, disk, clock, entropy, BEGINNING, &mut |done, total| {
+        assert!(done >= seen && done <= total);
+        seen = done;
+    })
+    .unwrap();
+    assert_eq!(seen, u64::from(options.slots) * options.slot_bytes);
+}
+
+#[test]
+fn both_engines_write_the_same_directory_in_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    make(&options(dir.path(), EngineChoice::Auto));
+    let mut all = Vec::new();
+    for (round, engine) in [EngineChoice::Plain, EngineChoice::Auto].into_iter().cycle().take(6).enumerate() {
+        let (thread, receiver, recovered, _) = started(&options(dir.path(), engine));
+        assert_eq!(recovered.entries, all, "round {round}");
+        assert_eq!(recovered.torn, None);
+        let first = 2 + 20 * round as u64;
+        for at in 0..20 {
+            let more = entries(1, first + at, 1, 3000);
+            all.extend(more.clone());
+            thread.append(append(1 + at, more)).unwrap();
+        }
+        wait_for(&receiver, 20);
+        let (sender, answers) = unbounded();
+        let answer = Box::new(move |found: Result<_, WalError>| sender.send(found.unwrap()).unwrap());
+        thread.read(Read { first: Index(2), last: Index(9), bytes_max: usize::MAX, answer }).unwrap();
+        assert_eq!(answers.recv_timeout(Duration::from_secs(20)).unwrap(), all[..8]);
+        // Slots are few: give back what is above three rounds.
+        if round % 2 == 1 {
+            let index = first - 1;
+            thread.append(trim(21, 1, index)).unwrap();
+            wait_for(&receiver, 21);
+            all.retain(|entry| entry.index.0 > index);
+            all.splice(0..0, []);
+        }
+        drop(thread);
+        if round % 2 == 1 {
+            let mut again = options(dir.path(), engine);
+            again.engine = EngineChoice::Plain;
+            let (_, recovered) = open(&again, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
+            assert_eq!(recovered.entries, all);
+            break;
+        }
+    }
+}
+
+#[test]
+fn the_io_uring_engine_runs_where_it_is_asked_for_or_says_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    make(&options(dir.path(), EngineChoice::Plain));
+    match options(dir.path(), EngineChoice::Uring).open_disk() {
+        Ok(disk) => assert_eq!(disk.engine(), Engine::Uring),
+        Err(error) => assert!(matches!(error, DiskError::EngineRefused { .. }), "{error}"),
+    }
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 4, "the self-test leaves nothing behind: {names:?}");
+}
+
+#[test]
+fn large_entries_and_the_growth_of_the_pool_work_on_real_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path(), EngineChoice::Auto);
+    make(&options);
+    let (thread, receiver, _, _) = started(&options);
+    let all = entries(1, 2, 14, 256 << 10);
+    for (at, entry) in all.iter().enumerate() {
+        thread.append(append(1 + at as u64, vec![entry.clone()])).unwrap();
+    }
+    wait_for(&receiver, 14);
+    drop(thread);
+    let (thread, _, recovered, _) = started(&options);
+    assert!(recovered.entries == all);
+    assert!(thread.room().pool_bytes() > 4 << 20);
+}
+
+#[test]
+fn an_error_is_reported_once_and_ends_the_thread() {
+    let rig = LogRig::new(80);
+    rig.create().unwrap();
+    let (log, _) = rig.open().unwrap();
+    let (callbacks, receiver) = events();
+    let thread = spawn(log, callbacks).unwrap();
+    thread.append(append(1, entries(1, 2, 1, 10))).unwrap();
+    wait_for(&receiver, 1);
+    rig.platters.arm(Fault::SyncError(0, libc::EIO));
+    thread.append(append(2, entries(1, 3, 1, 10))).unwrap();
+    let event = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(matches!(event, Event::Fatal(WalError::Disk { .. })), "{event:?}");
+    drop(thread);
+    assert!(receiver.recv().is_err(), "nothing more was said");
+}
+
+#[test]
+fn what_cannot_be_synced_at_start_is_an_error_of_spawn() {
+    let rig = LogRig::new(81);
+    rig.create().unwrap();
+    let (log, _) = rig.open().unwrap();
+    rig.platters.arm(Fault::SyncError(0, libc::EIO));
+    assert!(matches!(spawn(log, events().0), Err(WalError::Disk { .. })));
+}
+
+#[test]
+fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path(), EngineChoice::Auto);
+    make(&options);
+    let (thread, receiver, _, _) = started(&options);
+    thread.append(append(1, entries(1, 2, 5, 100))).unwrap();
+    wait_for(&receiver, 1);
+    drop(thread);
+    let (_, _, mut contents, _) = started(&options);
+    let mut data = contents.entries[3].data.to_vec();
+    data[50] ^= 1;
+    contents.entries[3].data = data.into();
+    rebuild(&options, &contents).unwrap();
+    let (_, _, changed, _) = started(&options);
+    assert_eq!(changed.entries, contents.entries);
+    assert_eq!((changed.compacted, changed.cutover), (contents.compacted, contents.cutover));
+}
+
+#[test]
+fn a_call_into_the_kernel_that_does_not_come_back_is_seen_from_outside() {
+    let (pulse, clock) = (Arc::new(Pulse::default()), Arc::new(SimClock::default()));
+    let (callbacks, receiver) = events();
+    let hung = Duration::from_secs(10);
+    pulse.begin(SlotId(3), clock.monotonic());
+    clock.advance(hung);
+    let reported = Arc::default();
+    let (_stop, stopped) = crossbeam_channel::bounded(0);
+    Watchdog { pulse, clock, hung, callbacks, reported }.run(&stopped);
+    let event = receiver.recv().unwrap();
+    assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), waited, .. }) if waited == hung));
+}
