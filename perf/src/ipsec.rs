@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::arena::TAG_LEN;
 use crate::crypto::aead::Message;
@@ -85,13 +85,13 @@ impl Ipsec {
     }
 
     /// One call for each message.
-    pub fn single(ipsec: &Arc<Self>) -> impl Peer + use<> {
-        Single(Arc::clone(ipsec))
+    pub fn single(ipsec: &Rc<Self>) -> impl Peer + use<> {
+        Single(Rc::clone(ipsec))
     }
 
     /// One call for many, if this version has it.
-    pub fn batched(ipsec: &Arc<Self>) -> Option<impl Peer + use<>> {
-        ipsec.quic.map(|(call, state)| Batched { ipsec: Arc::clone(ipsec), call, state })
+    pub fn batched(ipsec: &Rc<Self>) -> Option<impl Peer + use<>> {
+        ipsec.quic.map(|(call, state)| Batched { ipsec: Rc::clone(ipsec), call, state })
     }
 }
 
@@ -126,7 +126,7 @@ fn quic(library: *mut c_void) -> Option<(Quic, *mut c_void)> {
     }
 }
 
-struct Single(Arc<Ipsec>);
+struct Single(Rc<Ipsec>);
 
 impl Single {
     /// One message; the tag it makes.
@@ -181,7 +181,7 @@ impl Peer for Single {
 }
 
 struct Batched {
-    ipsec: Arc<Ipsec>,
+    ipsec: Rc<Ipsec>,
     call: Quic,
     state: *mut c_void,
 }

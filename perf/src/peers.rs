@@ -1,5 +1,6 @@
 //! The implementations: sealkv's tiers, and other libraries behind the same two calls.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use aes_gcm::AeadInOut;
@@ -71,7 +72,7 @@ pub fn all() -> (Vec<Box<dyn Peer>>, Vec<&'static str>) {
     match Ipsec::load() {
         None => missing.push("intel-ipsec-mb"),
         Some(ipsec) => {
-            let ipsec = Arc::new(ipsec);
+            let ipsec = Rc::new(ipsec);
             match Ipsec::batched(&ipsec) {
                 None => missing.push("the QUIC batch call of intel-ipsec-mb"),
                 Some(batched) => peers.push(Box::new(batched)),

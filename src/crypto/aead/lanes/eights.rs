@@ -252,13 +252,13 @@ unsafe fn add_aads<V: Wide>(batch: &Batch<'_, V>, eight: &Eight, first: usize) -
 /// XORs the texts with their key streams.
 #[inline(always)]
 unsafe fn crypt<V: Wide, const SEAL: bool, const WHOLE: bool>(batch: &Batch<'_, V>, eight: &Eight, x: &[V; 10]) {
-    for m in 0..8 {
+    for (&text, &stream) in eight.texts.iter().zip(x) {
         // SAFETY: nothing is touched beyond the end of the text.
         unsafe {
             if WHOLE {
-                V::load(eight.texts[m]).xor(x[m]).store(eight.texts[m]);
+                V::load(text).xor(stream).store(text);
             } else {
-                V::crypt_tail::<SEAL>(eight.texts[m], batch.shape.text_len, x[m]);
+                V::crypt_tail::<SEAL>(text, batch.shape.text_len, stream);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Assembly for ZMM registers: rounds of AES on several vectors side by side, alone and with a product between them.
+//! Assembly for ZMM registers: AES rounds on several vectors, alone and with a product between them.
 //!
 //! LLVM runs such chains one after another to save registers, and moves products out from between them; both cost a
 //! quarter of the speed and more (findings/crypto.md section 3). What stands in one block stays as it is written.
