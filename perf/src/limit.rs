@@ -91,9 +91,9 @@ mod x86 {
 
     use std::arch::asm;
 
-    /// A loop of the given instructions.
+    /// A loop of the given instructions, and what comes after it: upper halves that are in use slow legacy code down.
     macro_rules! turns {
-        ($name:ident: $($line:expr),* $(,)?) => {
+        ($name:ident, $end:literal: $($line:expr),* $(,)?) => {
             /// `count` turns.
             ///
             /// # Safety
@@ -102,7 +102,7 @@ mod x86 {
                 // SAFETY: changes registers only.
                 unsafe {
                     asm!(
-                        "2:", $($line,)* "sub {0}, 1", "jnz 2b", inout(reg) count => _,
+                        "2:", $($line,)* "sub {0}, 1", "jnz 2b", $end, inout(reg) count => _,
                         out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
                         out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
                         out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
@@ -128,16 +128,16 @@ mod x86 {
     }
     macro_rules! vex_turns {
         ($four:ident $three:ident $shared:ident $r:literal) => {
-            turns!($four:
+            turns!($four, "vzeroupper":
                 vex!(aes $r 0), vex!(aes $r 1), vex!(aes $r 2), vex!(mul $r 13), vex!(aes $r 3), vex!(aes $r 4),
                 vex!(aes $r 5), vex!(aes $r 6), vex!(mul $r 14), vex!(aes $r 7), vex!(aes $r 8), vex!(aes $r 9),
                 vex!(mul $r 15), vex!(aes $r 10), vex!(aes $r 11), vex!(aes $r 0), vex!(aes $r 1), vex!(mul $r 13));
-            turns!($three:
+            turns!($three, "vzeroupper":
                 vex!(aes $r 0), vex!(aes $r 1), vex!(aes $r 2), vex!(mul $r 13), vex!(aes $r 3), vex!(aes $r 4),
                 vex!(aes $r 5), vex!(aes $r 6), vex!(mul $r 14), vex!(aes $r 7), vex!(aes $r 8), vex!(aes $r 9),
                 vex!(mul $r 15), vex!(aes $r 10), vex!(aes $r 11), vex!(aes $r 0), vex!(aes $r 1),
                 vex!(turn $r 13), vex!(add $r 14), vex!(turn $r 15), vex!(add $r 13), vex!(add $r 14));
-            turns!($shared:
+            turns!($shared, "vzeroupper":
                 vex!(aes $r 0), vex!(mul $r 13), vex!(aes $r 1), vex!(aes $r 2), vex!(mul $r 14), vex!(aes $r 3),
                 vex!(aes $r 4), vex!(mul $r 15), vex!(aes $r 5), vex!(aes $r 6), vex!(mul $r 13), vex!(aes $r 7),
                 vex!(aes $r 8), vex!(mul $r 14), vex!(aes $r 9), vex!(aes $r 10), vex!(mul $r 15), vex!(aes $r 11),
@@ -161,16 +161,16 @@ mod x86 {
             concat!("movdqa xmm", $n, ", xmm12")
         };
     }
-    turns!(xmm_four:
+    turns!(xmm_four, "":
         legacy!(aes 0), legacy!(aes 1), legacy!(aes 2), legacy!(mul 13), legacy!(aes 3), legacy!(aes 4),
         legacy!(aes 5), legacy!(aes 6), legacy!(mul 14), legacy!(aes 7), legacy!(aes 8), legacy!(aes 9),
         legacy!(mul 15), legacy!(aes 10), legacy!(aes 11), legacy!(aes 0), legacy!(aes 1), legacy!(mul 13));
-    turns!(xmm_three:
+    turns!(xmm_three, "":
         legacy!(aes 0), legacy!(aes 1), legacy!(aes 2), legacy!(mul 13), legacy!(aes 3), legacy!(aes 4),
         legacy!(aes 5), legacy!(aes 6), legacy!(mul 14), legacy!(aes 7), legacy!(aes 8), legacy!(aes 9),
         legacy!(mul 15), legacy!(aes 10), legacy!(aes 11), legacy!(aes 0), legacy!(aes 1),
         legacy!(turn 13), legacy!(move 14), legacy!(turn 15), legacy!(move 13), legacy!(move 14));
-    turns!(xmm_shared:
+    turns!(xmm_shared, "":
         legacy!(aes 0), legacy!(mul 13), legacy!(aes 1), legacy!(aes 2), legacy!(mul 14), legacy!(aes 3),
         legacy!(aes 4), legacy!(mul 15), legacy!(aes 5), legacy!(aes 6), legacy!(mul 13), legacy!(aes 7),
         legacy!(aes 8), legacy!(mul 14), legacy!(aes 9), legacy!(aes 10), legacy!(mul 15), legacy!(aes 11),

@@ -17,9 +17,13 @@ mod known;
 )]
 mod lanes;
 mod library;
+mod tags;
 mod tier;
 
 pub use library::Library;
+pub use tags::TAG_KEYS_LEN;
+pub use tags::TagMessage;
+pub use tags::Tags;
 pub use tier::Tier;
 pub use tier::TierChoice;
 pub use tier::TierError;

@@ -15,8 +15,10 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::rounds128;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::tags::TagMessage;
 
 impl Kernel for HasAesNi {
     const TIER: &'static str = "aesni";
@@ -24,6 +26,16 @@ impl Kernel for HasAesNi {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]) {
         // SAFETY: `self` proves the features.
         unsafe { table.fill(key) }
+    }
+
+    fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { table.fill_for_tags(authentication, encryption) }
+    }
+
+    fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+        // SAFETY: `self` proves the features.
+        unsafe { tag(table, messages, tags_inout) }
     }
 
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
@@ -45,6 +57,13 @@ impl Kernel for HasAesNi {
         // SAFETY: `self` proves the features.
         unsafe { clear() }
     }
+}
+
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+#[inline(never)]
+unsafe fn tag(table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+    // SAFETY: the features are those of this function.
+    unsafe { tags::tags::<Xmm, 4>(table, messages, tags_inout) }
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]

@@ -15,6 +15,7 @@ mod rounds128;
 mod rounds256;
 mod rounds512;
 mod table;
+mod tags;
 mod vaes256;
 mod vaes512;
 mod vector;
@@ -29,6 +30,9 @@ use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::tags::TAG_KEYS_LEN;
+use crate::crypto::aead::tags::TagMessage;
+use crate::crypto::aead::tags::Tags;
 
 /// Messages that are ordered by length at a time.
 const WINDOW: usize = 256;
@@ -45,6 +49,10 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     const TIER: &'static str;
     /// Expands a key.
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
+    /// Expands the keys of RFC 8452's tag.
+    fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]);
+    /// Writes RFC 8452's tag of each message; as many tags as messages.
+    fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]);
     /// Seals or opens four messages of at most 1 KiB; see `group::four`.
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
     /// Seals or opens the first of at least four messages as long as they have the lengths of the first, which fits a
@@ -216,6 +224,31 @@ impl<K: Kernel> fmt::Debug for Lanes<K> {
 /// The same message for a shorter time.
 fn lend<'a>(message: &'a mut Message<'_>) -> Message<'a> {
     Message { nonce: message.nonce, aad: message.aad, text_inout: message.text_inout }
+}
+
+/// The keys of RFC 8452's tag, expanded, and the kernels that use them.
+pub(super) struct TagLanes<K: Kernel> {
+    kernel: K,
+    table: Box<Table>,
+}
+
+impl<K: Kernel> TagLanes<K> {
+    /// Expands `authentication key(16) | encryption key(32)`.
+    pub(super) fn new(kernel: K, bytes: &[u8; TAG_KEYS_LEN]) -> Self {
+        let (authentication, encryption) = bytes.split_first_chunk().expect("48 bytes");
+        let mut table = Box::new(Table::zeroed());
+        kernel.fill_for_tags(&mut table, authentication, encryption.try_into().expect("48 - 16 = 32 bytes"));
+        kernel.clear();
+        Self { kernel, table }
+    }
+}
+
+impl<K: Kernel> Tags for TagLanes<K> {
+    fn tags(&self, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+        assert_eq!(messages.len(), tags_inout.len(), "a tag for each message");
+        self.kernel.tags(&self.table, messages, tags_inout);
+        self.kernel.clear();
+    }
 }
 
 /// Which messages go side by side: by vectors of 64 bytes.

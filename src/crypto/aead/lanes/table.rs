@@ -80,9 +80,16 @@ impl Table {
         bytes.zeroize();
     }
 
+    /// Expands the keys of RFC 8452's tag: POLYVAL's, which is in its form already, and AES-256's.
+    #[target_feature(enable = "aes,pclmulqdq,sse4.1")]
+    pub(super) fn fill_for_tags(&mut self, authentication: &[u8; 16], encryption: &[u8; 32]) {
+        expand(encryption, &mut self.round_keys);
+        self.fill_powers(u128::from_le_bytes(*authentication));
+    }
+
     /// Fills in the powers of `h`, which is in POLYVAL form. Four chains, so that they overlap.
     #[target_feature(enable = "aes,pclmulqdq,sse4.1")]
-    pub(super) fn fill_powers(&mut self, h: u128) {
+    fn fill_powers(&mut self, h: u128) {
         let h = _mm_set_epi64x((h >> 64) as i64, h as i64);
         let d = companion(h);
         let mut power = h;

@@ -17,8 +17,10 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::rounds256;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::tags::TagMessage;
 
 impl Kernel for HasVaes256 {
     const TIER: &'static str = "vaes256";
@@ -26,6 +28,16 @@ impl Kernel for HasVaes256 {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]) {
         // SAFETY: `self` proves the features.
         unsafe { table.fill(key) }
+    }
+
+    fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { table.fill_for_tags(authentication, encryption) }
+    }
+
+    fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+        // SAFETY: `self` proves the features.
+        unsafe { tag(table, messages, tags_inout) }
     }
 
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
@@ -47,6 +59,13 @@ impl Kernel for HasVaes256 {
         // SAFETY: `self` proves the features.
         unsafe { clear() }
     }
+}
+
+#[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
+#[inline(never)]
+unsafe fn tag(table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+    // SAFETY: the features are those of this function.
+    unsafe { tags::tags::<Ymm, 2>(table, messages, tags_inout) }
 }
 
 #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]

@@ -20,8 +20,10 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::rounds512;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::tags::TagMessage;
 
 impl Kernel for HasVaes512 {
     const TIER: &'static str = "vaes512";
@@ -29,6 +31,16 @@ impl Kernel for HasVaes512 {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]) {
         // SAFETY: `self` proves the features.
         unsafe { table.fill(key) }
+    }
+
+    fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { table.fill_for_tags(authentication, encryption) }
+    }
+
+    fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+        // SAFETY: `self` proves the features.
+        unsafe { tag(table, messages, tags_inout) }
     }
 
     fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
@@ -50,6 +62,13 @@ impl Kernel for HasVaes512 {
         // SAFETY: `self` proves the features.
         unsafe { clear() }
     }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
+#[inline(never)]
+unsafe fn tag(table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+    // SAFETY: the features are those of this function.
+    unsafe { tags::tags::<Zmm, 1>(table, messages, tags_inout) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]

@@ -4,6 +4,7 @@ mod differential;
 mod pages;
 mod published;
 mod setting;
+mod tags;
 
 use std::sync::Arc;
 
