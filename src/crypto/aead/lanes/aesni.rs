@@ -396,6 +396,19 @@ impl Vector<4> for Xmm {
     }
 
     #[inline(always)]
+    unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Self,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Self {
+        // SAFETY: see above.
+        unsafe { rounds128::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
+    }
+
+    #[inline(always)]
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
         // SAFETY: see above.
         unsafe { rounds128::last8::<14>(keys, x) }

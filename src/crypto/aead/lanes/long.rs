@@ -178,23 +178,38 @@ unsafe fn step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         let from = text.add(hashed).cast_const();
         let mut x = next(progress);
         let mut sum = zero_sum();
-        V::aes8_whiten(keys, &mut x);
-        V::aes8_round::<1>(keys, &mut x);
-        macro_rules! round_and_vector {
-            ($($t:literal)*) => {$(
+        // The state comes last: it is ready late. Halves of products so that each round has as many.
+        macro_rules! operands {
+            ($t:literal) => {{
                 let blocks = V::load(from.add($t * V::BYTES)).reverse();
                 let blocks = if $t == 0 { blocks.xor(progress.state) } else { blocks };
                 let offset = Table::offset((STEP - $t) * V::BLOCKS);
-                let (h, d) = (V::load(table.h_at(offset)), V::load(table.d_at(offset)));
-                sum = V::aes8_round_add::<{ 2 + $t }>(keys, &mut x, sum, blocks, h, d);
-            )*};
+                (blocks, V::load(table.h_at(offset)), V::load(table.d_at(offset)))
+            }};
         }
-        round_and_vector!(0 1 2 3 4 5 6 7);
+        macro_rules! two_rounds {
+            ($round:literal $t:literal) => {
+                let (blocks, h, d) = operands!($t);
+                sum.r = V::aes8_round_half::<$round, 0x10>(keys, &mut x, sum.r, blocks, h, d);
+                sum.f = V::aes8_round_half::<{ $round + 1 }, 0x00>(keys, &mut x, sum.f, blocks, h, d);
+            };
+        }
+        macro_rules! one_round {
+            ($round:literal $t:literal) => {
+                let (blocks, h, d) = operands!($t);
+                sum = V::aes8_round_add::<$round>(keys, &mut x, sum, blocks, h, d);
+            };
+        }
+        V::aes8_whiten(keys, &mut x);
+        two_rounds!(1 1);
+        one_round!(3 2);
+        two_rounds!(4 3);
+        one_round!(6 4);
+        two_rounds!(7 5);
+        one_round!(9 6);
+        two_rounds!(10 7);
+        two_rounds!(12 0);
         progress.state = reduce(sum).fold();
-        V::aes8_round::<10>(keys, &mut x);
-        V::aes8_round::<11>(keys, &mut x);
-        V::aes8_round::<12>(keys, &mut x);
-        V::aes8_round::<13>(keys, &mut x);
         V::aes8_last(keys, &mut x);
         crypt_step(text, x, progress);
     }

@@ -102,3 +102,39 @@ pub(super) unsafe fn round8_add<const ROUND: usize>(
     }
     Sum { r: Xmm(r), f: Xmm(f) }
 }
+
+/// A middle round of eight blocks, with half of a product that is added to half of a sum between them.
+#[target_feature(enable = "aes,pclmulqdq,sse2")]
+#[inline]
+pub(super) unsafe fn round8_half<const ROUND: usize, const HALF: i32>(
+    keys: &RoundKeys,
+    x: &mut [Xmm; 8],
+    sum: Xmm,
+    blocks: Xmm,
+    h: Xmm,
+    d: Xmm,
+) -> Xmm {
+    let mut sum = sum.0;
+    let _t: __m128i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "movdqu xmm15, [{keys} + {at}]",
+            "movdqa {t}, {blocks}", "pclmulqdq {t}, {d}, {with_d}",
+            "aesenc {x0}, xmm15", "aesenc {x1}, xmm15", "aesenc {x2}, xmm15", "aesenc {x3}, xmm15",
+            "pxor {sum}, {t}",
+            "movdqa {t}, {blocks}", "pclmulqdq {t}, {h}, {with_h}",
+            "aesenc {x4}, xmm15", "aesenc {x5}, xmm15", "aesenc {x6}, xmm15", "aesenc {x7}, xmm15",
+            "pxor {sum}, {t}",
+            x0 = inout(xmm_reg) x[0].0, x1 = inout(xmm_reg) x[1].0, x2 = inout(xmm_reg) x[2].0,
+            x3 = inout(xmm_reg) x[3].0, x4 = inout(xmm_reg) x[4].0, x5 = inout(xmm_reg) x[5].0,
+            x6 = inout(xmm_reg) x[6].0, x7 = inout(xmm_reg) x[7].0,
+            blocks = in(xmm_reg) blocks.0, h = in(xmm_reg) h.0, d = in(xmm_reg) d.0,
+            sum = inout(xmm_reg) sum, t = out(xmm_reg) _t,
+            with_d = const HALF, with_h = const HALF | 1,
+            out("xmm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Xmm(sum)
+}

@@ -103,3 +103,41 @@ pub(super) unsafe fn round8_add<const ROUND: usize>(
     }
     Sum { r: Ymm(r), f: Ymm(f) }
 }
+
+/// A middle round of eight vectors, with half of a product that is added to half of a sum between them.
+#[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+#[inline]
+pub(super) unsafe fn round8_half<const ROUND: usize, const HALF: i32>(
+    keys: &RoundKeys,
+    x: &mut [Ymm; 8],
+    sum: Ymm,
+    blocks: Ymm,
+    h: Ymm,
+    d: Ymm,
+) -> Ymm {
+    let mut sum = sum.0;
+    let _t: __m256i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "vbroadcasti128 ymm15, [{keys} + {at}]",
+            "vpclmulqdq {t}, {blocks}, {d}, {with_d}",
+            "vaesenc {x0}, {x0}, ymm15", "vaesenc {x1}, {x1}, ymm15", "vaesenc {x2}, {x2}, ymm15",
+            "vaesenc {x3}, {x3}, ymm15",
+            "vpxor {sum}, {sum}, {t}",
+            "vpclmulqdq {t}, {blocks}, {h}, {with_h}",
+            "vaesenc {x4}, {x4}, ymm15", "vaesenc {x5}, {x5}, ymm15", "vaesenc {x6}, {x6}, ymm15",
+            "vaesenc {x7}, {x7}, ymm15",
+            "vpxor {sum}, {sum}, {t}",
+            x0 = inout(ymm_reg) x[0].0, x1 = inout(ymm_reg) x[1].0, x2 = inout(ymm_reg) x[2].0,
+            x3 = inout(ymm_reg) x[3].0, x4 = inout(ymm_reg) x[4].0, x5 = inout(ymm_reg) x[5].0,
+            x6 = inout(ymm_reg) x[6].0, x7 = inout(ymm_reg) x[7].0,
+            blocks = in(ymm_reg) blocks.0, h = in(ymm_reg) h.0, d = in(ymm_reg) d.0,
+            sum = inout(ymm_reg) sum, t = out(ymm_reg) _t,
+            with_d = const HALF, with_h = const HALF | 1,
+            out("ymm15") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Ymm(sum)
+}

@@ -161,3 +161,41 @@ pub(super) unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
     }
     Sum { r: Zmm(r), f: Zmm(f) }
 }
+
+/// A middle round of eight vectors, with half of a product that is added to half of a sum between them.
+#[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+#[inline]
+pub(super) unsafe fn round8_half<const ROUND: usize, const HALF: i32>(
+    keys: &RoundKeys,
+    x: &mut [Zmm; 8],
+    sum: Zmm,
+    blocks: Zmm,
+    h: Zmm,
+    d: Zmm,
+) -> Zmm {
+    let mut sum = sum.0;
+    let _t: __m512i;
+    let _u: __m512i;
+    // SAFETY: reads the round key, changes the named registers.
+    unsafe {
+        asm!(
+            "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+            "vpclmulqdq {t}, {blocks}, {d}, {with_d}",
+            "vaesenc {x0}, {x0}, zmm31", "vaesenc {x1}, {x1}, zmm31", "vaesenc {x2}, {x2}, zmm31",
+            "vaesenc {x3}, {x3}, zmm31",
+            "vpclmulqdq {u}, {blocks}, {h}, {with_h}",
+            "vaesenc {x4}, {x4}, zmm31", "vaesenc {x5}, {x5}, zmm31", "vaesenc {x6}, {x6}, zmm31",
+            "vaesenc {x7}, {x7}, zmm31",
+            "vpternlogq {sum}, {t}, {u}, 0x96",
+            x0 = inout(zmm_reg) x[0].0, x1 = inout(zmm_reg) x[1].0, x2 = inout(zmm_reg) x[2].0,
+            x3 = inout(zmm_reg) x[3].0, x4 = inout(zmm_reg) x[4].0, x5 = inout(zmm_reg) x[5].0,
+            x6 = inout(zmm_reg) x[6].0, x7 = inout(zmm_reg) x[7].0,
+            blocks = in(zmm_reg) blocks.0, h = in(zmm_reg) h.0, d = in(zmm_reg) d.0,
+            sum = inout(zmm_reg) sum, t = out(zmm_reg) _t, u = out(zmm_reg) _u,
+            with_d = const HALF, with_h = const HALF | 1,
+            out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    Zmm(sum)
+}

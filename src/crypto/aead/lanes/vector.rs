@@ -95,6 +95,16 @@ pub(super) trait Vector<const Q: usize>: Copy {
         h: Self,
         d: Self,
     ) -> Sum<Self>;
+    /// Middle round `ROUND` of eight vectors, and beside it half of a product: `HALF` is 0x10 for what a sum has in
+    /// `r`, 0x00 for `f`. AES and products take turns best if each round has as many of them.
+    unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
+        keys: &RoundKeys,
+        x: &mut [Self; 8],
+        sum: Self,
+        blocks: Self,
+        h: Self,
+        d: Self,
+    ) -> Self;
     /// The last round of eight vectors.
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]);
 }
