@@ -21,6 +21,8 @@ mod vaes512;
 mod vector;
 
 use core::fmt;
+#[cfg(test)]
+use core::mem::ManuallyDrop;
 
 use zeroize::Zeroize;
 
@@ -29,10 +31,18 @@ use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::Verdict;
+#[cfg(test)]
+use crate::crypto::aead::cpu::HasAesNi;
+#[cfg(test)]
+use crate::crypto::aead::cpu::HasVaes256;
+#[cfg(test)]
+use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::tags::TAG_KEYS_LEN;
 use crate::crypto::aead::tags::TagMessage;
 use crate::crypto::aead::tags::Tags;
+#[cfg(test)]
+use crate::crypto::aead::tier::Tier;
 
 /// Messages that are ordered by length at a time.
 const WINDOW: usize = 256;
@@ -249,6 +259,24 @@ impl<K: Kernel> Tags for TagLanes<K> {
         self.kernel.tags(&self.table, messages, tags_inout);
         self.kernel.clear();
     }
+}
+
+/// The bytes of a table after its destructor ran, for a test.
+#[cfg(test)]
+pub(super) fn table_after_drop(tier: Tier, key: &[u8; KEY_LEN]) -> Option<Vec<u8>> {
+    let mut table = ManuallyDrop::new(Table::zeroed());
+    match tier {
+        Tier::Vaes512 => HasVaes512::detect()?.fill(&mut table, key),
+        Tier::Vaes256 => HasVaes256::detect()?.fill(&mut table, key),
+        Tier::AesNi => HasAesNi::detect()?.fill(&mut table, key),
+        Tier::Library => return None,
+    }
+    assert_ne!(table.round_keys, [[0; 16]; table::ROUND_KEYS]);
+    // SAFETY: dropped once, here; what is read afterwards are bytes.
+    unsafe { ManuallyDrop::drop(&mut table) };
+    // SAFETY: the table is arrays of bytes, without padding but at its end, which was zeroed with it.
+    let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(&*table).cast::<u8>(), Table::BYTES) };
+    Some(bytes.to_vec())
 }
 
 /// Which messages go side by side: by vectors of 64 bytes.

@@ -34,6 +34,10 @@ pub(in crate::crypto::aead) struct Table {
 pub(super) struct PowerOffset(pub(super) usize);
 
 impl Table {
+    /// Bytes of its arrays.
+    #[cfg(test)]
+    pub(super) const BYTES: usize = (2 * (POWERS + PADDING) + ROUND_KEYS) * 16;
+
     /// A table without a key in it yet.
     pub(super) fn zeroed() -> Self {
         Self { h: [[0; 16]; POWERS + PADDING], d: [[0; 16]; POWERS + PADDING], round_keys: [[0; 16]; ROUND_KEYS] }

@@ -3,6 +3,8 @@
 mod differential;
 mod pages;
 mod published;
+#[cfg(target_arch = "x86_64")]
+mod residue;
 mod setting;
 mod tags;
 
