@@ -5,6 +5,8 @@ mod pages;
 mod published;
 #[cfg(target_arch = "x86_64")]
 mod residue;
+#[cfg(target_arch = "x86_64")]
+mod secret;
 mod setting;
 mod tags;
 
