@@ -227,6 +227,7 @@ pub(super) struct Setup {
     pub(super) threads: usize,
     pub(super) run_entries: usize,
     pub(super) pool_bytes: u64,
+    pub(super) overlay_bytes: u64,
 }
 
 impl Default for Setup {
@@ -235,6 +236,7 @@ impl Default for Setup {
             threads: 2,
             run_entries: 4096,
             pool_bytes: 1 << 30,
+            overlay_bytes: 1 << 20,
         }
     }
 }
@@ -287,6 +289,7 @@ impl Node {
             bounds: RunBounds {
                 entries_max: setup.run_entries,
                 bytes_max: 1 << 20,
+                overlay_bytes_max: setup.overlay_bytes,
             },
         };
         let apply = Loop::new(parts, applied);

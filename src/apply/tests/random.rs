@@ -207,6 +207,7 @@ fn as_if_one_by_one_for_random_histories_runs_and_threads() {
             &Setup {
                 threads: 4,
                 run_entries: 300,
+                overlay_bytes: 500,
                 ..Setup::default()
             },
         );
