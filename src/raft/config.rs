@@ -61,7 +61,7 @@ pub struct Recovered {
     pub applied: Position,
 }
 
-/// The log's free space as the log publishes it: after all that it has acknowledged, updated before it acknowledges.
+/// The log's free space: less all that was ever handed to `Ports::log`, from the moment that call returns.
 pub trait LogRoom: Send + Sync {
     /// Padded bytes that client entries may still take: less the reserve for votes, raft's own entries, control
     /// entries and trims.

@@ -88,8 +88,9 @@ impl Loop {
             return 0;
         }
         let memory = UNAPPLIED_BYTES_MAX.saturating_sub(self.node.store().unapplied_bytes());
-        let log = self.outside.room.free_bytes().saturating_sub(self.bytes_in_flight);
-        memory.min(log).saturating_sub(self.stepped_bytes)
+        memory
+            .min(self.outside.room.free_bytes())
+            .saturating_sub(self.stepped_bytes)
     }
 
     /// N6: checks, reads the next index, has the batch sealed for it, steps, and compares.
@@ -241,7 +242,7 @@ impl Loop {
         };
         let freed = self.node.store().bytes_from(conflict);
         let memory = UNAPPLIED_BYTES_MAX.saturating_sub(self.node.store().unapplied_bytes()) + freed;
-        let free = self.outside.room.free_bytes().saturating_sub(self.bytes_in_flight);
+        let free = self.outside.room.free_bytes();
         let room = if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX {
             0
         } else {

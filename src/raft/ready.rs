@@ -37,7 +37,6 @@ pub(super) struct Unpersisted {
     /// The library's number of the newest Ready in it.
     number: u64,
     groups: usize,
-    bytes: u64,
     hard_state: HardState,
     messages: Vec<Message>,
 }
@@ -94,18 +93,16 @@ impl Loop {
             ticket: 0,
             number,
             groups: 0,
-            bytes: 0,
             hard_state,
             messages,
         };
         let mut rest = entries;
         let mut first_hard_state = (hard_state != self.logged).then_some(hard_state);
         while unpersisted.groups == 0 || !rest.is_empty() {
-            let (group, bytes) = first_group(rest);
+            let group = first_group(rest);
             rest = &rest[group.len()..];
             unpersisted.ticket = self.next_ticket;
             unpersisted.groups += 1;
-            unpersisted.bytes += bytes;
             self.next_ticket += 1;
             let entries = group.iter().map(to_log_entry).collect();
             let hard_state = first_hard_state.take();
@@ -118,7 +115,6 @@ impl Loop {
         }
         self.logged = hard_state;
         self.groups_in_flight += unpersisted.groups;
-        self.bytes_in_flight += unpersisted.bytes;
         self.unpersisted.push_back(unpersisted);
     }
 
@@ -137,7 +133,6 @@ impl Loop {
         while self.unpersisted.front().is_some_and(|front| front.ticket <= ticket) {
             let done = self.unpersisted.pop_front().expect("there is a front");
             self.groups_in_flight -= done.groups;
-            self.bytes_in_flight -= done.bytes;
             self.durable = done.hard_state;
             self.node.on_persist_ready(done.number);
             // Only now: a vote's answer that overtook `on_persist_ready` would find a leader with an unpersisted log.
@@ -245,8 +240,8 @@ impl Loop {
     }
 }
 
-/// The entries of the next group, which fit one frame (or are one entry), and what they take in the log.
-fn first_group(entries: &[Entry]) -> (&[Entry], u64) {
+/// The entries of the next group, which fit one frame (or are one entry).
+fn first_group(entries: &[Entry]) -> &[Entry] {
     let mut bytes = 0;
     let mut count = 0;
     for entry in entries {
@@ -257,5 +252,5 @@ fn first_group(entries: &[Entry]) -> (&[Entry], u64) {
         bytes = more;
         count += 1;
     }
-    (&entries[..count], bytes + GROUP_OVERHEAD)
+    &entries[..count]
 }

@@ -66,7 +66,6 @@ pub struct Loop {
     pub(super) unpersisted: VecDeque<Unpersisted>,
     pub(super) next_ticket: u64,
     pub(super) groups_in_flight: usize,
-    pub(super) bytes_in_flight: u64,
     /// As the log has it durably, and as it was told.
     pub(super) durable: HardState,
     pub(super) logged: HardState,
@@ -126,7 +125,6 @@ impl Loop {
             unpersisted: VecDeque::new(),
             next_ticket: 1,
             groups_in_flight: 0,
-            bytes_in_flight: 0,
             durable: started.hard_state,
             logged: started.hard_state,
             stepped_bytes: 0,

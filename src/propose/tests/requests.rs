@@ -7,18 +7,25 @@ use std::sync::atomic::Ordering::SeqCst;
 use bytes::Bytes;
 
 use super::rig::Rig;
+use super::rig::alone;
+use super::rig::request;
 use super::rig::set;
 use crate::fsm::command::Read;
 use crate::fsm::command::Write;
 use crate::fsm::state::ConfState;
 use crate::ids::Index;
 use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::ids::Term;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::PROPOSE_QUEUE_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::*;
 use crate::raft::Input;
+use crate::raft::LeaderView;
 use crate::raft::Members;
+use crate::raft::Proposer;
+use crate::raft::Refusal;
 
 fn named(name: u32, outcome: &str) -> (u32, String) {
     (name, outcome.to_owned())
@@ -134,6 +141,51 @@ fn who_waits_too_long_for_an_answer_is_told_that_nobody_knows() {
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"], "and it was executed");
     assert_eq!(rig.ends(), []);
+}
+
+#[test]
+fn a_node_that_does_not_lead_names_the_leader_at_once() {
+    let (mut queue, handle, ends) = alone();
+    handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
+    queue.not_leading(None);
+    assert!(
+        ends.lock().unwrap().is_empty(),
+        "an election is under way: this node may win it"
+    );
+    queue.not_leading(Some(2));
+    assert_eq!(*ends.lock().unwrap(), [named(1, "NotLeader(Some(2))")]);
+}
+
+// N6: what was sealed for a place and not appended there is never sealed again, for any place.
+#[test]
+fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
+    let (mut queue, handle, ends) = alone();
+    let view = LeaderView {
+        term: Term(2),
+        last_index: Index(5),
+        applied: Position {
+            term: Term(2),
+            index: Index(5),
+        },
+        own_term_applied: true,
+        is_blocked: false,
+        room_bytes: 1 << 20,
+    };
+    handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
+    assert!(
+        queue
+            .next(&LeaderView {
+                is_blocked: true,
+                ..view
+            })
+            .is_none()
+    );
+    assert!(queue.next(&LeaderView { room_bytes: 10, ..view }).is_none());
+    let mut batch = queue.next(&view).unwrap();
+    assert_eq!(batch.seal(Term(2), Index(6)).unwrap().len(), batch.count());
+    batch.refused(Refusal::NotNow);
+    assert_eq!(*ends.lock().unwrap(), [named(1, "TryAgain")]);
+    assert!(queue.next(&view).is_none());
 }
 
 #[test]

@@ -317,13 +317,7 @@ impl Rig {
     }
 
     pub(super) fn request(&self, name: u32, slots: Vec<Slot>) -> Request {
-        let ends = Arc::clone(&self.ends);
-        let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
-        Request {
-            slots,
-            is_transaction: false,
-            done,
-        }
+        request(&self.ends, name, slots)
     }
 
     pub(super) fn ends(&self) -> Vec<(u32, String)> {
@@ -332,6 +326,31 @@ impl Rig {
 
     pub(super) fn words(&mut self) -> Vec<String> {
         std::mem::take(&mut self.words)
+    }
+}
+
+/// The two ends without a raft loop; requests made by `request` end in the returned list.
+pub(super) fn alone() -> (Queue, Handle, Ends) {
+    let parts = Parts {
+        ring: ring(Mode::Off),
+        facts: Arc::default(),
+        waiters: Arc::default(),
+        reads: Arc::default(),
+        clock: Arc::new(Hands(0.into())),
+        entropy: Arc::new(Seeded(1.into())),
+        wake: Box::new(|| {}),
+    };
+    let (queue, handle) = queue(Settings::new(Mode::Off), parts);
+    (queue, handle, Ends::default())
+}
+
+pub(super) fn request(ends: &Ends, name: u32, slots: Vec<Slot>) -> Request {
+    let ends = Arc::clone(ends);
+    let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
+    Request {
+        slots,
+        is_transaction: false,
+        done,
     }
 }
 

@@ -83,7 +83,7 @@ impl Cluster {
             node.step(inputs);
             if self.is_slow {
                 node.persist(usize::try_from(self.chance.draw() % 3).unwrap());
-                if self.chance.draw() % 2 == 0 {
+                if self.chance.draw().is_multiple_of(2) {
                     node.apply();
                 }
             } else {
