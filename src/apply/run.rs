@@ -50,11 +50,7 @@ pub struct RunBounds {
 
 impl Default for RunBounds {
     fn default() -> Self {
-        RunBounds {
-            entries_max: RUN_ENTRIES_MAX,
-            bytes_max: RUN_BYTES_MAX,
-            overlay_bytes_max: OVERLAY_BYTES_MAX,
-        }
+        RunBounds { entries_max: RUN_ENTRIES_MAX, bytes_max: RUN_BYTES_MAX, overlay_bytes_max: OVERLAY_BYTES_MAX }
     }
 }
 

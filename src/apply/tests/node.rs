@@ -226,12 +226,7 @@ pub(super) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup {
-            threads: 2,
-            run_entries: 4096,
-            pool_bytes: 1 << 30,
-            overlay_bytes: 1 << 20,
-        }
+        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
     }
 }
 

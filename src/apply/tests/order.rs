@@ -348,10 +348,7 @@ fn a_run_is_cut_between_entries_where_it_holds_much_plaintext() {
         let position = leader.clients(&[set(&format!("k{number}"), &"v".repeat(100))]);
         assert_eq!(position.index.0, number + 5);
     }
-    let mut node = Node::new(&Setup {
-        overlay_bytes: 150,
-        ..Setup::default()
-    });
+    let mut node = Node::new(&Setup { overlay_bytes: 150, ..Setup::default() });
     for index in 5..=10 {
         node.wait_for(at(1, index), write_slots(1));
     }
