@@ -377,12 +377,6 @@ impl Vector<4> for Xmm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds128::round8::<ROUND>(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes8_round_add<const ROUND: usize>(
         keys: &RoundKeys,
         x: &mut [Self; 8],

@@ -59,7 +59,6 @@ macro_rules! round_function {
     };
 }
 round_function!(whiten8, "pxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "aesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, "aesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 
 /// One middle round of eight blocks, with a product that is added to a sum between them.

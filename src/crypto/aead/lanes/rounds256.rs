@@ -60,7 +60,6 @@ macro_rules! round_function {
     };
 }
 round_function!(whiten8, "vpxor", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 
 /// One middle round of eight vectors, with a product that is added to a sum between them.

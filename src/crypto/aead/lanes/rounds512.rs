@@ -61,7 +61,6 @@ macro_rules! round_function {
     };
 }
 round_function!(whiten8, 8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
-round_function!(round8, 8, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
 round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);

@@ -360,12 +360,6 @@ impl Vector<2> for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds256::round8::<ROUND>(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes8_round_add<const ROUND: usize>(
         keys: &RoundKeys,
         x: &mut [Self; 8],

@@ -389,12 +389,6 @@ impl Vector<1> for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds512::round8::<ROUND>(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes8_round_add<const ROUND: usize>(
         keys: &RoundKeys,
         x: &mut [Self; 8],

@@ -83,8 +83,6 @@ pub(super) trait Vector<const Q: usize>: Copy {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; Q]);
     /// The XOR before the first round, of eight vectors.
     unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]);
-    /// Middle round `ROUND` of eight vectors.
-    unsafe fn aes8_round<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 8]);
     /// Middle round `ROUND` of eight vectors, and beside it `sum + blocks * h`; `d` belongs to `h`. One block of assembly,
     /// because LLVM moves the products out from between the rounds.
     unsafe fn aes8_round_add<const ROUND: usize>(
