@@ -18,6 +18,7 @@ use crate::crypto::aead::tags::TagMessage;
 const AAD_BYTES: usize = 256;
 
 /// What is left of a message before its length block: products that are not reduced, and a state that is.
+#[derive(Clone, Copy)]
 struct Part<V> {
     sum: Sum<V>,
     state: V,
@@ -55,11 +56,12 @@ pub(super) unsafe fn tags<V: Vector<Q>, const Q: usize>(
 unsafe fn hash_four<V: Vector<Q>, const Q: usize>(table: &Table, messages: &[TagMessage<'_>], hashes: &mut [[u8; 16]]) {
     // SAFETY: as the caller promises.
     unsafe {
-        let part = |m: usize| match messages.get(m) {
-            Some(message) => hash_message::<V, Q>(table, message),
-            None => Part { sum: zero_sum(), state: V::zero(), bits: [0, 0] },
-        };
-        let [a, b, c, d] = [part(0), part(1), part(2), part(3)];
+        let nothing = Part { sum: zero_sum(), state: V::zero(), bits: [0, 0] };
+        let mut parts = [nothing; 4];
+        for (part, message) in parts.iter_mut().zip(messages) {
+            *part = hash_message::<V, Q>(table, message);
+        }
+        let [a, b, c, d] = parts;
         let r = V::quad_of_folds([a.sum.r, b.sum.r, c.sum.r, d.sum.r]);
         let f = V::quad_of_folds([a.sum.f, b.sum.f, c.sum.f, d.sum.f]);
         let state = V::quad_of_firsts([a.state, b.state, c.state, d.state]);
