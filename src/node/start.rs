@@ -172,6 +172,7 @@ fn check_state(
     recovered: &Recovered,
     keks: &KekSet,
 ) -> Result<(Applied, Option<Keyring>), Refusal> {
+    directory.check_state_files()?;
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
     let applied_row = store.state(StateRow::Applied)?.ok_or(Refusal::NoAppliedRow)?;
     let keyring_row = store.state(StateRow::Keyring)?;
@@ -179,6 +180,9 @@ fn check_state(
     let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
     let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
     agree::check(identity, &applied, keyring.as_ref(), &log_facts(recovered))?;
+    let index = applied.position.index;
+    let entry = recovered.entries.iter().find(|entry| entry.index == index);
+    agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
     Ok((applied, keyring))
 }
 
