@@ -200,9 +200,11 @@ impl From<ReadError> for Stop {
             ReadError::UnknownKey { key_id } => {
                 Stop { cause: HaltCause::UnknownKey(KeyLack::Unknown { key_id }), key_id: Some(key_id) }
             }
-            ReadError::Store(_) | ReadError::Malformed(_) | ReadError::Envelope | ReadError::Unauthentic => {
-                HaltCause::StateMachine(MachineError::Read(error)).into()
-            }
+            ReadError::Store(_)
+            | ReadError::Malformed(_)
+            | ReadError::Envelope
+            | ReadError::Unauthentic
+            | ReadError::Ahead { .. } => HaltCause::StateMachine(MachineError::Read(error)).into(),
         }
     }
 }

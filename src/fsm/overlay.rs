@@ -172,6 +172,24 @@ impl Overlay {
         }
     }
 
+    /// As [`Overlay::value`], for a command of the entry at `index`: no value below can be of that entry or a later one.
+    pub(crate) fn value_for<B: Base + ?Sized>(
+        &self,
+        base: &B,
+        key: &[u8],
+        index: Index,
+    ) -> Result<Option<Value>, ReadError> {
+        let found = self.value(base, key)?;
+        match &found {
+            Some(value)
+                if value.last_change > index || (value.last_change == index && !self.rows.contains_key(key)) =>
+            {
+                Err(ReadError::Ahead { last_change: value.last_change })
+            }
+            _ => Ok(found),
+        }
+    }
+
     /// One sealed write.
     pub(crate) fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64, context: &mut WriteContext) {
         debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");

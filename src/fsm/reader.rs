@@ -16,6 +16,7 @@ use crate::fsm::value::HEADER_LEN;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
+use crate::ids::Index;
 
 /// Why a value could not be read. During apply a halt; on a client's read an error and a metric (design 3.5).
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,13 @@ pub enum ReadError {
     /// Damage: the tag is wrong, or the row is in the clear where none may be any more (`clear_rows` none).
     #[error("stored value is not authentic")]
     Unauthentic,
+    /// Damage: a value that this entry, or a later one, has written already: the state was put together from several
+    /// copies, and the entry would count twice.
+    #[error("stored value was written by entry {last_change}, which is not applied yet by the state's own record")]
+    Ahead {
+        /// In the value's body.
+        last_change: Index,
+    },
 }
 
 /// A map of values at one moment, past-due ones included.

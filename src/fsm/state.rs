@@ -270,11 +270,17 @@ impl Applied {
             None
         };
         reader.end()?;
+        let client_command_applied = flags & FLAG_CLIENT != 0;
+        // Only entries of commands have stamps. Before bootstrap the row has no MAC, and a stamp in it would make keys
+        // expire that have not: it must not be believed without the flag, with which a bootstrap cannot be the cutover.
+        if last_stamp_ms != 0 && !client_command_applied {
+            return Err(CodecError::Field { field: "last stamp" });
+        }
         Ok(Applied {
             cluster,
             position: Position { term, index },
             last_stamp_ms,
-            client_command_applied: flags & FLAG_CLIENT != 0,
+            client_command_applied,
             conf_state,
             members,
             keyring_digest,

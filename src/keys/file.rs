@@ -25,6 +25,8 @@ pub enum FileKind {
     Socket,
     /// A device.
     Device,
+    /// A symbolic link, where it is not followed.
+    Link,
     /// Something of the kernel's.
     Other,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for FileKind {
             FileKind::Pipe => "a pipe",
             FileKind::Socket => "a socket",
             FileKind::Device => "a device",
+            FileKind::Link => "a symbolic link",
             FileKind::Other => "no file",
         })
     }
@@ -113,6 +116,21 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
         Some(_) => sync_directory(Path::new(".")),
         None => Err(Errno::INVAL.into()),
+    }
+}
+
+/// The kind that a directory's listing says.
+#[must_use]
+pub fn kind_of_type(kind: std::fs::FileType) -> FileKind {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        _ if kind.is_file() => FileKind::Regular,
+        _ if kind.is_dir() => FileKind::Directory,
+        _ if kind.is_symlink() => FileKind::Link,
+        _ if kind.is_fifo() => FileKind::Pipe,
+        _ if kind.is_socket() => FileKind::Socket,
+        _ if kind.is_block_device() || kind.is_char_device() => FileKind::Device,
+        _ => FileKind::Other,
     }
 }
 

@@ -5,6 +5,8 @@
 use crate::fsm::state::Applied;
 use crate::ids::ClusterId;
 use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
 use crate::keys::identity::Identity;
 use crate::keys::keyring::Keyring;
 
@@ -52,6 +54,18 @@ pub enum Disagreement {
         /// Of the log.
         last: Index,
     },
+    /// Damage: the state comes from another history, or its record was forged before there was a keyring to sign it.
+    #[error(
+        "the state is at index {index} of term {state}, the log has that entry in term {log}: one of the two is of another history, replace this node by one with an empty directory"
+    )]
+    OtherHistory {
+        /// Of the state.
+        index: Index,
+        /// In the state.
+        state: Term,
+        /// In the log.
+        log: Term,
+    },
     /// Operator: an older state, or an older log, was put back (NO-WAY-DOWN).
     #[error("the log knows cutover {}, the state at index {applied} knows {}: an older copy of one was put back", Known(*log), Known(*state))]
     Cutover {
@@ -96,6 +110,17 @@ pub fn check(
         return Err(Disagreement::Cutover { log: log.cutover, state, applied: index });
     }
     Ok(())
+}
+
+/// Compares the term of the state's position with that of the same entry in the log, once [`check`] has passed.
+///
+/// # Errors
+/// [`Disagreement::OtherHistory`].
+pub fn check_history(applied: Position, log: Term) -> Result<(), Disagreement> {
+    if applied.term == log {
+        return Ok(());
+    }
+    Err(Disagreement::OtherHistory { index: applied.index, state: applied.term, log })
 }
 
 /// Commit at start, once [`check`] has passed: at least what is applied, never beyond the log.
@@ -152,6 +177,17 @@ mod tests {
         assert!(matches!(behind, Disagreement::StateBehindLog { .. }));
         assert!(matches!(ahead, Disagreement::StateAheadOfLog { .. }));
         assert_eq!((behind.exit_status(), ahead.exit_status()), (ExitStatus::Damage, ExitStatus::Damage));
+    }
+
+    #[test]
+    fn state_of_another_history_than_the_log_is_refused() {
+        let at = Position { term: Term(3), index: Index(5) };
+        assert_eq!(check_history(at, Term(3)), Ok(()));
+        for term in [Term(2), Term(4)] {
+            let error = check_history(at, term).unwrap_err();
+            assert!(matches!(error, Disagreement::OtherHistory { .. }));
+            assert_eq!(error.exit_status(), ExitStatus::Damage);
+        }
     }
 
     #[test]

@@ -136,8 +136,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Held for the lock on it.
-    _lock: File,
+    /// Held for the locks on them: the directory itself too, since a file can be removed while its lock is held.
+    _locks: [File; 2],
 }
 
 impl DataDir {
@@ -147,8 +147,9 @@ impl DataDir {
     /// [`DataDirError::Locked`] if another process has it; `Unusable`, `NotADirectory`.
     pub fn lock(path: &Path) -> Result<DataDir, DataDirError> {
         make_directory(path)?;
+        let directory = lock_directory(path)?;
         let lock = take_lock(path)?;
-        Ok(DataDir { path: path.to_owned(), _lock: lock })
+        Ok(DataDir { path: path.to_owned(), _locks: [directory, lock] })
     }
 
     /// What is in it, or why this node must not start. Changes nothing.
@@ -237,6 +238,23 @@ impl DataDir {
         self.path.join(OLD)
     }
 
+    /// RocksDB opens what it finds by name, and waits for ever for the other end of a pipe: nothing but regular files.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotAFile`], `Io`.
+    pub fn check_state_files(&self) -> Result<(), DataDirError> {
+        let path = self.state();
+        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), action: "listed", source };
+        for entry in fs::read_dir(&path).map_err(|source| failed(&path, source))? {
+            let entry = entry.map_err(|source| failed(&path, source))?;
+            let kind = entry.file_type().map_err(|source| failed(&entry.path(), source))?;
+            if !kind.is_file() && !kind.is_dir() {
+                return Err(DataDirError::NotAFile { path: entry.path(), kind: file::kind_of_type(kind) });
+            }
+        }
+        Ok(())
+    }
+
     fn existing(&self, keks: &KekSet) -> Result<Found, DataDirError> {
         let bytes = self.read_identity()?;
         let (identity, log_key) = Identity::open(&bytes, keks)
@@ -294,6 +312,21 @@ fn make_directory(path: &Path) -> Result<(), DataDirError> {
             file::sync_parent(path).map_err(unusable)
         }
         Err(error) => Err(unusable(error)),
+    }
+}
+
+fn lock_directory(path: &Path) -> Result<File, DataDirError> {
+    let unusable = |errno: Errno| DataDirError::Unusable { path: path.to_owned(), source: errno.into() };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(unusable)?);
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => {
+            let holder = file::open(&path.join(LOCK)).ok().filter(|lock| lock.kind == FileKind::Regular);
+            let holder = holder.map_or_else(String::new, |mut lock| holder_of(&mut lock.file));
+            Err(DataDirError::Locked { path: path.to_owned(), holder })
+        }
+        Err(errno) => Err(unusable(errno)),
     }
 }
 

@@ -108,7 +108,9 @@ impl Fatal for Disagreement {
     fn exit_status(&self) -> ExitStatus {
         match self {
             Disagreement::OtherCluster { .. } | Disagreement::Cutover { .. } => ExitStatus::Config,
-            Disagreement::StateBehindLog { .. } | Disagreement::StateAheadOfLog { .. } => ExitStatus::Damage,
+            Disagreement::StateBehindLog { .. }
+            | Disagreement::StateAheadOfLog { .. }
+            | Disagreement::OtherHistory { .. } => ExitStatus::Damage,
         }
     }
 }

@@ -168,9 +168,13 @@ fn check_state(
     recovered: &Recovered,
     ring: &Ring,
 ) -> Result<Applied, Refusal> {
+    directory.check_state_files()?;
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
     let applied = load(&store, ring)?;
     agree::check(identity, &applied, ring.view().keyring(), &log_facts(recovered))?;
+    let index = applied.position.index;
+    let entry = recovered.entries.iter().find(|entry| entry.index == index);
+    agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
     Ok(applied)
 }
 

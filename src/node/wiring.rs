@@ -311,8 +311,10 @@ impl Running {
     pub fn abandon(self) {
         self.waiters.close();
         self.read_points.close();
-        // Threads may hang on the disk: they go with the process.
+        // Threads may hang on the disk: they go with the process. So must the store: one that another thread closes while
+        // the process exits uses what the exit has destroyed already, which is an abort instead of an exit status.
         std::mem::forget(self.log);
+        std::mem::forget(self.reads);
     }
 }
 

@@ -267,7 +267,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     fn remove_expired(&mut self, keys: Keys<'_>) -> Result<Reply, Stop> {
         let mut count = 0;
         for key in keys {
-            let found = self.overlay.value(self.base, key)?;
+            let found = self.overlay.value_for(self.base, key, self.context.index)?;
             if found.is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
                 self.overlay.remove(key);
                 count += 1;
@@ -278,7 +278,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
 
     /// The value of `key` by this entry's stamp; one that is past due is removed on the way.
     fn live(&mut self, key: &[u8]) -> Result<Option<Value>, Stop> {
-        let found = self.overlay.value(self.base, key)?;
+        let found = self.overlay.value_for(self.base, key, self.context.index)?;
         if found.as_ref().is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
             self.overlay.remove(key);
             return Ok(None);
