@@ -2,6 +2,7 @@
 
 mod gate;
 mod halts;
+mod hook;
 mod kit;
 mod node;
 mod one_by_one;
