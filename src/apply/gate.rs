@@ -53,7 +53,7 @@ pub fn is_sealed(index: Index, cutover: Index) -> bool {
 }
 
 /// One entry as the state machine gets it; borrowed for the call, sealed or not: it cannot be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     /// Place in the log.
     pub position: Position,
@@ -63,6 +63,13 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
     /// The GCM tag of the entry, if it was sealed.
     pub entry_tag: Option<[u8; TAG_LEN]>,
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Delivery");
+        shown.field("position", &self.position).field("payload_bytes", &self.payload.len()).finish_non_exhaustive()
+    }
 }
 
 /// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
