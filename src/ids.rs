@@ -3,6 +3,8 @@
 //! Each is one integer with its meaning in the type; arithmetic that has no meaning (term + index) does not compile.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 /// A Raft term; 0 is "before any election".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,32 @@ impl Index {
     #[must_use]
     pub fn next(self) -> Index {
         Index(self.0.checked_add(1).expect("an index below u64::MAX"))
+    }
+}
+
+/// The cutover as threads share it: entries above it are sealed, strictly; by default there is none and nothing is.
+///
+/// It may be set while others read it. Whoever sees it set sees what was done before, such as keys that were put in place.
+#[derive(Debug)]
+pub struct Cutover(AtomicU64);
+
+impl Default for Cutover {
+    fn default() -> Cutover {
+        Cutover(AtomicU64::new(Index::NEVER.0))
+    }
+}
+
+impl Cutover {
+    /// The cutover by value, [`Index::NEVER`] if there is none. One load: cheap enough for every entry.
+    #[inline]
+    #[must_use]
+    pub fn load(&self) -> Index {
+        Index(self.0.load(Ordering::Acquire))
+    }
+
+    /// Entries behind `index` are sealed from now on.
+    pub fn set(&self, index: Index) {
+        self.0.store(index.0, Ordering::Release);
     }
 }
 

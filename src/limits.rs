@@ -131,3 +131,11 @@ const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
 const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
 const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
+/// Bytes of values in the replies of one request: what [`OUTPUT_BYTES_MAX`] leaves beside the lines around the values of the
+/// longest MGET. A read that would bring more is answered with an error; without it one MGET could load 1 TiB.
+pub const REPLY_BYTES_MAX: usize = 60 << 20;
+/// Keys whose rows are fetched from the store at once: with the largest values no more than a reply holds.
+pub const FETCH_KEYS_MAX: usize = 7;
+
+const _: () = assert!(REPLY_BYTES_MAX + (ARGUMENTS_MAX * 24) < OUTPUT_BYTES_MAX);
+const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);

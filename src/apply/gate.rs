@@ -6,44 +6,28 @@
 //!
 //! The gate knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
 //!
-//! ```
-//! use sealkv::apply::gate::{Delivery, StateMachine, Stop, pass};
-//! use sealkv::apply::open::Openings;
-//! use sealkv::crypto::keystore::{Dek, KeyStore, Opener, Purpose};
-//! use sealkv::crypto::open::EntryKeys;
-//! use sealkv::crypto::seal::seal_entries;
-//! use sealkv::ids::{ClusterId, Index, KeyId, ProposalId, Term};
-//! use sealkv::wal::{EntryKind, LogEntry};
+//! [`Hook`] is what an embedder holds: it shares the cutover with the proposer's half, `propose::seal`, and may stand in
+//! front of any state machine. The crate's first page has an example from the proposal to the applied command.
 //!
-//! struct Words(Vec<String>);
+//! What a state machine is given is borrowed for the call, whether it was sealed or not, so it cannot be kept:
 //!
-//! impl StateMachine for Words {
+//! ```compile_fail,E0521
+//! use sealkv::apply::gate::Delivery;
+//! use sealkv::apply::gate::StateMachine;
+//! use sealkv::apply::gate::Stop;
+//!
+//! struct Keeper(Vec<&'static [u8]>);
+//!
+//! impl StateMachine for Keeper {
 //!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
-//!         self.0.push(String::from_utf8_lossy(delivery.payload).into_owned());
+//!         self.0.push(delivery.payload); // a copy, `delivery.payload.to_vec()`, may be kept
 //!         Ok(())
 //!     }
 //! }
-//!
-//! // A data key, and the salt that the leader of term 3 published at index 9, where sealing began at 8.
-//! let (key_id, cutover) = (KeyId::new(1).expect("not 0"), Index(8));
-//! let store = KeyStore::new(ClusterId([0xc1; 16]));
-//! store.insert(key_id, Purpose::Entry, Dek::new(&[7; 32])).expect("the first key");
-//! let opener = Opener { term: Term(3), index: Index(9), salt: [5; 32] };
-//!
-//! // The leader seals a proposal at the position that raft is about to give it; the random bytes are drawn per batch.
-//! let keys = store.snapshot();
-//! let key = keys.entry(key_id).expect("just inserted").leadership(&opener);
-//! let sealed = seal_entries(&key, [1; 7], Index(10), &[(ProposalId(42), &b"hello"[..])]).expect("small");
-//! let entry = |index: u64, data| LogEntry { term: Term(3), index: Index(index), kind: EntryKind::Normal, data };
-//!
-//! // It is committed: every replica opens it there, and nowhere else.
-//! let keys = EntryKeys::new(keys, Some(opener));
-//! let (mut openings, mut words) = (Openings::new(None), Words(Vec::new()));
-//! let log = [entry(10, sealed[0].clone()), entry(11, sealed[0].clone())];
-//! let halted = pass(log.iter(), cutover, Some(&keys), &mut openings, &mut words).expect_err("the second was copied");
-//! assert_eq!(words.0, ["hello"]);
-//! assert_eq!((halted.at, halted.halt.position.index), (1, Index(11)));
 //! ```
+
+use std::fmt;
+use std::sync::Arc;
 
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
@@ -54,6 +38,7 @@ use crate::crypto::envelope::Envelope;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::open::OpenJob;
+use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
@@ -68,7 +53,7 @@ pub fn is_sealed(index: Index, cutover: Index) -> bool {
 }
 
 /// One entry as the state machine gets it; borrowed for the call, sealed or not: it cannot be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     /// Place in the log.
     pub position: Position,
@@ -78,6 +63,13 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
     /// The GCM tag of the entry, if it was sealed.
     pub entry_tag: Option<[u8; TAG_LEN]>,
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Delivery");
+        shown.field("position", &self.position).field("payload_bytes", &self.payload.len()).finish_non_exhaustive()
+    }
 }
 
 /// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
@@ -113,12 +105,87 @@ impl<C: Into<HaltCause>> From<C> for Stop {
 }
 
 /// Where a pass ended early: `at` entries went through, the next one is the halt's.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("halted behind {at} entries")]
 pub struct Halted {
     /// How many entries were delivered.
     pub at: usize,
     /// The entry behind them.
+    #[source]
     pub halt: Halt,
+}
+
+/// The pre-apply hook: a cutover that an entry may set, and the arenas to open in. By default it is inert.
+#[derive(Default)]
+pub struct Hook {
+    cutover: Arc<Cutover>,
+    openings: Openings,
+}
+
+impl Hook {
+    /// A hook with its own `cutover`, which the proposer may share, and what opens the entries above it.
+    #[must_use]
+    pub fn new(cutover: Arc<Cutover>, openings: Openings) -> Hook {
+        Hook { cutover, openings }
+    }
+
+    /// Hands committed entries to `machine`, opened with `keys` where they are sealed.
+    ///
+    /// If `machine` sets the cutover by an entry, the entries behind it are judged by the new one; any other thread may
+    /// set it only between calls. Keys that the machine puts in place are for the next call, so an entry that does that
+    /// should be the last of a call. Returns how many entries went through: all, unless the machine said that it is full.
+    ///
+    /// # Errors
+    /// [`Halted`] at the first entry that cannot be applied: everything before it is, nothing from it on.
+    ///
+    /// # Panics
+    /// If an entry is a membership change: those are no business of a state machine.
+    pub fn apply(
+        &mut self,
+        entries: &[LogEntry],
+        keys: Option<&EntryKeys>,
+        machine: &mut impl StateMachine,
+    ) -> Result<usize, Halted> {
+        let mut done = 0;
+        while done < entries.len() {
+            let planned = self.cutover.load();
+            let mut watched = Watched { cutover: &self.cutover, planned, machine: &mut *machine };
+            let count = pass(entries[done..].iter(), planned, keys, &mut self.openings, &mut watched)
+                .map_err(|halted| Halted { at: done + halted.at, ..halted })?;
+            done += count;
+            if machine.is_full() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("cutover", &self.cutover.load()).finish_non_exhaustive()
+    }
+}
+
+/// Ends a pass where the cutover is not the one that it was planned with: what lies behind was not opened for it.
+struct Watched<'a, M> {
+    cutover: &'a Cutover,
+    planned: Index,
+    machine: &'a mut M,
+}
+
+impl<M: StateMachine> StateMachine for Watched<'_, M> {
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+        self.machine.apply(delivery)
+    }
+
+    fn skip(&mut self, position: Position) {
+        self.machine.skip(position);
+    }
+
+    fn is_full(&self) -> bool {
+        self.machine.is_full() || self.cutover.load() != self.planned
+    }
 }
 
 /// Opens what is sealed among `entries` and hands them to `machine` in order.
@@ -154,13 +221,16 @@ pub(crate) fn open_sealed<'e, I>(
     openings: &mut Openings,
 ) -> Opened
 where
-    I: Iterator<Item = &'e LogEntry>,
+    I: Iterator<Item = &'e LogEntry> + Clone,
 {
     openings.clear();
     let Some(keys) = keys else {
         return Opened::default();
     };
-    let jobs: Vec<OpenJob<'e>> = entries.filter(|entry| needs_opening(entry, cutover)).map(open_job).collect();
+    let sealed = || entries.clone().filter(|entry| needs_opening(entry, cutover));
+    // Counted first, so that a run costs one allocation for its plan, however long it is, and none if nothing is sealed.
+    let mut jobs = Vec::with_capacity(sealed().count());
+    jobs.extend(sealed().map(open_job));
     openings.open(keys, &jobs);
     Opened { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
 }

@@ -26,6 +26,7 @@ use crate::fsm::reader::Reader;
 use crate::ids::Index;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
+use crate::limits::REPLY_BYTES_MAX;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
@@ -52,6 +53,8 @@ pub(crate) struct Machine<'a> {
     unanswered: Option<Waiter>,
     /// Riding reads that could not be answered.
     failed_reads: u64,
+    /// Bytes of values in the answers, which are held until the run is written.
+    reply_bytes: u64,
     overlay_bytes_max: u64,
 }
 
@@ -80,6 +83,7 @@ impl<'a> Machine<'a> {
             answers: Vec::new(),
             unanswered: None,
             failed_reads: 0,
+            reply_bytes: 0,
             overlay_bytes_max,
         }
     }
@@ -144,20 +148,26 @@ impl<'a> Machine<'a> {
     ) -> Result<Vec<Reply>, Stop> {
         let mut commands = batch.commands();
         let mut replies = Vec::with_capacity(slots.len());
+        let mut bytes_left = REPLY_BYTES_MAX;
         for slot in slots {
-            replies.push(match slot {
+            let reply = match slot {
                 Slot::Write(_) => {
                     let write = commands.next().expect("the entry has the writes of its waiter");
                     self.overlay.execute(self.base, write, context)?
                 }
                 Slot::Read(read) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
-                    kv::read(&self.overlay.view(self.base), read, stamp_ms).unwrap_or_else(|_| {
+                    let view = self.overlay.view(self.base);
+                    kv::read_within(&view, read, stamp_ms, bytes_left).unwrap_or_else(|_| {
                         self.failed_reads += 1;
                         Reply::Error(READ_FAILED)
                     })
                 }
-            });
+            };
+            // Old values that writes answer with count too, and are always given: the entry's own bound holds for them.
+            bytes_left = bytes_left.saturating_sub(reply.value_bytes());
+            self.reply_bytes += reply.value_bytes() as u64;
+            replies.push(reply);
         }
         assert_eq!(commands.len(), 0, "the waiter has the writes of its entry");
         Ok(replies)
@@ -189,7 +199,7 @@ impl StateMachine for Machine<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.overlay.bytes() > self.overlay_bytes_max
+        self.overlay.bytes() + self.reply_bytes > self.overlay_bytes_max
     }
 }
 

@@ -253,3 +253,15 @@ pub enum Reply {
     /// An array.
     Array(Vec<Reply>),
 }
+
+impl Reply {
+    /// Bytes of values that it holds: what counts towards `REPLY_BYTES_MAX`.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Reply::Bulk(bytes) => bytes.len(),
+            Reply::Array(parts) => parts.iter().map(Reply::value_bytes).sum(),
+            Reply::Ok | Reply::Simple(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Null => 0,
+        }
+    }
+}

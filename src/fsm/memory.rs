@@ -72,9 +72,10 @@ impl Store for MemoryStore {
         Ok(self.lock().current.users.get(key).cloned())
     }
 
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
         let inner = self.lock();
-        Ok(keys.iter().map(|key| inner.current.users.get(*key).cloned()).collect())
+        let _stopped = keys.iter().all(|key| visit(inner.current.users.get(*key).cloned()));
+        Ok(())
     }
 
     fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {

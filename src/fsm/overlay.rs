@@ -242,9 +242,14 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         self.overlay.value(self.base, key)
     }
 
-    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
         // Only the thread that owns the overlay writes the base, so one by one is one moment.
-        keys.iter().map(|key| self.value(key)).collect()
+        for key in keys {
+            if !visit(self.value(key)?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {

@@ -59,11 +59,12 @@ pub trait Base {
     /// [`ReadError`] if it cannot be read or opened.
     fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError>;
 
-    /// The values of several keys as they stood at one moment, in the order of `keys`.
+    /// Calls `visit` with the value of each of several keys, in the order of `keys`, as they stood at one moment, until it
+    /// answers false: whoever keeps them says how many bytes it can keep.
     ///
     /// # Errors
-    /// [`ReadError`] if any cannot be read or opened.
-    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError>;
+    /// [`ReadError`] if one that is reached cannot be read or opened.
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError>;
 
     /// How many keys are not past due at `now_ms`. Walks all of them and trusts their headers unopened.
     ///
@@ -129,10 +130,20 @@ impl Base for Reader {
         self.store.get(key)?.map(|row| self.open(key, row)).transpose()
     }
 
-    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
-        let rows = self.store.get_many(keys)?;
-        assert_eq!(rows.len(), keys.len(), "the store answers every key");
-        keys.iter().zip(rows).map(|(key, row)| row.map(|row| self.open(key, row)).transpose()).collect()
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        let mut names = keys.iter();
+        let mut failed = None;
+        self.store.get_each(keys, &mut |row| {
+            let key = names.next().expect("the store answers each key once");
+            match row.map(|row| self.open(key, row)).transpose() {
+                Ok(value) => visit(value),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {

@@ -30,6 +30,7 @@ use crate::fsm::store::StateRow;
 use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
+use crate::limits::FETCH_KEYS_MAX;
 
 /// How much RocksDB may take. The default is for a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +111,16 @@ impl Store for RocksStore {
         self.read(&user_key(key), &ReadOptions::default())
     }
 
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
         let snapshot = self.db.snapshot();
-        let rows = snapshot.multi_get(keys.iter().map(|key| user_key(key)));
-        rows.into_iter().map(|row| row.map_err(|error| backend(&error))).collect()
+        for some in keys.chunks(FETCH_KEYS_MAX) {
+            for row in snapshot.multi_get(some.iter().map(|key| user_key(key))) {
+                if !visit(row.map_err(|error| backend(&error))?) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {

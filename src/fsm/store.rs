@@ -47,12 +47,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// The rows of several users' keys as they stood at one moment: of every step, all of it is seen, or none.
-    /// One answer a key, in the order of `keys`.
+    /// Calls `visit` with the row of each of several users' keys, in the order of `keys`, until it answers false. They are
+    /// as they stood at one moment: of every step, all of it is seen, or none. Few rows are held at once (`FETCH_KEYS_MAX`).
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError>;
 
     /// One row of the state record.
     ///

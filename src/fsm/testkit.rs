@@ -190,8 +190,9 @@ impl Base for MapBase {
         Ok(self.rows.get(key).map(|(value, _)| value.clone()))
     }
 
-    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
-        keys.iter().map(|key| self.value(key)).collect()
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        let _stopped = keys.iter().all(|key| visit(self.rows.get(*key).map(|(value, _)| value.clone())));
+        Ok(())
     }
 
     fn count(&self, now_ms: u64) -> Result<u64, ReadError> {

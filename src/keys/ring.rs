@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 
@@ -24,6 +22,7 @@ use crate::crypto::keystore::ValueDek;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::wrap::KekId;
 use crate::ids::ClusterId;
+use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::keys::change::NewKey;
@@ -250,7 +249,7 @@ impl View {
 #[derive(Debug)]
 pub struct Ring {
     cluster: ClusterId,
-    cutover: AtomicU64,
+    cutover: Cutover,
     view: ArcSwap<View>,
     store: KeyStore,
     keks: KekSet,
@@ -271,7 +270,7 @@ impl Ring {
         };
         Ring {
             cluster,
-            cutover: AtomicU64::new(Index::NEVER.0),
+            cutover: Cutover::default(),
             view: ArcSwap::from_pointee(view),
             store,
             keks,
@@ -289,7 +288,7 @@ impl Ring {
     #[inline]
     #[must_use]
     pub fn cutover(&self) -> Index {
-        Index(self.cutover.load(Ordering::Acquire))
+        self.cutover.load()
     }
 
     /// The keys of this moment; take one per batch or run.
@@ -336,7 +335,7 @@ impl Ring {
         let view = View { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
         // The view first: whoever sees the cutover sees the keys that it asks for.
         self.view.store(Arc::new(view));
-        self.cutover.store(offered.0, Ordering::Release);
+        self.cutover.set(offered);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! At or below the cutover an entry's data is the frame around the payload; above it the frame around an envelope. Which
 //! one is decided when the place is known. What was sealed and not appended is dropped and never sealed again (N6).
 
-use std::fmt;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,10 +15,8 @@ use bytes::Bytes;
 
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::FRAME_HEADER_LEN;
-use crate::crypto::envelope::frame_header;
 use crate::crypto::seal::SEALED_OVERHEAD;
 use crate::crypto::seal::seal_control;
-use crate::crypto::seal::seal_entries;
 use crate::fsm::codec::set_stamp;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -28,6 +26,10 @@ use crate::keys::ring::Ring;
 use crate::propose::Outcome;
 use crate::propose::gate::Due;
 use crate::propose::gate::Gate;
+use crate::propose::seal::LeaderSealer;
+use crate::propose::seal::Proposal;
+use crate::propose::seal::SealerError;
+use crate::propose::seal::seal_batch;
 use crate::propose::stamp::AppliedFacts;
 use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
@@ -65,6 +67,15 @@ impl Bench {
     fn is_sealed(&self, index: Index) -> bool {
         index > self.ring.cutover()
     }
+
+    /// The one way of clients' entries into raft. Above the cutover there is no way without a key.
+    fn seal(&self, first: Position, proposals: Vec<Proposal>) -> Result<Vec<Bytes>, SealerError> {
+        if !self.is_sealed(first.index) {
+            return seal_batch(None, first, proposals);
+        }
+        let key = self.ring.view().leadership_key()?;
+        seal_batch(Some(&LeaderSealer::new(&key, &*self.entropy)), first, proposals)
+    }
 }
 
 /// One request's entry before it has a place: `FRAME_HEADER_LEN` bytes of room, then the payload.
@@ -93,19 +104,6 @@ impl ClientBatch {
         let (payloads, waiters) = items.into_iter().map(|item| (item.data, item.waiter)).unzip();
         ClientBatch { bench, payloads, waiters, bytes_max }
     }
-
-    fn seal_above_cutover(&self, term: Term, first: Index, payloads: &[Vec<u8>]) -> Result<Vec<Bytes>, Refusal> {
-        let key = self.bench.ring.view().leadership_key().map_err(|lack| seal_failed(&lack))?;
-        let opener = key.opener();
-        if opener.term != term || opener.index >= first {
-            tracing::error!(%term, opener = %opener.term, "the newest opener is not of this term");
-            return Err(Refusal::SealFailed);
-        }
-        let items: Vec<(ProposalId, &[u8])> =
-            payloads.iter().map(|payload| (self.bench.next_id(), &payload[FRAME_HEADER_LEN..])).collect();
-        let batch_random = random_array(&*self.bench.entropy);
-        seal_entries(&key, batch_random, first, &items).map_err(|error| seal_failed(&error))
-    }
 }
 
 impl Batch for ClientBatch {
@@ -122,19 +120,13 @@ impl Batch for ClientBatch {
     }
 
     fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
-        let mut payloads = std::mem::take(&mut self.payloads);
         let stamp_ms = self.bench.stamp();
-        for payload in &mut payloads {
-            set_stamp(&mut payload[FRAME_HEADER_LEN..], stamp_ms);
-        }
-        if self.bench.is_sealed(first_index) {
-            return self.seal_above_cutover(term, first_index, &payloads);
-        }
-        let in_clear = |mut data: Vec<u8>| {
-            data[..FRAME_HEADER_LEN].copy_from_slice(&frame_header(self.bench.next_id()));
-            Bytes::from(data)
-        };
-        Ok(payloads.into_iter().map(in_clear).collect())
+        let proposals = std::mem::take(&mut self.payloads).into_iter().map(|mut data| {
+            set_stamp(&mut data[FRAME_HEADER_LEN..], stamp_ms);
+            Proposal::in_place(self.bench.next_id(), data)
+        });
+        let proposals = proposals.collect();
+        self.bench.seal(Position { term, index: first_index }, proposals).map_err(|error| seal_failed(&error))
     }
 
     fn placed(self: Box<Self>, first: Position) {
@@ -181,11 +173,11 @@ impl Batch for ControlBatch {
         if !self.bench.is_sealed(first_index) {
             return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
         }
-        let dek = self.bench.ring.view().control_key().map_err(|lack| seal_failed(&lack))?;
+        let dek = self.bench.ring.view().control_key().map_err(|lack| seal_failed(&lack.into()))?;
         let nonce = random_array(&*self.bench.entropy);
         let position = Position { term, index: first_index };
         let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
-        Ok(vec![sealed.map_err(|error| seal_failed(&error))?])
+        Ok(vec![sealed.map_err(|error| seal_failed(&error.into()))?])
     }
 
     fn placed(self: Box<Self>, first: Position) {
@@ -202,7 +194,8 @@ impl Batch for ControlBatch {
     }
 }
 
-fn seal_failed(error: &dyn fmt::Display) -> Refusal {
-    tracing::error!(%error, "nothing can be sealed");
+/// The proposer's answer to its clients is `TRYAGAIN`; why is for the operator.
+fn seal_failed(error: &SealerError) -> Refusal {
+    tracing::error!(error = error as &dyn Error, "nothing can be sealed");
     Refusal::SealFailed
 }

@@ -1,9 +1,13 @@
 //! Plaintext in: client requests become entries, sealed at the position that raft is about to give them.
+//!
+//! [`seal`] is the sealing of proposals as a library, for a raft and clients of one's own; the rest is the node's queue
+//! in front of it: batches, the gate of control entries, waiters, read points.
 
 mod batch;
 mod gate;
 mod queue;
 mod reads;
+pub mod seal;
 mod stamp;
 mod waiters;
 

@@ -29,7 +29,6 @@ pub use facts::FactSection;
 pub use facts::NodeFacts;
 pub use facts::Role;
 pub use password::Password;
-pub use reads::AppliedReads;
 pub use reads::Reads;
 pub use server::Drained;
 pub use server::RespError;

@@ -2,8 +2,10 @@
 
 mod gate;
 mod halts;
+mod hook;
 mod kit;
 mod node;
 mod one_by_one;
 mod order;
 mod random;
+mod riding;

@@ -186,8 +186,8 @@ impl Store for TestStore {
         self.memory.get(key)
     }
 
-    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.memory.get_many(keys)
+    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
+        self.memory.get_each(keys, visit)
     }
 
     fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {

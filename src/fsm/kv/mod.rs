@@ -13,8 +13,9 @@ mod write;
 pub use read::Answer;
 pub use read::read;
 pub use read::read_as_leader;
+pub use read::read_within;
 
-/// Error lines as Redis 7 spells them; the last two are our own.
+/// Error lines as Redis 7 spells them; the last three are our own.
 pub(crate) mod words {
     pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
     pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
@@ -26,4 +27,7 @@ pub(crate) mod words {
     pub(crate) const EXPIRE_EXPIRE: &str = "ERR invalid expire time in 'expire' command";
     pub(crate) const WRITES_MANY: &str = "ERR too many writes in one transaction or pipeline";
     pub(crate) const VALUES_LARGE: &str = "ERR values of one transaction or pipeline take too much memory";
+    /// Names `REPLY_BYTES_MAX`; a test holds the number.
+    pub(crate) const REPLY_LARGE: &str =
+        "ERR reply is too large: the replies of one request may hold 62914560 bytes of values";
 }

@@ -5,9 +5,11 @@ use bytes::Bytes;
 use crate::fsm::command::Read;
 use crate::fsm::command::Reply;
 use crate::fsm::command::TtlForm;
+use crate::fsm::kv::words;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
+use crate::limits::REPLY_BYTES_MAX;
 
 /// What a leader's read came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +28,21 @@ pub enum Answer {
 /// # Errors
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read<B: Base + ?Sized>(view: &B, read: &Read, now_ms: u64) -> Result<Reply, ReadError> {
-    Looker { view, stamp_ms: now_ms, wall_ms: 0, past_due: Vec::new() }.reply(read)
+    read_within(view, read, now_ms, REPLY_BYTES_MAX)
+}
+
+/// The same for a read that shares its request's [`REPLY_BYTES_MAX`] with others: `bytes_left` are left for its values.
+/// If they are not enough the reply is an error, and no more than them was kept.
+///
+/// # Errors
+/// [`ReadError`] if a value cannot be read or opened.
+pub fn read_within<B: Base + ?Sized>(
+    view: &B,
+    read: &Read,
+    now_ms: u64,
+    bytes_left: usize,
+) -> Result<Reply, ReadError> {
+    Looker { view, stamp_ms: now_ms, wall_ms: 0, bytes_left, past_due: Vec::new() }.reply(read)
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -39,7 +55,7 @@ pub fn read_as_leader<B: Base + ?Sized>(
     stamp_ms: u64,
     wall_ms: u64,
 ) -> Result<Answer, ReadError> {
-    let mut looker = Looker { view, stamp_ms, wall_ms, past_due: Vec::new() };
+    let mut looker = Looker { view, stamp_ms, wall_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
     let reply = looker.reply(read)?;
     Ok(if looker.past_due.is_empty() { Answer::Reply(reply) } else { Answer::PastDue(looker.past_due) })
 }
@@ -48,24 +64,33 @@ struct Looker<'a, B: ?Sized> {
     view: &'a B,
     stamp_ms: u64,
     wall_ms: u64,
+    bytes_left: usize,
     past_due: Vec<Bytes>,
 }
 
 impl<B: Base + ?Sized> Looker<'_, B> {
     fn reply(&mut self, read: &Read) -> Result<Reply, ReadError> {
-        Ok(match read {
+        let reply = match read {
             Read::Get { key } => bulk(self.one(key)?),
-            Read::GetMany { keys } => Reply::Array(self.many(keys)?.into_iter().map(bulk).collect()),
+            Read::GetMany { keys } => self.many(keys)?,
             Read::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
             Read::Range { key, start, end } => {
                 let bytes = self.one(key)?.map(|value| value.bytes).unwrap_or_default();
                 Reply::Bulk(range(&bytes, *start, *end))
             }
-            Read::Exists { keys } => integer(self.many(keys)?.iter().flatten().count()),
+            Read::Exists { keys } => {
+                let mut count = 0;
+                self.each(keys, |value| {
+                    count += usize::from(value.is_some());
+                    true
+                })?;
+                integer(count)
+            }
             Read::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
             Read::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
             Read::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
-        })
+        };
+        Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
     }
 
     fn one(&mut self, key: &Bytes) -> Result<Option<Value>, ReadError> {
@@ -73,10 +98,26 @@ impl<B: Base + ?Sized> Looker<'_, B> {
         Ok(self.judge(key, found))
     }
 
-    fn many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Value>>, ReadError> {
+    /// Keeps values only as long as their reply can be given.
+    fn many(&mut self, keys: &[Bytes]) -> Result<Reply, ReadError> {
+        let (mut kept, mut bytes, bytes_left) = (Vec::with_capacity(keys.len()), 0, self.bytes_left);
+        self.each(keys, |value| {
+            bytes += value.as_ref().map_or(0, |value| value.bytes.len());
+            kept.push(bulk(value));
+            bytes <= bytes_left
+        })?;
+        Ok(if bytes > bytes_left { Reply::Error(words::REPLY_LARGE) } else { Reply::Array(kept) })
+    }
+
+    /// Shows `take` the value of each key, or that there is none, until it answers false.
+    fn each(&mut self, keys: &[Bytes], mut take: impl FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
         let slices: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
-        let found = self.view.values(&slices)?;
-        Ok(keys.iter().zip(found).map(|(key, value)| self.judge(key, value)).collect())
+        let mut names = keys.iter();
+        let view = self.view;
+        view.each_value(&slices, &mut |found| {
+            let key = names.next().expect("one value for each key");
+            take(self.judge(key, found))
+        })
     }
 
     fn judge(&mut self, key: &Bytes, found: Option<Value>) -> Option<Value> {
@@ -105,6 +146,10 @@ fn range(bytes: &Bytes, start: i64, end: i64) -> Bytes {
     }
     let (first, last) = (place(start), place(end).min(len - 1));
     match (usize::try_from(first), usize::try_from(last)) {
+        // A small piece must not hold the whole value in memory: its bytes are what is counted.
+        (Ok(first), Ok(last)) if first <= last && (last - first) < bytes.len() / 2 => {
+            Bytes::copy_from_slice(&bytes[first..=last])
+        }
         (Ok(first), Ok(last)) if first <= last => bytes.slice(first..=last),
         _ => Bytes::new(),
     }

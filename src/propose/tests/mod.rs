@@ -3,3 +3,4 @@
 mod gate;
 mod requests;
 mod rig;
+mod seal;

@@ -304,8 +304,12 @@ impl Rig {
 
 /// The two ends without a raft loop; requests made by `request` end in the returned list.
 pub(super) fn alone() -> (Queue, Handle, Ends) {
+    alone_with(Mode::Off, ring(Mode::Off))
+}
+
+pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, Handle, Ends) {
     let parts = Parts {
-        ring: ring(Mode::Off),
+        ring,
         facts: Arc::default(),
         waiters: Arc::default(),
         reads: Arc::default(),
@@ -313,7 +317,7 @@ pub(super) fn alone() -> (Queue, Handle, Ends) {
         entropy: Arc::new(Seeded(1.into())),
         wake: Box::new(|| {}),
     };
-    let (queue, handle) = queue(Settings::new(Mode::Off), parts);
+    let (queue, handle) = queue(Settings::new(mode), parts);
     (queue, handle, Ends::default())
 }
 

@@ -16,14 +16,18 @@ use tokio::sync::watch;
 
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
+use crate::fsm::command;
 use crate::fsm::command::Reply;
 use crate::fsm::command::Write;
+use crate::fsm::kv::Answer;
 use crate::fsm::kv::read;
+use crate::fsm::kv::read_as_leader;
 use crate::fsm::memory::MemoryStore;
 use crate::fsm::overlay::Change;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::NoCipher;
+use crate::fsm::reader::ReadError;
 use crate::fsm::reader::Reader;
 use crate::fsm::store::Step;
 use crate::fsm::store::Store;
@@ -33,10 +37,10 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::Request;
 use crate::propose::Slot;
-use crate::resp::AppliedReads;
 use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
+use crate::resp::Reads;
 use crate::resp::Role;
 use crate::resp::Server;
 use crate::resp::ServerParts;
@@ -55,6 +59,15 @@ pub(super) struct Below {
     /// Slots of each request, as `(writes, reads)`.
     pub(super) requests: Mutex<Vec<(usize, usize)>>,
     pub(super) read_rounds: AtomicU64,
+}
+
+/// The store, read at the stamp of the last applied entry.
+struct AppliedReads(Reader, Arc<AtomicU64>);
+
+impl Reads for AppliedReads {
+    fn read(&self, read: &command::Read, wall_ms: u64) -> Result<Answer, ReadError> {
+        read_as_leader(&self.0, read, self.1.load(Ordering::Acquire), wall_ms)
+    }
 }
 
 #[derive(Default)]
@@ -205,7 +218,7 @@ impl House {
         let stats = Arc::new(Stats::default());
         let parts = ServerParts {
             gateway: Arc::clone(&below) as Arc<dyn Gateway>,
-            reads: Arc::new(AppliedReads::new(below.reader.clone(), Arc::clone(&below.stamp_ms))),
+            reads: Arc::new(AppliedReads(below.reader.clone(), Arc::clone(&below.stamp_ms))),
             facts: Arc::new(Facts { voters }),
             settings,
             stats: Arc::clone(&stats),

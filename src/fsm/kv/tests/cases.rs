@@ -15,18 +15,23 @@ use crate::fsm::command::Write;
 use crate::fsm::kv::Answer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
+use crate::fsm::kv::read_within;
+use crate::fsm::kv::words;
 use crate::fsm::overlay::Change;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
+use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::testkit::MapBase;
 use crate::fsm::testkit::batch;
 use crate::fsm::testkit::payload;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueKind;
 use crate::ids::Index;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
+use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 
 const NOW: u64 = 1_000_000;
@@ -282,7 +287,7 @@ impl Base for Counting {
         Err(ReadError::Unauthentic)
     }
 
-    fn values(&self, _keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+    fn each_value(&self, _: &[&[u8]], _: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
         Err(ReadError::Unauthentic)
     }
 
@@ -359,4 +364,72 @@ fn reads_answer_in_the_forms_of_redis() {
     assert_eq!(f.read(&Read::Type { key: b("a") }), Reply::Simple("string"));
     assert_eq!(f.read(&Read::Type { key: b("c") }), Reply::Simple("none"));
     assert_eq!(f.read(&Read::Count), Reply::Integer(2));
+}
+
+/// `count` keys "0", "1", ... that share one value of `bytes` bytes.
+fn large_values(f: &mut Fixture, count: usize, bytes: usize) -> Vec<Bytes> {
+    let value = Bytes::from(vec![7; bytes]);
+    let at = WrittenAt { index: Index(2), op: 0, entry_tag: None };
+    let keys: Vec<Bytes> = (0..count).map(|number| Bytes::from(number.to_string())).collect();
+    for key in &keys {
+        let value = Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes: value.clone() };
+        f.base.rows.insert(key.to_vec(), (value, at));
+    }
+    keys
+}
+
+#[test]
+fn bounded_a_read_that_brings_more_than_a_reply_may_hold_is_an_error_that_names_the_limit() {
+    assert!(words::REPLY_LARGE.contains(&REPLY_BYTES_MAX.to_string()));
+    let too_large = Reply::Error(words::REPLY_LARGE);
+    let mut f = Fixture::new();
+    let mut keys = large_values(&mut f, 60, 1 << 20);
+    let full = f.read(&Read::GetMany { keys: keys.clone() });
+    assert_eq!(full.value_bytes(), REPLY_BYTES_MAX, "exactly what may be");
+    f.one(set("last", "1"));
+    keys.push(b("last"));
+    assert_eq!(f.read(&Read::GetMany { keys: keys.clone() }), too_large);
+    let many: Vec<Bytes> = std::iter::repeat_n(keys, 100).flatten().collect();
+    assert_eq!(f.read(&Read::Exists { keys: many.clone() }), Reply::Integer(6100), "it keeps no values");
+    let leader = read_as_leader(&f.base, &Read::GetMany { keys: many }, f.stamp_ms, NOW).unwrap();
+    assert_eq!(leader, Answer::Reply(too_large.clone()));
+    let within = |read: &Read, left| read_within(&f.base, read, f.stamp_ms, left).unwrap();
+    assert_eq!(within(&Read::Get { key: b("0") }, (1 << 20) - 1), too_large);
+    assert_eq!(within(&Read::Length { key: b("0") }, 0), Reply::Integer(1 << 20));
+}
+
+#[test]
+fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
+    /// A base of endless large values that counts how many were taken.
+    struct Endless(Cell<usize>);
+
+    impl Base for Endless {
+        fn value(&self, _key: &[u8]) -> Result<Option<Value>, ReadError> {
+            let bytes = Bytes::from(vec![1; 1 << 20]);
+            Ok(Some(Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes }))
+        }
+
+        fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+            for key in keys {
+                self.0.set(self.0.get() + 1);
+                if !visit(self.value(key)?) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
+            Ok(0)
+        }
+    }
+
+    let base = Endless(Cell::new(0));
+    let reply = read(&base, &Read::GetMany { keys: vec![b("k"); 5000] }, NOW).unwrap();
+    assert_eq!((reply, base.0.get()), (Reply::Error(words::REPLY_LARGE), 61));
+    // A small piece of a large value is a copy: what it holds in memory is what is counted.
+    let Reply::Bulk(piece) = read(&base, &Read::Range { key: b("k"), start: 5, end: 7 }, NOW).unwrap() else {
+        panic!()
+    };
+    assert_eq!(piece.try_into_mut().unwrap().capacity(), 3);
 }

@@ -1,0 +1,85 @@
+//! Reads that ride with writes: what their replies may hold (BOUNDED), and that it never shows in the state.
+
+use bytes::Bytes;
+
+use crate::apply::tests::kit::Leader;
+use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
+use crate::fsm::command::Expiry;
+use crate::fsm::command::Read;
+use crate::fsm::command::Reply;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::Write;
+use crate::limits::OVERLAY_BYTES_MAX;
+use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::propose::Slot;
+
+fn large(key: &'static str, bytes: usize) -> Write {
+    Write::Set {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Bytes::from(vec![b'v'; bytes]),
+        when: SetIf::Always,
+        expiry: Expiry::Clear,
+        reply: SetReply::Ok,
+    }
+}
+
+fn get(key: &'static str) -> Slot {
+    Slot::Read(Read::Get { key: Bytes::from_static(key.as_bytes()) })
+}
+
+/// Bytes of each reply, `None` for an error.
+fn sizes(replies: &[Reply]) -> Vec<Option<usize>> {
+    replies.iter().map(|reply| (!matches!(reply, Reply::Error(_))).then(|| reply.value_bytes())).collect()
+}
+
+#[test]
+fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answered_with_an_error() {
+    let mut leader = Leader::sealed(1);
+    let mut node = Node::new(&Setup::default());
+    leader.clients(&[large("k", VALUE_BYTES_MAX)]);
+    let place = leader.clients(&[set("small", "12345"), set("after", "x")]);
+    let fit = REPLY_BYTES_MAX / VALUE_BYTES_MAX;
+    let mut slots = vec![Slot::Write(set("small", "12345"))];
+    slots.extend((0..fit + 3).map(|_| get("k")));
+    slots.extend([get("small"), Slot::Write(set("after", "x")), get("k"), get("after")]);
+    node.wait_for(place, slots);
+    node.run(&leader.log).unwrap();
+    let told = std::mem::take(&mut *node.told.lock().unwrap());
+    let replies = told[0].1.as_ref().unwrap();
+    let mut expected = vec![Some(0)];
+    expected.extend((0..fit).map(|_| Some(VALUE_BYTES_MAX)));
+    expected.extend([None, None, None, Some(5), Some(0), None, Some(1)]);
+    assert_eq!(sizes(replies), expected);
+    let Reply::Error(line) = replies[fit + 1] else { panic!() };
+    assert!(line.contains(&REPLY_BYTES_MAX.to_string()), "{line}");
+    // A node where nobody waited has the same state.
+    let mut twin = Node::new(&Setup::default());
+    twin.run(&leader.log).unwrap();
+    assert_eq!(node.store.picture(), twin.store.picture());
+    assert_eq!(node.metrics.failed_reads.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is damaged");
+}
+
+#[test]
+fn bounded_a_run_ends_where_its_answers_take_much_memory() {
+    let mut leader = Leader::sealed(2);
+    let mut node = Node::new(&Setup::default());
+    let bytes = 1 << 20;
+    leader.clients(&[large("k", bytes)]);
+    let reads = 40;
+    for number in 0..9 {
+        let place = leader.clients(&[set(&format!("{number}"), "x")]);
+        let mut slots = vec![Slot::Write(set(&format!("{number}"), "x"))];
+        slots.extend((0..reads).map(|_| get("k")));
+        node.wait_for(place, slots);
+    }
+    node.run(&leader.log).unwrap();
+    let per_run = OVERLAY_BYTES_MAX.div_ceil(reads * bytes as u64);
+    // The empty entry, bootstrap, opener, the value; then the requests.
+    let expected = 4 + 9_u64.div_ceil(per_run);
+    assert_eq!(node.store.steps.load(std::sync::atomic::Ordering::SeqCst), expected);
+    assert_eq!(node.told.lock().unwrap().len(), 9);
+}
