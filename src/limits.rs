@@ -131,3 +131,7 @@ const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
 const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
 const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
+/// Requests of operators (cutover, rotation) that wait for the leader's gate: they hold clients back, so few.
+pub const CONTROL_QUEUE_MAX: usize = 16;
+/// Outcomes of control entries that are remembered for whoever proposed them: one is under way at a time.
+pub const CONTROL_OUTCOMES_MAX: usize = 64;

@@ -28,6 +28,7 @@ use crate::keys::ring::Ring;
 use crate::propose::Outcome;
 use crate::propose::gate::Due;
 use crate::propose::gate::Gate;
+use crate::propose::operator::ControlError;
 use crate::propose::stamp::AppliedFacts;
 use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
@@ -156,6 +157,8 @@ impl Batch for ClientBatch {
 pub(super) struct ControlBatch {
     pub(super) bench: Arc<Bench>,
     pub(super) due: Due,
+    /// By an operator.
+    pub(super) is_ordered: bool,
     pub(super) term: Term,
     pub(super) payload: Vec<u8>,
 }
@@ -191,7 +194,7 @@ impl Batch for ControlBatch {
     fn placed(self: Box<Self>, first: Position) {
         tracing::info!(entry = ?self.due, term = %first.term, index = %first.index, "control entry proposed");
         let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.placed(first.term, first.index, self.due);
+        gate.placed(first, self.due, self.is_ordered);
     }
 
     fn refused(self: Box<Self>, refusal: Refusal) {
@@ -199,6 +202,9 @@ impl Batch for ControlBatch {
         let now = self.bench.clock.monotonic();
         let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
         gate.pause(self.due, now);
+        if self.is_ordered && refusal == Refusal::SealFailed {
+            gate.fail(ControlError::NotSealed);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Plaintext in: client requests become entries, sealed at the position that raft is about to give them.
 
 mod batch;
+mod control;
 mod gate;
+mod operator;
 mod queue;
 mod reads;
 mod stamp;
@@ -11,6 +13,15 @@ mod waiters;
 mod tests;
 
 pub use gate::Mode;
+pub use gate::RenewLimits;
+pub use operator::ControlCallback;
+pub use operator::ControlDone;
+pub use operator::ControlError;
+pub use operator::ControlRequest;
+pub use operator::ControlResult;
+pub use operator::KekWitness;
+pub use operator::MemberLack;
+pub use operator::SoleVoter;
 pub use queue::Handle;
 pub use queue::Parts;
 pub use queue::Queue;
