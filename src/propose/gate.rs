@@ -233,7 +233,11 @@ impl Progress {
         match self.request {
             ControlRequest::Enable if scene.facts.cutover != Index::NEVER => {
                 let cutover = scene.facts.cutover;
-                Err(if self.is_applied { Ok(ControlDone::Enabled { cutover }) } else { Err(ControlError::IsOn { cutover }) })
+                Err(if self.is_applied {
+                    Ok(ControlDone::Enabled { cutover })
+                } else {
+                    Err(ControlError::IsOn { cutover })
+                })
             }
             ControlRequest::Rotate(purpose) if self.is_applied => {
                 let keyring = keyring.ok_or(Err(RuleError::NotBootstrapped.into()))?;
