@@ -5,6 +5,7 @@
 mod client;
 mod clients;
 mod durability;
+mod encryption;
 mod halt;
 mod harness;
 mod limits;

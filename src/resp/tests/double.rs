@@ -27,6 +27,7 @@ use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::Reader;
 use crate::fsm::store::Step;
 use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
 use crate::ids::Index;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
@@ -37,7 +38,13 @@ use crate::resp::AppliedReads;
 use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
+use crate::resp::Operator;
+use crate::resp::OperatorDone;
+use crate::resp::OperatorError;
+use crate::resp::OperatorFact;
+use crate::resp::OperatorRequest;
 use crate::resp::Role;
+use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
 use crate::resp::Settings;
@@ -55,6 +62,9 @@ pub(super) struct Below {
     /// Slots of each request, as `(writes, reads)`.
     pub(super) requests: Mutex<Vec<(usize, usize)>>,
     pub(super) read_rounds: AtomicU64,
+    /// What operators asked, and what they are told; done if nothing is here.
+    pub(super) asked: Mutex<Vec<OperatorRequest>>,
+    pub(super) operator_ends: Mutex<VecDeque<Result<(), OperatorError>>>,
 }
 
 #[derive(Default)]
@@ -85,6 +95,8 @@ impl Below {
             mishaps: Mutex::default(),
             requests: Mutex::default(),
             read_rounds: AtomicU64::new(0),
+            asked: Mutex::default(),
+            operator_ends: Mutex::default(),
         }
     }
 
@@ -155,6 +167,22 @@ impl Gateway for Below {
     }
 }
 
+impl Operator for Below {
+    fn ask(&self, request: OperatorRequest, done: OperatorDone) {
+        self.asked.lock().unwrap().push(request);
+        done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(())));
+    }
+
+    fn status(&self) -> Vec<(&'static str, OperatorFact)> {
+        let text = OperatorFact::Text("ready".to_owned());
+        vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
+    }
+
+    fn scan(&self) -> Result<RowCounts, StoreError> {
+        Ok(RowCounts { clear: 2, sealed: 3 })
+    }
+}
+
 struct Facts {
     voters: usize,
 }
@@ -206,6 +234,7 @@ impl House {
         let parts = ServerParts {
             gateway: Arc::clone(&below) as Arc<dyn Gateway>,
             reads: Arc::new(AppliedReads::new(below.reader.clone(), Arc::clone(&below.stamp_ms))),
+            operator: Arc::clone(&below) as Arc<dyn Operator>,
             facts: Arc::new(Facts { voters }),
             settings,
             stats: Arc::clone(&stats),
