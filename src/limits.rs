@@ -139,3 +139,7 @@ pub const FETCH_KEYS_MAX: usize = 7;
 
 const _: () = assert!(REPLY_BYTES_MAX + (ARGUMENTS_MAX * 24) < OUTPUT_BYTES_MAX);
 const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
+/// Requests of operators (cutover, rotation) that wait for the leader's gate: they hold clients back, so few.
+pub const CONTROL_QUEUE_MAX: usize = 16;
+/// Outcomes of control entries that are remembered for whoever proposed them: one is under way at a time.
+pub const CONTROL_OUTCOMES_MAX: usize = 64;

@@ -69,7 +69,7 @@ pub struct Settings {
     /// Inherited descriptor to read the key-encryption key from, instead of a file
     #[arg(long, env = "SEALKV_KEK_FD", value_name = "N")]
     pub kek_fd: Option<i32>,
-    /// What is sealed [default: on with a KEK, off without]
+    /// What is sealed: `ready` seals the log's frames and waits for SEALKV ENCRYPTION ENABLE [default: on with a KEK, off without]
     #[arg(long, env = "SEALKV_ENCRYPTION", value_enum, value_name = "MODE")]
     pub encryption: Option<Encryption>,
     /// How the log is written [default: auto]
@@ -200,6 +200,18 @@ pub struct Config {
     pub block_cache_bytes: usize,
 }
 
+impl Encryption {
+    /// As a user writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Encryption::Off => "off",
+            Encryption::Ready => "ready",
+            Encryption::On => "on",
+        }
+    }
+}
+
 impl Settings {
     /// Reads a configuration file.
     ///
@@ -308,18 +320,14 @@ impl Settings {
     fn encryption_mode(&self, has_kek: bool) -> Result<Encryption, ConfigError> {
         match (self.encryption, has_kek) {
             (None, true) | (Some(Encryption::On), true) => Ok(Encryption::On),
+            (Some(Encryption::Ready), true) => Ok(Encryption::Ready),
             (None, false) | (Some(Encryption::Off), false) => Ok(Encryption::Off),
-            (Some(Encryption::On), false) => Err(ConfigError::Missing { name: "kek-file" }),
+            // The log is sealed from the first start, and the cutover needs keys that are wrapped.
+            (Some(Encryption::On | Encryption::Ready), false) => Err(ConfigError::Missing { name: "kek-file" }),
             (Some(Encryption::Off), true) => Err(ConfigError::Conflict {
                 first: "encryption off",
                 second: "kek-file or kek-fd",
                 why: "a node without encryption has no use for a KEK",
-            }),
-            // The rules of an online cutover are not built yet; half of them would be worse than none.
-            (Some(Encryption::Ready), _) => Err(ConfigError::Range {
-                name: "encryption",
-                found: "ready".to_owned(),
-                expected: "off or on: this version cannot turn encryption on later".to_owned(),
             }),
         }
     }
@@ -386,6 +394,8 @@ mod tests {
         assert_eq!(config.kek, Some(KekSource::File("/k".into())));
         assert!(config.listen.ip().is_loopback());
         assert_eq!(minimal().check().unwrap().encryption, Encryption::Off);
+        let ready = Settings { encryption: Some(Encryption::Ready), kek_file: Some("/k".into()), ..minimal() };
+        assert_eq!(ready.check().unwrap().encryption, Encryption::Ready);
     }
 
     #[test]
@@ -422,7 +432,7 @@ mod tests {
         let kek = Some(PathBuf::from("/k"));
         assert!(Settings { encryption: Some(Encryption::On), ..minimal() }.check().is_err());
         assert!(Settings { encryption: Some(Encryption::Off), kek_file: kek.clone(), ..minimal() }.check().is_err());
-        assert!(Settings { encryption: Some(Encryption::Ready), kek_file: kek.clone(), ..minimal() }.check().is_err());
+        assert!(Settings { encryption: Some(Encryption::Ready), ..minimal() }.check().is_err());
         assert!(Settings { kek_file: kek, kek_fd: Some(3), ..minimal() }.check().is_err());
         assert!(Settings { log_slots: Some(3), ..minimal() }.check().is_err());
         assert!(Settings { log_slot_bytes: Some((64 << 20) + 1), ..minimal() }.check().is_err());

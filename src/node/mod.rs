@@ -9,6 +9,7 @@ pub mod exit;
 pub mod facts;
 pub mod families;
 pub mod log_port;
+pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod refusal;

@@ -16,6 +16,7 @@ use crate::fsm::reader::Reader;
 use crate::fsm::state::Applied;
 use crate::ids::Index;
 use crate::ids::Position;
+use crate::keys::ring::Ring;
 use crate::keys::rules::RuleError;
 use crate::node::log_port::LogPort;
 use crate::propose;
@@ -93,6 +94,8 @@ pub struct AppliedTo {
     pub facts: Arc<AppliedFacts>,
     /// Clients' reads that wait for an index.
     pub reads: Arc<propose::Reads>,
+    /// The keys as of the newest control entry.
+    pub ring: Arc<Ring>,
 }
 
 impl AppliedPort for AppliedTo {
@@ -110,7 +113,19 @@ impl AppliedPort for AppliedTo {
                 tracing::warn!(index = %position.index, term = %position.term, %error, "control entry refused")
             }
         }
+        self.facts.control(position, outcome);
+        drop(self.raft.send(may_campaign(&self.ring)));
     }
+}
+
+/// Whether this node can open and seal what a leader must (design 3.5).
+#[must_use]
+pub fn may_campaign(ring: &Ring) -> Input {
+    let lack = ring.view().needs();
+    if let Some(lack) = &lack {
+        tracing::error!(%lack, "this node cannot lead");
+    }
+    Input::MayCampaign(lack.is_none())
 }
 
 /// The log's gauge as raft reads it at its door.

@@ -145,6 +145,7 @@ fn listen(
     let parts = ServerParts {
         gateway: Arc::clone(&running.gateway),
         reads: Arc::clone(&running.reads),
+        operator: Arc::clone(&running.operator),
         facts: running.facts.clone(),
         settings,
         stats: Arc::clone(&running.facts.clients),

@@ -25,6 +25,7 @@ use crate::apply::open::Openings;
 use crate::apply::replay::replay;
 use crate::apply::run::RunBounds;
 use crate::apply::step;
+use crate::keys::ring::Ring;
 use crate::node::agree;
 use crate::node::config::Config;
 use crate::node::config::Encryption;
@@ -34,11 +35,13 @@ use crate::node::end::Ends;
 use crate::node::facts::Facts;
 use crate::node::log_port::ApplyLog;
 use crate::node::log_port::LogPort;
+use crate::node::operator::NodeOperator;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::RaftPorts;
 use crate::node::ports::Room;
 use crate::node::ports::StateReads;
 use crate::node::ports::StatusCell;
+use crate::node::ports::may_campaign;
 use crate::node::refusal::Refusal;
 use crate::node::start::Opened;
 use crate::node::start::World;
@@ -51,6 +54,7 @@ use crate::propose::Waiters;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
+use crate::resp::Operator;
 use crate::resp::Reads;
 use crate::resp::Stats;
 use crate::wal;
@@ -70,6 +74,8 @@ pub struct Running {
     pub gateway: Arc<dyn Gateway>,
     /// Clients' reads.
     pub reads: Arc<dyn Reads>,
+    /// What an operator asks through clients' connections.
+    pub operator: Arc<dyn Operator>,
     /// Numbers.
     pub facts: Arc<Facts>,
     raft: Sender<Input>,
@@ -122,6 +128,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         Box::new(apply_log.clone()),
         Box::new(apply_log.clone()),
     );
+    let state = Arc::clone(&store);
     let parts = step::Parts {
         store,
         reader: reader.clone(),
@@ -133,6 +140,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
             raft: shared.raft.clone(),
             facts: Arc::clone(&shared.facts),
             reads: Arc::clone(&shared.reads),
+            ring: Arc::clone(&ring),
         }),
         published: Arc::clone(&shared.published),
         flusher: Arc::new(flusher),
@@ -143,6 +151,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     };
     let mut apply = step::Loop::new(parts, applied);
     replay_log(&mut apply, &recovered, &raft_receiver)?;
+    drop(shared.raft.send(may_campaign(&ring)));
 
     let facts = Facts {
         identity,
@@ -157,7 +166,16 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         is_serving: AtomicBool::new(false),
         aead_tier: Facts::tier(),
     };
-    let (queue, handle) = proposer(config, world, &shared, ring);
+    let settings = propose::Settings::new(mode(config));
+    let (queue, handle) = proposer(settings, world, &shared, Arc::clone(&ring));
+    let operator = NodeOperator {
+        mode: config.encryption,
+        limits: settings.limits,
+        ring,
+        store: state,
+        apply: Arc::clone(&shared.metrics),
+        proposer: handle.clone(),
+    };
     let (batches, apply_receiver) = apply::thread::queue();
     let recovered = raft::Recovered {
         hard_state: recovered.hard_state,
@@ -172,6 +190,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     let (raft_thread, apply_thread) = spawn(raft, raft_receiver, apply, apply_receiver, &ends)?;
     Ok(Running {
         gateway: Arc::new(handle),
+        operator: Arc::new(operator),
         reads: Arc::new(StateReads { reader, facts: shared.facts }),
         facts: Arc::new(facts),
         raft: shared.raft,
@@ -224,17 +243,20 @@ fn replay_log(
     Ok(())
 }
 
-fn proposer(
-    config: &Config,
-    world: &World,
-    shared: &Shared,
-    ring: Arc<crate::keys::ring::Ring>,
-) -> (propose::Queue, propose::Handle) {
-    let mode = match config.encryption {
+fn mode(config: &Config) -> propose::Mode {
+    match config.encryption {
         Encryption::Off => propose::Mode::Off,
         Encryption::Ready => propose::Mode::Ready,
         Encryption::On => propose::Mode::On,
-    };
+    }
+}
+
+fn proposer(
+    settings: propose::Settings,
+    world: &World,
+    shared: &Shared,
+    ring: Arc<Ring>,
+) -> (propose::Queue, propose::Handle) {
     let raft = shared.raft.clone();
     let parts = propose::Parts {
         ring,
@@ -245,7 +267,7 @@ fn proposer(
         entropy: Arc::clone(&world.entropy),
         wake: Box::new(move || drop(raft.try_send(Input::Wake))),
     };
-    propose::queue(propose::Settings::new(mode), parts)
+    propose::queue(settings, parts)
 }
 
 fn outside(

@@ -4,7 +4,9 @@
 //! in front of it: batches, the gate of control entries, waiters, read points.
 
 mod batch;
+mod control;
 mod gate;
+mod operator;
 mod queue;
 mod reads;
 pub mod seal;
@@ -15,6 +17,15 @@ mod waiters;
 mod tests;
 
 pub use gate::Mode;
+pub use gate::RenewLimits;
+pub use operator::ControlCallback;
+pub use operator::ControlDone;
+pub use operator::ControlError;
+pub use operator::ControlRequest;
+pub use operator::ControlResult;
+pub use operator::KekWitness;
+pub use operator::MemberLack;
+pub use operator::SoleVoter;
 pub use queue::Handle;
 pub use queue::Parts;
 pub use queue::Queue;

@@ -15,11 +15,6 @@ use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::fsm::codec::encode_batch;
-use crate::fsm::codec::encode_control;
-use crate::keys::make::make_bootstrap;
-use crate::keys::make::make_cutover;
-use crate::keys::make::make_opener;
-use crate::keys::make::verify_wraps;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
 use crate::limits::PROPOSE_BATCH_BYTES_MAX;
@@ -35,11 +30,21 @@ use crate::propose::batch::Bench;
 use crate::propose::batch::ClientBatch;
 use crate::propose::batch::ControlBatch;
 use crate::propose::batch::Item;
+use crate::propose::control;
 use crate::propose::gate::Due;
 use crate::propose::gate::Facts;
 use crate::propose::gate::Gate;
 use crate::propose::gate::Mode;
 use crate::propose::gate::Next;
+use crate::propose::gate::RenewLimits;
+use crate::propose::gate::Scene;
+use crate::propose::operator::ControlCallback;
+use crate::propose::operator::ControlError;
+use crate::propose::operator::ControlRequest;
+use crate::propose::operator::KekWitness;
+use crate::propose::operator::Order;
+use crate::propose::operator::Orders;
+use crate::propose::operator::SoleVoter;
 use crate::propose::reads::Reads;
 use crate::propose::stamp::AppliedFacts;
 use crate::propose::stamp::StampClock;
@@ -61,13 +66,20 @@ pub struct Settings {
     pub queue_deadline: Duration,
     /// How long a proposed request may be unanswered; then [`Outcome::Unknown`].
     pub answer_deadline: Duration,
+    /// When keys are renewed.
+    pub limits: RenewLimits,
 }
 
 impl Settings {
     /// 5 s to be proposed, 10 s to be answered: above two elections, below the patience of usual clients.
     #[must_use]
     pub fn new(mode: Mode) -> Settings {
-        Settings { mode, queue_deadline: Duration::from_secs(5), answer_deadline: Duration::from_secs(10) }
+        Settings {
+            mode,
+            queue_deadline: Duration::from_secs(5),
+            answer_deadline: Duration::from_secs(10),
+            limits: RenewLimits::default(),
+        }
     }
 }
 
@@ -104,9 +116,11 @@ struct Waiting {
 
 struct Shared {
     waiting: Mutex<Waiting>,
+    orders: Orders,
     reads: Arc<Reads>,
     clock: Arc<dyn Clock>,
     queue_deadline: Duration,
+    answer_deadline: Duration,
     /// A wake is on its way, or the raft thread has not looked since.
     is_awake: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -118,9 +132,11 @@ pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
     let Parts { ring, facts, waiters, reads, clock, entropy, wake } = parts;
     let shared = Arc::new(Shared {
         waiting: Mutex::default(),
+        orders: Orders::default(),
         reads,
         clock: Arc::clone(&clock),
         queue_deadline: settings.queue_deadline,
+        answer_deadline: settings.answer_deadline,
         is_awake: AtomicBool::new(false),
         wake,
     });
@@ -136,7 +152,15 @@ pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
         gate: Mutex::new(Gate::default()),
         next_id: first_id.into(),
     });
-    (Queue { mode: settings.mode, shared: Arc::clone(&shared), bench }, Handle { shared })
+    let queue = Queue {
+        mode: settings.mode,
+        limits: settings.limits,
+        members: Box::new(SoleVoter),
+        order: None,
+        shared: Arc::clone(&shared),
+        bench,
+    };
+    (queue, Handle { shared })
 }
 
 /// The clients' end.
@@ -150,6 +174,13 @@ impl Handle {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.waiting().items.len()
+    }
+
+    /// Asks the leader for a control entry; `done` is called once it is applied here, or with the reason why not.
+    pub fn control(&self, request: ControlRequest, done: ControlCallback) {
+        let deadline = self.shared.clock.monotonic() + self.shared.answer_deadline;
+        self.shared.orders.add(request, deadline, done);
+        self.shared.wake();
     }
 }
 
@@ -205,35 +236,76 @@ impl fmt::Debug for Handle {
 /// The raft thread's end.
 pub struct Queue {
     mode: Mode,
+    limits: RenewLimits,
+    members: Box<dyn KekWitness>,
+    /// An operator's request under way; its progress is the gate's.
+    order: Option<Order>,
     shared: Arc<Shared>,
     bench: Arc<Bench>,
 }
 
 impl Queue {
-    fn control(&self, due: Due, view: &LeaderView, keys: &View) -> Option<Box<dyn Batch>> {
-        let bench = &self.bench;
-        let ring = &bench.ring;
-        let change = match due {
-            Due::Bootstrap { is_cutover } => {
-                let made = make_bootstrap(ring.keks(), ring.cluster(), is_cutover, &*bench.entropy);
-                made.and_then(|change| verify_wraps(ring.keks(), ring.cluster(), &change).map(|()| change))
-            }
-            Due::Cutover => Ok(make_cutover(keys.keyring()?)),
-            Due::Opener => Ok(make_opener(view.term, &*bench.entropy)),
-        };
-        let mut payload = Vec::new();
-        match change {
-            Ok(change) => {
-                encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
-                let bench = Arc::clone(bench);
-                Some(Box::new(ControlBatch { bench, due, term: view.term, payload }))
+    /// The same for a cluster of several: `members` knows what they have shown of their KEKs.
+    #[must_use]
+    pub fn with_members(mut self, members: Box<dyn KekWitness>) -> Queue {
+        self.members = members;
+        self
+    }
+
+    fn control(&self, due: Due, is_ordered: bool, view: &LeaderView, keys: &View) -> Option<Box<dyn Batch>> {
+        match control::make(&self.bench, &*self.members, due, view, keys) {
+            Ok(batch) => Some(Box::new(ControlBatch { is_ordered, ..batch })),
+            Err(error) if is_ordered => {
+                self.gate().fail(error);
+                None
             }
             Err(error) => {
                 tracing::error!(entry = ?due, %error, "control entry cannot be made");
-                bench.gate.lock().unwrap_or_else(PoisonError::into_inner).pause(due, bench.clock.monotonic());
+                self.gate().pause(due, self.bench.clock.monotonic());
                 None
             }
         }
+    }
+
+    /// What the gate lets through; operators' requests that are done with are answered on the way.
+    fn next_batch(&mut self, view: &LeaderView, now: Duration) -> Option<Box<dyn Batch>> {
+        let ring = Arc::clone(&self.bench.ring);
+        // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
+        let cutover = ring.cutover();
+        let facts = Facts { cutover, has_client_commands: self.bench.facts.has_client_commands() };
+        let keys = ring.view();
+        let (mode, limits, has_kek) = (self.mode, self.limits, !ring.keks().is_empty());
+        let scene = Scene { mode, view, keys: &keys, facts, has_kek, limits, now };
+        loop {
+            if self.order.is_none() {
+                self.order = self.shared.orders.pop();
+                self.order.iter().for_each(|order| self.gate().begin(order.request));
+            }
+            let next = self.gate().next(&scene, &self.bench.facts);
+            match next {
+                Next::Wait => return None,
+                Next::Control(due) => return self.control(due, false, view, &keys),
+                Next::Ordered(due) => {
+                    if let Some(batch) = self.control(due, true, view, &keys) {
+                        return Some(batch);
+                    }
+                }
+                Next::Answer(result) => self.order.take().into_iter().for_each(|order| order.answer(result)),
+                Next::Clients => return self.clients(view.room_bytes),
+            }
+        }
+    }
+
+    /// Answers the operator's request under way without waiting for more.
+    fn give_up(&mut self, if_not_placed: ControlError) {
+        if let Some(order) = self.order.take() {
+            let error = self.gate().give_up(if_not_placed);
+            order.answer(Err(error));
+        }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clients(&self, room_bytes: u64) -> Option<Box<dyn Batch>> {
@@ -255,7 +327,11 @@ impl Queue {
     }
 
     /// Who waited too long was certainly not executed; who waits for an answer too long cannot know.
-    fn expire(&self, now: Duration) {
+    fn expire(&mut self, now: Duration) {
+        self.shared.orders.expire(now);
+        if self.order.as_ref().is_some_and(|order| order.deadline <= now) {
+            self.give_up(ControlError::TryAgain);
+        }
         let mut expired = Vec::new();
         let mut waiting = self.shared.waiting();
         while waiting.items.front().is_some_and(|(deadline, _)| *deadline <= now) {
@@ -283,18 +359,7 @@ impl Proposer for Queue {
         if view.is_blocked {
             return None;
         }
-        // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
-        let facts =
-            Facts { cutover: self.bench.ring.cutover(), has_client_commands: self.bench.facts.has_client_commands() };
-        let keys = self.bench.ring.view();
-        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = gate.next(self.mode, view, &keys, facts, now);
-        drop(gate);
-        match next {
-            Next::Wait => None,
-            Next::Control(due) => self.control(due, view, &keys),
-            Next::Clients => self.clients(view.room_bytes),
-        }
+        self.next_batch(view, now)
     }
 
     fn not_leading(&mut self, leader: Option<u64>) {
@@ -302,6 +367,11 @@ impl Proposer for Queue {
         // Without a known leader an election is under way: this node may well win it.
         if leader.is_some() {
             self.drain(|| Outcome::NotLeader(leader), false);
+            self.shared.orders.drain(ControlError::NotLeader(leader), false);
+            // Whoever has an entry in the log waits for its fate, like a client.
+            if !self.gate().stands() {
+                self.give_up(ControlError::NotLeader(leader));
+            }
         }
     }
 
@@ -312,6 +382,8 @@ impl Proposer for Queue {
 
     fn stop(&mut self) {
         self.drain(|| Outcome::TryAgain, true);
+        self.shared.orders.drain(ControlError::TryAgain, true);
+        self.give_up(ControlError::TryAgain);
     }
 }
 

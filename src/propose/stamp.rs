@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
+use crate::ids::Position;
+use crate::keys::rules::RuleError;
+use crate::propose::operator::Outcomes;
 use crate::world::Clock;
 
 /// What apply tells the proposer, before it says how far it is.
@@ -16,19 +19,33 @@ use crate::world::Clock;
 pub struct AppliedFacts {
     stamp_ms: AtomicU64,
     has_client_commands: AtomicBool,
+    controls: Outcomes,
 }
 
 impl AppliedFacts {
     /// As of the state at the start.
     #[must_use]
     pub fn new(stamp_ms: u64, has_client_commands: bool) -> AppliedFacts {
-        AppliedFacts { stamp_ms: stamp_ms.into(), has_client_commands: has_client_commands.into() }
+        AppliedFacts {
+            stamp_ms: stamp_ms.into(),
+            has_client_commands: has_client_commands.into(),
+            controls: Outcomes::default(),
+        }
     }
 
     /// As of the step of the store that was just written.
     pub fn set(&self, stamp_ms: u64, has_client_commands: bool) {
         self.stamp_ms.store(stamp_ms, Release);
         self.has_client_commands.store(has_client_commands, Release);
+    }
+
+    /// What became of the control entry at `position`, which is being applied.
+    pub fn control(&self, position: Position, outcome: Result<(), RuleError>) {
+        self.controls.note(position, outcome);
+    }
+
+    pub(super) fn control_outcome(&self, position: Position) -> Option<Result<(), RuleError>> {
+        self.controls.of(position)
     }
 
     /// The newest applied stamp, ms since 1970.

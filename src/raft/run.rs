@@ -235,7 +235,7 @@ impl Loop {
         let now = self.outside.clock.monotonic();
         let expired = self.reads.expired(now);
         self.lose_reads(expired);
-        if std::mem::take(&mut self.campaigns_at_once) {
+        if std::mem::take(&mut self.campaigns_at_once) && self.may_campaign {
             // A cluster of one need not wait for anybody. Refused while a membership change is unapplied; then the clock decides.
             let _ = self.node.campaign();
         }

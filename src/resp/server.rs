@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::propose::Gateway;
 use crate::resp::NodeFacts;
+use crate::resp::Operator;
 use crate::resp::Reads;
 use crate::resp::Settings;
 use crate::resp::Stats;
@@ -49,6 +50,8 @@ pub struct ServerParts {
     pub gateway: Arc<dyn Gateway>,
     /// The applied state.
     pub reads: Arc<dyn Reads>,
+    /// What the SEALKV commands ask.
+    pub operator: Arc<dyn Operator>,
     /// The node's numbers for INFO.
     pub facts: Arc<dyn NodeFacts>,
     /// Bounds and deadlines.
@@ -67,6 +70,7 @@ impl std::fmt::Debug for ServerParts {
 pub(crate) struct Shared {
     pub(crate) gateway: Arc<dyn Gateway>,
     pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) operator: Arc<dyn Operator>,
     pub(crate) facts: Arc<dyn NodeFacts>,
     pub(crate) settings: Settings,
     pub(crate) stats: Arc<Stats>,
@@ -116,10 +120,11 @@ impl Server {
         let listen_error = |source| RespError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let ServerParts { gateway, reads, facts, settings, stats } = parts;
+        let ServerParts { gateway, reads, operator, facts, settings, stats } = parts;
         let shared = Shared {
             gateway,
             reads,
+            operator,
             facts,
             stats,
             registry: Registry::default(),

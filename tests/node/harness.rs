@@ -59,6 +59,13 @@ impl Site {
         args
     }
 
+    /// The arguments of a node that is made for encryption and waits for an operator to turn it on.
+    pub fn ready(&self) -> Vec<String> {
+        let mut args = self.sealed();
+        args.extend(["--encryption", "ready"].map(str::to_owned));
+        args
+    }
+
     /// The arguments of a node without encryption on this site.
     pub fn clear(&self) -> Vec<String> {
         let mut args: Vec<String> = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]

@@ -6,6 +6,7 @@ mod attacks;
 mod client;
 mod clients;
 mod durability;
+mod encryption;
 mod halt;
 mod harness;
 mod limits;

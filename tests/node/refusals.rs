@@ -113,9 +113,17 @@ fn an_unknown_configuration_key_is_refused_with_78() {
 }
 
 #[test]
-fn the_mode_ready_is_refused_with_78_until_its_rules_are_built() {
-    let site = Site::new();
-    must_refuse(&site, &with(site.sealed(), &["--encryption", "ready"]), CONFIG, &["ready"]);
+fn ready_or_on_without_a_kek_is_refused_with_78() {
+    let site = used_site(false);
+    for mode in ["ready", "on"] {
+        must_refuse(&site, &with(site.clear(), &["--encryption", mode]), CONFIG, &["kek-file"]);
+    }
+}
+
+#[test]
+fn a_clear_directory_cannot_become_ready_later() {
+    let site = used_site(false);
+    must_refuse(&site, &with(site.sealed(), &["--encryption", "ready"]), CONFIG, &["without"]);
 }
 
 #[test]

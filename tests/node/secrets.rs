@@ -62,13 +62,13 @@ fn metrics(port: u16) -> String {
     text
 }
 
-fn fresh() -> u128 {
+pub fn fresh() -> u128 {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).unwrap();
     u128::from_be_bytes(bytes)
 }
 
-fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
@@ -84,6 +84,6 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
 }

@@ -8,10 +8,12 @@ use super::rig::set;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::keys::ring::View;
 use crate::propose::gate::Due;
 use crate::propose::gate::Facts;
 use crate::propose::gate::Gate;
 use crate::propose::gate::Next;
+use crate::propose::gate::Scene;
 use crate::propose::*;
 use crate::raft::LeaderView;
 
@@ -86,7 +88,7 @@ fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
     let keys = ring(Mode::On).view();
     let facts = Facts { cutover: Index::NEVER, has_client_commands: true };
     let mut gate = Gate::default();
-    let next = gate.next(Mode::On, &view(5, 9), &keys, facts, Duration::ZERO);
+    let next = ask(&mut gate, Mode::On, view(5, 9), &keys, facts, Duration::ZERO);
     assert_eq!(next, Next::Control(Due::Bootstrap { is_cutover: false }));
 }
 
@@ -94,7 +96,7 @@ fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
 fn a_cutover_without_keys_here_lets_no_client_through() {
     let keys = ring(Mode::Off).view();
     let facts = Facts { cutover: Index(4), has_client_commands: true };
-    let next = Gate::default().next(Mode::Off, &view(5, 9), &keys, facts, Duration::ZERO);
+    let next = ask(&mut Gate::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO);
     assert_eq!(next, Next::Control(Due::Opener), "which cannot be sealed, so nothing is proposed");
 }
 
@@ -105,13 +107,17 @@ fn a_control_entry_without_effect_is_made_again_after_a_pause() {
     let mut gate = Gate::default();
     let due = Due::Bootstrap { is_cutover: true };
     let ms = Duration::from_millis;
-    assert_eq!(gate.next(Mode::On, &view(5, 9), &keys, facts, ms(0)), Next::Control(due));
-    gate.placed(Term(5), Index(10), due);
-    assert_eq!(gate.next(Mode::On, &view(5, 9), &keys, facts, ms(10)), Next::Wait);
-    assert_eq!(gate.next(Mode::On, &view(5, 10), &keys, facts, ms(20)), Next::Wait);
-    assert_eq!(gate.next(Mode::On, &view(5, 10), &keys, facts, ms(1100)), Next::Control(due));
-    gate.placed(Term(5), Index(11), due);
-    assert_eq!(gate.next(Mode::On, &view(6, 10), &keys, facts, ms(3000)), Next::Control(due), "dropped with its term");
+    assert_eq!(ask(&mut gate, Mode::On, view(5, 9), &keys, facts, ms(0)), Next::Control(due));
+    gate.placed(at(5, 10), due, false);
+    assert_eq!(ask(&mut gate, Mode::On, view(5, 9), &keys, facts, ms(10)), Next::Wait);
+    assert_eq!(ask(&mut gate, Mode::On, view(5, 10), &keys, facts, ms(20)), Next::Wait);
+    assert_eq!(ask(&mut gate, Mode::On, view(5, 10), &keys, facts, ms(1100)), Next::Control(due));
+    gate.placed(at(5, 11), due, false);
+    assert_eq!(
+        ask(&mut gate, Mode::On, view(6, 10), &keys, facts, ms(3000)),
+        Next::Control(due),
+        "dropped with its term"
+    );
 }
 
 #[test]
@@ -119,8 +125,18 @@ fn n2_the_gate_is_closed_before_the_own_term_is_applied() {
     let keys = ring(Mode::Off).view();
     let facts = Facts { cutover: Index::NEVER, has_client_commands: false };
     let early = LeaderView { own_term_applied: false, ..view(5, 9) };
-    assert_eq!(Gate::default().next(Mode::Off, &early, &keys, facts, Duration::ZERO), Next::Wait);
-    assert_eq!(Gate::default().next(Mode::Off, &view(5, 9), &keys, facts, Duration::ZERO), Next::Clients);
+    assert_eq!(ask(&mut Gate::default(), Mode::Off, early, &keys, facts, Duration::ZERO), Next::Wait);
+    assert_eq!(ask(&mut Gate::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO), Next::Clients);
+}
+
+fn ask(gate: &mut Gate, mode: Mode, view: LeaderView, keys: &View, facts: Facts, now: Duration) -> Next {
+    let has_kek = mode != Mode::Off;
+    let scene = Scene { mode, view: &view, keys, facts, has_kek, limits: RenewLimits::default(), now };
+    gate.next(&scene, &AppliedFacts::default())
+}
+
+fn at(term: u64, index: u64) -> Position {
+    Position { term: Term(term), index: Index(index) }
 }
 
 fn view(term: u64, applied: u64) -> LeaderView {

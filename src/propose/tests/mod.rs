@@ -1,5 +1,7 @@
 //! Tests of the room as a whole: a cluster of one with a real raft loop, real keys and an apply double.
 
+mod cluster;
+mod control;
 mod gate;
 mod requests;
 mod rig;

@@ -43,7 +43,7 @@ use crate::wal::LogEntry;
 use crate::world::Clock;
 use crate::world::Entropy;
 
-pub(super) struct Hands(AtomicU64);
+pub(super) struct Hands(pub(super) AtomicU64);
 
 impl Clock for Hands {
     fn monotonic(&self) -> Duration {
@@ -112,7 +112,44 @@ impl raft::Ports for Tap {
 /// How each request ended, by name.
 pub(super) type Ends = Arc<Mutex<Vec<(u32, String)>>>;
 
+/// What a node of a test is started with.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) settings: Settings,
+    /// The first is this node, unless `node` says otherwise.
+    pub(super) voters: Vec<u64>,
+    pub(super) node: u64,
+    pub(super) seed: u64,
+    pub(super) network: Option<raft::Network>,
+    pub(super) clock: Arc<Hands>,
+    /// What another member lacks.
+    pub(super) lack: Option<MemberLack>,
+}
+
+impl Setup {
+    pub(super) fn sole(mode: Mode) -> Setup {
+        Setup {
+            settings: Settings::new(mode),
+            voters: vec![1],
+            node: 1,
+            seed: 1,
+            network: None,
+            clock: Arc::new(Hands(0.into())),
+            lack: None,
+        }
+    }
+}
+
+struct Witness(Option<MemberLack>);
+
+impl KekWitness for Witness {
+    fn check(&self) -> Result<(), MemberLack> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 pub(super) struct Rig {
+    pub(super) setup: Setup,
     pub(super) raft: Loop,
     pub(super) handle: Handle,
     pub(super) ring: Arc<Ring>,
@@ -147,27 +184,35 @@ impl Rig {
     }
 
     pub(super) fn founded(mode: Mode, voters: &[u64], seed: u64) -> Rig {
+        Rig::set_up(Setup { voters: voters.to_vec(), node: voters[0], seed, ..Setup::sole(mode) })
+    }
+
+    pub(super) fn set_up(setup: Setup) -> Rig {
         let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
-        Rig::start(mode, voters, ring(mode), hard_state, Vec::new(), false, seed)
+        let ring = ring(setup.settings.mode);
+        Rig::start(setup, ring, hard_state, Vec::new(), false)
     }
 
     /// The same log and keys in a new life, with the state where the log ends.
     pub(super) fn restarted(self, mode: Mode) -> Rig {
+        let setup = Setup { seed: 77, clock: Arc::new(Hands(0.into())), ..self.setup.clone() };
+        self.restarted_with(Setup { settings: Settings { mode, ..setup.settings }, ..setup })
+    }
+
+    pub(super) fn restarted_with(self, setup: Setup) -> Rig {
         let has_commands = self.facts.has_client_commands();
-        Rig::start(mode, &[1], self.ring, self.hard_state, self.entries, has_commands, 77)
+        Rig::start(setup, self.ring, self.hard_state, self.entries, has_commands)
     }
 
     fn start(
-        mode: Mode,
-        voters: &[u64],
+        setup: Setup,
         ring: Arc<Ring>,
         hard_state: HardState,
         entries: Vec<LogEntry>,
         has_client_commands: bool,
-        seed: u64,
     ) -> Rig {
-        let clock = Arc::new(Hands(0.into()));
-        let entropy: Arc<dyn Entropy> = Arc::new(Seeded(seed.into()));
+        let clock = Arc::clone(&setup.clock);
+        let entropy: Arc<dyn Entropy> = Arc::new(Seeded(setup.seed.into()));
         let founded = Position { term: Term(1), index: Index(1) };
         let applied = entries.last().map_or(founded, |last| Position { term: last.term, index: last.index });
         let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
@@ -186,20 +231,26 @@ impl Rig {
                 counted.fetch_add(1, SeqCst);
             }),
         };
-        let (queue, handle) = queue(Settings::new(mode), parts);
+        let (queue, handle) = queue(setup.settings, parts);
+        let queue = queue.with_members(Box::new(Witness(setup.lack)));
+        let transport: Box<dyn raft::Transport> = match &setup.network {
+            None => Box::new(raft::Nowhere),
+            Some(network) => Box::new(network.endpoint()),
+        };
         let outside = raft::Outside {
             proposer: Box::new(queue),
             ports: Box::new(Tap(Arc::clone(&wires))),
-            transport: Box::new(raft::Nowhere),
+            transport,
             room: Arc::new(Plenty),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy,
         };
-        let ids: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
+        let ids: Vec<NodeId> = setup.voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
         let members = Members::founders(&ids);
         let recovered = raft::Recovered { hard_state, compacted: founded, entries: entries.clone(), members, applied };
-        let raft = Loop::new(raft::Config::new(ids[0]), recovered, outside).unwrap();
+        let raft = Loop::new(raft::Config::new(NodeId::new(setup.node).unwrap()), recovered, outside).unwrap();
         Rig {
+            setup,
             raft,
             handle,
             ring,
@@ -231,6 +282,9 @@ impl Rig {
         let appends: Vec<Append> = self.wires.lock().unwrap().appends.drain(..).collect();
         for append in &appends {
             self.hard_state = append.hard_state.unwrap_or(self.hard_state);
+            if let Some(first) = append.entries.first() {
+                self.entries.retain(|entry| entry.index < first.index);
+            }
             self.entries.extend(append.entries.iter().cloned());
             self.raft.step(std::iter::once(Input::Persisted(append.ticket))).unwrap();
         }
@@ -267,10 +321,10 @@ impl Rig {
                 let change = Change::decode(change).unwrap();
                 let facts = rules::Facts { cluster: CLUSTER, client_command_applied: self.facts.has_client_commands() };
                 let view = self.ring.view();
-                if let Ok(keyring) = rules::decide(view.keyring(), &change, position, facts) {
-                    self.ring.install(keyring, position.index).unwrap();
-                }
-                format!("{how} {}", change.word())
+                let decided = rules::decide(view.keyring(), &change, position, facts);
+                let outcome = decided.map(|keyring| self.ring.install(keyring, position.index).unwrap());
+                self.facts.control(position, outcome);
+                format!("{how} {}{}", change.word(), if outcome.is_ok() { "" } else { " refused" })
             }
             Payload::Batch(batch) => {
                 self.stamps.push(batch.stamp_ms);
@@ -287,6 +341,12 @@ impl Rig {
     pub(super) fn settle(&mut self) {
         self.step();
         while self.persist() | self.apply() {}
+    }
+
+    /// An operator's request; how it ends is kept under `name`.
+    pub(super) fn control(&self, name: u32, request: ControlRequest) {
+        let ends = Arc::clone(&self.ends);
+        self.handle.control(request, Box::new(move |end| ends.lock().unwrap().push((name, format!("{end:?}")))));
     }
 
     pub(super) fn request(&self, name: u32, slots: Vec<Slot>) -> Request {

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod greet;
 mod info;
+mod sealkv;
 
 use std::io;
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl Session {
                 self.reset(&mut wire.outbox);
                 Ok(())
             }
+            Local::Sealkv => self.sealkv_command(&subcommand("sealkv", arguments), &mut wire.outbox).await,
             Local::Select => self.select(arguments, wire),
             Local::Client => self.client_command(&subcommand("client", arguments), &mut wire.outbox),
             Local::Command => self.command_command(arguments, &mut wire.outbox),

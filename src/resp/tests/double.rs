@@ -31,6 +31,7 @@ use crate::fsm::reader::ReadError;
 use crate::fsm::reader::Reader;
 use crate::fsm::store::Step;
 use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
 use crate::ids::Index;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
@@ -40,8 +41,14 @@ use crate::propose::Slot;
 use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
+use crate::resp::Operator;
+use crate::resp::OperatorDone;
+use crate::resp::OperatorError;
+use crate::resp::OperatorFact;
+use crate::resp::OperatorRequest;
 use crate::resp::Reads;
 use crate::resp::Role;
+use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
 use crate::resp::Settings;
@@ -59,6 +66,9 @@ pub(super) struct Below {
     /// Slots of each request, as `(writes, reads)`.
     pub(super) requests: Mutex<Vec<(usize, usize)>>,
     pub(super) read_rounds: AtomicU64,
+    /// What operators asked, and what they are told; done if nothing is here.
+    pub(super) asked: Mutex<Vec<OperatorRequest>>,
+    pub(super) operator_ends: Mutex<VecDeque<Result<(), OperatorError>>>,
 }
 
 /// The store, read at the stamp of the last applied entry.
@@ -98,6 +108,8 @@ impl Below {
             mishaps: Mutex::default(),
             requests: Mutex::default(),
             read_rounds: AtomicU64::new(0),
+            asked: Mutex::default(),
+            operator_ends: Mutex::default(),
         }
     }
 
@@ -168,6 +180,22 @@ impl Gateway for Below {
     }
 }
 
+impl Operator for Below {
+    fn ask(&self, request: OperatorRequest, done: OperatorDone) {
+        self.asked.lock().unwrap().push(request);
+        done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(())));
+    }
+
+    fn status(&self) -> Vec<(&'static str, OperatorFact)> {
+        let text = OperatorFact::Text("ready".to_owned());
+        vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
+    }
+
+    fn scan(&self) -> Result<RowCounts, StoreError> {
+        Ok(RowCounts { clear: 2, sealed: 3 })
+    }
+}
+
 struct Facts {
     voters: usize,
 }
@@ -219,6 +247,7 @@ impl House {
         let parts = ServerParts {
             gateway: Arc::clone(&below) as Arc<dyn Gateway>,
             reads: Arc::new(AppliedReads(below.reader.clone(), Arc::clone(&below.stamp_ms))),
+            operator: Arc::clone(&below) as Arc<dyn Operator>,
             facts: Arc::new(Facts { voters }),
             settings,
             stats: Arc::clone(&stats),

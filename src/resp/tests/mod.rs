@@ -3,4 +3,5 @@
 mod bounds;
 mod double;
 mod order;
+mod sealkv;
 mod words;

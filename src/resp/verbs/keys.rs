@@ -175,6 +175,10 @@ pub(super) fn role(_: &Call<'_>) -> Parsed {
     Ok(Action::Local(Local::Role))
 }
 
+pub(super) fn sealkv(_: &Call<'_>) -> Parsed {
+    Ok(Action::Local(Local::Sealkv))
+}
+
 pub(super) fn select(_: &Call<'_>) -> Parsed {
     Ok(Action::Local(Local::Select))
 }

@@ -47,6 +47,7 @@ pub(crate) enum Local {
     Quit,
     Reset,
     Role,
+    Sealkv,
     Select,
     Time,
     /// Answers `OK` and does nothing: there are no functions to flush.

@@ -54,6 +54,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb("quit", -1, Kind::LocalWithoutAuth, NO_KEY, "connection", "Close the connection", keys::quit),
     verb("reset", 1, Kind::LocalWithoutAuth, NO_KEY, "connection", "Reset the connection", keys::reset),
     verb("role", 1, Kind::Local, NO_KEY, "server", "Return the role of the instance in the context of replication", keys::role),
+    verb("sealkv", -2, Kind::Local, NO_KEY, "server", "A container for the encryption commands of this node", keys::sealkv),
     verb("select", 2, Kind::Local, NO_KEY, "connection", "Change the selected database for the current connection", keys::select),
     verb("set", -3, Kind::Write, ONE_KEY, "string", "Set the string value of a key", strings::set),
     verb("setex", 4, Kind::Write, ONE_KEY, "string", "Set the value and expiration of a key", strings::setex),

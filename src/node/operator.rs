@@ -1,0 +1,155 @@
+//! What an operator sees and asks of this node's encryption, for the `SEALKV` commands: clients' door to the gate.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::apply::metrics::Metrics;
+use crate::crypto::keystore::Purpose;
+use crate::fsm::store::Store;
+use crate::fsm::store::StoreError;
+use crate::fsm::value::BodyState;
+use crate::fsm::value::Header;
+use crate::ids::Index;
+use crate::keys::keyring::ClearRows;
+use crate::keys::keyring::Keyring;
+use crate::keys::keyring::WrappedDek;
+use crate::keys::ring::Ring;
+use crate::limits::KEYRING_KEYS_MAX;
+use crate::node::config::Encryption;
+use crate::node::exit::chain;
+use crate::propose::ControlError;
+use crate::propose::ControlRequest;
+use crate::propose::Handle;
+use crate::propose::RenewLimits;
+use crate::resp::Operator;
+use crate::resp::OperatorDone;
+use crate::resp::OperatorError;
+use crate::resp::OperatorFact;
+use crate::resp::OperatorRequest;
+use crate::resp::RowCounts;
+
+/// A node's answers to its operator.
+pub struct NodeOperator {
+    /// As configured.
+    pub mode: Encryption,
+    /// When keys are renewed.
+    pub limits: RenewLimits,
+    /// The keys.
+    pub ring: Arc<Ring>,
+    /// The rows.
+    pub store: Arc<dyn Store>,
+    /// How far apply is.
+    pub apply: Arc<Metrics>,
+    /// The way to the leader's gate.
+    pub proposer: Handle,
+}
+
+impl Operator for NodeOperator {
+    fn ask(&self, request: OperatorRequest, done: OperatorDone) {
+        let request = match request {
+            OperatorRequest::Enable => ControlRequest::Enable,
+            OperatorRequest::RotateEntryKey => ControlRequest::Rotate(Purpose::Entry),
+            OperatorRequest::RotateValueKey => ControlRequest::Rotate(Purpose::Value),
+        };
+        self.proposer.control(request, Box::new(move |result| done(result.map(drop).map_err(told))));
+    }
+
+    fn status(&self) -> Vec<(&'static str, OperatorFact)> {
+        let view = self.ring.view();
+        let applied = Index(self.apply.applied_index.load(Relaxed));
+        let keyring = view.keyring();
+        let cutover = keyring.map(Keyring::cutover).filter(|cutover| *cutover != Index::NEVER);
+        let mut facts = vec![
+            ("mode", text(self.mode.word())),
+            ("sealing", text(if cutover.is_some() { "yes" } else { "no" })),
+            ("cutover_index", number(cutover.map(|index| index.0))),
+            ("applied_index", number(Some(applied.0))),
+            ("clear_rows", text(clear_rows(keyring))),
+        ];
+        facts.extend(key(ENTRY_KEY, keyring.map(Keyring::active_entry), applied, self.limits.entry_delta));
+        facts.extend(key(VALUE_KEY, keyring.map(Keyring::active_value), applied, self.limits.value_delta));
+        let opener = keyring.and_then(Keyring::opener);
+        facts.extend([
+            ("opener_term", number(opener.map(|opener| opener.term.0))),
+            ("opener_index", number(opener.map(|opener| opener.index.0))),
+            ("opener_age", number(opener.map(|opener| age(applied, opener.index)))),
+            ("opener_age_limit", number(Some(self.limits.entry_delta))),
+            ("keys_made", number(Some(keyring.map_or(0, |keyring| keyring.deks().count() as u64)))),
+            ("keys_max", number(Some(KEYRING_KEYS_MAX as u64))),
+            ("missing_key", view.needs().map_or(OperatorFact::Nothing, |lack| OperatorFact::Text(lack.to_string()))),
+        ]);
+        facts
+    }
+
+    fn scan(&self) -> Result<RowCounts, StoreError> {
+        let mut counts = RowCounts::default();
+        let mut is_malformed = false;
+        self.store.scan(&mut |_, row| {
+            match Header::split(row) {
+                Ok((Header { state: BodyState::Clear, .. }, _)) => counts.clear += 1,
+                Ok((Header { state: BodyState::Sealed, .. }, _)) => counts.sealed += 1,
+                Err(_) => is_malformed = true,
+            }
+            !is_malformed
+        })?;
+        if is_malformed { Err(StoreError::Malformed { what: "a user's value" }) } else { Ok(counts) }
+    }
+}
+
+impl fmt::Debug for NodeOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeOperator").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+fn told(error: ControlError) -> OperatorError {
+    match error {
+        ControlError::TryAgain | ControlError::Busy => OperatorError::TryAgain,
+        ControlError::NotLeader(leader) => OperatorError::NotLeader(leader),
+        ControlError::Unknown => OperatorError::Unknown,
+        ControlError::NoKek
+        | ControlError::IsOn { .. }
+        | ControlError::Rule(_)
+        | ControlError::Make(_)
+        | ControlError::Member(_)
+        | ControlError::NotSealed => OperatorError::Refused(chain(&error)),
+    }
+}
+
+/// Before any keyring every row is in the clear.
+fn clear_rows(keyring: Option<&Keyring>) -> &'static str {
+    match keyring.map_or(ClearRows::Allowed, Keyring::clear_rows) {
+        ClearRows::Allowed => "allowed",
+        ClearRows::None => "none",
+    }
+}
+
+/// The names of what is told of an active key.
+type KeyWords = [&'static str; 4];
+
+fn key(words: KeyWords, dek: Option<&WrappedDek>, applied: Index, limit: u64) -> [(&'static str, OperatorFact); 4] {
+    let [id, active_from, key_age, age_limit] = words;
+    [
+        (id, number(dek.map(|dek| u64::from(dek.id.value())))),
+        (active_from, number(dek.map(|dek| dek.active_from.0))),
+        (key_age, number(dek.map(|dek| age(applied, dek.active_from)))),
+        (age_limit, number(Some(limit))),
+    ]
+}
+
+/// In entries of the log.
+fn age(applied: Index, from: Index) -> u64 {
+    applied.0.saturating_sub(from.0)
+}
+
+fn text(word: &str) -> OperatorFact {
+    OperatorFact::Text(word.to_owned())
+}
+
+fn number(number: Option<u64>) -> OperatorFact {
+    number.map_or(OperatorFact::Nothing, OperatorFact::Number)
+}
+
+const ENTRY_KEY: KeyWords = ["entry_key_id", "entry_key_active_from", "entry_key_age", "entry_key_age_limit"];
+const VALUE_KEY: KeyWords = ["value_key_id", "value_key_active_from", "value_key_age", "value_key_age_limit"];

@@ -1,0 +1,142 @@
+//! SEALKV: what this node has beyond Redis. ENCRYPTION turns sealing on, shows where it stands, and rotates keys.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::fsm::store::StoreError;
+use crate::resp::OperatorError;
+use crate::resp::OperatorFact;
+use crate::resp::OperatorRequest;
+use crate::resp::RowCounts;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::local::Subcommand;
+use crate::resp::local::client::write_help;
+use crate::resp::session::Session;
+use crate::resp::session::TRY_AGAIN;
+use crate::resp::stats::add;
+use crate::resp::verbs::Refusal;
+use crate::resp::verbs::SYNTAX;
+
+impl Session {
+    /// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV HELP.
+    pub(super) async fn sealkv_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        if sub.is("help") {
+            sub.exactly(0)?;
+            write_help(&HELP, &mut Encoder::new(out, self.protocol));
+            return Ok(());
+        }
+        if !sub.is("encryption") {
+            return Err(sub.unknown());
+        }
+        if sub.count() == 0 {
+            return Err(sub.arity());
+        }
+        let is = |name: &str, count: usize| sub.slice(0).eq_ignore_ascii_case(name.as_bytes()) && sub.count() == count;
+        if is("status", 1) {
+            write_status(&self.shared.operator.status(), &mut Encoder::new(out, self.protocol));
+        } else if is("enable", 1) {
+            self.change(OperatorRequest::Enable).await?;
+            Encoder::new(out, self.protocol).simple("OK");
+        } else if is("rotate", 2) {
+            self.change(rotation(sub.slice(1))?).await?;
+            Encoder::new(out, self.protocol).simple("OK");
+        } else if is("scan", 1) {
+            let counts = self.scan_rows().await?;
+            let mut encoder = Encoder::new(out, self.protocol);
+            encoder.map(2);
+            for (name, count) in [("clear_rows", counts.clear), ("sealed_rows", counts.sealed)] {
+                encoder.bulk(name.as_bytes());
+                encoder.integer(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        } else if is("retire", 2) {
+            return Err(NO_RETIRE);
+        } else {
+            return Err(SYNTAX);
+        }
+        Ok(())
+    }
+
+    async fn change(&self, request: OperatorRequest) -> Result<(), Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |result| {
+            // The connection may have gone; then nobody wants to know.
+            let _ = sender.send(result);
+        });
+        self.shared.operator.ask(request, done);
+        let outcome = timeout(self.shared.settings.outcome_deadline, receiver).await;
+        match outcome.unwrap_or(Ok(Err(OperatorError::Unknown))).unwrap_or(Err(OperatorError::Unknown)) {
+            Ok(()) => Ok(()),
+            Err(OperatorError::Refused(why)) => Err(Refusal::made(format!("ERR {why}"))),
+            Err(OperatorError::TryAgain) => Err(Refusal::fixed(TRY_AGAIN)),
+            Err(OperatorError::NotLeader(leader)) => Err(Refusal::fixed(self.not_leader(leader, NOT_LEADER))),
+            Err(OperatorError::Unknown) => Err(UNKNOWN),
+        }
+    }
+
+    /// Off the network threads, in turn with other commands that walk every row.
+    async fn scan_rows(&self) -> Result<RowCounts, Refusal> {
+        let Ok(_turn) = self.shared.long_reads.acquire().await else {
+            return Err(Refusal::fixed(TRY_AGAIN));
+        };
+        let operator = Arc::clone(&self.shared.operator);
+        match tokio::task::spawn_blocking(move || operator.scan()).await {
+            Ok(Ok(counts)) => Ok(counts),
+            Ok(Err(error)) => {
+                add(&self.shared.stats.read_errors_total, 1);
+                Err(unreadable(&error))
+            }
+            Err(_) => Err(Refusal::fixed(TRY_AGAIN)),
+        }
+    }
+}
+
+fn unreadable(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "the rows cannot be counted");
+    Refusal::fixed("ERR the stored rows cannot be read, see the log of the node")
+}
+
+fn rotation(word: &[u8]) -> Result<OperatorRequest, Refusal> {
+    if word.eq_ignore_ascii_case(b"entry") {
+        Ok(OperatorRequest::RotateEntryKey)
+    } else if word.eq_ignore_ascii_case(b"value") {
+        Ok(OperatorRequest::RotateValueKey)
+    } else {
+        Err(SYNTAX)
+    }
+}
+
+fn write_status(facts: &[(&'static str, OperatorFact)], encoder: &mut Encoder<'_>) {
+    encoder.map(facts.len());
+    for (name, fact) in facts {
+        encoder.bulk(name.as_bytes());
+        match fact {
+            OperatorFact::Text(text) => encoder.bulk(text.as_bytes()),
+            OperatorFact::Number(number) => encoder.integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+            OperatorFact::Nothing => encoder.null(),
+        }
+    }
+}
+
+const HELP: [&str; 13] = [
+    "SEALKV <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCRYPTION ENABLE",
+    "    Seal every entry and value that is written from now on. There is no way back.",
+    "ENCRYPTION STATUS",
+    "    Mode, cutover, active keys, their ages in log entries and the ages at which they are renewed.",
+    "ENCRYPTION ROTATE ENTRY|VALUE",
+    "    Make a new key for log entries, or for stored values. Older keys still open what they sealed.",
+    "ENCRYPTION SCAN",
+    "    Count the stored rows in the clear and the sealed ones, as applied on this node. Reads every row.",
+    "ENCRYPTION RETIRE <key id>",
+    "    Not there yet: keys that were active once are kept.",
+    "HELP",
+    "    Print this help.",
+];
+const NO_RETIRE: Refusal = Refusal::fixed(
+    "ERR keys cannot be retired yet: stored values may need them until all were rewritten, and nothing rewrites them yet",
+);
+const NOT_LEADER: &str = "READONLY This node does not lead, ask the leader.";
+const UNKNOWN: Refusal =
+    Refusal::fixed("ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells");

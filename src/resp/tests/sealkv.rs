@@ -1,0 +1,76 @@
+//! The SEALKV commands as clients see them, in both protocols.
+
+use crate::resp::OperatorError;
+use crate::resp::OperatorRequest;
+use crate::resp::tests::double::House;
+
+#[test]
+fn changes_are_asked_for_and_answered_in_their_place() {
+    let house = House::open();
+    let mut client = house.client();
+    assert_eq!(client.ask("SEALKV ENCRYPTION ENABLE"), "+OK\r\n");
+    assert_eq!(client.ask("sealkv encryption rotate entry"), "+OK\r\n");
+    assert_eq!(client.ask("SealKV Encryption Rotate VALUE"), "+OK\r\n");
+    let asked = house.below.asked.lock().unwrap().clone();
+    assert_eq!(asked, [OperatorRequest::Enable, OperatorRequest::RotateEntryKey, OperatorRequest::RotateValueKey]);
+    client.send(b"SET a 1\r\nSEALKV ENCRYPTION ENABLE\r\nGET a\r\n");
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.reply(), "$1\r\n1\r\n");
+}
+
+#[test]
+fn every_way_in_which_a_change_fails_has_its_words() {
+    let house = House::open_with(crate::resp::Settings::default(), 3);
+    let mut client = house.client();
+    for (end, words) in [
+        (
+            OperatorError::Refused("encryption is on since index 7".to_owned()),
+            "-ERR encryption is on since index 7\r\n",
+        ),
+        (OperatorError::TryAgain, "-TRYAGAIN The command was not executed, send it again\r\n"),
+        (OperatorError::NotLeader(Some(2)), "-READONLY This node does not lead, ask the leader.\r\n"),
+        (OperatorError::NotLeader(None), "-CLUSTERDOWN No leader\r\n"),
+        (OperatorError::Unknown, "-ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells\r\n"),
+    ] {
+        house.below.operator_ends.lock().unwrap().push_back(Err(end));
+        assert_eq!(client.ask("SEALKV ENCRYPTION ENABLE"), words);
+    }
+}
+
+#[test]
+fn status_and_scan_are_maps() {
+    let house = House::open();
+    let mut client = house.client();
+    let fields = "$4\r\nmode\r\n$5\r\nready\r\n$13\r\napplied_index\r\n:7\r\n$13\r\ncutover_index\r\n";
+    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("*6\r\n{fields}$-1\r\n"));
+    assert_eq!(client.ask("SEALKV ENCRYPTION SCAN"), "*4\r\n$10\r\nclear_rows\r\n:2\r\n$11\r\nsealed_rows\r\n:3\r\n");
+    client.ask("HELLO 3");
+    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("%3\r\n{fields}_\r\n"));
+    assert_eq!(client.ask("SEALKV ENCRYPTION SCAN"), "%2\r\n$10\r\nclear_rows\r\n:2\r\n$11\r\nsealed_rows\r\n:3\r\n");
+}
+
+#[test]
+fn what_is_wrong_or_not_there_yet_is_said() {
+    let house = House::open();
+    let mut client = house.client();
+    let help = client.ask("SEALKV HELP");
+    for word in ["ENABLE", "STATUS", "ROTATE", "SCAN", "no way back"] {
+        assert!(help.contains(word), "{help}");
+    }
+    let cases = [
+        ("SEALKV", "-ERR wrong number of arguments for 'sealkv' command\r\n"),
+        ("SEALKV ENCRYPTION", "-ERR wrong number of arguments for 'sealkv|encryption' command\r\n"),
+        ("SEALKV NONE", "-ERR unknown subcommand 'NONE'. Try SEALKV HELP.\r\n"),
+        ("SEALKV ENCRYPTION NONE", "-ERR syntax error\r\n"),
+        ("SEALKV ENCRYPTION ENABLE NOW", "-ERR syntax error\r\n"),
+        ("SEALKV ENCRYPTION ROTATE", "-ERR syntax error\r\n"),
+        ("SEALKV ENCRYPTION ROTATE KEK", "-ERR syntax error\r\n"),
+        ("SEALKV HELP ME", "-ERR wrong number of arguments for 'sealkv|help' command\r\n"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(client.ask(line), expected, "{line}");
+    }
+    assert!(client.ask("SEALKV ENCRYPTION RETIRE 1").starts_with("-ERR keys cannot be retired yet"));
+    assert!(house.below.asked.lock().unwrap().is_empty());
+}
