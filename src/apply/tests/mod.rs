@@ -7,3 +7,4 @@ mod node;
 mod one_by_one;
 mod order;
 mod random;
+mod rules;
