@@ -1,1 +1,207 @@
+//! Batches: entries whose bytes raft asks for once it knows their place.
+//!
+//! At or below the cutover an entry's data is the frame around the payload; above it the frame around an envelope. Which
+//! one is decided when the place is known. What was sealed and not appended is dropped and never sealed again (N6).
 
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::crypto::envelope::EntryFrame;
+use crate::crypto::envelope::FRAME_HEADER_LEN;
+use crate::crypto::seal::SEALED_OVERHEAD;
+use crate::crypto::seal::seal_control;
+use crate::fsm::codec::set_stamp;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::ProposalId;
+use crate::ids::Term;
+use crate::keys::ring::Ring;
+use crate::propose::Outcome;
+use crate::propose::gate::Due;
+use crate::propose::gate::Gate;
+use crate::propose::operator::ControlError;
+use crate::propose::seal::LeaderSealer;
+use crate::propose::seal::Proposal;
+use crate::propose::seal::SealerError;
+use crate::propose::seal::seal_batch;
+use crate::propose::stamp::AppliedFacts;
+use crate::propose::stamp::StampClock;
+use crate::propose::waiters::Waiter;
+use crate::propose::waiters::Waiters;
+use crate::raft::Batch;
+use crate::raft::Refusal;
+use crate::world::Clock;
+use crate::world::Entropy;
+use crate::world::random_array;
+
+/// What every batch of this node uses.
+pub(super) struct Bench {
+    pub(super) ring: Arc<Ring>,
+    pub(super) facts: Arc<AppliedFacts>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) answer_deadline: Duration,
+    pub(super) stamps: Mutex<StampClock>,
+    pub(super) gate: Mutex<Gate>,
+    /// Random start, then counted: ids of two lives of a node do not meet.
+    pub(super) next_id: AtomicU64,
+}
+
+impl Bench {
+    fn next_id(&self) -> ProposalId {
+        ProposalId(self.next_id.fetch_add(1, Relaxed))
+    }
+
+    fn stamp(&self) -> u64 {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.stamp(&*self.clock, self.facts.stamp_ms())
+    }
+
+    fn is_sealed(&self, index: Index) -> bool {
+        index > self.ring.cutover()
+    }
+
+    /// The one way of clients' entries into raft. Above the cutover there is no way without a key.
+    fn seal(&self, first: Position, proposals: Vec<Proposal>) -> Result<Vec<Bytes>, SealerError> {
+        if !self.is_sealed(first.index) {
+            return seal_batch(None, first, proposals);
+        }
+        let key = self.ring.view().leadership_key()?;
+        seal_batch(Some(&LeaderSealer::new(&key, &*self.entropy)), first, proposals)
+    }
+}
+
+/// One request's entry before it has a place: `FRAME_HEADER_LEN` bytes of room, then the payload.
+pub(super) struct Item {
+    pub(super) data: Vec<u8>,
+    pub(super) waiter: Waiter,
+}
+
+impl Item {
+    pub(super) fn sealed_len(&self) -> usize {
+        self.data.len() - FRAME_HEADER_LEN + SEALED_OVERHEAD
+    }
+}
+
+/// Requests of clients.
+pub(super) struct ClientBatch {
+    bench: Arc<Bench>,
+    payloads: Vec<Vec<u8>>,
+    waiters: Vec<Waiter>,
+    bytes_max: u64,
+}
+
+impl ClientBatch {
+    pub(super) fn new(bench: Arc<Bench>, items: Vec<Item>) -> ClientBatch {
+        let bytes_max = items.iter().map(|item| item.sealed_len() as u64).sum();
+        let (payloads, waiters) = items.into_iter().map(|item| (item.data, item.waiter)).unzip();
+        ClientBatch { bench, payloads, waiters, bytes_max }
+    }
+}
+
+impl Batch for ClientBatch {
+    fn count(&self) -> usize {
+        self.waiters.len()
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    fn is_control(&self) -> bool {
+        false
+    }
+
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+        let stamp_ms = self.bench.stamp();
+        let proposals = std::mem::take(&mut self.payloads).into_iter().map(|mut data| {
+            set_stamp(&mut data[FRAME_HEADER_LEN..], stamp_ms);
+            Proposal::in_place(self.bench.next_id(), data)
+        });
+        let proposals = proposals.collect();
+        self.bench.seal(Position { term, index: first_index }, proposals).map_err(|error| seal_failed(&error))
+    }
+
+    fn placed(self: Box<Self>, first: Position) {
+        let deadline = self.bench.clock.monotonic() + self.bench.answer_deadline;
+        self.bench.waiters.register(first, self.waiters, deadline);
+    }
+
+    fn refused(self: Box<Self>, refusal: Refusal) {
+        for waiter in self.waiters {
+            waiter.answer(match refusal {
+                Refusal::NotLeader(leader) => Outcome::NotLeader(leader),
+                Refusal::NotNow | Refusal::SealFailed => Outcome::TryAgain,
+            });
+        }
+    }
+}
+
+/// One control entry, made for one term.
+pub(super) struct ControlBatch {
+    pub(super) bench: Arc<Bench>,
+    pub(super) due: Due,
+    /// By an operator.
+    pub(super) is_ordered: bool,
+    pub(super) term: Term,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Batch for ControlBatch {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn bytes_max(&self) -> u64 {
+        (self.payload.len() + SEALED_OVERHEAD) as u64
+    }
+
+    fn is_control(&self) -> bool {
+        true
+    }
+
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+        if term != self.term {
+            return Err(Refusal::SealFailed);
+        }
+        let proposal_id = self.bench.next_id();
+        if !self.bench.is_sealed(first_index) {
+            return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
+        }
+        let dek = self.bench.ring.view().control_key().map_err(|lack| seal_failed(&lack.into()))?;
+        let nonce = random_array(&*self.bench.entropy);
+        let position = Position { term, index: first_index };
+        let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
+        Ok(vec![sealed.map_err(|error| seal_failed(&error.into()))?])
+    }
+
+    fn placed(self: Box<Self>, first: Position) {
+        tracing::info!(entry = ?self.due, term = %first.term, index = %first.index, "control entry proposed");
+        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.placed(first, self.due, self.is_ordered);
+    }
+
+    fn refused(self: Box<Self>, refusal: Refusal) {
+        tracing::warn!(entry = ?self.due, ?refusal, "control entry not proposed");
+        let now = self.bench.clock.monotonic();
+        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.pause(self.due, now);
+        if self.is_ordered && refusal == Refusal::SealFailed {
+            gate.fail(ControlError::NotSealed);
+        }
+    }
+}
+
+/// The proposer's answer to its clients is `TRYAGAIN`; why is for the operator.
+fn seal_failed(error: &SealerError) -> Refusal {
+    tracing::error!(error = error as &dyn Error, "nothing can be sealed");
+    Refusal::SealFailed
+}

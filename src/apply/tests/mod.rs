@@ -9,3 +9,4 @@ mod one_by_one;
 mod order;
 mod random;
 mod riding;
+mod rules;

@@ -144,6 +144,28 @@ fn an_entry_moved_to_another_place_does_not_open() {
     assert_eq!(open_at(&newer, moved, &unhex(KNOWN_ENTRY)), unauthentic());
 }
 
+/// Sealed here and opened at once, so that what binds the place is what refuses it, not the bytes of a known answer.
+#[test]
+fn place_bound_a_fresh_entry_opens_in_its_own_place_only() {
+    let store = known_store();
+    let control = seal_control(&known_entry_dek(&store), KNOWN_POSITION, KNOWN_PROPOSAL, [3; 12], b"control").unwrap();
+    let leadership = known_entry_dek(&store).leadership(&KNOWN_OPENER);
+    let item = (KNOWN_PROPOSAL, &b"entry"[..]);
+    let entry = seal_entries(&leadership, [3; 7], KNOWN_POSITION.index, &[item]).unwrap().remove(0);
+    let keys = known_entry_keys(&store);
+    for data in [&control, &entry] {
+        assert!(open_at(&keys, KNOWN_POSITION, data).is_ok());
+        let elsewhere = Position { index: KNOWN_POSITION.index.next(), ..KNOWN_POSITION };
+        assert_eq!(open_at(&keys, elsewhere, data), unauthentic());
+        let mut renamed = data.to_vec();
+        renamed[8] ^= 1;
+        assert_eq!(open_at(&keys, KNOWN_POSITION, &renamed), unauthentic());
+    }
+    let later = Position { term: Term(KNOWN_POSITION.term.0 + 1), ..KNOWN_POSITION };
+    assert_eq!(open_at(&keys, later, &control), unauthentic());
+    assert_eq!(open_at(&keys, later, &entry), unknown(known_id()));
+}
+
 #[test]
 fn two_entries_that_swap_places_do_not_open() {
     let store = known_store();

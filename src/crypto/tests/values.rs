@@ -65,6 +65,26 @@ fn every_flipped_bit_of_a_row_is_refused() {
     }
 }
 
+/// Sealed here and opened at once, so that what binds the row is what refuses it, not the bytes of a known answer.
+#[test]
+fn layers_apart_a_row_opens_under_its_own_key_and_header_only() {
+    let store = known_store();
+    let keys = store.snapshot();
+    let header = [2, 9, 0, 0, 0, 0, 0, 0, 0];
+    let item = ValueItem { store_key: b"user:1", header, body: b"body", entry_tag: [1; 16], delta: 3, op: 0 };
+    let row = seal_values(keys.value(key_id(7)).unwrap(), &[item]).unwrap().remove(0);
+    assert_eq!(open_value(&keys, b"user:1", &row), Ok(b"body".to_vec()));
+    let unauthentic = Err(OpenError::Unauthentic { key_id: key_id(7) });
+    for store_key in [&b""[..], b"user:2", b"user:", b"user:10"] {
+        assert_eq!(open_value(&keys, store_key, &row), unauthentic);
+    }
+    for byte in 0..9 {
+        let mut edited = row.to_vec();
+        edited[byte] ^= 1;
+        assert_eq!(open_value(&keys, b"user:1", &edited), unauthentic, "byte {byte} of the header");
+    }
+}
+
 #[test]
 fn a_row_under_another_key_does_not_open() {
     let keys = known_store().snapshot();

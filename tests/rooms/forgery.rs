@@ -1,0 +1,223 @@
+//! Somebody can write to the disk and has no key: entries, rows and the state record are changed in every way there is.
+
+use bytes::Bytes;
+use sealkv::apply::halt::HaltClass;
+use sealkv::apply::load::load;
+use sealkv::crypto::envelope::EntryFrame;
+use sealkv::crypto::keystore::Purpose;
+use sealkv::fsm::reader::Base;
+use sealkv::fsm::reader::ReadError;
+use sealkv::fsm::store::StateRow;
+use sealkv::fsm::store::Step;
+use sealkv::fsm::store::Store;
+use sealkv::ids::ClusterId;
+use sealkv::keys::change::Change;
+use sealkv::keys::change::Retire;
+use sealkv::keys::keyring::ClearRows;
+use sealkv::keys::keyring::Keyring;
+use sealkv::keys::make::make_cutover;
+use sealkv::keys::ring::Ring;
+
+use crate::kit::CLUSTER;
+use crate::kit::Leader;
+use crate::kit::Node;
+use crate::kit::append;
+use crate::kit::batch;
+use crate::kit::control;
+use crate::kit::copied;
+use crate::kit::in_clear;
+use crate::kit::keks;
+use crate::kit::picture;
+use crate::kit::set;
+use crate::kit::stored;
+
+/// Clients' entries 5 to 9 of term 1, then 10 empty, 11 opener and 12 to 14 of term 2.
+fn history() -> Leader {
+    let mut leader = Leader::sealed(1);
+    for number in 0..5 {
+        leader.clients(&[set("k", &number.to_string())]);
+    }
+    leader.elect();
+    for number in 5..8 {
+        leader.clients(&[set("k", &number.to_string())]);
+    }
+    leader
+}
+
+/// W1: an envelope that says nothing of its place verifies anywhere; ours opens where it was sealed and nowhere else.
+#[test]
+fn w01_entries_that_were_moved_swapped_repeated_or_relabelled_never_open() {
+    let unauthentic = |index| (index, HaltClass::Unauthentic);
+    let mut swapped = history();
+    let (one, two) = (swapped.data(6), swapped.data(7));
+    swapped.put(6, two);
+    swapped.put(7, one);
+    assert_eq!(Node::halt_of(&swapped.log), unauthentic(6));
+
+    let mut repeated = history();
+    repeated.put(8, repeated.data(7));
+    assert_eq!(Node::halt_of(&repeated.log), unauthentic(8));
+
+    let mut replayed = history();
+    replayed.put(13, replayed.data(6));
+    assert_eq!(Node::halt_of(&replayed.log), unauthentic(13));
+
+    let mut cut_out = history();
+    for index in 7..9 {
+        cut_out.put(index, cut_out.data(index + 1));
+    }
+    assert_eq!(Node::halt_of(&cut_out.log), unauthentic(7));
+
+    // The entry with another's proposal id, flag, key, nonce.
+    for (byte, class) in [(8, HaltClass::Unauthentic), (10, HaltClass::Malformed), (20, HaltClass::Unauthentic)] {
+        let mut edited = history();
+        let mut data = edited.data(12).to_vec();
+        data[byte] ^= 1;
+        edited.put(12, Bytes::from(data));
+        assert_eq!(Node::halt_of(&edited.log), (12, class));
+    }
+
+    // A control entry in another control entry's place.
+    let mut openers = history();
+    openers.put(11, openers.data(4));
+    assert_eq!(Node::halt_of(&openers.log), unauthentic(11));
+}
+
+/// W1: nor does the entry of another cluster open, though its KEK, its index, term and key id are the same.
+#[test]
+fn w01_an_entry_of_another_cluster_never_opens() {
+    let mut ours = history();
+    let mut theirs = Leader::sealed_of(ClusterId([0xc2; 16]), 2);
+    theirs.clients(&[set("k", "theirs")]);
+    assert_eq!(EntryFrame::decode(&theirs.data(5)).unwrap().payload[..6], [2, 0, 0, 0, 0, 1]);
+    ours.put(5, theirs.data(5));
+    assert_eq!(Node::halt_of(&ours.log), (5, HaltClass::Unauthentic));
+}
+
+/// W1: after a rotation an entry cannot be given to the key of before it.
+#[test]
+fn w01_an_entry_relabelled_to_an_older_key_never_opens() {
+    let mut leader = Leader::sealed(3);
+    leader.rotate(Purpose::Entry);
+    leader.clients(&[set("k", "v")]);
+    let mut data = leader.data(6).to_vec();
+    assert_eq!(data[11..15], [0, 0, 0, 3]);
+    data[14] = 1;
+    leader.put(6, Bytes::from(data));
+    assert_eq!(Node::halt_of(&leader.log), (6, HaltClass::Unauthentic));
+}
+
+/// W2: a committed entry that became nonsense was counted as applied there; here nothing is counted but what was applied.
+#[test]
+fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
+    let good = history().data(7);
+    let clear_command = batch(&[set("k", "forged")]);
+    let retire = Change::Retire(Retire { key_id: history().ring.view().keyring().unwrap().active_entry().id });
+    let nonsense = [
+        good[..1].to_vec(),
+        good[..8].to_vec(),
+        good[..9].to_vec(),
+        [&[0], &good[1..]].concat(),
+        [&[0xff], &good[1..]].concat(),
+        good[9..].to_vec(),
+        vec![0; good.len()],
+        // What would be fine below the cutover.
+        clear_command.clone(),
+        in_clear(&clear_command).to_vec(),
+        in_clear(&control(&retire)).to_vec(),
+        // An envelope of a version that nodes do not take, of a flag that they do not know, of the reserved key.
+        [&good[..9], &[1], &good[10..]].concat(),
+        [&good[..10], &[1], &good[11..]].concat(),
+        [&good[..11], &[0, 0, 0, 0], &good[15..]].concat(),
+    ];
+    for data in nonsense {
+        let mut leader = history();
+        leader.put(7, Bytes::from(data.clone()));
+        assert_eq!(Node::halt_of(&leader.log), (7, HaltClass::Malformed), "{}", hex::encode(data));
+    }
+}
+
+/// W9: readers there take rows in the clear for ever. Here only where the keyring says that there can be some.
+#[test]
+fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
+    let forge = |node: &Node| {
+        let row = [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), b"forged"].concat();
+        node.store.write(Step { puts: vec![(b"k".to_vec(), row)], ..Step::default() }).unwrap();
+    };
+    let mut leader = history();
+    let mut node = Node::new();
+    node.run(&leader.log).unwrap();
+    forge(&node);
+    assert!(matches!(node.reader.value(b"k"), Err(ReadError::Unauthentic)));
+    leader.clients(&[append("k", "x")]);
+    let halt = node.run(&leader.log).unwrap_err();
+    assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (15, HaltClass::StateMachine, 74));
+
+    // Where clients wrote before the cutover there are such rows until all are rewritten: that much remains.
+    let mut leader = Leader::of(CLUSTER, 4);
+    leader.push(Bytes::new());
+    leader.bootstrap(false);
+    leader.clients(&[set("k", "old")]);
+    leader.cutover();
+    let mut node = Node::new();
+    node.run(&leader.log).unwrap();
+    assert_eq!(node.ring.view().keyring().unwrap().clear_rows(), ClearRows::Allowed);
+    forge(&node);
+    assert_eq!(node.reader.value(b"k").unwrap().unwrap().bytes, "forged");
+}
+
+/// W13, W15: cutover, keys and applied index stood in an unauthenticated file there. Here no bit of them can be changed.
+#[test]
+fn w15_an_edited_state_record_is_refused_whatever_bit_is_edited() {
+    let mut node = Node::new();
+    node.run(&history().log).unwrap();
+    let whole = picture(&node.store);
+    assert_eq!(whole.state.len(), 2);
+    for row in 0..2 {
+        for byte in 0..whole.state[row].1.len() {
+            let mut edited = picture(&node.store);
+            edited.state[row].1[byte] ^= 1;
+            assert!(Node::start(stored(edited), keks(7)).is_err(), "byte {byte} of row {row}");
+        }
+    }
+    assert!(Node::start(stored(whole), keks(7)).is_ok());
+}
+
+/// W15: the record without its keyring, with an older one, with one of another cutover: never the way back to clear.
+#[test]
+fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
+    let mut leader = Leader::of(CLUSTER, 5);
+    leader.push(Bytes::new());
+    leader.bootstrap(false);
+    let mut node = Node::new();
+    node.run(&leader.log).unwrap();
+    let before_cutover = picture(&node.store);
+    let keyring = node.ring.view().keyring().unwrap().clone();
+    leader.clients(&[set("k", "old")]);
+    leader.cutover();
+    leader.opener();
+    leader.clients(&[set("k", "new")]);
+    node.run(&leader.log).unwrap();
+    assert_eq!(*node.notes.cutovers.lock().unwrap(), [5]);
+
+    let with_keyring = |row: Option<Vec<u8>>| {
+        let mut step = picture(&node.store);
+        step.state.retain(|(name, _)| *name == StateRow::Applied);
+        step.state.extend(row.map(|row| (StateRow::Keyring, row)));
+        load(&*stored(step), &Ring::new(CLUSTER, keks(7)))
+    };
+    assert!(with_keyring(None).is_err());
+    assert!(with_keyring(Some(keyring.encode())).is_err());
+    assert!(with_keyring(Some(Keyring::encode(&at_another_index(&keyring)))).is_err());
+    // The whole record of before, put under a node that knows better: its ring, or its log, says no.
+    let known = Ring::new(CLUSTER, keks(7));
+    load(&*copied(&node.store), &known).unwrap();
+    assert!(load(&*stored(before_cutover), &known).is_err());
+}
+
+/// The cutover as it would be had it come at another index.
+fn at_another_index(keyring: &Keyring) -> Keyring {
+    let facts = sealkv::keys::rules::Facts { cluster: CLUSTER, client_command_applied: true };
+    let at = sealkv::ids::Position { term: sealkv::ids::Term(1), index: sealkv::ids::Index(900) };
+    sealkv::keys::rules::decide(Some(keyring), &make_cutover(keyring), at, facts).unwrap()
+}
