@@ -288,6 +288,32 @@ fn unsealed_headers_and_frames_are_refused_in_a_sealed_log() {
     assert_eq!(refusal(&rig).0, Reason::NotSealed);
 }
 
+/// Vote, commit and cutover of a sealed segment edited, its GMAC taken away as if there had never been a key, and every
+/// checksum mended: neither that nor the edit under the old GMAC is taken.
+#[test]
+fn no_way_down_a_header_whose_gmac_was_taken_away_or_whose_cutover_was_edited_is_refused() {
+    for (from, keeps_gmac) in [(128, false), (120, false), (136, false), (136, true)] {
+        let rig = LogRig::new(47);
+        ten_frames(&rig);
+        assert!(rig.image().open().is_ok());
+        rig.platters.alter(SLOT, |bytes| {
+            for copy in bytes[..2 * BLOCK].chunks_mut(BLOCK) {
+                copy[from + 7] ^= 1;
+                if !keeps_gmac {
+                    copy[4064..4080].fill(0);
+                }
+                let crc = crc32c::crc32c(&copy[..4092]);
+                copy[4092..].copy_from_slice(&crc.to_be_bytes());
+            }
+        });
+        match rig.open() {
+            Err(WalError::Refused { reason: Reason::NotSealed, offset: 0, .. }) => assert!(!keeps_gmac),
+            Err(WalError::WrongKey { .. }) => assert!(keeps_gmac),
+            other => panic!("a header with byte {} edited: {other:?}", from + 7),
+        }
+    }
+}
+
 #[test]
 fn another_format_version_is_refused_as_such() {
     let rig = LogRig::clear(47);
