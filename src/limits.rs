@@ -131,3 +131,6 @@ const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
 const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
 const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
+/// Stored values that a group may have opened on the apply thread, by its writes and the reads that ride with them: one of
+/// the largest takes milliseconds, and other clients' entries wait behind the group.
+pub const GROUP_OPENS_MAX: usize = 256;
