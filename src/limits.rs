@@ -143,3 +143,6 @@ const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
 pub const CONTROL_QUEUE_MAX: usize = 16;
 /// Outcomes of control entries that are remembered for whoever proposed them: one is under way at a time.
 pub const CONTROL_OUTCOMES_MAX: usize = 64;
+/// Stored values that a group may have opened on the apply thread, by its writes and the reads that ride with them: one of
+/// the largest takes milliseconds, and other clients' entries wait behind the group.
+pub const GROUP_OPENS_MAX: usize = 256;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
@@ -23,6 +24,7 @@ use crate::propose::ReadOutcome;
 use crate::propose::Request;
 use crate::propose::Slot;
 use crate::resp::codec::reply::reply_bytes;
+use crate::resp::group::read_keys;
 use crate::resp::session::Session;
 use crate::resp::session::TRY_AGAIN;
 use crate::resp::stats::add;
@@ -59,7 +61,13 @@ impl Session {
         let mut found = Found::default();
         let mut bytes = 0;
         let mut past_due_bytes = 0;
+        let mut turn = Instant::now();
         for read in reads {
+            // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
+            if turn.elapsed() >= READ_TURN {
+                yield_now().await;
+                turn = Instant::now();
+            }
             match self.read_one(read, now_ms).await {
                 Answer::Reply(reply) => {
                     bytes += reply_bytes(&reply);
@@ -85,7 +93,7 @@ impl Session {
     }
 
     async fn read_one(&self, read: &Read, now_ms: u64) -> Answer {
-        let result = if matches!(read, Read::Count) {
+        let result = if matches!(read, Read::Count) || read_keys(read) > READ_KEYS_HERE_MAX {
             self.read_aside(read.clone(), now_ms).await
         } else {
             Some(self.shared.reads.read(read, now_ms))
@@ -165,5 +173,9 @@ pub(crate) struct Found {
 
 const NO_LEADER: &str = "CLUSTERDOWN No leader";
 const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of the node";
+/// How long one connection reads before others get the thread.
+const READ_TURN: Duration = Duration::from_millis(1);
+/// Keys that one read may name and be answered on a thread of the network; any of them may be of the largest values.
+const READ_KEYS_HERE_MAX: usize = 64;
 const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(50);

@@ -1,11 +1,14 @@
 //! Commands of one connection that go below together, and the places of their replies.
 
 use crate::fsm::codec::command_len;
+use crate::fsm::command::Expiry;
 use crate::fsm::command::Read;
+use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::Write;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_LOADS_MAX;
+use crate::limits::GROUP_OPENS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::Slot;
@@ -45,6 +48,7 @@ pub(crate) struct Group {
     bytes: usize,
     writes: usize,
     loads: usize,
+    opens: usize,
     read_keys: usize,
 }
 
@@ -58,6 +62,7 @@ impl Group {
                 self.bytes + command_len(write) <= GROUP_BYTES_MAX
                     && self.writes + write.sealed_writes_max() <= GROUP_WRITES_MAX
                     && self.loads + usize::from(loads_value(write)) <= GROUP_LOADS_MAX
+                    && self.opens + write_opens(write) <= GROUP_OPENS_MAX
             }
         }
     }
@@ -69,7 +74,7 @@ impl Group {
             Purpose::ReadRound => self.slots.len() < GROUP_WRITES_MAX,
             Purpose::Entry => {
                 let keys = read_keys(read);
-                keys > 0 && self.read_keys + keys <= GROUP_READ_KEYS_MAX
+                keys > 0 && self.read_keys + keys <= GROUP_READ_KEYS_MAX && self.opens + keys <= GROUP_OPENS_MAX
             }
         }
     }
@@ -80,6 +85,7 @@ impl Group {
         self.bytes += command_len(&write);
         self.writes += write.sealed_writes_max();
         self.loads += usize::from(loads_value(&write));
+        self.opens += write_opens(&write);
         self.slots.push(Slot::Write(write));
         self.places.push(Place::Slot);
     }
@@ -90,6 +96,7 @@ impl Group {
             self.purpose = Purpose::ReadRound;
         }
         self.read_keys += read_keys(&read);
+        self.opens += read_keys(&read);
         self.slots.push(Slot::Read(read));
         self.places.push(Place::Slot);
     }
@@ -126,6 +133,32 @@ fn loads_value(write: &Write) -> bool {
         | Write::Delete { .. }
         | Write::FlushAll
         | Write::RemoveExpired { .. } => false,
+    }
+}
+
+/// How many stored values a write opens at most, kept in memory or not: each may take apply milliseconds.
+fn write_opens(write: &Write) -> usize {
+    match write {
+        Write::Set { when, reply, expiry, .. } => {
+            usize::from(*when != SetIf::Always || *reply == SetReply::Old || *expiry == Expiry::Keep)
+        }
+        Write::SetMany { pairs, absent_only } => {
+            if *absent_only {
+                pairs.len()
+            } else {
+                0
+            }
+        }
+        Write::Delete { keys } | Write::RemoveExpired { keys } => keys.len(),
+        Write::FlushAll => 0,
+        Write::Append { .. }
+        | Write::SetRange { .. }
+        | Write::IncrementBy { .. }
+        | Write::IncrementByFloat { .. }
+        | Write::GetDelete { .. }
+        | Write::GetExpire { .. }
+        | Write::Expire { .. }
+        | Write::Persist { .. } => 1,
     }
 }
 
