@@ -1,5 +1,6 @@
 //! One size: all implementations checked, then timed in turns over the same frames.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::arena::Arena;
@@ -24,8 +25,10 @@ pub struct Row {
     pub spread_percent: f64,
 }
 
-/// Passes of each, at least.
-const PASSES_MIN: usize = 15;
+/// Turns of each, at least.
+const TURNS_MIN: usize = 15;
+/// Time of a turn, in passes: long enough that few of them find the caches as others left them.
+const TURN: Duration = Duration::from_micros(300);
 
 /// Measures all whose name or tier contains `filter`, for about `seconds` each.
 ///
@@ -41,14 +44,19 @@ pub fn measure(size: usize, filter: &str, seconds: f64) -> Vec<Row> {
     check(&mut peers, &mut arena);
     let mut times: Vec<[Vec<f64>; 2]> = peers.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     let begin = Instant::now();
-    let mut passes = 0;
-    while passes < PASSES_MIN || begin.elapsed().as_secs_f64() < seconds * peers.len() as f64 {
-        for (peer, times) in peers.iter_mut().zip(&mut times) {
-            let [seal, open] = pass(peer.as_mut(), &mut arena);
-            times[0].push(seal);
-            times[1].push(open);
+    let mut turns = 0;
+    while turns < TURNS_MIN || begin.elapsed().as_secs_f64() < seconds * peers.len() as f64 {
+        for turn in 0..peers.len() {
+            // Another one goes first each time: what ran before leaves its mark on caches and clock.
+            let at = (turn + turns) % peers.len();
+            let begin = Instant::now();
+            while begin.elapsed() < TURN {
+                let [seal, open] = pass(peers[at].as_mut(), &mut arena);
+                times[at][0].push(seal);
+                times[at][1].push(open);
+            }
         }
-        passes += 1;
+        turns += 1;
     }
     let mut rows = Vec::new();
     for (peer, times) in peers.iter().zip(times) {

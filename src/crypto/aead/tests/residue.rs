@@ -50,7 +50,9 @@ fn seal_here(aead: &dyn Aead, batch: &mut [Message<'_>]) {
     aead.seal_batch(batch);
 }
 
+/// What is cleared is as large as the frames of optimized kernels; in other builds they are larger.
 #[test]
+#[ignore = "holds in the optimized build only: scripts/slow lanes runs it"]
 fn no_key_stream_is_left_on_the_stack() {
     let mut random = Random::seeded("no_key_stream");
     let key: [u8; KEY_LEN] = random.array();
