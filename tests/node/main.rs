@@ -5,8 +5,10 @@
 mod client;
 mod clients;
 mod durability;
+mod errors;
 mod halt;
 mod harness;
 mod limits;
+mod planted;
 mod refusals;
 mod secrets;
