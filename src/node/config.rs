@@ -223,9 +223,11 @@ impl Settings {
             return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
         let text = fs::read_to_string(path).map_err(read)?;
-        toml::from_str(&text).map_err(|e| ConfigError::Parse {
-            path: path.to_owned(),
-            message: e.to_string().trim_end().replace('\n', " "),
+        toml::from_str(&text).map_err(|error| {
+            // Not the parser's whole text: that quotes the line, and somebody may have put a key or a password there.
+            let before = text.as_bytes().iter().take(error.span().map_or(0, |span| span.start));
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            ConfigError::Parse { path: path.to_owned(), message: format!("line {line}: {}", error.message()) }
         })
     }
 

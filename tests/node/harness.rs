@@ -40,6 +40,13 @@ impl Site {
         path
     }
 
+    /// Makes the KEK one that is found nowhere by chance.
+    pub fn make_random_kek(&self) {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).unwrap();
+        fs::write(self.kek(), bytes).unwrap();
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -102,13 +109,19 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it serves clients.
     pub fn start(args: &[String]) -> Node {
-        let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let stdout = child.stdout.take().unwrap();
-        let sink = Arc::clone(&lines);
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (sink, also) = (Arc::clone(&lines), Arc::clone(&lines));
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 sink.lock().unwrap().push(line);
+            }
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                also.lock().unwrap().push(line);
             }
         });
         let mut node = Node { child, lines, client_port: 0, admin_port: 0 };

@@ -2,10 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+
+use sealkv::node::config::Settings;
+use sealkv::node::start;
+use sealkv::node::start::World;
+use sealkv::world::KernelEntropy;
+use sealkv::world::SystemClock;
 
 use crate::client::Reply;
 use crate::harness::Node;
 use crate::harness::Site;
+use crate::planted::Planted;
 
 /// Goal: plant values nobody else writes, make the node log, flush, restart and recycle, then search every byte.
 #[test]
@@ -49,6 +57,59 @@ fn without_encryption_the_same_search_finds_the_values() {
     assert_eq!(node.client().words(&format!("SET k {canary}")), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
     assert!(files(&site.data()).iter().any(|(_, bytes)| contains(bytes, canary.as_bytes())));
+}
+
+/// Goal: everything that a node says of itself at its most talkative, under load that goes right and wrong in every way
+/// that a client can choose, holds no byte of a key and no value.
+#[test]
+fn no_secrets_out_of_a_node_at_trace_level_under_load() {
+    let site = Site::new();
+    site.make_random_kek();
+    let (canary, password) = (format!("canary{:032x}", fresh()), format!("{:032x}", fresh()));
+    let password_file = site.path().join("password");
+    fs::write(&password_file, format!("{password}\n")).unwrap();
+    let mut args = site.sealed();
+    args.extend(["--log-level".to_owned(), "trace".to_owned(), "--requirepass-file".to_owned()]);
+    args.push(password_file.to_str().unwrap().to_owned());
+    let mut said = String::new();
+    for life in 0..2 {
+        let node = Node::start(&args);
+        let mut client = node.client();
+        client.words(&format!("AUTH {canary}"));
+        assert_eq!(client.words(&format!("AUTH {password}")), Reply::ok());
+        for n in 0..300 {
+            assert_eq!(client.words(&format!("SET {life}-{n} {canary}")), Reply::ok());
+            client.words(&format!("APPEND {life}-{n} {canary}"));
+            client.words(&format!("INCR {life}-{n}"));
+            client.words(&format!("EXPIRE {life}-{n} {canary}"));
+            client.words(&format!("SETRANGE {life}-{n} 9999999 {canary}"));
+            client.words(&format!("MGET {life}-{n} 0-0"));
+            client.words(&format!("{canary} {canary} {canary}"));
+        }
+        client.send(format!("SET p {canary}\r\nGET p\r\nGETDEL p\r\n").repeat(50).as_bytes()).unwrap();
+        (0..150).for_each(|_| drop(client.reply().unwrap()));
+        for broken in [format!("*1\r\n${canary}\r\n"), format!("*{canary}\r\n"), format!("SET \"{canary}\r\n")] {
+            let mut other = node.client();
+            other.words(&format!("AUTH {password}"));
+            other.send(broken.as_bytes()).unwrap();
+            drop(other.reply());
+        }
+        said.push_str(&metrics(node.admin_port));
+        for words in ["INFO", "CONFIG GET *", "CLIENT LIST", "COMMAND COUNT"] {
+            said.push_str(&format!("{:?}", client.words(words)));
+        }
+        let log = node.log();
+        assert!(log.contains("\"TRACE\"") && log.contains("client connection ends"), "it is at trace level");
+        said.push_str(&log);
+        assert_eq!(node.stop().code(), Some(0));
+    }
+    let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
+    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
+    let opened = start::open(&settings.check().unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
+    let mut planted = Planted::keys_of(&site, &opened);
+    planted.add("value", canary.as_bytes());
+    planted.add("password", password.as_bytes());
+    planted.assert_absent("what the node said", said);
 }
 
 fn metrics(port: u16) -> String {
