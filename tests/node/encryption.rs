@@ -320,6 +320,7 @@ fn status_says_mode_cutover_keys_ages_and_limits() {
         ("keys_made", "2"),
         ("keys_max", "4096"),
         ("missing_key", "none"),
+        ("up_to_date", "yes"),
     ] {
         assert_eq!(status.word(name), word, "{name}");
     }
