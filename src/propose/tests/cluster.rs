@@ -186,13 +186,14 @@ fn who_asked_a_leader_that_lost_its_office_is_told_once_the_entry_is_applied_the
     cluster.check_logs("at the end");
 }
 
-// The leader vanishes k rounds after it was asked, for every k until it has answered, and comes back later.
+// The leader vanishes k rounds after it was asked, for every k until it has answered and some more, and comes back later.
 #[test]
 fn a_leadership_lost_at_any_step_of_enable_leaves_one_or_the_other_everywhere() {
     let (mut was_on, mut was_off) = (0, 0);
-    for lost_after in 0..40 {
-        let context = format!("lost after {lost_after} rounds");
-        let mut cluster = Cluster::new(Mode::Ready, 7 + lost_after);
+    for seed in 0..60 {
+        let lost_after = seed % 12;
+        let context = format!("seed {seed}, lost after {lost_after} rounds");
+        let mut cluster = Cluster::new(Mode::Ready, 7 + seed);
         let old = cluster.elect();
         cluster.rounds(10);
         for name in 0..5 {
