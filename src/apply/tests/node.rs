@@ -221,11 +221,12 @@ pub(super) struct Setup {
     pub(super) threads: usize,
     pub(super) run_entries: usize,
     pub(super) pool_bytes: u64,
+    pub(super) overlay_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30 }
+        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
     }
 }
 
@@ -274,7 +275,11 @@ impl Node {
             flush_wake: None,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
-            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: 1 << 20 },
+            bounds: RunBounds {
+                entries_max: setup.run_entries,
+                bytes_max: 1 << 20,
+                overlay_bytes_max: setup.overlay_bytes,
+            },
         };
         let apply = Loop::new(parts, applied);
         Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }

@@ -168,7 +168,12 @@ fn as_if_one_by_one_for_random_histories_runs_and_threads() {
         let run_entries = [1, 2, 3, 17, 300][leader.chance.below(5) as usize];
         let threads = leader.chance.below(4) as usize + 1;
         compare(&leader, &twin, expected, &Setup { threads, run_entries, ..Setup::default() });
-        compare(&leader, &twin, expected, &Setup { threads: 4, run_entries: 300, ..Setup::default() });
+        compare(
+            &leader,
+            &twin,
+            expected,
+            &Setup { threads: 4, run_entries: 300, overlay_bytes: 500, ..Setup::default() },
+        );
     }
     eprintln!("{halts} halts");
 }
