@@ -126,7 +126,9 @@ impl Facts {
             ("flushed_index", self.apply.flushed_index.load(Relaxed).to_string()),
         ];
         if let Some(keyring) = view.keyring() {
-            lines.push(("cutover_index", keyring.cutover().to_string()));
+            if keyring.is_sealing() {
+                lines.push(("cutover_index", keyring.cutover().to_string()));
+            }
             lines.push(("active_entry_key", keyring.active_entry().id.to_string()));
             lines.push(("active_value_key", keyring.active_value().id.to_string()));
         }

@@ -175,3 +175,34 @@ impl fmt::Debug for StateReads {
         f.debug_struct("StateReads").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::Receiver;
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+    use crate::ids::Term;
+    use crate::keys::kek::KekSet;
+    use crate::keys::tests::kit::CLUSTER;
+    use crate::keys::tests::kit::keyring_new;
+
+    fn told(inputs: &Receiver<Input>) -> Vec<String> {
+        inputs.try_iter().map(|input| format!("{input:?}")).collect()
+    }
+
+    // Design 3.5: a node that cannot unwrap what it needs keeps silent at elections.
+    #[test]
+    fn raft_is_told_after_each_control_entry_whether_this_node_may_campaign() {
+        let (raft, inputs) = unbounded();
+        let ring = Arc::new(Ring::new(CLUSTER, KekSet::default()));
+        let reads = Arc::new(propose::Reads::new(Index(1)));
+        let mut port = AppliedTo { raft, facts: Arc::default(), reads, ring: Arc::clone(&ring) };
+        let position = Position { term: Term(2), index: Index(3) };
+        port.control(position, Err(RuleError::NotBootstrapped));
+        assert_eq!(told(&inputs), ["MayCampaign(true)"]);
+        ring.install(keyring_new(), position.index).unwrap();
+        port.control(position, Ok(()));
+        assert_eq!(told(&inputs), ["MayCampaign(false)"], "it has no KEK");
+    }
+}

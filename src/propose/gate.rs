@@ -183,6 +183,23 @@ impl Gate {
         self.order.is_some_and(|order| order.stands.is_some())
     }
 
+    /// How the operator's request ended on a node that leads no more: its entry may be applied all the same.
+    pub(super) fn settled(&mut self, keyring: Option<&Keyring>, applied: &AppliedFacts) -> Option<ControlResult> {
+        let order = self.order?;
+        let keyring = keyring?;
+        let result = match (applied.control_outcome(order.stands?)?, order.request) {
+            (Err(refusal), _) => Err(refusal.into()),
+            (Ok(()), ControlRequest::Rotate(purpose)) => {
+                Ok(ControlDone::Rotated { key_id: active(keyring, purpose).0 })
+            }
+            // The next leader's opener completes it.
+            (Ok(()), ControlRequest::Enable) if keyring.opener().is_none() => return None,
+            (Ok(()), ControlRequest::Enable) => Ok(ControlDone::Enabled { cutover: keyring.cutover() }),
+        };
+        self.order = None;
+        Some(result)
+    }
+
     fn learn(
         &mut self,
         pending: Pending,

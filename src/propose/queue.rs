@@ -364,6 +364,10 @@ impl Proposer for Queue {
 
     fn not_leading(&mut self, leader: Option<u64>) {
         self.expire(self.shared.clock.monotonic());
+        if self.order.is_some() {
+            let settled = self.gate().settled(self.bench.ring.view().keyring(), &self.bench.facts);
+            settled.into_iter().for_each(|result| self.order.take().into_iter().for_each(|order| order.answer(result)));
+        }
         // Without a known leader an election is under way: this node may well win it.
         if leader.is_some() {
             self.drain(|| Outcome::NotLeader(leader), false);

@@ -166,13 +166,34 @@ fn n2_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_has_appl
     cluster.check_logs("at the end");
 }
 
-// The leader vanishes k rounds after it was asked, for every k until it has answered, and comes back later.
+// Its entry was replicated, and its commit is learned from the next leader.
+#[test]
+fn who_asked_a_leader_that_lost_its_office_is_told_once_the_entry_is_applied_there() {
+    let mut cluster = Cluster::new(Mode::Ready, 3);
+    let old = cluster.elect();
+    cluster.rounds(10);
+    cluster.nodes[&old].control(100, ControlRequest::Enable);
+    // Two rounds: the others have the cutover, the leader has not heard of it.
+    cluster.rounds(2);
+    cluster.cut_off = Some(old);
+    let new = cluster.elect();
+    cluster.rounds(20);
+    assert_ne!(cluster.nodes[&new].ring.cutover(), Index::NEVER);
+    assert_eq!(cluster.end_of(100), None);
+    cluster.cut_off = None;
+    cluster.rounds(100);
+    assert!(cluster.end_of(100).unwrap().starts_with("Ok(Enabled"));
+    cluster.check_logs("at the end");
+}
+
+// The leader vanishes k rounds after it was asked, for every k until it has answered and some more, and comes back later.
 #[test]
 fn a_leadership_lost_at_any_step_of_enable_leaves_one_or_the_other_everywhere() {
     let (mut was_on, mut was_off) = (0, 0);
-    for lost_after in 0..40 {
-        let context = format!("lost after {lost_after} rounds");
-        let mut cluster = Cluster::new(Mode::Ready, 7 + lost_after);
+    for seed in 0..60 {
+        let lost_after = seed % 12;
+        let context = format!("seed {seed}, lost after {lost_after} rounds");
+        let mut cluster = Cluster::new(Mode::Ready, 7 + seed);
         let old = cluster.elect();
         cluster.rounds(10);
         for name in 0..5 {

@@ -32,6 +32,18 @@ fn a_sole_voter_leads_at_once_and_its_first_entry_is_the_empty_one_at_index_2() 
     assert_eq!(node.disk.hard_state.vote, 1);
 }
 
+// Design 3.5: a sole voter does not wait for anybody, but for the key that it lacks.
+#[test]
+fn a_sole_voter_that_may_not_campaign_does_not_lead_from_its_first_step_on() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.step([Input::MayCampaign(false)]);
+    (0..100).for_each(|_| node.tick());
+    assert!(!node.raft.status().is_leader);
+    node.step([Input::MayCampaign(true)]);
+    (0..30).for_each(|_| node.tick());
+    assert!(node.raft.status().is_leader);
+}
+
 #[test]
 fn batches_stand_where_they_were_sealed_and_are_applied_in_order() {
     let mut node = sole();

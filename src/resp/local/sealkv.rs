@@ -1,6 +1,7 @@
 //! SEALKV: what this node has beyond Redis. ENCRYPTION turns sealing on, shows where it stands, and rotates keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -35,7 +36,12 @@ impl Session {
         }
         let is = |name: &str, count: usize| sub.slice(0).eq_ignore_ascii_case(name.as_bytes()) && sub.count() == count;
         if is("status", 1) {
-            write_status(&self.shared.operator.status(), &mut Encoder::new(out, self.protocol));
+            // A status from before the end of the log would deny what was done: only without a leader it is shown.
+            let reached = timeout(STATUS_PATIENCE, self.reach_read_point()).await;
+            let is_current = matches!(reached, Ok(Ok(())));
+            let mut facts = self.shared.operator.status();
+            facts.push(("up_to_date", OperatorFact::Text(if is_current { "yes" } else { "no" }.to_owned())));
+            write_status(&facts, &mut Encoder::new(out, self.protocol));
         } else if is("enable", 1) {
             self.change(OperatorRequest::Enable).await?;
             Encoder::new(out, self.protocol).simple("OK");
@@ -77,6 +83,7 @@ impl Session {
 
     /// Off the network threads, in turn with other commands that walk every row.
     async fn scan_rows(&self) -> Result<RowCounts, Refusal> {
+        self.reach_read_point().await.map_err(Refusal::fixed)?;
         let Ok(_turn) = self.shared.long_reads.acquire().await else {
             return Err(Refusal::fixed(TRY_AGAIN));
         };
@@ -119,12 +126,13 @@ fn write_status(facts: &[(&'static str, OperatorFact)], encoder: &mut Encoder<'_
     }
 }
 
-const HELP: [&str; 13] = [
+const HELP: [&str; 14] = [
     "SEALKV <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCRYPTION ENABLE",
     "    Seal every entry and value that is written from now on. There is no way back.",
     "ENCRYPTION STATUS",
     "    Mode, cutover, active keys, their ages in log entries and the ages at which they are renewed.",
+    "    Without a leader it is what this node knows: up_to_date is no.",
     "ENCRYPTION ROTATE ENTRY|VALUE",
     "    Make a new key for log entries, or for stored values. Older keys still open what they sealed.",
     "ENCRYPTION SCAN",
@@ -137,6 +145,8 @@ const HELP: [&str; 13] = [
 const NO_RETIRE: Refusal = Refusal::fixed(
     "ERR keys cannot be retired yet: stored values may need them until all were rewritten, and nothing rewrites them yet",
 );
+/// How long a status waits for what is committed to be applied here.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 const NOT_LEADER: &str = "READONLY This node does not lead, ask the leader.";
 const UNKNOWN: Refusal =
     Refusal::fixed("ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells");

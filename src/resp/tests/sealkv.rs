@@ -43,10 +43,11 @@ fn status_and_scan_are_maps() {
     let house = House::open();
     let mut client = house.client();
     let fields = "$4\r\nmode\r\n$5\r\nready\r\n$13\r\napplied_index\r\n:7\r\n$13\r\ncutover_index\r\n";
-    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("*6\r\n{fields}$-1\r\n"));
+    let current = "$10\r\nup_to_date\r\n$3\r\nyes\r\n";
+    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("*8\r\n{fields}$-1\r\n{current}"));
     assert_eq!(client.ask("SEALKV ENCRYPTION SCAN"), "*4\r\n$10\r\nclear_rows\r\n:2\r\n$11\r\nsealed_rows\r\n:3\r\n");
     client.ask("HELLO 3");
-    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("%3\r\n{fields}_\r\n"));
+    assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("%4\r\n{fields}_\r\n{current}"));
     assert_eq!(client.ask("SEALKV ENCRYPTION SCAN"), "%2\r\n$10\r\nclear_rows\r\n:2\r\n$11\r\nsealed_rows\r\n:3\r\n");
 }
 
