@@ -6,6 +6,7 @@ mod client;
 mod clients;
 mod durability;
 mod halt;
+mod halt_live;
 mod harness;
 mod limits;
 mod refusals;
