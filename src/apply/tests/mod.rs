@@ -2,8 +2,10 @@
 
 mod gate;
 mod halts;
+mod history;
 mod kit;
 mod node;
 mod one_by_one;
 mod order;
+mod plain;
 mod random;

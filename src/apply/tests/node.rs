@@ -1,5 +1,6 @@
 //! A node that applies, over a store that can be told to fail, with everything it says noted down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -171,9 +172,9 @@ impl TestStore {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picture {
-    rows: Vec<(Vec<u8>, Vec<u8>)>,
-    applied: Option<Vec<u8>>,
-    keyring: Option<Vec<u8>>,
+    pub(super) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) applied: Option<Vec<u8>>,
+    pub(super) keyring: Option<Vec<u8>>,
 }
 
 impl Store for TestStore {
@@ -220,12 +221,13 @@ impl Store for TestStore {
 pub(super) struct Setup {
     pub(super) threads: usize,
     pub(super) run_entries: usize,
+    pub(super) run_bytes: usize,
     pub(super) pool_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30 }
+        Setup { threads: 2, run_entries: 4096, run_bytes: 1 << 20, pool_bytes: 1 << 30 }
     }
 }
 
@@ -274,7 +276,7 @@ impl Node {
             flush_wake: None,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
-            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: 1 << 20 },
+            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: setup.run_bytes },
         };
         let apply = Loop::new(parts, applied);
         Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }
@@ -319,10 +321,13 @@ impl Node {
     }
 }
 
-/// `threads` opening threads, of which one is the caller's.
+/// `threads` opening threads, of which one is the caller's. Kept from test to test: random ones ask for very many.
 pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    static KEPT: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
     let helpers = threads.checked_sub(1).filter(|helpers| *helpers > 0)?;
-    Some(Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap()))
+    let mut kept = KEPT.lock().unwrap();
+    let build = || Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap());
+    Some(Arc::clone(kept.entry(helpers).or_insert_with(build)))
 }
 
 pub(super) fn flusher(
