@@ -41,7 +41,8 @@ impl Loop {
         let values = view.active_value();
         let from =
             Progressed { stamp_ms: self.applied.last_stamp_ms, has_run_commands: self.applied.client_command_applied };
-        let mut machine = Machine::new(&self.parts.reader, &values, Some(&*self.parts.waiters), from);
+        let waiters = Some(&*self.parts.waiters);
+        let mut machine = Machine::new(&self.parts.reader, &values, waiters, from, self.parts.bounds.overlay_bytes_max);
         let openings = &self.parts.openings;
         let outcome = deliver(entries(), cutover, keys.is_some(), openings, &mut machine);
         let rerun = |again: &mut Machine<'_>, at| deliver(entries().take(at), cutover, keys.is_some(), openings, again);

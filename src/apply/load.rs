@@ -34,14 +34,6 @@ pub enum LoadError {
     Install(#[from] InstallError),
 }
 
-impl LoadError {
-    /// Whether keys or configuration are at fault (78), not damage (74).
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, LoadError::Key(_) | LoadError::Install(_))
-    }
-}
-
 /// Reads the state record, verifies it and installs its keyring in `ring`.
 ///
 /// # Errors

@@ -26,7 +26,6 @@ use crate::fsm::reader::Reader;
 use crate::ids::Index;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
-use crate::limits::OVERLAY_BYTES_MAX;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
@@ -69,6 +68,7 @@ impl<'a> Machine<'a> {
         values: &'a Result<ActiveValue, KeyLack>,
         waiters: Option<&'a Waiters>,
         from: Progressed,
+        overlay_bytes_max: u64,
     ) -> Machine<'a> {
         Machine {
             base,
@@ -80,13 +80,13 @@ impl<'a> Machine<'a> {
             answers: Vec::new(),
             unanswered: None,
             failed_reads: 0,
-            overlay_bytes_max: OVERLAY_BYTES_MAX,
+            overlay_bytes_max,
         }
     }
 
     /// A machine without effects that will run entries again, telling nobody: after an entry was left half done.
     pub(crate) fn again(&self, from: Progressed) -> Machine<'a> {
-        Machine { overlay_bytes_max: u64::MAX, ..Machine::new(self.base, self.values, None, from) }
+        Machine::new(self.base, self.values, None, from, u64::MAX)
     }
 
     fn settled(self, count: usize, halt: Option<Halt>) -> Settled {

@@ -10,6 +10,7 @@ use crate::apply::gate::is_sealed;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Version;
 use crate::ids::Index;
+use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::RUN_BYTES_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
@@ -43,11 +44,13 @@ pub struct RunBounds {
     pub entries_max: usize,
     /// Bytes of entry data of one run; one entry may exceed it alone.
     pub bytes_max: usize,
+    /// Bytes of plaintext that a run holds before it is cut between two entries; one entry may exceed it alone.
+    pub overlay_bytes_max: u64,
 }
 
 impl Default for RunBounds {
     fn default() -> Self {
-        RunBounds { entries_max: RUN_ENTRIES_MAX, bytes_max: RUN_BYTES_MAX }
+        RunBounds { entries_max: RUN_ENTRIES_MAX, bytes_max: RUN_BYTES_MAX, overlay_bytes_max: OVERLAY_BYTES_MAX }
     }
 }
 

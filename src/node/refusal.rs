@@ -3,12 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::fsm::state::StateError;
+use crate::apply::load::LoadError;
 use crate::fsm::store::StoreError;
 use crate::keys::codec::CodecError;
 use crate::keys::kek::KekError;
-use crate::keys::ring::InstallError;
-use crate::keys::ring::KeyLack;
 use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
 use crate::node::exit::ExitStatus;
@@ -30,21 +28,9 @@ pub enum Refusal {
     /// Damage: the state cannot be read.
     #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
     Store(#[from] StoreError),
-    /// Damage: the state has no record.
-    #[error("state/ holds no applied position: put it back, or replace this node by one with an empty directory")]
-    NoAppliedRow,
-    /// The keyring's bytes.
-    #[error("state/: the keyring row {0}")]
-    KeyringRow(#[source] CodecError),
-    /// The record does not verify.
+    /// The state record cannot be gone on with.
     #[error("state/")]
-    State(#[from] StateError),
-    /// Operator or damage: a key that the state needs.
-    #[error("state/")]
-    Key(#[from] KeyLack),
-    /// The keyring cannot be used.
-    #[error("state/")]
-    Install(#[from] InstallError),
+    Load(#[from] LoadError),
     /// Identity, log and state do not belong together.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
@@ -64,16 +50,21 @@ impl Fatal for Refusal {
             Refusal::Kek(error) => error.exit_status(),
             Refusal::Directory(error) => error.exit_status(),
             Refusal::Log(error) if error.is_configuration() => ExitStatus::Config,
-            Refusal::State(error) => error.exit_status(),
-            Refusal::Key(error) => error.exit_status(),
-            Refusal::Install(error) => error.exit_status(),
-            Refusal::KeyringRow(CodecError::Version { .. }) => ExitStatus::Config,
+            Refusal::Load(error) => error.exit_status(),
             Refusal::Disagreement(error) => error.exit_status(),
-            Refusal::Log(_)
-            | Refusal::Store(_)
-            | Refusal::NoAppliedRow
-            | Refusal::KeyringRow(_)
-            | Refusal::Make { .. } => ExitStatus::Damage,
+            Refusal::Log(_) | Refusal::Store(_) | Refusal::Make { .. } => ExitStatus::Damage,
+        }
+    }
+}
+
+impl Fatal for LoadError {
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            LoadError::Record(error) => error.exit_status(),
+            LoadError::Key(error) => error.exit_status(),
+            LoadError::Install(error) => error.exit_status(),
+            LoadError::Keyring(CodecError::Version { .. }) => ExitStatus::Config,
+            LoadError::Keyring(_) | LoadError::Store(_) | LoadError::NoRecord => ExitStatus::Damage,
         }
     }
 }

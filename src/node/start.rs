@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::apply::load::load;
 use crate::apply::rows::RingRows;
 use crate::disk::EngineChoice;
 use crate::fsm::reader::Reader;
@@ -24,9 +25,7 @@ use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
 use crate::keys::kek;
 use crate::keys::kek::KekSet;
-use crate::keys::keyring::Keyring;
 use crate::keys::ring::Ring;
-use crate::keys::ring::unwrap_mac;
 use crate::node::agree;
 use crate::node::agree::LogFacts;
 use crate::node::config::Config;
@@ -99,11 +98,8 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
     let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
     tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
     let rocks = rocks_options(config);
-    let (applied, keyring) = check_state(&directory, &rocks, &identity, &recovered, &keks)?;
     let ring = Arc::new(Ring::new(identity.cluster, keks));
-    if let Some(keyring) = keyring {
-        ring.install(keyring, applied.position.index)?;
-    }
+    let applied = check_state(&directory, &rocks, &identity, &recovered, &ring)?;
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
     let reader = Reader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
     Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
@@ -170,16 +166,12 @@ fn check_state(
     rocks: &RocksOptions,
     identity: &Identity,
     recovered: &Recovered,
-    keks: &KekSet,
-) -> Result<(Applied, Option<Keyring>), Refusal> {
+    ring: &Ring,
+) -> Result<Applied, Refusal> {
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
-    let applied_row = store.state(StateRow::Applied)?.ok_or(Refusal::NoAppliedRow)?;
-    let keyring_row = store.state(StateRow::Keyring)?;
-    let keyring = keyring_row.as_deref().map(Keyring::decode).transpose().map_err(Refusal::KeyringRow)?;
-    let mac = keyring.as_ref().map(|keyring| unwrap_mac(keks, keyring)).transpose()?;
-    let applied = Applied::open(&applied_row, keyring_row.as_deref(), mac.as_deref())?;
-    agree::check(identity, &applied, keyring.as_ref(), &log_facts(recovered))?;
-    Ok((applied, keyring))
+    let applied = load(&store, ring)?;
+    agree::check(identity, &applied, ring.view().keyring(), &log_facts(recovered))?;
+    Ok(applied)
 }
 
 /// What the recovered log says of itself.

@@ -142,10 +142,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         bounds: RunBounds::default(),
     };
     let mut apply = step::Loop::new(parts, applied);
-    replay_log(&mut apply, &recovered)?;
-    // What the replay told raft is in what raft starts from.
-    let stale = raft_receiver.try_iter().count();
-    tracing::debug!(stale, "inputs of the replay dropped");
+    replay_log(&mut apply, &recovered, &raft_receiver)?;
 
     let facts = Facts {
         identity,
@@ -204,13 +201,23 @@ fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
 }
 
 /// From applied + 1 to commit, and a flush (design 7, recovery 8).
-fn replay_log(apply: &mut step::Loop, recovered: &wal::Recovered) -> Result<(), StartError> {
+fn replay_log(
+    apply: &mut step::Loop,
+    recovered: &wal::Recovered,
+    for_raft: &Receiver<Input>,
+) -> Result<(), StartError> {
     let applied = apply.applied().position.index;
     let commit = agree::commit(applied, &log_facts(recovered));
     let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
     let mut steps = Steps::begin("replaying the log", "entries");
     let all = commit.0 - applied.0;
-    let replayed = replay(apply, entries.cloned(), |index| steps.at(index.0 - applied.0, all));
+    // What the replay tells raft is in what raft starts from, and nobody takes it yet: the queue must not fill.
+    let drain = || for_raft.try_iter().for_each(drop);
+    let replayed = replay(apply, entries.cloned(), |index| {
+        steps.at(index.0 - applied.0, all);
+        drain();
+    });
+    drain();
     steps.end();
     replayed.map_err(|halt| ended(End::Halt(halt)))?;
     tracing::info!(%applied, %commit, "log replayed");

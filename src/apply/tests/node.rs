@@ -223,11 +223,12 @@ pub(super) struct Setup {
     pub(super) run_entries: usize,
     pub(super) run_bytes: usize,
     pub(super) pool_bytes: u64,
+    pub(super) overlay_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, run_bytes: 1 << 20, pool_bytes: 1 << 30 }
+        Setup { threads: 2, run_entries: 4096, run_bytes: 1 << 20, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
     }
 }
 
@@ -276,7 +277,11 @@ impl Node {
             flush_wake: None,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
-            bounds: RunBounds { entries_max: setup.run_entries, bytes_max: setup.run_bytes },
+            bounds: RunBounds {
+                entries_max: setup.run_entries,
+                bytes_max: setup.run_bytes,
+                overlay_bytes_max: setup.overlay_bytes,
+            },
         };
         let apply = Loop::new(parts, applied);
         Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }

@@ -338,6 +338,23 @@ fn the_log_keeps_what_is_flushed_and_not_yet_told_to_be_applied() {
     let published = Arc::new(Published::new(at(9, 900)));
     let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
     assert_eq!(flusher.flush().unwrap(), node.published.position());
+    assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&node.published.index().0));
+}
+
+#[test]
+fn a_run_is_cut_between_entries_where_it_holds_much_plaintext() {
+    let mut leader = Leader::sealed(32);
+    for number in 0..6 {
+        let position = leader.clients(&[set(&format!("k{number}"), &"v".repeat(100))]);
+        assert_eq!(position.index.0, number + 5);
+    }
+    let mut node = Node::new(&Setup { overlay_bytes: 150, ..Setup::default() });
+    for index in 5..=10 {
+        node.wait_for(at(1, index), write_slots(1));
+    }
+    node.run(&leader.log).unwrap();
+    assert_eq!(*node.notes.applied.lock().unwrap(), [2, 3, 4, 6, 8, 10]);
+    assert_eq!(node.told_indexes(), [5, 6, 7, 8, 9, 10]);
 }
 
 #[test]

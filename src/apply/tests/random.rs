@@ -107,7 +107,8 @@ impl Trial {
         let chance = Chance::new(seed ^ 0x5eed);
         let is_long = history.log.len() > 4_096;
         let run_entries = if is_long { 4_096 } else { [1, 2, 3, 7, 17, 300, 4_096][chance.below(7) as usize] };
-        let run_bytes = if chance.below(6) == 0 { 500 } else { 8 << 20 };
+        let run_bytes = if !is_long && chance.below(6) == 0 { 500 } else { 8 << 20 };
+        let overlay_bytes = if !is_long && chance.below(6) == 0 { 500 } else { 8 << 20 };
         let threads = chance.below(16) as usize + 1;
         let keks: fn() -> KekSet = match chance.below(20) {
             0 => no_keks,
@@ -115,7 +116,7 @@ impl Trial {
             2..6 => || keks(7),
             _ => all_keks,
         };
-        let setup = Setup { threads, run_entries, run_bytes, ..Setup::default() };
+        let setup = Setup { threads, run_entries, run_bytes, overlay_bytes, ..Setup::default() };
         let (controls, cutovers) = (BTreeMap::new(), Vec::new());
         Trial { history, chance, setup, keks, told: Told::default(), controls, cutovers }
     }
