@@ -57,12 +57,14 @@ pub(super) fn named_key(envelope: &[u8]) -> Option<u32> {
     head(envelope).ok().map(|head| head.key_id)
 }
 
-/// The data key itself, unwrapped under its place in the keyring.
+/// The data key itself, unwrapped under its place in the keyring, if it is the one that the record means.
 fn unwrap(keks: &KekSet, keyring: &Keyring, dek: &WrappedDek) -> Result<Dek, Closed> {
     let id = dek.id.value();
     let place = [&keyring.cluster().0[..], &id.to_be_bytes(), &[dek.purpose as u8]].concat();
     let key = keks.unwrap("sealkv dek", &[&place], &dek.wrapped);
-    key.map_err(|_| if keks.is_empty() { Closed::NoCipher } else { Closed::UnknownKey(id) })
+    let key = key.map_err(|_| if keks.is_empty() { Closed::NoCipher } else { Closed::UnknownKey(id) })?;
+    let check = derive::<8>(key.expose(), b"", "sealkv check", &[]);
+    if *check == dek.check { Ok(key) } else { Err(Closed::UnknownKey(id)) }
 }
 
 fn data_key(keks: &KekSet, keyring: &Keyring, id: u32, purpose: Purpose) -> Result<Dek, Closed> {
