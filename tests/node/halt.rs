@@ -185,7 +185,7 @@ const CIPHERTEXT_AT: usize = 27;
 const SEE_DAMAGE: &str = "replace the node from its peers or a backup";
 
 #[test]
-fn unauthentic_halts_the_node_with_74() {
+fn the_node_halts_at_an_entry_that_does_not_open_after_applying_all_before_it_and_again_at_the_next_start() {
     halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(&Case {
         spoil: &|_, data| change(data, CIPHERTEXT_AT + 5, data[CIPHERTEXT_AT + 5] ^ 0x10),
         more_terms: 0,
