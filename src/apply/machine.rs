@@ -219,13 +219,24 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// A halt for want of a key.
+/// A halt for want of a key, which it names: for a value that cannot be sealed it is not the key of the entry.
 pub(crate) fn lack_stop(lack: KeyLack) -> Stop {
-    match lack {
-        KeyLack::NoCipher { .. } => HaltCause::NoCipher.into(),
-        _ => HaltCause::UnknownKey(lack).into(),
-    }
+    let key_id = match lack {
+        KeyLack::NoCipher { .. } => return HaltCause::NoCipher.into(),
+        KeyLack::NotBootstrapped | KeyLack::NoOpener => None,
+        KeyLack::OtherKek { key_id, .. }
+        | KeyLack::Unauthentic { key_id, .. }
+        | KeyLack::OtherKey { key_id }
+        | KeyLack::Unknown { key_id }
+        | KeyLack::Retired { key_id }
+        | KeyLack::OtherPurpose { key_id }
+        | KeyLack::OtherTerm { key_id } => Some(key_id).filter(|id| *id != MAC_KEY),
+    };
+    Stop { cause: HaltCause::UnknownKey(lack), key_id }
 }
+
+/// In place of an id where the MAC key is lacking, which has none.
+const MAC_KEY: u32 = 0;
 
 /// The answer to a riding read whose value does not open; redis has no word for it.
 const READ_FAILED: &str = "ERR stored value cannot be read";

@@ -16,6 +16,12 @@ pub fn seed(default: u64) -> u64 {
     seed
 }
 
+/// How many runs a random test makes: `SEALKV_RUNS` if set (see `scripts/slow`), else `default`.
+#[must_use]
+pub fn runs(default: u64) -> u64 {
+    std::env::var("SEALKV_RUNS").ok().and_then(|word| word.parse().ok()).unwrap_or(default)
+}
+
 /// SplitMix64: small, seeded, good enough to choose faults. Never for keys.
 #[derive(Clone, Debug)]
 pub struct Chance {

@@ -9,6 +9,7 @@ mod durability;
 mod encryption;
 mod errors;
 mod halt;
+mod halt_live;
 mod harness;
 mod limits;
 mod planted;

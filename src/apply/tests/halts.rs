@@ -113,6 +113,71 @@ fn prefix_applied_everything_before_a_halt_survives_and_nothing_after_it_is_ther
     }
 }
 
+/// Spoils entry 10 of entries 5 to 14 (or its surroundings), one way for each class; then runs, restarts, and mends.
+#[test]
+fn halt_of_every_class_is_exactly_there_tells_nobody_a_failure_and_goes_on_without_loss() {
+    for class in HaltClass::ALL {
+        for run_entries in [1, 4, 100] {
+            let setup = Setup { run_entries, ..Setup::default() };
+            let mut leader = Leader::sealed(40);
+            for number in 0..10 {
+                leader
+                    .clients(&[set(&format!("k{number}"), "v"), append(if number == 5 { "sick" } else { "log" }, "x")]);
+            }
+            let mut log = leader.log.clone();
+            let mut data = log[8].entry.data.to_vec();
+            let (mut given, mut at) = (keks(7), 10);
+            match class {
+                HaltClass::NoCipher => (given, at) = (no_keks(), 3),
+                HaltClass::UnknownKey => data[14] = 9,
+                HaltClass::Unauthentic => data[40] ^= 1,
+                HaltClass::Malformed => data[9] = 1,
+                HaltClass::StateMachine => {}
+            }
+            log[8].entry.data = Bytes::from(data);
+            let store = TestStore::founded();
+            if class == HaltClass::StateMachine {
+                *store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+            }
+            let mut node = Node::start(store, given, &setup);
+            wait_for_all(&node, &leader, 5);
+            let halt = node.run(&log).unwrap_err();
+            is_halt(&halt, at, class, if at == 3 || class == HaltClass::UnknownKey { 78 } else { 74 });
+            let expected: Vec<u64> = (5..at).collect();
+            assert_eq!(node.told_indexes(), expected);
+            let (picture, told) = (node.store.picture(), Arc::clone(&node.told));
+            let given = if class == HaltClass::NoCipher { no_keks() } else { keks(7) };
+            let mut node = node.crash_and_restart(0, given, &setup);
+            let told = told.lock().unwrap();
+            assert_eq!(told.len(), 10);
+            let mut unknown = told.iter().filter(|(index, _)| *index >= at);
+            assert!(unknown.all(|(_, told)| *told == Err("unknown")), "never that it failed");
+            is_halt(&node.run(&log).unwrap_err(), at, class, halt.exit_status());
+            assert_eq!(node.store.picture(), picture);
+            *node.store.fail_get_of.lock().unwrap() = None;
+            let mut node = node.crash_and_restart(0, keks(7), &setup);
+            node.run(&leader.log).unwrap();
+            let mut never_halted = Node::new(&Setup::default());
+            never_halted.run(&leader.log).unwrap();
+            assert_eq!(node.store.picture(), never_halted.store.picture());
+        }
+    }
+}
+
+#[test]
+fn malformed_halt_an_envelope_version_that_no_entry_has() {
+    for version in [0, 1, 4, 0xff] {
+        let (mut leader, good) = poisoned();
+        let mut data = good.to_vec();
+        data[9] = version;
+        leader.entry_mut(10).data = Bytes::from(data);
+        let mut node = Node::new(&Setup::default());
+        let halt = node.run(&leader.log).unwrap_err();
+        is_halt(&halt, 10, HaltClass::Malformed, 74);
+        assert!(halt.source().unwrap().source().unwrap().source().unwrap().to_string().contains("version"));
+    }
+}
+
 #[test]
 fn malformed_halt_a_control_command_in_a_clients_envelope_and_the_reverse() {
     for is_control_in_entry in [true, false] {
@@ -201,6 +266,7 @@ fn unknown_key_halt_a_value_key_that_is_not_here_stops_the_first_entry_that_seal
     let mut node = Node::new(&Setup::default());
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 8, HaltClass::UnknownKey, 78);
+    assert_eq!(halt.key_id, Some(3), "the value's key is the one that is missing, not the entry's");
     let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [b"b"]);
     let both = KekSet::new(vec![kek(7), kek(8)]).unwrap();

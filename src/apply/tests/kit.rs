@@ -34,6 +34,7 @@ use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
 use crate::raft::Committed;
 use crate::raft::Members;
+use crate::testing::sim::runs;
 use crate::wal::EntryKind;
 use crate::wal::LogEntry;
 use crate::world::Entropy;
@@ -71,12 +72,11 @@ impl Entropy for Chance {
     }
 }
 
-/// The seeds of a random test: `SEALKV_SEED` alone, or `SEALKV_COUNT` of them (without it `count`) from a fixed start.
+/// The seeds of a random test: `SEALKV_SEED` alone, or `SEALKV_RUNS` of them (without it `count`) from 1 on.
 pub(super) fn seeds(count: u64) -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    match number("SEALKV_SEED") {
-        Some(seed) => vec![seed],
-        None => (1..=number("SEALKV_COUNT").unwrap_or(count)).collect(),
+    match std::env::var("SEALKV_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=runs(count)).collect(),
     }
 }
 
@@ -130,7 +130,12 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(seed: u64) -> Leader {
-        let ring = Ring::new(CLUSTER, keks(7));
+        Leader::with(seed, keks(7))
+    }
+
+    /// A leader that wraps new keys by the first of `keks` and can unwrap by all of them.
+    pub(super) fn with(seed: u64, keks: KekSet) -> Leader {
+        let ring = Ring::new(CLUSTER, keks);
         Leader { chance: Chance::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
     }
 
@@ -206,7 +211,11 @@ impl Leader {
     pub(super) fn clients(&mut self, writes: &[Write]) -> Position {
         self.stamp_ms += self.chance.below(3);
         let payload = self.payload(writes);
-        let data = self.seal(&payload);
+        self.client_payload(&payload)
+    }
+
+    pub(super) fn client_payload(&mut self, payload: &[u8]) -> Position {
+        let data = self.seal(payload);
         self.has_clients = true;
         self.push(EntryKind::Normal, data, None)
     }
@@ -219,7 +228,12 @@ impl Leader {
 
     /// A membership change that adds a learner.
     pub(super) fn membership(&mut self) -> Position {
-        let members = Members { learners: vec![2], ..Members::founders(&[NodeId::new(1).unwrap()]) };
+        self.membership_with(vec![2])
+    }
+
+    /// A membership change after which these are the learners; apply goes by the members that come with it.
+    pub(super) fn membership_with(&mut self, learners: Vec<u64>) -> Position {
+        let members = Members { learners, ..Members::founders(&[NodeId::new(1).unwrap()]) };
         // ConfChangeV2 { changes: [{ AddLearnerNode, node 2 }] }
         let data = Bytes::from_static(b"\x12\x04\x08\x02\x10\x02");
         self.push(EntryKind::ConfChangeV2, data, Some(members.encode()))

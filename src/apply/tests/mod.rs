@@ -3,10 +3,12 @@
 mod gate;
 mod halts;
 mod hook;
+mod history;
 mod kit;
 mod node;
 mod one_by_one;
 mod order;
+mod plain;
 mod random;
 mod riding;
 mod rules;

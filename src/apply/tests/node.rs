@@ -1,5 +1,6 @@
 //! A node that applies, over a store that can be told to fail, with everything it says noted down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -171,9 +172,9 @@ impl TestStore {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picture {
-    rows: Vec<(Vec<u8>, Vec<u8>)>,
-    applied: Option<Vec<u8>>,
-    keyring: Option<Vec<u8>>,
+    pub(super) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) applied: Option<Vec<u8>>,
+    pub(super) keyring: Option<Vec<u8>>,
 }
 
 impl Store for TestStore {
@@ -220,13 +221,14 @@ impl Store for TestStore {
 pub(super) struct Setup {
     pub(super) threads: usize,
     pub(super) run_entries: usize,
+    pub(super) run_bytes: usize,
     pub(super) pool_bytes: u64,
     pub(super) overlay_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
+        Setup { threads: 2, run_entries: 4096, run_bytes: 1 << 20, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
     }
 }
 
@@ -277,7 +279,7 @@ impl Node {
             clock: Arc::new(Still),
             bounds: RunBounds {
                 entries_max: setup.run_entries,
-                bytes_max: 1 << 20,
+                bytes_max: setup.run_bytes,
                 overlay_bytes_max: setup.overlay_bytes,
             },
         };
@@ -324,10 +326,13 @@ impl Node {
     }
 }
 
-/// `threads` opening threads, of which one is the caller's.
+/// `threads` opening threads, of which one is the caller's. Kept from test to test: random ones ask for very many.
 pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    static KEPT: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
     let helpers = threads.checked_sub(1).filter(|helpers| *helpers > 0)?;
-    Some(Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap()))
+    let mut kept = KEPT.lock().unwrap();
+    let build = || Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap());
+    Some(Arc::clone(kept.entry(helpers).or_insert_with(build)))
 }
 
 pub(super) fn flusher(

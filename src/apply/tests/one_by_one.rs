@@ -1,171 +1,343 @@
-//! The slow, obvious twin: one entry after another, each opened alone, run alone, sealed value by value and written alone.
+//! The slow, obvious twin: one entry after another, each opened alone, run alone, sealed value by value.
 //!
-//! It shares no code with the loop: no runs, no gate, no arenas, no batches.
+//! It is written from the design, not from the loop. Of the code under test it shares nothing: no cutting into runs, no
+//! gate, no opening or sealing in batches, no ring, no rows, no store, no waiters. What it does share has proofs of its own
+//! elsewhere: the codecs of records and commands, what a command does to a value (`fsm::kv`, against its model), what a
+//! control entry makes of a keyring (`keys::rules`), and the primitives (`plain.rs` says which).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
+use crate::apply::halt::Halt;
+use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
-use crate::apply::membership::set_members;
-use crate::apply::rows::RingRows;
+use crate::apply::halt::Malformation;
 use crate::apply::tests::kit::CLUSTER;
-use crate::apply::tests::kit::keks;
-use crate::apply::tests::node::TestStore;
-use crate::crypto::envelope::EntryFrame;
-use crate::crypto::envelope::OpenError;
-use crate::crypto::envelope::Version;
-use crate::crypto::open::OpenJob;
-use crate::crypto::open::open_entry;
-use crate::crypto::stored::ValueItem;
-use crate::crypto::stored::seal_values;
+use crate::apply::tests::node::Picture;
+use crate::apply::tests::plain;
+use crate::apply::tests::plain::Closed;
+use crate::apply::tests::plain::SealedFor;
+use crate::fsm::codec::Batch;
 use crate::fsm::codec::Payload;
+use crate::fsm::command::Read;
 use crate::fsm::command::Reply;
+use crate::fsm::kv;
 use crate::fsm::overlay::Change as RowChange;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
 use crate::fsm::state::Applied;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
-use crate::fsm::store::Store;
+use crate::fsm::state::ConfLists;
+use crate::fsm::state::ConfState;
+use crate::fsm::state::Member;
 use crate::fsm::value::BodyState;
+use crate::fsm::value::Header;
+use crate::fsm::value::Value;
 use crate::ids::Index;
+use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::keys::change::Change;
+use crate::keys::kek::KekSet;
+use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::Keyring;
-use crate::keys::ring::Ring;
+use crate::keys::mac::MacKey;
+use crate::keys::ring::unwrap_mac;
 use crate::keys::rules::Facts;
+use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
 use crate::raft::Committed;
+use crate::raft::Members;
 use crate::wal::EntryKind;
 
-/// Where and why the twin stopped.
-pub(super) type Stopped = (u64, HaltClass);
+/// Where and why somebody stopped, as far as it must be equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stopped {
+    pub(super) at: Position,
+    pub(super) class: HaltClass,
+    pub(super) word: &'static str,
+    pub(super) key_id: Option<u32>,
+    pub(super) proposal_id: Option<u64>,
+}
+
+impl Stopped {
+    /// What a halt of the loop says.
+    pub(super) fn of(halt: &Halt) -> Stopped {
+        let word = match &halt.cause {
+            HaltCause::NoCipher | HaltCause::UnknownKey(_) | HaltCause::Unauthentic => "",
+            HaltCause::Malformed(Malformation::Bytes(_)) => "bytes",
+            HaltCause::Malformed(Malformation::Payload(_)) => "payload",
+            HaltCause::Malformed(Malformation::Control(_)) => "control",
+            HaltCause::Malformed(Malformation::Kind) => "kind",
+            HaltCause::Malformed(Malformation::Membership) => "membership",
+            HaltCause::StateMachine(_) => "state",
+        };
+        let proposal_id = halt.proposal_id.map(|id| id.0);
+        Stopped { at: halt.position, class: halt.class(), word, key_id: halt.key_id, proposal_id }
+    }
+}
+
+/// A cause, and the key of a value where that is what was missing.
+struct Cause(HaltClass, &'static str, Option<u32>);
+
+impl From<Closed> for Cause {
+    fn from(closed: Closed) -> Cause {
+        match closed {
+            Closed::NoCipher => Cause(HaltClass::NoCipher, "", None),
+            Closed::UnknownKey(_) => Cause(HaltClass::UnknownKey, "", None),
+            Closed::Unauthentic => Cause(HaltClass::Unauthentic, "", None),
+            Closed::Malformed => Cause(HaltClass::Malformed, "bytes", None),
+        }
+    }
+}
+
+/// One command of somebody who waits for an entry: its write, or a read of this node at its place among the writes.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    Write,
+    Read(Read),
+}
+
+/// What everybody who waits is told, by index and term.
+pub(super) type Answers = BTreeMap<(u64, u64), Vec<Reply>>;
 
 /// A node that does one thing at a time.
 pub(super) struct Twin {
-    pub(super) store: Arc<TestStore>,
-    ring: Arc<Ring>,
-    reader: Reader,
-    applied: Applied,
-    /// Index and replies of every entry of commands.
-    pub(super) replies: Vec<(u64, Vec<Reply>)>,
+    keks: KekSet,
+    pub(super) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    keyring: Option<Keyring>,
+    pub(super) applied: Applied,
+    /// Who waits where for what, from the beginning.
+    waiting: BTreeMap<(u64, u64), Vec<Wanted>>,
+    pub(super) answers: Answers,
+    pub(super) controls: BTreeMap<u64, Result<(), RuleError>>,
+    pub(super) cutovers: Vec<u64>,
+    /// Entries of commands that were applied, clear and sealed.
+    pub(super) commands: [u64; 2],
 }
 
 impl Twin {
-    pub(super) fn new() -> Twin {
-        let store = TestStore::founded();
-        let ring = Arc::new(Ring::new(CLUSTER, keks(7)));
-        let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let reader = Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring))));
-        let applied = store.applied();
-        Twin { store, ring, reader, applied, replies: Vec::new() }
+    pub(super) fn new(keks: KekSet, waiting: BTreeMap<(u64, u64), Vec<Wanted>>) -> Twin {
+        let applied = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
+        let (rows, answers, controls) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Twin { keks, rows, keyring: None, applied, waiting, answers, controls, cutovers: Vec::new(), commands: [0; 2] }
     }
 
+    /// Applies what of `log` is not applied yet.
     pub(super) fn run(&mut self, log: &[Committed]) -> Result<(), Stopped> {
         for committed in log {
-            let index = committed.entry.index.0;
-            self.one(committed).map_err(|class| (index, class))?;
+            if committed.entry.index > self.applied.position.index {
+                self.one(committed)?;
+            }
         }
         Ok(())
     }
 
-    fn one(&mut self, committed: &Committed) -> Result<(), HaltClass> {
+    /// Everything that it holds, as a store would.
+    pub(super) fn picture(&self) -> Picture {
+        Picture {
+            rows: self.rows.clone().into_iter().collect(),
+            applied: Some(self.applied.encode(self.mac().as_ref())),
+            keyring: self.keyring.as_ref().map(Keyring::encode),
+        }
+    }
+
+    fn mac(&self) -> Option<MacKey> {
+        let mac = self.keyring.as_ref().map(|keyring| unwrap_mac(&self.keks, keyring).unwrap());
+        mac.map(|mac| std::sync::Arc::into_inner(mac).unwrap())
+    }
+
+    fn one(&mut self, committed: &Committed) -> Result<(), Stopped> {
         let entry = &committed.entry;
-        let position = Position { term: entry.term, index: entry.index };
-        let mut next = Applied { position, ..self.applied.clone() };
+        let at = Position { term: entry.term, index: entry.index };
+        let stopped = |class, word| Stopped { at, class, word, key_id: None, proposal_id: None };
         if entry.kind != EntryKind::Normal {
-            set_members(&mut next, committed.conf_state.as_ref().unwrap()).unwrap();
-            return self.write(Step::default(), next);
+            self.members(committed.conf_state.as_ref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;
+            self.applied.position = at;
+            return Ok(());
         }
         if entry.data.is_empty() {
-            return self.write(Step::default(), next);
+            self.applied.position = at;
+            return Ok(());
         }
-        let cutover = self.ring.view().keyring().map_or(Index::NEVER, Keyring::cutover);
-        let frame = EntryFrame::decode(&entry.data).map_err(|_| HaltClass::Malformed)?;
-        let (payload, entry_tag, is_control_envelope) = if entry.index > cutover {
-            let opened = open_entry(&self.ring.view().entry_keys(), OpenJob { position, data: &entry.data });
-            let payload = opened.map_err(|error| match error {
-                OpenError::UnknownKey { .. } => HaltClass::UnknownKey,
-                OpenError::Unauthentic { .. } => HaltClass::Unauthentic,
-                _ => HaltClass::Malformed,
-            })?;
-            let version = Version::peek(frame.payload).unwrap();
-            (payload, entry.data.last_chunk::<16>().copied(), version == Version::Control)
+        // 0x01 | proposal id | payload
+        if entry.data.len() < 9 || entry.data[0] != 1 {
+            return Err(stopped(HaltClass::Malformed, "bytes"));
+        }
+        let proposal_id = u64::from_be_bytes(entry.data[1..9].try_into().unwrap());
+        let inside = &entry.data[9..];
+        let cutover = self.keyring.as_ref().map_or(Index::NEVER, Keyring::cutover);
+        let is_sealed = entry.index.0 > cutover.0;
+        self.normal(at, proposal_id, inside, is_sealed).map_err(|Cause(class, word, value_key)| {
+            let key_id = value_key.or_else(|| plain::named_key(inside).filter(|_| is_sealed));
+            Stopped { key_id, proposal_id: Some(proposal_id), ..stopped(class, word) }
+        })
+    }
+
+    fn normal(&mut self, at: Position, proposal_id: u64, inside: &[u8], is_sealed: bool) -> Result<(), Cause> {
+        let malformed = |word| Cause(HaltClass::Malformed, word, None);
+        let (payload, entry_tag, control_envelope) = if is_sealed {
+            let keyring = self.keyring.as_ref().unwrap();
+            let (text, is_control) = plain::open_envelope(&self.keks, keyring, at, proposal_id, inside)?;
+            (text, inside.last_chunk::<16>().copied(), Some(is_control))
         } else {
-            (frame.payload.to_vec(), None, matches!(Payload::decode(frame.payload), Ok(Payload::Control(_))))
+            (inside.to_vec(), None, None)
         };
-        match Payload::decode(&payload).map_err(|_| HaltClass::Malformed)? {
-            Payload::Control(bytes) if is_control_envelope => self.control(bytes, next),
-            Payload::Batch(batch) if !is_control_envelope => {
-                next.last_stamp_ms = next.last_stamp_ms.max(batch.stamp_ms);
-                next.client_command_applied = true;
-                let mut overlay = Overlay::new();
-                let mut context = WriteContext::new(entry.index, next.last_stamp_ms, entry_tag, &batch);
-                let mut replies = Vec::new();
-                for command in batch.commands() {
-                    let reply = overlay.execute(&self.reader, command, &mut context);
-                    replies.push(reply.map_err(|_| HaltClass::StateMachine)?);
-                }
-                let step = self.seal(overlay)?;
-                self.write(step, next)?;
-                self.replies.push((entry.index.0, replies));
-                Ok(())
+        match Payload::decode(&payload).map_err(|_| malformed("payload"))? {
+            Payload::Control(_) if control_envelope == Some(false) => Err(malformed("kind")),
+            Payload::Batch(_) if control_envelope == Some(true) => Err(malformed("kind")),
+            Payload::Control(bytes) => {
+                let change = Change::decode(bytes).map_err(|_| malformed("control"))?;
+                self.control(&change, at)
             }
-            _ => Err(HaltClass::Malformed),
+            Payload::Batch(batch) => self.batch(&batch, at, entry_tag),
         }
     }
 
-    fn seal(&self, overlay: Overlay) -> Result<Step, HaltClass> {
+    fn batch(&mut self, batch: &Batch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
+        let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
+        let mut overlay = Overlay::new();
+        let mut context = WriteContext::new(at.index, stamp_ms, entry_tag, batch);
+        let place = (at.index.0, at.term.0);
+        let wanted = self.waiting.get(&place).cloned();
+        let everything = || vec![Wanted::Write; batch.count()];
+        let mut commands = batch.commands();
+        let mut replies = Vec::new();
+        for one in wanted.clone().unwrap_or_else(everything) {
+            replies.push(match one {
+                Wanted::Write => {
+                    let write = commands.next().unwrap();
+                    overlay.execute(self, write, &mut context).map_err(cause_of_read)?
+                }
+                Wanted::Read(read) => kv::read(&overlay.view(self), &read, stamp_ms)
+                    .unwrap_or(Reply::Error("ERR stored value cannot be read")),
+            });
+        }
+        assert!(commands.next().is_none());
+        let is_sealed = entry_tag.is_some();
+        let needs_key = is_sealed && context.sealed_writes() > 0;
+        let active = match &self.keyring {
+            Some(keyring) if needs_key => {
+                let id = keyring.active_value().id.value();
+                // The key that is missing is the value's: the line of the halt names that one.
+                Some(plain::active_value(&self.keks, keyring).map_err(|_| Cause(HaltClass::UnknownKey, "", Some(id)))?)
+            }
+            _ => None,
+        };
         let changes = overlay.into_changes();
-        let mut step = Step { clear: changes.clear, ..Step::default() };
+        if changes.clear {
+            self.rows.clear();
+        }
         for (key, change) in changes.rows {
             let RowChange::Put { value, at } = change else {
-                step.deletes.push(key);
+                self.rows.remove(&key);
                 continue;
             };
+            let mut body = Vec::new();
+            value.encode_body(&mut body);
             let row = match at.entry_tag {
-                None => value.encode_clear_row(),
+                None => [&value.header(BodyState::Clear).encode()[..], &body].concat(),
                 Some(entry_tag) => {
-                    let active = self.ring.view().active_value().map_err(|_| HaltClass::UnknownKey)?;
-                    let mut body = Vec::new();
-                    value.encode_body(&mut body);
-                    let item = ValueItem {
-                        store_key: &key,
-                        header: value.header(BodyState::Sealed).encode(),
-                        body: &body,
-                        entry_tag,
-                        delta: at.index.0 - active.active_from.0,
-                        op: at.op.into(),
-                    };
-                    seal_values(&active.dek, &[item]).unwrap()[0].to_vec()
+                    let header = value.header(BodyState::Sealed).encode();
+                    let (index, op) = (at.index.0, u64::from(at.op));
+                    let of = SealedFor { store_key: &key, header, index, op, entry_tag };
+                    plain::seal_row(active.as_ref().unwrap(), &of, &body)
                 }
             };
-            step.puts.push((key, row));
+            self.rows.insert(key, row);
         }
-        Ok(step)
-    }
-
-    fn control(&mut self, bytes: &[u8], mut next: Applied) -> Result<(), HaltClass> {
-        let change = Change::decode(bytes).map_err(|_| HaltClass::Malformed)?;
-        let facts = Facts { cluster: CLUSTER, client_command_applied: next.client_command_applied };
-        let at = next.position;
-        let decided = decide(self.ring.view().keyring(), &change, at, facts);
-        let Ok(keyring) = decided else {
-            return self.write(Step::default(), next);
-        };
-        let row = keyring.encode();
-        next.keyring_digest = Some(Keyring::digest(&row));
-        self.ring.mac_key_of(&keyring).map_err(|_| HaltClass::UnknownKey)?;
-        // The ring first: the record is authenticated under the new keyring's MAC key.
-        self.ring.install(keyring, at.index).unwrap();
-        self.write(Step { state: vec![(StateRow::Keyring, row)], ..Step::default() }, next)
-    }
-
-    fn write(&mut self, mut step: Step, applied: Applied) -> Result<(), HaltClass> {
-        let mac = self.ring.view().mac_key().unwrap();
-        step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
-        self.store.write(step).unwrap();
-        self.applied = applied;
+        self.applied.position = at;
+        self.applied.last_stamp_ms = stamp_ms;
+        self.applied.client_command_applied = true;
+        self.commands[usize::from(is_sealed)] += 1;
+        if wanted.is_some() {
+            self.answers.insert(place, replies);
+        }
         Ok(())
+    }
+
+    fn control(&mut self, change: &Change, at: Position) -> Result<(), Cause> {
+        let facts = Facts { cluster: CLUSTER, client_command_applied: self.applied.client_command_applied };
+        let outcome = match decide(self.keyring.as_ref(), change, at, facts) {
+            Err(refusal) => Err(refusal),
+            Ok(keyring) => {
+                if unwrap_mac(&self.keks, &keyring).is_err() {
+                    let class = if self.keks.is_empty() { HaltClass::NoCipher } else { HaltClass::UnknownKey };
+                    return Err(Cause(class, "", None));
+                }
+                if keyring.cutover() == at.index {
+                    self.cutovers.push(at.index.0);
+                }
+                self.applied.keyring_digest = Some(Keyring::digest(&keyring.encode()));
+                self.keyring = Some(keyring);
+                Ok(())
+            }
+        };
+        self.controls.insert(at.index.0, outcome);
+        self.applied.position = at;
+        Ok(())
+    }
+
+    fn members(&mut self, encoded: Option<&Bytes>) -> Option<()> {
+        let members = Members::decode(encoded?).ok()?;
+        let Members { voters, learners, voters_outgoing, learners_next, auto_leave } = members;
+        let mut ids = [&voters[..], &learners, &voters_outgoing, &learners_next].concat();
+        ids.sort_unstable();
+        ids.dedup();
+        let conf_state = ConfState::new(ConfLists { voters, learners, voters_outgoing, learners_next, auto_leave });
+        let conf_state = conf_state.ok()?;
+        let known = std::mem::take(&mut self.applied.members);
+        for node in ids.into_iter().map(|id| NodeId::new(id).unwrap()) {
+            let address = known.iter().find(|member| member.node == node).map(|member| member.address.clone());
+            self.applied.members.push(Member { node, address: address.unwrap_or_default() });
+        }
+        self.applied.conf_state = conf_state;
+        Some(())
+    }
+}
+
+/// The twin's rows as commands see them, each opened when it is asked for.
+impl Base for Twin {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        let Some(row) = self.rows.get(key) else {
+            return Ok(None);
+        };
+        let (header, body) = Header::split(row)?;
+        let body = match header.state {
+            BodyState::Clear => {
+                let allowed = self.keyring.as_ref().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed);
+                if !allowed {
+                    return Err(ReadError::Unauthentic);
+                }
+                body.to_vec()
+            }
+            BodyState::Sealed => {
+                let opened = plain::open_row(&self.keks, self.keyring.as_ref(), key, row);
+                opened.map_err(|closed| match closed {
+                    Closed::NoCipher => ReadError::NoCipher,
+                    Closed::UnknownKey(key_id) => ReadError::UnknownKey { key_id },
+                    Closed::Unauthentic => ReadError::Unauthentic,
+                    Closed::Malformed => ReadError::Envelope,
+                })?
+            }
+        };
+        Ok(Some(Value::decode_body(header, Bytes::from(body))?))
+    }
+
+    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
+        keys.iter().map(|key| self.value(key)).collect()
+    }
+
+    fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
+        panic!("no write and no riding read counts")
+    }
+}
+
+fn cause_of_read(error: ReadError) -> Cause {
+    match error {
+        ReadError::NoCipher => Cause(HaltClass::NoCipher, "", None),
+        ReadError::UnknownKey { key_id } => Cause(HaltClass::UnknownKey, "", Some(key_id)),
+        _ => Cause(HaltClass::StateMachine, "state", None),
     }
 }
