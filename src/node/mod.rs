@@ -11,6 +11,7 @@ pub mod families;
 pub mod log_port;
 pub mod ports;
 pub mod process;
+pub mod profile;
 pub mod refusal;
 pub mod run;
 pub mod start;

@@ -8,5 +8,6 @@ mod durability;
 mod halt;
 mod harness;
 mod limits;
+mod operator;
 mod refusals;
 mod secrets;
