@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use clap::error::ErrorKind;
 
 use sealkv::cli;
 use sealkv::node::config::Settings;
@@ -29,11 +30,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run a node. Settings come from the file, then SEALKV_* variables, then flags; later ones win
+    #[command(args_override_self = true)]
     Serve {
         /// TOML file of settings; names as the flags, with underscores
         #[arg(long, env = "SEALKV_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Check the settings, say what is wrong or "configuration ok", and exit
+        /// Check the settings, the KEK and the password file, say what is wrong or "configuration ok", and exit
         #[arg(long)]
         check_config: bool,
         #[command(flatten)]
@@ -53,13 +55,38 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
         Command::Serve { config, check_config, settings } => {
             cli::serve::run(config.as_deref(), check_config, *settings)
         }
         Command::Keygen { file } => keygen(&file),
         Command::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }
+}
+
+/// Help and version as they are; anything wrong in flags or their variables is one line and 78, as in the file.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help {
+        eprint!("{text}");
+    } else {
+        let said: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+            .filter(|line| !line.is_empty())
+            .collect();
+        eprintln!("sealkv: {} (see --help)", said.join(" ").trim_start_matches("error: "));
+    }
+    ExitStatus::Config.into()
 }
 
 fn keygen(file: &Path) -> ExitCode {

@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["node", "main", "cli"]),
     ("axum", &["node"]),
     ("prometheus", &["node"]),
+    ("pprof", &["node"]),
     ("mimalloc", &["main"]),
 ];
 

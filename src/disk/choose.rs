@@ -40,7 +40,7 @@ pub struct Setup {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Operator: `--log-engine uring` was asked for and does not work here; `auto` would take the plain engine.
-    #[error("io_uring does not work here ({step})")]
+    #[error("io_uring does not work here ({step}): with --log-engine auto plain system calls are taken instead")]
     EngineRefused {
         /// What was tried when it was refused.
         step: &'static str,
@@ -70,7 +70,13 @@ pub fn open(setup: &Setup) -> Result<Box<dyn Disk>, DiskError> {
             Ok(()) => match UringDisk::new(files, setup.slots_max, setup.buffers, setup.buffer_bytes) {
                 Ok(disk) => {
                     let registered = disk.buffers_registered();
-                    tracing::info!(engine = "uring", registered_buffers = registered, "log engine: io_uring works");
+                    let words = match registered {
+                        true => "log engine: io_uring works",
+                        false => {
+                            "log engine: io_uring works; the kernel pins no buffers (is ulimit -l, RLIMIT_MEMLOCK, small?)"
+                        }
+                    };
+                    tracing::info!(engine = "uring", registered_buffers = registered, "{words}");
                     return Ok(Box::new(disk));
                 }
                 Err(source) => Some(Refusal { step: "registering files", source }),

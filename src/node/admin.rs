@@ -1,9 +1,9 @@
 //! Metrics and health over HTTP, for machines that look after the node.
 //!
-//! `/metrics` is Prometheus text; `/livez` says that the process answers; `/readyz` that it serves clients, or why not.
+//! `/metrics` is Prometheus text; `/livez` says that the process answers; `/readyz` that it serves clients, or why not;
+//! `/debug/pprof/profile` is a CPU profile, where the operator allowed it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,6 +17,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 
+use crate::node::profile;
+
 /// What the admin listener asks the node.
 pub trait AdminFacts: Send + Sync {
     /// Why clients are not served now; empty means ready.
@@ -25,20 +27,12 @@ pub trait AdminFacts: Send + Sync {
     fn metrics(&self) -> Vec<MetricFamily>;
 }
 
-/// Binds the address; the port is known afterwards.
-///
-/// # Errors
-/// The address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// Serves until the runtime ends.
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(listener: TcpListener, facts: Arc<dyn AdminFacts>) -> io::Result<()> {
-    axum::serve(listener, router(facts)).await
+pub async fn serve(listener: TcpListener, facts: Arc<dyn AdminFacts>, profiling: bool) -> io::Result<()> {
+    axum::serve(listener, router(facts).merge(profile::router(profiling))).await
 }
 
 fn router(facts: Arc<dyn AdminFacts>) -> Router {

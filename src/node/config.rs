@@ -55,10 +55,12 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Address for clients (Redis protocol); port 0 takes a free one and logs it [default: 127.0.0.1:6379]
-    #[arg(long, env = "SEALKV_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "SEALKV_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
     pub listen: Option<SocketAddr>,
     /// Address for metrics and health (HTTP); port 0 takes a free one and logs it [default: 127.0.0.1:9379]
-    #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
     pub admin_listen: Option<SocketAddr>,
     /// Allow --listen and --admin-listen on addresses that are not loopback, without TLS
     #[arg(long, env = "SEALKV_INSECURE_LISTEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
@@ -96,6 +98,9 @@ pub struct Settings {
     /// Memory for RocksDB's cache of blocks [default: 268435456]
     #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "BYTES")]
     pub block_cache_bytes: Option<usize>,
+    /// Serve CPU profiles at /debug/pprof/profile?seconds=N of the admin address [default: false]
+    #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub profiling: Option<bool>,
     /// Log lines as text or JSON [default: text]
     #[arg(long, env = "SEALKV_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -198,6 +203,8 @@ pub struct Config {
     pub open_threads: usize,
     /// RocksDB's block cache.
     pub block_cache_bytes: usize,
+    /// Whether the admin listener gives CPU profiles.
+    pub profiling: bool,
 }
 
 impl Encryption {
@@ -223,12 +230,8 @@ impl Settings {
             return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
         let text = fs::read_to_string(path).map_err(read)?;
-        toml::from_str(&text).map_err(|error| {
-            // Not the parser's whole text: that quotes the line, and somebody may have put a key or a password there.
-            let before = text.as_bytes().iter().take(error.span().map_or(0, |span| span.start));
-            let line = 1 + before.filter(|byte| **byte == b'\n').count();
-            ConfigError::Parse { path: path.to_owned(), message: format!("line {line}: {}", error.message()) }
-        })
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: toml_message(&text, &error) })
     }
 
     /// These settings, with those of `lower` where these say nothing.
@@ -253,6 +256,7 @@ impl Settings {
             timeout: self.timeout.or(lower.timeout),
             open_threads: self.open_threads.or(lower.open_threads),
             block_cache_bytes: self.block_cache_bytes.or(lower.block_cache_bytes),
+            profiling: self.profiling.or(lower.profiling),
             log_format: self.log_format.or(lower.log_format),
             log_level: self.log_level.or(lower.log_level),
         }
@@ -271,6 +275,13 @@ impl Settings {
         let admin_listen = self.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_ADMIN_PORT)));
         check_loopback("listen", listen, insecure)?;
         check_loopback("admin-listen", admin_listen, insecure)?;
+        if listen == admin_listen && listen.port() != 0 {
+            return Err(ConfigError::Conflict {
+                first: "listen",
+                second: "admin-listen",
+                why: "clients and metrics need a port each",
+            });
+        }
         let log_slot_bytes = self.log_slot_bytes.unwrap_or(64 << 20);
         check_range("log-slot-bytes", log_slot_bytes, SLOT_BYTES_MIN, SLOT_BYTES_MAX)?;
         if !log_slot_bytes.is_multiple_of(1 << 20) {
@@ -302,6 +313,7 @@ impl Settings {
             idle_timeout: self.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
             open_threads,
             block_cache_bytes,
+            profiling: self.profiling.unwrap_or(false),
         })
     }
 
@@ -349,6 +361,31 @@ pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), Conf
         }
     }
     Ok(())
+}
+
+/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on somebody's answer to find its own address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        format!("expected an address and a port, as 127.0.0.1:6379, [::1]:6379 or localhost:6379, found {text:?}")
+    })
+}
+
+fn address_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    address(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// The line and the parser's words; its drawing of the place needs several lines.
+fn toml_message(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', " ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
 }
 
 fn check_loopback(name: &'static str, address: SocketAddr, insecure: bool) -> Result<(), ConfigError> {
@@ -430,7 +467,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_numeric_or_localhost() {
+        assert_eq!(address("localhost:1").unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
+        for wrong in ["", "6379", "localhost", "example.org:1", "127.0.0.1:65536"] {
+            assert!(address(wrong).unwrap_err().contains("expected an address"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_file_is_one_line_that_names_the_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        for (text, words) in [
+            ("data_dir = \"/x\"\nlog_slots = \"a\"\n", ["line 2: ", "expected u32"]),
+            ("data_dir =\n", ["line 1: ", ""]),
+            ("\n\nlisten = \"nowhere\"\n", ["line 3: ", "nowhere"]),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = Settings::from_file(&path).unwrap_err().to_string();
+            assert!(!error.contains('\n') && words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused() {
+        let one: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+        assert!(Settings { listen: Some(one), admin_listen: Some(one), ..minimal() }.check().is_err());
         let kek = Some(PathBuf::from("/k"));
         assert!(Settings { encryption: Some(Encryption::On), ..minimal() }.check().is_err());
         assert!(Settings { encryption: Some(Encryption::Off), kek_file: kek.clone(), ..minimal() }.check().is_err());

@@ -19,6 +19,7 @@ use crate::node::admin::AdminFacts;
 use crate::node::families::Families;
 use crate::node::log_port::LogPort;
 use crate::node::ports::StatusCell;
+use crate::node::process;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
 use crate::resp::Role;
@@ -71,13 +72,10 @@ impl NodeFacts for Facts {
     fn lines(&self, section: FactSection) -> Vec<(&'static str, String)> {
         let status = self.status.load();
         match section {
-            FactSection::Server => {
-                vec![("sealkv_version", env!("CARGO_PKG_VERSION").to_owned())]
-            }
-            FactSection::Memory => Vec::new(),
-            FactSection::Persistence => {
-                vec![("aof_enabled", "1".to_owned()), ("rdb_changes_since_last_save", "0".to_owned())]
-            }
+            // `resp` says these by itself.
+            FactSection::Server => Vec::new(),
+            FactSection::Memory => memory_lines(),
+            FactSection::Persistence => vec![("rdb_changes_since_last_save", "0".to_owned())],
             FactSection::Replication => vec![
                 ("raft_term", status.term.to_string()),
                 ("raft_leader", status.leader.to_string()),
@@ -252,6 +250,16 @@ impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Facts").field("identity", &self.identity).finish_non_exhaustive()
     }
+}
+
+/// What the process holds in memory, under the names that `redis-cli --stat` and exporters read. There is no limit to
+/// compare it with: values live on disk.
+fn memory_lines() -> Vec<(&'static str, String)> {
+    let Some(bytes) = process::resident_bytes() else {
+        return Vec::new();
+    };
+    let human = format!("{:.2}M", bytes as f64 / f64::from(1 << 20));
+    vec![("used_memory", bytes.to_string()), ("used_memory_human", human), ("used_memory_rss", bytes.to_string())]
 }
 
 fn load(counter: &AtomicU64) -> u64 {

@@ -12,6 +12,7 @@ pub mod log_port;
 pub mod operator;
 pub mod ports;
 pub mod process;
+pub mod profile;
 pub mod refusal;
 pub mod run;
 pub mod start;

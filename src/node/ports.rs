@@ -78,10 +78,6 @@ impl raft::Ports for RaftPorts {
     }
 
     fn status(&mut self, status: Status) {
-        let before = self.status.load();
-        if before.is_leader != status.is_leader || before.leader != status.leader {
-            tracing::info!(term = %status.term, leader = status.leader, is_leader = status.is_leader, "leadership");
-        }
         self.status.store(status);
     }
 }

@@ -23,6 +23,14 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
     started.map_err(|e| e.to_string())
 }
 
+/// Bytes of this process in memory, if the kernel says.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    resident.checked_mul(rustix::param::page_size() as u64)
+}
+
 /// No core file and no ptrace by other processes of the user: keys and plaintext are in memory (NO-SECRETS-OUT).
 pub fn forbid_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -32,6 +40,49 @@ pub fn forbid_core_dumps() {
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the process could not be made undumpable");
     }
+}
+
+/// Makes room for the descriptors of `clients` clients beside the node's own; returns for how many there is room.
+///
+/// # Errors
+/// A line for the operator: the hard limit leaves no room for any. A node that runs out of descriptors while it runs
+/// could not open a table of its own state.
+pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let need = u64::from(clients) + DESCRIPTORS_OWN;
+    let most = limit.maximum.map_or(need, |maximum| maximum.min(need));
+    let has = limit.current.unwrap_or(u64::MAX);
+    let allowed = if has < most {
+        let raised =
+            rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
+        raised.map_or(has, |()| most)
+    } else {
+        has
+    };
+    if allowed <= DESCRIPTORS_OWN {
+        return Err(format!(
+            "open files are limited to {allowed}, the node needs {} and one for each client: raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)",
+            DESCRIPTORS_OWN
+        ));
+    }
+    let room = (allowed - DESCRIPTORS_OWN).min(u64::from(clients));
+    if room < u64::from(clients) {
+        tracing::warn!(
+            maxclients = room,
+            asked = clients,
+            limit = allowed,
+            "maxclients is lowered: open files are limited"
+        );
+    }
+    Ok(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+/// Tables of the state that are held open (512), slots of the log, threads' and listeners' own, rounded up.
+const DESCRIPTORS_OWN: u64 = 640;
+
+/// Ends the process at once, as a crash would: nothing is drained, flushed or destroyed.
+pub fn end_now(status: i32) -> ! {
+    std::process::exit(status)
 }
 
 /// A panic anywhere is a broken invariant: one line saying where, and the end. Half a node must not go on.

@@ -25,6 +25,16 @@ pub enum Refusal {
     /// The log; see the source.
     #[error("log")]
     Log(#[from] WalError),
+    /// Device: the log of a first start cannot be made. What there is of it is removed by the next one.
+    #[error("the log, {need_bytes} bytes in {}, cannot be made: make room or choose smaller --log-slots and --log-slot-bytes, then start again", path.display())]
+    MakeLog {
+        /// Its directory.
+        path: PathBuf,
+        /// What it takes.
+        need_bytes: u64,
+        /// Why.
+        source: WalError,
+    },
     /// Damage: the state cannot be read.
     #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
     Store(#[from] StoreError),
@@ -49,10 +59,12 @@ impl Fatal for Refusal {
         match self {
             Refusal::Kek(error) => error.exit_status(),
             Refusal::Directory(error) => error.exit_status(),
-            Refusal::Log(error) if error.is_configuration() => ExitStatus::Config,
+            Refusal::Log(error) | Refusal::MakeLog { source: error, .. } if error.is_configuration() => {
+                ExitStatus::Config
+            }
             Refusal::Load(error) => error.exit_status(),
             Refusal::Disagreement(error) => error.exit_status(),
-            Refusal::Log(_) | Refusal::Store(_) | Refusal::Make { .. } => ExitStatus::Damage,
+            Refusal::Log(_) | Refusal::MakeLog { .. } | Refusal::Store(_) | Refusal::Make { .. } => ExitStatus::Damage,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A node from its first check to its last byte: start, serve, end.
 
 use std::fs;
+use std::io;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,8 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::crypto::selftest;
@@ -29,6 +36,7 @@ use crate::node::start::World;
 use crate::node::wiring;
 use crate::node::wiring::Running;
 use crate::node::wiring::StartError;
+use crate::resp::Drained;
 use crate::resp::Password;
 use crate::resp::Server;
 use crate::resp::ServerParts;
@@ -53,18 +61,31 @@ pub fn run(config: &Config) -> ExitCode {
 type Ended = (ExitStatus, String);
 
 fn serve(config: &Config) -> Result<(), Ended> {
+    let world = world();
+    let keks = start::keks(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     selftest::known_answers().map_err(|error| (ExitStatus::Damage, chain(&error)))?;
     let password = config.requirepass_file.as_deref().map(password).transpose()?;
+    let clients_max = process::allow_descriptors(config.maxclients).map_err(|line| (ExitStatus::Config, line))?;
     let runtime = runtime().map_err(|error| (ExitStatus::Damage, format!("threads for the network: {error}")))?;
     let (ends, ended) = Ends::new();
-    let stopping = listen_for_signals(&runtime, ends.clone());
-    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
-    let opened = start::open(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving));
+    // Before anything is made or replayed: a port that is taken is said at once.
+    let sockets = reserve(config, &runtime)?;
+    let opened = start::open_with(config, &world, keks).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     let running = wiring::start(config, &world, opened, ends).map_err(|error| match error {
         StartError::Refused(refusal) => (refusal.exit_status(), refusal.line()),
         StartError::Ended(end) => end.status().unwrap_or((ExitStatus::Damage, "ended".to_owned())),
     })?;
-    let clients = listen(config, &runtime, &running, password, stopping.subscribe())?;
+    let listeners = listen(config, &runtime, sockets)?;
+    is_serving.store(true, Relaxed);
+    let settings = Settings {
+        clients_max,
+        password,
+        idle_timeout: config.idle_timeout.unwrap_or(Duration::ZERO),
+        ..Settings::default()
+    };
+    let clients = open_doors(config, &runtime, &running, settings, listeners, stopping.subscribe())?;
     running.facts.is_serving.store(true, Relaxed);
     let end = ended.recv().unwrap_or(End::Signal);
     if let Some(fatal) = end.status() {
@@ -94,19 +115,32 @@ fn stop(running: Running, ended: &Receiver<End>) -> Result<(), Ended> {
     }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+/// Reads what the settings name and a start would read first: the KEK and the password. Changes nothing.
+///
+/// # Errors
+/// The exit status and the line of a start that would be refused for it.
+pub fn check(config: &Config) -> Result<(), (ExitStatus, String)> {
+    start::keks(config, &world()).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
+    config.requirepass_file.as_deref().map(password).transpose()?;
+    Ok(())
+}
+
+fn world() -> World {
+    World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) }
+}
+
+fn runtime() -> io::Result<Runtime> {
     // Sockets only: the work is done by the named threads. One worker for each four cores (findings 6.2).
     let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 8));
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("net").enable_all().build()
 }
 
-/// The first SIGTERM or SIGINT drains, the second ends at once.
-fn listen_for_signals(runtime: &Runtime, ends: Ends) -> watch::Sender<bool> {
+/// The first SIGTERM or SIGINT drains, the second ends at once; so does the first as long as nobody is served: what a
+/// start has done by then is what a crash would leave, and the next one deals with it.
+fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>) -> watch::Sender<bool> {
     let (stopping, _) = watch::channel(false);
     let is_stopping = Arc::new(AtomicBool::new(false));
     runtime.spawn(async move {
-        use tokio::signal::unix::SignalKind;
-        use tokio::signal::unix::signal;
         let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
             tracing::warn!("signals cannot be taken: they end the node at once");
             return;
@@ -115,7 +149,11 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends) -> watch::Sender<bool> {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             if is_stopping.swap(true, Relaxed) {
                 tracing::warn!("a second signal: ending at once");
-                std::process::exit(SECOND_SIGNAL_STATUS);
+                process::end_now(SECOND_SIGNAL_STATUS);
+            }
+            if !is_serving.load(Relaxed) {
+                tracing::info!("stopped before the start was done: the next start begins it again");
+                process::end_now(0);
             }
             ends.end(End::Signal);
         }
@@ -123,25 +161,62 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends) -> watch::Sender<bool> {
     stopping
 }
 
-/// Opens both listeners and says where they are.
-fn listen(
+/// The sockets of clients and of admin, bound and not listening: nobody else can take them, nobody waits in them.
+struct Sockets {
+    clients: TcpSocket,
+    admin: TcpSocket,
+}
+
+fn reserve(config: &Config, runtime: &Runtime) -> Result<Sockets, Ended> {
+    let _in_runtime = runtime.enter();
+    let bind = |name, address| bind(address).map_err(|error| taken(name, address, &error));
+    Ok(Sockets { clients: bind("listen", config.listen)?, admin: bind("admin-listen", config.admin_listen)? })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Without it a restart would wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// The same sockets, listening.
+struct Listeners {
+    clients: TcpListener,
+    admin: TcpListener,
+}
+
+fn listen(config: &Config, runtime: &Runtime, sockets: Sockets) -> Result<Listeners, Ended> {
+    let _in_runtime = runtime.enter();
+    let admin = sockets.admin.listen(BACKLOG).map_err(|error| taken("admin-listen", config.admin_listen, &error))?;
+    let clients = sockets.clients.listen(BACKLOG).map_err(|error| taken("listen", config.listen, &error))?;
+    Ok(Listeners { clients, admin })
+}
+
+fn taken(name: &str, address: SocketAddr, error: &io::Error) -> Ended {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => " (another process has it; is this node running already?)",
+        io::ErrorKind::AddrNotAvailable => " (not an address of this machine)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need the right to bind them)",
+        _ => "",
+    };
+    (ExitStatus::Config, format!("{name} {address}: {error}{hint}: give another --{name}"))
+}
+
+/// Takes clients and scrapers in, and says where they come in.
+fn open_doors(
     config: &Config,
     runtime: &Runtime,
     running: &Running,
-    password: Option<Password>,
+    settings: Settings,
+    listeners: Listeners,
     stopping: watch::Receiver<bool>,
-) -> Result<tokio::task::JoinHandle<crate::resp::Drained>, Ended> {
-    let refused = |line: String| (ExitStatus::Config, line);
-    let listener = runtime
-        .block_on(admin::bind(config.admin_listen))
-        .map_err(|error| refused(format!("admin-listen {}: {error}", config.admin_listen)))?;
-    let admin_address = listener.local_addr().map_err(|error| refused(format!("admin-listen: {error}")))?;
-    let settings = Settings {
-        clients_max: config.maxclients as usize,
-        password,
-        idle_timeout: config.idle_timeout.unwrap_or(Duration::ZERO),
-        ..Settings::default()
-    };
+) -> Result<JoinHandle<Drained>, Ended> {
+    let _in_runtime = runtime.enter();
+    let Listeners { clients, admin } = listeners;
+    let no_address = |error: io::Error| (ExitStatus::Damage, format!("the address of a listener: {error}"));
+    let admin_address = admin.local_addr().map_err(no_address)?;
     let parts = ServerParts {
         gateway: Arc::clone(&running.gateway),
         reads: Arc::clone(&running.reads),
@@ -150,10 +225,10 @@ fn listen(
         settings,
         stats: Arc::clone(&running.facts.clients),
     };
-    let server = runtime.block_on(Server::bind(config.listen, parts)).map_err(|error| refused(chain(&error)))?;
-    let facts: Arc<dyn AdminFacts> = running.facts.clone();
+    let server = Server::new(clients, parts).map_err(no_address)?;
+    let (facts, profiling): (Arc<dyn AdminFacts>, bool) = (running.facts.clone(), config.profiling);
     runtime.spawn(async move {
-        if let Err(error) = admin::serve(listener, facts).await {
+        if let Err(error) = admin::serve(admin, facts, profiling).await {
             tracing::warn!(%error, "the admin listener broke");
         }
     });
@@ -188,3 +263,5 @@ fn password(path: &Path) -> Result<Password, Ended> {
 /// As a shell reports a process that SIGTERM ended.
 const SECOND_SIGNAL_STATUS: i32 = 143;
 const PASSWORD_FILE_BYTES_MAX: usize = 512;
+/// Connections that the kernel keeps until they are accepted; it takes less where its own bound is lower.
+const BACKLOG: u32 = 1024;

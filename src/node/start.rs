@@ -83,12 +83,19 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Opens the directory of `config`, or makes it.
+/// Reads the KEK, then opens the directory of `config`, or makes it.
 ///
 /// # Errors
 /// [`Refusal`]: this node must not start; nothing but LOCK was changed, unless it was its first start.
 pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
-    let keks = keks(config, world)?;
+    open_with(config, world, keks(config, world)?)
+}
+
+/// The same with KEKs that were read before.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<Opened, Refusal> {
     let directory = DataDir::lock(&config.data_dir)?;
     let (identity, log_key) = match directory.classify(&keks)? {
         Found::Existing { identity, log_key } => (identity, log_key),
@@ -105,7 +112,12 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
     Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
 }
 
-fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
+/// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
+/// a descriptor that was not inherited would else be one of its own.
+///
+/// # Errors
+/// [`Refusal::Kek`].
+pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
     let kek = match &config.kek {
         None => return Ok(KekSet::new(Vec::new())?),
         Some(KekSource::File(path)) => kek::from_file(path)?,
@@ -146,8 +158,10 @@ fn make_log(
     let mut steps = Steps::begin("making the log", "bytes");
     let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all))?;
+    let made = wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all));
     steps.end();
+    let need_bytes = u64::from(options.slots) * options.slot_bytes;
+    made.map_err(|source| Refusal::MakeLog { path: options.dir.clone(), need_bytes, source })?;
     Ok(())
 }
 

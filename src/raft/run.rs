@@ -227,7 +227,7 @@ impl Loop {
         self.outside.proposer.stop();
         let lost = self.reads.lose_all();
         self.lose_reads(lost);
-        tracing::info!("raft stops at {:?}", self.status);
+        tracing::debug!(status = ?self.status, "raft stops");
     }
 
     /// At most one tick a step: after a pause, the peers that waited in the queue are heard before time goes on.

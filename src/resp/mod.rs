@@ -12,6 +12,8 @@ mod connection;
 mod facts;
 mod group;
 mod local;
+#[cfg(feature = "testing")]
+pub mod measure;
 mod operator;
 mod password;
 mod reads;

@@ -119,7 +119,15 @@ impl Server {
     pub async fn bind(address: SocketAddr, parts: ServerParts) -> Result<Server, RespError> {
         let listen_error = |source| RespError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
+        Server::new(listener, parts).map_err(listen_error)
+    }
+
+    /// The same over a listener that the caller made.
+    ///
+    /// # Errors
+    /// The kernel does not say where it listens.
+    pub fn new(listener: TcpListener, parts: ServerParts) -> io::Result<Server> {
+        let address = listener.local_addr()?;
         let ServerParts { gateway, reads, operator, facts, settings, stats } = parts;
         let shared = Shared {
             gateway,
@@ -148,11 +156,12 @@ impl Server {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Drained {
         let Server { listener, shared } = self;
         let mut connections = JoinSet::new();
+        let mut trouble = Trouble::default();
         while !*stopping.borrow() {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => admit(stream, peer, &shared, &stopping, &mut connections),
-                    Err(error) => pause_after(&error).await,
+                    Err(error) => trouble.pause(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
                 changed = stopping.changed() => if changed.is_err() {
@@ -208,9 +217,22 @@ fn refuse(stream: TcpStream) {
 }
 
 /// Accept fails for want of descriptors or memory: others must end first, so wait instead of asking again at once.
-async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a client connection");
-    sleep(ACCEPT_PAUSE).await;
+#[derive(Default)]
+struct Trouble {
+    said: Option<Instant>,
+    times: u64,
+}
+
+impl Trouble {
+    async fn pause(&mut self, error: &io::Error) {
+        self.times += 1;
+        if self.said.is_none_or(|said| said.elapsed() > TROUBLE_SAY_EVERY) {
+            tracing::warn!(%error, times = self.times, "cannot accept client connections");
+            self.said = Some(Instant::now());
+            self.times = 0;
+        }
+        sleep(ACCEPT_PAUSE).await;
+    }
 }
 
 /// A connection's place in the registry and the gauges, given back however its task ends.
@@ -233,6 +255,8 @@ impl Drop for Guest {
     }
 }
 
+/// It goes on for as long as the others stay: ten lines a second would bury what else is said.
+const TROUBLE_SAY_EVERY: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// DBSIZE at once: each walks every row.

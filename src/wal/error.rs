@@ -69,7 +69,7 @@ pub enum WalError {
     #[error("log settings")]
     Settings(#[from] SettingsError),
     /// Operator: the engine that was asked for, or the directory, cannot be used.
-    #[error("log")]
+    #[error(transparent)]
     Open(#[from] DiskError),
     /// Damage: an entry that must be readable is not in the log.
     #[error("entry {index} is not in the log")]

@@ -13,6 +13,8 @@ mod group;
 mod header;
 mod index;
 mod log_loop;
+#[cfg(feature = "testing")]
+pub mod measure;
 mod options;
 mod pipeline;
 mod read;

@@ -109,7 +109,14 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it serves clients.
     pub fn start(args: &[String]) -> Node {
-        let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = sealkv();
+        command.args(args);
+        Node::start_with(command)
+    }
+
+    /// The same with a command of the caller's, which ends in the binary.
+    pub fn start_with(mut command: Command) -> Node {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (sink, also) = (Arc::clone(&lines), Arc::clone(&lines));
@@ -206,8 +213,15 @@ pub struct Refusal {
 
 /// Runs a start to its end; fails if it takes longer than 5 s.
 pub fn refused_start(args: &[String]) -> Refusal {
+    let mut command = sealkv();
+    command.args(args);
+    refused(command)
+}
+
+/// The same with a command of the caller's.
+pub fn refused(mut command: Command) -> Refusal {
     let begin = Instant::now();
-    let mut child = sealkv().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
         if begin.elapsed() > Duration::from_secs(5) {
             child.kill().unwrap();

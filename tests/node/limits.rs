@@ -134,12 +134,12 @@ fn a_pipeline_larger_than_every_buffer_is_answered_in_order() {
 }
 
 /// An ext4 file system of its own in a loop file; needs root, as CI has.
-struct SmallDisk {
-    path: std::path::PathBuf,
+pub struct SmallDisk {
+    pub path: std::path::PathBuf,
 }
 
 impl SmallDisk {
-    fn mount(path: &Path, mib: u32) -> Option<SmallDisk> {
+    pub fn mount(path: &Path, mib: u32) -> Option<SmallDisk> {
         fs::create_dir(path).unwrap();
         let image = path.with_extension("img");
         fs::File::create(&image).unwrap().set_len(u64::from(mib) << 20).unwrap();

@@ -12,6 +12,7 @@ mod halt;
 mod halt_live;
 mod harness;
 mod limits;
+mod operator;
 mod planted;
 mod refusals;
 mod secrets;

@@ -2,8 +2,8 @@
 
 mod gate;
 mod halts;
-mod hook;
 mod history;
+mod hook;
 mod kit;
 mod node;
 mod one_by_one;

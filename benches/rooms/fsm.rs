@@ -1,0 +1,54 @@
+//! Commands of an entry, decoded and executed on an empty state: what apply does between opening and the store.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use criterion::Criterion;
+use criterion::Throughput;
+
+use sealkv::fsm::codec::Payload;
+use sealkv::fsm::codec::encode_batch;
+use sealkv::fsm::command::Expiry;
+use sealkv::fsm::command::SetIf;
+use sealkv::fsm::command::SetReply;
+use sealkv::fsm::command::Write;
+use sealkv::fsm::memory::MemoryStore;
+use sealkv::fsm::overlay::Overlay;
+use sealkv::fsm::overlay::WriteContext;
+use sealkv::fsm::reader::NoCipher;
+use sealkv::fsm::reader::Reader;
+use sealkv::ids::Index;
+
+/// One entry of `count` plain SETs, which read nothing.
+pub fn sets(criterion: &mut Criterion) {
+    let reader = Reader::new(Arc::new(MemoryStore::new()), Arc::new(NoCipher));
+    let mut group = criterion.benchmark_group("fsm::execute");
+    for (count, size) in [(1_usize, 256_usize), (16, 256), (16, 16384)] {
+        let set = |number: usize| Write::Set {
+            key: Bytes::from(format!("key:{number:012}")),
+            value: Bytes::from(vec![0x61; size]),
+            when: SetIf::Always,
+            expiry: Expiry::Clear,
+            reply: SetReply::default(),
+        };
+        let writes: Vec<Write> = (0..count).map(set).collect();
+        let mut payload = Vec::new();
+        encode_batch(1, &writes, &mut payload).expect("fits one entry");
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("command=set count={count} size={size}"), |bencher| {
+            bencher.iter(|| {
+                let Ok(Payload::Batch(batch)) = Payload::decode(black_box(&payload)) else {
+                    panic!("encode_batch made it");
+                };
+                let mut overlay = Overlay::new();
+                let mut context = WriteContext::new(Index(7), 1, Some([0; 16]), &batch);
+                for write in batch.commands() {
+                    overlay.execute(&reader, write, &mut context).expect("reads nothing");
+                }
+                overlay
+            });
+        });
+    }
+    group.finish();
+}
