@@ -305,8 +305,8 @@ fn frames_that_are_changed_moved_or_repeated_with_their_checksums_mended_are_ref
         edited(at, &|bytes| bytes[8] &= 0x7f);
     }
     // Two of one size change places; an older one is put over a newer.
-    let same = (0..last).flat_map(|a| (a + 1..=last).map(move |b| (a, b)));
-    let (a, b) = same.filter(|(a, b)| frames[*a].bytes.len() == frames[*b].bytes.len()).next_back().unwrap();
+    let mut same = (0..last).flat_map(|a| (a + 1..=last).map(move |b| (a, b)));
+    let (a, b) = same.rfind(|(a, b)| frames[*a].bytes.len() == frames[*b].bytes.len()).unwrap();
     let swapped = [(frames[a].offset, frames[b].bytes.clone()), (frames[b].offset, frames[a].bytes.clone())];
     victim.with_log_edit(&slot, &swapped).refused_with(74, &["segment"]);
     victim.with_log_edit(&slot, &swapped[1..]).refused_with(74, &["segment"]);

@@ -325,8 +325,13 @@ impl Base for Twin {
         Ok(Some(Value::decode_body(header, Bytes::from(body))?))
     }
 
-    fn values(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value>>, ReadError> {
-        keys.iter().map(|key| self.value(key)).collect()
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        for key in keys {
+            if !visit(self.value(key)?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
