@@ -66,7 +66,7 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
 #[test]
 fn bounded_a_run_ends_where_its_answers_take_much_memory() {
     let mut leader = Leader::sealed(2);
-    let mut node = Node::new(&Setup::default());
+    let mut node = Node::new(&Setup { overlay_bytes: OVERLAY_BYTES_MAX, ..Setup::default() });
     let bytes = 1 << 20;
     leader.clients(&[large("k", bytes)]);
     let reads = 40;
