@@ -6,7 +6,7 @@
 //! that says who a node is and whether its log is sealed.
 
 pub mod change;
-pub(crate) mod codec;
+pub mod codec;
 pub mod file;
 pub mod identity;
 pub mod kek;
