@@ -281,9 +281,9 @@ fn few_open_files_lower_maxclients_and_too_few_are_refused_with_78() {
     assert!(node.log().contains("maxclients is lowered"), "{}", node.log());
     let mut client = node.client();
     assert_eq!(client.words("CONFIG GET maxclients"), Reply::Array(vec![Reply::bulk("maxclients"), Reply::bulk("60")]));
-    let others: Vec<Client> = (0..100).map(|_| Client::connect(node.client_port)).collect();
+    let mut others: Vec<Client> = (0..100).map(|_| Client::connect(node.client_port)).collect();
     // Those beyond are told so, and the node has descriptors left for its own work.
-    let mut last = others.into_iter().next_back().unwrap();
+    let last = others.last_mut().unwrap();
     assert_eq!(last.reply().unwrap(), Reply::Error("ERR max number of clients reached".to_owned()));
     assert_eq!(client.words("SET k v"), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
