@@ -119,7 +119,9 @@ impl Tier {
             return Err(TierError::Missing { tier: self });
         }
         let right = *RIGHT[self as usize].get_or_init(|| {
-            let right = known::answers_are_right(|bytes| self.key(bytes));
+            let tags = self.tag_key(&known::TAG_KEYS);
+            let right = known::answers_are_right(|bytes| self.key(bytes))
+                && tags.is_some_and(|tags| known::tags_are_right(tags.as_ref(), &known::TAG_KEYS));
             if !right {
                 tracing::error!(tier = self.name(), "AEAD TIER GIVES WRONG ANSWERS: it will not be used");
             }

@@ -1,6 +1,8 @@
 //! Goal: a tier is used only if it may be, can be, and is right. Method: choices parsed and resolved; a liar caught.
 
 use super::*;
+use crate::crypto::aead::TagMessage;
+use crate::crypto::aead::Tags;
 use crate::crypto::aead::TierChoice;
 use crate::crypto::aead::TierError;
 use crate::crypto::aead::known;
@@ -80,4 +82,19 @@ fn a_tier_that_computes_or_judges_wrongly_is_caught() {
     }
     assert!(!known::answers_are_right(|_| None));
     assert!(known::answers_are_right(|key| Some(Arc::new(Library::new(key)))));
+}
+
+/// Tags of the library but for one bit.
+struct TagLiar;
+
+impl Tags for TagLiar {
+    fn tags(&self, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; TAG_LEN]]) {
+        Tier::Library.tag_key(&known::TAG_KEYS).expect("everywhere").tags(messages, tags_inout);
+        tags_inout[3][15] ^= 0x80;
+    }
+}
+
+#[test]
+fn a_tier_whose_tags_are_wrong_is_caught() {
+    assert!(!known::tags_are_right(&TagLiar, &known::TAG_KEYS));
 }
