@@ -28,7 +28,9 @@ fn each_tier_of_this_machine_gives_known_answers_and_can_be_forced() {
                 println!("{tier}: run");
             }
             None => {
-                assert_eq!(TierChoice::Only(tier).resolve(), Err(TierError::Missing { tier }));
+                let missing = TierChoice::Only(tier).resolve().expect_err("it is not there");
+                assert_eq!(missing, TierError::Missing { tier });
+                assert!(missing.to_string().ends_with("library"), "it names what is there: {missing}");
                 println!("{tier}: NOT RUN, this CPU lacks it");
             }
         }
