@@ -146,3 +146,8 @@ pub const CONTROL_OUTCOMES_MAX: usize = 64;
 /// Stored values that a group may have opened on the apply thread, by its writes and the reads that ride with them: one of
 /// the largest takes milliseconds, and other clients' entries wait behind the group.
 pub const GROUP_OPENS_MAX: usize = 256;
+/// Bytes of values that the writes of a group may make out of nothing (SETRANGE names an offset, not the bytes before it):
+/// apply holds each as a value, as a row and as the store's batch at once. Eight of the largest; one may be alone.
+pub const GROUP_MADE_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(GROUP_MADE_BYTES_MAX >= VALUE_BYTES_MAX);

@@ -4,6 +4,7 @@
 
 use crate::crypto::aead;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::TagMessage;
 use crate::crypto::aead::Verdict;
 use crate::crypto::derive::derive;
 use crate::crypto::derive::hmac_sha256;
@@ -15,7 +16,6 @@ use crate::crypto::keystore::Opener;
 use crate::crypto::keystore::ValueDek;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
-use crate::crypto::siv::TagItem;
 use crate::crypto::siv::TagKey;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::stored::seal_values;
@@ -106,7 +106,7 @@ fn tag_is_right() -> bool {
         "b9d1e239d62cbb5c49273ddac8838bdcc53bca478a770f07087caa4e0a924a55"
     )));
     let (aad, plaintext): ([u8; 5], [u8; 3]) = (unhex("4fbdc66f14"), unhex("671fdd"));
-    let item = TagItem { aad: &[&aad], plaintext: &plaintext, place: unhex("e4b47801afc0577e34699b9e") };
+    let item = TagMessage { aad: &[&aad], plaintext: &plaintext, place: unhex("e4b47801afc0577e34699b9e") };
     keys.tags(&[item; 2]) == [unhex("93da9bb81333aee0c785b240d319719d"); 2]
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::TagMessage;
 use crate::crypto::envelope::ENVELOPE_OVERHEAD;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::envelope::OpenError;
@@ -27,7 +28,6 @@ use crate::crypto::open::KeyName;
 use crate::crypto::open::OpenArena;
 use crate::crypto::seal::SealArena;
 use crate::crypto::seal::SealError;
-use crate::crypto::siv::TagItem;
 use crate::ids::Term;
 
 /// Bytes that a row has beside its body.
@@ -100,7 +100,7 @@ pub fn value_nonces(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<[u8; 
         items.iter().map(|item| [&item.entry_tag[..], &item.header[..], item.store_key]).collect();
     let mut tag_items = Vec::with_capacity(items.len());
     for (item, aad) in items.iter().zip(&aads) {
-        tag_items.push(TagItem { aad, plaintext: item.body, place: value_place(item.delta, item.op)? });
+        tag_items.push(TagMessage { aad, plaintext: item.body, place: value_place(item.delta, item.op)? });
     }
     let tags = dek.nonces.tags(&tag_items);
     Ok(tag_items.iter().zip(&tags).map(|(item, tag)| value_nonce(item.place, tag)).collect())

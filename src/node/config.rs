@@ -13,6 +13,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Deserialize;
 
+use crate::crypto::aead::TierChoice;
+use crate::crypto::aead::TierError;
+
 /// What the node seals (design 3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +101,10 @@ pub struct Settings {
     /// Memory for RocksDB's cache of blocks [default: 268435456]
     #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "BYTES")]
     pub block_cache_bytes: Option<usize>,
+    /// Code that runs AES-256-GCM: fastest, vaes512, vaes256, aesni, library, or some to deny, each with a minus [default: fastest]
+    #[arg(long, env = "SEALKV_AEAD_TIER", value_name = "TIER", value_parser = tier_choice, allow_hyphen_values = true)]
+    #[serde(default, deserialize_with = "tier_choice_in_file")]
+    pub aead_tier: Option<TierChoice>,
     /// Serve CPU profiles at /debug/pprof/profile?seconds=N of the admin address [default: false]
     #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub profiling: Option<bool>,
@@ -203,6 +210,8 @@ pub struct Config {
     pub open_threads: usize,
     /// RocksDB's block cache.
     pub block_cache_bytes: usize,
+    /// Which code may run AES-256-GCM.
+    pub aead_tier: TierChoice,
     /// Whether the admin listener gives CPU profiles.
     pub profiling: bool,
 }
@@ -256,6 +265,7 @@ impl Settings {
             timeout: self.timeout.or(lower.timeout),
             open_threads: self.open_threads.or(lower.open_threads),
             block_cache_bytes: self.block_cache_bytes.or(lower.block_cache_bytes),
+            aead_tier: self.aead_tier.or(lower.aead_tier),
             profiling: self.profiling.or(lower.profiling),
             log_format: self.log_format.or(lower.log_format),
             log_level: self.log_level.or(lower.log_level),
@@ -313,6 +323,7 @@ impl Settings {
             idle_timeout: self.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
             open_threads,
             block_cache_bytes,
+            aead_tier: self.aead_tier.unwrap_or_default(),
             profiling: self.profiling.unwrap_or(false),
         })
     }
@@ -377,6 +388,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn address_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(from)?;
     address(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn tier_choice(text: &str) -> Result<TierChoice, TierError> {
+    text.parse()
+}
+
+fn tier_choice_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<TierChoice>, D::Error> {
+    let text = String::deserialize(from)?;
+    tier_choice(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The line and the parser's words; its drawing of the place needs several lines.
@@ -483,6 +503,7 @@ mod tests {
             ("data_dir = \"/x\"\nlog_slots = \"a\"\n", ["line 2: ", "expected u32"]),
             ("data_dir =\n", ["line 1: ", ""]),
             ("\n\nlisten = \"nowhere\"\n", ["line 3: ", "nowhere"]),
+            ("aead_tier = \"zmm\"\n", ["line 1: ", "\"zmm\""]),
         ] {
             fs::write(&path, text).unwrap();
             let error = Settings::from_file(&path).unwrap_err().to_string();

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::crypto::aead;
+use crate::crypto::aead::TierError;
 use crate::crypto::selftest;
 use crate::node::admin;
 use crate::node::admin::AdminFacts;
@@ -61,6 +63,7 @@ pub fn run(config: &Config) -> ExitCode {
 type Ended = (ExitStatus, String);
 
 fn serve(config: &Config) -> Result<(), Ended> {
+    aead::choose(config.aead_tier).map_err(|error| tier_refused(&error))?;
     let world = world();
     let keks = start::keks(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     selftest::known_answers().map_err(|error| (ExitStatus::Damage, chain(&error)))?;
@@ -115,14 +118,21 @@ fn stop(running: Running, ended: &Receiver<End>) -> Result<(), Ended> {
     }
 }
 
-/// Reads what the settings name and a start would read first: the KEK and the password. Changes nothing.
+/// Reads what the settings name and a start would read first: the KEK and the password; and asks for the AEAD tier.
+/// Changes nothing.
 ///
 /// # Errors
 /// The exit status and the line of a start that would be refused for it.
 pub fn check(config: &Config) -> Result<(), (ExitStatus, String)> {
+    config.aead_tier.resolve().map_err(|error| tier_refused(&error))?;
     start::keks(config, &world()).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     config.requirepass_file.as_deref().map(password).transpose()?;
     Ok(())
+}
+
+fn tier_refused(error: &TierError) -> Ended {
+    let status = if matches!(error, TierError::Wrong { .. }) { ExitStatus::Damage } else { ExitStatus::Config };
+    (status, format!("aead-tier: {}", chain(error)))
 }
 
 fn world() -> World {

@@ -8,9 +8,11 @@ use crate::fsm::command::SetReply;
 use crate::fsm::command::Write;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_LOADS_MAX;
+use crate::limits::GROUP_MADE_BYTES_MAX;
 use crate::limits::GROUP_OPENS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::Slot;
 
 /// What a group is for.
@@ -48,6 +50,7 @@ pub(crate) struct Group {
     bytes: usize,
     writes: usize,
     loads: usize,
+    made: usize,
     opens: usize,
     read_keys: usize,
 }
@@ -62,6 +65,7 @@ impl Group {
                 self.bytes + command_len(write) <= GROUP_BYTES_MAX
                     && self.writes + write.sealed_writes_max() <= GROUP_WRITES_MAX
                     && self.loads + usize::from(loads_value(write)) <= GROUP_LOADS_MAX
+                    && self.made + made_bytes(write) <= GROUP_MADE_BYTES_MAX
                     && self.opens + write_opens(write) <= GROUP_OPENS_MAX
             }
         }
@@ -85,6 +89,7 @@ impl Group {
         self.bytes += command_len(&write);
         self.writes += write.sealed_writes_max();
         self.loads += usize::from(loads_value(&write));
+        self.made += made_bytes(&write);
         self.opens += write_opens(&write);
         self.slots.push(Slot::Write(write));
         self.places.push(Place::Slot);
@@ -133,6 +138,15 @@ fn loads_value(write: &Write) -> bool {
         | Write::Delete { .. }
         | Write::FlushAll
         | Write::RemoveExpired { .. } => false,
+    }
+}
+
+/// Bytes of a value that a write makes without having been sent them.
+fn made_bytes(write: &Write) -> usize {
+    match write {
+        // One that would be too large is refused before anything is made.
+        Write::SetRange { offset, value, .. } if !value.is_empty() => (*offset as usize).min(VALUE_BYTES_MAX),
+        _ => 0,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::client::Reply;
 use crate::client::encode;
 use crate::harness::Node;
 use crate::harness::Site;
+use crate::harness::fingerprint;
 use crate::harness::refused;
 use crate::harness::refused_start;
 use crate::harness::sealkv;
@@ -144,6 +145,86 @@ fn info_and_metrics_name_the_aead_tier_and_nothing_twice() {
     for field in ["used_memory", "connected_clients", "blocked_clients", "total_commands_processed"] {
         assert!(names.contains(&field), "{field} is not in {info}");
     }
+}
+
+/// What INFO says of the tier.
+fn tier_of(node: &Node) -> String {
+    let Reply::Bulk(info) = node.client().words("INFO") else { panic!("INFO gave no text") };
+    let info = String::from_utf8(info).unwrap();
+    info.lines().find_map(|line| line.strip_prefix("aead_tier:")).expect("INFO names the tier").to_owned()
+}
+
+#[test]
+fn every_aead_tier_of_this_machine_can_be_forced_and_reads_what_another_one_wrote() {
+    let site = Site::new();
+    let mut served = Vec::new();
+    for tier in ["library", "aesni", "vaes256", "vaes512", "-vaes512,-vaes256,-aesni"] {
+        let mut args = site.sealed();
+        args.extend(["--aead-tier", tier].map(str::to_owned));
+        if has_tier(tier) {
+            let mut command = sealkv();
+            if served.is_empty() {
+                command.env("SEALKV_AEAD_TIER", tier).args(site.sealed());
+            } else {
+                // The flag wins.
+                command.env("SEALKV_AEAD_TIER", "fastest").args(&args);
+            }
+            let node = Node::start_with(command);
+            let mut client = node.client();
+            for (name, value) in &served {
+                assert_eq!(client.words(&format!("GET {name}")), Reply::bulk(value), "{tier} reads it");
+            }
+            let (name, value) = (format!("key{}", served.len()), format!("written-with-{tier}"));
+            assert_eq!(client.words(&format!("SET {name} {value}")), Reply::ok());
+            served.push((name, value));
+            let expected = tier.strip_prefix('-').map_or(tier, |_| "library");
+            assert_eq!(tier_of(&node), expected);
+            let (_, metrics) = http(node.admin_port, "/metrics");
+            let metrics = String::from_utf8(metrics).unwrap();
+            assert!(metrics.contains(&format!("sealkv_backend_info{{backend=\"{expected}\"}} 1")), "{metrics}");
+            assert!(node.log().contains("AEAD tier") && node.log().contains(expected), "{}", node.log());
+            assert_eq!(node.stop().code(), Some(0));
+        } else {
+            println!("{tier}: not on this CPU");
+            let before = fingerprint(&site.data());
+            let refusal = refused_start(&args);
+            assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
+            assert!(refusal.output.contains(tier) && refusal.output.contains("only "), "{}", refusal.output);
+            assert!(refusal.output.contains("library"), "{}", refusal.output);
+            assert!(before == fingerprint(&site.data()), "a refused start changed the directory");
+        }
+    }
+    assert!(served.len() >= 2);
+}
+
+/// Whether the kernel names what a tier needs; a list to deny leaves the library, which is everywhere.
+fn has_tier(tier: &str) -> bool {
+    let needed: &[&str] = match tier {
+        "vaes512" => &["avx512f", "avx512bw", "avx512vl", "avx512dq", "vaes", "vpclmulqdq"],
+        "vaes256" => &["avx2", "vaes", "vpclmulqdq"],
+        "aesni" => &["aes", "pclmulqdq", "ssse3", "sse4_1"],
+        _ => &[],
+    };
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap();
+    let flags: Vec<&str> = cpus.lines().find(|line| line.starts_with("flags")).unwrap_or("").split(' ').collect();
+    needed.iter().all(|flag| flags.contains(flag))
+}
+
+#[test]
+fn an_aead_tier_that_does_not_exist_is_refused_with_78_and_names_those_that_do() {
+    let site = Site::new();
+    for wrong in ["zmm", "", "-aesni,vaes512"] {
+        let mut args = site.sealed();
+        args.extend(["--aead-tier", wrong].map(str::to_owned));
+        let refusal = refused_start(&args);
+        assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
+        assert!(refusal.output.contains("aead-tier") && refusal.output.contains("vaes512"), "{}", refusal.output);
+    }
+    let mut args = site.sealed();
+    args.extend(["--aead-tier", "-vaes512,-vaes256,-aesni,-library"].map(str::to_owned));
+    let refusal = refused_start(&args);
+    assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
+    assert!(refusal.output.contains("denied"), "{}", refusal.output);
 }
 
 #[test]

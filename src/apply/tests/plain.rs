@@ -6,11 +6,11 @@
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::Library;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::TagMessage;
 use crate::crypto::aead::Verdict;
 use crate::crypto::derive::derive;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::Purpose;
-use crate::crypto::siv::TagItem;
 use crate::crypto::siv::TagKey;
 use crate::ids::KeyId;
 use crate::ids::Position;
@@ -168,7 +168,7 @@ pub(super) fn seal_row((key_id, active_from, dek): &(KeyId, u64, Dek), of: &Seal
     let low_12 = |bits: u128| -> [u8; 12] { bits.to_be_bytes()[4..].try_into().unwrap() };
     let tag_key = TagKey::from_bytes(&derive::<48>(dek.expose(), b"", "sealkv value nonce", &[]));
     let aad: [&[u8]; 3] = [&of.entry_tag, &of.header, of.store_key];
-    let tag = tag_key.tags(&[TagItem { aad: &aad, plaintext: body, place: low_12(place) }])[0];
+    let tag = tag_key.tags(&[TagMessage { aad: &aad, plaintext: body, place: low_12(place) }])[0];
     let nonce = low_12(place | u128::from_be_bytes(tag) >> 84);
     let key_id = key_id.value();
     let mut text = [body, &[0; 16]].concat();

@@ -7,8 +7,12 @@ use crate::crypto::aead::Aead;
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::Library;
 use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_KEYS_LEN;
 use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::TagMessage;
+use crate::crypto::aead::Tags;
 use crate::crypto::aead::Verdict;
+use crate::crypto::aead::library_tags::LibraryTags;
 
 /// Test case 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), appendix B.
 const KEY: [u8; KEY_LEN] = [
@@ -44,6 +48,32 @@ pub(super) fn answers_are_right(key: impl Fn(&[u8; KEY_LEN]) -> Option<Arc<dyn A
     let Some(aead) = key(&KEY) else { return false };
     specification_holds(aead.as_ref()) && agrees_with_library(aead.as_ref())
 }
+
+/// Whether tags come out as the library makes them: every kind of length, in one batch.
+pub(super) fn tags_are_right(tags: &dyn Tags, keys: &[u8; TAG_KEYS_LEN]) -> bool {
+    let bytes: Vec<u8> = (0..LENGTHS[LENGTHS.len() - 1]).map(|i| (i * 11) as u8).collect();
+    let parts: Vec<[&[u8]; 2]> = LENGTHS.iter().rev().map(|&len| [&bytes[..len / 3], &bytes[..len % 70]]).collect();
+    let messages: Vec<TagMessage<'_>> = LENGTHS
+        .iter()
+        .zip(&parts)
+        .map(|(&len, aad)| TagMessage { aad, plaintext: &bytes[..len], place: NONCE })
+        .collect();
+    let (mut expected, mut found) = ([[0; 16]; LENGTHS.len()], [[0; 16]; LENGTHS.len()]);
+    LibraryTags::new(keys).tags(&messages, &mut expected);
+    tags.tags(&messages, &mut found);
+    found == expected
+}
+
+/// Keys to ask tags with.
+pub(super) const TAG_KEYS: [u8; TAG_KEYS_LEN] = {
+    let mut keys = [0; TAG_KEYS_LEN];
+    let mut i = 0;
+    while i < TAG_KEYS_LEN {
+        keys[i] = (i as u8).wrapping_mul(37) ^ 0xa5;
+        i += 1;
+    }
+    keys
+};
 
 /// The case of the specification, five times side by side and once beside one that was tampered with.
 fn specification_holds(aead: &dyn Aead) -> bool {

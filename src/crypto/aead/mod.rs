@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::crypto::aead::library_tags::LibraryTags;
+
 #[cfg(target_arch = "x86_64")]
 mod cpu;
 mod known;
@@ -17,6 +19,7 @@ mod known;
 )]
 mod lanes;
 mod library;
+mod library_tags;
 mod tags;
 mod tier;
 
@@ -85,6 +88,12 @@ pub trait Aead: Send + Sync {
 #[must_use]
 pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
     chosen().key(bytes).unwrap_or_else(|| Arc::new(Library::new(bytes)))
+}
+
+/// The same for the keys of RFC 8452 tags.
+#[must_use]
+pub fn tag_key(bytes: &[u8; TAG_KEYS_LEN]) -> Arc<dyn Tags> {
+    chosen().tag_key(bytes).unwrap_or_else(|| Arc::new(LibraryTags::new(bytes)))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::crypto::aead::cpu::HasVaes256;
 use crate::crypto::aead::cpu::HasVaes512;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::aead::lanes::TagLanes;
+use crate::crypto::aead::library_tags::LibraryTags;
 use crate::crypto::aead::tier::Tier;
 
 /// Bytes of both keys together: POLYVAL 16, AES 32.
@@ -23,7 +24,7 @@ pub struct TagMessage<'a> {
     pub aad: &'a [&'a [u8]],
     /// What the tag is about.
     pub plaintext: &'a [u8],
-    /// RFC 8452's nonce.
+    /// RFC 8452's nonce; for value nonces `delta(36 bits) | op(16 bits) | 0` (`nonce::value_place`).
     pub place: [u8; 12],
 }
 
@@ -33,7 +34,7 @@ impl fmt::Debug for TagMessage<'_> {
     }
 }
 
-/// Both keys, expanded for the lanes of one tier. Wiped on drop.
+/// Both keys, expanded for one tier. Wiped on drop.
 pub trait Tags: Send + Sync {
     /// Writes the tag of each message.
     ///
@@ -43,7 +44,7 @@ pub trait Tags: Send + Sync {
 }
 
 impl Tier {
-    /// Expands `authentication key(16) | encryption key(32)`; `None` if this tier has no lanes here (use the library).
+    /// Expands `authentication key(16) | encryption key(32)`; `None` if this CPU cannot run this tier.
     #[must_use]
     pub fn tag_key(self, bytes: &[u8; TAG_KEYS_LEN]) -> Option<Arc<dyn Tags>> {
         match self {
@@ -55,10 +56,7 @@ impl Tier {
             Tier::AesNi => HasAesNi::detect().map(|cpu| Arc::new(TagLanes::new(cpu, bytes)) as Arc<dyn Tags>),
             #[cfg(not(target_arch = "x86_64"))]
             Tier::Vaes512 | Tier::Vaes256 | Tier::AesNi => None,
-            Tier::Library => {
-                let _ = bytes;
-                None
-            }
+            Tier::Library => Some(Arc::new(LibraryTags::new(bytes))),
         }
     }
 }

@@ -56,7 +56,7 @@ pub enum TierError {
         name: String,
     },
     /// Operator: this CPU or system lacks what was forced.
-    #[error("this CPU cannot run the AEAD tier {tier}")]
+    #[error("this CPU cannot run the AEAD tier {tier}, only {}", present())]
     Missing {
         /// What was forced.
         tier: Tier,
@@ -119,7 +119,9 @@ impl Tier {
             return Err(TierError::Missing { tier: self });
         }
         let right = *RIGHT[self as usize].get_or_init(|| {
-            let right = known::answers_are_right(|bytes| self.key(bytes));
+            let tags = self.tag_key(&known::TAG_KEYS);
+            let right = known::answers_are_right(|bytes| self.key(bytes))
+                && tags.is_some_and(|tags| known::tags_are_right(tags.as_ref(), &known::TAG_KEYS));
             if !right {
                 tracing::error!(tier = self.name(), "AEAD TIER GIVES WRONG ANSWERS: it will not be used");
             }
@@ -171,6 +173,12 @@ impl FromStr for TierChoice {
     }
 }
 
+/// The tiers that this CPU can run, for an operator.
+fn present() -> String {
+    let present = Tier::ALL.into_iter().filter(|tier| tier.key(&[0; KEY_LEN]).is_some());
+    present.map(Tier::name).collect::<Vec<&str>>().join(", ")
+}
+
 fn tier_named(name: &str) -> Result<Tier, TierError> {
     let unknown = || TierError::Unknown { name: name.to_owned() };
     Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(unknown)
@@ -179,7 +187,7 @@ fn tier_named(name: &str) -> Result<Tier, TierError> {
 /// The tier of this process.
 static CHOSEN: OnceLock<Tier> = OnceLock::new();
 
-/// In builds for tests and debugging this variable is read where nothing was chosen; same form as the setting.
+/// The variable of the node's setting. In builds for tests and debugging it is read where nothing was chosen, too.
 const VARIABLE: &str = "SEALKV_AEAD_TIER";
 
 /// Fixes the tier of every key that [`crate::crypto::aead::key`] makes from here on. Call it once, before the first key.

@@ -6,11 +6,11 @@ use crate::crypto::aead;
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::TagMessage;
 use crate::crypto::aead::Verdict;
 use crate::crypto::derive::derive;
 use crate::crypto::derive::hmac_sha256;
 use crate::crypto::derive::hmac_verify;
-use crate::crypto::siv::TagItem;
 use crate::crypto::siv::TagKey;
 
 fn open(key: &dyn Aead, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Verdict {
@@ -131,8 +131,8 @@ fn rfc_8452_tags_are_given_however_the_aad_is_cut() {
         let place = unhex(place).try_into().unwrap();
         for cut in 0..=aad.len() {
             let parts = [&aad[..cut / 2], &aad[cut / 2..cut], &aad[cut..]];
-            let whole = TagItem { aad: &[&aad], plaintext: &plaintext, place };
-            let tags = keys.tags(&[whole, TagItem { aad: &parts, ..whole }, whole]);
+            let whole = TagMessage { aad: &[&aad], plaintext: &plaintext, place };
+            let tags = keys.tags(&[whole, TagMessage { aad: &parts, ..whole }, whole]);
             let tags: [[u8; 16]; 3] = tags.try_into().unwrap();
             assert_eq!(tags.map(hex::encode), [tag; 3], "AAD cut at {cut}");
         }

@@ -8,6 +8,7 @@ use super::known_entry_dek;
 use super::known_store;
 use super::unhex;
 use crate::crypto::aead;
+use crate::crypto::aead::TagMessage;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
@@ -27,7 +28,6 @@ use crate::crypto::selftest::KNOWN_OPENER;
 use crate::crypto::selftest::KNOWN_PAYLOAD;
 use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
-use crate::crypto::siv::TagItem;
 use crate::crypto::siv::TagKey;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::wrap::Kek;
@@ -182,7 +182,7 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
     let frame = EntryFrame { proposal_id: KNOWN_PROPOSAL, payload: &secret };
     let job = OpenJob { position, data: &secret };
     let item = ValueItem { store_key: b"", header: [0; 9], body: &secret, entry_tag: [0; 16], delta: 1, op: 2 };
-    let tag_item = TagItem { aad: &[&secret], plaintext: &secret, place: [0xd7; 12] };
+    let tag_item = TagMessage { aad: &[&secret], plaintext: &secret, place: [0xd7; 12] };
     let shown = [
         format!("{message:?} {frame:?} {job:?} {item:?} {tag_item:?}"),
         format!("{:?} {:?}", Dek::new(&secret), Kek::new(KekId([1; 8]), &secret)),

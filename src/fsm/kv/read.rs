@@ -1,5 +1,7 @@
 //! Commands that change nothing.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::fsm::command::Read;
@@ -79,9 +81,11 @@ impl<B: Base + ?Sized> Looker<'_, B> {
                 Reply::Bulk(range(&bytes, *start, *end))
             }
             Read::Exists { keys } => {
-                let mut count = 0;
-                self.each(keys, |value| {
-                    count += usize::from(value.is_some());
+                let (unlike, times) = tallied(keys);
+                let (mut times, mut count) = (times.into_iter(), 0);
+                self.each(&unlike, |value| {
+                    let named = times.next().unwrap_or(0);
+                    count += if value.is_some() { named } else { 0 };
                     true
                 })?;
                 integer(count)
@@ -127,6 +131,21 @@ impl<B: Base + ?Sized> Looker<'_, B> {
         }
         Some(value)
     }
+}
+
+/// Each key once, in the order of their first places, and how often it is named: it must not be opened as often.
+fn tallied(keys: &[Bytes]) -> (Vec<Bytes>, Vec<usize>) {
+    let mut places: HashMap<&Bytes, usize> = HashMap::with_capacity(keys.len());
+    let (mut unlike, mut times) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+    for key in keys {
+        let place = *places.entry(key).or_insert(unlike.len());
+        if place == unlike.len() {
+            unlike.push(key.clone());
+            times.push(0);
+        }
+        times[place] += 1;
+    }
+    (unlike, times)
 }
 
 fn bulk(value: Option<Value>) -> Reply {

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::limits::GROUP_LOADS_MAX;
+use crate::limits::GROUP_MADE_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::Outcome;
 use crate::resp::Settings;
@@ -175,4 +177,25 @@ fn a_large_pipeline_becomes_entries_within_their_bounds() {
     let requests = house.below.requests.lock().unwrap();
     assert!(requests.iter().all(|(writes, _)| *writes <= GROUP_WRITES_MAX));
     assert!(requests.len() < 2_000, "{} entries", requests.len());
+}
+
+/// How many writes each entry has that a pipeline of `count` commands becomes, each command with its number for `#`.
+fn entries_of(command: &str, count: usize) -> Vec<usize> {
+    let house = House::open();
+    let mut client = house.client();
+    let input: String = (0..count).map(|number| command.replace('#', &number.to_string()) + "\r\n").collect();
+    client.send(input.as_bytes());
+    (0..count).for_each(|_| assert!(client.reply().starts_with(':'), "an integer"));
+    house.below.requests.lock().unwrap().iter().map(|(writes, _)| *writes).collect()
+}
+
+#[test]
+fn bounded_zeros_that_nobody_sent_are_made_in_pieces_and_ordinary_pipelines_stay_whole() {
+    let entries = entries_of("SETRANGE k# 8318975 x", 20);
+    assert_eq!(entries.iter().sum::<usize>(), 20);
+    assert!(entries.iter().all(|writes| writes * 8_318_976 <= GROUP_MADE_BYTES_MAX + 8), "{entries:?}");
+    for ordinary in ["SETRANGE k# 100 x", "APPEND k# x", "EXPIRE k# 100"] {
+        let entries = entries_of(ordinary, GROUP_LOADS_MAX);
+        assert!(entries.len() <= 2, "{ordinary}: {entries:?}");
+    }
 }

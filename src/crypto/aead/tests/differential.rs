@@ -30,8 +30,7 @@ fn longer_texts_are_sealed_and_opened_as_the_library_does() {
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
-        let offset = random.below(31);
-        for len in (1025 + offset..5000).step_by(31).chain([4096, 16384, 65536, 65537, 100_003]) {
+        for len in (1025..=5000).chain([16384, 65536, 65537, 100_003]) {
             let aad_len = AAD_LENGTHS[random.below(AAD_LENGTHS.len())];
             let plain = [Owned::random(&mut random, len, aad_len)];
             assert_same_both_ways(aead.as_ref(), &library, &plain, "long");
@@ -236,7 +235,7 @@ fn random_batches_are_as_the_library_makes_them() {
 }
 
 /// Flips one bit of nonce, AAD or text, counted through all of them.
-fn flip(message: &mut Owned, bit: usize) {
+pub(super) fn flip(message: &mut Owned, bit: usize) {
     let (at, mask) = (bit / 8, 1u8 << (bit % 8));
     if at < 12 {
         message.nonce[at] ^= mask;
@@ -248,7 +247,7 @@ fn flip(message: &mut Owned, bit: usize) {
 }
 
 /// Only the message at `place` may fail, and it must, and be zero all over.
-fn check_damaged(aead: &dyn Aead, plain: &[Owned], mut damaged: Vec<Owned>, place: usize, bit: usize) {
+pub(super) fn check_damaged(aead: &dyn Aead, plain: &[Owned], mut damaged: Vec<Owned>, place: usize, bit: usize) {
     let verdicts = open(aead, &mut damaged);
     for (i, verdict) in verdicts.into_iter().enumerate() {
         let tier = aead.tier();

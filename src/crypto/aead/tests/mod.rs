@@ -1,10 +1,12 @@
 //! Every tier that this machine can run against the library, which shares no code with the lanes.
 
 mod differential;
+mod fuzz;
 mod pages;
 mod published;
 #[cfg(target_arch = "x86_64")]
 mod residue;
+mod second;
 #[cfg(target_arch = "x86_64")]
 mod secret;
 mod setting;

@@ -1,6 +1,8 @@
 //! Goal: a tier is used only if it may be, can be, and is right. Method: choices parsed and resolved; a liar caught.
 
 use super::*;
+use crate::crypto::aead::TagMessage;
+use crate::crypto::aead::Tags;
 use crate::crypto::aead::TierChoice;
 use crate::crypto::aead::TierError;
 use crate::crypto::aead::known;
@@ -26,7 +28,9 @@ fn each_tier_of_this_machine_gives_known_answers_and_can_be_forced() {
                 println!("{tier}: run");
             }
             None => {
-                assert_eq!(TierChoice::Only(tier).resolve(), Err(TierError::Missing { tier }));
+                let missing = TierChoice::Only(tier).resolve().expect_err("it is not there");
+                assert_eq!(missing, TierError::Missing { tier });
+                assert!(missing.to_string().ends_with("library"), "it names what is there: {missing}");
                 println!("{tier}: NOT RUN, this CPU lacks it");
             }
         }
@@ -80,4 +84,19 @@ fn a_tier_that_computes_or_judges_wrongly_is_caught() {
     }
     assert!(!known::answers_are_right(|_| None));
     assert!(known::answers_are_right(|key| Some(Arc::new(Library::new(key)))));
+}
+
+/// Tags of the library but for one bit.
+struct TagLiar;
+
+impl Tags for TagLiar {
+    fn tags(&self, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; TAG_LEN]]) {
+        Tier::Library.tag_key(&known::TAG_KEYS).expect("everywhere").tags(messages, tags_inout);
+        tags_inout[3][15] ^= 0x80;
+    }
+}
+
+#[test]
+fn a_tier_whose_tags_are_wrong_is_caught() {
+    assert!(!known::tags_are_right(&TagLiar, &known::TAG_KEYS));
 }

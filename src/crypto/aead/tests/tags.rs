@@ -10,6 +10,7 @@ use polyval::universal_hash::UniversalHash;
 use super::*;
 use crate::crypto::aead::TAG_KEYS_LEN;
 use crate::crypto::aead::TagMessage;
+use crate::crypto::siv::TagKey;
 
 /// Padded to whole blocks.
 fn padded(bytes: &[u8]) -> Vec<u8> {
@@ -112,5 +113,6 @@ fn tags_are_as_the_library_makes_them() {
             lanes.tags(&messages, &mut tags);
             assert_eq!(tags, expected, "{tier} round {round}");
         }
+        assert_eq!(TagKey::from_bytes(&keys).tags(&messages), expected, "what value nonces use, round {round}");
     }
 }

@@ -360,6 +360,7 @@ fn reads_answer_in_the_forms_of_redis() {
     assert_eq!(ttl("b", TtlForm::Seconds), Reply::Integer(-1));
     assert_eq!(ttl("c", TtlForm::AtMillis), Reply::Integer(-2));
     assert_eq!(f.read(&Read::Exists { keys: vec![b("a"), b("a"), b("c")] }), Reply::Integer(2));
+    assert_eq!(f.read(&Read::Exists { keys: ["c", "a", "c", "c", "a"].map(b).to_vec() }), Reply::Integer(2));
     assert_eq!(f.read(&Read::Length { key: b("a") }), Reply::Integer(3));
     assert_eq!(f.read(&Read::Type { key: b("a") }), Reply::Simple("string"));
     assert_eq!(f.read(&Read::Type { key: b("c") }), Reply::Simple("none"));
@@ -427,6 +428,11 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
     let base = Endless(Cell::new(0));
     let reply = read(&base, &Read::GetMany { keys: vec![b("k"); 5000] }, NOW).unwrap();
     assert_eq!((reply, base.0.get()), (Reply::Error(words::REPLY_LARGE), 61));
+    // Equal keys of EXISTS are opened once: no reply would end it.
+    base.0.set(0);
+    let keys: Vec<Bytes> = ["k", "l", "k"].map(b).into_iter().chain(vec![b("k"); 130_000]).collect();
+    assert_eq!(read(&base, &Read::Exists { keys }, NOW).unwrap(), Reply::Integer(130_003));
+    assert_eq!(base.0.get(), 2);
     // A small piece of a large value is a copy: what it holds in memory is what is counted.
     let Reply::Bulk(piece) = read(&base, &Read::Range { key: b("k"), start: 5, end: 7 }, NOW).unwrap() else {
         panic!()
