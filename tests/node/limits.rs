@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::client::Client;
 use crate::client::Reply;
@@ -41,6 +42,24 @@ fn a_value_over_the_limit_is_an_error_that_says_the_limit_and_the_connection_liv
     let fits = vec![b'x'; 7 << 20];
     assert_eq!(client.call(&[b"SET", b"k", &fits]), Reply::ok());
     assert_eq!(client.words("STRLEN k"), Reply::Integer(7 << 20));
+}
+
+/// Few bytes sent, much to hold or to open: 64 values of 8 MB out of nothing at once, then one of them 20 000 times.
+#[test]
+fn a_pipeline_of_zeros_and_a_key_named_over_and_over_cost_no_more_than_they_must() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    let zeros: String = (0..64).map(|number| format!("SETRANGE k{number} 8318975 x\r\n")).collect();
+    client.send(zeros.as_bytes()).unwrap();
+    (0..64).for_each(|_| assert_eq!(client.reply().unwrap(), Reply::Integer(8_318_976)));
+    let peak = memory_bytes(node.pid(), "VmHWM:");
+    println!("peak of 64 x 8 MB: {} MiB", peak >> 20);
+    assert!(peak < 1 << 30, "they were held together: {peak} bytes");
+    let began = Instant::now();
+    let words: Vec<&[u8]> = std::iter::once(&b"EXISTS"[..]).chain(std::iter::repeat_n(&b"k1"[..], 20_000)).collect();
+    assert_eq!(client.call(&words), Reply::Integer(20_000));
+    assert!(began.elapsed() < Duration::from_secs(10), "opened each time: {:?}", began.elapsed());
 }
 
 #[test]
@@ -202,7 +221,11 @@ fn incompressible(seed: u32, length: usize) -> Vec<u8> {
 }
 
 fn resident_bytes(pid: i32) -> u64 {
+    memory_bytes(pid, "VmRSS:")
+}
+
+fn memory_bytes(pid: i32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }

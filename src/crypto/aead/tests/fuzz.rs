@@ -17,6 +17,9 @@ const HEAD: usize = KEY_LEN + 4;
 /// Inputs that mutations start from.
 const CORPUS: usize = 32;
 
+/// Lengths around blocks and vectors.
+const EDGES: [u8; 15] = [0, 1, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 127, 128, 255];
+
 struct Case {
     key: [u8; KEY_LEN],
     lengths: Vec<(usize, usize)>,
@@ -61,9 +64,9 @@ fn try_one(bytes: &[u8]) {
 fn mutate(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
     for _ in 0..=random.below(4) {
         let at = random.below(input.len() + 1);
-        match random.below(7) {
+        match random.below(8) {
             0 if at < input.len() => input[at] ^= 1 << random.below(8),
-            1 if at < input.len() => input[at] = [0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 255][random.below(11)],
+            1 if at < input.len() => input[at] = EDGES[random.below(EDGES.len())],
             2 => input.truncate(at),
             3 => input.insert(at, random.next() as u8),
             4 => {
@@ -74,6 +77,14 @@ fn mutate(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
                 let from = random.below(other.len());
                 input.truncate(at);
                 input.extend_from_slice(&other[from..]);
+            }
+            // Many kernels are chosen by the longest of a few messages: one bound for all of them.
+            6 => {
+                let bounds = [random.below(17) as u8, EDGES[random.below(EDGES.len())]];
+                for message in input.get_mut(HEAD + 1..).unwrap_or_default().chunks_mut(3) {
+                    // High byte of the text's length, then the AAD's.
+                    message.iter_mut().zip(bounds).for_each(|(byte, bound)| *byte = (*byte).min(bound));
+                }
             }
             // A batch of one shape: the kernels for equal lengths.
             _ => {
@@ -103,7 +114,7 @@ fn any_bytes_are_a_case_in_which_tiers_agree_and_damage_is_found() {
     if let Ok(input) = std::env::var("SEALKV_LANES_INPUT") {
         return try_one(&hex::decode(input).expect("hex"));
     }
-    let cases = std::env::var("SEALKV_RUNS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400usize);
+    let cases = std::env::var("SEALKV_RUNS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000usize);
     let mut random = Random::seeded("fuzz");
     let mut corpus = vec![Vec::new(); CORPUS];
     for _ in 0..cases {
