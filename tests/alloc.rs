@@ -219,14 +219,15 @@ fn opening_a_run_in_parallel_allocates_by_its_parts_and_not_by_its_entries() {
     for _ in 0..50 {
         through_the_hook(&mut hook, &entries, Some(&opening), &mut machine);
     }
-    let runs = 20;
-    let before = EVERYWHERE.load(Relaxed);
-    for _ in 0..runs {
+    // Four parts: messages and a boxed job each; the pool's queue takes a block now and then. The other tests of this
+    // process count here as well while they last, so the quietest of many runs is the one that tells.
+    let quietest = (0..200).map(|_| {
+        let before = EVERYWHERE.load(Relaxed);
         through_the_hook(&mut hook, &entries, Some(&opening), &mut machine);
-    }
-    // Four parts: messages and a boxed job each; the pool's queue takes a block now and then, and so do other tests.
-    let per_run = (EVERYWHERE.load(Relaxed) - before) / runs;
-    assert!(per_run < 100, "{per_run} allocations for a run of {ENTRIES}");
+        EVERYWHERE.load(Relaxed) - before
+    });
+    let quietest = quietest.min().unwrap();
+    assert!(quietest < 100, "{quietest} allocations for a run of {ENTRIES}");
 }
 
 #[test]
