@@ -9,6 +9,8 @@ use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;
 
+#[path = "rooms/apply.rs"]
+mod apply;
 #[path = "rooms/crypto.rs"]
 mod crypto;
 #[path = "rooms/fsm.rs"]
@@ -29,6 +31,6 @@ fn small() -> Criterion {
 criterion_group! {
     name = rooms;
     config = small();
-    targets = crypto::seal, crypto::open, crypto::entries, wal::frames, resp::requests, fsm::sets
+    targets = apply::open, crypto::seal, crypto::open, crypto::entries, wal::frames, resp::requests, fsm::sets
 }
 criterion_main!(rooms);
