@@ -91,7 +91,12 @@ pub fn text(path: &Path) -> String {
 }
 
 pub fn sealkv() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealkv"));
+    command(env!("CARGO_BIN_EXE_sealkv"))
+}
+
+/// A program without the tests' own variables: the binary at its end would take them for settings and refuse them.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEALKV_")) {
         command.env_remove(name);
     }

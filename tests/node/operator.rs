@@ -20,6 +20,7 @@ use crate::client::Reply;
 use crate::client::encode;
 use crate::harness::Node;
 use crate::harness::Site;
+use crate::harness::command;
 use crate::harness::fingerprint;
 use crate::harness::refused;
 use crate::harness::refused_start;
@@ -113,7 +114,7 @@ fn keygen_makes_mode_0600_under_any_umask_and_never_overwrites() {
     for umask in ["000", "077", "777"] {
         let path = dir.path().join(umask);
         let script = format!("umask {umask}; exec \"$0\" keygen \"$1\"");
-        let output = Command::new("sh").args(["-c", &script]).arg(env!("CARGO_BIN_EXE_sealkv")).arg(&path).output();
+        let output = command("sh").args(["-c", &script]).arg(env!("CARGO_BIN_EXE_sealkv")).arg(&path).output();
         assert_eq!(output.unwrap().status.code(), Some(0));
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o7777), (32, 0o600), "umask {umask}");
@@ -231,7 +232,7 @@ fn an_aead_tier_that_does_not_exist_is_refused_with_78_and_names_those_that_do()
 fn the_kek_comes_from_a_file_or_a_pipe_at_a_descriptor_and_from_nothing_else() {
     let site = Site::new();
     let shell = |script: &str| {
-        let mut command = Command::new("bash");
+        let mut command = command("bash");
         let script = format!("exec \"$0\" \"$@\" --kek-fd 3 {script}");
         command.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_sealkv")).args(site.clear());
         command.env("KEK", site.kek());
@@ -346,7 +347,7 @@ fn a_port_that_is_taken_is_refused_with_78_before_anything_is_made() {
 
 /// The binary under a limit of `prlimit`, with these arguments.
 fn limited(limit: &str, args: &[String]) -> Command {
-    let mut command = Command::new("prlimit");
+    let mut command = command("prlimit");
     command.arg(limit).arg(env!("CARGO_BIN_EXE_sealkv")).args(args);
     command
 }
