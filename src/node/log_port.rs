@@ -53,7 +53,6 @@ pub struct LogPort {
     inner: Mutex<Inner>,
     raft: Sender<Input>,
     ends: Ends,
-    bytes_used: AtomicU64,
     slowest_sync_micros: AtomicU64,
     is_stalled: std::sync::atomic::AtomicBool,
 }
@@ -66,7 +65,6 @@ impl LogPort {
             inner: Mutex::default(),
             raft,
             ends,
-            bytes_used: AtomicU64::new(0),
             slowest_sync_micros: AtomicU64::new(0),
             is_stalled: std::sync::atomic::AtomicBool::new(false),
         })
@@ -113,10 +111,7 @@ impl LogPort {
         append.ticket = inner.last_ticket + 1;
         let ticket = append.ticket;
         let thread = inner.thread.as_ref().ok_or(NotSent::Ended)?;
-        let lengths = append.entries.iter().map(|entry| entry.data.len());
-        let cost = thread.room().cost_bytes(lengths);
         thread.append(append)?;
-        self.bytes_used.fetch_add(cost, Ordering::Relaxed);
         inner.last_ticket = ticket;
         inner.waiting.push_back((ticket, owner));
         Ok(())
@@ -190,7 +185,7 @@ impl TrimPort for ApplyLog {
 
 impl LogGauge for ApplyLog {
     fn bytes_used(&self) -> u64 {
-        self.port.bytes_used.load(Ordering::Relaxed)
+        self.room.handed_bytes()
     }
 
     fn pool_bytes(&self) -> u64 {

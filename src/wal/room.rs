@@ -47,6 +47,12 @@ impl LogRoom {
         self.handed.fetch_add(cost, Ordering::AcqRel);
     }
 
+    /// Bytes ever handed over, by their [`LogRoom::cost_bytes`]; never decreases.
+    #[must_use]
+    pub fn handed_bytes(&self) -> u64 {
+        self.handed.load(Ordering::Acquire)
+    }
+
     /// Bytes of the log that entries of these lengths take at most, in frames of their own.
     #[must_use]
     pub fn cost_bytes(&self, lengths: impl Iterator<Item = usize>) -> u64 {
