@@ -7,6 +7,7 @@ use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::conclude;
+use crate::crypto::aead::lanes::group::fits;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::reduce;
@@ -51,13 +52,16 @@ impl<V> Shape<V> {
 /// fewer than four are left. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message fits (`group::fits`) and has room for its tag.
+/// As for [`Vector`]; the first message has room for its tag.
 #[inline(always)]
 pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     messages: &mut [Message<'_>],
     verdicts: &mut [Verdict],
 ) -> usize {
+    if !fits(messages[0].text_inout.len() - TAG_LEN, messages[0].aad.len()) {
+        return 0;
+    }
     // SAFETY: the caller's promise holds for each four.
     unsafe {
         let shape = Shape::of(table, &messages[0]);
@@ -75,6 +79,14 @@ pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
         }
         taken
     }
+}
+
+/// How many of the first messages have the lengths of the first.
+#[inline(always)]
+pub(super) fn run(messages: &[Message<'_>]) -> usize {
+    let (text_len, aad_len) = (messages[0].text_inout.len(), messages[0].aad.len());
+    let alike = |message: &Message<'_>| message.text_inout.len() == text_len && message.aad.len() == aad_len;
+    messages.iter().position(|message| !alike(message)).unwrap_or(messages.len())
 }
 
 /// Whether all have the lengths of the shape.

@@ -17,39 +17,8 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
-use crate::crypto::aead::lanes::vector::Vector;
-
-/// A vector of which there are 32 registers.
-///
-/// # Safety
-/// As for [`Vector`].
-pub(super) trait Wide: Vector<1> {
-    /// The nonce in every place, and after it four bytes of any value.
-    unsafe fn splat_nonce_loosely(message: &Message<'_>) -> Self;
-    /// `(self & mask) ^ other`.
-    unsafe fn and_xor(self, mask: Self, other: Self) -> Self;
-    /// Places and vectors exchanged: vector `i` of the result has the blocks `i` of the four.
-    unsafe fn turned(vectors: [Self; 4]) -> [Self; 4];
-    /// Middle round `ROUND` of ten vectors.
-    unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]);
-    /// Middle round `ROUND` of ten vectors, and beside it `sum + blocks * powers[POWER]`.
-    unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 10],
-        sum: Sum<Self>,
-        blocks: Self,
-        powers: &[Power<Self>; 4],
-    ) -> Sum<Self>;
-    /// The last round of ten vectors.
-    unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]);
-}
-
-/// A power of the hash key in every place, and its companion.
-#[repr(C)]
-pub(super) struct Power<V> {
-    pub(super) h: V,
-    pub(super) d: V,
-}
+use crate::crypto::aead::lanes::wide::Power;
+use crate::crypto::aead::lanes::wide::Wide;
 
 /// What all messages of a batch have in common.
 struct Batch<'a, V> {
@@ -72,7 +41,7 @@ struct Eight {
 /// fewer than eight are left. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message fits one vector (is one, if `WHOLE`), and has room for its tag.
+/// As for [`Wide`]; the first message fits one vector (is one, if `WHOLE`), and has room for its tag.
 #[inline(always)]
 pub(super) unsafe fn eights<V: Wide, const SEAL: bool, const WHOLE: bool>(
     table: &Table,

@@ -4,6 +4,7 @@ use crate::crypto::aead::lanes::table::POLYNOMIAL;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::lanes::wide::Wide;
 
 /// A sum of products that has not been reduced.
 #[derive(Clone, Copy)]
@@ -64,6 +65,41 @@ pub(super) unsafe fn reduce<V: Vector<Q>, const Q: usize>(sum: Sum<V>) -> V {
     unsafe {
         let polynomial = V::splat(BLOCK.as_ptr().cast());
         sum.r.xor3(sum.f.swap_halves(), sum.f.clmul::<0x00>(polynomial))
+    }
+}
+
+/// A sum of Karatsuba's products that has not been reduced: halves with their like, and sums of halves.
+#[derive(Clone, Copy)]
+pub(super) struct Products<V> {
+    pub(super) low: V,
+    pub(super) middle: V,
+    pub(super) high: V,
+}
+
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn zero_products<V: Wide>() -> Products<V> {
+    // SAFETY: as the caller promises.
+    unsafe { Products { low: V::zero(), middle: V::zero(), high: V::zero() } }
+}
+
+/// The sum in each place, reduced: POLYVAL's Montgomery reduction in two steps of 64 bits.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn reduce_products<V: Wide>(products: Products<V>) -> V {
+    static BLOCK: [u64; 2] = [POLYNOMIAL, 0];
+    let Products { low, middle, high } = products;
+    // SAFETY: the constant has 16 bytes.
+    unsafe {
+        let polynomial = V::splat(BLOCK.as_ptr().cast());
+        let middle = middle.xor3(low, high).swap_halves();
+        let low = low.xor(middle.only_high_halves());
+        let high = high.xor(middle.only_low_halves());
+        let low = low.swap_halves().xor(low.clmul::<0x00>(polynomial));
+        high.xor3(low.swap_halves(), low.clmul::<0x00>(polynomial))
     }
 }
 

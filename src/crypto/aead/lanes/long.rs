@@ -17,15 +17,15 @@ use crate::crypto::aead::lanes::vector::Vector;
 const STEP: usize = 8;
 
 /// A message on its way.
-struct Progress<V> {
+pub(super) struct Progress<V> {
     /// The next counters, in the machine's order.
-    counters: V,
+    pub(super) counters: V,
     /// The encrypted first counter block, in the first place.
-    mask: V,
+    pub(super) mask: V,
     /// The state of the hash, in the first place.
-    state: V,
+    pub(super) state: V,
     /// Bytes of text that are done; when sealing, the last step of them is not hashed yet.
-    done: usize,
+    pub(super) done: usize,
 }
 
 /// Seals or opens one message; whether its tag is right (always, when sealing).
@@ -49,14 +49,32 @@ pub(super) unsafe fn one<V: Vector<Q>, const Q: usize, const SEAL: bool>(
             state: absorb::<V, Q, true>(table, V::zero(), message.aad.as_ptr(), message.aad.len()),
             done: 0,
         };
-        let whole = len / (STEP * V::BYTES) * (STEP * V::BYTES);
-        if whole > 0 {
+        if len >= STEP * V::BYTES {
             first_step::<V, Q, SEAL>(table, text, &mut progress, &mut first);
-            while progress.done < whole {
-                step::<V, Q, SEAL>(table, text, &mut progress);
-            }
         }
-        let sum = rest::<V, Q, SEAL>(table, text, len, &mut progress, &mut first);
+        go_on::<V, Q, SEAL>(table, message, &mut progress, &mut first)
+    }
+}
+
+/// The same behind what is done: a whole step at least, or nothing.
+///
+/// # Safety
+/// As for [`one`].
+#[inline(always)]
+pub(super) unsafe fn go_on<V: Vector<Q>, const Q: usize, const SEAL: bool>(
+    table: &Table,
+    message: &mut Message<'_>,
+    progress: &mut Progress<V>,
+    first: &mut [V; Q],
+) -> bool {
+    let len = message.text_inout.len() - TAG_LEN;
+    let text = message.text_inout.as_mut_ptr();
+    // SAFETY: the text is good for `len` bytes and the tag behind it.
+    unsafe {
+        while len.wrapping_sub(progress.done) >= STEP * V::BYTES {
+            step::<V, Q, SEAL>(table, text, progress);
+        }
+        let sum = rest::<V, Q, SEAL>(table, text, len, progress, first);
         let bits = [(len as u64) * 8, (message.aad.len() as u64) * 8];
         let lengths = V::first(bits[0], bits[1]);
         let lengths = if len == progress.done { lengths.xor(progress.state) } else { lengths };

@@ -1,24 +1,34 @@
 //! AES-256-GCM of many messages side by side, on x86-64.
 //!
-//! One algorithm (`group` for texts to 1 KiB, `long` beyond) over a trait of vector operations (`vector`), compiled for
-//! three instruction sets. This file is the safe door: it orders the messages of a batch by length, hands them out in
-//! fours, turns what the kernels found into verdicts, wipes what failed, and clears registers and stack behind itself.
-//! Nothing is allocated by a call.
+//! One algorithm (`group` for texts to 1 KiB, `alike` if their lengths are equal, `long` beyond) over a trait of vector
+//! operations (`vector`), compiled for three instruction sets. With 32 registers (`wide`) more is in flight: `eights` for
+//! texts of a vector, `stream` for longer ones to 1 KiB, `segments` beyond.
+//!
+//! This file is the safe door: it hands out messages that are alike together, orders the others by length and hands them
+//! out in fours, turns what the kernels found into verdicts, wipes what failed, and clears registers and stack behind
+//! itself. Nothing is allocated by a call.
 
 mod aesni;
 mod alike;
 mod eights;
+mod entries;
 mod group;
 mod hash;
 mod long;
 mod rounds128;
 mod rounds256;
 mod rounds512;
+mod segments;
+mod stream;
 mod table;
 mod tags;
 mod vaes256;
 mod vaes512;
 mod vector;
+mod wide;
+mod xmm;
+mod ymm;
+mod zmm;
 
 use core::fmt;
 #[cfg(test)]

@@ -6,10 +6,12 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use crate::crypto::aead::lanes::eights::Power;
+use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
-use crate::crypto::aead::lanes::vaes512::Zmm;
+use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
+use crate::crypto::aead::lanes::wide::Power;
+use crate::crypto::aead::lanes::zmm::Zmm;
 
 /// AES-256 of several vectors.
 macro_rules! aes_function {
@@ -198,3 +200,131 @@ pub(super) unsafe fn round8_half<const ROUND: usize, const HALF: i32>(
     }
     Zmm(sum)
 }
+
+/// A share of the middle rounds, with the keys `ROUND` and the next: alone, and with Karatsuba's products of two vectors
+/// beside it, `a` and `b` times the powers from an address on. Two vectors of AES and one instruction of the products take
+/// turns.
+macro_rules! share_function {
+    ($alone:ident, $beside:ident, $($x:ident $i:literal)*; $($key:literal $a:ident $b:ident $product:literal,)*) => {
+        #[target_feature(enable = "avx512f,vaes")]
+        #[inline]
+        pub(super) unsafe fn $alone<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; 16]) {
+            // SAFETY: reads the round keys, changes the named registers.
+            unsafe {
+                asm!(
+                    "vbroadcasti32x4 zmm30, [{keys} + {at}]", "vbroadcasti32x4 zmm31, [{keys} + {at} + 16]",
+                    $(
+                        concat!("vaesenc {", stringify!($a), "}, {", stringify!($a), "}, zmm3", $key),
+                        concat!("vaesenc {", stringify!($b), "}, {", stringify!($b), "}, zmm3", $key),
+                    )*
+                    $($x = inout(zmm_reg) x[$i].0,)*
+                    out("zmm30") _, out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+        }
+
+        #[target_feature(enable = "avx512f,vaes,vpclmulqdq")]
+        #[inline]
+        pub(super) unsafe fn $beside<const ROUND: usize>(
+            keys: &RoundKeys,
+            x: &mut [Zmm; 16],
+            products: Products<Zmm>,
+            a: Zmm,
+            b: Zmm,
+            powers: *const u8,
+        ) -> Products<Zmm> {
+            let Products { low: Zmm(mut low), middle: Zmm(mut middle), high: Zmm(mut high) } = products;
+            let (_a, _t, _u): (__m512i, __m512i, __m512i);
+            // SAFETY: reads round keys and powers, changes the named registers.
+            unsafe {
+                asm!(
+                    "vbroadcasti32x4 zmm30, [{keys} + {at}]", "vbroadcasti32x4 zmm31, [{keys} + {at} + 16]",
+                    $(
+                        concat!("vaesenc {", stringify!($a), "}, {", stringify!($a), "}, zmm3", $key),
+                        concat!("vaesenc {", stringify!($b), "}, {", stringify!($b), "}, zmm3", $key),
+                        $product,
+                    )*
+                    $($x = inout(zmm_reg) x[$i].0,)*
+                    a = inout(zmm_reg) a.0 => _a, b = in(zmm_reg) b.0, powers = in(reg) powers,
+                    to_middles = const Table::TO_MIDDLES,
+                    low = inout(zmm_reg) low, middle = inout(zmm_reg) middle, high = inout(zmm_reg) high,
+                    t = out(zmm_reg) _t, u = out(zmm_reg) _u,
+                    out("zmm30") _, out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+            Products { low: Zmm(low), middle: Zmm(middle), high: Zmm(high) }
+        }
+    };
+}
+share_function!(
+    share16_even, share16_even_beside,
+    x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15;
+    0 x0 x1 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
+    0 x2 x3 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
+    0 x4 x5 "vpternlogq {low}, {t}, {u}, 0x96",
+    0 x6 x7 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
+    0 x8 x9 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
+    0 x10 x11 "vpternlogq {high}, {t}, {u}, 0x96",
+    0 x12 x13 "vpunpckhqdq {t}, {a}, {b}",
+    0 x14 x15 "vpunpcklqdq {a}, {a}, {b}",
+    1 x0 x1 "vpxorq {a}, {a}, {t}",
+    1 x2 x3 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
+    1 x4 x5 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
+    1 x6 x7 "vpternlogq {middle}, {t}, {u}, 0x96",
+);
+share_function!(
+    share16_odd, share16_odd_beside,
+    x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15;
+    0 x8 x9 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
+    0 x10 x11 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
+    0 x12 x13 "vpternlogq {low}, {t}, {u}, 0x96",
+    0 x14 x15 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
+    1 x0 x1 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
+    1 x2 x3 "vpternlogq {high}, {t}, {u}, 0x96",
+    1 x4 x5 "vpunpckhqdq {t}, {a}, {b}",
+    1 x6 x7 "vpunpcklqdq {a}, {a}, {b}",
+    1 x8 x9 "vpxorq {a}, {a}, {t}",
+    1 x10 x11 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
+    1 x12 x13 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
+    1 x14 x15 "vpternlogq {middle}, {t}, {u}, 0x96",
+);
+share_function!(
+    share12, share12_beside,
+    x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11;
+    0 x0 x1 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
+    0 x2 x3 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
+    0 x4 x5 "vpternlogq {low}, {t}, {u}, 0x96",
+    0 x6 x7 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
+    0 x8 x9 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
+    0 x10 x11 "vpternlogq {high}, {t}, {u}, 0x96",
+    1 x0 x1 "vpunpckhqdq {t}, {a}, {b}",
+    1 x2 x3 "vpunpcklqdq {a}, {a}, {b}",
+    1 x4 x5 "vpxorq {a}, {a}, {t}",
+    1 x6 x7 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
+    1 x8 x9 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
+    1 x10 x11 "vpternlogq {middle}, {t}, {u}, 0x96",
+);
+
+/// One middle round of the first vectors of sixteen.
+macro_rules! middle_function {
+    ($name:ident, $($x:ident $i:literal)*) => {
+        #[target_feature(enable = "avx512f,vaes")]
+        #[inline]
+        pub(super) unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; 16]) {
+            // SAFETY: reads the round key, changes the named registers.
+            unsafe {
+                asm!(
+                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
+                    $(concat!("vaesenc {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
+                    $($x = inout(zmm_reg) x[$i].0,)*
+                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
+                    options(readonly, nostack, preserves_flags)
+                );
+            }
+        }
+    };
+}
+middle_function!(middle16, x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15);
+middle_function!(middle12, x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11);

@@ -3,8 +3,11 @@
 //! GHASH is computed in POLYVAL form (RFC 8452, appendix A): blocks are reversed and `H` is multiplied by x once. The
 //! product is the "R/F" form of eprint 2025/2171, which the polyval crate uses too: with `D = swap(H) ^ low(H) * P` a
 //! multiplication is four carry-less products and the reduction one, and products of many blocks are summed before it.
+//! Where it is the products that limit, Karatsuba's three are taken instead, with sums of halves of `H` (`middles`) and a
+//! reduction of two more products.
 
 use core::arch::x86_64::*;
+use core::mem::offset_of;
 
 use zeroize::Zeroize;
 use zeroize::ZeroizeOnDrop;
@@ -25,6 +28,8 @@ pub(in crate::crypto::aead) struct Table {
     h: [[u8; 16]; POWERS + PADDING],
     /// The same for `D`.
     d: [[u8; 16]; POWERS + PADDING],
+    /// For pairs of vectors of four blocks: the sums of the halves of entry `i` and `i + 4` of `h`.
+    middles: [[u8; 16]; POWERS + PADDING],
     /// Round keys in order of use.
     pub(super) round_keys: [[u8; 16]; ROUND_KEYS],
 }
@@ -36,12 +41,16 @@ pub(super) struct PowerOffset(pub(super) usize);
 impl Table {
     /// Bytes of its arrays.
     #[cfg(test)]
-    pub(super) const BYTES: usize = (2 * (POWERS + PADDING) + ROUND_KEYS) * 16;
+    pub(super) const BYTES: usize = (3 * (POWERS + PADDING) + ROUND_KEYS) * 16;
 
     /// A table without a key in it yet.
     pub(super) fn zeroed() -> Self {
-        Self { h: [[0; 16]; POWERS + PADDING], d: [[0; 16]; POWERS + PADDING], round_keys: [[0; 16]; ROUND_KEYS] }
+        const NO_POWERS: [[u8; 16]; POWERS + PADDING] = [[0; 16]; POWERS + PADDING];
+        Self { h: NO_POWERS, d: NO_POWERS, middles: NO_POWERS, round_keys: [[0; 16]; ROUND_KEYS] }
     }
+
+    /// From the address of powers in `h` to that of their companions in `middles`.
+    pub(super) const TO_MIDDLES: usize = offset_of!(Self, middles) - offset_of!(Self, h);
 
     /// Where powers from `H^exponent` down begin.
     #[inline(always)]
@@ -109,6 +118,11 @@ impl Table {
             store(&mut self.h[POWERS - exponent], *chain);
             store(&mut self.d[POWERS - exponent], companion(*chain));
             *chain = multiply(*chain, h4, d4);
+        }
+        for i in 0..POWERS {
+            let (low, high) = (load(&self.h[i]), load(&self.h[i + 4]));
+            let middles = _mm_xor_si128(_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high));
+            store(&mut self.middles[i], middles);
         }
     }
 }

@@ -97,7 +97,7 @@ fn each_batch_size_to_300_is_right() {
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
-        for count in (0..20).chain([63, 64, 65, 255, 256, 257, 300]) {
+        for count in 0..=300 {
             let alike: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, 64, 6)).collect();
             assert_same_both_ways(aead.as_ref(), &library, &alike, "alike");
             let unlike: Vec<Owned> = (0..count)
@@ -111,23 +111,92 @@ fn each_batch_size_to_300_is_right() {
     }
 }
 
+/// Every length to 300, every bit of nonce, AAD, text and tag; in `scripts/slow lanes` each of them in each place of the
+/// batch, otherwise in one. A batch that takes every path: a stream, four side by side, few and alone.
 #[test]
 fn any_flipped_bit_is_unauthentic_and_wiped_and_hurts_nobody_else() {
+    const PLACES: usize = 17;
+    let turns = if cases().is_some() { PLACES } else { 1 };
     let mut random = Random::seeded("any_flipped_bit");
     let key = random.array();
+    let mut flipped = 0;
     for aead in lanes(&key) {
-        for len in [0, 1, 15, 16, 17, 64, 100, 257, 300] {
-            let plain: Vec<Owned> = (0..4).map(|_| Owned::random(&mut random, len, 31)).collect();
+        for len in 0..=300 {
+            let aad_len = AAD_LENGTHS[len % 8];
+            let plain: Vec<Owned> = (0..PLACES).map(|_| Owned::random(&mut random, len, aad_len)).collect();
             let mut sealed = plain.clone();
             seal(aead.as_ref(), &mut sealed);
-            let bits = (12 + 31 + len + TAG_LEN) * 8;
-            // All positions of the short ones, a sample of the long ones; the bit walks through the places.
-            for bit in (0..bits).step_by(if len > 20 { 7 } else { 1 }) {
-                let place = bit % 4;
-                let mut damaged = sealed.clone();
-                flip(&mut damaged[place], bit);
-                check_damaged(aead.as_ref(), &plain, damaged, place, bit);
+            let bits = (12 + aad_len + len + TAG_LEN) * 8;
+            for turn in 0..turns {
+                // Every other message of a batch is damaged, each in another bit, beside neighbours that are not.
+                for first in (0..bits).step_by(PLACES / 2) {
+                    let mut messages = sealed.clone();
+                    let mut damaged = [None; PLACES];
+                    for (i, bit) in (first..bits.min(first + PLACES / 2)).enumerate() {
+                        let place = (turn + 2 * i) % PLACES;
+                        flip(&mut messages[place], bit);
+                        damaged[place] = Some(bit);
+                        flipped += 1;
+                    }
+                    let verdicts = open(aead.as_ref(), &mut messages);
+                    for (place, bit) in damaged.into_iter().enumerate() {
+                        let found = (verdicts[place], messages[place].text.as_slice());
+                        check_one(&plain[place], found, bit, &format!("{} {len} B place {place}", aead.tier()));
+                    }
+                }
             }
+        }
+    }
+    println!("{flipped} bits flipped");
+}
+
+/// A message with a flipped bit is unauthentic and zero; another is authentic and as it was.
+fn check_one(plain: &Owned, (verdict, text): (Verdict, &[u8]), flipped: Option<usize>, what: &str) {
+    if flipped.is_some() {
+        assert_eq!(verdict, Verdict::Unauthentic, "{what}: bit {flipped:?}");
+        assert!(text.iter().all(|&byte| byte == 0), "{what}: bit {flipped:?}: not wiped");
+    } else {
+        assert_eq!(verdict, Verdict::Authentic, "{what}: hurt by a neighbour's bit");
+        assert!(text[..text.len() - TAG_LEN] == *plain.plain(), "{what}: changed by a neighbour's bit");
+    }
+}
+
+#[test]
+fn streams_of_each_length_are_as_the_library_makes_them() {
+    let mut random = Random::seeded("streams_of_each_length");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for len in 60..=1088 {
+            let count = 4 + random.below(if len % 64 == 0 { 40 } else { 20 });
+            let aad_len = [6, 31, 0, 16, 33][len % 5];
+            let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, len, aad_len)).collect();
+            assert_same_both_ways(aead.as_ref(), &library, &plain, "a stream");
+        }
+        for len in [129, 256, 384, 512, 640, 768, 896, 1000, 1024, 2048] {
+            for count in (0..70).chain([255, 256, 257, 300]) {
+                let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, len, 31)).collect();
+                assert_same_both_ways(aead.as_ref(), &library, &plain, "a stream");
+            }
+        }
+    }
+}
+
+#[test]
+fn runs_of_alike_messages_may_end_anywhere() {
+    let mut random = Random::seeded("runs_of_alike");
+    let key = random.array();
+    let library = Library::new(&key);
+    for aead in lanes(&key) {
+        for _ in 0..200 {
+            let mut plain = Vec::new();
+            for _ in 0..1 + random.below(6) {
+                let (len, aad_len) = (random.below(1100), random.below(40));
+                for _ in 0..random.below(40) {
+                    plain.push(Owned::random(&mut random, len, aad_len));
+                }
+            }
+            assert_same_both_ways(aead.as_ref(), &library, &plain, "runs");
         }
     }
 }
@@ -200,10 +269,15 @@ fn sealing_without_room_for_a_tag_panics_before_anything_is_sealed() {
     ]);
 }
 
+/// How many cases `scripts/slow lanes` wants.
+fn cases() -> Option<usize> {
+    std::env::var("SEALKV_LANES_CASES").ok().map(|cases| cases.parse().expect("SEALKV_LANES_CASES is a number"))
+}
+
 /// Random batches; `SEALKV_LANES_CASES` makes it longer.
 #[test]
 fn random_batches_are_as_the_library_makes_them() {
-    let cases = std::env::var("SEALKV_LANES_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000usize);
+    let cases = cases().unwrap_or(3000);
     let mut random = Random::seeded("random_batches");
     let mut tried = 0;
     while tried < cases {
@@ -212,9 +286,11 @@ fn random_batches_are_as_the_library_makes_them() {
         for aead in lanes(&key) {
             let count = 1 + random.below(80);
             let longest = [65, 257, 1025, 3000][random.below(4)];
+            // In half of the batches all are alike, in the others few are.
+            let alike = (random.below(2) == 0).then(|| (random.below(longest), random.below(100)));
             let plain: Vec<Owned> = (0..count)
                 .map(|_| {
-                    let (len, aad_len) = (random.below(longest), random.below(100));
+                    let (len, aad_len) = alike.unwrap_or_else(|| (random.below(longest), random.below(100)));
                     Owned::random(&mut random, len, aad_len)
                 })
                 .collect();
@@ -231,7 +307,7 @@ fn random_batches_are_as_the_library_makes_them() {
             break;
         }
     }
-    println!("{tried} tried, 0 failed");
+    println!("{tried} random messages tried, 0 failed");
 }
 
 /// Flips one bit of nonce, AAD or text, counted through all of them.

@@ -95,18 +95,32 @@ fn check(cases: &[Case]) {
     for case in cases {
         for aead in lanes(&case.key) {
             for place in 0..4 {
-                check_at(case, aead.as_ref(), place, &mut random);
+                check_at(case, aead.as_ref(), place, 4, &mut random, |random| (random.below(150), random.below(40)));
+            }
+            // Beside as many of its own lengths as fill every kernel for messages that are alike.
+            let alike = (case.sealed.plain().len(), case.sealed.aad.len());
+            for place in 0..ALIKE {
+                check_at(case, aead.as_ref(), place, ALIKE, &mut random, |_| alike);
             }
         }
     }
-    println!("{} cases in four places", cases.len());
+    println!("{} cases in four places among others, in {ALIKE} among their like", cases.len());
 }
 
-fn check_at(case: &Case, aead: &dyn Aead, place: usize, random: &mut Random) {
-    let what = format!("{} at {place} under {}", case.name, aead.tier());
-    let mut batch: Vec<Owned> = (0..4)
+const ALIKE: usize = 17;
+
+fn check_at(
+    case: &Case,
+    aead: &dyn Aead,
+    place: usize,
+    count: usize,
+    random: &mut Random,
+    lengths: impl Fn(&mut Random) -> (usize, usize),
+) {
+    let what = format!("{} at {place} of {count} under {}", case.name, aead.tier());
+    let mut batch: Vec<Owned> = (0..count)
         .map(|_| {
-            let (len, aad_len) = (random.below(150), random.below(40));
+            let (len, aad_len) = lengths(random);
             Owned::random(random, len, aad_len)
         })
         .collect();
@@ -114,7 +128,7 @@ fn check_at(case: &Case, aead: &dyn Aead, place: usize, random: &mut Random) {
     seal(aead, &mut batch);
     batch[place] = case.sealed.clone();
     let verdicts = open(aead, &mut batch);
-    for i in (0..4).filter(|&i| i != place) {
+    for i in (0..count).filter(|&i| i != place) {
         assert_eq!(verdicts[i], Verdict::Authentic, "{what}: neighbour {i}");
         assert!(batch[i].plain() == neighbours[i].plain(), "{what}: neighbour {i}");
     }

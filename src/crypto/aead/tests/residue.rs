@@ -50,6 +50,25 @@ fn seal_here(aead: &dyn Aead, batch: &mut [Message<'_>]) {
     aead.seal_batch(batch);
 }
 
+/// Messages and their bytes: one alone, short and long, few, and as many as take each kernel for messages that are alike.
+const SHAPES: [(usize, usize); 15] = [
+    (1, 64),
+    (1, 300),
+    (1, 1024),
+    (1, 3000),
+    (2, 100),
+    (4, 64),
+    (5, 200),
+    (16, 64),
+    (16, 40),
+    (16, 200),
+    (16, 300),
+    (16, 700),
+    (16, 900),
+    (20, 600),
+    (32, 1000),
+];
+
 /// What is cleared is as large as the frames of optimized kernels; in other builds they are larger.
 #[test]
 #[ignore = "holds in the optimized build only: scripts/slow lanes runs it"]
@@ -57,7 +76,7 @@ fn no_key_stream_is_left_on_the_stack() {
     let mut random = Random::seeded("no_key_stream");
     let key: [u8; KEY_LEN] = random.array();
     for aead in lanes(&key) {
-        for (count, len) in [(1, 64), (1, 300), (1, 3000), (2, 100), (4, 64), (5, 200), (16, 64), (16, 40), (16, 700)] {
+        for (count, len) in SHAPES {
             for alike in [true, false] {
                 let mut messages: Vec<Owned> =
                     (0..count).map(|i| Owned::random(&mut random, if alike { len } else { len + i * 3 }, 6)).collect();

@@ -1,0 +1,155 @@
+//! One message of 1 KiB or more, sixteen vectors of AES at a time and the hash of sixteen others between the rounds: what
+//! `long` does, for instruction sets with 32 registers.
+//!
+//! A *segment* is 1 KiB: as many blocks as there are powers. Its counters differ in their last six bits only, so they
+//! come of one XOR each. What is left behind the last whole segment is left to `long`.
+
+use crate::crypto::aead::Message;
+use crate::crypto::aead::TAG_LEN;
+use crate::crypto::aead::lanes::hash::Products;
+use crate::crypto::aead::lanes::hash::absorb;
+use crate::crypto::aead::lanes::hash::reduce_products;
+use crate::crypto::aead::lanes::hash::zero_products;
+use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::long::Progress;
+use crate::crypto::aead::lanes::stream::RAMP;
+use crate::crypto::aead::lanes::stream::eight_times;
+use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::wide::Wide;
+
+/// Bytes of a segment.
+pub(super) const SEGMENT: usize = 1024;
+const PAIR: usize = 128;
+
+/// Seals or opens one message; whether its tag is right (always, when sealing).
+///
+/// # Safety
+/// As for [`Vector`](super::vector::Vector); the message has a whole segment at least, and room for its tag.
+#[inline(always)]
+pub(super) unsafe fn one<V: Wide, const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
+    let len = message.text_inout.len() - TAG_LEN;
+    let text = message.text_inout.as_mut_ptr();
+    let whole = len / SEGMENT * SEGMENT;
+    // SAFETY: the text is good for `len` bytes and the tag behind it; the AAD for its length.
+    unsafe {
+        let nonce = V::splat_nonce(&message.nonce);
+        let mask = nonce.xor(V::ramp(1u32.to_be(), 0)).aes1(&table.round_keys);
+        let base = nonce.xor(V::splat(table.round_keys[0].as_ptr()));
+        let mut state = absorb::<V, 1, true>(table, V::zero(), message.aad.as_ptr(), message.aad.len());
+        let mut segment = base;
+        let mut done = 0;
+        while done < whole {
+            let here = text.add(done);
+            let next = base.xor(V::ramp((((done.wrapping_add(SEGMENT)) / 16) as u32).to_be(), 0));
+            let mut x = counters(segment, next);
+            if SEAL && done == 0 {
+                encrypt(table, &mut x);
+            } else {
+                let from = if SEAL { here.sub(SEGMENT) } else { here };
+                let products = encrypt_beside_hash(table, &mut x, from, state);
+                state = reduce_products(products).fold();
+            }
+            crypt(table, &x, here);
+            segment = next;
+            done = done.wrapping_add(SEGMENT);
+        }
+        if SEAL {
+            state = hash_first_half(table, text.add(whole - SEGMENT), state);
+        }
+        let counters = nonce.xor(V::ramp((whole / 16) as u32 + 2, 1));
+        let mut progress = Progress { counters, mask, state, done: whole };
+        long::go_on::<V, 1, SEAL>(table, message, &mut progress, &mut [mask])
+    }
+}
+
+/// The counters of a segment, after the XOR before the first round: the last two are those of the next segment.
+#[inline(always)]
+unsafe fn counters<V: Wide>(segment: V, next: V) -> [V; 16] {
+    // SAFETY: the ramp has sixteen vectors.
+    unsafe {
+        let ramp = RAMP.0.as_ptr().cast::<u8>();
+        let mut x = [V::zero(); 16];
+        macro_rules! pair {
+            ($i:literal) => {
+                x[2 * $i] = segment.xor(V::load(ramp.add($i * PAIR)));
+                x[2 * $i + 1] = segment.xor(V::load(ramp.add($i * PAIR + 64)));
+            };
+        }
+        eight_times!(pair);
+        // 64 and 65 of this segment are 0 and 1 of the next.
+        let carry = V::ramp(64u32.to_be(), 0);
+        x[15] = x[15].low_and_high(next.xor(carry).xor(V::load(ramp.add(7 * PAIR + 64))));
+        x
+    }
+}
+
+/// The rounds between the XOR and the last one.
+#[inline(always)]
+unsafe fn encrypt<V: Wide>(table: &Table, x: &mut [V; 16]) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        macro_rules! share {
+            ($i:literal) => {
+                V::share::<true, $i>(&table.round_keys, x);
+            };
+        }
+        eight_times!(share);
+        V::last_middle::<true>(&table.round_keys, x);
+    }
+}
+
+/// The same, with the products of the segment at `from` beside it. Those of the first pair come last: the state is ready
+/// late.
+#[inline(always)]
+unsafe fn encrypt_beside_hash<V: Wide>(table: &Table, x: &mut [V; 16], from: *const u8, state: V) -> Products<V> {
+    let powers = table.h_at(Table::offset(SEGMENT / 16));
+    // SAFETY: there is a segment at `from`.
+    unsafe {
+        let mut products = zero_products();
+        macro_rules! share {
+            ($i:literal) => {
+                let at = ($i + 1) % 8 * PAIR;
+                let (a, b) = (V::load(from.add(at)).reverse(), V::load(from.add(at + 64)).reverse());
+                let a = if at == 0 { a.xor(state) } else { a };
+                let powers = powers.wrapping_add(at);
+                products = V::share_beside::<true, $i>(&table.round_keys, x, products, a, b, powers);
+            };
+        }
+        eight_times!(share);
+        V::last_middle::<true>(&table.round_keys, x);
+        products
+    }
+}
+
+/// The state behind the first half of the segment at `from`: the second is what `long` hashes on its next step.
+#[inline(always)]
+unsafe fn hash_first_half<V: Wide>(table: &Table, from: *const u8, state: V) -> V {
+    let powers = table.h_at(Table::offset(SEGMENT / 32));
+    // SAFETY: there is a segment at `from`.
+    unsafe {
+        let mut products = zero_products();
+        for at in [PAIR, 2 * PAIR, 3 * PAIR, 0] {
+            let (a, b) = (V::load(from.add(at)).reverse(), V::load(from.add(at + 64)).reverse());
+            let a = if at == 0 { a.xor(state) } else { a };
+            products = V::add_pair(products, a, b, powers.wrapping_add(at));
+        }
+        reduce_products(products).fold()
+    }
+}
+
+/// The last round, and the XOR with the text.
+#[inline(always)]
+unsafe fn crypt<V: Wide>(table: &Table, x: &[V; 16], text: *mut u8) {
+    // SAFETY: there is a segment at `text`.
+    unsafe {
+        let key = V::splat(table.round_keys[14].as_ptr());
+        macro_rules! pair {
+            ($i:literal) => {
+                let (low, high) = (text.add($i * PAIR), text.add($i * PAIR + 64));
+                x[2 * $i].last_round(key.xor(V::load(low))).store(low);
+                x[2 * $i + 1].last_round(key.xor(V::load(high))).store(high);
+            };
+        }
+        eight_times!(pair);
+    }
+}
