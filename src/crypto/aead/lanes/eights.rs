@@ -4,6 +4,9 @@
 //! by itself. So the hash of eight messages is written between the rounds of eight others: when sealing those before
 //! them, when opening their own, because ciphertext is there from the start. Ciphertexts are turned before they are
 //! multiplied: a quad has the same block of four messages, and one power is good for all of them.
+//!
+//! Sixteen at a time with Karatsuba's products, as in `stream`, were slower (5.8 to 6.8 ns a message of 64 bytes where this
+//! takes 5.0): nonces, turns and tags are two thirds of the work here, and twenty vectors in flight leave them no registers.
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::Verdict;

@@ -114,6 +114,13 @@ pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const 
             let mut x = counters::<V, PAIRS, K>(&batch, m);
             // Sealing, the first unit has none before it: what its plaintext gives is overwritten by what its ciphertext does.
             let (beside, first) = if SEAL { (before, m.saturating_sub(K)) } else { (texts, m) };
+            if SEAL {
+                for text in texts {
+                    for at in (0..PAIRS * PAIR).step_by(64) {
+                        V::prefetch(text.wrapping_add(at));
+                    }
+                }
+            }
             encrypt_beside_hash::<V, SEAL, PAIRS, K>(&batch, &mut x, &beside, first, &mut hashed);
             crypt::<V, SEAL, PAIRS, K>(&batch, &x, &texts);
             before = texts;

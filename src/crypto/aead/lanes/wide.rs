@@ -14,6 +14,8 @@ use crate::crypto::aead::lanes::vector::Vector;
 pub(super) trait Wide: Vector<1> {
     /// The nonce in every place, and after it four bytes of any value.
     unsafe fn splat_nonce_loosely(message: &Message<'_>) -> Self;
+    /// Asks for the bytes of a vector before they are needed. Any address will do.
+    unsafe fn prefetch(at: *const u8);
     /// `(self & mask) ^ other`.
     unsafe fn and_xor(self, mask: Self, other: Self) -> Self;
     /// Places and vectors exchanged: vector `i` of the result has the blocks `i` of the four.

@@ -313,6 +313,12 @@ impl Wide for Zmm {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn and_xor(self, mask: Self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { Self(_mm512_ternarylogic_epi64::<0x6a>(self.0, mask.0, other.0)) }
