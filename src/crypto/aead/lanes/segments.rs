@@ -12,14 +12,14 @@ use crate::crypto::aead::lanes::hash::reduce_products;
 use crate::crypto::aead::lanes::hash::zero_products;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::long::Progress;
-use crate::crypto::aead::lanes::stream::RAMP;
-use crate::crypto::aead::lanes::stream::eight_times;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::wide::PAIR;
+use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
+use crate::crypto::aead::lanes::wide::eight_times;
 
 /// Bytes of a segment.
 pub(super) const SEGMENT: usize = 1024;
-const PAIR: usize = 128;
 
 /// Seals or opens one message; whether its tag is right (always, when sealing).
 ///

@@ -21,29 +21,16 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::reduce_products;
 use crate::crypto::aead::lanes::hash::zero_products;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::wide::PAIR;
+use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
+use crate::crypto::aead::lanes::wide::eight_times;
 
-/// Bytes of a pair.
-pub(super) const PAIR: usize = 128;
-/// Pairs in a batch from which a stream is faster than four messages side by side: it has to fill and to run dry.
+/// Messages and pairs from which a stream is faster than four messages side by side: it has to fill and to run dry.
+const LEAST_MESSAGES: usize = 8;
 const LEAST_PAIRS: usize = 32;
 /// Quads of masks that are encrypted at a time.
 const MASK_QUADS: usize = 4;
-
-/// The counters of a text, from 2 on.
-#[repr(C, align(64))]
-pub(super) struct Ramp(pub(super) [[u32; 4]; 64]);
-pub(super) static RAMP: Ramp = Ramp(ramp());
-
-const fn ramp() -> [[u32; 4]; 64] {
-    let mut blocks = [[0; 4]; 64];
-    let mut i = 0;
-    while i < blocks.len() {
-        blocks[i][3] = (i as u32 + 2).to_be();
-        i += 1;
-    }
-    blocks
-}
 
 /// The messages, and what they have in common.
 struct Batch<'a, 'm, V> {
@@ -89,7 +76,7 @@ pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const 
     verdicts: &mut [Verdict],
 ) -> usize {
     let count = alike::run(messages) / 4 * 4;
-    if count * PAIRS < LEAST_PAIRS {
+    if count < LEAST_MESSAGES || count * PAIRS < LEAST_PAIRS {
         return 0;
     }
     // SAFETY: the pointers are used while `messages` is borrowed, which nothing else touches until then.
@@ -143,21 +130,6 @@ pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const 
     }
     count
 }
-
-/// Runs a macro with 0 to 7: loops over registers that LLVM does not unroll go through memory.
-macro_rules! eight_times {
-    ($macro:ident) => {
-        $macro!(0);
-        $macro!(1);
-        $macro!(2);
-        $macro!(3);
-        $macro!(4);
-        $macro!(5);
-        $macro!(6);
-        $macro!(7);
-    };
-}
-pub(super) use eight_times;
 
 impl<'m, V> Batch<'_, 'm, V> {
     /// # Safety
@@ -221,7 +193,7 @@ unsafe fn counters<V: Wide, const PAIRS: usize, const K: usize>(batch: &Batch<'_
 }
 
 /// Whether a unit has sixteen vectors or twelve.
-const fn wide(pairs: usize) -> bool {
+const fn is_wide(pairs: usize) -> bool {
     pairs > 6
 }
 
@@ -250,7 +222,7 @@ unsafe fn encrypt_beside_hash<V: Wide, const SEAL: bool, const PAIRS: usize, con
                     let [a, b] = blocks::<V, PAIRS>(batch, texts[k], p);
                     let powers = batch.powers.wrapping_add(p * PAIR);
                     let before = if p == 0 { zero_products() } else { products };
-                    products = if wide(PAIRS * K) {
+                    products = if is_wide(PAIRS * K) {
                         V::share_beside::<true, $i>(keys, x, before, a, b, powers)
                     } else {
                         V::share_beside::<false, $i>(keys, x, before, a, b, powers)
@@ -258,7 +230,7 @@ unsafe fn encrypt_beside_hash<V: Wide, const SEAL: bool, const PAIRS: usize, con
                     if p == PAIRS - 1 {
                         hashed.ready[first.wrapping_add(k) % 4] = products;
                     }
-                } else if wide(PAIRS * K) {
+                } else if is_wide(PAIRS * K) {
                     V::share::<true, $i>(keys, x);
                 } else if $i < 6 {
                     V::share::<false, $i>(keys, x);
@@ -266,7 +238,7 @@ unsafe fn encrypt_beside_hash<V: Wide, const SEAL: bool, const PAIRS: usize, con
             };
         }
         eight_times!(share);
-        if wide(PAIRS * K) {
+        if is_wide(PAIRS * K) {
             V::last_middle::<true>(keys, x);
         } else {
             V::last_middle::<false>(keys, x);

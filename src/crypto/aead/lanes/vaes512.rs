@@ -17,6 +17,7 @@ use crate::crypto::aead::lanes::segments;
 use crate::crypto::aead::lanes::stream;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::lanes::wide;
 use crate::crypto::aead::lanes::zmm::Zmm;
 
 entries!(
@@ -41,7 +42,7 @@ unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], v
         if len <= Zmm::BYTES && messages.len() >= 8 {
             return eights::<SEAL>(table, messages, verdicts);
         }
-        let taken = match len.div_ceil(stream::PAIR) {
+        let taken = match len.div_ceil(wide::PAIR) {
             0 | 1 => 0,
             2 => units::<SEAL, 2, 4>(table, messages, verdicts),
             3 => units::<SEAL, 3, 2>(table, messages, verdicts),

@@ -7,6 +7,39 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
 
+/// Bytes of two vectors, whose products are summed as a pair.
+pub(super) const PAIR: usize = 128;
+
+/// The counters of a text, from 2 on.
+#[repr(C, align(64))]
+pub(super) struct Ramp(pub(super) [[u32; 4]; 64]);
+pub(super) static RAMP: Ramp = Ramp(ramp());
+
+const fn ramp() -> [[u32; 4]; 64] {
+    let mut blocks = [[0; 4]; 64];
+    let mut i = 0;
+    while i < blocks.len() {
+        blocks[i][3] = (i as u32 + 2).to_be();
+        i += 1;
+    }
+    blocks
+}
+
+/// Runs a macro with 0 to 7: loops over registers that LLVM does not unroll go through memory.
+macro_rules! eight_times {
+    ($macro:ident) => {
+        $macro!(0);
+        $macro!(1);
+        $macro!(2);
+        $macro!(3);
+        $macro!(4);
+        $macro!(5);
+        $macro!(6);
+        $macro!(7);
+    };
+}
+pub(super) use eight_times;
+
 /// A vector of which there are 32 registers.
 ///
 /// # Safety
