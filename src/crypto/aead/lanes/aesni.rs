@@ -1,7 +1,6 @@
 //! The tier of AES-NI and PCLMULQDQ, 128 bits wide, in legacy encoding: no AVX needed.
 
 use core::arch::asm;
-use core::mem::MaybeUninit;
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::Verdict;
@@ -12,7 +11,7 @@ use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::xmm::Xmm;
 
-entries!(HasAesNi, "aesni", "aes,pclmulqdq,ssse3,sse4.1", Xmm, 4, clear, clear);
+entries!(HasAesNi, "aesni", "aes,pclmulqdq,ssse3,sse4.1", Xmm, 4, alike, one, clear, clear);
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 #[inline(never)]
@@ -29,27 +28,26 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
 }
 
 /// Stack that [`clear`] zeroes, a multiple of 64: the frames of the kernels and of what calls them.
-const STACK_BYTES: usize = 2048;
+const STACK_BYTES: usize = 2560;
 
 #[target_feature(enable = "sse2")]
 #[inline(never)]
 fn clear() {
-    let mut room = MaybeUninit::<[u8; STACK_BYTES]>::uninit();
-    // SAFETY: writes `room` and changes registers.
+    // SAFETY: changes registers and the stack below this function's frame, where nobody's is.
     unsafe {
         asm!(
             "pxor xmm0, xmm0", "pxor xmm1, xmm1", "pxor xmm2, xmm2", "pxor xmm3, xmm3", "pxor xmm4, xmm4",
             "pxor xmm5, xmm5", "pxor xmm6, xmm6", "pxor xmm7, xmm7", "pxor xmm8, xmm8", "pxor xmm9, xmm9",
             "pxor xmm10, xmm10", "pxor xmm11, xmm11", "pxor xmm12, xmm12", "pxor xmm13, xmm13",
             "pxor xmm14, xmm14", "pxor xmm15, xmm15",
+            "mov {at}, rsp",
             "2:",
-            "movdqu [{at}], xmm0", "movdqu [{at} + 16], xmm0", "movdqu [{at} + 32], xmm0", "movdqu [{at} + 48], xmm0",
-            "add {at}, 64", "sub {left}, 64", "jnz 2b",
-            at = inout(reg) room.as_mut_ptr() => _, left = inout(reg) STACK_BYTES => _,
+            "movdqu [{at} - 16], xmm0", "movdqu [{at} - 32], xmm0", "movdqu [{at} - 48], xmm0", "movdqu [{at} - 64], xmm0",
+            "sub {at}, 64", "sub {left}, 64", "jnz 2b",
+            at = out(reg) _, left = inout(reg) STACK_BYTES => _,
             out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
             out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
             out("xmm13") _, out("xmm14") _, out("xmm15") _,
-            options(nostack)
         );
     }
 }

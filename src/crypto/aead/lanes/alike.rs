@@ -7,7 +7,6 @@ use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::conclude;
-use crate::crypto::aead::lanes::group::fits;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::reduce;
@@ -52,16 +51,13 @@ impl<V> Shape<V> {
 /// fewer than four are left. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message has room for its tag.
+/// As for [`Vector`]; the first message fits (`group::fits`) and has room for its tag.
 #[inline(always)]
 pub(super) unsafe fn fours<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     messages: &mut [Message<'_>],
     verdicts: &mut [Verdict],
 ) -> usize {
-    if !fits(messages[0].text_inout.len() - TAG_LEN, messages[0].aad.len()) {
-        return 0;
-    }
     // SAFETY: the caller's promise holds for each four.
     unsafe {
         let shape = Shape::of(table, &messages[0]);

@@ -20,6 +20,7 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
+use crate::crypto::aead::lanes::wide::NONCE;
 use crate::crypto::aead::lanes::wide::Power;
 use crate::crypto::aead::lanes::wide::Wide;
 
@@ -114,7 +115,6 @@ unsafe fn counters<V: Wide>(batch: &Batch<'_, V>, group: &[Message<'_>; 8]) -> [
         let key = V::splat(batch.table.round_keys[0].as_ptr());
         let next = key.xor(V::ramp(2u32.to_be(), 1u32.to_be()));
         let first = key.xor(V::ramp(1u32.to_be(), 0));
-        static NONCE: [u32; 4] = [u32::MAX, u32::MAX, u32::MAX, 0];
         let nonce = V::splat(NONCE.as_ptr().cast());
         let mut x = [V::zero(); 10];
         for m in 0..8 {

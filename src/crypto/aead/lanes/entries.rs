@@ -1,77 +1,84 @@
 //! The entries to a tier's kernels, which are the same in each: functions that have the instruction set switched on, and
 //! the door to them that a token opens.
 
-/// Implements [`Kernel`](super::Kernel) for a token. The tier's file has `alike` and `one`; the last two
-/// clear registers and stack, behind a batch and behind tags.
+/// Implements [`Kernel`](super::Kernel) for a token. `alike` and `one` are the tier's own; the last two clear registers and
+/// stack, behind a batch and behind tags.
 macro_rules! entries {
-    ($token:ty, $tier:literal, $features:literal, $vector:ty, $q:literal, $clear:expr, $clear_deep:expr) => {
-        impl crate::crypto::aead::lanes::Kernel for $token {
-            const TIER: &'static str = $tier;
+    (
+        $token:ty, $tier:literal, $features:literal, $vector:ty, $q:literal,
+        $alike:ident, $one:ident, $clear:expr, $clear_deep:expr
+    ) => {
+        const _: () = {
+            use crate::crypto::aead::KEY_LEN;
+            use crate::crypto::aead::Message;
+            use crate::crypto::aead::Verdict;
+            use crate::crypto::aead::lanes::Kernel;
+            use crate::crypto::aead::lanes::group;
+            use crate::crypto::aead::lanes::table::Table;
+            use crate::crypto::aead::lanes::tags;
+            use crate::crypto::aead::tags::TagMessage;
 
-            fn fill(self, table: &mut Table, key: &[u8; crate::crypto::aead::KEY_LEN]) {
-                // SAFETY: `self` proves the features.
-                unsafe { table.fill(key) }
-            }
+            impl Kernel for $token {
+                const TIER: &'static str = $tier;
 
-            fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]) {
-                // SAFETY: `self` proves the features.
-                unsafe { table.fill_for_tags(authentication, encryption) }
-            }
+                fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]) {
+                    // SAFETY: `self` proves the features.
+                    unsafe { table.fill(key) }
+                }
 
-            fn tags(
-                self,
-                table: &Table,
-                messages: &[crate::crypto::aead::tags::TagMessage<'_>],
-                tags_inout: &mut [[u8; 16]],
-            ) {
-                #[target_feature(enable = $features)]
-                #[inline(never)]
-                unsafe fn tags(
+                fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]) {
+                    // SAFETY: `self` proves the features.
+                    unsafe { table.fill_for_tags(authentication, encryption) }
+                }
+
+                fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+                    // SAFETY: `self` proves the features.
+                    unsafe {
+                        tag(table, messages, tags_inout);
+                        $clear_deep();
+                    }
+                }
+
+                unsafe fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
+                    // SAFETY: `self` proves the features; the caller checked the lengths.
+                    unsafe { four::<SEAL>(table, messages) }
+                }
+
+                unsafe fn alike<const SEAL: bool>(
+                    self,
                     table: &Table,
-                    messages: &[crate::crypto::aead::tags::TagMessage<'_>],
-                    tags_inout: &mut [[u8; 16]],
-                ) {
-                    // SAFETY: the features are those of this function.
-                    unsafe { crate::crypto::aead::lanes::tags::tags::<$vector, $q>(table, messages, tags_inout) }
+                    messages: &mut [Message<'_>],
+                    verdicts: &mut [Verdict],
+                ) -> usize {
+                    // SAFETY: `self` proves the features; the caller checked the lengths.
+                    unsafe { $alike::<SEAL>(table, messages, verdicts) }
                 }
-                // SAFETY: `self` proves the features.
-                unsafe {
-                    tags(table, messages, tags_inout);
-                    $clear_deep();
+
+                unsafe fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
+                    // SAFETY: `self` proves the features; the caller checked the length.
+                    unsafe { $one::<SEAL>(table, message) }
+                }
+
+                fn clear(self) {
+                    // SAFETY: `self` proves the features.
+                    unsafe { $clear() }
                 }
             }
 
-            fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
-                #[target_feature(enable = $features)]
-                #[inline(never)]
-                unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
-                    // SAFETY: the features are those of this function.
-                    unsafe { crate::crypto::aead::lanes::group::four::<$vector, $q, SEAL>(table, messages) }
-                }
-                // SAFETY: `self` proves the features; the caller checked the lengths.
-                unsafe { four::<SEAL>(table, messages) }
+            #[target_feature(enable = $features)]
+            #[inline(never)]
+            unsafe fn tag(table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
+                // SAFETY: the features are those of this function.
+                unsafe { tags::tags::<$vector, $q>(table, messages, tags_inout) }
             }
 
-            fn alike<const SEAL: bool>(
-                self,
-                table: &Table,
-                messages: &mut [Message<'_>],
-                verdicts: &mut [Verdict],
-            ) -> usize {
-                // SAFETY: `self` proves the features; the caller checked the lengths.
-                unsafe { alike::<SEAL>(table, messages, verdicts) }
+            #[target_feature(enable = $features)]
+            #[inline(never)]
+            unsafe fn four<const SEAL: bool>(table: &Table, messages: [&mut Message<'_>; 4]) -> u32 {
+                // SAFETY: the features are those of this function.
+                unsafe { group::four::<$vector, $q, SEAL>(table, messages) }
             }
-
-            fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
-                // SAFETY: `self` proves the features; the caller checked the length.
-                unsafe { one::<SEAL>(table, message) }
-            }
-
-            fn clear(self) {
-                // SAFETY: `self` proves the features.
-                unsafe { $clear() }
-            }
-        }
+        };
     };
 }
 pub(super) use entries;

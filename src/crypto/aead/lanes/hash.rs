@@ -13,6 +13,10 @@ pub(super) struct Sum<V> {
     pub(super) f: V,
 }
 
+/// The polynomial as a block.
+static POLYNOMIAL_BLOCK: [u64; 2] = [POLYNOMIAL, 0];
+/// A mask for the low half of a block.
+static LOW_HALF: [u64; 2] = [u64::MAX, 0];
 /// Blocks between two reductions of [`absorb`].
 const STRIDE_BLOCKS: usize = 64;
 
@@ -60,10 +64,9 @@ pub(super) unsafe fn add_powers<V: Vector<Q>, const Q: usize>(
 /// As for [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn reduce<V: Vector<Q>, const Q: usize>(sum: Sum<V>) -> V {
-    static BLOCK: [u64; 2] = [POLYNOMIAL, 0];
-    // SAFETY: the constant has 16 bytes.
+    // SAFETY: constants have 16 bytes.
     unsafe {
-        let polynomial = V::splat(BLOCK.as_ptr().cast());
+        let polynomial = V::splat(POLYNOMIAL_BLOCK.as_ptr().cast());
         sum.r.xor3(sum.f.swap_halves(), sum.f.clmul::<0x00>(polynomial))
     }
 }
@@ -90,14 +93,14 @@ pub(super) unsafe fn zero_products<V: Wide>() -> Products<V> {
 /// As for [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn reduce_products<V: Wide>(products: Products<V>) -> V {
-    static BLOCK: [u64; 2] = [POLYNOMIAL, 0];
     let Products { low, middle, high } = products;
-    // SAFETY: the constant has 16 bytes.
+    // SAFETY: constants have 16 bytes.
     unsafe {
-        let polynomial = V::splat(BLOCK.as_ptr().cast());
+        let polynomial = V::splat(POLYNOMIAL_BLOCK.as_ptr().cast());
+        let low_halves = V::splat(LOW_HALF.as_ptr().cast());
         let middle = middle.xor3(low, high).swap_halves();
-        let low = low.xor(middle.only_high_halves());
-        let high = high.xor(middle.only_low_halves());
+        let high = middle.and_xor(low_halves, high);
+        let low = middle.xor(middle.and_xor(low_halves, low));
         let low = low.swap_halves().xor(low.clmul::<0x00>(polynomial));
         high.xor3(low.swap_halves(), low.clmul::<0x00>(polynomial))
     }

@@ -2,7 +2,7 @@
 //!
 //! One algorithm (`group` for texts to 1 KiB, `alike` if their lengths are equal, `long` beyond) over a trait of vector
 //! operations (`vector`), compiled for three instruction sets. With 32 registers (`wide`) more is in flight: `eights` for
-//! texts of a vector, `stream` for longer ones to 1 KiB, `segments` beyond.
+//! texts of a vector, `stream` for those of three and more to 1 KiB, `segments` beyond.
 //!
 //! This file is the safe door: it hands out messages that are alike together, orders the others by length and hands them
 //! out in fours, turns what the kernels found into verdicts, wipes what failed, and clears registers and stack behind
@@ -71,15 +71,29 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     fn fill(self, table: &mut Table, key: &[u8; KEY_LEN]);
     /// Expands the keys of RFC 8452's tag.
     fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]);
-    /// Writes RFC 8452's tag of each message; as many tags as messages.
+    /// Writes RFC 8452's tag of each message; as many tags as messages. Clears registers and stack behind itself.
     fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]);
-    /// Seals or opens four messages of at most 1 KiB; see `group::four`.
-    fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
-    /// Seals or opens the first of at least four messages as long as they have the lengths of the first, which fits a
-    /// group; how many were taken.
-    fn alike<const SEAL: bool>(self, table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize;
+    /// Seals or opens four messages; see `group::four`.
+    ///
+    /// # Safety
+    /// Each fits a group (`group::fits`) and has room for its tag.
+    unsafe fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
+    /// Seals or opens the first of at least four messages as long as they have the lengths of the first; how many were
+    /// taken.
+    ///
+    /// # Safety
+    /// The first fits a group and has room for its tag; there are at most [`WINDOW`], and as many verdicts when opening.
+    unsafe fn alike<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize;
     /// Seals or opens one message; whether its tag is right.
-    fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
+    ///
+    /// # Safety
+    /// It has room for its tag, and no more text than there are counters.
+    unsafe fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
     /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
     fn clear(self);
 }
@@ -108,49 +122,69 @@ impl<K: Kernel> Lanes<K> {
         self.kernel.clear();
     }
 
-    /// Takes up to [`WINDOW`] messages: those in front while they have the same lengths, then the others by length.
+    /// Takes up to [`WINDOW`] messages: runs of one length together, then the others by length.
     #[inline(always)]
     fn window<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
-        let mut taken = 0;
-        while messages.len() - taken >= 4 && class(&messages[taken]) < CLASS_LONG {
-            let left = verdicts.get_mut(taken..).unwrap_or_default();
-            match self.kernel.alike::<SEAL>(&self.table, &mut messages[taken..], left) {
-                0 => break,
-                more => taken += more,
+        if messages.len() == 1 {
+            return self.alone::<SEAL>(messages, verdicts, 0);
+        }
+        let mut left = [0u8; WINDOW];
+        let (mut left_count, mut at) = (0, 0);
+        while at < messages.len() {
+            match self.alike::<SEAL>(&mut messages[at..], verdicts.get_mut(at..).unwrap_or_default()) {
+                0 => {
+                    left[left_count] = at as u8;
+                    left_count += 1;
+                    at += 1;
+                }
+                taken => at += taken,
             }
         }
-        let (messages, verdicts) = (&mut messages[taken..], verdicts.get_mut(taken..).unwrap_or_default());
-        match messages.len() {
-            0 => {}
-            1 => self.alone::<SEAL>(messages, verdicts, 0),
-            _ => self.mixed::<SEAL>(messages, verdicts),
+        match left[..left_count] {
+            [] => {}
+            [id] => self.alone::<SEAL>(messages, verdicts, usize::from(id)),
+            _ => self.mixed::<SEAL>(messages, verdicts, &left[..left_count]),
         }
     }
 
-    /// A window of unlike messages: a counting sort by class, then fours of neighbours, then the long ones.
+    /// Takes the run of messages of one length in front, or most of it, if it is of four at least that fit a group. How
+    /// many were taken.
+    #[inline(always)]
+    fn alike<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
+        let [a, b, c, d, ..] = messages else { return 0 };
+        let lengths = |message: &Message<'_>| (message.text_inout.len(), message.aad.len());
+        if lengths(a) != lengths(b) || lengths(a) != lengths(c) || lengths(a) != lengths(d) || class(a) >= CLASS_LONG {
+            return 0;
+        }
+        // SAFETY: the first fits a group and has room for its tag; when opening there are as many verdicts.
+        unsafe { self.kernel.alike::<SEAL>(&self.table, messages, verdicts) }
+    }
+
+    /// Unlike messages: a counting sort by class, then fours of neighbours, then the long ones.
     #[inline(never)]
-    fn mixed<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) {
+    fn mixed<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], unlike: &[u8]) {
+        let class_of = |messages: &[Message<'_>], id: u8| usize::from(class(&messages[usize::from(id)]));
         let mut ends = [0usize; CLASSES];
-        for message in messages.iter() {
-            ends[usize::from(class(message))] += 1;
+        for &id in unlike {
+            ends[class_of(messages, id)] += 1;
         }
         let mut sum = 0;
         for end in &mut ends {
             (*end, sum) = (sum, sum + *end);
         }
         let mut order = [0u8; WINDOW];
-        for (id, message) in messages.iter().enumerate() {
-            let end = &mut ends[usize::from(class(message))];
-            order[*end] = id as u8;
+        for &id in unlike {
+            let end = &mut ends[class_of(messages, id)];
+            order[*end] = id;
             *end += 1;
         }
         let short = ends[usize::from(CLASS_LONG) - 1];
-        assert!(!SEAL || ends[usize::from(CLASS_LONG)] == messages.len(), "a message has no room for its tag");
         let (fours, rest) = order[..short].as_chunks::<4>();
         for four in fours {
             let ids = four.map(usize::from);
             let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
-            let wrong = self.kernel.four::<SEAL>(&self.table, group);
+            // SAFETY: their class says that they fit a group and have room for their tags.
+            let wrong = unsafe { self.kernel.four::<SEAL>(&self.table, group) };
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);
             }
@@ -160,7 +194,7 @@ impl<K: Kernel> Lanes<K> {
             *id = usize::from(rest);
         }
         self.few::<SEAL>(messages, verdicts, &ids[..rest.len()]);
-        for &id in &order[short..messages.len()] {
+        for &id in &order[short..unlike.len()] {
             self.alone::<SEAL>(messages, verdicts, usize::from(id));
         }
     }
@@ -196,7 +230,8 @@ impl<K: Kernel> Lanes<K> {
             _ => unreachable!("two or three"),
         }
         let [a, b, c, d] = &mut group;
-        let wrong = self.kernel.four::<SEAL>(&self.table, [a, b, c, d]);
+        // SAFETY: the caller took them by their class; those that are empty have room for a tag.
+        let wrong = unsafe { self.kernel.four::<SEAL>(&self.table, [a, b, c, d]) };
         if !SEAL {
             for (m, &id) in ids.iter().enumerate() {
                 verdicts[id] = verdict((wrong >> (2 * m)) & 3 == 0, &mut messages[id]);
@@ -209,7 +244,8 @@ impl<K: Kernel> Lanes<K> {
     fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
         let message = &mut messages[id];
         assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no room for its tag");
-        let right = class(message) != CLASS_NO_TAG && self.kernel.one::<SEAL>(&self.table, message);
+        // SAFETY: the message has room for its tag.
+        let right = class(message) != CLASS_NO_TAG && unsafe { self.kernel.one::<SEAL>(&self.table, message) };
         if !SEAL {
             verdicts[id] = verdict(right, message);
         }
@@ -267,8 +303,16 @@ impl<K: Kernel> Tags for TagLanes<K> {
     fn tags(&self, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]) {
         assert_eq!(messages.len(), tags_inout.len(), "a tag for each message");
         self.kernel.tags(&self.table, messages, tags_inout);
-        self.kernel.clear();
     }
+}
+
+/// The bytes of an expanded key, for a test: the same for every instruction set.
+#[cfg(test)]
+pub(super) fn table_bytes(key: &[u8; KEY_LEN]) -> Vec<u8> {
+    let mut table = Table::zeroed();
+    HasAesNi::detect().expect("a machine with lanes has AES-NI").fill(&mut table, key);
+    // SAFETY: the table is arrays of bytes without padding in `BYTES`.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(&table).cast::<u8>(), Table::BYTES) }.to_vec()
 }
 
 /// The bytes of a table after its destructor ran, for a test.

@@ -1,8 +1,8 @@
 //! One message of 1 KiB or more, sixteen vectors of AES at a time and the hash of sixteen others between the rounds: what
 //! `long` does, for instruction sets with 32 registers.
 //!
-//! A *segment* is 1 KiB: as many blocks as there are powers. Its counters differ in their last six bits only, so they
-//! come of one XOR each. What is left behind the last whole segment is left to `long`.
+//! A *segment* is 1 KiB: 64 blocks, which the powers of a table reach. Its counters but the last two have all but six
+//! bits in common, so they come of one XOR each. What is left behind the last whole segment is left to `long`.
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
@@ -17,6 +17,9 @@ use crate::crypto::aead::lanes::wide::PAIR;
 use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::lanes::wide::eight_times;
+
+// What the unsafe functions of this file ask of their callers is the instruction set of `V`, and that a whole segment is at
+// each address they are given.
 
 /// Bytes of a segment.
 pub(super) const SEGMENT: usize = 1024;

@@ -1,13 +1,14 @@
 //! Messages of one length of more than two vectors and at most 1 KiB, one behind the other as a stream of vectors: for
 //! instruction sets with 32 registers.
 //!
-//! A *unit* is as many whole messages as fill sixteen vectors (or twelve). Its AES is in flight all at once, and beside its
+//! A *unit* is as many whole messages as fit sixteen vectors (or twelve). Its AES is in flight all at once, and beside its
 //! rounds stands the hash of another: when sealing the unit before, when opening the unit itself. So neither the
 //! beginning of a message nor its tag leaves the AES units idle, where short texts lose most of their time.
 //!
 //! Two vectors are one *pair*: Karatsuba's products of a pair need three quarters of the multiplications of the
-//! four-product form and no more instructions. On Zen 5 the multiplier stands in the way of AES: a vector takes 10.1
-//! cycles with four products, 9.0 with three, and 9.8 with three but only eight vectors in flight.
+//! four-product form and no more instructions. On Zen 5 the multiplier stands in the way of AES: in a loop of nothing
+//! else, over texts that are not aligned, a vector takes 10.1 cycles with four products, 9.0 with three, and 9.8 with three
+//! but only eight vectors in flight (23 Nov 2026, family 26 model 2).
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::Verdict;
@@ -21,18 +22,23 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::reduce_products;
 use crate::crypto::aead::lanes::hash::zero_products;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::wide::NONCE;
 use crate::crypto::aead::lanes::wide::PAIR;
 use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::lanes::wide::eight_times;
 
-/// Messages and pairs from which a stream is faster than four messages side by side: it has to fill and to run dry.
+/// Messages and pairs from which a stream is faster than four messages side by side: it has to fill and to run dry (measured
+/// with batches of 4, 8, 12, 16 and 32 on Zen 5, 23 Nov 2026).
 const LEAST_MESSAGES: usize = 8;
 const LEAST_PAIRS: usize = 32;
 /// Quads of masks that are encrypted at a time.
 const MASK_QUADS: usize = 4;
 
-/// The messages, and what they have in common.
+/// The messages, and what they have in common: `count` of them, all with the lengths of the first, which has `PAIRS` pairs.
+///
+/// What the unsafe functions of this file ask of their callers is the instruction set of `V`, and that the messages they are
+/// told of (a unit, or a quad, from the first on) are among those of the batch.
 struct Batch<'a, 'm, V> {
     table: &'a Table,
     shape: Shape<V>,
@@ -60,7 +66,7 @@ struct Hashed<V> {
     folded: Products<V>,
     aads: Sum<V>,
     state: V,
-    /// Two bits for each message of a quad, not zero where the tag is wrong.
+    /// Two bits for each message of a quad, not zero where the tag is wrong, or nobody compared it.
     wrong: [u8; WINDOW / 4],
 }
 
@@ -68,18 +74,22 @@ struct Hashed<V> {
 /// writes verdicts when opening. Returns how many were taken: none if they are too few.
 ///
 /// # Safety
-/// As for [`Vector`](super::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag.
+/// As for [`Vector`](super::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag; there are at most
+/// [`WINDOW`] messages, and a verdict for each when opening.
 #[inline(always)]
 pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const K: usize>(
     table: &Table,
     messages: &mut [Message<'_>],
     verdicts: &mut [Verdict],
 ) -> usize {
+    const { assert!(4 % K == 0 && PAIRS * K <= 8, "quads are whole units or parts of one") };
+    debug_assert!(messages.len() <= WINDOW);
     let count = alike::run(messages) / 4 * 4;
     if count < LEAST_MESSAGES || count * PAIRS < LEAST_PAIRS {
         return 0;
     }
-    // SAFETY: the pointers are used while `messages` is borrowed, which nothing else touches until then.
+    // SAFETY: the first `count` have its lengths and `K` divides `count`; the pointers are used while `messages` is borrowed,
+    // which nothing else touches until then.
     unsafe {
         let shape = Shape::<V>::of(table, &messages[0]);
         let powers = table.h_at(Table::offset(shape.exponent));
@@ -92,12 +102,13 @@ pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const 
             folded: zero_products(),
             aads: lengths,
             state: V::zero(),
-            wrong: [0; WINDOW / 4],
+            wrong: [0xff; WINDOW / 4],
         };
         let mut before = texts::<V, K>(&batch, 0);
         let mut m = 0;
         while m < count {
             let texts = texts::<V, K>(&batch, m);
+            prepare(&batch, m, &mut hashed);
             let mut x = counters::<V, PAIRS, K>(&batch, m);
             // Sealing, the first unit has none before it: what its plaintext gives is overwritten by what its ciphertext does.
             let (beside, first) = if SEAL { (before, m.saturating_sub(K)) } else { (texts, m) };
@@ -164,7 +175,6 @@ unsafe fn texts<V, const K: usize>(batch: &Batch<'_, '_, V>, m: usize) -> Texts<
 /// The counters of a unit, after the XOR before the first round.
 #[inline(always)]
 unsafe fn counters<V: Wide, const PAIRS: usize, const K: usize>(batch: &Batch<'_, '_, V>, first: usize) -> [V; 16] {
-    static NONCE: [u32; 4] = [u32::MAX, u32::MAX, u32::MAX, 0];
     // SAFETY: there are `K` messages from `first` on; the ramp has sixteen vectors.
     unsafe {
         let key = V::splat(batch.table.round_keys[0].as_ptr());
@@ -210,7 +220,6 @@ unsafe fn encrypt_beside_hash<V: Wide, const SEAL: bool, const PAIRS: usize, con
     let keys = &batch.table.round_keys;
     // SAFETY: as the caller promises.
     unsafe {
-        prepare::<V, K>(batch, first, hashed);
         let mut products = zero_products();
         macro_rules! share {
             ($i:literal) => {
@@ -256,7 +265,6 @@ unsafe fn hash_alone<V: Wide, const PAIRS: usize, const K: usize>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        prepare::<V, K>(batch, first, hashed);
         for (k, &text) in texts.iter().enumerate() {
             let mut products = zero_products();
             for p in 0..PAIRS {
@@ -316,9 +324,9 @@ unsafe fn blocks<V: Wide, const PAIRS: usize>(batch: &Batch<'_, '_, V>, text: *m
     }
 }
 
-/// Encrypts masks, if the next messages to hash have none.
+/// Encrypts the masks of the messages from `first` on, if those before do not have the same quads.
 #[inline(always)]
-unsafe fn prepare<V: Wide, const K: usize>(batch: &Batch<'_, '_, V>, first: usize, hashed: &mut Hashed<V>) {
+unsafe fn prepare<V: Wide>(batch: &Batch<'_, '_, V>, first: usize, hashed: &mut Hashed<V>) {
     if !first.is_multiple_of(4 * MASK_QUADS) {
         return;
     }
@@ -379,7 +387,7 @@ unsafe fn make_tags<V: Wide, const SEAL: bool>(
                     V::scatter([tags], tag_at);
                 } else {
                     let wrong = V::differences([tags], V::gather(tag_at.map(<*mut u8>::cast_const)));
-                    hashed.wrong[m / 4 % (WINDOW / 4)] = wrong as u8;
+                    hashed.wrong[m / 4] = wrong as u8;
                 }
             }
         }

@@ -63,14 +63,14 @@ impl Table {
     #[inline(always)]
     pub(super) fn h_at(&self, offset: PowerOffset) -> *const u8 {
         debug_assert!(offset.0 <= POWERS * 16);
-        self.h.as_ptr().cast::<u8>().wrapping_add(offset.0)
+        core::ptr::from_ref(self).cast::<u8>().wrapping_add(offset_of!(Self, h) + offset.0)
     }
 
     /// Address of the powers of `D` at `offset`.
     #[inline(always)]
     pub(super) fn d_at(&self, offset: PowerOffset) -> *const u8 {
         debug_assert!(offset.0 <= POWERS * 16);
-        self.d.as_ptr().cast::<u8>().wrapping_add(offset.0)
+        core::ptr::from_ref(self).cast::<u8>().wrapping_add(offset_of!(Self, d) + offset.0)
     }
 
     /// Expands an AES-256-GCM key.

@@ -1,7 +1,6 @@
 //! The tier of VAES and VPCLMULQDQ, 256 bits wide, in VEX encoding: no AVX-512 needed.
 
 use core::arch::asm;
-use core::mem::MaybeUninit;
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::Verdict;
@@ -12,7 +11,7 @@ use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::ymm::Ymm;
 
-entries!(HasVaes256, "vaes256", "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1", Ymm, 2, clear, clear);
+entries!(HasVaes256, "vaes256", "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1", Ymm, 2, alike, one, clear, clear);
 
 #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
 #[inline(never)]
@@ -29,13 +28,12 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
 }
 
 /// Stack that [`clear`] zeroes, a multiple of 128: the frames of the kernels and of what calls them.
-const STACK_BYTES: usize = 2560;
+const STACK_BYTES: usize = 3072;
 
 #[target_feature(enable = "avx")]
 #[inline(never)]
 fn clear() {
-    let mut room = MaybeUninit::<[u8; STACK_BYTES]>::uninit();
-    // SAFETY: writes `room` and changes registers.
+    // SAFETY: changes registers and the stack below this function's frame, where nobody's is.
     unsafe {
         asm!(
             "vpxor xmm0, xmm0, xmm0", "vpxor xmm1, xmm1, xmm1", "vpxor xmm2, xmm2, xmm2", "vpxor xmm3, xmm3, xmm3",
@@ -43,14 +41,14 @@ fn clear() {
             "vpxor xmm8, xmm8, xmm8", "vpxor xmm9, xmm9, xmm9", "vpxor xmm10, xmm10, xmm10",
             "vpxor xmm11, xmm11, xmm11", "vpxor xmm12, xmm12, xmm12", "vpxor xmm13, xmm13, xmm13",
             "vpxor xmm14, xmm14, xmm14", "vpxor xmm15, xmm15, xmm15",
+            "mov {at}, rsp",
             "2:",
-            "vmovdqu [{at}], ymm0", "vmovdqu [{at} + 32], ymm0", "vmovdqu [{at} + 64], ymm0", "vmovdqu [{at} + 96], ymm0",
-            "add {at}, 128", "sub {left}, 128", "jnz 2b",
-            at = inout(reg) room.as_mut_ptr() => _, left = inout(reg) STACK_BYTES => _,
+            "vmovdqu [{at} - 32], ymm0", "vmovdqu [{at} - 64], ymm0", "vmovdqu [{at} - 96], ymm0",
+            "vmovdqu [{at} - 128], ymm0", "sub {at}, 128", "sub {left}, 128", "jnz 2b",
+            at = out(reg) _, left = inout(reg) STACK_BYTES => _,
             out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
             out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _,
             out("ymm13") _, out("ymm14") _, out("ymm15") _,
-            options(nostack)
         );
     }
 }

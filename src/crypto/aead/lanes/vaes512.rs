@@ -1,8 +1,6 @@
 //! The tier of VAES and VPCLMULQDQ, 512 bits wide, with the kernels that need 32 registers.
 
 use core::arch::asm;
-use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
 
 use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
@@ -11,7 +9,6 @@ use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::eights;
 use crate::crypto::aead::lanes::entries::entries;
-use crate::crypto::aead::lanes::group;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::segments;
 use crate::crypto::aead::lanes::stream;
@@ -26,6 +23,8 @@ entries!(
     "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2",
     Zmm,
     1,
+    alike,
+    one,
     clear::<STACK_VECTORS>,
     clear::<DEEP_VECTORS>
 );
@@ -33,16 +32,11 @@ entries!(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
 #[inline]
 unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
-    let (len, aad_len) = (messages[0].text_inout.len() - TAG_LEN, messages[0].aad.len());
-    if !group::fits(len, aad_len) {
-        return 0;
-    }
+    let len = messages[0].text_inout.len() - TAG_LEN;
     // SAFETY: the features are those of this function.
     unsafe {
-        if len <= Zmm::BYTES && messages.len() >= 8 {
-            return eights::<SEAL>(table, messages, verdicts);
-        }
         let taken = match len.div_ceil(wide::PAIR) {
+            0 | 1 if len <= Zmm::BYTES && messages.len() >= 8 => eights::<SEAL>(table, messages, verdicts),
             0 | 1 => 0,
             2 => units::<SEAL, 2, 4>(table, messages, verdicts),
             3 => units::<SEAL, 3, 2>(table, messages, verdicts),
@@ -55,7 +49,9 @@ unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], v
         if taken == 0 {
             return fours::<SEAL>(table, messages, verdicts);
         }
-        clear::<DEEP_VECTORS>();
+        if len > wide::PAIR {
+            clear::<DEEP_VECTORS>();
+        }
         taken
     }
 }
@@ -105,17 +101,17 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
     }
 }
 
-/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them.
+/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them (`mixed` and `four` 1 KiB,
+/// `eights` 1.3 KiB; the residue test finds what is too little).
 const STACK_VECTORS: usize = 32;
-/// The same for the kernels with the largest frames. More costs a call of one message too much time.
+/// The same for `units` and tags, whose frames have 2.2 KiB. More costs a call of one message too much time.
 const DEEP_VECTORS: usize = 48;
 
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
 fn clear<const VECTORS: usize>() {
-    let mut room = MaybeUninit::<[__m512i; VECTORS]>::uninit();
-    room.write([_mm512_setzero_si512(); VECTORS]);
-    // SAFETY: changes registers only; that it may read `room` keeps the zeros from being left out.
+    // SAFETY: changes registers and the stack below this function's frame, where nobody's is. A local array would begin up
+    // to 63 bytes further down than the frames of kernels.
     unsafe {
         asm!(
             "vpxor xmm0, xmm0, xmm0", "vpxor xmm1, xmm1, xmm1", "vpxor xmm2, xmm2, xmm2", "vpxor xmm3, xmm3, xmm3",
@@ -129,14 +125,15 @@ fn clear<const VECTORS: usize>() {
             "vpxord zmm25, zmm25, zmm25", "vpxord zmm26, zmm26, zmm26", "vpxord zmm27, zmm27, zmm27",
             "vpxord zmm28, zmm28, zmm28", "vpxord zmm29, zmm29, zmm29", "vpxord zmm30, zmm30, zmm30",
             "vpxord zmm31, zmm31, zmm31",
-            in("rax") room.as_mut_ptr(),
+            "vmovdqu64 [rsp - 64], zmm0", "mov {at}, rsp", "and {at}, -64",
+            ".set o, -64", ".rept {vectors}", "vmovdqa64 [{at} + o], zmm0", ".set o, o - 64", ".endr",
+            at = out(reg) _, vectors = const VECTORS,
             out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _,
             out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
             out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _, out("zmm16") _, out("zmm17") _,
             out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
             out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _, out("zmm28") _, out("zmm29") _,
             out("zmm30") _, out("zmm31") _,
-            options(nostack, preserves_flags)
         );
     }
 }

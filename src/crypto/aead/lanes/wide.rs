@@ -10,6 +10,9 @@ use crate::crypto::aead::lanes::vector::Vector;
 /// Bytes of two vectors, whose products are summed as a pair.
 pub(super) const PAIR: usize = 128;
 
+/// A mask for the nonce of a counter block.
+pub(super) static NONCE: [u32; 4] = [u32::MAX, u32::MAX, u32::MAX, 0];
+
 /// The counters of a text, from 2 on.
 #[repr(C, align(64))]
 pub(super) struct Ramp(pub(super) [[u32; 4]; 64]);
@@ -66,10 +69,6 @@ pub(super) trait Wide: Vector<1> {
     /// The last round of ten vectors.
     unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]);
 
-    /// The low halves of blocks, and zero.
-    unsafe fn only_low_halves(self) -> Self;
-    /// Zero, and the high halves of blocks.
-    unsafe fn only_high_halves(self) -> Self;
     /// The first blocks of this and the last ones of the other.
     unsafe fn low_and_high(self, other: Self) -> Self;
     /// AES-256 of one vector.

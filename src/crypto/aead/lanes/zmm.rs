@@ -365,18 +365,6 @@ impl Wide for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn only_low_halves(self) -> Self {
-        // SAFETY: see above.
-        unsafe { Self(_mm512_maskz_mov_epi64(0x55, self.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn only_high_halves(self) -> Self {
-        // SAFETY: see above.
-        unsafe { Self(_mm512_maskz_mov_epi64(0xaa, self.0)) }
-    }
-
-    #[inline(always)]
     unsafe fn low_and_high(self, other: Self) -> Self {
         // SAFETY: see above.
         unsafe { Self(_mm512_mask_blend_epi64(0xf0, self.0, other.0)) }
