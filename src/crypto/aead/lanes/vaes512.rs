@@ -110,7 +110,7 @@ const DEEP_VECTORS: usize = 48;
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
 fn clear<const VECTORS: usize>() {
-    // SAFETY: changes registers and the stack below this function's frame, where nobody's is. A local array would begin up
+    // SAFETY: changes registers and the stack below this function's frame, where nobody's is; gives `rsp` back. An array begins up
     // to 63 bytes further down than the frames of kernels.
     unsafe {
         asm!(
@@ -125,9 +125,11 @@ fn clear<const VECTORS: usize>() {
             "vpxord zmm25, zmm25, zmm25", "vpxord zmm26, zmm26, zmm26", "vpxord zmm27, zmm27, zmm27",
             "vpxord zmm28, zmm28, zmm28", "vpxord zmm29, zmm29, zmm29", "vpxord zmm30, zmm30, zmm30",
             "vpxord zmm31, zmm31, zmm31",
-            "vmovdqu64 [rsp - 64], zmm0", "mov {at}, rsp", "and {at}, -64",
+            "mov {top}, rsp", "mov {at}, rsp", "and {at}, -64", "lea rsp, [{at} - {vectors} * 64]",
+            "vmovdqu64 [{top} - 64], zmm0",
             ".set o, -64", ".rept {vectors}", "vmovdqa64 [{at} + o], zmm0", ".set o, o - 64", ".endr",
-            at = out(reg) _, vectors = const VECTORS,
+            "mov rsp, {top}",
+            top = out(reg) _, at = out(reg) _, vectors = const VECTORS,
             out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _,
             out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
             out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _, out("zmm16") _, out("zmm17") _,

@@ -106,3 +106,59 @@ pub(super) trait Vector<const Q: usize>: Copy {
     /// The last round of eight vectors.
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]);
 }
+
+/// The functions of [`Vector`] that are one of the assembly functions in a module.
+macro_rules! rounds_of {
+    ($rounds:ident) => {
+        #[inline(always)]
+        unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::aes4(keys, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::aes8(keys, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::whiten8::<0>(keys, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn aes8_round_add<const ROUND: usize>(
+            keys: &RoundKeys,
+            x: &mut [Self; 8],
+            sum: Sum<Self>,
+            blocks: Self,
+            h: Self,
+            d: Self,
+        ) -> Sum<Self> {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
+        }
+
+        #[inline(always)]
+        unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
+            keys: &RoundKeys,
+            x: &mut [Self; 8],
+            sum: Self,
+            blocks: Self,
+            h: Self,
+            d: Self,
+        ) -> Self {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
+        }
+
+        #[inline(always)]
+        unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
+            // SAFETY: as the caller promises.
+            unsafe { $rounds::last8::<14>(keys, x) }
+        }
+    };
+}
+pub(super) use rounds_of;

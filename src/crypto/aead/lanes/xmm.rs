@@ -6,6 +6,7 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::rounds128;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::lanes::vector::rounds_of;
 
 /// Sliding it over 32 bytes makes masks: ones, then zeros.
 static MASKS: [[u8; 16]; 2] = [[0xff; 16], [0; 16]];
@@ -237,18 +238,6 @@ impl Vector<4> for Xmm {
     }
 
     #[inline(always)]
-    unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
-        // SAFETY: see above.
-        unsafe { rounds128::aes4(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds128::aes8(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 4]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
@@ -264,41 +253,5 @@ impl Vector<4> for Xmm {
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
-    #[inline(always)]
-    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds128::whiten8::<0>(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_add<const ROUND: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Sum<Self>,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Sum<Self> {
-        // SAFETY: see above.
-        unsafe { rounds128::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Self,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Self {
-        // SAFETY: see above.
-        unsafe { rounds128::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds128::last8::<14>(keys, x) }
-    }
+    rounds_of!(rounds128);
 }

@@ -6,6 +6,7 @@ use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::rounds256;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::lanes::vector::rounds_of;
 use crate::crypto::aead::lanes::xmm::crypt_block_tail;
 use crate::crypto::aead::lanes::xmm::load_short;
 
@@ -219,18 +220,6 @@ impl Vector<2> for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
-        // SAFETY: see above.
-        unsafe { rounds256::aes4(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds256::aes8(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 2]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1]];
         // SAFETY: see above.
@@ -246,41 +235,5 @@ impl Vector<2> for Ymm {
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1]] = all;
     }
 
-    #[inline(always)]
-    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds256::whiten8::<0>(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_add<const ROUND: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Sum<Self>,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Sum<Self> {
-        // SAFETY: see above.
-        unsafe { rounds256::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Self,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Self {
-        // SAFETY: see above.
-        unsafe { rounds256::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds256::last8::<14>(keys, x) }
-    }
+    rounds_of!(rounds256);
 }

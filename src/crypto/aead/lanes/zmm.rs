@@ -10,6 +10,7 @@ use crate::crypto::aead::lanes::rounds512;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::lanes::vector::rounds_of;
 use crate::crypto::aead::lanes::wide::Power;
 use crate::crypto::aead::lanes::wide::Wide;
 
@@ -233,18 +234,6 @@ impl Vector<1> for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
-        // SAFETY: see above.
-        unsafe { rounds512::aes4(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds512::aes8(keys, x) }
-    }
-
-    #[inline(always)]
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 1]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0]];
         // SAFETY: see above.
@@ -260,43 +249,7 @@ impl Vector<1> for Zmm {
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0]] = all;
     }
 
-    #[inline(always)]
-    unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds512::whiten8::<0>(keys, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_add<const ROUND: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Sum<Self>,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Sum<Self> {
-        // SAFETY: see above.
-        unsafe { rounds512::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
-        keys: &RoundKeys,
-        x: &mut [Self; 8],
-        sum: Self,
-        blocks: Self,
-        h: Self,
-        d: Self,
-    ) -> Self {
-        // SAFETY: see above.
-        unsafe { rounds512::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
-    }
-
-    #[inline(always)]
-    unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
-        // SAFETY: see above.
-        unsafe { rounds512::last8::<14>(keys, x) }
-    }
+    rounds_of!(rounds512);
 }
 
 impl Wide for Zmm {
