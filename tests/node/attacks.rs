@@ -175,7 +175,7 @@ impl Victim {
 
     /// Everything as it was acknowledged, or what was found instead.
     fn read_all(&self, port: u16) -> Result<(), String> {
-        let mut client = Client::connect(port);
+        let mut client = Client::try_connect(port).map_err(|error| error.to_string())?;
         for (key, value) in &self.expected {
             match client.try_call(&[b"GET", key.as_bytes()]) {
                 Ok(reply) if reply == Reply::bulk(value) => {}
