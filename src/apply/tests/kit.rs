@@ -13,6 +13,7 @@ use crate::crypto::wrap::Kek;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::Write;
@@ -32,6 +33,7 @@ use crate::keys::make::make_rotate;
 use crate::keys::ring::Ring;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
+use crate::propose::Outcome;
 use crate::raft::Committed;
 use crate::raft::Members;
 use crate::testing::sim::runs;
@@ -90,6 +92,17 @@ pub(super) fn keks(byte: u8) -> KekSet {
 
 pub(super) fn no_keks() -> KekSet {
     KekSet::new(Vec::new()).unwrap()
+}
+
+/// What a waiter was told: the replies, or why there are none.
+pub(super) fn word(outcome: Outcome) -> Result<Vec<Reply>, &'static str> {
+    match outcome {
+        Outcome::Replies(replies) => Ok(replies),
+        Outcome::TryAgain => Err("try again"),
+        Outcome::NotLeader(_) => Err("not leader"),
+        Outcome::TooLarge => Err("too large"),
+        Outcome::Unknown => Err("unknown"),
+    }
 }
 
 pub(super) fn at(term: u64, index: u64) -> Position {

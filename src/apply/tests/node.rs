@@ -29,6 +29,7 @@ use crate::apply::step::Loop;
 use crate::apply::step::Parts;
 use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
+use crate::apply::tests::kit::word;
 use crate::fsm::command::Reply;
 use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::Reader;
@@ -44,7 +45,6 @@ use crate::ids::Position;
 use crate::keys::kek::KekSet;
 use crate::keys::ring::Ring;
 use crate::keys::rules::RuleError;
-use crate::propose::Outcome;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
@@ -291,13 +291,7 @@ impl Node {
     pub(super) fn wait_for(&self, position: Position, slots: Vec<Slot>) {
         let told = Arc::clone(&self.told);
         let done = move |outcome| {
-            let word = match outcome {
-                Outcome::Replies(replies) => Ok(replies),
-                Outcome::TryAgain => Err("try again"),
-                Outcome::NotLeader(_) => Err("not leader"),
-                Outcome::TooLarge => Err("too large"),
-                Outcome::Unknown => Err("unknown"),
-            };
+            let word = word(outcome);
             told.lock().unwrap().push((position.index.0, word));
         };
         self.waiters.register(position, [Waiter::new(slots, Box::new(done))], Duration::MAX);

@@ -22,6 +22,7 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::no_keks;
 use crate::apply::tests::kit::seeds;
 use crate::apply::tests::kit::set;
+use crate::apply::tests::kit::word;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::apply::tests::node::TestStore;
@@ -33,7 +34,6 @@ use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::keys::kek::KekSet;
 use crate::keys::rules::RuleError;
-use crate::propose::Outcome;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::raft::Committed;
@@ -134,13 +134,7 @@ impl Trial {
             });
             let told = Arc::clone(&self.told);
             let done = move |outcome| {
-                let word = match outcome {
-                    Outcome::Replies(replies) => Ok(replies),
-                    Outcome::TryAgain => Err("try again"),
-                    Outcome::NotLeader(_) => Err("not leader"),
-                    Outcome::TooLarge => Err("too large"),
-                    Outcome::Unknown => Err("unknown"),
-                };
+                let word = word(outcome);
                 assert!(told.lock().unwrap().insert((index, term), word).is_none(), "told once");
             };
             let waiter = Waiter::new(slots.collect(), Box::new(done));

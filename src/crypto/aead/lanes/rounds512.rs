@@ -64,6 +64,9 @@ macro_rules! round_function {
 }
 round_function!(whiten8, 8, "vpxorq", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
 round_function!(last8, 8, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7);
+// The last middle rounds of `share_function`: of all sixteen vectors, and of the first twelve.
+round_function!(middle16, 16, "vaesenc", x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15);
+round_function!(middle12, 16, "vaesenc", x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11);
 round_function!(round10, 10, "vaesenc", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
 round_function!(last10, 10, "vaesenclast", a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7 i 8 j 9);
 
@@ -205,7 +208,27 @@ pub(super) unsafe fn round8_half<const ROUND: usize, const HALF: i32>(
 /// beside it, `a` and `b` times the powers from an address on. Two vectors of AES and one instruction of the products take
 /// turns.
 macro_rules! share_function {
-    ($alone:ident, $beside:ident, $($x:ident $i:literal)*; $($key:literal $a:ident $b:ident $product:literal,)*) => {
+    ($alone:ident, $beside:ident, $($x:ident $i:literal)*; $($key:literal $a:ident $b:ident,)*) => {
+        share_function! {
+            $alone, $beside, $($x $i)*; $($key $a $b,)*;
+            "vpclmulqdq {t}, {a}, [{powers}], 0x00",
+            "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
+            "vpternlogq {low}, {t}, {u}, 0x96",
+            "vpclmulqdq {t}, {a}, [{powers}], 0x11",
+            "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
+            "vpternlogq {high}, {t}, {u}, 0x96",
+            "vpunpckhqdq {t}, {a}, {b}",
+            "vpunpcklqdq {a}, {a}, {b}",
+            "vpxorq {a}, {a}, {t}",
+            "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
+            "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
+            "vpternlogq {middle}, {t}, {u}, 0x96",
+        }
+    };
+    (
+        $alone:ident, $beside:ident, $($x:ident $i:literal)*;
+        $($key:literal $a:ident $b:ident,)*; $($product:literal,)*
+    ) => {
         #[target_feature(enable = "avx512f,vaes")]
         #[inline]
         pub(super) unsafe fn $alone<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; 16]) {
@@ -261,70 +284,18 @@ macro_rules! share_function {
 share_function!(
     share16_even, share16_even_beside,
     x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15;
-    0 x0 x1 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
-    0 x2 x3 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
-    0 x4 x5 "vpternlogq {low}, {t}, {u}, 0x96",
-    0 x6 x7 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
-    0 x8 x9 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
-    0 x10 x11 "vpternlogq {high}, {t}, {u}, 0x96",
-    0 x12 x13 "vpunpckhqdq {t}, {a}, {b}",
-    0 x14 x15 "vpunpcklqdq {a}, {a}, {b}",
-    1 x0 x1 "vpxorq {a}, {a}, {t}",
-    1 x2 x3 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
-    1 x4 x5 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
-    1 x6 x7 "vpternlogq {middle}, {t}, {u}, 0x96",
+    0 x0 x1, 0 x2 x3, 0 x4 x5, 0 x6 x7, 0 x8 x9, 0 x10 x11,
+    0 x12 x13, 0 x14 x15, 1 x0 x1, 1 x2 x3, 1 x4 x5, 1 x6 x7,
 );
 share_function!(
     share16_odd, share16_odd_beside,
     x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15;
-    0 x8 x9 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
-    0 x10 x11 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
-    0 x12 x13 "vpternlogq {low}, {t}, {u}, 0x96",
-    0 x14 x15 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
-    1 x0 x1 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
-    1 x2 x3 "vpternlogq {high}, {t}, {u}, 0x96",
-    1 x4 x5 "vpunpckhqdq {t}, {a}, {b}",
-    1 x6 x7 "vpunpcklqdq {a}, {a}, {b}",
-    1 x8 x9 "vpxorq {a}, {a}, {t}",
-    1 x10 x11 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
-    1 x12 x13 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
-    1 x14 x15 "vpternlogq {middle}, {t}, {u}, 0x96",
+    0 x8 x9, 0 x10 x11, 0 x12 x13, 0 x14 x15, 1 x0 x1, 1 x2 x3,
+    1 x4 x5, 1 x6 x7, 1 x8 x9, 1 x10 x11, 1 x12 x13, 1 x14 x15,
 );
 share_function!(
     share12, share12_beside,
     x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11;
-    0 x0 x1 "vpclmulqdq {t}, {a}, [{powers}], 0x00",
-    0 x2 x3 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x00",
-    0 x4 x5 "vpternlogq {low}, {t}, {u}, 0x96",
-    0 x6 x7 "vpclmulqdq {t}, {a}, [{powers}], 0x11",
-    0 x8 x9 "vpclmulqdq {u}, {b}, [{powers} + 64], 0x11",
-    0 x10 x11 "vpternlogq {high}, {t}, {u}, 0x96",
-    1 x0 x1 "vpunpckhqdq {t}, {a}, {b}",
-    1 x2 x3 "vpunpcklqdq {a}, {a}, {b}",
-    1 x4 x5 "vpxorq {a}, {a}, {t}",
-    1 x6 x7 "vpclmulqdq {t}, {a}, [{powers} + {to_middles}], 0x00",
-    1 x8 x9 "vpclmulqdq {u}, {a}, [{powers} + {to_middles}], 0x11",
-    1 x10 x11 "vpternlogq {middle}, {t}, {u}, 0x96",
+    0 x0 x1, 0 x2 x3, 0 x4 x5, 0 x6 x7, 0 x8 x9, 0 x10 x11,
+    1 x0 x1, 1 x2 x3, 1 x4 x5, 1 x6 x7, 1 x8 x9, 1 x10 x11,
 );
-
-/// One middle round of the first vectors of sixteen.
-macro_rules! middle_function {
-    ($name:ident, $($x:ident $i:literal)*) => {
-        #[target_feature(enable = "avx512f,vaes")]
-        #[inline]
-        pub(super) unsafe fn $name<const ROUND: usize>(keys: &RoundKeys, x: &mut [Zmm; 16]) {
-            // SAFETY: reads the round key, changes the named registers.
-            unsafe {
-                asm!(
-                    "vbroadcasti32x4 zmm31, [{keys} + {at}]",
-                    $(concat!("vaesenc {", stringify!($x), "}, {", stringify!($x), "}, zmm31"),)*
-                    $($x = inout(zmm_reg) x[$i].0,)*
-                    out("zmm31") _, keys = in(reg) keys.as_ptr(), at = const ROUND * 16,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-        }
-    };
-}
-middle_function!(middle16, x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11 x12 12 x13 13 x14 14 x15 15);
-middle_function!(middle12, x0 0 x1 1 x2 2 x3 3 x4 4 x5 5 x6 6 x7 7 x8 8 x9 9 x10 10 x11 11);

@@ -74,8 +74,8 @@ struct Hashed<V> {
 /// writes verdicts when opening. Returns how many were taken: none if they are too few.
 ///
 /// # Safety
-/// As for [`Vector`](super::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag; there are at most
-/// [`WINDOW`] messages, and a verdict for each when opening.
+/// As for [`Vector`](super::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag; there
+/// are at most [`WINDOW`] messages, and a verdict for each when opening.
 #[inline(always)]
 pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const K: usize>(
     table: &Table,
