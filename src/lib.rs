@@ -105,6 +105,8 @@
 pub mod apply;
 pub mod cli;
 pub mod crypto;
+#[doc = include_str!("design.md")]
+pub mod design {}
 pub mod disk;
 pub mod fsm;
 pub mod ids;
