@@ -38,6 +38,9 @@ pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
 pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
 /// Members of a cluster, learners included: quorums of more are no use, and the applied row stays below 64 KiB.
 pub const MEMBERS_MAX: usize = 128;
+/// Bytes of a membership change in an entry, checked before the library parses them: its decoder recurses for each nested
+/// group (RUSTSEC-2024-0437). A change that this program makes has at most 16.
+pub const MEMBERS_CHANGE_BYTES_MAX: usize = 64;
 /// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
 /// Largest payload of an entry: what is left of [`ENTRY_BYTES_MAX`] beside entry frame (9) and envelope (34), rounded down.

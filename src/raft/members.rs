@@ -21,6 +21,7 @@ use bytes::Bytes;
 use protobuf::Message as _;
 
 use crate::ids::NodeId;
+use crate::limits::MEMBERS_CHANGE_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
 use crate::raft::logger;
 use crate::wal::EntryKind;
@@ -44,7 +45,7 @@ pub enum MembersError {
     /// An id 0, a repeated one, a descending list, or too many.
     #[error("a list of members is not ascending, or has more than {MEMBERS_MAX}")]
     List,
-    /// Not a membership change, or one whose bytes make no sense.
+    /// Not a membership change, or one whose bytes make no sense or are too many.
     #[error("not a membership change")]
     NotAChange,
 }
@@ -254,6 +255,9 @@ impl Decoded {
 
 /// Either form of a membership change; nothing at all is "leave the joint change".
 pub(super) fn decode_change(kind: EntryKind, data: &[u8]) -> Result<Decoded, MembersError> {
+    if data.len() > MEMBERS_CHANGE_BYTES_MAX {
+        return Err(MembersError::NotAChange);
+    }
     let decoded = match kind {
         EntryKind::Normal => return Err(MembersError::NotAChange),
         EntryKind::ConfChange => ConfChange::parse_from_bytes(data).map(Decoded::V1),
@@ -267,6 +271,7 @@ mod tests {
     use super::*;
     use crate::ids::Index;
     use crate::ids::Term;
+    use crate::limits::ENTRY_BYTES_MAX;
 
     fn node(id: u64) -> NodeId {
         NodeId::new(id).unwrap()
@@ -321,6 +326,25 @@ mod tests {
         assert_eq!(members(&[1]).after(&last).unwrap(), members(&[1]));
         let normal = entry(EntryKind::Normal, Bytes::new());
         assert_eq!(members(&[1]).after(&normal), Err(MembersError::NotAChange));
+    }
+
+    // The library's decoder recurses for each nested group, so that a few megabytes of them overflow its stack.
+    #[test]
+    fn a_change_of_more_bytes_than_the_bound_is_refused_before_it_is_parsed() {
+        let nested = |count: usize| vec![0x0b; count];
+        for kind in [EntryKind::ConfChange, EntryKind::ConfChangeV2] {
+            assert!(matches!(decode_change(kind, &nested(ENTRY_BYTES_MAX)), Err(MembersError::NotAChange)));
+            let unknown = |count: usize| [0x7a, u8::try_from(count - 2).unwrap()].into_iter().chain(vec![0; count - 2]);
+            let at_bound: Vec<u8> = unknown(MEMBERS_CHANGE_BYTES_MAX).collect();
+            let above: Vec<u8> = unknown(MEMBERS_CHANGE_BYTES_MAX + 1).collect();
+            assert!(decode_change(kind, &at_bound).is_ok());
+            assert!(decode_change(kind, &above).is_err());
+        }
+        for change in [Change::AddVoter(node(u64::MAX)), Change::AddLearner(node(1)), Change::Remove(node(u64::MAX))] {
+            let bytes = encode_change(change);
+            assert!(bytes.len() <= MEMBERS_CHANGE_BYTES_MAX / 4, "{} bytes", bytes.len());
+            assert!(decode_change(EntryKind::ConfChangeV2, &bytes).is_ok());
+        }
     }
 
     #[test]
