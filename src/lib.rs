@@ -1,4 +1,29 @@
-//! sealkv: an encrypted, replicated key-value node. See the README for the words and the path of an entry.
+//! sealkv: an encrypted, replicated key-value node. [`design`] is the contract: the words, the path of an entry, the bytes,
+//! the rules. The README says how to run it.
+//!
+//! # The rooms, in the order in which an entry travels
+//!
+//! | room | what it does | what it does not know |
+//! | --- | --- | --- |
+//! | [`resp`] | clients: the Redis protocol, commands, the order of one connection | how an entry is made, sealed or applied |
+//! | [`propose`] | plaintext in: commands become entries, sealed at the position that raft gives them | sockets, the state, the disk |
+//! | [`raft`] | agreement: one thread decides what the log holds and what is committed | what is in an entry; keys; clients |
+//! | [`wal`] | durable order: entries into sealed frames, frames onto the disk, recovery | what is in an entry; what raft decides |
+//! | [`disk`] | the only door to the kernel for the log: io_uring, and plain system calls | what is in a block |
+//! | [`apply`] | sealed in, effects out: opens a run, executes it in order, commits it, answers, or halts | sockets, how the log is written |
+//! | [`fsm`] | what the data means: commands, values, the store and its state record | clocks, chance, threads; which key sealed a value |
+//!
+//! Beside the path:
+//!
+//! | room | what it does | what it does not know |
+//! | --- | --- | --- |
+//! | [`crypto`] | bytes in, bytes out: AES-256-GCM, envelopes, nonces, derived keys | files, threads, clocks, the state |
+//! | [`keys`] | the KEK, the keyring, and the rules of bootstrap, cutover and rotation | the log, raft, clients |
+//! | [`node`], [`cli`] | the roof: settings, start, threads, metrics, the commands of the binary | nothing: they may import every room |
+//! | `testing` | a simulated disk, clock and network, behind a feature | |
+//! | [`ids`], [`limits`], [`world`] | the ground floor: indexes and terms, every bound with its reason, clock and entropy | every room above |
+//!
+//! Imports go down only. `tests/tidy.rs` holds the allowed ones as a table.
 //!
 //! # The seam, for a raft and a state machine of one's own
 //!
