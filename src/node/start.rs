@@ -33,8 +33,8 @@ use crate::node::config::KekSource;
 use crate::node::config::LogEngine;
 use crate::node::datadir::DataDir;
 use crate::node::datadir::Found;
+use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
-use crate::node::steps::Steps;
 use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
@@ -155,11 +155,11 @@ fn make_log(
     let options = log_options(config, directory, identity, log_key);
     std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
     let disk = options.open_disk().map_err(wal::WalError::from)?;
-    let mut steps = Steps::begin("making the log", "bytes");
+    let mut progress = ProgressLine::begin("making the log", "bytes");
     let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    let made = wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| steps.at(done, all));
-    steps.end();
+    let made = wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| progress.at(done, all));
+    progress.end();
     let need_bytes = u64::from(options.slots) * options.slot_bytes;
     made.map_err(|source| Refusal::MakeLog { path: options.dir.clone(), need_bytes, source })?;
     Ok(())

@@ -42,11 +42,11 @@ use crate::node::ports::Room;
 use crate::node::ports::StateReads;
 use crate::node::ports::StatusCell;
 use crate::node::ports::may_campaign;
+use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
 use crate::node::start::Opened;
 use crate::node::start::World;
 use crate::node::start::log_facts;
-use crate::node::steps::Steps;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::Gateway;
@@ -228,16 +228,16 @@ fn replay_log(
     let applied = apply.applied().position.index;
     let commit = agree::commit(applied, &log_facts(recovered));
     let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
-    let mut steps = Steps::begin("replaying the log", "entries");
+    let mut progress = ProgressLine::begin("replaying the log", "entries");
     let all = commit.0 - applied.0;
     // What the replay tells raft is in what raft starts from, and nobody takes it yet: the queue must not fill.
     let drain = || for_raft.try_iter().for_each(drop);
     let replayed = replay(apply, entries.cloned(), |index| {
-        steps.at(index.0 - applied.0, all);
+        progress.at(index.0 - applied.0, all);
         drain();
     });
     drain();
-    steps.end();
+    progress.end();
     replayed.map_err(|halt| ended(End::Halt(halt)))?;
     tracing::info!(%applied, %commit, "log replayed");
     Ok(())
