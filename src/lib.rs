@@ -141,7 +141,6 @@ pub mod node;
 pub mod propose;
 pub mod raft;
 pub mod resp;
-pub mod stage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wal;

@@ -28,7 +28,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("entry", &["ids"]),
     ("members", &["ids", "codec", "limits"]),
     ("limits", &[]),
-    ("stage", &[]),
     ("world", &[]),
     ("disk", &["limits", "world"]),
     ("crypto", &["ids", "entry", "codec", "limits"]),
@@ -37,16 +36,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keys", &["ids", "entry", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "entry", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "entry", "members", "codec", "exit", "limits", "world", "wal"]),
-    (
-        "propose",
-        &["ids", "entry", "members", "exit", "limits", "stage", "world", "crypto", "keys", "fsm", "wal", "raft"],
-    ),
+    ("propose", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "wal", "raft"]),
     (
         "apply",
-        &[
-            "ids", "entry", "members", "exit", "limits", "stage", "world", "crypto", "keys", "fsm", "wal", "raft",
-            "propose",
-        ],
+        &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "wal", "raft", "propose"],
     ),
     ("resp", &["ids", "limits", "world", "fsm", "propose"]),
 ];
