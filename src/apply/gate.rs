@@ -7,7 +7,7 @@
 //! The gate knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
 //!
 //! [`Hook`] is what an embedder holds: it shares the cutover with the proposer's half, `propose::seal`, and may stand in
-//! front of any state machine. The crate's first page has an example from the proposal to the applied command.
+//! front of any state machine. [`crate::seam`] has an example from the proposal to the applied command.
 //!
 //! What a state machine is given is borrowed for the call, whether it was sealed or not, so it cannot be kept:
 //!

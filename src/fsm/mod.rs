@@ -9,6 +9,7 @@ pub mod kv;
 pub mod memory;
 pub mod overlay;
 pub mod reader;
+#[cfg(feature = "node")]
 pub mod rocks;
 pub mod state;
 pub mod store;
