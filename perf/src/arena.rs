@@ -1,6 +1,6 @@
 //! Frames end to end, as in a log segment: header (AAD, nonce), text, tag.
 
-use crate::crypto::aead::Message;
+use sealkv::crypto::aead::Message;
 
 /// AAD of an entry's frame.
 pub const AAD_LEN: usize = 6;

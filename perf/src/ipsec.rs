@@ -4,8 +4,10 @@ use std::ffi::CStr;
 use std::ffi::c_void;
 use std::rc::Rc;
 
+use sealkv::crypto::aead::Message;
+use sealkv::crypto::aead::Tier;
+
 use crate::arena::TAG_LEN;
-use crate::crypto::aead::Message;
 use crate::peers::KEY;
 use crate::peers::Peer;
 
@@ -63,7 +65,7 @@ impl Ipsec {
         if library.is_null() {
             return None;
         }
-        let kernels = if crate::crypto::aead::Tier::Vaes512.key(&KEY).is_some() {
+        let kernels = if Tier::Vaes512.key(&KEY).is_some() {
             [c"aes_gcm_pre_256_vaes_avx512", c"aes_gcm_enc_256_vaes_avx512", c"aes_gcm_dec_256_vaes_avx512"]
         } else {
             [c"aes_gcm_pre_256_avx_gen4", c"aes_gcm_enc_256_avx_gen4", c"aes_gcm_dec_256_avx_gen4"]

@@ -12,7 +12,7 @@ use crate::machine::clock_once;
 
 /// Cycles for the mixes of one tier.
 pub struct Mix {
-    /// As [`crate::crypto::aead::Tier::name`].
+    /// As [`sealkv::crypto::aead::Tier::name`].
     pub tier: &'static str,
     /// Bytes in a vector.
     pub bytes: usize,
@@ -51,7 +51,7 @@ fn mixes() -> Vec<Mix> {
 
 #[cfg(target_arch = "x86_64")]
 fn mixes() -> Vec<Mix> {
-    use crate::crypto::aead::Tier;
+    use sealkv::crypto::aead::Tier;
     let has = |tier: Tier| tier.key(&[0; 32]).is_some();
     let mut mixes = Vec::new();
     if has(Tier::Vaes512) {

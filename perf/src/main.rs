@@ -6,7 +6,6 @@
 #![deny(missing_docs)]
 
 mod arena;
-mod crypto;
 mod ipsec;
 mod limit;
 mod machine;

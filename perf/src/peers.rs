@@ -6,14 +6,14 @@ use std::sync::Arc;
 use aes_gcm::AeadInOut;
 use aes_gcm::KeyInit;
 use aes_gcm::aead::inout::InOutBuf;
+use sealkv::crypto::aead::Aead;
+use sealkv::crypto::aead::Message;
+use sealkv::crypto::aead::Tier;
+use sealkv::crypto::aead::Verdict;
 
 use crate::arena::AAD_LEN;
 use crate::arena::LONG_AAD_LEN;
 use crate::arena::TAG_LEN;
-use crate::crypto::aead::Aead;
-use crate::crypto::aead::Message;
-use crate::crypto::aead::Tier;
-use crate::crypto::aead::Verdict;
 use crate::ipsec::Ipsec;
 
 /// The key of all.

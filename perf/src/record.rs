@@ -3,6 +3,8 @@
 use serde_json::Value;
 use serde_json::json;
 
+use sealkv::crypto::aead;
+
 use crate::limit::Limit;
 use crate::machine::Machine;
 use crate::run::Row;
@@ -38,7 +40,7 @@ pub fn record(machine: &Machine, limit: &Limit, rows: &[Row]) -> Value {
         .collect();
     json!({
         "bench": "peers crypto", "machine": machine.cpu, "ghz": round(machine.ghz), "commit": machine.commit,
-        "date": machine.date, "tier": crate::crypto::aead::chosen().name(), "limit": mixes, "rows": all,
+        "date": machine.date, "tier": aead::chosen().name(), "limit": mixes, "rows": all,
     })
 }
 
