@@ -97,24 +97,11 @@ impl StampClock {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-
-    struct Hands(Mutex<(Duration, u64)>);
-
-    impl Clock for Hands {
-        fn monotonic(&self) -> Duration {
-            self.0.lock().unwrap().0
-        }
-
-        fn wall_ms(&self) -> u64 {
-            self.0.lock().unwrap().1
-        }
-    }
+    use crate::testing::clock::SimClock;
 
     fn stamp(clock: &mut StampClock, monotonic_us: u64, wall_ms: u64, applied_ms: u64) -> u64 {
-        clock.stamp(&Hands(Mutex::new((Duration::from_micros(monotonic_us), wall_ms))), applied_ms)
+        clock.stamp(&SimClock::showing(Duration::from_micros(monotonic_us), wall_ms), applied_ms)
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
 use crate::disk::Write;
-use crate::testing::sim::Chance;
-use crate::testing::sim::SimClock;
+use crate::testing::clock::SimClock;
+use crate::testing::seed::Seeded;
 
 /// A fault, armed for one request of its kind, counted from the moment it is set (0 = the next).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Platters {
     }
 
     /// The power goes: of what was not synced, some sectors stay and some do not.
-    pub fn cut_power(&self, chance: &mut Chance) {
+    pub fn cut_power(&self, chance: &Seeded) {
         for slot in self.lock().slots.iter_mut().flatten() {
             // Sometimes all or nothing is kept: torn frames are not the only end of the world.
             let keep_odds = chance.below(4);

@@ -13,9 +13,9 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
-use crate::testing::sim::SimClock;
-use crate::testing::sim::SimEntropy;
+use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::EntryKind;
 use crate::wal::LogEntry;
@@ -36,7 +36,7 @@ pub struct LogRig {
     pub platters: Platters,
     /// Stands still but for hung requests.
     pub clock: Arc<SimClock>,
-    entropy: Arc<SimEntropy>,
+    entropy: Arc<Seeded>,
 }
 
 /// Where a founder's log begins.
@@ -53,7 +53,7 @@ impl LogRig {
         options.slot_bytes = 64 << 10;
         options.entry_bytes_max = 16 << 10;
         let (platters, clock) = (Platters::default(), Arc::default());
-        LogRig { options, platters, clock, entropy: Arc::new(SimEntropy::new(seed)) }
+        LogRig { options, platters, clock, entropy: Arc::new(Seeded::new(seed)) }
     }
 
     /// The same without a key.

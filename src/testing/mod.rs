@@ -1,5 +1,6 @@
-//! What tests and benches use instead of the world: a disk with faults, a clock that is moved, seeded randomness.
+//! What tests and benches use instead of the world: a disk with faults, a clock that is moved, seeded chance.
 
+pub mod clock;
 pub mod disk;
 pub mod log;
-pub mod sim;
+pub mod seed;

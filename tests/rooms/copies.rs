@@ -16,7 +16,7 @@ use sealkv::ids::Index;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;
 use sealkv::keys::kek::KekSet;
-use sealkv::testing::sim::SimEntropy;
+use sealkv::testing::seed::Seeded;
 
 use crate::kit::CLUSTER;
 use crate::kit::Leader;
@@ -140,7 +140,7 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     // Two nodes go on from one disk, both elected in the same next term, both at the same indexes.
     let [one, two] = [21, 22].map(|seed| {
         let mut clone = eventful();
-        clone.entropy = SimEntropy::new(seed);
+        clone.entropy = Seeded::new(seed);
         assert_eq!(clone.data(20), original.data(20), "the same log up to here");
         clone.elect();
         clone.clients(&[set("k", "the same command")]);
@@ -173,7 +173,7 @@ fn w21_live_copies_of_a_leader_never_share_a_nonce() {
     let mut seen = HashSet::new();
     for seed in 30..40 {
         let mut copy = eventful();
-        copy.entropy = SimEntropy::new(seed);
+        copy.entropy = Seeded::new(seed);
         for number in 0..20 {
             let position = copy.clients(&[set("k", &format!("{seed} {number}"))]);
             let data = copy.data(position.index.0);

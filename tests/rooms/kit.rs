@@ -57,8 +57,8 @@ use sealkv::keys::rules::RuleError;
 use sealkv::keys::rules::decide;
 use sealkv::propose::Waiters;
 use sealkv::raft::Committed;
-use sealkv::testing::sim::SimClock;
-use sealkv::testing::sim::SimEntropy;
+use sealkv::testing::clock::SimClock;
+use sealkv::testing::seed::Seeded;
 use sealkv::wal::EntryKind;
 use sealkv::wal::LogEntry;
 use sealkv::world::random_array;
@@ -106,7 +106,7 @@ pub fn in_clear(payload: &[u8]) -> Bytes {
 
 /// Makes the entries that a leader makes, and remembers them as the log; index 2 is its first.
 pub struct Leader {
-    pub entropy: SimEntropy,
+    pub entropy: Seeded,
     pub ring: Ring,
     pub term: u64,
     pub log: Vec<Committed>,
@@ -116,7 +116,7 @@ pub struct Leader {
 impl Leader {
     pub fn of(cluster: ClusterId, seed: u64) -> Leader {
         let ring = Ring::new(cluster, keks(7));
-        Leader { entropy: SimEntropy::new(seed), ring, term: 1, log: Vec::new(), has_clients: false }
+        Leader { entropy: Seeded::new(seed), ring, term: 1, log: Vec::new(), has_clients: false }
     }
 
     /// A log that begins sealed: 2 empty, 3 bootstrap and cutover, 4 opener; clients' entries begin at 5.

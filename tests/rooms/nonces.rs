@@ -10,9 +10,8 @@ use sealkv::crypto::keystore::Purpose;
 use sealkv::ids::ClusterId;
 use sealkv::keys::change::Change;
 use sealkv::keys::make::make_bootstrap;
-use sealkv::testing::sim::Chance;
-use sealkv::testing::sim::SimEntropy;
-use sealkv::testing::sim::seed;
+use sealkv::testing::seed::Seeded;
+use sealkv::testing::seed::seed;
 
 use crate::kit::CLUSTER;
 use crate::kit::Leader;
@@ -48,7 +47,7 @@ impl Seen {
 }
 
 /// A few random steps of a cluster's life; every entry that is sealed is noted with the salt of its term.
-fn live(leader: &mut Leader, chance: &mut Chance, steps: u64, seen: &mut Seen) {
+fn live(leader: &mut Leader, chance: &Seeded, steps: u64, seen: &mut Seen) {
     for _ in 0..steps {
         let before = leader.log.len();
         match chance.below(12) {
@@ -78,17 +77,17 @@ fn live(leader: &mut Leader, chance: &mut Chance, steps: u64, seen: &mut Seen) {
 fn nonce_unique_no_key_and_nonce_occur_twice_in_a_history_or_its_replays() {
     let seed = seed(71);
     for round in 0..20 {
-        let mut chance = Chance::new(seed + round);
+        let chance = Seeded::new(seed + round);
         let shared = 5 + chance.below(30);
         let mut seen = Seen::default();
         for future in 0..3 {
             // The same past from the same seed, then randomness of its own.
-            let mut past = Chance::new(seed + round + 1000);
+            let past = Seeded::new(seed + round + 1000);
             let mut leader = Leader::sealed(seed + round);
-            live(&mut leader, &mut past, shared, &mut seen);
-            leader.entropy = SimEntropy::new(seed + round * 10 + future);
+            live(&mut leader, &past, shared, &mut seen);
+            leader.entropy = Seeded::new(seed + round * 10 + future);
             leader.elect();
-            live(&mut leader, &mut chance, 20, &mut seen);
+            live(&mut leader, &chance, 20, &mut seen);
             let mut node = Node::new();
             for upto in (1..=leader.log.len()).step_by(4) {
                 node.run(&leader.log[..upto]).unwrap();
@@ -109,7 +108,7 @@ fn nonce_unique_no_key_and_nonce_occur_twice_in_a_history_or_its_replays() {
 
 #[test]
 fn nonce_unique_every_wrap_has_a_nonce_of_its_own() {
-    let entropy = SimEntropy::new(72);
+    let entropy = Seeded::new(72);
     let mut nonces = std::collections::HashSet::new();
     for cluster in [CLUSTER, CLUSTER, ClusterId([1; 16])] {
         let Change::Bootstrap(made) = make_bootstrap(&keks(7), cluster, true, &entropy).unwrap() else {

@@ -29,8 +29,8 @@ use sealkv::propose::Slot;
 use sealkv::propose::queue;
 use sealkv::raft::LeaderView;
 use sealkv::raft::Proposer;
-use sealkv::testing::sim::SimClock;
-use sealkv::testing::sim::SimEntropy;
+use sealkv::testing::clock::SimClock;
+use sealkv::testing::seed::Seeded;
 
 use crate::kit::CLUSTER;
 use crate::kit::Leader;
@@ -53,7 +53,7 @@ impl Desk {
             waiters: Arc::default(),
             reads: Arc::default(),
             clock: Arc::new(SimClock::default()),
-            entropy: Arc::new(SimEntropy::new(seed)),
+            entropy: Arc::new(Seeded::new(seed)),
             wake: Box::new(|| {}),
         };
         let (queue, handle) = queue(Settings::new(Mode::On), parts);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::apply::tests::kit::CLUSTER;
-use crate::apply::tests::kit::Chance;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::kek;
 use crate::apply::tests::kit::keks;
@@ -38,6 +37,7 @@ use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::raft::Committed;
+use crate::testing::seed::Seeded;
 use crate::wal::EntryKind;
 use crate::wal::LogEntry;
 
@@ -302,11 +302,11 @@ fn place(position: Position) -> (u64, u64) {
     (position.index.0, position.term.0)
 }
 
-fn random_key(chance: &Chance) -> Bytes {
+fn random_key(chance: &Seeded) -> Bytes {
     Bytes::from(format!("k{}", chance.below(8)))
 }
 
-fn random_value(chance: &Chance) -> Bytes {
+fn random_value(chance: &Seeded) -> Bytes {
     match chance.below(4) {
         0 => Bytes::from(format!("{}", chance.below(1000))),
         1 => Bytes::from("v".repeat(chance.below(300) as usize)),
@@ -314,7 +314,7 @@ fn random_value(chance: &Chance) -> Bytes {
     }
 }
 
-fn random_expiry(chance: &Chance) -> Expiry {
+fn random_expiry(chance: &Seeded) -> Expiry {
     match chance.below(5) {
         0 => Expiry::Keep,
         1 => Expiry::In(chance.below(9) as i64 - 1),
@@ -323,15 +323,15 @@ fn random_expiry(chance: &Chance) -> Expiry {
     }
 }
 
-fn random_keys(chance: &Chance) -> Vec<Bytes> {
+fn random_keys(chance: &Seeded) -> Vec<Bytes> {
     (0..=chance.below(3)).map(|_| random_key(chance)).collect()
 }
 
-fn pick<T: Copy, const N: usize>(chance: &Chance, all: [T; N]) -> T {
+fn pick<T: Copy, const N: usize>(chance: &Seeded, all: [T; N]) -> T {
     all[chance.below(N as u64) as usize]
 }
 
-fn random_write(chance: &Chance) -> Write {
+fn random_write(chance: &Seeded) -> Write {
     let key = random_key(chance);
     match chance.below(22) {
         0 | 1 => Write::IncrementBy { key, delta: chance.below(9) as i64 - 4 },
@@ -376,7 +376,7 @@ fn random_write(chance: &Chance) -> Write {
     }
 }
 
-fn random_read(chance: &Chance) -> Read {
+fn random_read(chance: &Seeded) -> Read {
     let key = random_key(chance);
     match chance.below(7) {
         0 => Read::GetMany { keys: random_keys(chance) },

@@ -1,7 +1,5 @@
 //! A leader that makes real entries, and remembers them as the log.
 
-use std::sync::Mutex;
-
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
@@ -36,51 +34,12 @@ use crate::keys::rules::decide;
 use crate::propose::Outcome;
 use crate::raft::Committed;
 use crate::raft::Members;
-use crate::testing::sim::runs;
+use crate::testing::seed::Seeded;
 use crate::wal::EntryKind;
 use crate::wal::LogEntry;
-use crate::world::Entropy;
 use crate::world::random_array;
 
 pub(super) const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
-
-/// Seeded chance (splitmix64) that prints its seed; `SEALKV_SEED` replays one.
-pub(super) struct Chance(Mutex<u64>);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Chance {
-        Chance(Mutex::new(seed))
-    }
-
-    pub(super) fn next(&self) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = *state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-impl Entropy for Chance {
-    fn fill(&self, out: &mut [u8]) {
-        for byte in out {
-            *byte = self.next() as u8;
-        }
-    }
-}
-
-/// The seeds of a random test: `SEALKV_SEED` alone, or `SEALKV_RUNS` of them (without it `count`) from 1 on.
-pub(super) fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SEALKV_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (1..=runs(count)).collect(),
-    }
-}
 
 pub(super) fn kek(byte: u8) -> Kek {
     from_bytes(&Zeroizing::new([byte; 32]))
@@ -133,7 +92,7 @@ pub(super) fn append(key: &str, value: &str) -> Write {
 
 /// Makes the entries that a leader of this version makes, and remembers them as the log.
 pub(super) struct Leader {
-    pub(super) chance: Chance,
+    pub(super) chance: Seeded,
     pub(super) ring: Ring,
     pub(super) term: u64,
     pub(super) log: Vec<Committed>,
@@ -149,7 +108,7 @@ impl Leader {
     /// A leader that wraps new keys by the first of `keks` and can unwrap by all of them.
     pub(super) fn with(seed: u64, keks: KekSet) -> Leader {
         let ring = Ring::new(CLUSTER, keks);
-        Leader { chance: Chance::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
+        Leader { chance: Seeded::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
     }
 
     /// A log that begins sealed: empty entry, bootstrap that is the cutover, opener.
@@ -254,7 +213,7 @@ impl Leader {
 
     /// Entry data around a payload, as sealed or clear as the next place asks for.
     pub(super) fn seal(&self, payload: &[u8]) -> Bytes {
-        let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.next()));
+        let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.bits()));
         if position.index <= self.ring.cutover() {
             return EntryFrame { proposal_id, payload }.encode();
         }
@@ -264,7 +223,7 @@ impl Leader {
     }
 
     pub(super) fn seal_control(&self, payload: &[u8]) -> Bytes {
-        let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.next()));
+        let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.bits()));
         if position.index <= self.ring.cutover() {
             return EntryFrame { proposal_id, payload }.encode();
         }

@@ -16,11 +16,9 @@ use std::time::Duration;
 use crate::apply::halt::HaltClass;
 use crate::apply::tests::history::History;
 use crate::apply::tests::history::all_keks;
-use crate::apply::tests::kit::Chance;
 use crate::apply::tests::kit::at;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::no_keks;
-use crate::apply::tests::kit::seeds;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::kit::word;
 use crate::apply::tests::node::Node;
@@ -37,6 +35,8 @@ use crate::keys::rules::RuleError;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::raft::Committed;
+use crate::testing::seed::Seeded;
+use crate::testing::seed::seeds;
 
 /// What really happened in all runs together: below [`Tally::is_vacuous`] the test has shown nothing.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ type Told = Arc<Mutex<BTreeMap<(u64, u64), Result<Vec<Reply>, &'static str>>>>;
 /// One history, and everything drawn about how it is run.
 struct Trial {
     history: History,
-    chance: Chance,
+    chance: Seeded,
     setup: Setup,
     keks: fn() -> KekSet,
     told: Told,
@@ -104,7 +104,7 @@ struct Damage {
 impl Trial {
     fn new(seed: u64) -> Trial {
         let history = History::random(seed);
-        let chance = Chance::new(seed ^ 0x5eed);
+        let chance = Seeded::new(seed ^ 0x5eed);
         let is_long = history.log.len() > 4_096;
         let run_entries = if is_long { 4_096 } else { [1, 2, 3, 7, 17, 300, 4_096][chance.below(7) as usize] };
         let run_bytes = if !is_long && chance.below(6) == 0 { 500 } else { 8 << 20 };

@@ -1,6 +1,6 @@
 //! The library backend: published answers, refusal with wiping, and the tag of RFC 8452.
 
-use super::Random;
+use super::Seeded;
 use super::unhex;
 use crate::crypto::aead;
 use crate::crypto::aead::Aead;
@@ -57,12 +57,12 @@ fn messages<'a>(texts: &'a mut [Vec<u8>], nonces: &[[u8; 12]]) -> Vec<Message<'a
 /// One bad message in a batch of random lengths: it alone is refused, and it alone is zeros, tag included.
 #[test]
 fn a_bad_message_fails_alone_and_is_wiped() {
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let key = aead::key(&random.array());
     for count in 1..20 {
         let clear: Vec<Vec<u8>> = (0..count)
             .map(|_| {
-                let len = random.below(300);
+                let len = random.index(300);
                 random.bytes(len)
             })
             .collect();
@@ -70,7 +70,7 @@ fn a_bad_message_fails_alone_and_is_wiped() {
         let nonces: Vec<[u8; 12]> = (0..count).map(|_| random.array()).collect();
         key.seal_batch(&mut messages(&mut texts, &nonces));
         let bad = random.below(count) as usize;
-        let bit = random.below(texts[bad].len() as u64 * 8) as usize;
+        let bit = random.index(texts[bad].len() * 8);
         texts[bad][bit / 8] ^= 1 << (bit % 8);
         let mut verdicts = vec![Verdict::Unauthentic; count as usize];
         key.open_batch(&mut messages(&mut texts, &nonces), &mut verdicts);

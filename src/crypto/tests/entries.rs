@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::Random;
+use super::Seeded;
 use super::key_id;
 use super::known_entry_dek;
 use super::known_entry_keys;
@@ -60,9 +60,9 @@ fn open_at(keys: &EntryKeys, position: Position, data: &[u8]) -> Result<Vec<u8>,
 }
 
 /// A batch at 101.. of the known term with payloads of these lengths.
-fn sealed_batch(store: &KeyStore, random: &mut Random, lens: &[u64]) -> (Vec<Vec<u8>>, Vec<Bytes>) {
+fn sealed_batch(store: &KeyStore, random: &Seeded, lens: &[usize]) -> (Vec<Vec<u8>>, Vec<Bytes>) {
     let payloads: Vec<Vec<u8>> = lens.iter().map(|len| random.bytes(*len)).collect();
-    let ids: Vec<ProposalId> = lens.iter().map(|_| ProposalId(random.next())).collect();
+    let ids: Vec<ProposalId> = lens.iter().map(|_| ProposalId(random.bits())).collect();
     let items: Vec<_> = ids.iter().zip(&payloads).map(|(id, payload)| (*id, &payload[..])).collect();
     let key = known_entry_dek(store).leadership(&KNOWN_OPENER);
     let sealed = seal_entries(&key, random.array(), Index(101), &items).unwrap();
@@ -169,7 +169,7 @@ fn place_bound_a_fresh_entry_opens_in_its_own_place_only() {
 #[test]
 fn two_entries_that_swap_places_do_not_open() {
     let store = known_store();
-    let (_, sealed) = sealed_batch(&store, &mut Random::new(), &[40, 40]);
+    let (_, sealed) = sealed_batch(&store, &Seeded::fresh(), &[40, 40]);
     let keys = known_entry_keys(&store);
     assert!(open_at(&keys, position(0), &sealed[0]).is_ok());
     assert_eq!(open_at(&keys, position(0), &sealed[1]), unauthentic());
@@ -251,7 +251,7 @@ fn a_batch_that_cannot_be_sealed_is_refused_whole() {
 /// The batch lies in one allocation: each entry begins where the one before it ends.
 #[test]
 fn a_sealed_batch_is_one_arena() {
-    let (_, sealed) = sealed_batch(&known_store(), &mut Random::new(), &[0, 1, 100, 5000]);
+    let (_, sealed) = sealed_batch(&known_store(), &Seeded::fresh(), &[0, 1, 100, 5000]);
     for pair in sealed.windows(2) {
         assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr());
     }
@@ -264,17 +264,17 @@ fn a_sealed_batch_is_one_arena() {
 /// Random batches with damaged entries among them: a batch opens exactly what single calls open, and damages nothing.
 #[test]
 fn a_batch_opens_what_single_calls_open() {
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let store = known_store();
     let keys = known_entry_keys(&store);
     let mut arena = OpenArena::default();
     for _ in 0..30 {
-        let lens: Vec<u64> = (0..random.below(40)).map(|_| random.below(600)).collect();
-        let (payloads, mut sealed) = sealed_batch(&store, &mut random, &lens);
+        let lens: Vec<usize> = (0..random.below(40)).map(|_| random.index(600)).collect();
+        let (payloads, mut sealed) = sealed_batch(&store, &random, &lens);
         for data in &mut sealed {
             if random.below(4) == 0 {
                 let mut bad = data.to_vec();
-                let bit = random.below(bad.len() as u64 * 8) as usize;
+                let bit = random.index(bad.len() * 8);
                 bad[bit / 8] ^= 1 << (bit % 8);
                 *data = bad.into();
             }
@@ -326,11 +326,11 @@ fn a_batch_under_several_keys_opens_each_under_its_own() {
 /// As apply does it: chunks over rayon workers, an arena each.
 #[test]
 fn chunks_open_on_many_threads() {
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let store = known_store();
     let keys = known_entry_keys(&store);
-    let lens: Vec<u64> = (0..200).map(|n| n % 70).collect();
-    let (payloads, sealed) = sealed_batch(&store, &mut random, &lens);
+    let lens: Vec<usize> = (0..200).map(|n| n % 70).collect();
+    let (payloads, sealed) = sealed_batch(&store, &random, &lens);
     let arenas: Vec<OpenArena> = jobs(&sealed)
         .par_chunks(16)
         .map(|chunk| {
@@ -346,11 +346,11 @@ fn chunks_open_on_many_threads() {
 /// Whatever bytes come from a disk or a peer: an error, never a panic, never plaintext.
 #[test]
 fn arbitrary_bytes_are_refused_without_a_panic() {
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let store = known_store();
     let keys = known_entry_keys(&store);
     for _ in 0..5000 {
-        let len = random.below(120);
+        let len = random.index(120);
         let mut data = random.bytes(len);
         // Half of them look like an entry under a known key, so that the later checks are met too.
         let known = [&[1][..], &random.bytes(8), &[random.below(5) as u8, 0], &known_id().to_bytes()].concat();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Random;
+use super::Seeded;
 use super::key_id;
 use super::known_entry_dek;
 use super::known_store;
@@ -249,7 +249,7 @@ fn wrapped_keys_have_their_golden_bytes_and_are_bound_to_their_parts() {
 /// The payload of the known answers is nowhere in what is sealed.
 #[test]
 fn sealed_entries_hold_no_plaintext() {
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let dek = known_entry_dek(&known_store());
     let sealed =
         seal_entries(&dek.leadership(&KNOWN_OPENER), random.array(), Index(101), &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)]);

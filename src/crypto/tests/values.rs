@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Random;
+use super::Seeded;
 use super::key_id;
 use super::known_entry_keys;
 use super::known_store;
@@ -127,7 +127,7 @@ fn a_stored_value_never_opens_as_an_entry_nor_the_reverse() {
 fn values_seal_to_the_same_bytes_in_any_batch() {
     let keys = known_store().snapshot();
     let dek = keys.value(key_id(7)).unwrap();
-    let mut random = Random::new();
+    let random = Seeded::fresh();
     let bodies: Vec<(Vec<u8>, Vec<u8>)> = (0..50).map(|n| (random.bytes(n % 9 + 1), random.bytes(n * 13))).collect();
     let items: Vec<ValueItem<'_>> = bodies
         .iter()

@@ -8,7 +8,6 @@ use crate::keys::identity::IdentityError;
 use crate::keys::identity::LogKey;
 use crate::keys::kek::KekSet;
 use crate::keys::tests::kit::CLUSTER;
-use crate::keys::tests::kit::Chance;
 use crate::keys::tests::kit::Counting;
 use crate::keys::tests::kit::garbage;
 use crate::keys::tests::kit::golden;
@@ -16,6 +15,7 @@ use crate::keys::tests::kit::kek;
 use crate::keys::tests::kit::keks;
 use crate::keys::tests::kit::other_kek;
 use crate::keys::tests::kit::other_keks;
+use crate::testing::seed::Seeded;
 
 fn identity() -> Identity {
     Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
@@ -109,7 +109,7 @@ fn node_id_0_is_refused() {
 #[test]
 fn identity_is_bound_to_its_node_and_cluster() {
     // The wrap of one node in the file of another.
-    let chance = Chance::new(5);
+    let chance = Seeded::replayable(5);
     let other = Identity { node: NodeId::new(8).unwrap(), ..identity() };
     let key = LogKey::make(&keks(), other.node, CLUSTER, &chance).unwrap();
     let error = Identity::open(&identity().encode(Some(&key)), &keks()).unwrap_err();

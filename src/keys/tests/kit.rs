@@ -17,6 +17,7 @@ use crate::keys::keyring::Keyring;
 use crate::keys::make::make_bootstrap;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
+use crate::testing::seed::Seeded;
 use crate::world::Entropy;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(*b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf");
@@ -45,36 +46,6 @@ impl Entropy for Counting {
             *byte = *next as u8;
             *next += 1;
         }
-    }
-}
-
-/// Seeded chance (splitmix64). The seed is `SEALKV_SEED` or the given one, and is printed.
-pub(crate) struct Chance(Mutex<u64>);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Chance {
-        let seed = std::env::var("SEALKV_SEED").map_or(seed, |text| text.parse().unwrap());
-        eprintln!("replay with SEALKV_SEED={seed}");
-        Chance(Mutex::new(seed))
-    }
-
-    pub(crate) fn next(&self) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-impl Entropy for Chance {
-    fn fill(&self, out: &mut [u8]) {
-        out.fill_with(|| self.next() as u8);
     }
 }
 
@@ -139,7 +110,7 @@ pub(crate) fn hurt<T: PartialEq, E>(bytes: &[u8], decode: impl Fn(&[u8]) -> Resu
 
 /// Garbage of every small length, with the given first bytes now and then, is refused or read, never a panic.
 pub(crate) fn garbage<T, E>(seed: u64, prefix: &[u8], decode: impl Fn(&[u8]) -> Result<T, E>) {
-    let chance = Chance::new(seed);
+    let chance = Seeded::replayable(seed);
     for round in 0..4000 {
         let mut bytes = vec![0; chance.below(600) as usize];
         chance.fill(&mut bytes);

@@ -25,7 +25,6 @@ use crate::keys::rules::Facts;
 use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
 use crate::keys::tests::kit::CLUSTER;
-use crate::keys::tests::kit::Chance;
 use crate::keys::tests::kit::Counting;
 use crate::keys::tests::kit::at;
 use crate::keys::tests::kit::bootstrap;
@@ -35,6 +34,7 @@ use crate::keys::tests::kit::key_id;
 use crate::keys::tests::kit::keyring_new;
 use crate::keys::tests::kit::other_keks;
 use crate::limits::KEYRING_KEYS_MAX;
+use crate::testing::seed::Seeded;
 
 fn clear_keyring() -> Keyring {
     decide(None, &bootstrap(false), at(2, 3), facts()).unwrap()
@@ -274,7 +274,7 @@ fn no_keys_are_made_without_a_kek() {
 /// used again, what is refused changes nothing, and every row is read as it was written.
 #[test]
 fn no_way_down_under_random_changes() {
-    let chance = Chance::new(20260101);
+    let chance = Seeded::replayable(20260101);
     for _ in 0..20 {
         let mut keyring: Option<Keyring> = None;
         let (mut term, mut index) = (1, 1);
@@ -297,7 +297,7 @@ fn no_way_down_under_random_changes() {
     }
 }
 
-fn random_change(chance: &Chance, keyring: Option<&Keyring>, term: u64) -> Change {
+fn random_change(chance: &Seeded, keyring: Option<&Keyring>, term: u64) -> Change {
     let id = key_id(1 + chance.below(12) as u32);
     let purpose = if chance.below(2) == 0 { Purpose::Entry } else { Purpose::Value };
     match (chance.below(8), keyring) {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
-use super::rig::Hands;
 use super::rig::Rig;
 use super::rig::Setup;
 use super::rig::set;
@@ -16,6 +14,7 @@ use crate::keys::change::Change;
 use crate::propose::*;
 use crate::raft::Input;
 use crate::raft::Network;
+use crate::testing::clock::SimClock;
 use crate::wal::LogEntry;
 
 const IDS: [u64; 3] = [1, 2, 3];
@@ -23,7 +22,7 @@ const IDS: [u64; 3] = [1, 2, 3];
 struct Cluster {
     nodes: BTreeMap<u64, Rig>,
     network: Network,
-    clock: Arc<Hands>,
+    clock: Arc<SimClock>,
     /// Nothing goes to or from it.
     cut_off: Option<u64>,
     /// It applies nothing.
@@ -37,7 +36,7 @@ struct Cluster {
 impl Cluster {
     fn new(mode: Mode, seed: u64) -> Cluster {
         let network = Network::default();
-        let clock = Arc::new(Hands(0.into()));
+        let clock = Arc::<SimClock>::default();
         let node = |node| {
             let setup = Setup {
                 voters: IDS.to_vec(),
@@ -55,7 +54,7 @@ impl Cluster {
 
     /// 20 ms: messages travel, every node does what follows from them once.
     fn round(&mut self) {
-        self.clock.0.fetch_add(20, SeqCst);
+        self.clock.advance_ms(20);
         for id in IDS {
             let messages = self.network.take(id);
             let is_cut = |end| self.cut_off == Some(end);

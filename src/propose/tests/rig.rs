@@ -1,12 +1,10 @@
-//! The rig: clients' end, raft loop, log and state in memory; time by hand, seeded chance.
+//! The rig: clients' end, raft loop, log and state in memory; a clock that the test moves, seeded chance.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
@@ -37,34 +35,13 @@ use crate::raft::Committed;
 use crate::raft::Input;
 use crate::raft::Loop;
 use crate::raft::Members;
+use crate::testing::clock::SimClock;
+use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
 use crate::world::Clock;
 use crate::world::Entropy;
-
-pub(super) struct Hands(pub(super) AtomicU64);
-
-impl Clock for Hands {
-    fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(SeqCst))
-    }
-
-    fn wall_ms(&self) -> u64 {
-        1_000_000 + self.0.load(SeqCst)
-    }
-}
-
-struct Seeded(AtomicU64);
-
-impl Entropy for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        for byte in out {
-            let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, SeqCst);
-            *byte = ((state ^ (state >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8;
-        }
-    }
-}
 
 struct Plenty;
 
@@ -121,7 +98,7 @@ pub(super) struct Setup {
     pub(super) node: u64,
     pub(super) seed: u64,
     pub(super) network: Option<raft::Network>,
-    pub(super) clock: Arc<Hands>,
+    pub(super) clock: Arc<SimClock>,
     /// What another member lacks.
     pub(super) lack: Option<MemberLack>,
 }
@@ -134,7 +111,7 @@ impl Setup {
             node: 1,
             seed: 1,
             network: None,
-            clock: Arc::new(Hands(0.into())),
+            clock: Arc::<SimClock>::default(),
             lack: None,
         }
     }
@@ -163,7 +140,7 @@ pub(super) struct Rig {
     pub(super) ids: Vec<ProposalId>,
     pub(super) stamps: Vec<u64>,
     facts: Arc<AppliedFacts>,
-    clock: Arc<Hands>,
+    clock: Arc<SimClock>,
     wires: Arc<Mutex<Wires>>,
     hard_state: HardState,
 }
@@ -195,7 +172,7 @@ impl Rig {
 
     /// The same log and keys in a new life, with the state where the log ends.
     pub(super) fn restarted(self, mode: Mode) -> Rig {
-        let setup = Setup { seed: 77, clock: Arc::new(Hands(0.into())), ..self.setup.clone() };
+        let setup = Setup { seed: 77, clock: Arc::default(), ..self.setup.clone() };
         self.restarted_with(Setup { settings: Settings { mode, ..setup.settings }, ..setup })
     }
 
@@ -212,7 +189,7 @@ impl Rig {
         has_client_commands: bool,
     ) -> Rig {
         let clock = Arc::clone(&setup.clock);
-        let entropy: Arc<dyn Entropy> = Arc::new(Seeded(setup.seed.into()));
+        let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(setup.seed));
         let founded = Position { term: Term(1), index: Index(1) };
         let applied = entries.last().map_or(founded, |last| Position { term: last.term, index: last.index });
         let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
@@ -274,7 +251,7 @@ impl Rig {
     }
 
     pub(super) fn forward(&mut self, ms: u64) {
-        self.clock.0.fetch_add(ms, SeqCst);
+        self.clock.advance_ms(ms);
         self.step();
     }
 
@@ -373,8 +350,8 @@ pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, Handle, Ends) {
         facts: Arc::default(),
         waiters: Arc::default(),
         reads: Arc::default(),
-        clock: Arc::new(Hands(0.into())),
-        entropy: Arc::new(Seeded(1.into())),
+        clock: Arc::<SimClock>::default(),
+        entropy: Arc::new(Seeded::new(1)),
         wake: Box::new(|| {}),
     };
     let (queue, handle) = queue(Settings::new(mode), parts);

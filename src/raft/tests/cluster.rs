@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use super::double::Disk;
 use super::double::Fate;
-use super::double::Hands;
 use super::double::Node;
-use super::double::Seeded;
 use crate::ids::Index;
 use crate::raft::*;
-use crate::testing::sim::runs;
+use crate::testing::clock::SimClock;
+use crate::testing::seed::Seeded;
+use crate::testing::seed::runs;
+use crate::testing::seed::seed;
 use crate::wal::LogEntry;
 
 const IDS: [u64; 3] = [1, 2, 3];
 
 struct Cluster {
     nodes: BTreeMap<u64, Node>,
-    clock: Arc<Hands>,
+    clock: Arc<SimClock>,
     network: Network,
     chance: Seeded,
     cut_off: Option<u64>,
@@ -36,7 +37,7 @@ impl Cluster {
     }
 
     fn with(seed: u64, set: impl Fn(&mut Config)) -> Cluster {
-        let (clock, network) = (Arc::<Hands>::default(), Network::default());
+        let (clock, network) = (Arc::<SimClock>::default(), Network::default());
         let node = |id| (id, Node::start_with(id, Disk::founded(&IDS), &clock, seed, &network, &set));
         let nodes = IDS.map(node).into_iter().collect();
         let (chance, trace) = (Seeded::new(seed), Vec::new());
@@ -56,12 +57,12 @@ impl Cluster {
 
     /// One round: messages travel (or not), every node does what follows.
     fn round(&mut self, ms: u64) {
-        self.clock.forward(ms);
+        self.clock.advance_ms(ms);
         for id in IDS {
             let mut inputs = Vec::new();
             for message in self.network.take(id) {
                 let is_cut = self.cut_off.is_some_and(|cut| cut == message.from() || cut == message.to());
-                let is_lost = self.chance.draw() % 100 < self.drop_percent;
+                let is_lost = self.chance.bits() % 100 < self.drop_percent;
                 self.trace.push(format!("{} {}>{} {}", message.kind(), message.from(), message.to(), is_cut | is_lost));
                 if !is_cut && !is_lost {
                     inputs.push(Input::Message(message));
@@ -70,8 +71,8 @@ impl Cluster {
             let node = self.nodes.get_mut(&id).unwrap();
             node.step(inputs);
             if self.is_slow {
-                node.persist(usize::try_from(self.chance.draw() % 3).unwrap());
-                if self.chance.draw().is_multiple_of(2) {
+                node.persist(usize::try_from(self.chance.bits() % 3).unwrap());
+                if self.chance.bits().is_multiple_of(2) {
                     node.apply();
                 }
             } else {
@@ -104,7 +105,7 @@ impl Cluster {
 
     fn restart(&mut self, id: u64) {
         let disk = self.nodes[&id].disk.clone();
-        let seed = self.chance.draw();
+        let seed = self.chance.bits();
         let node = Node::start(id, disk, &self.clock, seed, &self.network);
         self.nodes.insert(id, node);
     }
@@ -121,15 +122,9 @@ impl Cluster {
     }
 }
 
-fn seed() -> u64 {
-    let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20);
-    eprintln!("SEALKV_SEED={seed}");
-    seed
-}
-
 #[test]
 fn three_voters_elect_one_leader_and_replicate() {
-    let mut cluster = Cluster::new(seed());
+    let mut cluster = Cluster::new(seed(20));
     let leader = cluster.elect();
     cluster.nodes[&leader].propose(&["a", "b"]);
     cluster.rounds(20);
@@ -141,7 +136,7 @@ fn three_voters_elect_one_leader_and_replicate() {
 
 #[test]
 fn a_cut_off_leader_steps_down_and_its_entries_are_overwritten() {
-    let mut cluster = Cluster::new(seed());
+    let mut cluster = Cluster::new(seed(20));
     let old = cluster.elect();
     cluster.cut_off = Some(old);
     cluster.nodes[&old].propose(&["lost"]);
@@ -162,7 +157,7 @@ fn a_cut_off_leader_steps_down_and_its_entries_are_overwritten() {
 
 #[test]
 fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
-    let mut cluster = Cluster::new(seed());
+    let mut cluster = Cluster::new(seed(20));
     let old = cluster.elect();
     cluster.cut_off = Some(old);
     cluster.nodes.get_mut(&old).unwrap().step([Input::Read { context: 5 }]);
@@ -173,7 +168,7 @@ fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
 
 #[test]
 fn a_follower_gets_a_read_point_from_the_leader() {
-    let mut cluster = Cluster::new(seed());
+    let mut cluster = Cluster::new(seed(20));
     let leader = cluster.elect();
     cluster.nodes[&leader].propose(&["a"]);
     cluster.rounds(20);
@@ -185,7 +180,7 @@ fn a_follower_gets_a_read_point_from_the_leader() {
 
 #[test]
 fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
-    let mut cluster = Cluster::with(seed(), |config| config.can_fetch = true);
+    let mut cluster = Cluster::with(seed(20), |config| config.can_fetch = true);
     let leader = cluster.elect();
     let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
     cluster.cut_off = Some(follower);
@@ -215,12 +210,12 @@ fn storm(seed: u64, rounds: usize) -> Cluster {
     cluster.is_slow = true;
     let mut proposed = 0;
     for round in 0..rounds {
-        match cluster.chance.draw() % 40 {
+        match cluster.chance.bits() % 40 {
             0 => cluster.cut_off = None,
-            1 => cluster.cut_off = Some(IDS[usize::try_from(cluster.chance.draw() % 3).unwrap()]),
-            2 => cluster.drop_percent = cluster.chance.draw() % 40,
+            1 => cluster.cut_off = Some(IDS[usize::try_from(cluster.chance.bits() % 3).unwrap()]),
+            2 => cluster.drop_percent = cluster.chance.bits() % 40,
             3 if round % 4 == 0 => {
-                let id = IDS[usize::try_from(cluster.chance.draw() % 3).unwrap()];
+                let id = IDS[usize::try_from(cluster.chance.bits() % 3).unwrap()];
                 cluster.restart(id);
             }
             _ => {}
@@ -229,7 +224,7 @@ fn storm(seed: u64, rounds: usize) -> Cluster {
             proposed += 1;
             cluster.nodes[&leader].propose(&[format!("{proposed}").as_str()]);
         }
-        cluster.round(20 + cluster.chance.draw() % 80);
+        cluster.round(20 + cluster.chance.bits() % 80);
         cluster.assert_agreed();
     }
     (cluster.cut_off, cluster.drop_percent, cluster.is_slow) = (None, 0, false);
@@ -240,7 +235,7 @@ fn storm(seed: u64, rounds: usize) -> Cluster {
 
 #[test]
 fn loss_partitions_and_restarts_never_split_the_replicas() {
-    let first = seed();
+    let first = seed(20);
     let runs = runs(4);
     for seed in first..first + runs {
         let mut cluster = storm(seed, 300);
@@ -256,7 +251,7 @@ fn loss_partitions_and_restarts_never_split_the_replicas() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let seed = seed();
+    let seed = seed(20);
     let (one, other) = (storm(seed, 150), storm(seed, 150));
     assert!(one.trace.len() > 300);
     assert_eq!(one.trace, other.trace);

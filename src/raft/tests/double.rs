@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,55 +13,11 @@ use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::raft::*;
+use crate::testing::clock::SimClock;
+use crate::testing::seed::Seeded;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
 use crate::world::Clock;
-use crate::world::Entropy;
-
-/// Time as the test says.
-#[derive(Default)]
-pub(super) struct Hands(pub(super) AtomicU64);
-
-impl Hands {
-    pub(super) fn forward(&self, ms: u64) {
-        self.0.fetch_add(ms, SeqCst);
-    }
-}
-
-impl Clock for Hands {
-    fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(SeqCst))
-    }
-
-    fn wall_ms(&self) -> u64 {
-        self.0.load(SeqCst)
-    }
-}
-
-/// xorshift64*: small, and the same everywhere.
-pub(super) struct Seeded(pub(super) Mutex<u64>);
-
-impl Seeded {
-    pub(super) fn new(seed: u64) -> Seeded {
-        Seeded(Mutex::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
-    }
-
-    pub(super) fn draw(&self) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        *state ^= *state >> 12;
-        *state ^= *state << 25;
-        *state ^= *state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
-
-impl Entropy for Seeded {
-    fn fill(&self, out: &mut [u8]) {
-        for chunk in out.chunks_mut(8) {
-            chunk.copy_from_slice(&self.draw().to_be_bytes()[..chunk.len()]);
-        }
-    }
-}
 
 /// The log's room as the test says.
 pub(super) struct Gauge {
@@ -132,7 +87,7 @@ pub(super) enum Fate {
 pub(super) struct Desk {
     pub(super) batches: VecDeque<(Vec<Bytes>, bool)>,
     pub(super) fates: Vec<Fate>,
-    /// Hands batches out whatever the view says.
+    /// SimClock batches out whatever the view says.
     pub(super) is_pushy: bool,
 }
 
@@ -229,7 +184,7 @@ pub(super) const FOUNDED: Position = Position { term: Term(1), index: Index(1) }
 /// A node and everything around it.
 pub(super) struct Node {
     pub(super) raft: Loop,
-    pub(super) clock: Arc<Hands>,
+    pub(super) clock: Arc<SimClock>,
     pub(super) wires: Arc<Mutex<Wires>>,
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) gauge: Arc<Gauge>,
@@ -238,14 +193,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn start(id: u64, disk: Disk, clock: &Arc<Hands>, seed: u64, network: &Network) -> Node {
+    pub(super) fn start(id: u64, disk: Disk, clock: &Arc<SimClock>, seed: u64, network: &Network) -> Node {
         Node::start_with(id, disk, clock, seed, network, |_| {})
     }
 
     pub(super) fn start_with(
         id: u64,
         mut disk: Disk,
-        clock: &Arc<Hands>,
+        clock: &Arc<SimClock>,
         seed: u64,
         network: &Network,
         set: impl Fn(&mut Config),
@@ -317,7 +272,7 @@ impl Node {
 
     /// A tick, and all that follows here.
     pub(super) fn tick(&mut self) {
-        self.clock.forward(100);
+        self.clock.advance_ms(100);
         self.settle();
     }
 

@@ -107,7 +107,7 @@ fn a_sole_voter_does_not_campaign_while_a_ready_is_unpersisted() {
     node.step([told(stray)]);
     assert!(!node.raft.status().is_leader);
     for _ in 0..50 {
-        node.clock.forward(100);
+        node.clock.advance_ms(100);
         node.step([Input::Wake]);
     }
     assert!(!node.raft.status().is_leader, "the library would panic in become_leader");
@@ -122,7 +122,7 @@ fn a_sole_voter_never_steps_down_for_a_slow_disk() {
     let mut node = sole();
     node.propose(&["slow"]);
     for _ in 0..100 {
-        node.clock.forward(100);
+        node.clock.advance_ms(100);
         node.step([Input::Wake]);
     }
     assert!(node.raft.status().is_leader);

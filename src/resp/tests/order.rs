@@ -11,16 +11,15 @@ use crate::propose::Outcome;
 use crate::resp::Settings;
 use crate::resp::tests::double::House;
 use crate::resp::tests::double::Mishap;
+use crate::testing::seed::Seeded;
 
 #[test]
 fn pipelines_of_mixed_commands_equal_their_commands_one_by_one() {
-    let seed = std::env::var("SEALKV_SEED").map_or(7, |seed| seed.parse().unwrap());
-    eprintln!("SEALKV_SEED={seed}");
-    let mut chance = Chance(seed);
+    let chance = Seeded::replayable(7);
     let (together, alone) = (House::open(), House::open());
     let (mut pipelined, mut single) = (together.client(), alone.client());
     for _ in 0..60 {
-        let commands: Vec<String> = (0..=chance.below(40)).map(|_| random_command(&mut chance)).collect();
+        let commands: Vec<String> = (0..=chance.below(40)).map(|_| random_command(&chance)).collect();
         let expected: Vec<String> = commands.iter().map(|command| single.ask(command)).collect();
         pipelined.send((commands.join("\r\n") + "\r\n").as_bytes());
         for (command, expected) in commands.iter().zip(expected) {
@@ -31,9 +30,9 @@ fn pipelines_of_mixed_commands_equal_their_commands_one_by_one() {
     assert!(requests < alone.below.requests.lock().unwrap().len(), "writes were taken together");
 }
 
-fn random_command(chance: &mut Chance) -> String {
-    let key = ["a", "b", "c", "d", "e"][chance.below(5)];
-    let other = ["a", "b", "c", "f"][chance.below(4)];
+fn random_command(chance: &Seeded) -> String {
+    let key = chance.pick(&["a", "b", "c", "d", "e"]);
+    let other = chance.pick(&["a", "b", "c", "f"]);
     let number = chance.below(100);
     match chance.below(22) {
         0..=3 => format!("SET {key} {number}"),
@@ -53,15 +52,6 @@ fn random_command(chance: &mut Chance) -> String {
         19 => format!("GETRANGE {key} 1 -2"),
         20 => "NOSUCH thing".to_owned(),
         _ => format!("GETDEL {key}"),
-    }
-}
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
     }
 }
 

@@ -10,9 +10,9 @@ use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::trim;
 use crate::testing::log::write;
-use crate::testing::sim::Chance;
-use crate::testing::sim::runs;
-use crate::testing::sim::seed;
+use crate::testing::seed::Seeded;
+use crate::testing::seed::runs;
+use crate::testing::seed::seed;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogEntry;
@@ -103,7 +103,7 @@ fn part_of(model: &Model, append: &Append, recovered: &Recovered) -> Option<Mode
     })
 }
 
-fn random_append(model: &Model, term: u64, ticket: u64, chance: &mut Chance) -> Append {
+fn random_append(model: &Model, term: u64, ticket: u64, chance: &Seeded) -> Append {
     let (last, low) = (model.last(), model.low());
     if chance.one_in(4) && last > low + 1 {
         // No more than is acknowledged: raft trims only what is applied.
@@ -123,7 +123,7 @@ fn random_append(model: &Model, term: u64, ticket: u64, chance: &mut Chance) -> 
     append
 }
 
-fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chance: &mut Chance) {
+fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chance: &Seeded) {
     let mut ticket = 0;
     if log.room().free_slots() < 3 {
         // As a node does at its start: the first frame carries the trim.
@@ -170,7 +170,7 @@ fn random_crashes_lose_nothing_acknowledged() {
     let seed = seed(20_261_123);
     let runs = runs(60);
     for run in 0..runs {
-        let mut chance = Chance::new(seed.wrapping_add(run));
+        let chance = Seeded::new(seed.wrapping_add(run));
         let mut rig = if chance.one_in(3) { LogRig::clear(seed + run) } else { LogRig::new(seed + run) };
         rig.options.slots_max = 12;
         rig.create().unwrap();
@@ -186,11 +186,11 @@ fn random_crashes_lose_nothing_acknowledged() {
                 2 => rig.platters.arm(Fault::ShortWrite(chance.below(20), 4096)),
                 _ => {}
             }
-            one_life(&rig, &mut log, &mut model, 1 + life, &mut chance);
+            one_life(&rig, &mut log, &mut model, 1 + life, &chance);
             rig.platters.disarm();
             drop(log);
             if !chance.one_in(3) {
-                rig.platters.cut_power(&mut chance);
+                rig.platters.cut_power(&chance);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::testing::log::entries;
 use crate::testing::log::settle;
 use crate::testing::log::trim;
 use crate::testing::log::write;
-use crate::testing::sim::Chance;
+use crate::testing::seed::Seeded;
 use crate::wal::During;
 use crate::wal::LogLoop;
 use crate::wal::SettingsError;
@@ -50,7 +50,7 @@ fn what_a_failed_sync_covered_may_be_lost_and_was_not_acknowledged() {
     let mut log = running(&rig);
     rig.platters.arm(Fault::SyncError(0, libc::EIO));
     write(&mut log, append(2, entries(1, 3, 1, 100))).unwrap_err();
-    rig.platters.cut_power(&mut Chance::new(1));
+    rig.platters.cut_power(&Seeded::new(1));
     assert_eq!(rig.open().unwrap().1.entries, entries(1, 2, 1, 100));
 }
 

@@ -15,7 +15,7 @@ use crate::testing::log::entries;
 use crate::testing::log::settle;
 use crate::testing::log::trim;
 use crate::testing::log::write;
-use crate::testing::sim::SimEntropy;
+use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::EntryKind;
 use crate::wal::HardState;
@@ -44,7 +44,7 @@ fn a_new_log_begins_behind_the_first_index() {
 fn a_joiners_log_begins_behind_nothing() {
     let rig = LogRig::new(21);
     let disk = Box::new(rig.platters.open(None));
-    let entropy = Arc::new(SimEntropy::new(21));
+    let entropy = Arc::new(Seeded::new(21));
     create(&rig.options, disk, rig.clock.clone(), entropy, Position::default(), &mut |_, _| ()).unwrap();
     let (mut log, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.entries.len()), (Position::default(), 0));

@@ -8,13 +8,13 @@ const AAD_LENGTHS: [usize; 14] = [0, 1, 6, 15, 16, 17, 31, 32, 33, 48, 64, 65, 3
 
 #[test]
 fn every_length_to_1024_is_sealed_and_opened_as_the_library_does() {
-    let mut random = Random::seeded("every_length");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for first in (0..=1024).step_by(41) {
             let plain: Vec<Owned> = (first..(first + 41).min(1025))
-                .map(|len| Owned::random(&mut random, len, AAD_LENGTHS[len % AAD_LENGTHS.len()]))
+                .map(|len| Owned::random(&random, len, AAD_LENGTHS[len % AAD_LENGTHS.len()]))
                 .collect();
             assert_same_both_ways(aead.as_ref(), &library, &plain, "in one batch");
             for one in &plain {
@@ -26,13 +26,13 @@ fn every_length_to_1024_is_sealed_and_opened_as_the_library_does() {
 
 #[test]
 fn longer_texts_are_sealed_and_opened_as_the_library_does() {
-    let mut random = Random::seeded("longer_texts");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for len in (1025..=5000).chain([16384, 65536, 65537, 100_003]) {
-            let aad_len = AAD_LENGTHS[random.below(AAD_LENGTHS.len())];
-            let plain = [Owned::random(&mut random, len, aad_len)];
+            let aad_len = AAD_LENGTHS[random.index(AAD_LENGTHS.len())];
+            let plain = [Owned::random(&random, len, aad_len)];
             assert_same_both_ways(aead.as_ref(), &library, &plain, "long");
         }
     }
@@ -40,18 +40,18 @@ fn longer_texts_are_sealed_and_opened_as_the_library_does() {
 
 #[test]
 fn counters_carry_beyond_256_and_65536_blocks() {
-    let mut random = Random::seeded("counters_carry");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
-        let plain = [Owned::random(&mut random, 65_536 * 16 + 700, 6), Owned::random(&mut random, 300 * 16 + 5, 31)];
+        let plain = [Owned::random(&random, 65_536 * 16 + 700, 6), Owned::random(&random, 300 * 16 + 5, 31)];
         assert_same_both_ways(aead.as_ref(), &library, &plain, "long counters");
     }
 }
 
 #[test]
 fn each_place_of_a_batch_is_right_beside_any_neighbours() {
-    let mut random = Random::seeded("each_place");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
@@ -59,11 +59,11 @@ fn each_place_of_a_batch_is_right_beside_any_neighbours() {
             for len in [0, 1, 16, 33, 64, 65, 200, 1000] {
                 let mut plain: Vec<Owned> = (0..7)
                     .map(|_| {
-                        let (len, aad_len) = (random.below(1100), random.below(90));
-                        Owned::random(&mut random, len, aad_len)
+                        let (len, aad_len) = (random.index(1100), random.index(90));
+                        Owned::random(&random, len, aad_len)
                     })
                     .collect();
-                plain[place] = Owned::random(&mut random, len, 6);
+                plain[place] = Owned::random(&random, len, 6);
                 assert_same_both_ways(aead.as_ref(), &library, &plain, "beside neighbours");
             }
         }
@@ -72,18 +72,18 @@ fn each_place_of_a_batch_is_right_beside_any_neighbours() {
 
 #[test]
 fn each_aad_length_is_right_in_groups_and_alone() {
-    let mut random = Random::seeded("each_aad_length");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for aad_len in (0..200).chain([1008, 1009, 1024, 1039, 1040, 1041, 1088, 4096, 65_536 + 18]) {
             let text_len = [64, 100, 0, 31][aad_len % 4];
-            let alike: Vec<Owned> = (0..5).map(|_| Owned::random(&mut random, text_len, aad_len)).collect();
+            let alike: Vec<Owned> = (0..5).map(|_| Owned::random(&random, text_len, aad_len)).collect();
             assert_same_both_ways(aead.as_ref(), &library, &alike, "alike");
             let unlike: Vec<Owned> = (0..6)
                 .map(|i| {
-                    let text_len = random.below(130);
-                    Owned::random(&mut random, text_len, aad_len / (i + 1))
+                    let text_len = random.index(130);
+                    Owned::random(&random, text_len, aad_len / (i + 1))
                 })
                 .collect();
             assert_same_both_ways(aead.as_ref(), &library, &unlike, "unlike");
@@ -93,17 +93,17 @@ fn each_aad_length_is_right_in_groups_and_alone() {
 
 #[test]
 fn each_batch_size_to_300_is_right() {
-    let mut random = Random::seeded("each_batch_size");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for count in 0..=300 {
-            let alike: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, 64, 6)).collect();
+            let alike: Vec<Owned> = (0..count).map(|_| Owned::random(&random, 64, 6)).collect();
             assert_same_both_ways(aead.as_ref(), &library, &alike, "alike");
             let unlike: Vec<Owned> = (0..count)
                 .map(|_| {
-                    let len = random.below([70, 600, 2000][count % 3]);
-                    Owned::random(&mut random, len, 31)
+                    let len = random.index([70, 600, 2000][count % 3]);
+                    Owned::random(&random, len, 31)
                 })
                 .collect();
             assert_same_both_ways(aead.as_ref(), &library, &unlike, "unlike");
@@ -117,13 +117,13 @@ fn each_batch_size_to_300_is_right() {
 fn any_flipped_bit_is_unauthentic_and_wiped_and_hurts_nobody_else() {
     const PLACES: usize = 17;
     let turns = if cases().is_some() { PLACES } else { 2 };
-    let mut random = Random::seeded("any_flipped_bit");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let mut flipped = 0;
     for aead in lanes(&key) {
         for len in 0..=300 {
             let aad_len = AAD_LENGTHS[len % 8];
-            let plain: Vec<Owned> = (0..PLACES).map(|_| Owned::random(&mut random, len, aad_len)).collect();
+            let plain: Vec<Owned> = (0..PLACES).map(|_| Owned::random(&random, len, aad_len)).collect();
             let mut sealed = plain.clone();
             seal(aead.as_ref(), &mut sealed);
             let bits = (12 + aad_len + len + TAG_LEN) * 8;
@@ -163,19 +163,19 @@ fn check_one(plain: &Owned, (verdict, text): (Verdict, &[u8]), flipped: Option<u
 
 #[test]
 fn streams_of_each_length_are_as_the_library_makes_them() {
-    let mut random = Random::seeded("streams_of_each_length");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for len in 60..=1088 {
-            let count = 4 + random.below(if len % 64 == 0 { 40 } else { 20 });
+            let count = 4 + random.index(if len % 64 == 0 { 40 } else { 20 });
             let aad_len = [6, 31, 0, 16, 33][len % 5];
-            let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, len, aad_len)).collect();
+            let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&random, len, aad_len)).collect();
             assert_same_both_ways(aead.as_ref(), &library, &plain, "a stream");
         }
         for len in [129, 256, 384, 512, 640, 768, 896, 1000, 1024, 2048] {
             for count in (0..70).chain([255, 256, 257, 300]) {
-                let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&mut random, len, 31)).collect();
+                let plain: Vec<Owned> = (0..count).map(|_| Owned::random(&random, len, 31)).collect();
                 assert_same_both_ways(aead.as_ref(), &library, &plain, "a stream");
             }
         }
@@ -184,16 +184,16 @@ fn streams_of_each_length_are_as_the_library_makes_them() {
 
 #[test]
 fn runs_of_alike_messages_may_end_anywhere() {
-    let mut random = Random::seeded("runs_of_alike");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     for aead in lanes(&key) {
         for _ in 0..200 {
             let mut plain = Vec::new();
-            for _ in 0..1 + random.below(6) {
-                let (len, aad_len) = (random.below(1100), random.below(40));
-                for _ in 0..random.below(40) {
-                    plain.push(Owned::random(&mut random, len, aad_len));
+            for _ in 0..1 + random.index(6) {
+                let (len, aad_len) = (random.index(1100), random.index(40));
+                for _ in 0..random.index(40) {
+                    plain.push(Owned::random(&random, len, aad_len));
                 }
             }
             assert_same_both_ways(aead.as_ref(), &library, &plain, "runs");
@@ -203,16 +203,16 @@ fn runs_of_alike_messages_may_end_anywhere() {
 
 #[test]
 fn damage_in_long_and_lone_messages_is_found() {
-    let mut random = Random::seeded("damage_in_long");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     for aead in lanes(&key) {
         for len in [1024, 1025, 1536, 2048, 5000, 20_000, 70_001] {
-            let plain = [Owned::random(&mut random, len, 70)];
+            let plain = [Owned::random(&random, len, 70)];
             let mut sealed = plain.to_vec();
             seal(aead.as_ref(), &mut sealed);
             for _ in 0..40 {
                 let mut damaged = sealed.clone();
-                let bit = random.below((12 + 70 + len + TAG_LEN) * 8);
+                let bit = random.index((12 + 70 + len + TAG_LEN) * 8);
                 flip(&mut damaged[0], bit);
                 check_damaged(aead.as_ref(), &plain, damaged, 0, bit);
             }
@@ -222,11 +222,11 @@ fn damage_in_long_and_lone_messages_is_found() {
 
 #[test]
 fn several_damaged_messages_of_one_group_are_each_found() {
-    let mut random = Random::seeded("several_damaged");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     for aead in lanes(&key) {
         for pattern in 0..16u32 {
-            let plain: Vec<Owned> = (0..4).map(|_| Owned::random(&mut random, 80, 6)).collect();
+            let plain: Vec<Owned> = (0..4).map(|_| Owned::random(&random, 80, 6)).collect();
             let mut sealed = plain.clone();
             seal(aead.as_ref(), &mut sealed);
             for (i, message) in sealed.iter_mut().enumerate() {
@@ -241,10 +241,10 @@ fn several_damaged_messages_of_one_group_are_each_found() {
 
 #[test]
 fn texts_without_room_for_a_tag_are_unauthentic() {
-    let mut random = Random::seeded("without_room");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     for aead in lanes(&key) {
-        let mut messages: Vec<Owned> = (0..9).map(|_| Owned::random(&mut random, 20, 6)).collect();
+        let mut messages: Vec<Owned> = (0..9).map(|_| Owned::random(&random, 20, 6)).collect();
         seal(aead.as_ref(), &mut messages);
         for (i, len) in [(1, 0), (4, 15), (5, 1)] {
             messages[i].text.truncate(len);
@@ -279,12 +279,12 @@ fn sealing_without_room_for_a_tag_panics_and_leaves_that_text_alone() {
 #[test]
 fn forgeries_in_any_place_of_a_long_batch_are_found() {
     const COUNT: usize = 600;
-    let mut random = Random::seeded("forgeries_in_any_place");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     for aead in lanes(&key) {
         for len in [0, 40, 64, 100, 200, 300, 450, 600, 700, 800, 1000, 1024, 1100] {
             for step in [0, 7] {
-                let plain: Vec<Owned> = (0..COUNT).map(|i| Owned::random(&mut random, len + i % 5 * step, 6)).collect();
+                let plain: Vec<Owned> = (0..COUNT).map(|i| Owned::random(&random, len + i % 5 * step, 6)).collect();
                 let mut sealed = plain.clone();
                 seal(aead.as_ref(), &mut sealed);
                 for of_four in 1..4 {
@@ -292,8 +292,8 @@ fn forgeries_in_any_place_of_a_long_batch_are_found() {
                     let damaged: Vec<Option<usize>> = messages
                         .iter_mut()
                         .map(|message| {
-                            let bit = random.below((12 + 6 + message.text.len()) * 8);
-                            (random.below(4) < of_four).then(|| flip(message, bit)).map(|()| bit)
+                            let bit = random.index((12 + 6 + message.text.len()) * 8);
+                            (random.index(4) < of_four).then(|| flip(message, bit)).map(|()| bit)
                         })
                         .collect();
                     let verdicts = open(aead.as_ref(), &mut messages);
@@ -310,7 +310,7 @@ fn forgeries_in_any_place_of_a_long_batch_are_found() {
 #[test]
 #[ignore = "half a gigabyte: scripts/slow lanes runs it"]
 fn counters_carry_beyond_2_to_the_24_blocks() {
-    let mut random = Random::seeded("counters_carry_beyond");
+    let random = Seeded::replayable(SEED);
     let key = random.array();
     let library = Library::new(&key);
     let bytes: Vec<u8> = random.bytes(1 << 16);
@@ -330,27 +330,27 @@ fn cases() -> Option<usize> {
 #[test]
 fn random_batches_are_as_the_library_makes_them() {
     let cases = cases().unwrap_or(3000);
-    let mut random = Random::seeded("random_batches");
+    let random = Seeded::replayable(SEED);
     let mut tried = 0;
     while tried < cases {
         let key = random.array();
         let library = Library::new(&key);
         for aead in lanes(&key) {
-            let count = 1 + random.below(80);
-            let longest = [65, 257, 1025, 3000][random.below(4)];
+            let count = 1 + random.index(80);
+            let longest = [65, 257, 1025, 3000][random.index(4)];
             // In half of the batches all are alike, in the others few are.
-            let alike = (random.below(2) == 0).then(|| (random.below(longest), random.below(100)));
+            let alike = (random.index(2) == 0).then(|| (random.index(longest), random.index(100)));
             let plain: Vec<Owned> = (0..count)
                 .map(|_| {
-                    let (len, aad_len) = alike.unwrap_or_else(|| (random.below(longest), random.below(100)));
-                    Owned::random(&mut random, len, aad_len)
+                    let (len, aad_len) = alike.unwrap_or_else(|| (random.index(longest), random.index(100)));
+                    Owned::random(&random, len, aad_len)
                 })
                 .collect();
             assert_same_both_ways(aead.as_ref(), &library, &plain, "random");
             let mut damaged = plain.clone();
             seal(aead.as_ref(), &mut damaged);
-            let place = random.below(count);
-            let bit = random.below((12 + damaged[place].aad.len() + damaged[place].text.len()) * 8);
+            let place = random.index(count);
+            let bit = random.index((12 + damaged[place].aad.len() + damaged[place].text.len()) * 8);
             flip(&mut damaged[place], bit);
             check_damaged(aead.as_ref(), &plain, damaged, place, bit);
             tried += count;

@@ -44,9 +44,8 @@ fn read(bytes: &[u8]) -> Case {
 /// Every tier seals as the library does, opens it, and finds the flipped bit and nothing else.
 fn try_one(bytes: &[u8]) {
     let case = read(bytes);
-    let mut random = Random(u64::from_le_bytes(case.key[..8].try_into().expect("8 bytes")));
-    let plain: Vec<Owned> =
-        case.lengths.iter().map(|&(len, aad_len)| Owned::random(&mut random, len, aad_len)).collect();
+    let random = Seeded::new(u64::from_le_bytes(case.key[..8].try_into().expect("8 bytes")));
+    let plain: Vec<Owned> = case.lengths.iter().map(|&(len, aad_len)| Owned::random(&random, len, aad_len)).collect();
     let library = Library::new(&case.key);
     let mut sealed = plain.clone();
     seal(&library, &mut sealed);
@@ -61,26 +60,26 @@ fn try_one(bytes: &[u8]) {
 }
 
 /// Changes bytes as fuzzers do: bits, bytes at the edges of widths, pieces cut, doubled and taken from another input.
-fn mutate(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
-    for _ in 0..=random.below(4) {
-        let at = random.below(input.len() + 1);
-        match random.below(8) {
-            0 if at < input.len() => input[at] ^= 1 << random.below(8),
-            1 if at < input.len() => input[at] = EDGES[random.below(EDGES.len())],
+fn mutate(random: &Seeded, input: &mut Vec<u8>, other: &[u8]) {
+    for _ in 0..=random.index(4) {
+        let at = random.index(input.len() + 1);
+        match random.index(8) {
+            0 if at < input.len() => input[at] ^= 1 << random.index(8),
+            1 if at < input.len() => input[at] = EDGES[random.index(EDGES.len())],
             2 => input.truncate(at),
-            3 => input.insert(at, random.next() as u8),
+            3 => input.insert(at, random.bits() as u8),
             4 => {
-                let piece = input[at..(at + 3 * random.below(20)).min(input.len())].to_vec();
+                let piece = input[at..(at + 3 * random.index(20)).min(input.len())].to_vec();
                 input.splice(at..at, piece);
             }
             5 if !other.is_empty() => {
-                let from = random.below(other.len());
+                let from = random.index(other.len());
                 input.truncate(at);
                 input.extend_from_slice(&other[from..]);
             }
             // Many kernels are chosen by the longest of a few messages: one bound for all of them.
             6 => {
-                let bounds = [random.below(17) as u8, EDGES[random.below(EDGES.len())]];
+                let bounds = [random.index(17) as u8, EDGES[random.index(EDGES.len())]];
                 for message in input.get_mut(HEAD + 1..).unwrap_or_default().chunks_mut(3) {
                     // High byte of the text's length, then the AAD's.
                     message.iter_mut().zip(bounds).for_each(|(byte, bound)| *byte = (*byte).min(bound));
@@ -88,9 +87,9 @@ fn mutate(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
             }
             // A batch of one shape: the kernels for equal lengths.
             _ => {
-                let shape = [random.next() as u8, random.below(6) as u8, [0, 6, 31][random.below(3)]];
+                let shape = [random.bits() as u8, random.index(6) as u8, [0, 6, 31][random.index(3)]];
                 input.truncate(HEAD);
-                (0..random.below(MESSAGES_MAX)).for_each(|_| input.extend(shape));
+                (0..random.index(MESSAGES_MAX)).for_each(|_| input.extend(shape));
             }
         }
     }
@@ -115,12 +114,12 @@ fn any_bytes_are_a_case_in_which_tiers_agree_and_damage_is_found() {
         return try_one(&hex::decode(input).expect("hex"));
     }
     let cases = std::env::var("SEALKV_RUNS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000usize);
-    let mut random = Random::seeded("fuzz");
+    let random = Seeded::replayable(SEED);
     let mut corpus = vec![Vec::new(); CORPUS];
     for _ in 0..cases {
-        let (from, other, to) = (random.below(CORPUS), random.below(CORPUS), random.below(CORPUS));
+        let (from, other, to) = (random.index(CORPUS), random.index(CORPUS), random.index(CORPUS));
         let mut input = corpus[from].clone();
-        mutate(&mut random, &mut input, &corpus[other]);
+        mutate(&random, &mut input, &corpus[other]);
         let replay = Replay(&input);
         try_one(replay.0);
         drop(replay);
@@ -131,13 +130,13 @@ fn any_bytes_are_a_case_in_which_tiers_agree_and_damage_is_found() {
 
 #[test]
 fn the_fuzzer_reaches_what_it_is_for() {
-    let mut random = Random::seeded("fuzz_reach");
+    let random = Seeded::replayable(SEED);
     let mut corpus = vec![Vec::new(); CORPUS];
     let (mut empty, mut alike, mut unlike, mut long, mut full) = (0, 0, 0, 0, 0);
     for _ in 0..2000 {
-        let (from, other, to) = (random.below(CORPUS), random.below(CORPUS), random.below(CORPUS));
+        let (from, other, to) = (random.index(CORPUS), random.index(CORPUS), random.index(CORPUS));
         let mut input = corpus[from].clone();
-        mutate(&mut random, &mut input, &corpus[other]);
+        mutate(&random, &mut input, &corpus[other]);
         let lengths = read(&input).lengths;
         empty += usize::from(lengths.is_empty());
         alike += usize::from(lengths.len() >= 8 && lengths.iter().all(|one| *one == lengths[0]));

@@ -21,37 +21,10 @@ use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::Tier;
 use crate::crypto::aead::Verdict;
+use crate::testing::seed::Seeded;
 
-/// A generator of test data (splitmix64): one seed, one sequence.
-pub(super) struct Random(u64);
-
-impl Random {
-    /// From `SEALKV_SEED`, or one that never changes; printed, so that a failure can be replayed.
-    fn seeded(test: &str) -> Self {
-        let seed = std::env::var("SEALKV_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
-        println!("{test}: SEALKV_SEED={seed}");
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        core::array::from_fn(|_| self.next() as u8)
-    }
-}
+/// The seed of these tests unless `SEALKV_SEED` says otherwise.
+const SEED: u64 = 20_261_123;
 
 /// A message that owns its bytes; `text` ends with the room for the tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +35,7 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    fn random(random: &mut Random, text_len: usize, aad_len: usize) -> Self {
+    fn random(random: &Seeded, text_len: usize, aad_len: usize) -> Self {
         let nonce = random.array();
         let aad = random.bytes(aad_len);
         Self { nonce, aad, text: random.bytes(text_len + TAG_LEN) }
