@@ -179,18 +179,9 @@ mod tests {
 
     use super::*;
     use crate::ids::Term;
+    use crate::testing::leader::word;
 
     type Log = Arc<Mutex<Vec<(u32, &'static str)>>>;
-
-    fn word(outcome: &Outcome) -> &'static str {
-        match outcome {
-            Outcome::Replies(_) => "replies",
-            Outcome::TryAgain => "try again",
-            Outcome::NotLeader(_) => "not leader",
-            Outcome::TooLarge => "too large",
-            Outcome::Unknown => "unknown",
-        }
-    }
 
     fn waiter(log: &Log, name: u32) -> Waiter {
         let log = Arc::clone(log);

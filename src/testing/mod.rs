@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod disk;
+pub mod leader;
 pub mod log;
 pub mod seed;

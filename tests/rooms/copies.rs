@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sealkv::apply::halt::HaltClass;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::envelope::Envelope;
@@ -18,7 +17,6 @@ use sealkv::keys::change::Retire;
 use sealkv::keys::kek::KekSet;
 use sealkv::testing::seed::Seeded;
 
-use crate::kit::CLUSTER;
 use crate::kit::Leader;
 use crate::kit::Node;
 use crate::kit::append;
@@ -32,8 +30,8 @@ use crate::kit::stored;
 
 /// Clear, keys, clear, cutover, sealed, both kinds of rotation, a retirement, three terms.
 fn eventful() -> Leader {
-    let mut leader = Leader::of(CLUSTER, 11);
-    leader.push(Bytes::new());
+    let mut leader = Leader::new(11);
+    leader.empty();
     leader.clients(&[set("old", "clear")]);
     leader.bootstrap(false);
     leader.clients(&[append("old", " still")]);
@@ -48,7 +46,7 @@ fn eventful() -> Leader {
         }
     }
     let oldest = sealkv::ids::KeyId::new(1).unwrap();
-    leader.change(&Change::Retire(Retire { key_id: oldest }));
+    leader.control(&Change::Retire(Retire { key_id: oldest }));
     leader.clients(&[append("log", "z")]);
     leader
 }
@@ -140,8 +138,8 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     // Two nodes go on from one disk, both elected in the same next term, both at the same indexes.
     let [one, two] = [21, 22].map(|seed| {
         let mut clone = eventful();
-        clone.entropy = Seeded::new(seed);
-        assert_eq!(clone.data(20), original.data(20), "the same log up to here");
+        clone.chance = Seeded::new(seed);
+        assert_eq!(clone.entry(20), original.entry(20), "the same log up to here");
         clone.elect();
         clone.clients(&[set("k", "the same command")]);
         clone
@@ -173,10 +171,10 @@ fn w21_live_copies_of_a_leader_never_share_a_nonce() {
     let mut seen = HashSet::new();
     for seed in 30..40 {
         let mut copy = eventful();
-        copy.entropy = Seeded::new(seed);
+        copy.chance = Seeded::new(seed);
         for number in 0..20 {
             let position = copy.clients(&[set("k", &format!("{seed} {number}"))]);
-            let data = copy.data(position.index.0);
+            let data = copy.entry(position.index.0).data.clone();
             let nonce = Envelope::parse(EntryFrame::decode(&data).unwrap().payload).unwrap().nonce;
             assert!(seen.insert(nonce), "copy {seed}, entry {number}");
         }

@@ -22,8 +22,7 @@ use crate::kit::CLUSTER;
 use crate::kit::Leader;
 use crate::kit::Node;
 use crate::kit::append;
-use crate::kit::batch;
-use crate::kit::control;
+use crate::kit::control_payload;
 use crate::kit::copied;
 use crate::kit::in_clear;
 use crate::kit::keks;
@@ -49,37 +48,37 @@ fn history() -> Leader {
 fn w01_entries_that_were_moved_swapped_repeated_or_relabelled_never_open() {
     let unauthentic = |index| (index, HaltClass::Unauthentic);
     let mut swapped = history();
-    let (one, two) = (swapped.data(6), swapped.data(7));
-    swapped.put(6, two);
-    swapped.put(7, one);
+    let (one, two) = (swapped.entry(6).data.clone(), swapped.entry(7).data.clone());
+    swapped.entry_mut(6).data = two;
+    swapped.entry_mut(7).data = one;
     assert_eq!(Node::halt_of(&swapped.log), unauthentic(6));
 
     let mut repeated = history();
-    repeated.put(8, repeated.data(7));
+    repeated.entry_mut(8).data = repeated.entry(7).data.clone();
     assert_eq!(Node::halt_of(&repeated.log), unauthentic(8));
 
     let mut replayed = history();
-    replayed.put(13, replayed.data(6));
+    replayed.entry_mut(13).data = replayed.entry(6).data.clone();
     assert_eq!(Node::halt_of(&replayed.log), unauthentic(13));
 
     let mut cut_out = history();
     for index in 7..9 {
-        cut_out.put(index, cut_out.data(index + 1));
+        cut_out.entry_mut(index).data = cut_out.entry(index + 1).data.clone();
     }
     assert_eq!(Node::halt_of(&cut_out.log), unauthentic(7));
 
     // The entry with another's proposal id, flag, key, nonce.
     for (byte, class) in [(8, HaltClass::Unauthentic), (10, HaltClass::Malformed), (20, HaltClass::Unauthentic)] {
         let mut edited = history();
-        let mut data = edited.data(12).to_vec();
+        let mut data = edited.entry(12).data.to_vec();
         data[byte] ^= 1;
-        edited.put(12, Bytes::from(data));
+        edited.entry_mut(12).data = Bytes::from(data);
         assert_eq!(Node::halt_of(&edited.log), (12, class));
     }
 
     // A control entry in another control entry's place.
     let mut openers = history();
-    openers.put(11, openers.data(4));
+    openers.entry_mut(11).data = openers.entry(4).data.clone();
     assert_eq!(Node::halt_of(&openers.log), unauthentic(11));
 }
 
@@ -87,10 +86,10 @@ fn w01_entries_that_were_moved_swapped_repeated_or_relabelled_never_open() {
 #[test]
 fn w01_an_entry_of_another_cluster_never_opens() {
     let mut ours = history();
-    let mut theirs = Leader::sealed_of(ClusterId([0xc2; 16]), 2);
+    let mut theirs = Leader::with(ClusterId([0xc2; 16]), keks(7), 2).begun_sealed();
     theirs.clients(&[set("k", "theirs")]);
-    assert_eq!(EntryFrame::decode(&theirs.data(5)).unwrap().payload[..6], [2, 0, 0, 0, 0, 1]);
-    ours.put(5, theirs.data(5));
+    assert_eq!(EntryFrame::decode(&theirs.entry(5).data).unwrap().payload[..6], [2, 0, 0, 0, 0, 1]);
+    ours.entry_mut(5).data = theirs.entry(5).data.clone();
     assert_eq!(Node::halt_of(&ours.log), (5, HaltClass::Unauthentic));
 }
 
@@ -100,18 +99,18 @@ fn w01_an_entry_relabelled_to_an_older_key_never_opens() {
     let mut leader = Leader::sealed(3);
     leader.rotate(Purpose::Entry);
     leader.clients(&[set("k", "v")]);
-    let mut data = leader.data(6).to_vec();
+    let mut data = leader.entry(6).data.to_vec();
     assert_eq!(data[11..15], [0, 0, 0, 3]);
     data[14] = 1;
-    leader.put(6, Bytes::from(data));
+    leader.entry_mut(6).data = Bytes::from(data);
     assert_eq!(Node::halt_of(&leader.log), (6, HaltClass::Unauthentic));
 }
 
 /// W2: a committed entry that became nonsense was counted as applied there; here nothing is counted but what was applied.
 #[test]
 fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
-    let good = history().data(7);
-    let clear_command = batch(&[set("k", "forged")]);
+    let good = history().entry(7).data.clone();
+    let clear_command = history().payload(&[set("k", "forged")]);
     let retire = Change::Retire(Retire { key_id: history().ring.view().keyring().unwrap().active_entry().id });
     let nonsense = [
         good[..1].to_vec(),
@@ -124,7 +123,7 @@ fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
         // What would be fine below the cutover.
         clear_command.clone(),
         in_clear(&clear_command).to_vec(),
-        in_clear(&control(&retire)).to_vec(),
+        in_clear(&control_payload(&retire)).to_vec(),
         // An envelope of a version that nodes do not take, of a flag that they do not know, of the reserved key.
         [&good[..9], &[1], &good[10..]].concat(),
         [&good[..10], &[1], &good[11..]].concat(),
@@ -132,7 +131,7 @@ fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
     ];
     for data in nonsense {
         let mut leader = history();
-        leader.put(7, Bytes::from(data.clone()));
+        leader.entry_mut(7).data = Bytes::from(data.clone());
         assert_eq!(Node::halt_of(&leader.log), (7, HaltClass::Malformed), "{}", hex::encode(data));
     }
 }
@@ -154,8 +153,8 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (15, HaltClass::StateMachine, 74));
 
     // Where clients wrote before the cutover there are such rows until all are rewritten: that much remains.
-    let mut leader = Leader::of(CLUSTER, 4);
-    leader.push(Bytes::new());
+    let mut leader = Leader::new(4);
+    leader.empty();
     leader.bootstrap(false);
     leader.clients(&[set("k", "old")]);
     leader.cutover();
@@ -186,8 +185,8 @@ fn w15_an_edited_state_record_is_refused_whatever_bit_is_edited() {
 /// W15: the record without its keyring, with an older one, with one of another cutover: never the way back to clear.
 #[test]
 fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
-    let mut leader = Leader::of(CLUSTER, 5);
-    leader.push(Bytes::new());
+    let mut leader = Leader::new(5);
+    leader.empty();
     leader.bootstrap(false);
     let mut node = Node::new();
     node.run(&leader.log).unwrap();

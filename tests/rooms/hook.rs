@@ -29,14 +29,14 @@ fn two_entries() -> Leader {
 fn err_mark_a_halt_has_its_class_and_its_cause_in_the_chain() {
     let edited = |byte: usize, value: u8| {
         let mut leader = two_entries();
-        let mut data = leader.data(6).to_vec();
+        let mut data = leader.entry(6).data.to_vec();
         data[byte] ^= value;
-        leader.put(6, Bytes::from(data));
+        leader.entry_mut(6).data = Bytes::from(data);
         leader
     };
     let halt_of = |leader: &Leader| Node::new().run(&leader.log).expect_err("it halts");
     let mut clear = two_entries();
-    clear.put(6, in_clear(b"no command"));
+    clear.entry_mut(6).data = in_clear(b"no command");
     let no_cipher = Node::start(founded(), KekSet::default()).unwrap().run(&two_entries().log).expect_err("no keys");
     let damaged = {
         let leader = two_entries();

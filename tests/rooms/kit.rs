@@ -1,9 +1,8 @@
-//! A leader that makes real entries and a node that applies them, built from what the library shows to everybody.
+//! A node that applies what a leader made, built from what the library shows to everybody.
 
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use bytes::Bytes;
 use sealkv::apply::flush::Flusher;
 use sealkv::apply::flush::Published;
 use sealkv::apply::halt::Halt;
@@ -21,16 +20,6 @@ use sealkv::apply::rows::RingRows;
 use sealkv::apply::run::RunBounds;
 use sealkv::apply::step::Loop;
 use sealkv::apply::step::Parts;
-use sealkv::crypto::envelope::EntryFrame;
-use sealkv::crypto::keystore::Purpose;
-use sealkv::crypto::seal::seal_control;
-use sealkv::crypto::seal::seal_entries;
-use sealkv::fsm::codec::encode_batch;
-use sealkv::fsm::codec::encode_control;
-use sealkv::fsm::command::Expiry;
-use sealkv::fsm::command::SetIf;
-use sealkv::fsm::command::SetReply;
-use sealkv::fsm::command::Write;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::reader::Reader;
 use sealkv::fsm::state::Applied;
@@ -38,187 +27,22 @@ use sealkv::fsm::state::ConfState;
 use sealkv::fsm::store::StateRow;
 use sealkv::fsm::store::Step;
 use sealkv::fsm::store::Store;
-use sealkv::ids::ClusterId;
 use sealkv::ids::Index;
 use sealkv::ids::NodeId;
 use sealkv::ids::Position;
-use sealkv::ids::ProposalId;
-use sealkv::ids::Term;
-use sealkv::keys::change::Change;
 use sealkv::keys::kek::KekSet;
-use sealkv::keys::kek::from_bytes;
-use sealkv::keys::make::make_bootstrap;
-use sealkv::keys::make::make_cutover;
-use sealkv::keys::make::make_opener;
-use sealkv::keys::make::make_rotate;
 use sealkv::keys::ring::Ring;
-use sealkv::keys::rules::Facts;
 use sealkv::keys::rules::RuleError;
-use sealkv::keys::rules::decide;
 use sealkv::propose::Waiters;
 use sealkv::raft::Committed;
 use sealkv::testing::clock::SimClock;
-use sealkv::testing::seed::Seeded;
-use sealkv::wal::EntryKind;
-use sealkv::wal::LogEntry;
-use sealkv::world::random_array;
-use zeroize::Zeroizing;
-
-pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
-
-/// The KEK of that byte.
-pub fn keks(byte: u8) -> KekSet {
-    KekSet::new(vec![from_bytes(&Zeroizing::new([byte; 32]))]).unwrap()
-}
-
-pub fn set(key: &str, value: &str) -> Write {
-    Write::Set {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        when: SetIf::Always,
-        expiry: Expiry::Clear,
-        reply: SetReply::Ok,
-    }
-}
-
-pub fn append(key: &str, value: &str) -> Write {
-    Write::Append { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) }
-}
-
-/// The payload of a client's entry.
-pub fn batch(writes: &[Write]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    encode_batch(1_000_000, writes, &mut payload).unwrap();
-    payload
-}
-
-/// The payload of a control entry.
-pub fn control(change: &Change) -> Vec<u8> {
-    let mut payload = Vec::new();
-    encode_control(&change.encode(), &mut payload).unwrap();
-    payload
-}
-
-/// Entry data in the clear.
-pub fn in_clear(payload: &[u8]) -> Bytes {
-    EntryFrame { proposal_id: ProposalId(77), payload }.encode()
-}
-
-/// Makes the entries that a leader makes, and remembers them as the log; index 2 is its first.
-pub struct Leader {
-    pub entropy: Seeded,
-    pub ring: Ring,
-    pub term: u64,
-    pub log: Vec<Committed>,
-    has_clients: bool,
-}
-
-impl Leader {
-    pub fn of(cluster: ClusterId, seed: u64) -> Leader {
-        let ring = Ring::new(cluster, keks(7));
-        Leader { entropy: Seeded::new(seed), ring, term: 1, log: Vec::new(), has_clients: false }
-    }
-
-    /// A log that begins sealed: 2 empty, 3 bootstrap and cutover, 4 opener; clients' entries begin at 5.
-    pub fn sealed(seed: u64) -> Leader {
-        Leader::sealed_of(CLUSTER, seed)
-    }
-
-    pub fn sealed_of(cluster: ClusterId, seed: u64) -> Leader {
-        let mut leader = Leader::of(cluster, seed);
-        leader.push(Bytes::new());
-        leader.bootstrap(true);
-        leader.opener();
-        leader
-    }
-
-    pub fn next_position(&self) -> Position {
-        Position { term: Term(self.term), index: Index(self.log.len() as u64 + 2) }
-    }
-
-    pub fn data(&self, index: u64) -> Bytes {
-        self.log[index as usize - 2].entry.data.clone()
-    }
-
-    pub fn put(&mut self, index: u64, data: Bytes) {
-        self.log[index as usize - 2].entry.data = data;
-    }
-
-    pub fn push(&mut self, data: Bytes) -> Position {
-        let position = self.next_position();
-        let entry = LogEntry { term: position.term, index: position.index, kind: EntryKind::Normal, data };
-        self.log.push(Committed { entry, conf_state: None });
-        position
-    }
-
-    pub fn bootstrap(&mut self, is_cutover: bool) -> Position {
-        let change = make_bootstrap(self.ring.keks(), self.ring.cluster(), is_cutover, &self.entropy).unwrap();
-        self.change(&change)
-    }
-
-    pub fn cutover(&mut self) -> Position {
-        let change = make_cutover(self.ring.view().keyring().unwrap());
-        self.change(&change)
-    }
-
-    pub fn opener(&mut self) -> Position {
-        let change = make_opener(Term(self.term), &self.entropy);
-        self.change(&change)
-    }
-
-    pub fn rotation(&self, purpose: Purpose) -> Change {
-        make_rotate(self.ring.keks(), self.ring.view().keyring().unwrap(), purpose, &self.entropy).unwrap()
-    }
-
-    pub fn rotate(&mut self, purpose: Purpose) -> Position {
-        let change = self.rotation(purpose);
-        self.change(&change)
-    }
-
-    /// The next term: its empty entry and its opener.
-    pub fn elect(&mut self) {
-        self.term += 1;
-        self.push(Bytes::new());
-        self.opener();
-    }
-
-    /// A control entry, in the clear or sealed as its place asks for; the leader's keys follow if it applies.
-    pub fn change(&mut self, change: &Change) -> Position {
-        let data = self.control_data(&control(change));
-        let position = self.push(data);
-        let facts = Facts { cluster: self.ring.cluster(), client_command_applied: self.has_clients };
-        let view = self.ring.view();
-        if let Ok(keyring) = decide(view.keyring(), change, position, facts) {
-            self.ring.install(keyring, position.index).unwrap();
-        }
-        position
-    }
-
-    pub fn control_data(&self, payload: &[u8]) -> Bytes {
-        let position = self.next_position();
-        if position.index <= self.ring.cutover() {
-            return in_clear(payload);
-        }
-        let key = self.ring.view().control_key().unwrap();
-        seal_control(&key, position, ProposalId(5), random_array(&self.entropy), payload).unwrap()
-    }
-
-    pub fn clients(&mut self, writes: &[Write]) -> Position {
-        let data = self.client_data(&batch(writes));
-        self.has_clients = true;
-        self.push(data)
-    }
-
-    pub fn client_data(&self, payload: &[u8]) -> Bytes {
-        let index = self.next_position().index;
-        if index <= self.ring.cutover() {
-            return in_clear(payload);
-        }
-        let key = self.ring.view().leadership_key().unwrap();
-        let proposal_id = ProposalId(u64::from_be_bytes(random_array(&self.entropy)));
-        seal_entries(&key, random_array(&self.entropy), index, &[(proposal_id, payload)]).unwrap().remove(0)
-    }
-}
+pub use sealkv::testing::leader::CLUSTER;
+pub use sealkv::testing::leader::Leader;
+pub use sealkv::testing::leader::append;
+pub use sealkv::testing::leader::control_payload;
+pub use sealkv::testing::leader::in_clear;
+pub use sealkv::testing::leader::keks;
+pub use sealkv::testing::leader::set;
 
 /// What a node tells the rooms around it.
 #[derive(Debug, Default)]

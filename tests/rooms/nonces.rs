@@ -85,7 +85,7 @@ fn nonce_unique_no_key_and_nonce_occur_twice_in_a_history_or_its_replays() {
             let past = Seeded::new(seed + round + 1000);
             let mut leader = Leader::sealed(seed + round);
             live(&mut leader, &past, shared, &mut seen);
-            leader.entropy = Seeded::new(seed + round * 10 + future);
+            leader.chance = Seeded::new(seed + round * 10 + future);
             leader.elect();
             live(&mut leader, &chance, 20, &mut seen);
             let mut node = Node::new();

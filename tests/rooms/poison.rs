@@ -27,14 +27,14 @@ fn poison(leader: &Leader) -> Vec<Change> {
     let Change::Rotate(next) = leader.rotation(Purpose::Value) else { panic!("a rotation") };
     let mut again = next.clone();
     again.key.check = keyring.active_entry().check;
-    let bootstrap = |cluster| make_bootstrap(&keks(7), cluster, true, &leader.entropy).unwrap();
+    let bootstrap = |cluster| make_bootstrap(&keks(7), cluster, true, &leader.chance).unwrap();
     let salt = keyring.opener().unwrap().salt;
     vec![
         bootstrap(CLUSTER),
         bootstrap(ClusterId([0xc2; 16])),
         make_cutover(keyring),
-        make_opener(Term(leader.term + 1), &leader.entropy),
-        make_opener(Term(0), &leader.entropy),
+        make_opener(Term(leader.term + 1), &leader.chance),
+        make_opener(Term(0), &leader.chance),
         Change::Opener(sealkv::keys::change::PublishOpener { term: Term(leader.term), salt }),
         Change::Rotate(Rotate { key_id: keyring.active_value().id, ..next.clone() }),
         Change::Rotate(Rotate { key_id: KeyId::new(u32::MAX).unwrap(), ..next.clone() }),
@@ -54,7 +54,7 @@ fn w07_control_entries_that_cannot_apply_are_no_ops_now_and_at_every_restart() {
     let poison = poison(&leader);
     let first = leader.next_position().index.0;
     for change in &poison {
-        leader.change(change);
+        leader.control(change);
     }
     leader.clients(&[set("a", "after")]);
     let mut node = Node::new();
@@ -79,13 +79,13 @@ fn w12_a_rotation_or_opener_committed_again_changes_nothing() {
         .into_iter()
         .map(|purpose| {
             let change = leader.rotation(purpose);
-            leader.change(&change);
+            leader.control(&change);
             change
         })
         .collect();
     let keyring = leader.ring.view().keyring().unwrap().clone();
     for change in &rotations {
-        leader.change(change);
+        leader.control(change);
     }
     leader.clients(&[set("a", "b")]);
     let mut node = Node::new();
@@ -98,7 +98,7 @@ fn w12_a_rotation_or_opener_committed_again_changes_nothing() {
 /// W7, W8: what a leader checks before it proposes: each wrap opens, for its place, to the key that the entry says.
 #[test]
 fn w08_a_leader_never_proposes_wraps_that_are_swapped_doubled_or_not_its_own() {
-    let Change::Bootstrap(good) = make_bootstrap(&keks(7), CLUSTER, true, &Leader::sealed(53).entropy).unwrap() else {
+    let Change::Bootstrap(good) = make_bootstrap(&keks(7), CLUSTER, true, &Leader::sealed(53).chance).unwrap() else {
         panic!("a bootstrap")
     };
     let is_fine = |bootstrap: &sealkv::keys::change::Bootstrap| {
@@ -121,13 +121,13 @@ fn w08_a_leader_never_proposes_wraps_that_are_swapped_doubled_or_not_its_own() {
 /// W8: should a bootstrap with swapped wraps be committed all the same, nobody ever seals with a key of the wrong purpose.
 #[test]
 fn w08_swapped_wraps_are_never_used_for_the_wrong_purpose() {
-    let mut leader = Leader::of(CLUSTER, 54);
-    leader.push(bytes::Bytes::new());
-    let Change::Bootstrap(mut swapped) = make_bootstrap(&keks(7), CLUSTER, true, &leader.entropy).unwrap() else {
+    let mut leader = Leader::new(54);
+    leader.empty();
+    let Change::Bootstrap(mut swapped) = make_bootstrap(&keks(7), CLUSTER, true, &leader.chance).unwrap() else {
         panic!("a bootstrap")
     };
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
-    leader.change(&Change::Bootstrap(swapped));
+    leader.control(&Change::Bootstrap(swapped));
     assert!(leader.ring.view().needs().is_some(), "it may not lead");
     assert!(leader.ring.view().control_key().is_err());
     assert!(leader.ring.view().active_value().is_err());

@@ -108,8 +108,8 @@ fn view(term: u64, last: u64, applied: (u64, u64)) -> LeaderView {
 #[test]
 fn w06_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_is_applied() {
     // In the log, committed: 2 empty, 3 bootstrap, 4 client, 5 cutover. This node has applied up to 4.
-    let mut old = Leader::of(CLUSTER, 61);
-    old.push(Bytes::new());
+    let mut old = Leader::new(61);
+    old.empty();
     old.bootstrap(false);
     old.clients(&[set("a", "clear")]);
     let ring = Arc::new(Ring::new(CLUSTER, keks(7)));
@@ -122,7 +122,7 @@ fn w06_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_is_appl
         assert!(desk.next(&view(2, 6, applied)).is_none(), "applied {applied:?}");
         if applied.1 == 4 {
             assert_eq!(desk.ring.cutover(), Index::NEVER, "it does not know yet");
-            desk.apply(Position { term: Term(1), index: Index(5) }, &old.data(5));
+            desk.apply(Position { term: Term(1), index: Index(5) }, &old.entry(5).data);
         }
     }
     assert_eq!(desk.ring.cutover(), Index(5));

@@ -59,7 +59,7 @@ pub(super) fn all_keks() -> KekSet {
 impl History {
     /// Mostly short; one in 500 has runs of thousands.
     pub(super) fn random(seed: u64) -> History {
-        let leader = Leader::with(seed, all_keks());
+        let leader = Leader::with(CLUSTER, all_keks(), seed);
         let count = match leader.chance.below(500) {
             0 => 4_200 + leader.chance.below(600),
             1..10 => leader.chance.below(300),
