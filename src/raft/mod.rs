@@ -28,8 +28,6 @@ pub use members::Members;
 pub use members::MembersError;
 pub use run::Loop;
 pub use run::Outside;
-pub use transport::Endpoint;
-pub use transport::Network;
 pub use transport::Nowhere;
 pub use transport::PeerMessage;
 pub use transport::Transport;

@@ -1,21 +1,10 @@
-//! The way to the peers: a trait, and a network in memory for nodes of one process.
+//! The way to the peers, as a trait.
 //!
 //! Whatever carries messages may lose, repeat and reorder them; raft sends again. Proposals never travel: an entry that
 //! another node appends stands at another place than the one it was sealed for, so both ends drop them (design 6).
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
-
-use crate::limits::PEER_QUEUE_MAX;
 
 /// A message between members. Only this room looks inside.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,59 +92,11 @@ impl Transport for Nowhere {
     fn send(&mut self, _message: PeerMessage) {}
 }
 
-/// A bounded queue for each node of one process. What a full queue refuses is dropped and counted.
-#[derive(Clone, Debug, Default)]
-pub struct Network(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    queues: Mutex<BTreeMap<u64, VecDeque<PeerMessage>>>,
-    dropped: AtomicU64,
-}
-
-impl Network {
-    /// The sending end; one for each node.
-    #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint(self.clone())
-    }
-
-    /// Everything that waits for `node`, oldest first.
-    #[must_use]
-    pub fn take(&self, node: u64) -> Vec<PeerMessage> {
-        self.queues().get_mut(&node).map_or_else(Vec::new, |queue| queue.drain(..).collect())
-    }
-
-    /// Messages that found a full queue.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Relaxed)
-    }
-
-    fn queues(&self) -> MutexGuard<'_, BTreeMap<u64, VecDeque<PeerMessage>>> {
-        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One node's way into a [`Network`].
-#[derive(Clone, Debug)]
-pub struct Endpoint(Network);
-
-impl Transport for Endpoint {
-    fn send(&mut self, message: PeerMessage) {
-        let mut queues = self.0.queues();
-        let queue = queues.entry(message.to()).or_default();
-        if queue.len() < PEER_QUEUE_MAX {
-            queue.push_back(message);
-        } else {
-            self.0.0.dropped.fetch_add(1, Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PEER_QUEUE_MAX;
+    use crate::testing::net::Network;
 
     fn message(kind: MessageType, to: u64) -> Message {
         let mut message = Message::default();

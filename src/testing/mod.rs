@@ -4,4 +4,5 @@ pub mod clock;
 pub mod disk;
 pub mod leader;
 pub mod log;
+pub mod net;
 pub mod seed;

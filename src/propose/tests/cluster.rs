@@ -13,8 +13,8 @@ use crate::ids::Index;
 use crate::keys::change::Change;
 use crate::propose::*;
 use crate::raft::Input;
-use crate::raft::Network;
 use crate::testing::clock::SimClock;
+use crate::testing::net::Network;
 use crate::wal::LogEntry;
 
 const IDS: [u64; 3] = [1, 2, 3];

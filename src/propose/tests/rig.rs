@@ -36,6 +36,7 @@ use crate::raft::Input;
 use crate::raft::Loop;
 use crate::raft::Members;
 use crate::testing::clock::SimClock;
+use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::HardState;
@@ -97,7 +98,7 @@ pub(super) struct Setup {
     pub(super) voters: Vec<u64>,
     pub(super) node: u64,
     pub(super) seed: u64,
-    pub(super) network: Option<raft::Network>,
+    pub(super) network: Option<Network>,
     pub(super) clock: Arc<SimClock>,
     /// What another member lacks.
     pub(super) lack: Option<MemberLack>,

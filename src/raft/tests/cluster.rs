@@ -9,6 +9,7 @@ use super::double::Node;
 use crate::ids::Index;
 use crate::raft::*;
 use crate::testing::clock::SimClock;
+use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::runs;
 use crate::testing::seed::seed;

@@ -14,6 +14,7 @@ use crate::ids::Position;
 use crate::ids::Term;
 use crate::raft::*;
 use crate::testing::clock::SimClock;
+use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::HardState;
 use crate::wal::LogEntry;

@@ -16,6 +16,7 @@ use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::raft::*;
+use crate::testing::net::Network;
 use crate::wal::EntryKind;
 
 fn placed(term: u64, index: u64) -> [Fate; 2] {

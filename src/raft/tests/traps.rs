@@ -14,6 +14,7 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::raft::*;
+use crate::testing::net::Network;
 
 fn message(kind: MessageType, from: u64, to: u64, term: u64) -> Message {
     let mut message = Message::default();
