@@ -16,8 +16,8 @@ use std::path::Path;
 
 use crate::graph::circles;
 use crate::source::Source;
-use crate::source::everything;
 use crate::source::sources;
+use crate::source::texts;
 
 /// Room, then the rooms (or deeper paths) that it may import. The roofs know every room.
 const EDGES: &[(&str, &[&str])] = &[
@@ -211,57 +211,94 @@ type Rule = fn(&[Source]) -> BTreeSet<String>;
 
 #[test]
 fn imports_go_only_along_the_table() {
-    none(imports_outside_the_table(&sources()), "imports outside the table");
+    none(imports_outside_the_table(sources()), "imports outside the table");
 }
 
 #[test]
 fn each_heavy_crate_has_one_owner() {
-    none(crates_outside_their_rooms(&sources()), "heavy crates outside their rooms");
+    none(crates_outside_their_rooms(sources()), "heavy crates outside their rooms");
 }
 
 #[test]
 fn what_is_forbidden_is_found_in_each_door_wherever_it_stands() {
-    let doors: Vec<Source> = sources().into_iter().filter(|source| source.path.ends_with("mod.rs")).collect();
+    let doors: Vec<&Source> = sources().iter().filter(|source| source.path.ends_with("mod.rs")).collect();
     assert!(doors.len() > 10, "the doors were found");
-    for door in &doors {
-        let up = "super::".repeat(door.module().len());
-        let roof = ROOFS.contains(&door.room());
-        let owned = if door.room() == "disk" { "rocksdb" } else { "io_uring" };
-        found_wherever_planted(door, &format!("use {owned}::Thing;"), crates_outside_their_rooms);
-        found_wherever_planted(door, &format!("fn planted() {{ ::{owned}::call(); }}"), crates_outside_their_rooms);
-        if !roof {
-            found_wherever_planted(door, "use crate::node::wiring::start;", imports_outside_the_table);
-            found_wherever_planted(door, "fn planted() { crate::node::call(); }", imports_outside_the_table);
-            found_wherever_planted(door, &format!("use {up}cli::serve;"), imports_outside_the_table);
+    for door in doors {
+        let foreign: Vec<&str> =
+            OWNERS.iter().filter(|(_, owners)| !owners.contains(&door.room())).map(|(name, _)| *name).collect();
+        let a_crate = |at: usize| foreign[at % foreign.len()].to_owned();
+        planted_everywhere(
+            door,
+            foreign.len(),
+            a_crate,
+            |name| format!("use {name}::Thing;"),
+            crates_outside_their_rooms,
+        );
+        let absolute = |name: &str| format!("fn planted() {{ ::{name}::call(); }}");
+        planted_everywhere(door, foreign.len(), a_crate, absolute, crates_outside_their_rooms);
+        if ROOFS.contains(&door.room()) {
+            continue;
         }
+        let up = "super::".repeat(door.module().len());
+        let mut forbidden = vec!["node::wiring", "cli::serve", "testing::disk"];
         if matches!(door.room(), "raft" | "wal" | "disk") {
-            found_wherever_planted(door, "use crate::keys::NodeKeys;", imports_outside_the_table);
-            found_wherever_planted(door, "use crate::crypto::open::open_entries;", imports_outside_the_table);
+            forbidden.extend(["keys::ring", "crypto::open", "fsm::store"]);
+        }
+        for room in forbidden {
+            let name = |at: usize| format!("{room}::planted_{at}");
+            for line in ["use crate::{};", "fn planted() { crate::{}(); }", &format!("use {up}{{}};")] {
+                let line = |name: &str| line.replace("{}", name);
+                planted_everywhere(door, usize::MAX, name, line, imports_outside_the_table);
+            }
         }
     }
 }
 
-/// Plants `line` between any two items of `door`, behind its test modules too, and demands that `rule` finds it.
-fn found_wherever_planted(door: &Source, line: &str, rule: Rule) {
-    let lines: Vec<&str> = door.text.lines().collect();
-    let mut depth = 0_i32;
-    let mut places = 0;
-    let mut item_begins = true;
-    for (at, code) in door.code.lines().enumerate() {
-        if depth == 0 && item_begins && !lines[at].starts_with("//!") {
-            let planted = [&lines[..at], &[line], &lines[at..]].concat().join("\n");
-            let found = rule(&[Source::new(&door.path, &planted)]);
-            assert!(!found.is_empty(), "{}:{}: {line} was planted and not found", door.path, at + 1);
-            places += 1;
+/// Plants a line with a name between any two items of `door`, behind its test modules too, `at_once` of them together,
+/// and demands that `rule` finds each name.
+fn planted_everywhere(
+    door: &Source,
+    at_once: usize,
+    name: impl Fn(usize) -> String,
+    line: impl Fn(&str) -> String,
+    rule: Rule,
+) {
+    let places = places(door);
+    assert!(places.len() > 1, "{}: {} places", door.path, places.len());
+    for some in places.chunks(at_once.min(places.len())) {
+        let mut text = String::new();
+        let mut names = Vec::new();
+        for (at, of_door) in door.text.lines().chain([""]).enumerate() {
+            if some.contains(&at) {
+                names.push(name(names.len()));
+                text.extend([&line(&names[names.len() - 1]), "\n"]);
+            }
+            text.extend([of_door, "\n"]);
         }
-        depth += i32::try_from(code.matches(['{', '(', '[']).count()).expect("a short line");
-        depth -= i32::try_from(code.matches(['}', ')', ']']).count()).expect("a short line");
+        assert_eq!(names.len(), some.len());
+        let found = rule(&[Source::new(&door.path, &text)]);
+        for name in names {
+            assert!(found.iter().any(|wrong| wrong.ends_with(&format!(" {name}"))), "{}: {name}\n{text}", door.path);
+        }
+    }
+}
+
+/// The lines of `door` before which an item may stand, and its end.
+fn places(door: &Source) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut depth = 0;
+    let mut item_begins = true;
+    for (at, (text, code)) in door.text.lines().zip(door.code.lines()).enumerate() {
+        if depth == 0 && item_begins && !text.starts_with("//!") {
+            found.push(at);
+        }
+        depth += code.matches(['{', '(', '[']).count();
+        depth -= code.matches(['}', ')', ']']).count();
         // Behind an attribute the line would be the attribute's item.
         item_begins = code.trim_end().ends_with([';', '}', '~']);
     }
-    let last = [&lines[..], &[line]].concat().join("\n");
-    assert!(!rule(&[Source::new(&door.path, &last)]).is_empty(), "{}: {line} at the end was not found", door.path);
-    assert!(places > 1, "{}: {line} was planted {places} times", door.path);
+    found.push(door.text.lines().count());
+    found
 }
 
 #[test]
@@ -280,7 +317,7 @@ fn only_test_modules_may_import_what_they_like() {
 
 #[test]
 fn unsafe_stands_only_in_the_two_rooms() {
-    none(unsafe_elsewhere(&sources()), "unsafe outside crypto/aead and disk");
+    none(unsafe_elsewhere(sources()), "unsafe outside crypto/aead and disk");
 }
 
 #[test]
@@ -308,7 +345,7 @@ fn functions_stay_short_enough_to_see_at_once() {
 fn files_do_not_import_each_other_in_circles() {
     let room = |file: &String| file.split('/').next().expect("split gives one").to_owned();
     let mut found: BTreeMap<BTreeSet<String>, Vec<String>> = BTreeMap::new();
-    for circle in circles(&sources()) {
+    for circle in circles(sources()) {
         found.entry(circle.iter().map(room).collect()).or_default().push(circle.join(" "));
     }
     found.retain(|rooms, circles| {
@@ -352,7 +389,8 @@ fn no_type_name_stands_twice() {
 #[test]
 fn nothing_cites_a_document_that_is_not_here() {
     let mut wrong = BTreeSet::new();
-    for (path, text) in everything() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/design.md")).expect("readable");
+    for (path, text) in texts().into_iter().chain([("design.md".to_owned(), page)]) {
         for (number, line) in text.lines().enumerate() {
             let section = line.split("design ").skip(1).any(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
             if (section || line.contains("findings/")) && !CITES.contains(&path.as_str()) {
@@ -365,8 +403,11 @@ fn nothing_cites_a_document_that_is_not_here() {
 
 #[test]
 fn every_file_begins_with_what_it_is_for() {
-    let bare = |source: &Source| !source.text.starts_with("//!");
-    none(sources().into_iter().filter(bare).map(|source| source.path).collect(), "files without a first line of //!");
+    let bare = |source: &&Source| !source.text.starts_with("//!");
+    none(
+        sources().iter().filter(bare).map(|source| source.path.clone()).collect(),
+        "files without a first line of //!",
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// One file of `src` that is not only for tests.
 #[derive(Clone, Debug)]
@@ -128,38 +129,37 @@ impl Source {
     }
 }
 
-/// Every file of `src`, those left out that only tests compile.
-pub fn sources() -> Vec<Source> {
-    let mut found = Vec::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    read(&root, "", &mut found);
-    assert!(found.len() > 20, "the sources were found");
-    let tests: Vec<String> = found.iter().flat_map(test_modules).collect();
-    found.retain(|source| {
-        let path = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
-        !tests.iter().any(|test| path == test || path.starts_with(&format!("{test}/")))
+/// Every file of `src`, those left out that only tests compile. Read once.
+pub fn sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let mut found: Vec<Source> = texts().iter().map(|(path, text)| Source::new(path, text)).collect();
+        assert!(found.len() > 20, "the sources were found");
+        let tests: Vec<String> = found.iter().flat_map(test_modules).collect();
+        found.retain(|source| {
+            let path = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+            !tests.iter().any(|test| path == test || path.starts_with(&format!("{test}/")))
+        });
+        found
     });
+    &SOURCES
+}
+
+/// The path and the text of every file of `src` that ends in `.rs`, tests too.
+pub fn texts() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
     found
 }
 
-/// Every file of `src` as it is, tests and pages too: path and text.
-pub fn everything() -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
-    let mut all: Vec<(String, String)> = found.into_iter().map(|source| (source.path, source.text)).collect();
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/design.md");
-    all.push(("design.md".to_owned(), fs::read_to_string(page).expect("readable")));
-    all
-}
-
-fn read(dir: &Path, below: &str, found: &mut Vec<Source>) {
+fn read(dir: &Path, below: &str, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(dir).expect("src is readable") {
         let path = entry.expect("readable").path();
         let name = format!("{below}{}", path.file_name().expect("a name").to_string_lossy());
         if path.is_dir() {
             read(&path, &format!("{name}/"), found);
         } else if name.ends_with(".rs") {
-            found.push(Source::new(&name, &fs::read_to_string(&path).expect("readable")));
+            let text = fs::read_to_string(&path).expect("readable");
+            found.push((name, text));
         }
     }
 }
