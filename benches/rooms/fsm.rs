@@ -12,27 +12,27 @@ use sealkv::fsm::codec::encode_batch;
 use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
-use sealkv::fsm::command::Write;
+use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::overlay::Overlay;
 use sealkv::fsm::overlay::WriteContext;
 use sealkv::fsm::reader::NoCipher;
-use sealkv::fsm::reader::Reader;
+use sealkv::fsm::reader::RowReader;
 use sealkv::ids::Index;
 
 /// One entry of `count` plain SETs, which read nothing.
 pub fn sets(criterion: &mut Criterion) {
-    let reader = Reader::new(Arc::new(MemoryStore::new()), Arc::new(NoCipher));
+    let reader = RowReader::new(Arc::new(MemoryStore::new()), Arc::new(NoCipher));
     let mut group = criterion.benchmark_group("fsm::execute");
     for (count, size) in [(1_usize, 256_usize), (16, 256), (16, 16384)] {
-        let set = |number: usize| Write::Set {
+        let set = |number: usize| WriteCommand::Set {
             key: Bytes::from(format!("key:{number:012}")),
             value: Bytes::from(vec![0x61; size]),
             when: SetIf::Always,
             expiry: Expiry::Clear,
             reply: SetReply::default(),
         };
-        let writes: Vec<Write> = (0..count).map(set).collect();
+        let writes: Vec<WriteCommand> = (0..count).map(set).collect();
         let mut payload = Vec::new();
         encode_batch(1, &writes, &mut payload).expect("fits one entry");
         group.throughput(Throughput::Elements(count as u64));

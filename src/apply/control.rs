@@ -24,7 +24,7 @@ use crate::apply::step::mac_of;
 use crate::apply::step::position_of;
 use crate::fsm::codec::Payload;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Step;
+use crate::fsm::store::Commit;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::change::Change;
@@ -78,7 +78,7 @@ impl Loop {
         let mut applied = self.applied_at(position);
         applied.keyring_digest = Some(Keyring::digest(&row));
         let record = Record { applied, keyring_row: Some(row), mac: Some(mac) };
-        self.write(Step::default(), record, position).map_err(|halt| halt.cause)?;
+        self.write(Commit::default(), record, position).map_err(|halt| halt.cause)?;
         let installed = self.parts.ring.install(keyring, position.index);
         installed.map_err(|error| HaltCause::StateMachine(MachineError::Install(error)))?;
         Ok(Ok(()))
@@ -92,7 +92,7 @@ impl Loop {
     ) -> Result<Result<(), RuleError>, Halt> {
         Metrics::add(&self.parts.metrics.refused_controls, 1);
         let record = Record { applied: self.applied_at(position), keyring_row: None, mac };
-        self.write(Step::default(), record, position)?;
+        self.write(Commit::default(), record, position)?;
         Ok(Err(refusal))
     }
 

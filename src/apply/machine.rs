@@ -15,14 +15,14 @@ use crate::apply::halt::Malformation;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::nonce::VALUE_DELTA_MAX;
 use crate::crypto::seal::SealError;
-use crate::fsm::codec::Batch;
+use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::Reply;
 use crate::fsm::kv;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowReader;
 use crate::ids::Index;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
@@ -40,7 +40,7 @@ pub(crate) struct Answer {
 
 /// Runs one run of commands.
 pub(crate) struct Machine<'a> {
-    base: &'a Reader,
+    base: &'a RowReader,
     values: &'a Result<ActiveValue, KeyLack>,
     waiters: Option<&'a Waiters>,
     overlay: Overlay,
@@ -67,7 +67,7 @@ pub(crate) struct Progressed {
 
 impl<'a> Machine<'a> {
     pub(crate) fn new(
-        base: &'a Reader,
+        base: &'a RowReader,
         values: &'a Result<ActiveValue, KeyLack>,
         waiters: Option<&'a Waiters>,
         from: Progressed,
@@ -109,7 +109,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn batch(&mut self, delivery: &Delivery<'_>, batch: &Batch<'_>) -> Result<(), Stop> {
+    fn batch(&mut self, delivery: &Delivery<'_>, batch: &CommandBatch<'_>) -> Result<(), Stop> {
         let index = delivery.position.index;
         let stamp_ms = batch.stamp_ms.max(self.stamp_ms);
         let mut context = WriteContext::new(index, stamp_ms, delivery.entry_tag, batch);
@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn commands(&mut self, batch: &Batch<'_>, context: &mut WriteContext) -> Result<Vec<Reply>, Stop> {
+    fn commands(&mut self, batch: &CommandBatch<'_>, context: &mut WriteContext) -> Result<Vec<Reply>, Stop> {
         for write in batch.commands() {
             self.overlay.execute(self.base, write, context)?;
         }
@@ -141,7 +141,7 @@ impl<'a> Machine<'a> {
 
     fn commands_with_reads(
         &mut self,
-        batch: &Batch<'_>,
+        batch: &CommandBatch<'_>,
         context: &mut WriteContext,
         slots: &[Slot],
         stamp_ms: u64,

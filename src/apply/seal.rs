@@ -8,47 +8,47 @@ use crate::crypto::aead::TAG_LEN;
 use crate::crypto::seal::SealError;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::stored::seal_values;
-use crate::fsm::overlay::Change;
 use crate::fsm::overlay::Changes;
+use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WrittenAt;
-use crate::fsm::store::Step;
+use crate::fsm::store::Commit;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::HEADER_LEN;
 use crate::fsm::value::Value;
 use crate::keys::ring::ActiveValue;
 
-/// A step with the users' rows of `changes`, and how many of them were sealed.
+/// A commit with the users' rows of `changes`, and how many of them were sealed.
 ///
 /// # Errors
 /// [`SealError`] if a place does not fit a nonce, which the machine has ruled out.
 ///
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
-pub(crate) fn rows(changes: Changes, active: Option<&ActiveValue>) -> Result<(Step, u64), SealError> {
-    let mut step = Step { clear: changes.clear, ..Step::default() };
+pub(crate) fn rows(changes: Changes, active: Option<&ActiveValue>) -> Result<(Commit, u64), SealError> {
+    let mut commit = Commit { clear: changes.clear, ..Commit::default() };
     let mut batch = SealBatch::default();
     let mut sealed = 0;
     for (key, change) in changes.rows {
         match change {
-            Change::Delete => step.deletes.push(key),
-            Change::Put { value, at } => {
+            RowChange::Delete => commit.deletes.push(key),
+            RowChange::Put { value, at } => {
                 let row = match at.entry_tag {
                     None => value.encode_clear_row(),
                     Some(entry_tag) => {
-                        batch.add(step.puts.len(), &value, at, entry_tag);
+                        batch.add(commit.puts.len(), &value, at, entry_tag);
                         sealed += 1;
                         Vec::new()
                     }
                 };
-                step.puts.push((key, row));
+                commit.puts.push((key, row));
                 if batch.bodies.len() >= SEAL_BATCH_BYTES {
-                    batch.seal(active, &mut step)?;
+                    batch.seal(active, &mut commit)?;
                 }
             }
         }
     }
-    batch.seal(active, &mut step)?;
-    Ok((step, sealed))
+    batch.seal(active, &mut commit)?;
+    Ok((commit, sealed))
 }
 
 /// Values that are sealed together. Their plaintext is wiped with it.
@@ -59,7 +59,7 @@ struct SealBatch {
 }
 
 struct Pending {
-    /// Where its row goes in the step.
+    /// Where its row goes in the commit.
     put: usize,
     header: [u8; HEADER_LEN],
     body_end: usize,
@@ -74,7 +74,7 @@ impl SealBatch {
         self.values.push(Pending { put, header, body_end: self.bodies.len(), at, entry_tag });
     }
 
-    fn seal(&mut self, active: Option<&ActiveValue>, step: &mut Step) -> Result<(), SealError> {
+    fn seal(&mut self, active: Option<&ActiveValue>, commit: &mut Commit) -> Result<(), SealError> {
         if self.values.is_empty() {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl SealBatch {
         let mut body_start = 0;
         for pending in &self.values {
             items.push(ValueItem {
-                store_key: &step.puts[pending.put].0,
+                store_key: &commit.puts[pending.put].0,
                 header: pending.header,
                 body: &self.bodies[body_start..pending.body_end],
                 entry_tag: pending.entry_tag,
@@ -96,7 +96,7 @@ impl SealBatch {
         assert_eq!(rows.len(), self.values.len(), "a row for each value");
         drop(items);
         for (pending, row) in self.values.drain(..).zip(rows) {
-            step.puts[pending.put].1 = row.into();
+            commit.puts[pending.put].1 = row.into();
         }
         self.bodies.clear();
         Ok(())

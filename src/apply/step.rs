@@ -31,10 +31,10 @@ use crate::apply::run::RunBounds;
 use crate::apply::run::RunKind;
 use crate::apply::run::take_run;
 use crate::crypto::keystore::Purpose;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::ids::Index;
 use crate::ids::KeyId;
@@ -64,7 +64,7 @@ pub struct Parts {
     /// The state.
     pub store: Arc<dyn Store>,
     /// Opens rows of `store`.
-    pub reader: Reader,
+    pub reader: RowReader,
     /// The node's keys, with the state's keyring installed.
     pub ring: Arc<Ring>,
     /// Who waits for which entry.
@@ -191,12 +191,12 @@ impl Loop {
     }
 
     /// One step of the store: effects and state record become visible together (ATOMIC-APPLY).
-    pub(super) fn write(&mut self, mut step: Step, record: Record, first: Position) -> Result<(), Halt> {
+    pub(super) fn write(&mut self, mut commit: Commit, record: Record, first: Position) -> Result<(), Halt> {
         let Record { applied, keyring_row, mac } = record;
         assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
-        step.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
-        step.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
-        self.parts.store.write(step).map_err(|error| machine_halt(first, error.into()))?;
+        commit.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
+        commit.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
+        self.parts.store.write(commit).map_err(|error| machine_halt(first, error.into()))?;
         self.applied = applied;
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Loop {
         let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
         let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
         set_members(&mut applied, conf_state).ok_or_else(malformed)?;
-        self.write(Step::default(), Record { applied, keyring_row: None, mac }, position)?;
+        self.write(Commit::default(), Record { applied, keyring_row: None, mac }, position)?;
         self.count_applied(std::slice::from_ref(committed));
         self.publish();
         Ok(())

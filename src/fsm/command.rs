@@ -64,7 +64,7 @@ pub enum ExpireIf {
 
 /// A command that may change the state; it goes into an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
+pub enum WriteCommand {
     /// SET, SETNX, SETEX, PSETEX, GETSET.
     Set {
         /// The key.
@@ -155,21 +155,24 @@ pub enum Write {
     },
 }
 
-impl Write {
+impl WriteCommand {
     /// How many values this command seals at most: what counts towards `ENTRY_WRITES_MAX` (design 3.4 N4).
     #[must_use]
     pub fn sealed_writes_max(&self) -> usize {
         match self {
-            Write::SetMany { pairs, .. } => pairs.len(),
-            Write::Delete { .. } | Write::RemoveExpired { .. } | Write::GetDelete { .. } | Write::FlushAll => 0,
-            Write::Set { .. }
-            | Write::Append { .. }
-            | Write::SetRange { .. }
-            | Write::IncrementBy { .. }
-            | Write::IncrementByFloat { .. }
-            | Write::GetExpire { .. }
-            | Write::Expire { .. }
-            | Write::Persist { .. } => 1,
+            WriteCommand::SetMany { pairs, .. } => pairs.len(),
+            WriteCommand::Delete { .. }
+            | WriteCommand::RemoveExpired { .. }
+            | WriteCommand::GetDelete { .. }
+            | WriteCommand::FlushAll => 0,
+            WriteCommand::Set { .. }
+            | WriteCommand::Append { .. }
+            | WriteCommand::SetRange { .. }
+            | WriteCommand::IncrementBy { .. }
+            | WriteCommand::IncrementByFloat { .. }
+            | WriteCommand::GetExpire { .. }
+            | WriteCommand::Expire { .. }
+            | WriteCommand::Persist { .. } => 1,
         }
     }
 }
@@ -189,7 +192,7 @@ pub enum TtlForm {
 
 /// A command that changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadCommand {
     /// GET (and GETEX without option).
     Get {
         /// The key.

@@ -1,29 +1,29 @@
-//! The simulated twin of the RocksDB store: rows in memory that a crash takes back to the last flush, or to a later step.
+//! The simulated twin of the RocksDB store: rows in memory that a crash takes back to the last flush, or to a later commit.
 //!
-//! Real RocksDB may flush by itself at any step, so a crash is told how many steps after the last flush were lucky.
+//! Real RocksDB may flush by itself at any commit, so a crash is told how many commits after the last flush were lucky.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 
 /// A [`Store`] without a disk.
 #[derive(Default)]
 pub struct MemoryStore {
-    inner: Mutex<Inner>,
+    inner: Mutex<RowHistory>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct RowHistory {
     current: Rows,
     flushed: Rows,
-    /// Finished steps that `flushed` does not have, oldest first.
-    unflushed: Vec<Step>,
+    /// Finished commits that `flushed` does not have, oldest first.
+    unflushed: Vec<Commit>,
 }
 
 #[derive(Clone, Default)]
@@ -39,30 +39,30 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// Finished steps that a crash may forget.
+    /// Finished commits that a crash may forget.
     #[must_use]
-    pub fn unflushed_steps(&self) -> usize {
+    pub fn unflushed_commits(&self) -> usize {
         self.lock().unflushed.len()
     }
 
-    /// What RocksDB does when a memtable is full: the oldest `steps` of the unflushed steps become durable.
-    pub fn flush_by_itself(&self, steps: usize) {
+    /// What RocksDB does when a memtable is full: the oldest `commits` of the unflushed commits become durable.
+    pub fn flush_by_itself(&self, commits: usize) {
         let inner = &mut *self.lock();
-        let count = steps.min(inner.unflushed.len());
-        for step in inner.unflushed.drain(..count) {
-            inner.flushed.apply(step);
+        let count = commits.min(inner.unflushed.len());
+        for commit in inner.unflushed.drain(..count) {
+            inner.flushed.apply(commit);
         }
     }
 
-    /// Forgets what a crash forgets: every step after the last flush but the oldest `kept_steps` of them.
-    pub fn crash(&self, kept_steps: usize) {
-        self.flush_by_itself(kept_steps);
+    /// Forgets what a crash forgets: every commit after the last flush but the oldest `kept_commits` of them.
+    pub fn crash(&self, kept_commits: usize) {
+        self.flush_by_itself(kept_commits);
         let inner = &mut *self.lock();
         inner.unflushed.clear();
         inner.current = inner.flushed.clone();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, RowHistory> {
         self.inner.lock().expect("no holder of this lock panics")
     }
 }
@@ -86,16 +86,16 @@ impl Store for MemoryStore {
         Ok(self.lock().flushed.state.get(&row).cloned())
     }
 
-    fn write(&self, step: Step) -> Result<(), StoreError> {
+    fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let inner = &mut *self.lock();
-        let copy = Step {
-            clear: step.clear,
-            puts: step.puts.clone(),
-            deletes: step.deletes.clone(),
-            state: step.state.clone(),
+        let copy = Commit {
+            clear: commit.clear,
+            puts: commit.puts.clone(),
+            deletes: commit.deletes.clone(),
+            state: commit.state.clone(),
         };
         inner.current.apply(copy);
-        inner.unflushed.push(step);
+        inner.unflushed.push(commit);
         Ok(())
     }
 
@@ -126,14 +126,14 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Rows {
-    fn apply(&mut self, step: Step) {
-        if step.clear {
+    fn apply(&mut self, commit: Commit) {
+        if commit.clear {
             self.users.clear();
         }
-        for key in step.deletes {
+        for key in commit.deletes {
             self.users.remove(&key);
         }
-        self.users.extend(step.puts);
-        self.state.extend(step.state);
+        self.users.extend(commit.puts);
+        self.state.extend(commit.state);
     }
 }

@@ -1,7 +1,7 @@
 //! What the data means: commands, their execution, the state record, the store. Deterministic: no clock, no chance.
 //!
 //! The way of an opened entry: `codec::Payload::decode` gives its commands, `overlay::Overlay::execute` runs them on a
-//! `reader::Reader`, and the overlay's changes, sealed by `apply`, become one `store::Step`.
+//! `reader::Reader`, and the overlay's changes, sealed by `apply`, become one `store::Commit`.
 
 pub mod codec;
 pub mod command;

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use crate::fsm::codec::Batch;
+use crate::fsm::codec::CommandBatch;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
@@ -29,7 +29,7 @@ pub struct WrittenAt {
 
 /// How one key's row will stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum RowChange {
     /// There is a row.
     Put {
         /// What is in it.
@@ -47,7 +47,7 @@ pub struct Changes {
     /// All rows go first; `rows` is what came after.
     pub clear: bool,
     /// Each changed key once, in key order. With `clear` there is no `Delete`.
-    pub rows: Vec<(Vec<u8>, Change)>,
+    pub rows: Vec<(Vec<u8>, RowChange)>,
 }
 
 /// One entry while its commands run. Made anew for each entry.
@@ -75,7 +75,7 @@ impl WriteContext {
     /// # Panics
     /// At index 0, which stands for "no such key".
     #[must_use]
-    pub fn new(index: Index, stamp_ms: u64, entry_tag: Option<[u8; 16]>, batch: &Batch<'_>) -> WriteContext {
+    pub fn new(index: Index, stamp_ms: u64, entry_tag: Option<[u8; 16]>, batch: &CommandBatch<'_>) -> WriteContext {
         assert_ne!(index, Index(0), "no entry has index 0");
         WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, is_refused: batch.exceeds_writes() }
     }
@@ -151,12 +151,12 @@ impl Overlay {
     /// All effects, sorted by key.
     #[must_use]
     pub fn into_changes(self) -> Changes {
-        let mut rows: Vec<(Vec<u8>, Change)> = Vec::with_capacity(self.rows.len());
+        let mut rows: Vec<(Vec<u8>, RowChange)> = Vec::with_capacity(self.rows.len());
         for (key, row) in self.rows {
             match row {
-                Some((value, at)) => rows.push((key.into_vec(), Change::Put { value, at })),
+                Some((value, at)) => rows.push((key.into_vec(), RowChange::Put { value, at })),
                 None if self.clear => {}
-                None => rows.push((key.into_vec(), Change::Delete)),
+                None => rows.push((key.into_vec(), RowChange::Delete)),
             }
         }
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));

@@ -1,6 +1,6 @@
 //! Values as commands see them: the store's rows, opened.
 //!
-//! [`Base`] is what commands run on: the store through a [`Reader`], or a run's overlay above it. How a sealed row is
+//! [`Base`] is what commands run on: the store through a [`RowReader`], or a run's overlay above it. How a sealed row is
 //! opened is behind [`RowOpener`], so this room knows no key. Expiry is not judged here: a value that is past due is
 //! handed out, and the command decides by the stamp that counts for it.
 
@@ -102,16 +102,16 @@ impl RowOpener for NoCipher {
 
 /// The store's rows as values. Cheap to clone; any number of threads may read while apply writes.
 #[derive(Clone)]
-pub struct Reader {
+pub struct RowReader {
     store: Arc<dyn Store>,
     opener: Arc<dyn RowOpener>,
 }
 
-impl Reader {
+impl RowReader {
     /// A reader of `store` that opens sealed rows with `opener`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, opener: Arc<dyn RowOpener>) -> Reader {
-        Reader { store, opener }
+    pub fn new(store: Arc<dyn Store>, opener: Arc<dyn RowOpener>) -> RowReader {
+        RowReader { store, opener }
     }
 
     fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Value, ReadError> {
@@ -125,7 +125,7 @@ impl Reader {
     }
 }
 
-impl Base for Reader {
+impl Base for RowReader {
     fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
         self.store.get(key)?.map(|row| self.open(key, row)).transpose()
     }
@@ -163,8 +163,8 @@ impl Base for Reader {
     }
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for RowReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").finish_non_exhaustive()
+        f.debug_struct("RowReader").finish_non_exhaustive()
     }
 }

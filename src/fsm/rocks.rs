@@ -1,4 +1,4 @@
-//! The store on RocksDB: one column family, no log of its own (ours replays), one write batch per step.
+//! The store on RocksDB: one column family, no log of its own (ours replays), one write batch per commit.
 //!
 //! ```text
 //! row key  0x00 | 0x01   applied row          state rows sort before all users' rows
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A batch goes into one memtable whole, and a memtable is flushed whole into one file with one manifest edit; so with
-//! one column family what a crash leaves is always some finished step (ATOMIC-APPLY). What is durable is read with
+//! one column family what a crash leaves is always some finished commit (ATOMIC-APPLY). What is durable is read with
 //! RocksDB's persisted tier, which without its log means: from files only.
 
 use std::fmt;
@@ -26,8 +26,8 @@ use rocksdb::ReadTier;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
 
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::limits::FETCH_KEYS_MAX;
@@ -133,21 +133,21 @@ impl Store for RocksStore {
         self.read(&state_key(row), &options)
     }
 
-    fn write(&self, step: Step) -> Result<(), StoreError> {
+    fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        if step.clear {
+        if commit.clear {
             batch.delete_range(USERS_BEGIN, USERS_END);
         }
         let mut row_key = Vec::new();
-        for key in &step.deletes {
+        for key in &commit.deletes {
             fill_user_key(&mut row_key, key);
             batch.delete(&row_key);
         }
-        for (key, row) in &step.puts {
+        for (key, row) in &commit.puts {
             fill_user_key(&mut row_key, key);
             batch.put(&row_key, row);
         }
-        for (row, bytes) in &step.state {
+        for (row, bytes) in &commit.state {
             batch.put(state_key(*row), bytes);
         }
         let mut options = WriteOptions::default();

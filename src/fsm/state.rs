@@ -15,7 +15,7 @@
 //! end        with a keyring: HMAC-SHA256 (32) over all before it, as drawn in `keys/mac.rs`
 //! ```
 //!
-//! Written in one step with the effects that it counts (ATOMIC-APPLY). Lists are sorted here, because raft's come out of
+//! Written in one commit with the effects that it counts (ATOMIC-APPLY). Lists are sorted here, because raft's come out of
 //! hash sets and replicas must hold the same bytes (SAME-BYTES). Before bootstrap there is no keyring and no MAC.
 
 use crate::crypto::derive::MAC_LEN;
@@ -190,7 +190,7 @@ pub struct Applied {
     pub conf_state: ConfState,
     /// Ascending by node.
     pub members: Vec<Member>,
-    /// Digest of the keyring row of the same step, [`Keyring::digest`]; `None` before bootstrap.
+    /// Digest of the keyring row of the same commit, [`Keyring::digest`]; `None` before bootstrap.
     pub keyring_digest: Option<[u8; DIGEST_LEN]>,
 }
 

@@ -1,7 +1,7 @@
-//! The seam to the state: a map of rows that changes in atomic steps and remembers durably back to its last flush.
+//! The seam to the state: a map of rows that changes in atomic commits and remembers durably back to its last flush.
 //!
 //! Rows of users are `value_header | body` as drawn in `value.rs`; the store does not look inside. The state record's
-//! rows (applied, keyring) change in the same step as the effects they belong to (ATOMIC-APPLY).
+//! rows (applied, keyring) change in the same commit as the effects they belong to (ATOMIC-APPLY).
 
 /// The rows of the state record (design 3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,16 +12,16 @@ pub enum StateRow {
     Keyring,
 }
 
-/// Everything one run changes, in one step.
+/// Everything one run changes, in one commit.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct Commit {
     /// All users' rows go first (FLUSHALL); `puts` and `deletes` are what came after.
     pub clear: bool,
     /// Users' keys and their rows as they will stand; no key twice, none that is in `deletes`.
     pub puts: Vec<(Vec<u8>, Vec<u8>)>,
     /// Users' keys whose rows go; there need not be one.
     pub deletes: Vec<Vec<u8>>,
-    /// State rows as they will stand; `Applied` is in every step.
+    /// State rows as they will stand; `Applied` is in every commit.
     pub state: Vec<(StateRow, Vec<u8>)>,
 }
 
@@ -39,7 +39,7 @@ pub enum StoreError {
     },
 }
 
-/// A place for rows. Reads see every finished step; a crash forgets back to some step at or after the last flush.
+/// A place for rows. Reads see every finished commit; a crash forgets back to some commit at or after the last flush.
 pub trait Store: Send + Sync {
     /// The row of a user's key.
     ///
@@ -48,7 +48,7 @@ pub trait Store: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Calls `visit` with the row of each of several users' keys, in the order of `keys`, until it answers false. They are
-    /// as they stood at one moment: of every step, all of it is seen, or none. Few rows are held at once (`FETCH_KEYS_MAX`).
+    /// as they stood at one moment: of every commit, all of it is seen, or none. Few rows are held at once (`FETCH_KEYS_MAX`).
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -66,13 +66,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Makes all of `step` visible at once.
+    /// Makes all of `commit` visible at once.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing of the step may be relied on and the node must stop.
-    fn write(&self, step: Step) -> Result<(), StoreError>;
+    /// [`StoreError`]; nothing of the commit may be relied on and the node must stop.
+    fn write(&self, commit: Commit) -> Result<(), StoreError>;
 
-    /// Makes every finished step durable.
+    /// Makes every finished commit durable.
     ///
     /// # Errors
     /// [`StoreError`]; the node must stop.

@@ -1,4 +1,4 @@
-//! Both stores under the same steps: what is visible, what is durable, what a crash leaves.
+//! Both stores under the same commits: what is visible, what is durable, what a crash leaves.
 //!
 //! A crash of RocksDB is its directory copied while it is open: closing it would flush.
 
@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::read;
 use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::Reader;
 use crate::fsm::reader::RowOpener;
+use crate::fsm::reader::RowReader;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::RocksStore;
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::fsm::testkit::Rng;
 use crate::fsm::testkit::random_key;
@@ -41,28 +41,33 @@ fn small(values_are_sealed: bool) -> RocksOptions {
     RocksOptions { values_are_sealed, memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
 }
 
-fn random_step(rng: &mut Rng, number: u64) -> Step {
+fn random_commit(rng: &mut Rng, number: u64) -> Commit {
     let mut rows = BTreeMap::new();
     for _ in 0..rng.below(6) {
         let row = (rng.below(3) > 0).then(|| random_value(rng).to_vec());
         rows.insert(random_key(rng).to_vec(), row);
     }
-    let mut step = Step { clear: rng.below(10) == 0, ..Step::default() };
+    let mut commit = Commit { clear: rng.below(10) == 0, ..Commit::default() };
     for (key, row) in rows {
         match row {
-            Some(row) => step.puts.push((key, row)),
-            None => step.deletes.push(key),
+            Some(row) => commit.puts.push((key, row)),
+            None => commit.deletes.push(key),
         }
     }
-    step.state.push((StateRow::Applied, number.to_be_bytes().to_vec()));
+    commit.state.push((StateRow::Applied, number.to_be_bytes().to_vec()));
     if rng.below(5) == 0 {
-        step.state.push((StateRow::Keyring, random_value(rng).to_vec()));
+        commit.state.push((StateRow::Keyring, random_value(rng).to_vec()));
     }
-    step
+    commit
 }
 
-fn copy_of(step: &Step) -> Step {
-    Step { clear: step.clear, puts: step.puts.clone(), deletes: step.deletes.clone(), state: step.state.clone() }
+fn copy_of(commit: &Commit) -> Commit {
+    Commit {
+        clear: commit.clear,
+        puts: commit.puts.clone(),
+        deletes: commit.deletes.clone(),
+        state: commit.state.clone(),
+    }
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
@@ -133,7 +138,7 @@ fn names_and_contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
 }
 
-/// Goal: the twin is a twin. Same random steps and flushes; now and then both crash, or RocksDB is closed and opened.
+/// Goal: the twin is a twin. Same random commits and flushes; now and then both crash, or RocksDB is closed and opened.
 #[test]
 fn both_stores_show_and_keep_the_same_through_crashes() {
     let mut rng = Rng::from_env("both_stores_show_and_keep_the_same_through_crashes");
@@ -148,7 +153,7 @@ fn both_stores_show_and_keep_the_same_through_crashes() {
                 0..=3 => {
                     rocks.flush().unwrap();
                     memory.flush().unwrap();
-                    assert_eq!(memory.unflushed_steps(), 0);
+                    assert_eq!(memory.unflushed_commits(), 0);
                 }
                 4 => {
                     let next = directory.path().join(format!("state-{number}"));
@@ -164,9 +169,9 @@ fn both_stores_show_and_keep_the_same_through_crashes() {
                     rocks = RocksStore::open(&path, &options).unwrap();
                 }
                 _ => {
-                    let step = random_step(&mut rng, number);
-                    rocks.write(copy_of(&step)).unwrap();
-                    memory.write(step).unwrap();
+                    let commit = random_commit(&mut rng, number);
+                    rocks.write(copy_of(&commit)).unwrap();
+                    memory.write(commit).unwrap();
                 }
             }
             assert_same(&rocks, &memory);
@@ -180,7 +185,7 @@ fn a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told() {
     let store = MemoryStore::new();
     let mut states = vec![rows(&store)];
     for number in 1..=10 {
-        store.write(random_step(&mut rng, number)).unwrap();
+        store.write(random_commit(&mut rng, number)).unwrap();
         states.push(rows(&store));
     }
     store.flush_by_itself(2);
@@ -199,14 +204,14 @@ fn opening_to_look_changes_no_byte_and_writing_is_refused() {
     let path = directory.path().join("state");
     let options = small(true);
     let rocks = RocksStore::create(&path, &options).unwrap();
-    rocks.write(Step { state: vec![(StateRow::Applied, b"one".to_vec())], ..Step::default() }).unwrap();
+    rocks.write(Commit { state: vec![(StateRow::Applied, b"one".to_vec())], ..Commit::default() }).unwrap();
     drop(rocks);
     let before = names_and_contents(&path);
     let looking = RocksStore::open_read_only(&path, &options).unwrap();
     assert_eq!(looking.state(StateRow::Applied).unwrap().unwrap(), b"one");
     assert_eq!(looking.flushed_state(StateRow::Applied).unwrap().unwrap(), b"one");
-    let step = Step { state: vec![(StateRow::Applied, b"two".to_vec())], ..Step::default() };
-    assert!(looking.write(step).is_err());
+    let commit = Commit { state: vec![(StateRow::Applied, b"two".to_vec())], ..Commit::default() };
+    assert!(looking.write(commit).is_err());
     drop(looking);
     assert_eq!(names_and_contents(&path), before);
     assert!(!before.keys().any(|name| name.starts_with("LOG")), "no info log beside the state: {:?}", before.keys());
@@ -253,10 +258,10 @@ fn sealed_row() -> Vec<u8> {
     header.into_iter().chain(body.into_iter().map(|byte| !byte)).collect()
 }
 
-fn reader(opener: impl RowOpener + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> Reader {
+fn reader(opener: impl RowOpener + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> RowReader {
     let store = MemoryStore::new();
-    store.write(Step { puts, ..Step::default() }).unwrap();
-    Reader::new(Arc::new(store), Arc::new(opener))
+    store.write(Commit { puts, ..Commit::default() }).unwrap();
+    RowReader::new(Arc::new(store), Arc::new(opener))
 }
 
 #[test]
@@ -272,8 +277,8 @@ fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed()
     };
     both.each_value(&keys, &mut keep).unwrap();
     assert_eq!(found, [Some(value(50)), None, Some(value(0))]);
-    assert_eq!(read(&both, &Read::Count, 49).unwrap(), Reply::Integer(2));
-    assert_eq!(read(&both, &Read::Count, 50).unwrap(), Reply::Integer(1));
+    assert_eq!(read(&both, &ReadCommand::Count, 49).unwrap(), Reply::Integer(2));
+    assert_eq!(read(&both, &ReadCommand::Count, 50).unwrap(), Reply::Integer(1));
     let strict = reader(Toy { accepts_clear_rows: false }, puts.clone());
     assert!(matches!(strict.value(b"clear"), Err(ReadError::Unauthentic)));
     assert_eq!(strict.value(b"sealed").unwrap(), Some(value(50)));

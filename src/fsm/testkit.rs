@@ -6,7 +6,7 @@ use std::hash::RandomState;
 
 use bytes::Bytes;
 
-use crate::fsm::codec::Batch;
+use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::WriteRef;
 use crate::fsm::codec::encode_batch;
@@ -14,9 +14,9 @@ use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
-use crate::fsm::overlay::Change;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::overlay::Changes;
+use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
@@ -84,31 +84,34 @@ fn random_expiry(rng: &mut Rng, stamp_ms: u64) -> Expiry {
     }
 }
 
-pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> Write {
+pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> WriteCommand {
     let key = random_key(rng);
     let keys = |rng: &mut Rng| (0..rng.below(4)).map(|_| random_key(rng)).collect();
     match rng.below(24) {
-        0..=5 => Write::Set {
+        0..=5 => WriteCommand::Set {
             key,
             value: random_value(rng),
             when: rng.pick(&[SetIf::Always, SetIf::Always, SetIf::Absent, SetIf::Present]),
             expiry: random_expiry(rng, stamp_ms),
             reply: rng.pick(&[SetReply::Ok, SetReply::Old, SetReply::Integer]),
         },
-        6 => Write::SetMany {
+        6 => WriteCommand::SetMany {
             pairs: (0..rng.below(4)).map(|_| (random_key(rng), random_value(rng))).collect(),
             absent_only: rng.below(2) == 0,
         },
-        7 | 8 => Write::Append { key, value: random_value(rng) },
-        9 | 10 => Write::SetRange { key, offset: u32::try_from(rng.below(30)).unwrap(), value: random_value(rng) },
-        11 | 12 => Write::IncrementBy { key, delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]) },
-        13 | 14 => {
-            Write::IncrementByFloat { key, delta: Bytes::from_static(rng.pick(&[b"1", b"-0.5", b"2.125", b"no"])) }
+        7 | 8 => WriteCommand::Append { key, value: random_value(rng) },
+        9 | 10 => {
+            WriteCommand::SetRange { key, offset: u32::try_from(rng.below(30)).unwrap(), value: random_value(rng) }
         }
-        15 => Write::GetDelete { key },
-        16 => Write::GetExpire { key, expiry: random_expiry(rng, stamp_ms) },
-        17 => Write::Delete { keys: keys(rng) },
-        18..=20 => Write::Expire {
+        11 | 12 => WriteCommand::IncrementBy { key, delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]) },
+        13 | 14 => WriteCommand::IncrementByFloat {
+            key,
+            delta: Bytes::from_static(rng.pick(&[b"1", b"-0.5", b"2.125", b"no"])),
+        },
+        15 => WriteCommand::GetDelete { key },
+        16 => WriteCommand::GetExpire { key, expiry: random_expiry(rng, stamp_ms) },
+        17 => WriteCommand::Delete { keys: keys(rng) },
+        18..=20 => WriteCommand::Expire {
             key,
             expiry: random_expiry(rng, stamp_ms),
             when: rng.pick(&[
@@ -120,47 +123,51 @@ pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> Write {
                 ExpireIf::SomeSooner,
             ]),
         },
-        21 => Write::Persist { key },
-        22 => Write::RemoveExpired { keys: keys(rng) },
-        _ if rng.below(6) == 0 => Write::FlushAll,
-        _ => Write::Persist { key },
+        21 => WriteCommand::Persist { key },
+        22 => WriteCommand::RemoveExpired { keys: keys(rng) },
+        _ if rng.below(6) == 0 => WriteCommand::FlushAll,
+        _ => WriteCommand::Persist { key },
     }
 }
 
 /// The payload of one entry.
-pub(crate) fn payload(stamp_ms: u64, writes: &[Write]) -> Vec<u8> {
+pub(crate) fn payload(stamp_ms: u64, writes: &[WriteCommand]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_batch(stamp_ms, writes, &mut bytes).unwrap();
     bytes
 }
 
-pub(crate) fn batch(payload: &[u8]) -> Batch<'_> {
+pub(crate) fn batch(payload: &[u8]) -> CommandBatch<'_> {
     match Payload::decode(payload).unwrap() {
         Payload::Batch(batch) => batch,
         Payload::Control(_) => panic!("a batch was encoded"),
     }
 }
 
-pub(crate) fn owned(write: WriteRef<'_>) -> Write {
+pub(crate) fn owned(write: WriteRef<'_>) -> WriteCommand {
     let copy = Bytes::copy_from_slice;
     match write {
         WriteRef::Set { key, value, when, expiry, reply } => {
-            Write::Set { key: copy(key), value: copy(value), when, expiry, reply }
+            WriteCommand::Set { key: copy(key), value: copy(value), when, expiry, reply }
         }
         WriteRef::SetMany { pairs, absent_only } => {
-            Write::SetMany { pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(), absent_only }
+            WriteCommand::SetMany { pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(), absent_only }
         }
-        WriteRef::Append { key, value } => Write::Append { key: copy(key), value: copy(value) },
-        WriteRef::SetRange { key, offset, value } => Write::SetRange { key: copy(key), offset, value: copy(value) },
-        WriteRef::IncrementBy { key, delta } => Write::IncrementBy { key: copy(key), delta },
-        WriteRef::IncrementByFloat { key, delta } => Write::IncrementByFloat { key: copy(key), delta: copy(delta) },
-        WriteRef::GetDelete { key } => Write::GetDelete { key: copy(key) },
-        WriteRef::GetExpire { key, expiry } => Write::GetExpire { key: copy(key), expiry },
-        WriteRef::Delete { keys } => Write::Delete { keys: keys.map(copy).collect() },
-        WriteRef::Expire { key, expiry, when } => Write::Expire { key: copy(key), expiry, when },
-        WriteRef::Persist { key } => Write::Persist { key: copy(key) },
-        WriteRef::FlushAll => Write::FlushAll,
-        WriteRef::RemoveExpired { keys } => Write::RemoveExpired { keys: keys.map(copy).collect() },
+        WriteRef::Append { key, value } => WriteCommand::Append { key: copy(key), value: copy(value) },
+        WriteRef::SetRange { key, offset, value } => {
+            WriteCommand::SetRange { key: copy(key), offset, value: copy(value) }
+        }
+        WriteRef::IncrementBy { key, delta } => WriteCommand::IncrementBy { key: copy(key), delta },
+        WriteRef::IncrementByFloat { key, delta } => {
+            WriteCommand::IncrementByFloat { key: copy(key), delta: copy(delta) }
+        }
+        WriteRef::GetDelete { key } => WriteCommand::GetDelete { key: copy(key) },
+        WriteRef::GetExpire { key, expiry } => WriteCommand::GetExpire { key: copy(key), expiry },
+        WriteRef::Delete { keys } => WriteCommand::Delete { keys: keys.map(copy).collect() },
+        WriteRef::Expire { key, expiry, when } => WriteCommand::Expire { key: copy(key), expiry, when },
+        WriteRef::Persist { key } => WriteCommand::Persist { key: copy(key) },
+        WriteRef::FlushAll => WriteCommand::FlushAll,
+        WriteRef::RemoveExpired { keys } => WriteCommand::RemoveExpired { keys: keys.map(copy).collect() },
     }
 }
 
@@ -178,8 +185,8 @@ impl MapBase {
         }
         for (key, change) in changes.rows {
             match change {
-                Change::Put { value, at } => self.rows.insert(key, (value, at)),
-                Change::Delete => self.rows.remove(&key),
+                RowChange::Put { value, at } => self.rows.insert(key, (value, at)),
+                RowChange::Delete => self.rows.remove(&key),
             };
         }
     }

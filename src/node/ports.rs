@@ -8,11 +8,11 @@ use std::sync::PoisonError;
 use crossbeam_channel::Sender;
 
 use crate::apply::ports::AppliedPort;
-use crate::fsm::command::Read;
-use crate::fsm::kv::Answer;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -25,7 +25,7 @@ use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
 use crate::raft::Status;
-use crate::resp::Reads;
+use crate::resp::ClientReads;
 use crate::wal;
 use crate::wal::Append;
 
@@ -141,13 +141,13 @@ impl raft::LogRoom for Room {
 /// Clients' reads on the applied state.
 pub struct StateReads {
     /// The state.
-    pub reader: Reader,
+    pub reader: RowReader,
     /// Holds the applied stamp, by which expiry is judged.
     pub facts: Arc<AppliedFacts>,
 }
 
-impl Reads for StateReads {
-    fn read(&self, read: &Read, wall_ms: u64) -> Result<Answer, ReadError> {
+impl ClientReads for StateReads {
+    fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
         read_as_leader(&self.reader, read, self.facts.stamp_ms(), wall_ms)

@@ -38,11 +38,11 @@ use crate::node::start::World;
 use crate::node::wiring;
 use crate::node::wiring::Running;
 use crate::node::wiring::StartError;
+use crate::resp::ClientBounds;
 use crate::resp::Drained;
 use crate::resp::Password;
 use crate::resp::Server;
 use crate::resp::ServerParts;
-use crate::resp::Settings;
 use crate::world::KernelEntropy;
 use crate::world::SystemClock;
 
@@ -82,13 +82,13 @@ fn serve(config: &Config) -> Result<(), Ended> {
     })?;
     let listeners = listen(config, &runtime, sockets)?;
     is_serving.store(true, Relaxed);
-    let settings = Settings {
+    let bounds = ClientBounds {
         clients_max,
         password,
         idle_timeout: config.idle_timeout.unwrap_or(Duration::ZERO),
-        ..Settings::default()
+        ..ClientBounds::default()
     };
-    let clients = open_doors(config, &runtime, &running, settings, listeners, stopping.subscribe())?;
+    let clients = open_doors(config, &runtime, &running, bounds, listeners, stopping.subscribe())?;
     running.facts.is_serving.store(true, Relaxed);
     let end = ended.recv().unwrap_or(End::Signal);
     if let Some(fatal) = end.status() {
@@ -219,7 +219,7 @@ fn open_doors(
     config: &Config,
     runtime: &Runtime,
     running: &Running,
-    settings: Settings,
+    bounds: ClientBounds,
     listeners: Listeners,
     stopping: watch::Receiver<bool>,
 ) -> Result<JoinHandle<Drained>, Ended> {
@@ -232,7 +232,7 @@ fn open_doors(
         reads: Arc::clone(&running.reads),
         operator: Arc::clone(&running.operator),
         facts: running.facts.clone(),
-        settings,
+        bounds,
         stats: Arc::clone(&running.facts.clients),
     };
     let server = Server::new(clients, parts).map_err(no_address)?;

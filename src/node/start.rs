@@ -9,14 +9,14 @@ use std::sync::Arc;
 use crate::apply::load::load;
 use crate::apply::rows::RingRows;
 use crate::disk::EngineChoice;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowReader;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::RocksStore;
 use crate::fsm::state::Applied;
 use crate::fsm::state::ConfState;
 use crate::fsm::state::Member;
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -64,7 +64,7 @@ pub struct Opened {
     /// The state.
     pub store: Arc<dyn Store>,
     /// Its reader, with the keys of `ring`.
-    pub reader: Reader,
+    pub reader: RowReader,
     /// The keys, with the state's keyring installed.
     pub ring: Arc<Ring>,
     /// The state record as it is in the store.
@@ -108,7 +108,7 @@ pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<Opened,
     let ring = Arc::new(Ring::new(identity.cluster, keks));
     let applied = check_state(&directory, &rocks, &identity, &recovered, &ring)?;
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
-    let reader = Reader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
+    let reader = RowReader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
     Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
 }
 
@@ -169,7 +169,7 @@ fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Resu
     let founder = Member { node: identity.node, address: String::new() };
     let applied = Applied::founding(identity.cluster, ConfState::single(identity.node), vec![founder]);
     let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
-    store.write(Step { state: vec![(StateRow::Applied, applied.encode(None))], ..Step::default() })?;
+    store.write(Commit { state: vec![(StateRow::Applied, applied.encode(None))], ..Commit::default() })?;
     store.flush()?;
     Ok(())
 }

@@ -54,8 +54,8 @@ use crate::propose::Waiters;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
+use crate::resp::ClientReads;
 use crate::resp::Operator;
-use crate::resp::Reads;
 use crate::resp::Stats;
 use crate::wal;
 
@@ -73,7 +73,7 @@ pub struct Running {
     /// Where clients' requests go.
     pub gateway: Arc<dyn Gateway>,
     /// Clients' reads.
-    pub reads: Arc<dyn Reads>,
+    pub reads: Arc<dyn ClientReads>,
     /// What an operator asks through clients' connections.
     pub operator: Arc<dyn Operator>,
     /// Numbers.

@@ -41,9 +41,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::ids::Index;
 
 /// What one connection had ready, to become one entry; reads that came after a write ride with it (design 2).
@@ -66,9 +66,9 @@ impl fmt::Debug for Request {
 #[derive(Debug)]
 pub enum Slot {
     /// Goes into the entry.
-    Write(Write),
+    Write(WriteCommand),
     /// Stays here and runs at its place among the writes when the entry is applied on this node.
-    Read(Read),
+    Read(ReadCommand),
 }
 
 /// How a request ended.
@@ -111,7 +111,7 @@ pub trait Gateway: Send + Sync {
     /// Has keys that were found past due removed: an ordinary entry that nobody waits for. Dropped if the queue is full:
     /// they are found again.
     fn remove_expired(&self, keys: Vec<Bytes>) {
-        let slots = vec![Slot::Write(Write::RemoveExpired { keys })];
+        let slots = vec![Slot::Write(WriteCommand::RemoveExpired { keys })];
         let _ = self.propose(Request { slots, is_transaction: false, done: Box::new(|_| {}) });
     }
 

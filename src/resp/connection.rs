@@ -12,17 +12,17 @@ use tokio::time::sleep_until;
 
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
-use crate::resp::codec::request::Batch;
 use crate::resp::codec::request::Parser;
+use crate::resp::codec::request::Received;
 use crate::resp::registry::Client;
-use crate::resp::server::Shared;
+use crate::resp::server::ServerShared;
 use crate::resp::session::Close;
 use crate::resp::session::Session;
 use crate::resp::stats::add;
 use crate::resp::wire::Wire;
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S>(stream: S, shared: Arc<Shared>, client: Arc<Client>, stopping: watch::Receiver<bool>)
+pub(crate) async fn serve<S>(stream: S, shared: Arc<ServerShared>, client: Arc<Client>, stopping: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -62,7 +62,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut parser = Parser::default();
-    let mut batch = Batch::default();
+    let mut batch = Received::default();
     let mut command_began = None;
     loop {
         let parsed = parser.parse(&mut wire.inbox, session.sender(), &mut batch);
@@ -124,11 +124,11 @@ where
 
 /// The first deadline that a silent client runs into, with its name.
 fn next_deadline(session: &Session, command_began: Option<Instant>) -> Option<(Instant, &'static str)> {
-    let settings = &session.shared.settings;
+    let bounds = &session.shared.bounds;
     let idle = session.shared.idle_timeout();
     let deadlines = [
         session.auth_deadline.map(|at| (at, "auth deadline")),
-        command_began.map(|began| (began + settings.command_deadline, "command deadline")),
+        command_began.map(|began| (began + bounds.command_deadline, "command deadline")),
         (idle > Duration::ZERO).then(|| (Instant::now() + idle, "idle timeout")),
     ];
     deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)

@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-use crate::resp::codec::request::Batch;
 use crate::resp::codec::request::Parser;
 use crate::resp::codec::request::ProtocolError;
+use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 
 /// Parses what is complete in `inbox`, as a connection does after one read; how many commands that were.
@@ -12,7 +12,7 @@ use crate::resp::codec::request::Sender;
 /// # Errors
 /// The words that a client would get.
 pub fn parse(inbox: &mut BytesMut) -> Result<usize, String> {
-    let mut batch = Batch::default();
+    let mut batch = Received::default();
     let parsed: Result<(), ProtocolError> = Parser::default().parse(inbox, Sender::Authenticated, &mut batch);
     parsed.map_err(|error| error.to_string())?;
     Ok(batch.len())

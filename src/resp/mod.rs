@@ -1,13 +1,14 @@
 //! Clients: the Redis protocol (RESP2, RESP3, inline), the commands, and the order of one connection (design 2).
 //!
-//! `codec` turns bytes into arguments and replies into bytes; `verbs` turns arguments into writes, reads and locals;
+//! `codec` turns bytes into arguments and replies into bytes; `commands` turns arguments into writes, reads and locals;
 //! `session` keeps the order of one connection and asks the [`Gateway`](crate::propose::Gateway); `connection` moves
 //! its bytes; `server` accepts. What this room refuses to know: how an entry is made, sealed or applied.
 //!
 //! Start with [`Server::bind`], then [`Server::run`] until its shutdown signal turns true.
 
-mod below;
+mod bounds;
 mod codec;
+mod commands;
 mod connection;
 mod facts;
 mod group;
@@ -20,14 +21,14 @@ mod reads;
 mod registry;
 mod server;
 mod session;
-mod settings;
 mod stats;
-mod verbs;
+mod upstream;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use bounds::ClientBounds;
 pub use facts::FactSection;
 pub use facts::NodeFacts;
 pub use facts::Role;
@@ -38,10 +39,9 @@ pub use operator::OperatorFact;
 pub use operator::OperatorRequest;
 pub use operator::RowCounts;
 pub use password::Password;
-pub use reads::Reads;
+pub use reads::ClientReads;
 pub use server::Drained;
 pub use server::RespError;
 pub use server::Server;
 pub use server::ServerParts;
-pub use settings::Settings;
 pub use stats::Stats;

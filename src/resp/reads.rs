@@ -1,14 +1,14 @@
 //! The seam to the state for reads that follow a ReadIndex: what a client may see, and what is past due.
 
-use crate::fsm::command::Read;
-use crate::fsm::kv::Answer;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::kv::ReadAnswer;
 use crate::fsm::reader::ReadError;
 
 /// Reads the applied state. Called from the threads of the network; may touch the disk.
-pub trait Reads: Send + Sync {
+pub trait ClientReads: Send + Sync {
     /// Runs `read` on the state as it is applied now; `wall_ms` is the leader's clock, which tells what is past due.
     ///
     /// # Errors
     /// [`ReadError`] if the state cannot be read or a value does not open.
-    fn read(&self, read: &Read, wall_ms: u64) -> Result<Answer, ReadError>;
+    fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError>;
 }

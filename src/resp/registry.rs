@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::resp::verbs::VERBS;
+use crate::resp::commands::COMMANDS;
 
 /// One connection as others may see it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     pub(crate) outbox_bytes: AtomicUsize,
     pub(crate) names: Mutex<Names>,
     /// Number of its last command in the table.
-    pub(crate) last_verb: AtomicUsize,
+    pub(crate) last_command: AtomicUsize,
     is_killed: AtomicBool,
     kill: Notify,
 }
@@ -59,7 +59,7 @@ impl Client {
             inbox_bytes: AtomicUsize::new(0),
             outbox_bytes: AtomicUsize::new(0),
             names: Mutex::default(),
-            last_verb: AtomicUsize::new(usize::MAX),
+            last_command: AtomicUsize::new(usize::MAX),
             is_killed: AtomicBool::new(false),
             kill: Notify::new(),
         }
@@ -107,7 +107,7 @@ impl Client {
             names.name,
             age.as_secs(),
             inbox + outbox,
-            VERBS.get(self.last_verb.load(Ordering::Relaxed)).map_or("NULL", |verb| verb.name),
+            COMMANDS.get(self.last_command.load(Ordering::Relaxed)).map_or("NULL", |command| command.name),
             self.protocol.load(Ordering::Relaxed),
             names.library,
             names.library_version,

@@ -20,10 +20,10 @@ use tokio::time::timeout;
 
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::propose::Gateway;
+use crate::resp::ClientBounds;
+use crate::resp::ClientReads;
 use crate::resp::NodeFacts;
 use crate::resp::Operator;
-use crate::resp::Reads;
-use crate::resp::Settings;
 use crate::resp::Stats;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
@@ -49,30 +49,30 @@ pub struct ServerParts {
     /// Where requests go.
     pub gateway: Arc<dyn Gateway>,
     /// The applied state.
-    pub reads: Arc<dyn Reads>,
+    pub reads: Arc<dyn ClientReads>,
     /// What the SEALKV commands ask.
     pub operator: Arc<dyn Operator>,
     /// The node's numbers for INFO.
     pub facts: Arc<dyn NodeFacts>,
     /// Bounds and deadlines.
-    pub settings: Settings,
+    pub bounds: ClientBounds,
     /// Counters, shared with the metrics.
     pub stats: Arc<Stats>,
 }
 
 impl std::fmt::Debug for ServerParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerParts").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("ServerParts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
 /// What every connection shares.
-pub(crate) struct Shared {
+pub(crate) struct ServerShared {
     pub(crate) gateway: Arc<dyn Gateway>,
-    pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) reads: Arc<dyn ClientReads>,
     pub(crate) operator: Arc<dyn Operator>,
     pub(crate) facts: Arc<dyn NodeFacts>,
-    pub(crate) settings: Settings,
+    pub(crate) bounds: ClientBounds,
     pub(crate) stats: Arc<Stats>,
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
@@ -85,7 +85,7 @@ pub(crate) struct Shared {
     pub(crate) idle_timeout_ms: AtomicU64,
 }
 
-impl Shared {
+impl ServerShared {
     /// After how much silence a client is closed; zero: never.
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms.load(Ordering::Relaxed))
@@ -102,7 +102,7 @@ pub struct Drained {
 /// A listener with its connections.
 pub struct Server {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
 }
 
 impl std::fmt::Debug for Server {
@@ -128,8 +128,8 @@ impl Server {
     /// The kernel does not say where it listens.
     pub fn new(listener: TcpListener, parts: ServerParts) -> io::Result<Server> {
         let address = listener.local_addr()?;
-        let ServerParts { gateway, reads, operator, facts, settings, stats } = parts;
-        let shared = Shared {
+        let ServerParts { gateway, reads, operator, facts, bounds, stats } = parts;
+        let shared = ServerShared {
             gateway,
             reads,
             operator,
@@ -139,9 +139,9 @@ impl Server {
             address,
             since: Instant::now(),
             long_reads: Semaphore::new(LONG_READS_MAX),
-            clients_max: AtomicUsize::new(settings.clients_max),
-            idle_timeout_ms: AtomicU64::new(u64::try_from(settings.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
-            settings,
+            clients_max: AtomicUsize::new(bounds.clients_max),
+            idle_timeout_ms: AtomicU64::new(u64::try_from(bounds.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
+            bounds,
         };
         Ok(Server { listener, shared: Arc::new(shared) })
     }
@@ -172,7 +172,7 @@ impl Server {
         drop(listener);
         let finished = async { while connections.join_next().await.is_some() {} };
         // Whoever is not done by then is cut.
-        let _ = timeout(shared.settings.drain_deadline, finished).await;
+        let _ = timeout(shared.bounds.drain_deadline, finished).await;
         let aborted = connections.len();
         connections.shutdown().await;
         Drained { aborted }
@@ -183,7 +183,7 @@ impl Server {
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
-    shared: &Arc<Shared>,
+    shared: &Arc<ServerShared>,
     stopping: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) {
@@ -237,12 +237,12 @@ impl Trouble {
 
 /// A connection's place in the registry and the gauges, given back however its task ends.
 struct Guest {
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
     client: Arc<Client>,
 }
 
 impl Guest {
-    fn enter(shared: &Arc<Shared>, peer: SocketAddr, local_address: SocketAddr) -> Guest {
+    fn enter(shared: &Arc<ServerShared>, peer: SocketAddr, local_address: SocketAddr) -> Guest {
         shared.stats.connected_clients.fetch_add(1, Ordering::Relaxed);
         Guest { shared: Arc::clone(shared), client: shared.registry.enter(peer, local_address) }
     }

@@ -13,7 +13,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::propose::Outcome;
@@ -22,20 +22,20 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::reply::reply_bytes;
 use crate::resp::codec::request::Arguments;
-use crate::resp::codec::request::Batch;
 use crate::resp::codec::request::ProtocolError;
+use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
-use crate::resp::group::Group;
-use crate::resp::group::Purpose;
+use crate::resp::commands;
+use crate::resp::commands::Action;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::Kind;
+use crate::resp::commands::Local;
+use crate::resp::group::CommandGroup;
+use crate::resp::group::GroupPurpose;
 use crate::resp::group::Weaver;
 use crate::resp::registry::Client;
-use crate::resp::server::Shared;
+use crate::resp::server::ServerShared;
 use crate::resp::stats::add;
-use crate::resp::verbs;
-use crate::resp::verbs::Action;
-use crate::resp::verbs::Kind;
-use crate::resp::verbs::Local;
-use crate::resp::verbs::Refusal;
 use crate::resp::wire::Wire;
 
 /// Why a connection ends.
@@ -59,26 +59,26 @@ pub(crate) enum Close {
 
 /// What one connection is, between its commands.
 pub(crate) struct Session {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ServerShared>,
     pub(crate) client: Arc<Client>,
     pub(crate) protocol: Protocol,
     pub(crate) auth_failures: u32,
     /// When it has to have authenticated; `None` once it has.
     pub(crate) auth_deadline: Option<Instant>,
-    group: Group,
+    group: CommandGroup,
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>) -> Session {
+    pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Session {
         let mut session = Session {
             shared,
             client,
             protocol: Protocol::Resp2,
             auth_failures: 0,
             auth_deadline: None,
-            group: Group::default(),
+            group: CommandGroup::default(),
         };
-        if session.shared.settings.password.is_some() {
+        if session.shared.bounds.password.is_some() {
             session.revoke();
         } else {
             session.client.is_authenticated.store(true, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Session {
         if self.auth_deadline.is_none() {
             self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
         }
-        self.auth_deadline = Some(Instant::now() + self.shared.settings.auth_deadline);
+        self.auth_deadline = Some(Instant::now() + self.shared.bounds.auth_deadline);
         self.client.is_authenticated.store(false, Ordering::Relaxed);
     }
 
@@ -112,7 +112,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the connection ends; replies of what was done before are in the output buffer.
-    pub(crate) async fn run<S>(&mut self, batch: &Batch, wire: &mut Wire<S>) -> Result<(), Close>
+    pub(crate) async fn run<S>(&mut self, batch: &Received, wire: &mut Wire<S>) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -158,24 +158,24 @@ impl Session {
         wire.drain_if_large().await
     }
 
-    fn resolve(&self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
-        let Some((number, verb)) = verbs::find(arguments.slice(0)) else {
-            return Err(verbs::unknown(arguments));
+    fn resolve(&self, arguments: Arguments<'_>) -> Result<Action, ErrorLine> {
+        let Some((number, command)) = commands::find(arguments.slice(0)) else {
+            return Err(commands::unknown(arguments));
         };
         self.shared.stats.count_command(number);
-        self.client.last_verb.store(number, Ordering::Relaxed);
-        if !verb.admits(arguments.len()) {
-            return Err(Refusal::arity(verb.name));
+        self.client.last_command.store(number, Ordering::Relaxed);
+        if !command.admits(arguments.len()) {
+            return Err(ErrorLine::arity(command.name));
         }
-        if self.auth_deadline.is_some() && verb.kind != Kind::LocalWithoutAuth {
-            return Err(Refusal::fixed("NOAUTH Authentication required."));
+        if self.auth_deadline.is_some() && command.kind != Kind::LocalWithoutAuth {
+            return Err(ErrorLine::fixed("NOAUTH Authentication required."));
         }
-        verb.parse(arguments)
+        command.parse(arguments)
     }
 
     /// A reply that is known now: sent in its place.
     fn answer<S>(&mut self, wire: &mut Wire<S>, encode: impl FnOnce(&mut Encoder<'_>)) {
-        if self.group.purpose == Purpose::Empty {
+        if self.group.purpose == GroupPurpose::Empty {
             encode(&mut Encoder::new(&mut wire.outbox, self.protocol));
         } else {
             encode(&mut Encoder::new(&mut self.group.held, self.protocol));
@@ -188,21 +188,21 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Group { purpose, slots, places, held, .. } = std::mem::take(&mut self.group);
+        let CommandGroup { purpose, slots, places, held, .. } = std::mem::take(&mut self.group);
         let mut weaver = Weaver::new(places, held);
         match purpose {
-            Purpose::Empty => return Ok(()),
-            Purpose::Entry => {
+            GroupPurpose::Empty => return Ok(()),
+            GroupPurpose::Entry => {
                 let count = slots.len();
                 let outcome = self.propose(slots).await;
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
             }
-            Purpose::ReadRound => {
+            GroupPurpose::ReadRound => {
                 let reads = slots.into_iter().filter_map(|slot| match slot {
                     Slot::Read(read) => Some(read),
                     Slot::Write(_) => None,
                 });
-                self.read_round(&reads.collect::<Vec<Read>>(), &mut weaver, wire).await?;
+                self.read_round(&reads.collect::<Vec<ReadCommand>>(), &mut weaver, wire).await?;
             }
         }
         let is_left = weaver.advance(&mut wire.outbox);
@@ -265,7 +265,12 @@ impl Session {
     }
 
     /// Answers reads that no write precedes, in order, each from a state at or after that of the one before.
-    async fn read_round<S>(&mut self, reads: &[Read], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    async fn read_round<S>(
+        &mut self,
+        reads: &[ReadCommand],
+        weaver: &mut Weaver,
+        wire: &mut Wire<S>,
+    ) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

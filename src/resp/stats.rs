@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use crate::resp::verbs::VERBS;
+use crate::resp::commands::COMMANDS;
 
 /// Numbers since the start of the process, but for the gauges.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Default for Stats {
             auth_failures_total: AtomicU64::new(0),
             input_bytes_total: AtomicU64::new(0),
             output_bytes_total: AtomicU64::new(0),
-            commands: VERBS.iter().map(|_| AtomicU64::new(0)).collect(),
+            commands: COMMANDS.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
 }
@@ -77,12 +77,12 @@ impl Default for Stats {
 impl Stats {
     /// Every command's name and how often it was called.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        VERBS.iter().zip(&self.commands).map(|(verb, count)| (verb.name, count.load(Ordering::Relaxed)))
+        COMMANDS.iter().zip(&self.commands).map(|(command, count)| (command.name, count.load(Ordering::Relaxed)))
     }
 
     /// Counts one call of a command of the table.
-    pub(crate) fn count_command(&self, verb: usize) {
-        add(&self.commands[verb], 1);
+    pub(crate) fn count_command(&self, command: usize) {
+        add(&self.commands[command], 1);
     }
 
     /// CONFIG RESETSTAT: what INFO counts since the start begins again.

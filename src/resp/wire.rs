@@ -20,7 +20,7 @@ use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::READ_BATCH_BYTES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
 use crate::resp::registry::Client;
-use crate::resp::server::Shared;
+use crate::resp::server::ServerShared;
 use crate::resp::session::Close;
 use crate::resp::stats::add;
 
@@ -29,14 +29,14 @@ pub(crate) struct Wire<S> {
     pub(crate) inbox: BytesMut,
     pub(crate) outbox: Vec<u8>,
     stream: S,
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
     client: Arc<Client>,
     /// Bytes that this connection has taken from the memory of all clients.
     charged: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(crate) fn new(stream: S, shared: Arc<Shared>, client: Arc<Client>) -> Wire<S> {
+    pub(crate) fn new(stream: S, shared: Arc<ServerShared>, client: Arc<Client>) -> Wire<S> {
         Wire { inbox: BytesMut::new(), outbox: Vec::new(), stream, shared, client, charged: 0 }
     }
 
@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.charge(0)?;
         let len = self.outbox.len();
-        let allowed = self.shared.settings.write_deadline + Duration::from_secs((len / PACE_BYTES_PER_SECOND) as u64);
+        let allowed = self.shared.bounds.write_deadline + Duration::from_secs((len / PACE_BYTES_PER_SECOND) as u64);
         match timeout(allowed, self.stream.write_all(&self.outbox)).await {
             Err(_) => return Err(Close::Bound("write deadline")),
             Ok(Err(error)) => return Err(Close::Gone(error)),
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Ok(());
         }
         let all = gauge.fetch_add(held - charged, Ordering::Relaxed) + (held - charged);
-        if all > self.shared.settings.memory_bytes_max && held > KEPT_BYTES {
+        if all > self.shared.bounds.memory_bytes_max && held > KEPT_BYTES {
             return Err(Close::Bound("memory of all clients"));
         }
         Ok(())

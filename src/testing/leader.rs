@@ -15,7 +15,7 @@ use crate::fsm::codec::encode_control;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -54,8 +54,8 @@ pub fn keks(byte: u8) -> KekSet {
 
 /// `SET key value`.
 #[must_use]
-pub fn set(key: &str, value: &str) -> Write {
-    Write::Set {
+pub fn set(key: &str, value: &str) -> WriteCommand {
+    WriteCommand::Set {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value.as_bytes()),
         when: SetIf::Always,
@@ -66,8 +66,11 @@ pub fn set(key: &str, value: &str) -> Write {
 
 /// `APPEND key value`.
 #[must_use]
-pub fn append(key: &str, value: &str) -> Write {
-    Write::Append { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) }
+pub fn append(key: &str, value: &str) -> WriteCommand {
+    WriteCommand::Append {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    }
 }
 
 /// The payload of a control entry.
@@ -219,7 +222,7 @@ impl Leader {
     }
 
     /// An entry of these commands, a moment after the last.
-    pub fn clients(&mut self, writes: &[Write]) -> Position {
+    pub fn clients(&mut self, writes: &[WriteCommand]) -> Position {
         self.stamp_ms += self.chance.below(3);
         let payload = self.payload(writes);
         self.client_payload(&payload)
@@ -234,7 +237,7 @@ impl Leader {
 
     /// The payload of these commands.
     #[must_use]
-    pub fn payload(&self, writes: &[Write]) -> Vec<u8> {
+    pub fn payload(&self, writes: &[WriteCommand]) -> Vec<u8> {
         let mut payload = Vec::new();
         encode_batch(self.stamp_ms, writes, &mut payload).expect("commands of one entry");
         payload

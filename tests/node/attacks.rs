@@ -16,8 +16,8 @@ use std::time::Instant;
 use sealkv::fsm::rocks::RocksOptions;
 use sealkv::fsm::rocks::RocksStore;
 use sealkv::fsm::state::Applied;
+use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Step;
 use sealkv::fsm::store::Store;
 use sealkv::ids::Index;
 use sealkv::ids::Term;
@@ -418,14 +418,14 @@ fn state_of(victim: &Victim) -> RocksStore {
 }
 
 /// Writes rows into a stopped node's state, durably.
-fn put(victim: &Victim, step: Step) {
+fn put(victim: &Victim, step: Commit) {
     let store = state_of(victim);
     store.write(step).unwrap();
     store.flush().unwrap();
 }
 
-fn row(row: StateRow, bytes: Vec<u8>) -> Step {
-    Step { state: vec![(row, bytes)], ..Step::default() }
+fn row(row: StateRow, bytes: Vec<u8>) -> Commit {
+    Commit { state: vec![(row, bytes)], ..Commit::default() }
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -470,7 +470,7 @@ fn value_rows_that_are_moved_or_changed_are_never_served() {
     let victim = Victim::stopped();
     let get = |key: &str| state_of(&victim).get(key.as_bytes()).unwrap().unwrap();
     let set = |key: &str, bytes: &[u8]| {
-        put(&victim, Step { puts: vec![(key.as_bytes().to_vec(), bytes.to_vec())], ..Step::default() });
+        put(&victim, Commit { puts: vec![(key.as_bytes().to_vec(), bytes.to_vec())], ..Commit::default() });
     };
     let good = get("key-3");
     let other = get("key-4");
@@ -553,7 +553,7 @@ fn an_older_applied_row_among_newer_values_does_not_apply_entries_twice() {
     fs::remove_dir_all(victim.site.data().join("log")).unwrap();
     copy_dir(&killed.join("log"), &victim.site.data().join("log"));
     let record = vec![(StateRow::Applied, applied), (StateRow::Keyring, keyring)];
-    put(&victim, Step { state: record, ..Step::default() });
+    put(&victim, Commit { state: record, ..Commit::default() });
     victim.start().refused_with(74, &["halted", "was written by entry"]);
 }
 

@@ -25,13 +25,13 @@ use sealkv::fsm::codec::encode_batch;
 use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
-use sealkv::fsm::command::Write;
+use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::reader::Base;
-use sealkv::fsm::reader::Reader;
+use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
+use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Step;
 use sealkv::fsm::store::Store;
 use sealkv::ids::Cutover;
 use sealkv::ids::Index;
@@ -106,8 +106,8 @@ impl StateMachine for Decoder {
     }
 }
 
-fn set(value: &[u8]) -> Write {
-    Write::Set {
+fn set(value: &[u8]) -> WriteCommand {
+    WriteCommand::Set {
         key: Bytes::from_static(b"k"),
         value: Bytes::copy_from_slice(value),
         when: SetIf::Always,
@@ -242,9 +242,10 @@ fn rows(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
         let mut bad = row.clone();
         bad[at] ^= 0x21;
         let store = Arc::new(MemoryStore::new());
-        store.write(Step { puts: vec![(key.clone(), bad)], ..Step::default() }).unwrap();
+        store.write(Commit { puts: vec![(key.clone(), bad)], ..Commit::default() }).unwrap();
         for ring in [&opened.ring, &keyless] {
-            let reader = Reader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(RingRows::new(Arc::clone(ring))));
+            let reader =
+                RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(RingRows::new(Arc::clone(ring))));
             judge("a read error", everything_in(&reader.value(&key).unwrap_err()));
         }
     }

@@ -17,7 +17,7 @@ use sealkv::fsm::codec::encode_control;
 use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
-use sealkv::fsm::command::Write;
+use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::reader::Base;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
@@ -97,7 +97,7 @@ fn write(opened: &mut Opened, entries: Vec<LogEntry>) {
 }
 
 fn payload(n: u64) -> Vec<u8> {
-    let write = Write::Set {
+    let write = WriteCommand::Set {
         key: Bytes::from(format!("added-{n}")),
         value: Bytes::from(format!("value-{n}")),
         when: SetIf::Always,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use sealkv::fsm::store::Step;
+use sealkv::fsm::store::Commit;
 
 use crate::client::Client;
 use crate::client::Reply;
@@ -23,7 +23,7 @@ fn change_row(site: &Site, key: &[u8], changed: impl FnOnce(&mut Vec<u8>)) -> Ve
     let good = opened.store.get(key).unwrap().expect("the row is there");
     let mut row = good.clone();
     changed(&mut row);
-    opened.store.write(Step { puts: vec![(key.to_vec(), row)], ..Step::default() }).unwrap();
+    opened.store.write(Commit { puts: vec![(key.to_vec(), row)], ..Commit::default() }).unwrap();
     opened.store.flush().unwrap();
     good
 }

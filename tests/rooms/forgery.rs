@@ -7,8 +7,8 @@ use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::fsm::reader::Base;
 use sealkv::fsm::reader::ReadError;
+use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Step;
 use sealkv::fsm::store::Store;
 use sealkv::ids::ClusterId;
 use sealkv::keys::change::Change;
@@ -141,7 +141,7 @@ fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
 fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     let forge = |node: &Node| {
         let row = [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), b"forged"].concat();
-        node.store.write(Step { puts: vec![(b"k".to_vec(), row)], ..Step::default() }).unwrap();
+        node.store.write(Commit { puts: vec![(b"k".to_vec(), row)], ..Commit::default() }).unwrap();
     };
     let mut leader = history();
     let mut node = Node::new();

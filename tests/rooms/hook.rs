@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sealkv::apply::halt::HaltCause;
 use sealkv::apply::halt::HaltClass;
 use sealkv::fsm::reader::Base;
-use sealkv::fsm::store::Step;
+use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::Store;
 use sealkv::keys::kek::KekSet;
 
@@ -42,7 +42,7 @@ fn err_mark_a_halt_has_its_class_and_its_cause_in_the_chain() {
         let leader = two_entries();
         let mut node = Node::new();
         node.run(&leader.log[..4]).unwrap();
-        node.store.write(Step { puts: vec![(b"a".to_vec(), vec![0xff; 60])], ..Step::default() }).unwrap();
+        node.store.write(Commit { puts: vec![(b"a".to_vec(), vec![0xff; 60])], ..Commit::default() }).unwrap();
         node.run(&leader.log).expect_err("the value is damaged")
     };
     let halts = [

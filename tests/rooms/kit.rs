@@ -21,11 +21,11 @@ use sealkv::apply::run::RunBounds;
 use sealkv::apply::step::Loop;
 use sealkv::apply::step::Parts;
 use sealkv::fsm::memory::MemoryStore;
-use sealkv::fsm::reader::Reader;
+use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
 use sealkv::fsm::state::ConfState;
+use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Step;
 use sealkv::fsm::store::Store;
 use sealkv::ids::Index;
 use sealkv::ids::NodeId;
@@ -90,7 +90,7 @@ impl LogGauge for Log {
 pub fn founded() -> Arc<MemoryStore> {
     let store = MemoryStore::new();
     let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
-    store.write(Step { state: vec![(StateRow::Applied, founding.encode(None))], ..Step::default() }).unwrap();
+    store.write(Commit { state: vec![(StateRow::Applied, founding.encode(None))], ..Commit::default() }).unwrap();
     store.flush().unwrap();
     Arc::new(store)
 }
@@ -106,10 +106,10 @@ pub fn rows(store: &MemoryStore) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Everything in a state, byte for byte: what a snapshot of it holds.
-pub fn picture(store: &MemoryStore) -> Step {
+pub fn picture(store: &MemoryStore) -> Commit {
     let row = |row| store.state(row).unwrap().map(|bytes| (row, bytes));
     let state = [StateRow::Applied, StateRow::Keyring].into_iter().filter_map(row).collect();
-    Step { puts: rows(store), state, ..Step::default() }
+    Commit { puts: rows(store), state, ..Commit::default() }
 }
 
 /// A state of its own with the same bytes.
@@ -117,7 +117,7 @@ pub fn copied(store: &MemoryStore) -> Arc<MemoryStore> {
     stored(picture(store))
 }
 
-pub fn stored(step: Step) -> Arc<MemoryStore> {
+pub fn stored(step: Commit) -> Arc<MemoryStore> {
     let copy = MemoryStore::new();
     copy.write(step).unwrap();
     copy.flush().unwrap();
@@ -134,7 +134,7 @@ pub fn same_state(left: &MemoryStore, right: &MemoryStore) -> bool {
 pub struct Node {
     pub store: Arc<MemoryStore>,
     pub ring: Arc<Ring>,
-    pub reader: Reader,
+    pub reader: RowReader,
     pub notes: Arc<Notes>,
     pub apply: Loop,
 }
@@ -151,7 +151,7 @@ impl Node {
         let (notes, metrics) = (Arc::<Notes>::default(), Arc::<Metrics>::default());
         let published = Arc::new(Published::new(applied.position));
         let state: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let reader = Reader::new(Arc::clone(&state), Arc::new(RingRows::new(Arc::clone(&ring))));
+        let reader = RowReader::new(Arc::clone(&state), Arc::new(RingRows::new(Arc::clone(&ring))));
         let log = || Log(Arc::clone(&notes));
         let flusher = Flusher::new(
             Arc::clone(&state),

@@ -16,11 +16,11 @@ use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::TtlForm;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::KeyId;
@@ -181,7 +181,7 @@ impl Author {
     /// Two commands that fit one by one, put together by hand, since no encoder makes such an entry (N4).
     fn too_many_writes(&mut self) {
         let pairs = (0..ENTRY_WRITES_MAX).map(|_| (Bytes::from_static(b"k"), Bytes::new())).collect();
-        let mut payload = self.leader.payload(&[Write::SetMany { pairs, absent_only: false }]);
+        let mut payload = self.leader.payload(&[WriteCommand::SetMany { pairs, absent_only: false }]);
         let more = self.leader.payload(&[set("k0", "v")]);
         payload.extend_from_slice(&more[BATCH_HEADER_LEN..]);
         payload[BATCH_HEADER_LEN - 4..BATCH_HEADER_LEN].copy_from_slice(&2_u32.to_be_bytes());
@@ -191,7 +191,7 @@ impl Author {
 
     fn clients(&mut self) {
         let most = if self.is_calm { 2 } else { 5 };
-        let writes: Vec<Write> =
+        let writes: Vec<WriteCommand> =
             (0..=self.leader.chance.below(most)).map(|_| random_write(&self.leader.chance)).collect();
         if self.leader.chance.below(12) == 0 {
             // The clock of a new leader may be behind.
@@ -200,7 +200,7 @@ impl Author {
         self.commands(&writes);
     }
 
-    fn commands(&mut self, writes: &[Write]) {
+    fn commands(&mut self, writes: &[WriteCommand]) {
         let position = self.leader.clients(writes);
         let chance = &self.leader.chance;
         if chance.below(2) == 0 {
@@ -331,16 +331,16 @@ fn pick<T: Copy, const N: usize>(chance: &Seeded, all: [T; N]) -> T {
     all[chance.below(N as u64) as usize]
 }
 
-fn random_write(chance: &Seeded) -> Write {
+fn random_write(chance: &Seeded) -> WriteCommand {
     let key = random_key(chance);
     match chance.below(22) {
-        0 | 1 => Write::IncrementBy { key, delta: chance.below(9) as i64 - 4 },
-        2 => Write::IncrementByFloat { key, delta: Bytes::from_static(pick(chance, [b"1.5", b"-2.", b"x.y"])) },
-        3 | 4 => Write::Append { key, value: random_value(chance) },
-        5 => Write::SetRange { key, offset: chance.below(20) as u32, value: random_value(chance) },
-        6 => Write::GetDelete { key },
-        7 => Write::GetExpire { key, expiry: random_expiry(chance) },
-        8 => Write::Delete { keys: random_keys(chance) },
+        0 | 1 => WriteCommand::IncrementBy { key, delta: chance.below(9) as i64 - 4 },
+        2 => WriteCommand::IncrementByFloat { key, delta: Bytes::from_static(pick(chance, [b"1.5", b"-2.", b"x.y"])) },
+        3 | 4 => WriteCommand::Append { key, value: random_value(chance) },
+        5 => WriteCommand::SetRange { key, offset: chance.below(20) as u32, value: random_value(chance) },
+        6 => WriteCommand::GetDelete { key },
+        7 => WriteCommand::GetExpire { key, expiry: random_expiry(chance) },
+        8 => WriteCommand::Delete { keys: random_keys(chance) },
         9 => {
             let all = [
                 ExpireIf::Always,
@@ -350,23 +350,23 @@ fn random_write(chance: &Seeded) -> Write {
                 ExpireIf::Sooner,
                 ExpireIf::SomeSooner,
             ];
-            Write::Expire { key, expiry: random_expiry(chance), when: pick(chance, all) }
+            WriteCommand::Expire { key, expiry: random_expiry(chance), when: pick(chance, all) }
         }
-        10 => Write::Persist { key },
-        11 if chance.below(4) == 0 => Write::FlushAll,
-        12 => Write::RemoveExpired { keys: random_keys(chance) },
+        10 => WriteCommand::Persist { key },
+        11 if chance.below(4) == 0 => WriteCommand::FlushAll,
+        12 => WriteCommand::RemoveExpired { keys: random_keys(chance) },
         13 | 14 => {
             let pairs = random_keys(chance).into_iter().map(|key| (key, random_value(chance))).collect();
-            Write::SetMany { pairs, absent_only: chance.below(3) == 0 }
+            WriteCommand::SetMany { pairs, absent_only: chance.below(3) == 0 }
         }
-        15 => Write::Set {
+        15 => WriteCommand::Set {
             key,
             value: random_value(chance),
             when: pick(chance, [SetIf::Always, SetIf::Absent, SetIf::Present]),
             expiry: random_expiry(chance),
             reply: pick(chance, [SetReply::Ok, SetReply::Old, SetReply::Integer]),
         },
-        _ => Write::Set {
+        _ => WriteCommand::Set {
             key,
             value: random_value(chance),
             when: SetIf::Always,
@@ -376,18 +376,18 @@ fn random_write(chance: &Seeded) -> Write {
     }
 }
 
-fn random_read(chance: &Seeded) -> Read {
+fn random_read(chance: &Seeded) -> ReadCommand {
     let key = random_key(chance);
     match chance.below(7) {
-        0 => Read::GetMany { keys: random_keys(chance) },
-        1 => Read::Length { key },
-        2 => Read::Range { key, start: chance.below(9) as i64 - 4, end: chance.below(9) as i64 - 4 },
-        3 => Read::Exists { keys: random_keys(chance) },
-        4 => Read::Ttl {
+        0 => ReadCommand::GetMany { keys: random_keys(chance) },
+        1 => ReadCommand::Length { key },
+        2 => ReadCommand::Range { key, start: chance.below(9) as i64 - 4, end: chance.below(9) as i64 - 4 },
+        3 => ReadCommand::Exists { keys: random_keys(chance) },
+        4 => ReadCommand::Ttl {
             key,
             form: pick(chance, [TtlForm::Seconds, TtlForm::Millis, TtlForm::AtSeconds, TtlForm::AtMillis]),
         },
-        5 => Read::Type { key },
-        _ => Read::Get { key },
+        5 => ReadCommand::Type { key },
+        _ => ReadCommand::Get { key },
     }
 }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::wrap::Kek;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -39,10 +39,10 @@ pub(super) fn at(term: u64, index: u64) -> Position {
     Position { term: Term(term), index: Index(index) }
 }
 
-pub(super) fn delete(key: &str) -> Write {
-    Write::Delete { keys: vec![Bytes::copy_from_slice(key.as_bytes())] }
+pub(super) fn delete(key: &str) -> WriteCommand {
+    WriteCommand::Delete { keys: vec![Bytes::copy_from_slice(key.as_bytes())] }
 }
 
-pub(super) fn incr(key: &str) -> Write {
-    Write::IncrementBy { key: Bytes::copy_from_slice(key.as_bytes()), delta: 1 }
+pub(super) fn incr(key: &str) -> WriteCommand {
+    WriteCommand::IncrementBy { key: Bytes::copy_from_slice(key.as_bytes()), delta: 1 }
 }

@@ -32,11 +32,11 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
 use crate::fsm::command::Reply;
 use crate::fsm::memory::MemoryStore;
-use crate::fsm::reader::Reader;
+use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::state::ConfState;
+use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
-use crate::fsm::store::Step;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::ids::Index;
@@ -140,7 +140,7 @@ impl TestStore {
         let store = TestStore::default();
         let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
         let state = vec![(StateRow::Applied, founding.encode(None))];
-        store.memory.write(Step { state, ..Step::default() }).unwrap();
+        store.memory.write(Commit { state, ..Commit::default() }).unwrap();
         store.memory.flush().unwrap();
         Arc::new(store)
     }
@@ -199,7 +199,7 @@ impl Store for TestStore {
         self.memory.flushed_state(row)
     }
 
-    fn write(&self, step: Step) -> Result<(), StoreError> {
+    fn write(&self, step: Commit) -> Result<(), StoreError> {
         if self.fail_write.load(SeqCst) {
             return Err(StoreError::Backend("told to fail".into()));
         }
@@ -266,7 +266,7 @@ impl Node {
         let flusher = flusher(&store, &published, &notes, &metrics, setup.pool_bytes);
         let parts = Parts {
             store: Arc::clone(&dyn_store),
-            reader: Reader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
+            reader: RowReader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
             ring: Arc::clone(&ring),
             waiters: Arc::clone(&waiters),
             openings: Openings::eager(pool(setup.threads)),

@@ -18,13 +18,13 @@ use crate::apply::tests::node::Picture;
 use crate::apply::tests::plain;
 use crate::apply::tests::plain::Closed;
 use crate::apply::tests::plain::SealedFor;
-use crate::fsm::codec::Batch;
+use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv;
-use crate::fsm::overlay::Change as RowChange;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
@@ -96,7 +96,7 @@ impl From<Closed> for Cause {
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
     Write,
-    Read(Read),
+    Read(ReadCommand),
 }
 
 /// What everybody who waits is told, by index and term.
@@ -195,7 +195,7 @@ impl Twin {
         }
     }
 
-    fn batch(&mut self, batch: &Batch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
+    fn batch(&mut self, batch: &CommandBatch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
         let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
         let mut overlay = Overlay::new();
         let mut context = WriteContext::new(at.index, stamp_ms, entry_tag, batch);

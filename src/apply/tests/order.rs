@@ -23,9 +23,9 @@ use crate::apply::tests::node::flusher;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::command::Expiry;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::ids::KeyId;
@@ -42,7 +42,7 @@ fn bytes(text: &str) -> Bytes {
 }
 
 fn get(key: &str) -> Slot {
-    Slot::Read(Read::Get { key: bytes(key) })
+    Slot::Read(ReadCommand::Get { key: bytes(key) })
 }
 
 /// All kinds of entries: clear and sealed commands, bootstrap, cutover, openers, rotations, a refusal, members, two terms.
@@ -62,7 +62,7 @@ fn everything() -> Leader {
             15 => leader.elect(),
             20 => drop(leader.bootstrap(true)),
             25 => drop(leader.rotate(Purpose::Entry)),
-            30 => drop(leader.clients(&[Write::FlushAll, set("after", "all")])),
+            30 => drop(leader.clients(&[WriteCommand::FlushAll, set("after", "all")])),
             _ => {}
         }
     }
@@ -167,7 +167,7 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
 fn time_never_goes_back_from_entry_to_entry() {
     let mut leader = Leader::sealed(31);
     let mut write = set("brief", "v");
-    if let Write::Set { expiry, .. } = &mut write {
+    if let WriteCommand::Set { expiry, .. } = &mut write {
         *expiry = Expiry::In(10);
     }
     leader.stamp_ms = 1_000_000;
@@ -239,7 +239,7 @@ fn a_refused_control_entry_is_a_no_op_with_an_error() {
 fn an_entry_with_too_many_writes_answers_errors_and_writes_nothing() {
     let mut leader = Leader::sealed(27);
     // The encoder refuses it, so two halves are joined by hand.
-    let half: Vec<Write> = vec![set("k", "v"); ENTRY_WRITES_MAX / 2 + 1];
+    let half: Vec<WriteCommand> = vec![set("k", "v"); ENTRY_WRITES_MAX / 2 + 1];
     let (one, two) = (leader.payload(&half), leader.payload(&half));
     let mut payload = [&one[..], &two[13..]].concat();
     payload[9..13].copy_from_slice(&(2 * half.len() as u32).to_be_bytes());
@@ -294,7 +294,7 @@ fn replay_is_the_same_steps_with_members_of_its_own() {
     let entries = leader.log.iter().map(|committed| committed.entry.clone());
     replay(&mut node.apply, entries, |index| progress.push(index.0)).unwrap();
     assert_eq!(node.store.picture(), live.store.picture());
-    assert_eq!(node.store.memory.unflushed_steps(), 0, "flushed at the end");
+    assert_eq!(node.store.memory.unflushed_commits(), 0, "flushed at the end");
     assert!(progress.is_sorted() && progress.last() == Some(&(leader.log.len() as u64 + 1)));
     // The last process died in the middle: what is applied already is not applied again.
     let mut node = Node::new(&Setup::default());
@@ -374,7 +374,7 @@ fn the_threads_apply_flush_and_end_with_their_queue() {
     handle.join().unwrap();
     assert!(halts.lock().unwrap().is_empty());
     assert_eq!(node.store.applied().position.index.0, leader.log.len() as u64 + 1);
-    assert_eq!(node.store.memory.unflushed_steps(), 0);
+    assert_eq!(node.store.memory.unflushed_commits(), 0);
     // A halt is told once, and the queue is closed behind it.
     leader.entry_mut(20).data = Bytes::from_static(b"\x01nonsense");
     let node = Node::new(&Setup::default());

@@ -28,7 +28,7 @@ use crate::apply::tests::one_by_one::Stopped;
 use crate::apply::tests::one_by_one::Twin;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::fsm::command::Reply;
-use crate::fsm::store::Step;
+use crate::fsm::store::Commit;
 use crate::fsm::store::Store;
 use crate::keys::kek::KekSet;
 use crate::keys::rules::RuleError;
@@ -215,7 +215,7 @@ impl Trial {
             if self.chance.below(3) == 0 {
                 // A crash: some of the newest steps are lost and made again from the log, byte for byte.
                 tally.crashes += 1;
-                let kept = self.chance.below(node.store.memory.unflushed_steps() as u64 + 1) as usize;
+                let kept = self.chance.below(node.store.memory.unflushed_commits() as u64 + 1) as usize;
                 node = node.crash_and_restart(kept, (self.keks)(), &self.setup);
                 assert_eq!(self.drive(&mut node, &log, middle, tally), Ok(()));
                 assert_same(&node, &twin);
@@ -322,7 +322,7 @@ fn entry_at(index: u64) -> usize {
 }
 
 fn put(store: &TestStore, key: &[u8], row: &[u8]) {
-    store.memory.write(Step { puts: vec![(key.to_vec(), row.to_vec())], ..Step::default() }).unwrap();
+    store.memory.write(Commit { puts: vec![(key.to_vec(), row.to_vec())], ..Commit::default() }).unwrap();
     store.memory.flush().unwrap();
 }
 

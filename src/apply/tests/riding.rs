@@ -7,18 +7,18 @@ use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::fsm::command::Expiry;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::Slot;
 
-fn large(key: &'static str, bytes: usize) -> Write {
-    Write::Set {
+fn large(key: &'static str, bytes: usize) -> WriteCommand {
+    WriteCommand::Set {
         key: Bytes::from_static(key.as_bytes()),
         value: Bytes::from(vec![b'v'; bytes]),
         when: SetIf::Always,
@@ -28,7 +28,7 @@ fn large(key: &'static str, bytes: usize) -> Write {
 }
 
 fn get(key: &'static str) -> Slot {
-    Slot::Read(Read::Get { key: Bytes::from_static(key.as_bytes()) })
+    Slot::Read(ReadCommand::Get { key: Bytes::from_static(key.as_bytes()) })
 }
 
 /// Bytes of each reply, `None` for an error.

@@ -10,24 +10,24 @@ use crate::limits::VALUE_BYTES_MAX;
 
 /// A checked list of keys; iterate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys<'a> {
+pub struct KeyList<'a> {
     left: u32,
     bytes: &'a [u8],
 }
 
 /// A checked list of keys and values; iterate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pairs<'a> {
+pub struct PairList<'a> {
     left: u32,
     bytes: &'a [u8],
 }
 
-impl<'a> Iterator for Keys<'a> {
+impl<'a> Iterator for KeyList<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        let mut cursor = Cursor { rest: self.bytes };
+        let mut cursor = PayloadReader { rest: self.bytes };
         let key = cursor.key().expect("Payload::decode checked every key");
         self.bytes = cursor.rest;
         Some(key)
@@ -38,14 +38,14 @@ impl<'a> Iterator for Keys<'a> {
     }
 }
 
-impl ExactSizeIterator for Keys<'_> {}
+impl ExactSizeIterator for KeyList<'_> {}
 
-impl<'a> Iterator for Pairs<'a> {
+impl<'a> Iterator for PairList<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         self.left = self.left.checked_sub(1)?;
-        let mut cursor = Cursor { rest: self.bytes };
+        let mut cursor = PayloadReader { rest: self.bytes };
         let key = cursor.key().expect("Payload::decode checked every key");
         let value = cursor.value().expect("Payload::decode checked every value");
         self.bytes = cursor.rest;
@@ -57,15 +57,15 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-impl ExactSizeIterator for Pairs<'_> {}
+impl ExactSizeIterator for PairList<'_> {}
 
 /// What is left to read.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub(super) struct PayloadReader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> PayloadReader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], PayloadError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
             return Err(PayloadError::Short { need: len as u64, left: self.rest.len() });
@@ -134,22 +134,22 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    pub(super) fn keys(&mut self) -> Result<Keys<'a>, PayloadError> {
+    pub(super) fn keys(&mut self) -> Result<KeyList<'a>, PayloadError> {
         let left = self.count(LEN_LEN)?;
         let start = self.rest;
         for _ in 0..left {
             self.key()?;
         }
-        Ok(Keys { left, bytes: &start[..start.len() - self.rest.len()] })
+        Ok(KeyList { left, bytes: &start[..start.len() - self.rest.len()] })
     }
 
-    pub(super) fn pairs(&mut self) -> Result<Pairs<'a>, PayloadError> {
+    pub(super) fn pairs(&mut self) -> Result<PairList<'a>, PayloadError> {
         let left = self.count(2 * LEN_LEN)?;
         let start = self.rest;
         for _ in 0..left {
             self.key()?;
             self.value()?;
         }
-        Ok(Pairs { left, bytes: &start[..start.len() - self.rest.len()] })
+        Ok(PairList { left, bytes: &start[..start.len() - self.rest.len()] })
     }
 }

@@ -6,9 +6,9 @@ use crate::fsm::codec::COMMAND_HEADER_LEN;
 use crate::fsm::codec::KIND_BATCH;
 use crate::fsm::codec::KIND_CONTROL;
 use crate::fsm::codec::VERSION;
-use crate::fsm::codec::cursor::Cursor;
-use crate::fsm::codec::cursor::Keys;
-use crate::fsm::codec::cursor::Pairs;
+use crate::fsm::codec::cursor::KeyList;
+use crate::fsm::codec::cursor::PairList;
+use crate::fsm::codec::cursor::PayloadReader;
 use crate::fsm::codec::tag;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
@@ -20,14 +20,14 @@ use crate::limits::ENTRY_WRITES_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// Commands of clients.
-    Batch(Batch<'a>),
+    Batch(CommandBatch<'a>),
     /// A change of the keyring, as `keys` encoded it; not looked into here.
     Control(&'a [u8]),
 }
 
 /// The commands of one entry, checked, still in the entry's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch<'a> {
+pub struct CommandBatch<'a> {
     /// The proposer's time, ms since 1970.
     pub stamp_ms: u64,
     count: u32,
@@ -35,11 +35,11 @@ pub struct Batch<'a> {
     commands: &'a [u8],
 }
 
-/// Walks the commands of a [`Batch`] in order.
+/// Walks the commands of a [`CommandBatch`] in order.
 #[derive(Clone, Debug)]
 pub struct Commands<'a> {
     left: u32,
-    cursor: Cursor<'a>,
+    cursor: PayloadReader<'a>,
 }
 
 /// A command as it stands in an entry: `command::Write`, borrowed.
@@ -49,7 +49,7 @@ pub enum WriteRef<'a> {
     /// See `Write::Set`.
     Set { key: &'a [u8], value: &'a [u8], when: SetIf, expiry: Expiry, reply: SetReply },
     /// See `Write::SetMany`.
-    SetMany { pairs: Pairs<'a>, absent_only: bool },
+    SetMany { pairs: PairList<'a>, absent_only: bool },
     /// See `Write::Append`.
     Append { key: &'a [u8], value: &'a [u8] },
     /// See `Write::SetRange`.
@@ -63,7 +63,7 @@ pub enum WriteRef<'a> {
     /// See `Write::GetExpire`.
     GetExpire { key: &'a [u8], expiry: Expiry },
     /// See `Write::Delete`.
-    Delete { keys: Keys<'a> },
+    Delete { keys: KeyList<'a> },
     /// See `Write::Expire`.
     Expire { key: &'a [u8], expiry: Expiry, when: ExpireIf },
     /// See `Write::Persist`.
@@ -71,7 +71,7 @@ pub enum WriteRef<'a> {
     /// See `Write::FlushAll`.
     FlushAll,
     /// See `Write::RemoveExpired`.
-    RemoveExpired { keys: Keys<'a> },
+    RemoveExpired { keys: KeyList<'a> },
 }
 
 /// Why bytes are not a payload: a bug, or an entry that another version made. Above the cutover apply halts (MALFORMED-HALT).
@@ -134,7 +134,7 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// [`PayloadError`]: it is not a payload of this version.
     pub fn decode(bytes: &'a [u8]) -> Result<Payload<'a>, PayloadError> {
-        let mut cursor = Cursor { rest: bytes };
+        let mut cursor = PayloadReader { rest: bytes };
         match cursor.byte()? {
             KIND_BATCH => decode_batch(cursor).map(Payload::Batch),
             KIND_CONTROL => Ok(Payload::Control(cursor.rest)),
@@ -143,7 +143,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-impl<'a> Batch<'a> {
+impl<'a> CommandBatch<'a> {
     /// Commands in it, at least 1.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -160,7 +160,7 @@ impl<'a> Batch<'a> {
     /// The commands, in order.
     #[must_use]
     pub fn commands(&self) -> Commands<'a> {
-        Commands { left: self.count, cursor: Cursor { rest: self.commands } }
+        Commands { left: self.count, cursor: PayloadReader { rest: self.commands } }
     }
 }
 
@@ -201,7 +201,7 @@ impl WriteRef<'_> {
     }
 }
 
-fn decode_batch(mut cursor: Cursor<'_>) -> Result<Batch<'_>, PayloadError> {
+fn decode_batch(mut cursor: PayloadReader<'_>) -> Result<CommandBatch<'_>, PayloadError> {
     let stamp_ms = cursor.u64()?;
     let count = cursor.count(COMMAND_HEADER_LEN)?;
     if count == 0 {
@@ -213,12 +213,12 @@ fn decode_batch(mut cursor: Cursor<'_>) -> Result<Batch<'_>, PayloadError> {
         sealed_writes_max += decode_command(&mut cursor)?.sealed_writes_max();
     }
     match cursor.rest.len() {
-        0 => Ok(Batch { stamp_ms, count, sealed_writes_max, commands }),
+        0 => Ok(CommandBatch { stamp_ms, count, sealed_writes_max, commands }),
         count => Err(PayloadError::Trailing { count }),
     }
 }
 
-fn decode_command<'a>(cursor: &mut Cursor<'a>) -> Result<WriteRef<'a>, PayloadError> {
+fn decode_command<'a>(cursor: &mut PayloadReader<'a>) -> Result<WriteRef<'a>, PayloadError> {
     let tag = cursor.byte()?;
     let version = cursor.byte()?;
     if version != VERSION {

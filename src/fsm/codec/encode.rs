@@ -11,7 +11,7 @@ use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -55,7 +55,7 @@ pub enum EncodeError {
 /// [`EncodeError`]: the commands do not fit one entry.
 pub fn encode_batch<'w>(
     stamp_ms: u64,
-    writes: impl IntoIterator<Item = &'w Write>,
+    writes: impl IntoIterator<Item = &'w WriteCommand>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
@@ -92,29 +92,31 @@ pub fn set_stamp(payload_inout: &mut [u8], stamp_ms: u64) {
 
 /// Bytes that `write` takes in a batch; with [`BATCH_HEADER_LEN`] the exact length of a payload.
 #[must_use]
-pub fn command_len(write: &Write) -> usize {
+pub fn command_len(write: &WriteCommand) -> usize {
     let text = |bytes: &[u8]| LEN_LEN + bytes.len();
     COMMAND_HEADER_LEN
         + match write {
-            Write::Set { key, value, expiry, .. } => 2 + expiry_len(*expiry) + text(key) + text(value),
-            Write::SetMany { pairs, .. } => 5 + pairs.iter().map(|(key, value)| text(key) + text(value)).sum::<usize>(),
-            Write::Append { key, value } => text(key) + text(value),
-            Write::SetRange { key, value, .. } => 4 + text(key) + text(value),
-            Write::IncrementBy { key, .. } => 8 + text(key),
-            Write::IncrementByFloat { key, delta } => text(key) + text(delta),
-            Write::GetDelete { key } | Write::Persist { key } => text(key),
-            Write::GetExpire { key, expiry } => expiry_len(*expiry) + text(key),
-            Write::Expire { key, expiry, .. } => 1 + expiry_len(*expiry) + text(key),
-            Write::Delete { keys } | Write::RemoveExpired { keys } => {
+            WriteCommand::Set { key, value, expiry, .. } => 2 + expiry_len(*expiry) + text(key) + text(value),
+            WriteCommand::SetMany { pairs, .. } => {
+                5 + pairs.iter().map(|(key, value)| text(key) + text(value)).sum::<usize>()
+            }
+            WriteCommand::Append { key, value } => text(key) + text(value),
+            WriteCommand::SetRange { key, value, .. } => 4 + text(key) + text(value),
+            WriteCommand::IncrementBy { key, .. } => 8 + text(key),
+            WriteCommand::IncrementByFloat { key, delta } => text(key) + text(delta),
+            WriteCommand::GetDelete { key } | WriteCommand::Persist { key } => text(key),
+            WriteCommand::GetExpire { key, expiry } => expiry_len(*expiry) + text(key),
+            WriteCommand::Expire { key, expiry, .. } => 1 + expiry_len(*expiry) + text(key),
+            WriteCommand::Delete { keys } | WriteCommand::RemoveExpired { keys } => {
                 4 + keys.iter().map(|key| text(key)).sum::<usize>()
             }
-            Write::FlushAll => 0,
+            WriteCommand::FlushAll => 0,
         }
 }
 
 fn append_batch<'w>(
     stamp_ms: u64,
-    writes: impl IntoIterator<Item = &'w Write>,
+    writes: impl IntoIterator<Item = &'w WriteCommand>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
@@ -143,16 +145,16 @@ fn append_batch<'w>(
     Ok(())
 }
 
-fn append_command(write: &Write, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn append_command(write: &WriteCommand, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(&[tag_of(write), VERSION]);
     match write {
-        Write::Set { key, value, when, expiry, reply } => {
+        WriteCommand::Set { key, value, when, expiry, reply } => {
             out.extend_from_slice(&[set_if_byte(*when), set_reply_byte(*reply)]);
             append_expiry(*expiry, out);
             append_key(key, out)?;
             append_value(value, out)
         }
-        Write::SetMany { pairs, absent_only } => {
+        WriteCommand::SetMany { pairs, absent_only } => {
             out.push(u8::from(*absent_only));
             append_count(pairs.len(), out)?;
             for (key, value) in pairs {
@@ -161,34 +163,34 @@ fn append_command(write: &Write, out: &mut Vec<u8>) -> Result<(), EncodeError> {
             }
             Ok(())
         }
-        Write::Append { key, value } | Write::IncrementByFloat { key, delta: value } => {
+        WriteCommand::Append { key, value } | WriteCommand::IncrementByFloat { key, delta: value } => {
             append_key(key, out)?;
             append_value(value, out)
         }
-        Write::SetRange { key, offset, value } => {
+        WriteCommand::SetRange { key, offset, value } => {
             out.extend_from_slice(&offset.to_be_bytes());
             append_key(key, out)?;
             append_value(value, out)
         }
-        Write::IncrementBy { key, delta } => {
+        WriteCommand::IncrementBy { key, delta } => {
             out.extend_from_slice(&delta.to_be_bytes());
             append_key(key, out)
         }
-        Write::GetDelete { key } | Write::Persist { key } => append_key(key, out),
-        Write::GetExpire { key, expiry } => {
+        WriteCommand::GetDelete { key } | WriteCommand::Persist { key } => append_key(key, out),
+        WriteCommand::GetExpire { key, expiry } => {
             append_expiry(*expiry, out);
             append_key(key, out)
         }
-        Write::Expire { key, expiry, when } => {
+        WriteCommand::Expire { key, expiry, when } => {
             out.push(expire_if_byte(*when));
             append_expiry(*expiry, out);
             append_key(key, out)
         }
-        Write::Delete { keys } | Write::RemoveExpired { keys } => {
+        WriteCommand::Delete { keys } | WriteCommand::RemoveExpired { keys } => {
             append_count(keys.len(), out)?;
             keys.iter().try_for_each(|key| append_key(key, out))
         }
-        Write::FlushAll => Ok(()),
+        WriteCommand::FlushAll => Ok(()),
     }
 }
 
@@ -267,20 +269,20 @@ fn expire_if_byte(when: ExpireIf) -> u8 {
     }
 }
 
-fn tag_of(write: &Write) -> u8 {
+fn tag_of(write: &WriteCommand) -> u8 {
     match write {
-        Write::Set { .. } => tag::SET,
-        Write::SetMany { .. } => tag::SET_MANY,
-        Write::Append { .. } => tag::APPEND,
-        Write::SetRange { .. } => tag::SET_RANGE,
-        Write::IncrementBy { .. } => tag::INCREMENT,
-        Write::IncrementByFloat { .. } => tag::INCREMENT_FLOAT,
-        Write::GetDelete { .. } => tag::GET_DELETE,
-        Write::GetExpire { .. } => tag::GET_EXPIRE,
-        Write::Delete { .. } => tag::DELETE,
-        Write::Expire { .. } => tag::EXPIRE,
-        Write::Persist { .. } => tag::PERSIST,
-        Write::FlushAll => tag::FLUSH_ALL,
-        Write::RemoveExpired { .. } => tag::REMOVE_EXPIRED,
+        WriteCommand::Set { .. } => tag::SET,
+        WriteCommand::SetMany { .. } => tag::SET_MANY,
+        WriteCommand::Append { .. } => tag::APPEND,
+        WriteCommand::SetRange { .. } => tag::SET_RANGE,
+        WriteCommand::IncrementBy { .. } => tag::INCREMENT,
+        WriteCommand::IncrementByFloat { .. } => tag::INCREMENT_FLOAT,
+        WriteCommand::GetDelete { .. } => tag::GET_DELETE,
+        WriteCommand::GetExpire { .. } => tag::GET_EXPIRE,
+        WriteCommand::Delete { .. } => tag::DELETE,
+        WriteCommand::Expire { .. } => tag::EXPIRE,
+        WriteCommand::Persist { .. } => tag::PERSIST,
+        WriteCommand::FlushAll => tag::FLUSH_ALL,
+        WriteCommand::RemoveExpired { .. } => tag::REMOVE_EXPIRED,
     }
 }

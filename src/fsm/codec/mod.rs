@@ -47,9 +47,9 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::Keys;
-pub use cursor::Pairs;
-pub use decode::Batch;
+pub use cursor::KeyList;
+pub use cursor::PairList;
+pub use decode::CommandBatch;
 pub use decode::Commands;
 pub use decode::Payload;
 pub use decode::PayloadError;

@@ -7,7 +7,7 @@
 
 /// What adding came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sum {
+pub(crate) enum DecimalSum {
     /// The sum, written as Redis writes it: no exponent, no trailing zeros, no negative zero.
     Number(Vec<u8>),
     /// One of the two texts is not a number.
@@ -17,26 +17,26 @@ pub(crate) enum Sum {
 }
 
 /// Adds two numbers given as text.
-pub(crate) fn add(left: &[u8], right: &[u8]) -> Sum {
+pub(crate) fn add(left: &[u8], right: &[u8]) -> DecimalSum {
     match (parse(left), parse(right)) {
-        (None, _) | (_, None) => Sum::NotANumber,
-        (Some(Parsed::Infinite), _) | (_, Some(Parsed::Infinite)) => Sum::Infinite,
-        (Some(Parsed::Scaled(left)), Some(Parsed::Scaled(right))) => match left.checked_add(right) {
-            Some(sum) => Sum::Number(format(sum)),
-            None => Sum::Infinite,
+        (None, _) | (_, None) => DecimalSum::NotANumber,
+        (Some(Decimal::Infinite), _) | (_, Some(Decimal::Infinite)) => DecimalSum::Infinite,
+        (Some(Decimal::Scaled(left)), Some(Decimal::Scaled(right))) => match left.checked_add(right) {
+            Some(sum) => DecimalSum::Number(format(sum)),
+            None => DecimalSum::Infinite,
         },
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parsed {
+enum Decimal {
     /// The number times 10^17.
     Scaled(i128),
     Infinite,
 }
 
 /// `None`: not a number, or one out of range.
-fn parse(text: &[u8]) -> Option<Parsed> {
+fn parse(text: &[u8]) -> Option<Decimal> {
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
@@ -46,7 +46,7 @@ fn parse(text: &[u8]) -> Option<Parsed> {
         _ => (false, text),
     };
     if magnitude.eq_ignore_ascii_case(b"inf") || magnitude.eq_ignore_ascii_case(b"infinity") {
-        return Some(Parsed::Infinite);
+        return Some(Decimal::Infinite);
     }
     let (mantissa, exponent) = split_exponent(magnitude)?;
     let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
@@ -57,7 +57,7 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     }
     let point = i64::try_from(point).expect("a text is at most TEXT_BYTES_MAX long") + i64::from(exponent);
     let scaled = scale(&digits, point)?;
-    Some(Parsed::Scaled(if is_negative { -scaled } else { scaled }))
+    Some(Decimal::Scaled(if is_negative { -scaled } else { scaled }))
 }
 
 /// The text before the exponent, and the exponent (0 if there is none; one beyond all bounds is cut to a bound).
@@ -133,7 +133,11 @@ mod tests {
 
     #[track_caller]
     fn gives(left: &str, right: &str, sum: &str) {
-        assert_eq!(add(left.as_bytes(), right.as_bytes()), Sum::Number(sum.as_bytes().to_vec()), "{left} + {right}");
+        assert_eq!(
+            add(left.as_bytes(), right.as_bytes()),
+            DecimalSum::Number(sum.as_bytes().to_vec()),
+            "{left} + {right}"
+        );
     }
 
     #[test]
@@ -165,19 +169,19 @@ mod tests {
         for text in
             ["", " 1", "1 ", "1.2.3", "abc", "1e", "e5", ".", "-", "+-1", "0x10", "nan", "1\0", "1e99", "--1", "1e+"]
         {
-            assert_eq!(add(text.as_bytes(), b"1"), Sum::NotANumber, "{text:?}");
-            assert_eq!(add(b"1", text.as_bytes()), Sum::NotANumber, "{text:?}");
+            assert_eq!(add(text.as_bytes(), b"1"), DecimalSum::NotANumber, "{text:?}");
+            assert_eq!(add(b"1", text.as_bytes()), DecimalSum::NotANumber, "{text:?}");
         }
-        assert_eq!(add(&[b'1'; 256], b"1"), Sum::NotANumber);
-        assert_eq!(add(&[b'0'; 255], b"1"), Sum::Number(b"1".to_vec()));
+        assert_eq!(add(&[b'1'; 256], b"1"), DecimalSum::NotANumber);
+        assert_eq!(add(&[b'0'; 255], b"1"), DecimalSum::Number(b"1".to_vec()));
     }
 
     #[test]
     fn infinity_and_overflow_never_become_a_value() {
         for text in ["inf", "-INF", "+infinity"] {
-            assert_eq!(add(text.as_bytes(), b"1"), Sum::Infinite);
+            assert_eq!(add(text.as_bytes(), b"1"), DecimalSum::Infinite);
         }
-        assert_eq!(add(b"1.7e21", b"1.7e21"), Sum::Infinite);
+        assert_eq!(add(b"1.7e21", b"1.7e21"), DecimalSum::Infinite);
         gives("1.7e21", "-1.7e21", "0");
     }
 }

@@ -10,7 +10,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use read::Answer;
+pub use read::ReadAnswer;
 pub use read::read;
 pub use read::read_as_leader;
 pub use read::read_within;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::TtlForm;
 use crate::fsm::kv::words;
@@ -15,7 +15,7 @@ use crate::limits::REPLY_BYTES_MAX;
 
 /// What a leader's read came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReadAnswer {
     /// The reply.
     Reply(Reply),
     /// These keys are there by the applied stamp and past due by the leader's clock: have them removed
@@ -29,7 +29,7 @@ pub enum Answer {
 ///
 /// # Errors
 /// [`ReadError`] if a value cannot be read or opened.
-pub fn read<B: Base + ?Sized>(view: &B, read: &Read, now_ms: u64) -> Result<Reply, ReadError> {
+pub fn read<B: Base + ?Sized>(view: &B, read: &ReadCommand, now_ms: u64) -> Result<Reply, ReadError> {
     read_within(view, read, now_ms, REPLY_BYTES_MAX)
 }
 
@@ -40,11 +40,11 @@ pub fn read<B: Base + ?Sized>(view: &B, read: &Read, now_ms: u64) -> Result<Repl
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read_within<B: Base + ?Sized>(
     view: &B,
-    read: &Read,
+    read: &ReadCommand,
     now_ms: u64,
     bytes_left: usize,
 ) -> Result<Reply, ReadError> {
-    Looker { view, stamp_ms: now_ms, wall_ms: 0, bytes_left, past_due: Vec::new() }.reply(read)
+    ReadRun { view, stamp_ms: now_ms, wall_ms: 0, bytes_left, past_due: Vec::new() }.reply(read)
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -53,16 +53,16 @@ pub fn read_within<B: Base + ?Sized>(
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read_as_leader<B: Base + ?Sized>(
     view: &B,
-    read: &Read,
+    read: &ReadCommand,
     stamp_ms: u64,
     wall_ms: u64,
-) -> Result<Answer, ReadError> {
-    let mut looker = Looker { view, stamp_ms, wall_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
+) -> Result<ReadAnswer, ReadError> {
+    let mut looker = ReadRun { view, stamp_ms, wall_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
     let reply = looker.reply(read)?;
-    Ok(if looker.past_due.is_empty() { Answer::Reply(reply) } else { Answer::PastDue(looker.past_due) })
+    Ok(if looker.past_due.is_empty() { ReadAnswer::Reply(reply) } else { ReadAnswer::PastDue(looker.past_due) })
 }
 
-struct Looker<'a, B: ?Sized> {
+struct ReadRun<'a, B: ?Sized> {
     view: &'a B,
     stamp_ms: u64,
     wall_ms: u64,
@@ -70,17 +70,17 @@ struct Looker<'a, B: ?Sized> {
     past_due: Vec<Bytes>,
 }
 
-impl<B: Base + ?Sized> Looker<'_, B> {
-    fn reply(&mut self, read: &Read) -> Result<Reply, ReadError> {
+impl<B: Base + ?Sized> ReadRun<'_, B> {
+    fn reply(&mut self, read: &ReadCommand) -> Result<Reply, ReadError> {
         let reply = match read {
-            Read::Get { key } => bulk(self.one(key)?),
-            Read::GetMany { keys } => self.many(keys)?,
-            Read::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
-            Read::Range { key, start, end } => {
+            ReadCommand::Get { key } => bulk(self.one(key)?),
+            ReadCommand::GetMany { keys } => self.many(keys)?,
+            ReadCommand::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
+            ReadCommand::Range { key, start, end } => {
                 let bytes = self.one(key)?.map(|value| value.bytes).unwrap_or_default();
                 Reply::Bulk(range(&bytes, *start, *end))
             }
-            Read::Exists { keys } => {
+            ReadCommand::Exists { keys } => {
                 let (unlike, times) = tallied(keys);
                 let (mut times, mut count) = (times.into_iter(), 0);
                 self.each(&unlike, |value| {
@@ -90,9 +90,9 @@ impl<B: Base + ?Sized> Looker<'_, B> {
                 })?;
                 integer(count)
             }
-            Read::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
-            Read::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
-            Read::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
+            ReadCommand::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
+            ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
+            ReadCommand::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
     }

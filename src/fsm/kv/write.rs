@@ -5,15 +5,15 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use crate::fsm::codec::Keys;
-use crate::fsm::codec::Pairs;
+use crate::fsm::codec::KeyList;
+use crate::fsm::codec::PairList;
 use crate::fsm::codec::WriteRef;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::kv::decimal::Sum;
+use crate::fsm::kv::decimal::DecimalSum;
 use crate::fsm::kv::decimal::add;
 use crate::fsm::kv::words;
 use crate::fsm::overlay::Overlay;
@@ -41,23 +41,23 @@ impl Overlay {
         }
         match (Execution { overlay: self, base, context }).run(write) {
             Ok(reply) => Ok(reply),
-            Err(Stop::Answer(line)) => Ok(Reply::Error(line)),
-            Err(Stop::Halt(error)) => Err(error),
+            Err(CommandEnd::Answer(line)) => Ok(Reply::Error(line)),
+            Err(CommandEnd::Halt(error)) => Err(error),
         }
     }
 }
 
 /// Why a command ends before its end.
-enum Stop {
+enum CommandEnd {
     /// With an error line for the client.
     Answer(&'static str),
     /// A value cannot be read.
     Halt(ReadError),
 }
 
-impl From<ReadError> for Stop {
-    fn from(error: ReadError) -> Stop {
-        Stop::Halt(error)
+impl From<ReadError> for CommandEnd {
+    fn from(error: ReadError) -> CommandEnd {
+        CommandEnd::Halt(error)
     }
 }
 
@@ -79,7 +79,7 @@ struct Execution<'x, B: ?Sized> {
 }
 
 impl<B: Base + ?Sized> Execution<'_, B> {
-    fn run(&mut self, write: WriteRef<'_>) -> Result<Reply, Stop> {
+    fn run(&mut self, write: WriteRef<'_>) -> Result<Reply, CommandEnd> {
         match write {
             WriteRef::Set { key, value, when, expiry, reply } => self.set(key, value, when, expiry, reply),
             WriteRef::SetMany { pairs, absent_only } => self.set_many(pairs, absent_only),
@@ -100,7 +100,14 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         }
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8], when: SetIf, expiry: Expiry, reply: SetReply) -> Result<Reply, Stop> {
+    fn set(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        when: SetIf,
+        expiry: Expiry,
+        reply: SetReply,
+    ) -> Result<Reply, CommandEnd> {
         let deadline = self.positive_deadline(expiry, words::SET_EXPIRE)?;
         let is_blind = when == SetIf::Always && reply != SetReply::Old && deadline != Deadline::Unchanged;
         let old = if is_blind { None } else { self.live(key)? };
@@ -124,7 +131,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(answer)
     }
 
-    fn set_many(&mut self, pairs: Pairs<'_>, absent_only: bool) -> Result<Reply, Stop> {
+    fn set_many(&mut self, pairs: PairList<'_>, absent_only: bool) -> Result<Reply, CommandEnd> {
         if absent_only {
             for (key, _) in pairs {
                 if self.live(key)?.is_some() {
@@ -139,7 +146,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(if absent_only { Reply::Integer(1) } else { Reply::Ok })
     }
 
-    fn append(&mut self, key: &[u8], value: &[u8]) -> Result<Reply, Stop> {
+    fn append(&mut self, key: &[u8], value: &[u8]) -> Result<Reply, CommandEnd> {
         let Some(old) = self.live(key)? else {
             return self.grow(key, None, 0, value);
         };
@@ -147,7 +154,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         self.grow(key, Some(old), offset, value)
     }
 
-    fn set_range(&mut self, key: &[u8], offset: u32, value: &[u8]) -> Result<Reply, Stop> {
+    fn set_range(&mut self, key: &[u8], offset: u32, value: &[u8]) -> Result<Reply, CommandEnd> {
         let old = self.live(key)?;
         if value.is_empty() {
             return Ok(integer(old.map_or(0, |old| old.bytes.len())));
@@ -156,10 +163,10 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     /// Puts `value` at `offset`, with zeros before it where there is nothing.
-    fn grow(&mut self, key: &[u8], old: Option<Value>, offset: usize, value: &[u8]) -> Result<Reply, Stop> {
+    fn grow(&mut self, key: &[u8], old: Option<Value>, offset: usize, value: &[u8]) -> Result<Reply, CommandEnd> {
         let end = offset + value.len();
         if end > VALUE_BYTES_MAX {
-            return Err(Stop::Answer(words::TOO_LONG));
+            return Err(CommandEnd::Answer(words::TOO_LONG));
         }
         let old_len = old.as_ref().map_or(0, |old| old.bytes.len());
         let new_len = end.max(old_len);
@@ -173,13 +180,13 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(integer(new_len))
     }
 
-    fn increment_by(&mut self, key: &[u8], delta: i64) -> Result<Reply, Stop> {
+    fn increment_by(&mut self, key: &[u8], delta: i64) -> Result<Reply, CommandEnd> {
         let old = self.live(key)?;
         let number = match &old {
-            Some(old) => parse_integer(&old.bytes).ok_or(Stop::Answer(words::NOT_INTEGER))?,
+            Some(old) => parse_integer(&old.bytes).ok_or(CommandEnd::Answer(words::NOT_INTEGER))?,
             None => 0,
         };
-        let sum = number.checked_add(delta).ok_or(Stop::Answer(words::OVERFLOW))?;
+        let sum = number.checked_add(delta).ok_or(CommandEnd::Answer(words::OVERFLOW))?;
         let mut digits = itoa::Buffer::new();
         let text = digits.format(sum).as_bytes();
         self.charge(text.len())?;
@@ -187,20 +194,20 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(Reply::Integer(sum))
     }
 
-    fn increment_by_float(&mut self, key: &[u8], delta: &[u8]) -> Result<Reply, Stop> {
+    fn increment_by_float(&mut self, key: &[u8], delta: &[u8]) -> Result<Reply, CommandEnd> {
         let old = self.live(key)?;
         let number = old.as_ref().map_or(&b"0"[..], |old| &old.bytes);
         let text = match add(number, delta) {
-            Sum::Number(text) => Bytes::from(text),
-            Sum::NotANumber => return Err(Stop::Answer(words::NOT_FLOAT)),
-            Sum::Infinite => return Err(Stop::Answer(words::NAN_OR_INFINITY)),
+            DecimalSum::Number(text) => Bytes::from(text),
+            DecimalSum::NotANumber => return Err(CommandEnd::Answer(words::NOT_FLOAT)),
+            DecimalSum::Infinite => return Err(CommandEnd::Answer(words::NAN_OR_INFINITY)),
         };
         self.charge(text.len())?;
         self.put(key, text.clone(), old.map_or(0, |old| old.expire_at_ms));
         Ok(Reply::Bulk(text))
     }
 
-    fn get_delete(&mut self, key: &[u8]) -> Result<Reply, Stop> {
+    fn get_delete(&mut self, key: &[u8]) -> Result<Reply, CommandEnd> {
         let old = self.live(key)?;
         let is_there = old.is_some();
         let answer = self.bulk(old)?;
@@ -210,7 +217,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(answer)
     }
 
-    fn get_expire(&mut self, key: &[u8], expiry: Expiry) -> Result<Reply, Stop> {
+    fn get_expire(&mut self, key: &[u8], expiry: Expiry) -> Result<Reply, CommandEnd> {
         let Some(old) = self.live(key)? else {
             return Ok(Reply::Null);
         };
@@ -220,7 +227,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(answer)
     }
 
-    fn delete(&mut self, keys: Keys<'_>) -> Result<Reply, Stop> {
+    fn delete(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
         let mut count = 0;
         for key in keys {
             if self.live(key)?.is_some() {
@@ -231,14 +238,14 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(Reply::Integer(count))
     }
 
-    fn expire(&mut self, key: &[u8], expiry: Expiry, when: ExpireIf) -> Result<Reply, Stop> {
+    fn expire(&mut self, key: &[u8], expiry: Expiry, when: ExpireIf) -> Result<Reply, CommandEnd> {
         let ms = match expiry {
             Expiry::Clear => return self.persist(key).map(flag),
             Expiry::Keep => return Ok(flag(self.live(key)?.is_some())),
             Expiry::In(ms) => i128::from(self.context.stamp_ms) + i128::from(ms),
             Expiry::At(ms) => i128::from(ms),
         };
-        let deadline = self.deadline_at(ms).ok_or(Stop::Answer(words::EXPIRE_EXPIRE))?;
+        let deadline = self.deadline_at(ms).ok_or(CommandEnd::Answer(words::EXPIRE_EXPIRE))?;
         let Some(old) = self.live(key)? else {
             return Ok(flag(false));
         };
@@ -257,14 +264,14 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(flag(takes_place))
     }
 
-    fn persist(&mut self, key: &[u8]) -> Result<bool, Stop> {
+    fn persist(&mut self, key: &[u8]) -> Result<bool, CommandEnd> {
         match self.live(key)? {
             Some(old) if old.expire_at_ms != 0 => self.change_deadline(key, old, Deadline::At(0)).map(|()| true),
             _ => Ok(false),
         }
     }
 
-    fn remove_expired(&mut self, keys: Keys<'_>) -> Result<Reply, Stop> {
+    fn remove_expired(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
         let mut count = 0;
         for key in keys {
             let found = self.overlay.value_for(self.base, key, self.context.index)?;
@@ -277,7 +284,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     /// The value of `key` by this entry's stamp; one that is past due is removed on the way.
-    fn live(&mut self, key: &[u8]) -> Result<Option<Value>, Stop> {
+    fn live(&mut self, key: &[u8]) -> Result<Option<Value>, CommandEnd> {
         let found = self.overlay.value_for(self.base, key, self.context.index)?;
         if found.as_ref().is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
             self.overlay.remove(key);
@@ -287,7 +294,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     /// A new header for the same bytes: one more sealed write, unless nothing changes (PERSIST of a key without expiry).
-    fn change_deadline(&mut self, key: &[u8], old: Value, deadline: Deadline) -> Result<(), Stop> {
+    fn change_deadline(&mut self, key: &[u8], old: Value, deadline: Deadline) -> Result<(), CommandEnd> {
         let is_same = match deadline {
             Deadline::Unchanged => true,
             Deadline::At(at) => at == 0 && old.expire_at_ms == 0,
@@ -315,7 +322,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     /// The old value as a reply; what it holds is charged, since it lives until the client has it.
-    fn bulk(&mut self, value: Option<Value>) -> Result<Reply, Stop> {
+    fn bulk(&mut self, value: Option<Value>) -> Result<Reply, CommandEnd> {
         let Some(value) = value else {
             return Ok(Reply::Null);
         };
@@ -323,8 +330,8 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         Ok(Reply::Bulk(value.bytes))
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Stop> {
-        if self.context.charge(bytes) { Ok(()) } else { Err(Stop::Answer(words::VALUES_LARGE)) }
+    fn charge(&mut self, bytes: usize) -> Result<(), CommandEnd> {
+        if self.context.charge(bytes) { Ok(()) } else { Err(CommandEnd::Answer(words::VALUES_LARGE)) }
     }
 
     /// Bytes that the overlay holds from now on because an older entry's value is written anew. By the value itself, not
@@ -334,15 +341,15 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     /// What `expiry` means to SET and GETEX, which refuse what is not above 0.
-    fn positive_deadline(&self, expiry: Expiry, refusal: &'static str) -> Result<Deadline, Stop> {
+    fn positive_deadline(&self, expiry: Expiry, refusal: &'static str) -> Result<Deadline, CommandEnd> {
         let ms = match expiry {
             Expiry::Clear => return Ok(Deadline::At(0)),
             Expiry::Keep => return Ok(Deadline::Unchanged),
-            Expiry::In(ms) | Expiry::At(ms) if ms <= 0 => return Err(Stop::Answer(refusal)),
+            Expiry::In(ms) | Expiry::At(ms) if ms <= 0 => return Err(CommandEnd::Answer(refusal)),
             Expiry::In(ms) => i128::from(self.context.stamp_ms) + i128::from(ms),
             Expiry::At(ms) => i128::from(ms),
         };
-        self.deadline_at(ms).ok_or(Stop::Answer(refusal))
+        self.deadline_at(ms).ok_or(CommandEnd::Answer(refusal))
     }
 
     /// `None` above what Redis can say in an i64.

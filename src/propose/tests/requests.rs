@@ -10,8 +10,8 @@ use super::rig::Rig;
 use super::rig::alone;
 use super::rig::request;
 use super::rig::set;
-use crate::fsm::command::Read;
-use crate::fsm::command::Write;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::state::ConfState;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -34,7 +34,7 @@ fn named(name: u32, outcome: &str) -> (u32, String) {
 #[test]
 fn a_request_is_one_entry_and_its_reads_ride_with_the_waiter() {
     let mut rig = Rig::new(Mode::On);
-    let read = Slot::Read(Read::Get { key: Bytes::from_static(b"a") });
+    let read = Slot::Read(ReadCommand::Get { key: Bytes::from_static(b"a") });
     rig.handle.propose(rig.request(1, vec![set("a", b"1"), read, set("b", b"2")])).unwrap();
     rig.handle.propose(rig.request(2, vec![set("c", b"3")])).unwrap();
     rig.settle();
@@ -62,7 +62,9 @@ fn what_fits_no_entry_is_refused_before_it_is_proposed() {
     rig.handle.propose(rig.request(1, vec![set("a", &value), set("b", &value)])).unwrap();
     let keys: Vec<(Bytes, Bytes)> =
         (0..=1_u32 << 16).map(|n| (Bytes::from(n.to_be_bytes().to_vec()), Bytes::new())).collect();
-    rig.handle.propose(rig.request(2, vec![Slot::Write(Write::SetMany { pairs: keys, absent_only: false })])).unwrap();
+    rig.handle
+        .propose(rig.request(2, vec![Slot::Write(WriteCommand::SetMany { pairs: keys, absent_only: false })]))
+        .unwrap();
     assert_eq!(rig.ends(), [named(1, "TooLarge"), named(2, "TooLarge")]);
     assert_eq!(rig.handle.waiting(), 0);
 }

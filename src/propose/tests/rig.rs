@@ -17,7 +17,7 @@ use crate::fsm::command::Expiry;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -366,7 +366,7 @@ pub(super) fn request(ends: &Ends, name: u32, slots: Vec<Slot>) -> Request {
 }
 
 pub(super) fn set(key: &str, value: &[u8]) -> Slot {
-    Slot::Write(Write::Set {
+    Slot::Write(WriteCommand::Set {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value),
         when: SetIf::Always,

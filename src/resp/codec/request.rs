@@ -74,20 +74,20 @@ struct Span {
 
 /// Commands that were complete in the receive buffer, in order. Reused from read to read.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct Received {
     frame: Bytes,
     spans: Vec<Span>,
-    commands: Vec<Command>,
+    commands: Vec<CommandSpans>,
 }
 
 #[derive(Debug)]
-struct Command {
+struct CommandSpans {
     first_span: usize,
     /// The words of an inline command, which are not in the frame since quotes are taken off them.
     words: Option<Bytes>,
 }
 
-impl Batch {
+impl Received {
     /// Number of commands.
     pub(crate) fn len(&self) -> usize {
         self.commands.len()
@@ -174,7 +174,7 @@ pub(crate) struct Parser {
     stopped_at_bound: bool,
 }
 
-enum Step {
+enum Taken {
     NeedMore,
     Nothing,
     Command { words: Option<Bytes> },
@@ -196,7 +196,7 @@ impl Parser {
         &mut self,
         inbox: &mut BytesMut,
         sender: Sender,
-        batch: &mut Batch,
+        batch: &mut Received,
     ) -> Result<(), ProtocolError> {
         batch.clear();
         let commands_max = match sender {
@@ -206,16 +206,16 @@ impl Parser {
         let mut result = Ok(());
         self.stopped_at_bound = true;
         while batch.commands.len() < commands_max && self.start < READ_BATCH_BYTES_MAX {
-            match self.step(inbox, sender) {
-                Ok(Step::NeedMore) => {
+            match self.take_command(inbox, sender) {
+                Ok(Taken::NeedMore) => {
                     self.stopped_at_bound = false;
                     break;
                 }
-                Ok(Step::Nothing) => {}
-                Ok(Step::Command { words }) => {
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Command { words }) => {
                     let first_span = batch.spans.len();
                     batch.spans.append(&mut self.spans);
-                    batch.commands.push(Command { first_span, words });
+                    batch.commands.push(CommandSpans { first_span, words });
                 }
                 Err(error) => {
                     result = Err(error);
@@ -228,7 +228,7 @@ impl Parser {
     }
 
     /// Cuts what is complete off the buffer; positions count from its front again.
-    fn split_off(&mut self, inbox: &mut BytesMut, batch: &mut Batch) {
+    fn split_off(&mut self, inbox: &mut BytesMut, batch: &mut Received) {
         let taken = std::mem::take(&mut self.start);
         if taken > 0 {
             batch.frame = inbox.split_to(taken).freeze();
@@ -240,12 +240,12 @@ impl Parser {
         }
     }
 
-    fn step(&mut self, buffer: &[u8], sender: Sender) -> Result<Step, ProtocolError> {
+    fn take_command(&mut self, buffer: &[u8], sender: Sender) -> Result<Taken, ProtocolError> {
         if self.arguments_left == 0 {
             match buffer.get(self.cursor) {
-                None => return Ok(Step::NeedMore),
+                None => return Ok(Taken::NeedMore),
                 Some(b'*') => match self.begin_array(buffer, sender)? {
-                    Step::Command { .. } => {}
+                    Taken::Command { .. } => {}
                     other => return Ok(other),
                 },
                 Some(_) => return self.take_inline(buffer),
@@ -256,12 +256,12 @@ impl Parser {
                 Some(len) => len,
                 None => match self.begin_bulk(buffer, sender)? {
                     Some(len) => len,
-                    None => return Ok(Step::NeedMore),
+                    None => return Ok(Taken::NeedMore),
                 },
             };
             if buffer.len() - self.cursor < len + 2 {
                 self.bulk_len = Some(len);
-                return Ok(Step::NeedMore);
+                return Ok(Taken::NeedMore);
             }
             self.spans.push(span(self.cursor, len));
             self.cursor += len + 2;
@@ -269,13 +269,13 @@ impl Parser {
             self.arguments_left -= 1;
         }
         self.start = self.cursor;
-        Ok(Step::Command { words: None })
+        Ok(Taken::Command { words: None })
     }
 
     /// The count of an array. `Command` here means: its arguments come next.
-    fn begin_array(&mut self, buffer: &[u8], sender: Sender) -> Result<Step, ProtocolError> {
+    fn begin_array(&mut self, buffer: &[u8], sender: Sender) -> Result<Taken, ProtocolError> {
         let Some(line) = take_line(buffer, self.cursor + 1, ProtocolError::MultibulkLine)? else {
-            return Ok(Step::NeedMore);
+            return Ok(Taken::NeedMore);
         };
         let count = parse_integer(line).ok_or(ProtocolError::MultibulkLength)?;
         if count > ARGUMENTS_MAX as i64 {
@@ -287,10 +287,10 @@ impl Parser {
         self.cursor += 1 + line.len() + 2;
         if count <= 0 {
             self.start = self.cursor;
-            return Ok(Step::Nothing);
+            return Ok(Taken::Nothing);
         }
         self.arguments_left = usize::try_from(count).expect("checked: between 1 and ARGUMENTS_MAX");
-        Ok(Step::Command { words: None })
+        Ok(Taken::Command { words: None })
     }
 
     /// The length of an argument, or `None` if its line is not complete.
@@ -320,28 +320,28 @@ impl Parser {
         Ok(Some(len))
     }
 
-    fn take_inline(&mut self, buffer: &[u8]) -> Result<Step, ProtocolError> {
+    fn take_inline(&mut self, buffer: &[u8]) -> Result<Taken, ProtocolError> {
         let rest = &buffer[self.cursor..];
         let looked_at = &rest[..rest.len().min(LINE_BYTES_MAX + 1)];
         let Some(newline) = memchr::memchr(b'\n', looked_at) else {
             if rest.len() > LINE_BYTES_MAX {
                 return Err(ProtocolError::InlineLine);
             }
-            return Ok(Step::NeedMore);
+            return Ok(Taken::NeedMore);
         };
         let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
         let (words, ends) = split_words(line).map_err(|_| ProtocolError::UnbalancedQuotes)?;
         self.cursor += newline + 1;
         self.start = self.cursor;
         if ends.is_empty() {
-            return Ok(Step::Nothing);
+            return Ok(Taken::Nothing);
         }
         let mut start = 0;
         for end in ends {
             self.spans.push(span(start, end - start));
             start = end;
         }
-        Ok(Step::Command { words: Some(Bytes::from(words)) })
+        Ok(Taken::Command { words: Some(Bytes::from(words)) })
     }
 }
 

@@ -8,9 +8,9 @@ use crate::limits::LINE_BYTES_MAX;
 use crate::resp::codec::inline::split_words;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
-use crate::resp::codec::request::Batch;
 use crate::resp::codec::request::Parser;
 use crate::resp::codec::request::ProtocolError;
+use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 use crate::resp::codec::request::parse_integer;
 
@@ -20,7 +20,7 @@ type Commands = Vec<Vec<Vec<u8>>>;
 /// Feeds `input` in pieces of the given lengths (the rest at once) and gathers commands until the end or an error.
 fn parse_pieces(input: &[u8], pieces: &[usize], sender: Sender) -> (Commands, Option<ProtocolError>) {
     let mut parser = Parser::default();
-    let mut batch = Batch::default();
+    let mut batch = Received::default();
     let mut inbox = BytesMut::new();
     let mut commands = Vec::new();
     let mut rest = input;

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use crate::limits::CLIENT_NAME_BYTES_MAX;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::parse_integer;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::SYNTAX;
 use crate::resp::local::Subcommand;
 use crate::resp::registry::Client;
 use crate::resp::registry::lock;
 use crate::resp::session::Session;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::SYNTAX;
 
 impl Session {
     /// CLIENT ...
-    pub(super) fn client_command(&mut self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn client_command(&mut self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let mut encoder = Encoder::new(out, self.protocol);
         if sub.is("id") {
             sub.exactly(0)?;
@@ -58,20 +58,20 @@ impl Session {
         Ok(())
     }
 
-    fn set_library(&self, sub: &Subcommand<'_>) -> Result<(), Refusal> {
+    fn set_library(&self, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
         let option = String::from_utf8_lossy(sub.slice(0)).to_ascii_lowercase();
         let mut names = lock(&self.client.names);
         let target = match option.as_str() {
             "lib-name" => &mut names.library,
             "lib-ver" => &mut names.library_version,
-            _ => return Err(Refusal::made(format!("ERR Unrecognized option '{option}'"))),
+            _ => return Err(ErrorLine::made(format!("ERR Unrecognized option '{option}'"))),
         };
         let refusal = format!("ERR {option} cannot contain spaces, newlines or special characters.");
         *target = check_name(sub.slice(1), &refusal)?;
         Ok(())
     }
 
-    fn list(&self, sub: &Subcommand<'_>) -> Result<String, Refusal> {
+    fn list(&self, sub: &Subcommand<'_>) -> Result<String, ErrorLine> {
         let mut clients = self.shared.registry.all();
         match sub.count() {
             0 => {}
@@ -81,7 +81,7 @@ impl Session {
             }
             count if count > 1 && sub.slice(0).eq_ignore_ascii_case(b"id") => {
                 let ids = (1..count).map(|position| parse_id(sub.slice(position), LIST_ID));
-                let ids = ids.collect::<Result<Vec<u64>, Refusal>>()?;
+                let ids = ids.collect::<Result<Vec<u64>, ErrorLine>>()?;
                 clients.retain(|client| ids.contains(&client.id));
             }
             _ => return Err(SYNTAX),
@@ -93,7 +93,7 @@ impl Session {
         Ok(lines)
     }
 
-    fn kill(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), Refusal> {
+    fn kill(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
         if sub.count() == 0 {
             return Err(sub.arity());
         }
@@ -101,7 +101,7 @@ impl Session {
             let address = sub.slice(0);
             let killed = self.kill_where(|client| client.address.to_string().as_bytes() == address);
             if killed == 0 {
-                return Err(Refusal::fixed("ERR No such client"));
+                return Err(ErrorLine::fixed("ERR No such client"));
             }
             encoder.simple("OK");
             return Ok(());
@@ -135,7 +135,7 @@ struct KillFilter<'a> {
 }
 
 impl<'a> KillFilter<'a> {
-    fn parse(sub: &Subcommand<'a>) -> Result<KillFilter<'a>, Refusal> {
+    fn parse(sub: &Subcommand<'a>) -> Result<KillFilter<'a>, ErrorLine> {
         let mut filter = KillFilter { skips_me: true, ..KillFilter::default() };
         if !sub.count().is_multiple_of(2) {
             return Err(SYNTAX);
@@ -172,13 +172,13 @@ impl<'a> KillFilter<'a> {
 }
 
 /// A name without blanks and control characters, as CLIENT LIST needs it.
-pub(super) fn check_name(name: &[u8], refusal: &str) -> Result<String, Refusal> {
+pub(super) fn check_name(name: &[u8], refusal: &str) -> Result<String, ErrorLine> {
     if name.len() > CLIENT_NAME_BYTES_MAX {
-        return Err(Refusal::made(format!("ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes")));
+        return Err(ErrorLine::made(format!("ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes")));
     }
     match std::str::from_utf8(name) {
         Ok(text) if name.iter().all(u8::is_ascii_graphic) => Ok(text.to_owned()),
-        _ => Err(Refusal::made(refusal.to_owned())),
+        _ => Err(ErrorLine::made(refusal.to_owned())),
     }
 }
 
@@ -190,22 +190,22 @@ pub(super) fn write_help(lines: &[&'static str], encoder: &mut Encoder<'_>) {
     }
 }
 
-fn parse_id(digits: &[u8], refusal: Refusal) -> Result<u64, Refusal> {
+fn parse_id(digits: &[u8], refusal: ErrorLine) -> Result<u64, ErrorLine> {
     parse_integer(digits).filter(|id| *id > 0).map(i64::unsigned_abs).ok_or(refusal)
 }
 
 /// Every client here is a normal one.
-fn is_normal_type(name: &[u8]) -> Result<bool, Refusal> {
+fn is_normal_type(name: &[u8]) -> Result<bool, ErrorLine> {
     match name.to_ascii_lowercase().as_slice() {
         b"normal" => Ok(true),
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => Err(Refusal::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+        _ => Err(ErrorLine::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
     }
 }
 
 const NAME_REFUSAL: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
-const KILL_ID: Refusal = Refusal::fixed("ERR client-id should be greater than 0");
-const LIST_ID: Refusal = Refusal::fixed("ERR Invalid client ID");
+const KILL_ID: ErrorLine = ErrorLine::fixed("ERR client-id should be greater than 0");
+const LIST_ID: ErrorLine = ErrorLine::fixed("ERR Invalid client ID");
 const HELP: [&str; 10] = [
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME, SETNAME <name>",

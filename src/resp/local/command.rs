@@ -2,24 +2,24 @@
 
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::Arguments;
+use crate::resp::commands::COMMANDS;
+use crate::resp::commands::CommandSpec;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::Kind;
+use crate::resp::commands::SYNTAX;
+use crate::resp::commands::find;
 use crate::resp::local::client::write_help;
 use crate::resp::local::glob_matches;
 use crate::resp::local::subcommand;
 use crate::resp::session::Session;
-use crate::resp::verbs::Kind;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::SYNTAX;
-use crate::resp::verbs::VERBS;
-use crate::resp::verbs::Verb;
-use crate::resp::verbs::find;
 
 impl Session {
     /// COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS].
-    pub(super) fn command_command(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn command_command(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let mut encoder = Encoder::new(out, self.protocol);
         if arguments.len() == 1 {
             encoder.array(shown().count());
-            shown().for_each(|verb| write_info(verb, &mut encoder));
+            shown().for_each(|command| write_info(command, &mut encoder));
             return Ok(());
         }
         let sub = subcommand("command", arguments);
@@ -29,32 +29,32 @@ impl Session {
             encoder.integer(i64::try_from(shown().count()).unwrap_or(i64::MAX));
         } else if sub.is("info") && sub.count() == 0 {
             encoder.array(shown().count());
-            shown().for_each(|verb| write_info(verb, &mut encoder));
+            shown().for_each(|command| write_info(command, &mut encoder));
         } else if sub.is("info") {
             encoder.array(sub.count());
             named().for_each(|name| match find(name) {
-                Some((_, verb)) => write_info(verb, &mut encoder),
+                Some((_, command)) => write_info(command, &mut encoder),
                 None => encoder.null_array(),
             });
         } else if sub.is("docs") {
-            let verbs: Vec<&Verb> = match sub.count() {
+            let commands: Vec<&CommandSpec> = match sub.count() {
                 0 => shown().collect(),
-                _ => named().filter_map(find).map(|(_, verb)| verb).collect(),
+                _ => named().filter_map(find).map(|(_, command)| command).collect(),
             };
-            encoder.map(verbs.len());
-            verbs.into_iter().for_each(|verb| write_docs(verb, &mut encoder));
+            encoder.map(commands.len());
+            commands.into_iter().for_each(|command| write_docs(command, &mut encoder));
         } else if sub.is("list") {
-            let verbs: Vec<&Verb> = match sub.count() {
+            let commands: Vec<&CommandSpec> = match sub.count() {
                 0 => shown().collect(),
                 3 if sub.slice(0).eq_ignore_ascii_case(b"filterby")
                     && sub.slice(1).eq_ignore_ascii_case(b"pattern") =>
                 {
-                    shown().filter(|verb| glob_matches(sub.slice(2), verb.name.as_bytes())).collect()
+                    shown().filter(|command| glob_matches(sub.slice(2), command.name.as_bytes())).collect()
                 }
                 _ => return Err(SYNTAX),
             };
-            encoder.array(verbs.len());
-            verbs.into_iter().for_each(|verb| encoder.bulk(verb.name.as_bytes()));
+            encoder.array(commands.len());
+            commands.into_iter().for_each(|command| encoder.bulk(command.name.as_bytes()));
         } else if sub.is("getkeys") {
             write_keys(arguments, &mut encoder)?;
         } else if sub.is("help") {
@@ -68,50 +68,50 @@ impl Session {
 }
 
 /// The commands that are shown: those that are there only to be refused are not.
-fn shown() -> impl Iterator<Item = &'static Verb> {
-    VERBS.iter().filter(|verb| !matches!(verb.name, "host:" | "post"))
+fn shown() -> impl Iterator<Item = &'static CommandSpec> {
+    COMMANDS.iter().filter(|command| !matches!(command.name, "host:" | "post"))
 }
 
 /// COMMAND GETKEYS name argument ...
-fn write_keys(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), Refusal> {
+fn write_keys(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
     if arguments.len() < 4 {
-        return Err(Refusal::arity("command|getkeys"));
+        return Err(ErrorLine::arity("command|getkeys"));
     }
-    let Some((_, verb)) = find(arguments.slice(2)) else {
-        return Err(Refusal::fixed("ERR Invalid command specified"));
+    let Some((_, command)) = find(arguments.slice(2)) else {
+        return Err(ErrorLine::fixed("ERR Invalid command specified"));
     };
     let count = arguments.len() - 2;
-    if verb.keys.first == 0 {
-        return Err(Refusal::fixed("ERR The command has no key arguments"));
+    if command.keys.first == 0 {
+        return Err(ErrorLine::fixed("ERR The command has no key arguments"));
     }
-    if !verb.admits(count) {
-        return Err(Refusal::fixed("ERR Invalid number of arguments specified for command"));
+    if !command.admits(count) {
+        return Err(ErrorLine::fixed("ERR Invalid number of arguments specified for command"));
     }
-    let positions = verb.key_positions(count);
+    let positions = command.key_positions(count);
     encoder.array(positions.len());
     positions.into_iter().for_each(|position| encoder.bulk(arguments.slice(position + 2)));
     Ok(())
 }
 
 /// The ten members of Redis 7; what is not used here is empty.
-fn write_info(verb: &Verb, encoder: &mut Encoder<'_>) {
+fn write_info(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     encoder.array(10);
-    encoder.bulk(verb.name.as_bytes());
-    encoder.integer(i64::from(verb.arity));
-    let flags = flags(verb);
+    encoder.bulk(command.name.as_bytes());
+    encoder.integer(i64::from(command.arity));
+    let flags = flags(command);
     encoder.set(flags.len());
     flags.iter().for_each(|flag| encoder.simple(flag));
-    encoder.integer(i64::from(verb.keys.first));
-    encoder.integer(i64::from(verb.keys.last));
-    encoder.integer(i64::from(verb.keys.step));
+    encoder.integer(i64::from(command.keys.first));
+    encoder.integer(i64::from(command.keys.last));
+    encoder.integer(i64::from(command.keys.step));
     encoder.set(0);
     encoder.array(0);
     encoder.array(0);
     encoder.array(0);
 }
 
-fn flags(verb: &Verb) -> &'static [&'static str] {
-    match verb.kind {
+fn flags(command: &CommandSpec) -> &'static [&'static str] {
+    match command.kind {
         Kind::Write => &["write", "denyoom"],
         Kind::Read => &["readonly"],
         Kind::Local => &["loading", "stale", "fast"],
@@ -119,15 +119,15 @@ fn flags(verb: &Verb) -> &'static [&'static str] {
     }
 }
 
-fn write_docs(verb: &Verb, encoder: &mut Encoder<'_>) {
-    encoder.bulk(verb.name.as_bytes());
+fn write_docs(command: &CommandSpec, encoder: &mut Encoder<'_>) {
+    encoder.bulk(command.name.as_bytes());
     encoder.map(3);
     encoder.bulk(b"summary");
-    encoder.bulk(verb.summary.as_bytes());
+    encoder.bulk(command.summary.as_bytes());
     encoder.bulk(b"since");
     encoder.bulk(b"1.0.0");
     encoder.bulk(b"group");
-    encoder.bulk(verb.group.as_bytes());
+    encoder.bulk(command.group.as_bytes());
 }
 
 const HELP: [&str; 6] = [

@@ -8,17 +8,17 @@ use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::parse_integer;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::SYNTAX;
 use crate::resp::local::Subcommand;
 use crate::resp::local::client::write_help;
 use crate::resp::local::glob_matches;
-use crate::resp::server::Shared;
+use crate::resp::server::ServerShared;
 use crate::resp::session::Session;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::SYNTAX;
 
 impl Session {
     /// CONFIG GET|SET|RESETSTAT|REWRITE.
-    pub(super) fn config_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn config_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let mut encoder = Encoder::new(out, self.protocol);
         if sub.is("get") {
             if sub.count() == 0 {
@@ -37,7 +37,7 @@ impl Session {
             encoder.simple("OK");
         } else if sub.is("rewrite") {
             sub.exactly(0)?;
-            return Err(Refusal::fixed("ERR The server is running without a config file"));
+            return Err(ErrorLine::fixed("ERR The server is running without a config file"));
         } else if sub.is("help") {
             sub.exactly(0)?;
             write_help(&HELP, &mut encoder);
@@ -58,7 +58,7 @@ impl Session {
     }
 
     /// All or nothing: everything is checked before anything is set.
-    fn config_set(&self, sub: &Subcommand<'_>) -> Result<(), Refusal> {
+    fn config_set(&self, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
         if !sub.count().is_multiple_of(2) {
             return Err(SYNTAX);
         }
@@ -67,18 +67,18 @@ impl Session {
             let name = String::from_utf8_lossy(sub.slice(position)).to_ascii_lowercase();
             let Some(entry) = TABLE.iter().find(|entry| entry.name == name) else {
                 let line = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
-                return Err(Refusal::made(line));
+                return Err(ErrorLine::made(line));
             };
             let value = sub.slice(position + 1);
             let change = entry.check(value, &self.shared).map_err(|why| {
-                Refusal::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+                ErrorLine::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
             })?;
             changes.extend(change);
         }
         for change in changes {
             match change {
-                Change::ClientsMax(count) => self.shared.clients_max.store(count, Ordering::Relaxed),
-                Change::IdleTimeout(ms) => self.shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
+                ConfigChange::ClientsMax(count) => self.shared.clients_max.store(count, Ordering::Relaxed),
+                ConfigChange::IdleTimeout(ms) => self.shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
             }
         }
         Ok(())
@@ -87,10 +87,10 @@ impl Session {
 
 struct Entry {
     name: &'static str,
-    value: Value,
+    value: ConfigValue,
 }
 
-enum Value {
+enum ConfigValue {
     /// Never changes; setting it to what it is is fine.
     Fixed(&'static str),
     FixedNumber(usize),
@@ -100,31 +100,33 @@ enum Value {
     Bind,
 }
 
-enum Change {
+enum ConfigChange {
     ClientsMax(usize),
     IdleTimeout(u64),
 }
 
 impl Entry {
-    fn value(&self, shared: &Shared) -> String {
+    fn value(&self, shared: &ServerShared) -> String {
         match self.value {
-            Value::Fixed(text) => text.to_owned(),
-            Value::FixedNumber(number) => number.to_string(),
-            Value::ClientsMax => shared.clients_max.load(Ordering::Relaxed).to_string(),
-            Value::IdleTimeout => shared.idle_timeout().as_secs().to_string(),
-            Value::Port => shared.address.port().to_string(),
-            Value::Bind => shared.address.ip().to_string(),
+            ConfigValue::Fixed(text) => text.to_owned(),
+            ConfigValue::FixedNumber(number) => number.to_string(),
+            ConfigValue::ClientsMax => shared.clients_max.load(Ordering::Relaxed).to_string(),
+            ConfigValue::IdleTimeout => shared.idle_timeout().as_secs().to_string(),
+            ConfigValue::Port => shared.address.port().to_string(),
+            ConfigValue::Bind => shared.address.ip().to_string(),
         }
     }
 
-    fn check(&self, value: &[u8], shared: &Shared) -> Result<Option<Change>, String> {
+    fn check(&self, value: &[u8], shared: &ServerShared) -> Result<Option<ConfigChange>, String> {
         match self.value {
-            Value::ClientsMax => {
+            ConfigValue::ClientsMax => {
                 let count = integer_within(value, 1, CLIENTS_MAX as u64)?;
                 let count = usize::try_from(count).expect("checked: at most CLIENTS_MAX");
-                Ok(Some(Change::ClientsMax(count)))
+                Ok(Some(ConfigChange::ClientsMax(count)))
             }
-            Value::IdleTimeout => Ok(Some(Change::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000))),
+            ConfigValue::IdleTimeout => {
+                Ok(Some(ConfigChange::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000)))
+            }
             _ if value.eq_ignore_ascii_case(self.value(shared).as_bytes()) => Ok(None),
             _ => Err("can't set immutable config".to_owned()),
         }
@@ -143,32 +145,32 @@ fn integer_within(digits: &[u8], least: u64, most: u64) -> Result<u64, String> {
 const SECONDS_MAX: u64 = i32::MAX as u64;
 
 const fn fixed(name: &'static str, text: &'static str) -> Entry {
-    Entry { name, value: Value::Fixed(text) }
+    Entry { name, value: ConfigValue::Fixed(text) }
 }
 
 const fn number(name: &'static str, number: usize) -> Entry {
-    Entry { name, value: Value::FixedNumber(number) }
+    Entry { name, value: ConfigValue::FixedNumber(number) }
 }
 
 /// No secret is in it: `requirepass` is left out on purpose.
 const TABLE: &[Entry] = &[
     fixed("appendfsync", "always"),
     fixed("appendonly", "yes"),
-    Entry { name: "bind", value: Value::Bind },
+    Entry { name: "bind", value: ConfigValue::Bind },
     number("client-query-buffer-limit", QUERY_BYTES_MAX),
     number("client-output-buffer-limit-normal", OUTPUT_BYTES_MAX),
     fixed("cluster-enabled", "no"),
     fixed("databases", "1"),
-    Entry { name: "maxclients", value: Value::ClientsMax },
+    Entry { name: "maxclients", value: ConfigValue::ClientsMax },
     fixed("maxmemory", "0"),
     fixed("maxmemory-policy", "noeviction"),
     fixed("notify-keyspace-events", ""),
-    Entry { name: "port", value: Value::Port },
+    Entry { name: "port", value: ConfigValue::Port },
     number("proto-max-bulk-len", BULK_BYTES_MAX),
     fixed("protected-mode", "yes"),
     fixed("save", ""),
     fixed("tcp-keepalive", "0"),
-    Entry { name: "timeout", value: Value::IdleTimeout },
+    Entry { name: "timeout", value: ConfigValue::IdleTimeout },
     fixed("unixsocket", ""),
 ];
 

@@ -6,35 +6,35 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::request::Arguments;
 use crate::resp::codec::request::parse_integer;
+use crate::resp::commands::ErrorLine;
 use crate::resp::local::client::check_name;
 use crate::resp::local::info::REDIS_VERSION;
 use crate::resp::registry::Names;
 use crate::resp::registry::lock;
 use crate::resp::session::Session;
-use crate::resp::verbs::Refusal;
 
 impl Session {
     /// AUTH [user] password.
-    pub(super) fn auth(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn auth(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         match arguments.len() {
-            2 if self.shared.settings.password.is_none() => return Err(NO_PASSWORD),
+            2 if self.shared.bounds.password.is_none() => return Err(NO_PASSWORD),
             2 => self.check_password(DEFAULT_USER, arguments.slice(1))?,
             3 => self.check_password(arguments.slice(1), arguments.slice(2))?,
-            _ => return Err(Refusal::fixed("ERR syntax error")),
+            _ => return Err(ErrorLine::fixed("ERR syntax error")),
         }
         Encoder::new(out, self.protocol).simple("OK");
         Ok(())
     }
 
     /// HELLO [2|3 [AUTH user password] [SETNAME name]].
-    pub(super) fn hello(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) fn hello(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let mut protocol = self.protocol;
         if arguments.len() > 1 {
             protocol = match parse_integer(arguments.slice(1)) {
                 Some(2) => Protocol::Resp2,
                 Some(3) => Protocol::Resp3,
-                Some(_) => return Err(Refusal::fixed("NOPROTO unsupported protocol version")),
-                None => return Err(Refusal::fixed("ERR Protocol version is not an integer or out of range")),
+                Some(_) => return Err(ErrorLine::fixed("NOPROTO unsupported protocol version")),
+                None => return Err(ErrorLine::fixed("ERR Protocol version is not an integer or out of range")),
             };
         }
         let mut credentials = None;
@@ -51,7 +51,7 @@ impl Session {
                 position += 2;
             } else {
                 let word = String::from_utf8_lossy(word);
-                return Err(Refusal::made(format!("ERR Syntax error in HELLO option '{word}'")));
+                return Err(ErrorLine::made(format!("ERR Syntax error in HELLO option '{word}'")));
             }
         }
         if let Some((user, password)) = credentials {
@@ -95,7 +95,7 @@ impl Session {
     pub(super) fn reset(&mut self, out: &mut Vec<u8>) {
         self.speak(Protocol::Resp2);
         *lock(&self.client.names) = Names::default();
-        if self.shared.settings.password.is_some() {
+        if self.shared.bounds.password.is_some() {
             self.revoke();
         }
         Encoder::new(out, self.protocol).simple("RESET");
@@ -108,8 +108,8 @@ impl Session {
 
     /// The user's name is no secret: there is one. The password is compared whatever the name, so that the time
     /// tells nothing about either.
-    fn check_password(&mut self, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        let is_password = self.shared.settings.password.as_ref().is_none_or(|expected| expected.matches(password));
+    fn check_password(&mut self, user: &[u8], password: &[u8]) -> Result<(), ErrorLine> {
+        let is_password = self.shared.bounds.password.as_ref().is_none_or(|expected| expected.matches(password));
         if is_password && user == DEFAULT_USER {
             self.authenticate();
             self.auth_failures = 0;
@@ -121,12 +121,12 @@ impl Session {
 }
 
 const DEFAULT_USER: &[u8] = b"default";
-const WRONG_PASSWORD: Refusal = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
-const NO_PASSWORD: Refusal = Refusal::fixed(
+const WRONG_PASSWORD: ErrorLine = ErrorLine::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+const NO_PASSWORD: ErrorLine = ErrorLine::fixed(
     "ERR AUTH <password> called without any password configured for the default user. \
      Are you sure your configuration is correct?",
 );
-const HELLO_WITHOUT_AUTH: Refusal = Refusal::fixed(
+const HELLO_WITHOUT_AUTH: ErrorLine = ErrorLine::fixed(
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> \
      option can be used to authenticate the client and select the RESP protocol version at the same time",
 );

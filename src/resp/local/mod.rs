@@ -14,12 +14,12 @@ use tokio::time::sleep;
 
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::Arguments;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::Local;
+use crate::resp::commands::integer;
 use crate::resp::session::Close;
 use crate::resp::session::Session;
 use crate::resp::stats::add;
-use crate::resp::verbs::Local;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::integer;
 use crate::resp::wire::Wire;
 
 /// Words of a container command: `CLIENT SETNAME x`.
@@ -46,17 +46,17 @@ impl<'a> Subcommand<'a> {
     }
 
     /// The number of arguments behind the subcommand must be `count`.
-    fn exactly(&self, count: usize) -> Result<(), Refusal> {
+    fn exactly(&self, count: usize) -> Result<(), ErrorLine> {
         if self.count() == count { Ok(()) } else { Err(self.arity()) }
     }
 
-    fn arity(&self) -> Refusal {
+    fn arity(&self) -> ErrorLine {
         let name = String::from_utf8_lossy(self.arguments.slice(1)).to_ascii_lowercase();
-        Refusal::arity(&format!("{}|{name}", self.parent))
+        ErrorLine::arity(&format!("{}|{name}", self.parent))
     }
 
-    fn unknown(&self) -> Refusal {
-        Refusal::subcommand(self.parent, self.arguments.slice(1))
+    fn unknown(&self) -> ErrorLine {
+        ErrorLine::subcommand(self.parent, self.arguments.slice(1))
     }
 }
 
@@ -126,9 +126,9 @@ impl Session {
         Encoder::new(&mut wire.outbox, self.protocol)
     }
 
-    fn select<S>(&self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), Refusal> {
+    fn select<S>(&self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), ErrorLine> {
         if integer(arguments, 1)? != 0 {
-            return Err(Refusal::fixed("ERR DB index is out of range"));
+            return Err(ErrorLine::fixed("ERR DB index is out of range"));
         }
         self.encoder(wire).simple("OK");
         Ok(())

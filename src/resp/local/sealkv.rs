@@ -12,17 +12,17 @@ use crate::resp::OperatorFact;
 use crate::resp::OperatorRequest;
 use crate::resp::RowCounts;
 use crate::resp::codec::reply::Encoder;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::SYNTAX;
 use crate::resp::local::Subcommand;
 use crate::resp::local::client::write_help;
 use crate::resp::session::Session;
 use crate::resp::session::TRY_AGAIN;
 use crate::resp::stats::add;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::SYNTAX;
 
 impl Session {
     /// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV HELP.
-    pub(super) async fn sealkv_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    pub(super) async fn sealkv_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         if sub.is("help") {
             sub.exactly(0)?;
             write_help(&HELP, &mut Encoder::new(out, self.protocol));
@@ -64,28 +64,28 @@ impl Session {
         Ok(())
     }
 
-    async fn change(&self, request: OperatorRequest) -> Result<(), Refusal> {
+    async fn change(&self, request: OperatorRequest) -> Result<(), ErrorLine> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {
             // The connection may have gone; then nobody wants to know.
             let _ = sender.send(result);
         });
         self.shared.operator.ask(request, done);
-        let outcome = timeout(self.shared.settings.outcome_deadline, receiver).await;
+        let outcome = timeout(self.shared.bounds.outcome_deadline, receiver).await;
         match outcome.unwrap_or(Ok(Err(OperatorError::Unknown))).unwrap_or(Err(OperatorError::Unknown)) {
             Ok(()) => Ok(()),
-            Err(OperatorError::Refused(why)) => Err(Refusal::made(format!("ERR {why}"))),
-            Err(OperatorError::TryAgain) => Err(Refusal::fixed(TRY_AGAIN)),
-            Err(OperatorError::NotLeader(leader)) => Err(Refusal::fixed(self.not_leader(leader, NOT_LEADER))),
+            Err(OperatorError::Refused(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
+            Err(OperatorError::TryAgain) => Err(ErrorLine::fixed(TRY_AGAIN)),
+            Err(OperatorError::NotLeader(leader)) => Err(ErrorLine::fixed(self.not_leader(leader, NOT_LEADER))),
             Err(OperatorError::Unknown) => Err(UNKNOWN),
         }
     }
 
     /// Off the network threads, in turn with other commands that walk every row.
-    async fn scan_rows(&self) -> Result<RowCounts, Refusal> {
-        self.reach_read_point().await.map_err(Refusal::fixed)?;
+    async fn scan_rows(&self) -> Result<RowCounts, ErrorLine> {
+        self.reach_read_point().await.map_err(ErrorLine::fixed)?;
         let Ok(_turn) = self.shared.long_reads.acquire().await else {
-            return Err(Refusal::fixed(TRY_AGAIN));
+            return Err(ErrorLine::fixed(TRY_AGAIN));
         };
         let operator = Arc::clone(&self.shared.operator);
         match tokio::task::spawn_blocking(move || operator.scan()).await {
@@ -94,17 +94,17 @@ impl Session {
                 add(&self.shared.stats.read_errors_total, 1);
                 Err(unreadable(&error))
             }
-            Err(_) => Err(Refusal::fixed(TRY_AGAIN)),
+            Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
         }
     }
 }
 
-fn unreadable(error: &StoreError) -> Refusal {
+fn unreadable(error: &StoreError) -> ErrorLine {
     tracing::error!(%error, "the rows cannot be counted");
-    Refusal::fixed("ERR the stored rows cannot be read, see the log of the node")
+    ErrorLine::fixed("ERR the stored rows cannot be read, see the log of the node")
 }
 
-fn rotation(word: &[u8]) -> Result<OperatorRequest, Refusal> {
+fn rotation(word: &[u8]) -> Result<OperatorRequest, ErrorLine> {
     if word.eq_ignore_ascii_case(b"entry") {
         Ok(OperatorRequest::RotateEntryKey)
     } else if word.eq_ignore_ascii_case(b"value") {
@@ -142,11 +142,11 @@ const HELP: [&str; 14] = [
     "HELP",
     "    Print this help.",
 ];
-const NO_RETIRE: Refusal = Refusal::fixed(
+const NO_RETIRE: ErrorLine = ErrorLine::fixed(
     "ERR keys cannot be retired yet: stored values may need them until all were rewritten, and nothing rewrites them yet",
 );
 /// How long a status waits for what is committed to be applied here.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 const NOT_LEADER: &str = "READONLY This node does not lead, ask the leader.";
-const UNKNOWN: Refusal =
-    Refusal::fixed("ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells");
+const UNKNOWN: ErrorLine =
+    ErrorLine::fixed("ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells");

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
+use crate::resp::ClientBounds;
 use crate::resp::Drained;
 use crate::resp::Password;
-use crate::resp::Settings;
 use crate::resp::tests::double::House;
 use crate::resp::tests::double::array;
 
@@ -36,8 +36,8 @@ fn commands_before_a_protocol_error_are_answered_before_it() {
 
 #[test]
 fn a_command_that_never_ends_is_ended() {
-    let settings = Settings { command_deadline: Duration::from_millis(200), ..Settings::default() };
-    let house = House::open_with(settings, 1);
+    let bounds = ClientBounds { command_deadline: Duration::from_millis(200), ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
     let mut client = house.client();
     let began = Instant::now();
     for byte in b"*2\r\n$3\r\nGET\r\n$100\r\n".iter().cycle() {
@@ -110,14 +110,14 @@ fn a_client_that_does_not_authenticate_in_time_is_closed() {
     assert_eq!(known.ask("PING"), "+PONG\r\n");
 }
 
-fn with_password(auth_deadline: Duration) -> Settings {
+fn with_password(auth_deadline: Duration) -> ClientBounds {
     let password = Some(Password::new(&Zeroizing::new(b"secret".to_vec())));
-    Settings { password, auth_deadline, ..Settings::default() }
+    ClientBounds { password, auth_deadline, ..ClientBounds::default() }
 }
 
 #[test]
 fn one_client_too_many_is_told_so() {
-    let house = House::open_with(Settings { clients_max: 2, ..Settings::default() }, 1);
+    let house = House::open_with(ClientBounds { clients_max: 2, ..ClientBounds::default() }, 1);
     let (mut first, mut second) = (house.client(), house.client());
     assert_eq!((first.ask("PING"), second.ask("PING")), ("+PONG\r\n".into(), "+PONG\r\n".into()));
     assert_eq!(house.client().rest(), "-ERR max number of clients reached\r\n");
@@ -143,7 +143,7 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
 
 #[test]
 fn the_memory_of_all_clients_is_bounded() {
-    let house = House::open_with(Settings { memory_bytes_max: 1 << 20, ..Settings::default() }, 1);
+    let house = House::open_with(ClientBounds { memory_bytes_max: 1 << 20, ..ClientBounds::default() }, 1);
     let mut client = house.client();
     let mut greedy = house.client();
     let frame = array(&[b"SET", b"k", &vec![b'v'; 4 << 20]]);
@@ -158,8 +158,8 @@ fn the_memory_of_all_clients_is_bounded() {
 
 #[test]
 fn a_client_that_does_not_take_its_replies_is_closed() {
-    let settings = Settings { write_deadline: Duration::from_millis(200), ..Settings::default() };
-    let house = House::open_with(settings, 1);
+    let bounds = ClientBounds { write_deadline: Duration::from_millis(200), ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
     let mut slow = house.client();
     slow.send(&array(&[b"SET", b"k", &vec![b'v'; 8_000_000]]));
     assert_eq!(slow.reply(), "+OK\r\n");

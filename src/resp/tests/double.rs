@@ -18,18 +18,18 @@ use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::command;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
-use crate::fsm::kv::Answer;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::memory::MemoryStore;
-use crate::fsm::overlay::Change;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::Reader;
-use crate::fsm::store::Step;
+use crate::fsm::reader::RowReader;
+use crate::fsm::store::Commit;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::ids::Index;
@@ -38,6 +38,8 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::Request;
 use crate::propose::Slot;
+use crate::resp::ClientBounds;
+use crate::resp::ClientReads;
 use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
@@ -46,19 +48,17 @@ use crate::resp::OperatorDone;
 use crate::resp::OperatorError;
 use crate::resp::OperatorFact;
 use crate::resp::OperatorRequest;
-use crate::resp::Reads;
 use crate::resp::Role;
 use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
-use crate::resp::Settings;
 use crate::resp::Stats;
 
 /// Applies at once, under a lock; what it is told to answer instead comes first.
 pub(super) struct Below {
     state: Mutex<Applied>,
     store: Arc<MemoryStore>,
-    reader: Reader,
+    reader: RowReader,
     pub(super) stamp_ms: Arc<AtomicU64>,
     pub(super) wall_ms: AtomicU64,
     /// Answers for the next requests, in place of running them.
@@ -72,10 +72,10 @@ pub(super) struct Below {
 }
 
 /// The store, read at the stamp of the last applied entry.
-struct AppliedReads(Reader, Arc<AtomicU64>);
+struct AppliedReads(RowReader, Arc<AtomicU64>);
 
-impl Reads for AppliedReads {
-    fn read(&self, read: &command::Read, wall_ms: u64) -> Result<Answer, ReadError> {
+impl ClientReads for AppliedReads {
+    fn read(&self, read: &command::ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         read_as_leader(&self.0, read, self.1.load(Ordering::Acquire), wall_ms)
     }
 }
@@ -98,7 +98,7 @@ pub(super) enum Mishap {
 impl Below {
     fn new() -> Below {
         let store = Arc::new(MemoryStore::new());
-        let reader = Reader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(NoCipher));
+        let reader = RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(NoCipher));
         Below {
             state: Mutex::default(),
             store,
@@ -122,7 +122,7 @@ impl Below {
             Slot::Read(_) => None,
         });
         let mut payload = Vec::new();
-        encode_batch(stamp_ms, writes.collect::<Vec<&Write>>(), &mut payload).unwrap();
+        encode_batch(stamp_ms, writes.collect::<Vec<&WriteCommand>>(), &mut payload).unwrap();
         let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
             panic!("a batch was encoded");
         };
@@ -135,11 +135,11 @@ impl Below {
         });
         let replies = replies.collect();
         let changes = overlay.into_changes();
-        let mut step = Step { clear: changes.clear, ..Step::default() };
+        let mut step = Commit { clear: changes.clear, ..Commit::default() };
         for (key, change) in changes.rows {
             match change {
-                Change::Put { value, .. } => step.puts.push((key, value.encode_clear_row())),
-                Change::Delete => step.deletes.push(key),
+                RowChange::Put { value, .. } => step.puts.push((key, value.encode_clear_row())),
+                RowChange::Delete => step.deletes.push(key),
             }
         }
         self.store.write(step).unwrap();
@@ -237,10 +237,10 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn open() -> House {
-        House::open_with(Settings::default(), 1)
+        House::open_with(ClientBounds::default(), 1)
     }
 
-    pub(super) fn open_with(settings: Settings, voters: usize) -> House {
+    pub(super) fn open_with(bounds: ClientBounds, voters: usize) -> House {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let below = Arc::new(Below::new());
         let stats = Arc::new(Stats::default());
@@ -249,7 +249,7 @@ impl House {
             reads: Arc::new(AppliedReads(below.reader.clone(), Arc::clone(&below.stamp_ms))),
             operator: Arc::clone(&below) as Arc<dyn Operator>,
             facts: Arc::new(Facts { voters }),
-            settings,
+            bounds,
             stats: Arc::clone(&stats),
         };
         let server = runtime.block_on(Server::bind("127.0.0.1:0".parse().unwrap(), parts)).unwrap();

@@ -8,7 +8,7 @@ use crate::limits::GROUP_LOADS_MAX;
 use crate::limits::GROUP_MADE_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::Outcome;
-use crate::resp::Settings;
+use crate::resp::ClientBounds;
 use crate::resp::tests::double::House;
 use crate::resp::tests::double::Mishap;
 use crate::testing::seed::Seeded;
@@ -87,7 +87,7 @@ fn a_request_that_was_not_executed_answers_each_of_its_commands() {
 
 #[test]
 fn a_member_that_does_not_lead_says_so_in_the_words_clients_know() {
-    let house = House::open_with(Settings::default(), 3);
+    let house = House::open_with(ClientBounds::default(), 3);
     let mut client = house.client();
     house.mishap(Mishap::Ends(Outcome::NotLeader(None)));
     assert_eq!(client.ask("SET a 1"), "-CLUSTERDOWN No leader\r\n");
@@ -110,8 +110,8 @@ fn an_unknown_outcome_closes_the_connection_after_the_replies_before_it() {
 
 #[test]
 fn a_full_queue_is_waited_for_and_then_tried_again_by_the_client() {
-    let settings = Settings { queue_deadline: Duration::from_millis(30), ..Settings::default() };
-    let house = House::open_with(settings, 1);
+    let bounds = ClientBounds { queue_deadline: Duration::from_millis(30), ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
     let mut client = house.client();
     house.mishap(Mishap::QueueFull);
     house.mishap(Mishap::QueueFull);

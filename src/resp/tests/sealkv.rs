@@ -21,7 +21,7 @@ fn changes_are_asked_for_and_answered_in_their_place() {
 
 #[test]
 fn every_way_in_which_a_change_fails_has_its_words() {
-    let house = House::open_with(crate::resp::Settings::default(), 3);
+    let house = House::open_with(crate::resp::ClientBounds::default(), 3);
     let mut client = house.client();
     for (end, words) in [
         (

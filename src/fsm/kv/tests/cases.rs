@@ -6,19 +6,19 @@ use bytes::Bytes;
 
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::TtlForm;
-use crate::fsm::command::Write;
-use crate::fsm::kv::Answer;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::kv::read_within;
 use crate::fsm::kv::words;
-use crate::fsm::overlay::Change;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
@@ -49,7 +49,7 @@ impl Fixture {
     }
 
     /// One entry, one run.
-    fn entry(&mut self, writes: &[Write]) -> Vec<Reply> {
+    fn entry(&mut self, writes: &[WriteCommand]) -> Vec<Reply> {
         self.index += 1;
         let payload = payload(self.stamp_ms, writes);
         let batch = batch(&payload);
@@ -60,15 +60,15 @@ impl Fixture {
         replies
     }
 
-    fn one(&mut self, write: Write) -> Reply {
+    fn one(&mut self, write: WriteCommand) -> Reply {
         self.entry(&[write]).remove(0)
     }
 
     fn get(&self, key: &'static str) -> Reply {
-        self.read(&Read::Get { key: b(key) })
+        self.read(&ReadCommand::Get { key: b(key) })
     }
 
-    fn read(&self, command: &Read) -> Reply {
+    fn read(&self, command: &ReadCommand) -> Reply {
         read(&self.base, command, self.stamp_ms).unwrap()
     }
 }
@@ -81,16 +81,16 @@ fn bulk(text: &'static str) -> Reply {
     Reply::Bulk(b(text))
 }
 
-fn set(key: &'static str, value: &'static str) -> Write {
+fn set(key: &'static str, value: &'static str) -> WriteCommand {
     set_until(key, value, Expiry::Clear)
 }
 
-fn set_until(key: &'static str, value: &'static str, expiry: Expiry) -> Write {
-    Write::Set { key: b(key), value: b(value), when: SetIf::Always, expiry, reply: SetReply::Ok }
+fn set_until(key: &'static str, value: &'static str, expiry: Expiry) -> WriteCommand {
+    WriteCommand::Set { key: b(key), value: b(value), when: SetIf::Always, expiry, reply: SetReply::Ok }
 }
 
-fn incr(key: &'static str) -> Write {
-    Write::IncrementBy { key: b(key), delta: 1 }
+fn incr(key: &'static str) -> WriteCommand {
+    WriteCommand::IncrementBy { key: b(key), delta: 1 }
 }
 
 #[test]
@@ -98,15 +98,15 @@ fn a_key_is_gone_at_its_deadline_for_reads_and_writes_and_never_comes_back() {
     let mut f = Fixture::new();
     f.one(set_until("k", "41", Expiry::In(100)));
     f.stamp_ms = NOW + 99;
-    assert_eq!(f.read(&Read::Ttl { key: b("k"), form: TtlForm::Millis }), Reply::Integer(1));
+    assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::Millis }), Reply::Integer(1));
     assert_eq!(f.get("k"), bulk("41"));
     f.stamp_ms = NOW + 100;
     assert_eq!(f.get("k"), Reply::Null);
-    assert_eq!(f.read(&Read::Count), Reply::Integer(0));
-    assert_eq!(f.one(Write::Persist { key: b("k") }), Reply::Integer(0));
+    assert_eq!(f.read(&ReadCommand::Count), Reply::Integer(0));
+    assert_eq!(f.one(WriteCommand::Persist { key: b("k") }), Reply::Integer(0));
     assert!(f.base.rows.is_empty(), "a write that finds it past due removes the row");
     assert_eq!(f.one(incr("k")), Reply::Integer(1));
-    assert_eq!(f.read(&Read::Ttl { key: b("k"), form: TtlForm::Millis }), Reply::Integer(-1));
+    assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::Millis }), Reply::Integer(-1));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn remove_expired_removes_only_what_is_past_due_by_its_own_stamp() {
     let mut f = Fixture::new();
     f.entry(&[set_until("a", "1", Expiry::In(10)), set_until("b", "1", Expiry::In(20)), set("c", "1")]);
     f.stamp_ms = NOW + 10;
-    let removal = Write::RemoveExpired { keys: vec![b("a"), b("b"), b("c"), b("d")] };
+    let removal = WriteCommand::RemoveExpired { keys: vec![b("a"), b("b"), b("c"), b("d")] };
     assert_eq!(f.one(removal), Reply::Integer(1));
     assert_eq!(f.base.rows.keys().map(|key| &key[..]).collect::<Vec<_>>(), [b"b", b"c"]);
 }
@@ -123,19 +123,20 @@ fn remove_expired_removes_only_what_is_past_due_by_its_own_stamp() {
 fn a_leader_asks_for_removal_of_what_only_its_clock_finds_past_due() {
     let mut f = Fixture::new();
     f.entry(&[set_until("a", "1", Expiry::In(10)), set_until("b", "2", Expiry::In(20)), set("c", "3")]);
-    let get_many = Read::GetMany { keys: vec![b("a"), b("b"), b("c")] };
+    let get_many = ReadCommand::GetMany { keys: vec![b("a"), b("b"), b("c")] };
     let ask = |f: &Fixture, wall_ms| read_as_leader(&f.base, &get_many, f.stamp_ms, wall_ms).unwrap();
-    assert_eq!(ask(&f, NOW + 9), Answer::Reply(Reply::Array(vec![bulk("1"), bulk("2"), bulk("3")])));
-    assert_eq!(ask(&f, NOW + 10), Answer::PastDue(vec![b("a")]));
-    assert_eq!(ask(&f, NOW + 20), Answer::PastDue(vec![b("a"), b("b")]));
+    assert_eq!(ask(&f, NOW + 9), ReadAnswer::Reply(Reply::Array(vec![bulk("1"), bulk("2"), bulk("3")])));
+    assert_eq!(ask(&f, NOW + 10), ReadAnswer::PastDue(vec![b("a")]));
+    assert_eq!(ask(&f, NOW + 20), ReadAnswer::PastDue(vec![b("a"), b("b")]));
     f.stamp_ms = NOW + 20;
-    assert_eq!(ask(&f, NOW + 20), Answer::Reply(Reply::Array(vec![Reply::Null, Reply::Null, bulk("3")])));
+    assert_eq!(ask(&f, NOW + 20), ReadAnswer::Reply(Reply::Array(vec![Reply::Null, Reply::Null, bulk("3")])));
 }
 
 #[test]
 fn set_has_the_conditions_and_replies_of_redis() {
     let mut f = Fixture::new();
-    let mut set = |value, when, expiry, reply| f.one(Write::Set { key: b("k"), value: b(value), when, expiry, reply });
+    let mut set =
+        |value, when, expiry, reply| f.one(WriteCommand::Set { key: b("k"), value: b(value), when, expiry, reply });
     assert_eq!(set("1", SetIf::Present, Expiry::Clear, SetReply::Ok), Reply::Null);
     assert_eq!(set("1", SetIf::Absent, Expiry::Clear, SetReply::Old), Reply::Null);
     assert_eq!(set("2", SetIf::Absent, Expiry::Clear, SetReply::Old), bulk("1"));
@@ -147,7 +148,7 @@ fn set_has_the_conditions_and_replies_of_redis() {
         assert_eq!(set("4", SetIf::Always, expiry, SetReply::Ok), invalid);
     }
     assert_eq!(f.get("k"), bulk("3"));
-    assert_eq!(f.read(&Read::Ttl { key: b("k"), form: TtlForm::AtMillis }), Reply::Integer(1_000_050));
+    assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::AtMillis }), Reply::Integer(1_000_050));
     assert_eq!(f.one(set_until("k", "5", Expiry::At(1))), Reply::Ok);
     assert!(f.base.rows.is_empty(), "a deadline in the past leaves no row");
 }
@@ -155,7 +156,7 @@ fn set_has_the_conditions_and_replies_of_redis() {
 #[test]
 fn expire_has_the_conditions_of_redis() {
     let mut f = Fixture::new();
-    let expire = |f: &mut Fixture, expiry, when| f.one(Write::Expire { key: b("k"), expiry, when });
+    let expire = |f: &mut Fixture, expiry, when| f.one(WriteCommand::Expire { key: b("k"), expiry, when });
     assert_eq!(expire(&mut f, Expiry::In(5), ExpireIf::Always), Reply::Integer(0));
     f.one(set("k", "v"));
     for when in [ExpireIf::Some, ExpireIf::Later, ExpireIf::SomeSooner] {
@@ -184,9 +185,9 @@ fn numbers_are_taken_as_strictly_as_redis_takes_them() {
     f.one(set("k", "9223372036854775807"));
     assert_eq!(f.one(incr("k")), overflow);
     f.one(set("k", "-9223372036854775808"));
-    assert_eq!(f.one(Write::IncrementBy { key: b("k"), delta: -1 }), overflow);
+    assert_eq!(f.one(WriteCommand::IncrementBy { key: b("k"), delta: -1 }), overflow);
     assert_eq!(f.one(incr("k")), Reply::Integer(i64::MIN + 1));
-    let mut float = |delta| f.one(Write::IncrementByFloat { key: b("f"), delta: b(delta) });
+    let mut float = |delta| f.one(WriteCommand::IncrementByFloat { key: b("f"), delta: b(delta) });
     assert_eq!(float("5.0e3"), bulk("5000"));
     assert_eq!(float("x"), Reply::Error("ERR value is not a valid float"));
     assert_eq!(float("inf"), Reply::Error("ERR increment would produce NaN or Infinity"));
@@ -196,17 +197,20 @@ fn numbers_are_taken_as_strictly_as_redis_takes_them() {
 fn no_value_grows_beyond_its_bound() {
     let mut f = Fixture::new();
     let too_long = Reply::Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    let range =
-        |offset: usize, value| Write::SetRange { key: b("k"), offset: u32::try_from(offset).unwrap(), value: b(value) };
+    let range = |offset: usize, value| WriteCommand::SetRange {
+        key: b("k"),
+        offset: u32::try_from(offset).unwrap(),
+        value: b(value),
+    };
     assert_eq!(f.one(range(u32::MAX as usize, "x")), too_long);
     assert_eq!(f.one(range(VALUE_BYTES_MAX, "x")), too_long);
     assert_eq!(f.one(range(VALUE_BYTES_MAX, "")), Reply::Integer(0));
     assert!(f.base.rows.is_empty(), "an empty value makes no key");
     let full = i64::try_from(VALUE_BYTES_MAX).unwrap();
     assert_eq!(f.one(range(VALUE_BYTES_MAX - 1, "x")), Reply::Integer(full));
-    assert_eq!(f.one(Write::Append { key: b("k"), value: b("x") }), too_long);
-    assert_eq!(f.one(Write::Append { key: b("k"), value: b("") }), Reply::Integer(full));
-    assert_eq!(f.read(&Read::Range { key: b("k"), start: -2, end: -1 }), bulk("\0x"));
+    assert_eq!(f.one(WriteCommand::Append { key: b("k"), value: b("x") }), too_long);
+    assert_eq!(f.one(WriteCommand::Append { key: b("k"), value: b("") }), Reply::Integer(full));
+    assert_eq!(f.read(&ReadCommand::Range { key: b("k"), start: -2, end: -1 }), bulk("\0x"));
 }
 
 #[test]
@@ -214,22 +218,23 @@ fn one_entry_loads_and_makes_a_bounded_amount_of_values() {
     let mut f = Fixture::new();
     let keys: Vec<Bytes> = (0..80).map(|number| Bytes::from(format!("key-{number}"))).collect();
     let offset = u32::try_from(VALUE_BYTES_MAX - 1).unwrap();
-    let grow: Vec<Write> = keys.iter().map(|key| Write::SetRange { key: key.clone(), offset, value: b("x") }).collect();
+    let grow: Vec<WriteCommand> =
+        keys.iter().map(|key| WriteCommand::SetRange { key: key.clone(), offset, value: b("x") }).collect();
     let fitting = usize::try_from(ENTRY_VALUE_BYTES_MAX).unwrap() / VALUE_BYTES_MAX;
     let replies = f.entry(&grow);
     assert_eq!(replies.iter().filter(|reply| matches!(reply, Reply::Integer(_))).count(), fitting);
     assert_eq!(f.base.rows.len(), fitting, "a refused command writes nothing");
-    let appends = vec![Write::Append { key: keys[0].clone(), value: Bytes::new() }; 200];
+    let appends = vec![WriteCommand::Append { key: keys[0].clone(), value: Bytes::new() }; 200];
     let refused = |reply: &Reply| matches!(reply, Reply::Error(_));
     assert!(!f.entry(&appends).iter().any(refused), "a value is loaded once however often it is changed");
-    let returns = vec![Write::GetExpire { key: keys[0].clone(), expiry: Expiry::In(9) }; 80];
+    let returns = vec![WriteCommand::GetExpire { key: keys[0].clone(), expiry: Expiry::In(9) }; 80];
     assert!(f.entry(&returns).iter().any(refused), "replies are held too");
 }
 
 #[test]
 fn an_entry_of_too_many_writes_answers_errors_and_writes_nothing() {
     let pairs = vec![(b("k"), b("v")); ENTRY_WRITES_MAX];
-    let full = [Write::FlushAll, Write::SetMany { pairs, absent_only: false }];
+    let full = [WriteCommand::FlushAll, WriteCommand::SetMany { pairs, absent_only: false }];
     // Nobody encodes such an entry, so the command behind the bound is put in by hand.
     let mut bytes = payload(NOW, &full);
     let last = payload(NOW, &[set("x", "y")]);
@@ -249,7 +254,7 @@ fn an_entry_of_too_many_writes_answers_errors_and_writes_nothing() {
 #[test]
 fn op_counts_every_sealed_write_up_to_its_last_number() {
     let pairs = vec![(b("k"), b("v")); ENTRY_WRITES_MAX];
-    let bytes = payload(NOW, &[Write::SetMany { pairs, absent_only: false }]);
+    let bytes = payload(NOW, &[WriteCommand::SetMany { pairs, absent_only: false }]);
     let batch = batch(&bytes);
     let mut context = WriteContext::new(Index(2), NOW, Some([1; 16]), &batch);
     let mut overlay = Overlay::new();
@@ -258,7 +263,7 @@ fn op_counts_every_sealed_write_up_to_its_last_number() {
     }
     assert_eq!(context.sealed_writes() as usize, ENTRY_WRITES_MAX);
     let changes = overlay.into_changes();
-    assert!(matches!(&changes.rows[..], [(_, Change::Put { at, .. })] if at.op == u16::MAX));
+    assert!(matches!(&changes.rows[..], [(_, RowChange::Put { at, .. })] if at.op == u16::MAX));
 }
 
 #[test]
@@ -267,11 +272,11 @@ fn header_only_changes_and_overwritten_values_take_an_op_each() {
     f.entry(&[
         set("a", "1"),
         set("a", "2"),
-        Write::Persist { key: b("a") },
-        Write::Expire { key: b("a"), expiry: Expiry::In(9), when: ExpireIf::Always },
-        Write::Delete { keys: vec![b("none")] },
+        WriteCommand::Persist { key: b("a") },
+        WriteCommand::Expire { key: b("a"), expiry: Expiry::In(9), when: ExpireIf::Always },
+        WriteCommand::Delete { keys: vec![b("none")] },
         set("b", "3"),
-        Write::GetExpire { key: b("a"), expiry: Expiry::Clear },
+        WriteCommand::GetExpire { key: b("a"), expiry: Expiry::Clear },
     ]);
     let ops: Vec<u16> = f.base.rows.values().map(|(_, at)| at.op).collect();
     assert_eq!(ops, [4, 3]);
@@ -301,10 +306,10 @@ fn a_plain_set_reads_nothing_and_a_flushed_store_is_not_asked() {
     let writes = [
         set("k", "v"),
         set_until("k", "v", Expiry::In(5)),
-        Write::SetMany { pairs: vec![(b("a"), b("1"))], absent_only: false },
-        Write::FlushAll,
+        WriteCommand::SetMany { pairs: vec![(b("a"), b("1"))], absent_only: false },
+        WriteCommand::FlushAll,
         incr("k"),
-        Write::Delete { keys: vec![b("other")] },
+        WriteCommand::Delete { keys: vec![b("other")] },
     ];
     let bytes = payload(NOW, &writes);
     let batch = batch(&bytes);
@@ -334,7 +339,7 @@ fn a_value_that_does_not_open_halts_and_is_never_an_answer() {
 fn ranges_are_cut_as_redis_cuts_them() {
     let mut f = Fixture::new();
     f.one(set("k", "Hello World"));
-    let range = |start, end| f.read(&Read::Range { key: b("k"), start, end });
+    let range = |start, end| f.read(&ReadCommand::Range { key: b("k"), start, end });
     assert_eq!(range(0, 3), bulk("Hell"));
     assert_eq!(range(0, -1), bulk("Hello World"));
     assert_eq!(range(-4, -1), bulk("orld"));
@@ -345,26 +350,26 @@ fn ranges_are_cut_as_redis_cuts_them() {
     assert_eq!(range(-1, -5), bulk(""));
     assert_eq!(range(i64::MIN, i64::MAX), bulk("Hello World"));
     assert_eq!(range(i64::MAX, i64::MAX), bulk(""));
-    assert_eq!(f.read(&Read::Range { key: b("none"), start: 0, end: -1 }), bulk(""));
+    assert_eq!(f.read(&ReadCommand::Range { key: b("none"), start: 0, end: -1 }), bulk(""));
 }
 
 #[test]
 fn reads_answer_in_the_forms_of_redis() {
     let mut f = Fixture::new();
     f.entry(&[set_until("a", "xyz", Expiry::In(1499)), set("b", "1")]);
-    let ttl = |key, form| f.read(&Read::Ttl { key: b(key), form });
+    let ttl = |key, form| f.read(&ReadCommand::Ttl { key: b(key), form });
     assert_eq!(ttl("a", TtlForm::Seconds), Reply::Integer(1));
     assert_eq!(ttl("a", TtlForm::Millis), Reply::Integer(1499));
     assert_eq!(ttl("a", TtlForm::AtSeconds), Reply::Integer(1001));
     assert_eq!(ttl("a", TtlForm::AtMillis), Reply::Integer(1_001_499));
     assert_eq!(ttl("b", TtlForm::Seconds), Reply::Integer(-1));
     assert_eq!(ttl("c", TtlForm::AtMillis), Reply::Integer(-2));
-    assert_eq!(f.read(&Read::Exists { keys: vec![b("a"), b("a"), b("c")] }), Reply::Integer(2));
-    assert_eq!(f.read(&Read::Exists { keys: ["c", "a", "c", "c", "a"].map(b).to_vec() }), Reply::Integer(2));
-    assert_eq!(f.read(&Read::Length { key: b("a") }), Reply::Integer(3));
-    assert_eq!(f.read(&Read::Type { key: b("a") }), Reply::Simple("string"));
-    assert_eq!(f.read(&Read::Type { key: b("c") }), Reply::Simple("none"));
-    assert_eq!(f.read(&Read::Count), Reply::Integer(2));
+    assert_eq!(f.read(&ReadCommand::Exists { keys: vec![b("a"), b("a"), b("c")] }), Reply::Integer(2));
+    assert_eq!(f.read(&ReadCommand::Exists { keys: ["c", "a", "c", "c", "a"].map(b).to_vec() }), Reply::Integer(2));
+    assert_eq!(f.read(&ReadCommand::Length { key: b("a") }), Reply::Integer(3));
+    assert_eq!(f.read(&ReadCommand::Type { key: b("a") }), Reply::Simple("string"));
+    assert_eq!(f.read(&ReadCommand::Type { key: b("c") }), Reply::Simple("none"));
+    assert_eq!(f.read(&ReadCommand::Count), Reply::Integer(2));
 }
 
 /// `count` keys "0", "1", ... that share one value of `bytes` bytes.
@@ -385,18 +390,18 @@ fn bounded_a_read_that_brings_more_than_a_reply_may_hold_is_an_error_that_names_
     let too_large = Reply::Error(words::REPLY_LARGE);
     let mut f = Fixture::new();
     let mut keys = large_values(&mut f, 60, 1 << 20);
-    let full = f.read(&Read::GetMany { keys: keys.clone() });
+    let full = f.read(&ReadCommand::GetMany { keys: keys.clone() });
     assert_eq!(full.value_bytes(), REPLY_BYTES_MAX, "exactly what may be");
     f.one(set("last", "1"));
     keys.push(b("last"));
-    assert_eq!(f.read(&Read::GetMany { keys: keys.clone() }), too_large);
+    assert_eq!(f.read(&ReadCommand::GetMany { keys: keys.clone() }), too_large);
     let many: Vec<Bytes> = std::iter::repeat_n(keys, 100).flatten().collect();
-    assert_eq!(f.read(&Read::Exists { keys: many.clone() }), Reply::Integer(6100), "it keeps no values");
-    let leader = read_as_leader(&f.base, &Read::GetMany { keys: many }, f.stamp_ms, NOW).unwrap();
-    assert_eq!(leader, Answer::Reply(too_large.clone()));
-    let within = |read: &Read, left| read_within(&f.base, read, f.stamp_ms, left).unwrap();
-    assert_eq!(within(&Read::Get { key: b("0") }, (1 << 20) - 1), too_large);
-    assert_eq!(within(&Read::Length { key: b("0") }, 0), Reply::Integer(1 << 20));
+    assert_eq!(f.read(&ReadCommand::Exists { keys: many.clone() }), Reply::Integer(6100), "it keeps no values");
+    let leader = read_as_leader(&f.base, &ReadCommand::GetMany { keys: many }, f.stamp_ms, NOW).unwrap();
+    assert_eq!(leader, ReadAnswer::Reply(too_large.clone()));
+    let within = |read: &ReadCommand, left| read_within(&f.base, read, f.stamp_ms, left).unwrap();
+    assert_eq!(within(&ReadCommand::Get { key: b("0") }, (1 << 20) - 1), too_large);
+    assert_eq!(within(&ReadCommand::Length { key: b("0") }, 0), Reply::Integer(1 << 20));
 }
 
 #[test]
@@ -426,15 +431,15 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
     }
 
     let base = Endless(Cell::new(0));
-    let reply = read(&base, &Read::GetMany { keys: vec![b("k"); 5000] }, NOW).unwrap();
+    let reply = read(&base, &ReadCommand::GetMany { keys: vec![b("k"); 5000] }, NOW).unwrap();
     assert_eq!((reply, base.0.get()), (Reply::Error(words::REPLY_LARGE), 61));
     // Equal keys of EXISTS are opened once: no reply would end it.
     base.0.set(0);
     let keys: Vec<Bytes> = ["k", "l", "k"].map(b).into_iter().chain(vec![b("k"); 130_000]).collect();
-    assert_eq!(read(&base, &Read::Exists { keys }, NOW).unwrap(), Reply::Integer(130_003));
+    assert_eq!(read(&base, &ReadCommand::Exists { keys }, NOW).unwrap(), Reply::Integer(130_003));
     assert_eq!(base.0.get(), 2);
     // A small piece of a large value is a copy: what it holds in memory is what is counted.
-    let Reply::Bulk(piece) = read(&base, &Read::Range { key: b("k"), start: 5, end: 7 }, NOW).unwrap() else {
+    let Reply::Bulk(piece) = read(&base, &ReadCommand::Range { key: b("k"), start: 5, end: 7 }, NOW).unwrap() else {
         panic!()
     };
     assert_eq!(piece.try_into_mut().unwrap().capacity(), 3);

@@ -9,7 +9,7 @@ use crate::fsm::command::Expiry;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ModelRow {
@@ -33,24 +33,24 @@ impl Model {
         (self.index, self.stamp_ms, self.op) = (index, stamp_ms, 0);
     }
 
-    pub(super) fn run(&mut self, write: &Write) -> Reply {
+    pub(super) fn run(&mut self, write: &WriteCommand) -> Reply {
         let now = self.stamp_ms;
         self.rows.retain(|_, row| row.expire_at_ms == 0 || row.expire_at_ms > now);
         match write {
-            Write::Set { key, value, when, expiry, reply } => self.set(key, value, *when, *expiry, *reply),
-            Write::SetMany { pairs, absent_only } => {
+            WriteCommand::Set { key, value, when, expiry, reply } => self.set(key, value, *when, *expiry, *reply),
+            WriteCommand::SetMany { pairs, absent_only } => {
                 if *absent_only && pairs.iter().any(|(key, _)| self.has(key)) {
                     return Reply::Integer(0);
                 }
                 pairs.iter().for_each(|(key, value)| self.put(key, value.to_vec(), 0));
                 if *absent_only { Reply::Integer(1) } else { Reply::Ok }
             }
-            Write::Append { key, value } => {
+            WriteCommand::Append { key, value } => {
                 let bytes = [&self.bytes(key)[..], &value[..]].concat();
                 self.keep_deadline(key, bytes.clone());
                 int(bytes.len())
             }
-            Write::SetRange { key, offset, value } => {
+            WriteCommand::SetRange { key, offset, value } => {
                 let mut bytes = self.bytes(key);
                 if !value.is_empty() {
                     let offset = *offset as usize;
@@ -62,21 +62,23 @@ impl Model {
                 }
                 int(bytes.len())
             }
-            Write::IncrementBy { key, delta } => self.increment(key, *delta),
-            Write::IncrementByFloat { key, delta } => self.increment_float(key, delta),
-            Write::GetDelete { key } => {
+            WriteCommand::IncrementBy { key, delta } => self.increment(key, *delta),
+            WriteCommand::IncrementByFloat { key, delta } => self.increment_float(key, delta),
+            WriteCommand::GetDelete { key } => {
                 self.rows.remove(&key[..]).map_or(Reply::Null, |row| Reply::Bulk(Bytes::from(row.bytes)))
             }
-            Write::GetExpire { key, expiry } => self.get_expire(key, *expiry),
-            Write::Delete { keys } => int(keys.iter().filter(|key| self.rows.remove(&key[..]).is_some()).count()),
-            Write::Expire { key, expiry, when } => self.expire(key, *expiry, *when),
-            Write::Persist { key } => int(usize::from(self.persist(key))),
-            Write::FlushAll => {
+            WriteCommand::GetExpire { key, expiry } => self.get_expire(key, *expiry),
+            WriteCommand::Delete { keys } => {
+                int(keys.iter().filter(|key| self.rows.remove(&key[..]).is_some()).count())
+            }
+            WriteCommand::Expire { key, expiry, when } => self.expire(key, *expiry, *when),
+            WriteCommand::Persist { key } => int(usize::from(self.persist(key))),
+            WriteCommand::FlushAll => {
                 self.rows.clear();
                 Reply::Ok
             }
             // Past-due keys are gone already; what the answer counts is nobody's business.
-            Write::RemoveExpired { .. } => Reply::Integer(0),
+            WriteCommand::RemoveExpired { .. } => Reply::Integer(0),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::read;
 use crate::fsm::kv::tests::model::Model;
 use crate::fsm::kv::tests::model::ModelRow;
@@ -20,7 +20,7 @@ use crate::ids::Index;
 const FIRST_INDEX: u64 = 2;
 
 /// One entry: its stamp and its commands.
-type Entry = (u64, Vec<Write>);
+type Entry = (u64, Vec<WriteCommand>);
 
 fn random_entries(rng: &mut Rng, count: usize) -> Vec<Entry> {
     let mut stamp_ms = 1000;
@@ -55,9 +55,9 @@ fn run(entries: &[Entry], mut ends_run: impl FnMut() -> bool) -> (Vec<Reply>, Ma
 
 fn assert_live_counts_agree(overlay: &Overlay, base: &MapBase, now_ms: u64) {
     let mut merged = base.clone();
-    let counted = read(&overlay.view(base), &Read::Count, now_ms).unwrap();
+    let counted = read(&overlay.view(base), &ReadCommand::Count, now_ms).unwrap();
     merged.apply(overlay.clone().into_changes());
-    assert_eq!(counted, read(&merged, &Read::Count, now_ms).unwrap());
+    assert_eq!(counted, read(&merged, &ReadCommand::Count, now_ms).unwrap());
 }
 
 #[test]
@@ -72,9 +72,9 @@ fn random_entries_do_what_the_model_does() {
             model.begin(index, *stamp_ms);
             expected.extend(writes.iter().map(|write| model.run(write)));
         }
-        let writes: Vec<&Write> = entries.iter().flat_map(|(_, writes)| writes).collect();
+        let writes: Vec<&WriteCommand> = entries.iter().flat_map(|(_, writes)| writes).collect();
         for ((write, reply), expected) in writes.iter().zip(&replies).zip(&expected) {
-            if !matches!(write, Write::RemoveExpired { .. }) {
+            if !matches!(write, WriteCommand::RemoveExpired { .. }) {
                 assert_eq!(reply, expected, "{write:?}");
             }
         }

@@ -3,149 +3,148 @@
 use bytes::Bytes;
 
 use crate::fsm::command::Expiry;
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
-use crate::fsm::command::Write;
+use crate::fsm::command::WriteCommand;
 use crate::limits::VALUE_BYTES_MAX;
-use crate::resp::verbs::Action;
-use crate::resp::verbs::Call;
-use crate::resp::verbs::Refusal;
-use crate::resp::verbs::SYNTAX;
-use crate::resp::verbs::arguments::TimeForm;
+use crate::resp::commands::Action;
+use crate::resp::commands::ActionResult;
+use crate::resp::commands::Call;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::SYNTAX;
+use crate::resp::commands::arguments::TimeForm;
 
-type Parsed = Result<Action, Refusal>;
-
-pub(super) fn get(call: &Call<'_>) -> Parsed {
-    Ok(Action::Read(Read::Get { key: call.key(1)? }))
+pub(super) fn get(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Get { key: call.key(1)? }))
 }
 
-pub(super) fn mget(call: &Call<'_>) -> Parsed {
-    Ok(Action::Read(Read::GetMany { keys: call.keys_from(1)? }))
+pub(super) fn mget(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::GetMany { keys: call.keys_from(1)? }))
 }
 
-pub(super) fn strlen(call: &Call<'_>) -> Parsed {
-    Ok(Action::Read(Read::Length { key: call.key(1)? }))
+pub(super) fn strlen(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Length { key: call.key(1)? }))
 }
 
-pub(super) fn getrange(call: &Call<'_>) -> Parsed {
+pub(super) fn getrange(call: &Call<'_>) -> ActionResult {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
-    Ok(Action::Read(Read::Range { key: call.key(1)?, start, end }))
+    Ok(Action::Read(ReadCommand::Range { key: call.key(1)?, start, end }))
 }
 
-pub(super) fn set(call: &Call<'_>) -> Parsed {
-    let options = Options::parse(call, 3, OptionsOf::Set)?;
+pub(super) fn set(call: &Call<'_>) -> ActionResult {
+    let options = SetOptions::parse(call, 3, OptionsOf::Set)?;
     let expiry = match options.expiry {
         Some((form, position)) => call.future_expiry(position, form)?,
         None if options.is_kept => Expiry::Keep,
         None => Expiry::Clear,
     };
     let reply = if options.wants_old { SetReply::Old } else { SetReply::Ok };
-    Ok(Action::Write(Write::Set { key: call.key(1)?, value: call.value(2)?, when: options.when, expiry, reply }))
+    Ok(Action::Write(WriteCommand::Set { key: call.key(1)?, value: call.value(2)?, when: options.when, expiry, reply }))
 }
 
-pub(super) fn setnx(call: &Call<'_>) -> Parsed {
+pub(super) fn setnx(call: &Call<'_>) -> ActionResult {
     let (key, value) = (call.key(1)?, call.value(2)?);
     let (when, expiry, reply) = (SetIf::Absent, Expiry::Clear, SetReply::Integer);
-    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
+    Ok(Action::Write(WriteCommand::Set { key, value, when, expiry, reply }))
 }
 
-pub(super) fn setex(call: &Call<'_>) -> Parsed {
+pub(super) fn setex(call: &Call<'_>) -> ActionResult {
     set_for(call, TimeForm::SECONDS)
 }
 
-pub(super) fn psetex(call: &Call<'_>) -> Parsed {
+pub(super) fn psetex(call: &Call<'_>) -> ActionResult {
     set_for(call, TimeForm::MILLIS)
 }
 
-fn set_for(call: &Call<'_>, form: TimeForm) -> Parsed {
+fn set_for(call: &Call<'_>, form: TimeForm) -> ActionResult {
     let expiry = call.future_expiry(2, form)?;
     let (key, value) = (call.key(1)?, call.value(3)?);
-    Ok(Action::Write(Write::Set { key, value, when: SetIf::Always, expiry, reply: SetReply::Ok }))
+    Ok(Action::Write(WriteCommand::Set { key, value, when: SetIf::Always, expiry, reply: SetReply::Ok }))
 }
 
-pub(super) fn getset(call: &Call<'_>) -> Parsed {
+pub(super) fn getset(call: &Call<'_>) -> ActionResult {
     let (key, value) = (call.key(1)?, call.value(2)?);
     let (when, expiry, reply) = (SetIf::Always, Expiry::Clear, SetReply::Old);
-    Ok(Action::Write(Write::Set { key, value, when, expiry, reply }))
+    Ok(Action::Write(WriteCommand::Set { key, value, when, expiry, reply }))
 }
 
-pub(super) fn getdel(call: &Call<'_>) -> Parsed {
-    Ok(Action::Write(Write::GetDelete { key: call.key(1)? }))
+pub(super) fn getdel(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Write(WriteCommand::GetDelete { key: call.key(1)? }))
 }
 
-pub(super) fn getex(call: &Call<'_>) -> Parsed {
-    let options = Options::parse(call, 2, OptionsOf::GetEx)?;
+pub(super) fn getex(call: &Call<'_>) -> ActionResult {
+    let options = SetOptions::parse(call, 2, OptionsOf::GetEx)?;
     let key = call.key(1)?;
     let expiry = match options.expiry {
         Some((form, position)) => call.future_expiry(position, form)?,
         None if options.is_persisted => Expiry::Clear,
-        None => return Ok(Action::Read(Read::Get { key })),
+        None => return Ok(Action::Read(ReadCommand::Get { key })),
     };
-    Ok(Action::Write(Write::GetExpire { key, expiry }))
+    Ok(Action::Write(WriteCommand::GetExpire { key, expiry }))
 }
 
-pub(super) fn mset(call: &Call<'_>) -> Parsed {
+pub(super) fn mset(call: &Call<'_>) -> ActionResult {
     set_many(call, false)
 }
 
-pub(super) fn msetnx(call: &Call<'_>) -> Parsed {
+pub(super) fn msetnx(call: &Call<'_>) -> ActionResult {
     set_many(call, true)
 }
 
-fn set_many(call: &Call<'_>, absent_only: bool) -> Parsed {
+fn set_many(call: &Call<'_>, absent_only: bool) -> ActionResult {
     if call.len().is_multiple_of(2) {
-        return Err(Refusal::arity(call.name));
+        return Err(ErrorLine::arity(call.name));
     }
     let pairs = (1..call.len()).step_by(2).map(|position| Ok((call.key(position)?, call.value(position + 1)?)));
-    let pairs = pairs.collect::<Result<Vec<(Bytes, Bytes)>, Refusal>>()?;
-    Ok(Action::Write(Write::SetMany { pairs, absent_only }))
+    let pairs = pairs.collect::<Result<Vec<(Bytes, Bytes)>, ErrorLine>>()?;
+    Ok(Action::Write(WriteCommand::SetMany { pairs, absent_only }))
 }
 
-pub(super) fn append(call: &Call<'_>) -> Parsed {
-    Ok(Action::Write(Write::Append { key: call.key(1)?, value: call.value(2)? }))
+pub(super) fn append(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Write(WriteCommand::Append { key: call.key(1)?, value: call.value(2)? }))
 }
 
-pub(super) fn setrange(call: &Call<'_>) -> Parsed {
+pub(super) fn setrange(call: &Call<'_>) -> ActionResult {
     let offset = call.integer(2)?;
     if offset < 0 {
-        return Err(Refusal::fixed("ERR offset is out of range"));
+        return Err(ErrorLine::fixed("ERR offset is out of range"));
     }
     let value = call.value(3)?;
     // Nothing to write changes nothing, at any offset: the answer is the length as it is.
     let offset = if value.is_empty() { 0 } else { u32::try_from(offset).unwrap_or(u32::MAX) };
     if offset as usize + value.len() > VALUE_BYTES_MAX {
-        return Err(Refusal::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+        return Err(ErrorLine::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
-    Ok(Action::Write(Write::SetRange { key: call.key(1)?, offset, value }))
+    Ok(Action::Write(WriteCommand::SetRange { key: call.key(1)?, offset, value }))
 }
 
-pub(super) fn incr(call: &Call<'_>) -> Parsed {
+pub(super) fn incr(call: &Call<'_>) -> ActionResult {
     increment_by(call, 1)
 }
 
-pub(super) fn decr(call: &Call<'_>) -> Parsed {
+pub(super) fn decr(call: &Call<'_>) -> ActionResult {
     increment_by(call, -1)
 }
 
-pub(super) fn incrby(call: &Call<'_>) -> Parsed {
+pub(super) fn incrby(call: &Call<'_>) -> ActionResult {
     increment_by(call, call.integer(2)?)
 }
 
-pub(super) fn decrby(call: &Call<'_>) -> Parsed {
+pub(super) fn decrby(call: &Call<'_>) -> ActionResult {
     let delta = call.integer(2)?.checked_neg();
-    increment_by(call, delta.ok_or(Refusal::fixed("ERR decrement would overflow"))?)
+    increment_by(call, delta.ok_or(ErrorLine::fixed("ERR decrement would overflow"))?)
 }
 
-fn increment_by(call: &Call<'_>, delta: i64) -> Parsed {
-    Ok(Action::Write(Write::IncrementBy { key: call.key(1)?, delta }))
+fn increment_by(call: &Call<'_>, delta: i64) -> ActionResult {
+    Ok(Action::Write(WriteCommand::IncrementBy { key: call.key(1)?, delta }))
 }
 
-pub(super) fn incrbyfloat(call: &Call<'_>) -> Parsed {
+pub(super) fn incrbyfloat(call: &Call<'_>) -> ActionResult {
     if call.slice(2).len() > FLOAT_BYTES_MAX {
-        return Err(Refusal::fixed("ERR value is not a valid float"));
+        return Err(ErrorLine::fixed("ERR value is not a valid float"));
     }
-    Ok(Action::Write(Write::IncrementByFloat { key: call.key(1)?, delta: call.arguments.shared(2) }))
+    Ok(Action::Write(WriteCommand::IncrementByFloat { key: call.key(1)?, delta: call.arguments.shared(2) }))
 }
 
 /// Whose options are parsed.
@@ -157,7 +156,7 @@ enum OptionsOf {
 
 /// The options of SET and GETEX, none in conflict with another.
 #[derive(Default)]
-struct Options {
+struct SetOptions {
     when: SetIf,
     wants_old: bool,
     is_kept: bool,
@@ -166,9 +165,9 @@ struct Options {
     expiry: Option<(TimeForm, usize)>,
 }
 
-impl Options {
-    fn parse(call: &Call<'_>, first: usize, of: OptionsOf) -> Result<Options, Refusal> {
-        let mut options = Options::default();
+impl SetOptions {
+    fn parse(call: &Call<'_>, first: usize, of: OptionsOf) -> Result<SetOptions, ErrorLine> {
+        let mut options = SetOptions::default();
         let mut position = first;
         while position < call.len() {
             if let Some(form) = time_form(call.slice(position)) {
@@ -192,7 +191,7 @@ impl Options {
         Ok(options)
     }
 
-    fn take_set_word(&mut self, call: &Call<'_>, position: usize) -> Result<(), Refusal> {
+    fn take_set_word(&mut self, call: &Call<'_>, position: usize) -> Result<(), ErrorLine> {
         if call.is_word(position, "nx") && self.when != SetIf::Present {
             self.when = SetIf::Absent;
         } else if call.is_word(position, "xx") && self.when != SetIf::Absent {

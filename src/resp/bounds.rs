@@ -8,7 +8,7 @@ use crate::resp::Password;
 
 /// Bounds and deadlines of client connections.
 #[derive(Debug)]
-pub struct Settings {
+pub struct ClientBounds {
     /// Connections at once; more are told so and closed.
     pub clients_max: usize,
     /// What AUTH must present; `None` lets everybody in.
@@ -33,9 +33,9 @@ pub struct Settings {
     pub memory_bytes_max: usize,
 }
 
-impl Default for Settings {
+impl Default for ClientBounds {
     fn default() -> Self {
-        Settings {
+        ClientBounds {
             clients_max: CLIENTS_MAX,
             password: None,
             auth_deadline: Duration::from_secs(10),

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
-use crate::fsm::command::Read;
+use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::command::Write;
-use crate::fsm::kv::Answer;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::ReadAnswer;
 use crate::fsm::reader::ReadError;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
@@ -38,7 +38,7 @@ impl Session {
             let _ = sender.send(outcome);
         });
         let mut request = Request { slots, is_transaction: false, done };
-        let queue_deadline = Instant::now() + self.shared.settings.queue_deadline;
+        let queue_deadline = Instant::now() + self.shared.bounds.queue_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(back) = self.shared.gateway.propose(request) {
             if Instant::now() >= queue_deadline || self.client.is_killed() {
@@ -49,7 +49,7 @@ impl Session {
             pause = (pause * 2).min(QUEUE_PAUSE_MAX);
         }
         add(&self.shared.stats.requests_total, 1);
-        match timeout(self.shared.settings.outcome_deadline, receiver).await {
+        match timeout(self.shared.bounds.outcome_deadline, receiver).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Outcome::Unknown,
         }
@@ -57,8 +57,8 @@ impl Session {
 
     /// Reads until enough is there to be written. Answers behind a key that is past due are not used: they would be
     /// from an earlier state than the one that is read after its removal.
-    pub(crate) async fn read_some(&self, reads: &[Read], now_ms: u64) -> Found {
-        let mut found = Found::default();
+    pub(crate) async fn read_some(&self, reads: &[ReadCommand], now_ms: u64) -> ReadsFound {
+        let mut found = ReadsFound::default();
         let mut bytes = 0;
         let mut past_due_bytes = 0;
         let mut turn = Instant::now();
@@ -69,13 +69,13 @@ impl Session {
                 turn = Instant::now();
             }
             match self.read_one(read, now_ms).await {
-                Answer::Reply(reply) => {
+                ReadAnswer::Reply(reply) => {
                     bytes += reply_bytes(&reply);
                     if found.past_due.is_empty() {
                         found.replies.push(reply);
                     }
                 }
-                Answer::PastDue(keys) => {
+                ReadAnswer::PastDue(keys) => {
                     for key in keys {
                         past_due_bytes += key.len() + 16;
                         if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
@@ -92,8 +92,8 @@ impl Session {
         found
     }
 
-    async fn read_one(&self, read: &Read, now_ms: u64) -> Answer {
-        let result = if matches!(read, Read::Count) || read_keys(read) > READ_KEYS_HERE_MAX {
+    async fn read_one(&self, read: &ReadCommand, now_ms: u64) -> ReadAnswer {
+        let result = if matches!(read, ReadCommand::Count) || read_keys(read) > READ_KEYS_HERE_MAX {
             self.read_aside(read.clone(), now_ms).await
         } else {
             Some(self.shared.reads.read(read, now_ms))
@@ -103,14 +103,14 @@ impl Session {
             Some(Err(error)) => {
                 add(&self.shared.stats.read_errors_total, 1);
                 tracing::error!(error = &error as &dyn std::error::Error, "a stored value cannot be read");
-                Answer::Reply(Reply::Error(UNREADABLE))
+                ReadAnswer::Reply(Reply::Error(UNREADABLE))
             }
-            None => Answer::Reply(Reply::Error(TRY_AGAIN)),
+            None => ReadAnswer::Reply(Reply::Error(TRY_AGAIN)),
         }
     }
 
     /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
-    async fn read_aside(&self, read: Read, now_ms: u64) -> Option<Result<Answer, ReadError>> {
+    async fn read_aside(&self, read: ReadCommand, now_ms: u64) -> Option<Result<ReadAnswer, ReadError>> {
         let _turn = self.shared.long_reads.acquire().await.ok()?;
         let reads = Arc::clone(&self.shared.reads);
         tokio::task::spawn_blocking(move || reads.read(&read, now_ms)).await.ok()
@@ -121,7 +121,7 @@ impl Session {
         keys.sort_unstable();
         keys.dedup();
         add(&self.shared.stats.past_due_total, keys.len());
-        match self.propose(vec![Slot::Write(Write::RemoveExpired { keys })]).await {
+        match self.propose(vec![Slot::Write(WriteCommand::RemoveExpired { keys })]).await {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
@@ -131,7 +131,7 @@ impl Session {
 
     /// Waits until what was committed when this began is applied here; asks again while it may.
     pub(crate) async fn reach_read_point(&self) -> Result<(), &'static str> {
-        let deadline = Instant::now() + self.shared.settings.read_deadline;
+        let deadline = Instant::now() + self.shared.bounds.read_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         loop {
             add(&self.shared.stats.read_rounds_total, 1);
@@ -166,7 +166,7 @@ impl Session {
 
 /// What some reads found: answers up to the first key that is past due, and the keys from there on.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct ReadsFound {
     pub(crate) replies: Vec<Reply>,
     pub(crate) past_due: Vec<Bytes>,
 }

@@ -13,23 +13,26 @@ use std::sync::LazyLock;
 
 use hashbrown::HashMap;
 
-use crate::fsm::command::Read;
-use crate::fsm::command::Write;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::WriteCommand;
 use crate::resp::codec::request::Arguments;
 
 pub(crate) use arguments::integer;
-pub(crate) use table::VERBS;
+pub(crate) use table::COMMANDS;
 
 /// What a command asks for.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Goes into an entry.
-    Write(Write),
+    Write(WriteCommand),
     /// Reads the state.
-    Read(Read),
+    Read(ReadCommand),
     /// Concerns this connection or this node only.
     Local(Local),
 }
+
+/// An action, or what the client is refused with.
+pub(crate) type ActionResult = Result<Action, ErrorLine>;
 
 /// Commands that never reach the state; their arguments are looked at where they are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,40 +59,40 @@ pub(crate) enum Local {
 
 /// The whole error line, as Redis spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) Cow<'static, str>);
+pub(crate) struct ErrorLine(pub(crate) Cow<'static, str>);
 
-impl Refusal {
+impl ErrorLine {
     /// One of the fixed texts.
-    pub(crate) const fn fixed(line: &'static str) -> Refusal {
-        Refusal(Cow::Borrowed(line))
+    pub(crate) const fn fixed(line: &'static str) -> ErrorLine {
+        ErrorLine(Cow::Borrowed(line))
     }
 
     /// A text made for this command.
-    pub(crate) fn made(line: String) -> Refusal {
-        Refusal(Cow::Owned(line))
+    pub(crate) fn made(line: String) -> ErrorLine {
+        ErrorLine(Cow::Owned(line))
     }
 
     /// Too few or too many arguments.
-    pub(crate) fn arity(name: &str) -> Refusal {
-        Refusal::made(format!("ERR wrong number of arguments for '{name}' command"))
+    pub(crate) fn arity(name: &str) -> ErrorLine {
+        ErrorLine::made(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
     /// An expire time that is negative, zero or too far away.
-    pub(crate) fn expire_time(name: &str) -> Refusal {
-        Refusal::made(format!("ERR invalid expire time in '{name}' command"))
+    pub(crate) fn expire_time(name: &str) -> ErrorLine {
+        ErrorLine::made(format!("ERR invalid expire time in '{name}' command"))
     }
 
     /// A subcommand that is not there.
-    pub(crate) fn subcommand(parent: &str, given: &[u8]) -> Refusal {
+    pub(crate) fn subcommand(parent: &str, given: &[u8]) -> ErrorLine {
         let given = String::from_utf8_lossy(&given[..given.len().min(NAME_ECHO_BYTES_MAX)]);
-        Refusal::made(format!("ERR unknown subcommand '{given}'. Try {} HELP.", parent.to_ascii_uppercase()))
+        ErrorLine::made(format!("ERR unknown subcommand '{given}'. Try {} HELP.", parent.to_ascii_uppercase()))
     }
 }
 
 /// `ERR syntax error`.
-pub(crate) const SYNTAX: Refusal = Refusal::fixed("ERR syntax error");
+pub(crate) const SYNTAX: ErrorLine = ErrorLine::fixed("ERR syntax error");
 /// Not an i64.
-pub(crate) const NOT_AN_INTEGER: Refusal = Refusal::fixed("ERR value is not an integer or out of range");
+pub(crate) const NOT_AN_INTEGER: ErrorLine = ErrorLine::fixed("ERR value is not an integer or out of range");
 
 /// Which arguments are keys: first and last position (negative: from the end) and the distance between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +116,7 @@ pub(crate) enum Kind {
 }
 
 /// A command as the table has it.
-pub(crate) struct Verb {
+pub(crate) struct CommandSpec {
     /// In lower case.
     pub(crate) name: &'static str,
     /// Number of arguments with the name; negative: at least that many.
@@ -124,17 +127,17 @@ pub(crate) struct Verb {
     pub(crate) group: &'static str,
     /// For COMMAND DOCS.
     pub(crate) summary: &'static str,
-    parse: fn(&Call<'_>) -> Result<Action, Refusal>,
+    parse: fn(&Call<'_>) -> ActionResult,
 }
 
-/// A verb and its arguments, whose number fits.
+/// A command and its arguments, whose number fits.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
     pub(crate) arguments: Arguments<'a>,
 }
 
-impl Verb {
+impl CommandSpec {
     /// True if so many arguments (with the name) can be right.
     pub(crate) fn admits(&self, arguments: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
@@ -145,7 +148,7 @@ impl Verb {
     ///
     /// # Errors
     /// The refusal that the client is told.
-    pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> Result<Action, Refusal> {
+    pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> ActionResult {
         (self.parse)(&Call { name: self.name, arguments })
     }
 
@@ -161,18 +164,18 @@ impl Verb {
     }
 }
 
-/// The command of that name, in any letter case, and its number in [`VERBS`].
-pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Verb)> {
+/// The command of that name, in any letter case, and its number in [`COMMANDS`].
+pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static CommandSpec)> {
     let mut lower = [0; NAME_BYTES_MAX];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     let position = *INDEX.get(&*lower)?;
-    Some((position, &VERBS[position]))
+    Some((position, &COMMANDS[position]))
 }
 
 /// The refusal of a name that is not in the table, with the beginning of the arguments.
-pub(crate) fn unknown(arguments: Arguments<'_>) -> Refusal {
+pub(crate) fn unknown(arguments: Arguments<'_>) -> ErrorLine {
     let name = arguments.slice(0);
     let name = String::from_utf8_lossy(&name[..name.len().min(NAME_ECHO_BYTES_MAX)]);
     let mut echo = Vec::new();
@@ -186,11 +189,12 @@ pub(crate) fn unknown(arguments: Arguments<'_>) -> Refusal {
         echo.extend_from_slice(b"' ");
     }
     let echo = String::from_utf8_lossy(&echo);
-    Refusal::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
+    ErrorLine::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
 }
 
-static INDEX: LazyLock<HashMap<&'static [u8], usize>> =
-    LazyLock::new(|| VERBS.iter().enumerate().map(|(position, verb)| (verb.name.as_bytes(), position)).collect());
+static INDEX: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
+    COMMANDS.iter().enumerate().map(|(position, command)| (command.name.as_bytes(), position)).collect()
+});
 
 /// Longer than every name of the table; a longer one is unknown.
 const NAME_BYTES_MAX: usize = 16;

@@ -7,9 +7,9 @@ use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::codec::request::Arguments;
 use crate::resp::codec::request::parse_integer;
-use crate::resp::verbs::Call;
-use crate::resp::verbs::NOT_AN_INTEGER;
-use crate::resp::verbs::Refusal;
+use crate::resp::commands::Call;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::NOT_AN_INTEGER;
 
 /// Seconds or milliseconds, from now or since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl TimeForm {
 }
 
 /// An argument as a number.
-pub(crate) fn integer(arguments: Arguments<'_>, position: usize) -> Result<i64, Refusal> {
+pub(crate) fn integer(arguments: Arguments<'_>, position: usize) -> Result<i64, ErrorLine> {
     parse_integer(arguments.slice(position)).ok_or(NOT_AN_INTEGER)
 }
 
@@ -48,10 +48,10 @@ impl Call<'_> {
     }
 
     /// The key at a position.
-    pub(super) fn key(&self, position: usize) -> Result<Bytes, Refusal> {
+    pub(super) fn key(&self, position: usize) -> Result<Bytes, ErrorLine> {
         let key = self.arguments.shared(position);
         if key.len() > KEY_BYTES_MAX {
-            return Err(Refusal::made(format!(
+            return Err(ErrorLine::made(format!(
                 "ERR key of {} bytes is longer than the limit of {KEY_BYTES_MAX}",
                 key.len()
             )));
@@ -60,42 +60,42 @@ impl Call<'_> {
     }
 
     /// The keys from a position to the end.
-    pub(super) fn keys_from(&self, first: usize) -> Result<Vec<Bytes>, Refusal> {
+    pub(super) fn keys_from(&self, first: usize) -> Result<Vec<Bytes>, ErrorLine> {
         (first..self.len()).map(|position| self.key(position)).collect()
     }
 
     /// The value at a position.
-    pub(super) fn value(&self, position: usize) -> Result<Bytes, Refusal> {
+    pub(super) fn value(&self, position: usize) -> Result<Bytes, ErrorLine> {
         let value = self.arguments.shared(position);
         if value.len() > VALUE_BYTES_MAX {
             let len = value.len();
-            return Err(Refusal::made(format!(
+            return Err(ErrorLine::made(format!(
                 "ERR value of {len} bytes is longer than the limit of {VALUE_BYTES_MAX}"
             )));
         }
         Ok(value)
     }
 
-    pub(super) fn integer(&self, position: usize) -> Result<i64, Refusal> {
+    pub(super) fn integer(&self, position: usize) -> Result<i64, ErrorLine> {
         integer(self.arguments, position)
     }
 
     /// An expiry that must lie in the future (SET, GETEX and their like).
-    pub(super) fn future_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, Refusal> {
+    pub(super) fn future_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, ErrorLine> {
         let amount = self.integer(position)?;
         if amount <= 0 {
-            return Err(Refusal::expire_time(self.name));
+            return Err(ErrorLine::expire_time(self.name));
         }
         self.expiry_of(amount, form)
     }
 
     /// An expiry that may lie in the past, which removes the key (EXPIRE and its like).
-    pub(super) fn any_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, Refusal> {
+    pub(super) fn any_expiry(&self, position: usize, form: TimeForm) -> Result<Expiry, ErrorLine> {
         self.expiry_of(self.integer(position)?, form)
     }
 
-    fn expiry_of(&self, amount: i64, form: TimeForm) -> Result<Expiry, Refusal> {
-        let too_far = || Refusal::expire_time(self.name);
+    fn expiry_of(&self, amount: i64, form: TimeForm) -> Result<Expiry, ErrorLine> {
+        let too_far = || ErrorLine::expire_time(self.name);
         let millis = if form.is_seconds { amount.checked_mul(1000).ok_or_else(too_far)? } else { amount };
         if form.is_absolute {
             return Ok(Expiry::At(millis));

@@ -1,0 +1,187 @@
+//! Commands on keys whatever their value, on the whole database, and the parse of local ones.
+
+use crate::fsm::command::ExpireIf;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::TtlForm;
+use crate::fsm::command::WriteCommand;
+use crate::resp::commands::Action;
+use crate::resp::commands::ActionResult;
+use crate::resp::commands::Call;
+use crate::resp::commands::ErrorLine;
+use crate::resp::commands::Local;
+use crate::resp::commands::SYNTAX;
+use crate::resp::commands::arguments::TimeForm;
+
+pub(super) fn del(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Write(WriteCommand::Delete { keys: call.keys_from(1)? }))
+}
+
+pub(super) fn exists(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Exists { keys: call.keys_from(1)? }))
+}
+
+pub(super) fn type_of(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Type { key: call.key(1)? }))
+}
+
+pub(super) fn expire(call: &Call<'_>) -> ActionResult {
+    expire_in(call, TimeForm::SECONDS)
+}
+
+pub(super) fn pexpire(call: &Call<'_>) -> ActionResult {
+    expire_in(call, TimeForm::MILLIS)
+}
+
+pub(super) fn expireat(call: &Call<'_>) -> ActionResult {
+    expire_in(call, TimeForm::AT_SECONDS)
+}
+
+pub(super) fn pexpireat(call: &Call<'_>) -> ActionResult {
+    expire_in(call, TimeForm::AT_MILLIS)
+}
+
+fn expire_in(call: &Call<'_>, form: TimeForm) -> ActionResult {
+    let when = expire_if(call)?;
+    let expiry = call.any_expiry(2, form)?;
+    Ok(Action::Write(WriteCommand::Expire { key: call.key(1)?, expiry, when }))
+}
+
+fn expire_if(call: &Call<'_>) -> Result<ExpireIf, ErrorLine> {
+    let (mut none, mut some, mut later, mut sooner) = (false, false, false, false);
+    for position in 3..call.len() {
+        match () {
+            () if call.is_word(position, "nx") => none = true,
+            () if call.is_word(position, "xx") => some = true,
+            () if call.is_word(position, "gt") => later = true,
+            () if call.is_word(position, "lt") => sooner = true,
+            () => {
+                let given = String::from_utf8_lossy(call.slice(position));
+                return Err(ErrorLine::made(format!("ERR Unsupported option {given}")));
+            }
+        }
+    }
+    if none && (some || later || sooner) {
+        return Err(ErrorLine::fixed("ERR NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if later && sooner {
+        return Err(ErrorLine::fixed("ERR GT and LT options at the same time are not compatible"));
+    }
+    Ok(match (none, some, later, sooner) {
+        (true, ..) => ExpireIf::None,
+        // No expiry counts as never, and nothing is later: GT implies XX.
+        (_, _, true, _) => ExpireIf::Later,
+        (_, true, _, true) => ExpireIf::SomeSooner,
+        (_, _, _, true) => ExpireIf::Sooner,
+        (_, true, ..) => ExpireIf::Some,
+        _ => ExpireIf::Always,
+    })
+}
+
+pub(super) fn ttl(call: &Call<'_>) -> ActionResult {
+    ttl_as(call, TtlForm::Seconds)
+}
+
+pub(super) fn pttl(call: &Call<'_>) -> ActionResult {
+    ttl_as(call, TtlForm::Millis)
+}
+
+pub(super) fn expiretime(call: &Call<'_>) -> ActionResult {
+    ttl_as(call, TtlForm::AtSeconds)
+}
+
+pub(super) fn pexpiretime(call: &Call<'_>) -> ActionResult {
+    ttl_as(call, TtlForm::AtMillis)
+}
+
+fn ttl_as(call: &Call<'_>, form: TtlForm) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Ttl { key: call.key(1)?, form }))
+}
+
+pub(super) fn persist(call: &Call<'_>) -> ActionResult {
+    Ok(Action::Write(WriteCommand::Persist { key: call.key(1)? }))
+}
+
+pub(super) fn dbsize(_call: &Call<'_>) -> ActionResult {
+    Ok(Action::Read(ReadCommand::Count))
+}
+
+pub(super) fn flush(call: &Call<'_>) -> ActionResult {
+    let is_known = call.len() == 1 || call.len() == 2 && (call.is_word(1, "async") || call.is_word(1, "sync"));
+    if is_known { Ok(Action::Write(WriteCommand::FlushAll)) } else { Err(SYNTAX) }
+}
+
+pub(super) fn function(call: &Call<'_>) -> ActionResult {
+    if !call.is_word(1, "flush") {
+        return Err(ErrorLine::subcommand(call.name, call.slice(1)));
+    }
+    match call.len() {
+        2 => Ok(Action::Local(Local::Function)),
+        3 if call.is_word(2, "async") || call.is_word(2, "sync") => Ok(Action::Local(Local::Function)),
+        3 => Err(ErrorLine::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
+        _ => {
+            let given = String::from_utf8_lossy(call.slice(1));
+            let line = format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try FUNCTION HELP.");
+            Err(ErrorLine::made(line))
+        }
+    }
+}
+
+pub(super) fn ping(call: &Call<'_>) -> ActionResult {
+    if call.len() > 2 { Err(ErrorLine::arity(call.name)) } else { Ok(Action::Local(Local::Ping)) }
+}
+
+pub(super) fn auth(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Auth))
+}
+
+pub(super) fn client(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Client))
+}
+
+pub(super) fn command(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Command))
+}
+
+pub(super) fn config(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Config))
+}
+
+pub(super) fn cross_protocol(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::CrossProtocol))
+}
+
+pub(super) fn echo(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Echo))
+}
+
+pub(super) fn hello(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Hello))
+}
+
+pub(super) fn info(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Info))
+}
+
+pub(super) fn quit(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Quit))
+}
+
+pub(super) fn reset(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Reset))
+}
+
+pub(super) fn role(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Role))
+}
+
+pub(super) fn sealkv(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Sealkv))
+}
+
+pub(super) fn select(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Select))
+}
+
+pub(super) fn time(_: &Call<'_>) -> ActionResult {
+    Ok(Action::Local(Local::Time))
+}
