@@ -1,41 +1,31 @@
-//! Every bound in the program, each with its reason. Nothing here is a guess that a caller may exceed.
+//! Every bound of the program with its reason, room by room; below each room, how its bounds relate.
+//!
+//! A caller may rely on them: what is longer is refused, what takes longer is given up.
 
 use std::time::Duration;
 
+// Entries and what clients may put into them.
+
 /// Largest Raft entry, in bytes of entry data (frame, envelope, payload): TiKV's entry limit; a log slot holds four.
 pub const ENTRY_BYTES_MAX: usize = 8 << 20;
-/// Largest log frame that gathers several entries: beyond 1 MiB the device is saturated (findings/wal.md section 1).
-pub const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Sealed writes of one entry, because `op` in a value nonce has 16 bits (design 3.4 N4).
-pub const ENTRY_WRITES_MAX: usize = 1 << 16;
+/// Largest payload of an entry: what is left of [`ENTRY_BYTES_MAX`] beside entry frame (9) and envelope (34), rounded down.
+pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
 /// Longest user key: it is copied into AAD and row keys, and lookups compare whole keys.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 /// Longest value of a client, so that command, frame and envelope fit an entry.
 pub const VALUE_BYTES_MAX: usize = ENTRY_BYTES_MAX - KEY_BYTES_MAX - 4096;
-/// Entries handed to raft in one `MsgPropose` (findings/raft-and-clients.md 1.4: no gain above 256).
-pub const PROPOSE_BATCH_ENTRIES_MAX: usize = 256;
-/// Bytes handed to raft in one `MsgPropose`; one entry may exceed it alone.
-pub const PROPOSE_BATCH_BYTES_MAX: usize = 4 << 20;
-/// Longest run that apply takes in one step of the store: bounds the overlay and the time a reader waits.
-pub const RUN_ENTRIES_MAX: usize = 4096;
-/// Bytes of one run; one entry may exceed it alone.
-pub const RUN_BYTES_MAX: usize = 16 << 20;
-/// Client requests waiting to be proposed; full means the connection is not read further.
-pub const PROPOSE_QUEUE_MAX: usize = 8192;
-/// Bytes of entries above applied that are held in memory before the door closes (design 2).
-pub const UNAPPLIED_BYTES_MAX: u64 = 256 << 20;
-/// Messages waiting for the raft thread.
-pub const RAFT_QUEUE_MAX: usize = 65536;
-/// Groups waiting for the log thread.
-pub const LOG_QUEUE_MAX: usize = 1024;
-/// Committed batches waiting for the apply thread.
-pub const APPLY_QUEUE_MAX: usize = 1024;
-/// DEKs in a keyring over its whole life (design 3.5).
-pub const KEYRING_KEYS_MAX: usize = 4096;
-/// Bytes of a file of vectors, unpacked: it is held in memory whole, and the largest known has under 1 MiB.
-pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
-/// How long a descriptor has to give a KEK and its end: a refused start takes less than 5 s (issue 3, "done when").
-pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
+/// Sealed writes of one entry, because `op` in the nonce of a stored value has 16 bits.
+pub const ENTRY_WRITES_MAX: usize = 1 << 16;
+/// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
+/// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
+pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
+
+const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
+const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
+
+// Members.
+
 /// Members of a cluster, learners included: quorums of more are no use, and the applied row stays below 64 KiB.
 pub const MEMBERS_MAX: usize = 128;
 /// Bytes of a membership change in an entry, checked before the library parses them: its decoder recurses for each nested
@@ -43,49 +33,165 @@ pub const MEMBERS_MAX: usize = 128;
 pub const MEMBERS_CHANGE_BYTES_MAX: usize = 64;
 /// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
-/// Largest payload of an entry: what is left of [`ENTRY_BYTES_MAX`] beside entry frame (9) and envelope (34), rounded down.
-pub const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - 64;
-/// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
-/// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
-pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;
-/// Questions for old entries waiting for the log thread: raft asks once per lagging follower and waits.
+
+const _: () = assert!(MEMBERS_MAX * (ADDRESS_BYTES_MAX + 64) < 64 << 10);
+
+// crypto
+
+/// Bytes of a file of vectors, unpacked: it is held in memory whole, and the largest known has under 1 MiB.
+pub const VECTORS_BYTES_MAX: u64 = 64 << 20;
+
+// disk
+
+/// How long the trial write of io_uring may take: a healthy device answers in a millisecond, and io_uring does not help one
+/// that needs longer than this.
+pub const ENGINE_TRIAL_DEADLINE: Duration = Duration::from_secs(5);
+
+// wal
+
+/// Largest log frame that gathers several entries: measured, beyond 1 MiB the device is saturated.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Groups waiting for the log thread.
+pub const LOG_QUEUE_MAX: usize = 1024;
+/// Requests for old entries waiting for the log thread: raft asks once per lagging follower and waits.
 pub const LOG_READS_MAX: usize = 64;
-/// Slots of a new log: 8 of 64 MiB, three in use while five wait for a flush (design 7).
+/// Slots of a new log, if the settings give no number: three in use while five wait for a flush.
 pub const LOG_SLOTS: u32 = 8;
-/// Slots that a log may grow to: 2 GiB of 64 MiB slots; beyond that the door stays closed.
-pub const LOG_SLOTS_MAX: u32 = 32;
+/// Fewest slots that a setting may ask for: the newest segment, one to roll into, one for trims while the log is full,
+/// and one that waits for a flush.
+pub const LOG_SLOTS_SETTING_MIN: u32 = 4;
+/// Most slots that a setting may ask for: 64 GiB of [`LOG_SLOT_BYTES`].
+pub const LOG_SLOTS_SETTING_MAX: u32 = 1024;
+/// Slots that a log grows to without being asked: 2 GiB of [`LOG_SLOT_BYTES`]. A log that was made with more keeps them.
+pub const LOG_SLOTS_GROWN_MAX: u32 = 32;
 /// Slots beyond that bound, for a start that finds none free: each holds one process's first segment until it trims.
 pub const LOG_SLOTS_SPARE: u32 = 4;
-/// Bytes of a slot of a new log.
+/// Bytes of a slot of a new log, if the settings give no number.
 pub const LOG_SLOT_BYTES: u64 = 64 << 20;
+/// Smallest slot that a setting may ask for: four of the largest entries, and the headers.
+pub const LOG_SLOT_BYTES_SETTING_MIN: u64 = 33 << 20;
 /// Largest slot: recovery reads it in windows, but offsets in messages and indexes stay small.
 pub const LOG_SLOT_BYTES_MAX: u64 = 1 << 30;
+/// Largest slot size that the settings take at all: above [`LOG_SLOT_BYTES_MAX`] a first start is refused, and a node that
+/// has its log does not look at the setting.
+pub const LOG_SLOT_BYTES_SETTING_MAX: u64 = 4 << 30;
 /// Peers whose marks one frame of the log may hold: far above any cluster's members.
 pub const PEER_MARKS_MAX: usize = 64;
+/// Idle time after which the log writes a frame that only makes the newest commit durable.
+pub const LOG_IDLE: Duration = Duration::from_millis(5);
+/// A sync that takes longer is logged.
+pub const SLOW_SYNC: Duration = Duration::from_millis(100);
+/// A request to the device that takes longer ends the node.
+pub const HUNG_SYNC: Duration = Duration::from_secs(10);
 
-const _: () = assert!(PAYLOAD_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX + 64);
-const _: () = assert!(ENTRY_VALUE_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
-const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
-/// Applied entries that stay in memory for followers that lag a little; none where nobody listens.
-pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
+const _: () = assert!(LOG_SLOT_BYTES_SETTING_MIN > 4 * ENTRY_BYTES_MAX as u64);
+const _: () = assert!(LOG_SLOT_BYTES >= LOG_SLOT_BYTES_SETTING_MIN);
+const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
+const _: () = assert!(LOG_SLOT_BYTES_MAX <= LOG_SLOT_BYTES_SETTING_MAX);
+const _: () = assert!(LOG_SLOTS >= LOG_SLOTS_SETTING_MIN);
+const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_GROWN_MAX);
+const _: () = assert!(LOG_SLOTS_GROWN_MAX <= LOG_SLOTS_SETTING_MAX);
+const _: () = assert!(is_shorter(LOG_IDLE, SLOW_SYNC));
+const _: () = assert!(is_shorter(SLOW_SYNC, HUNG_SYNC));
+const _: () = assert!(is_shorter(ENGINE_TRIAL_DEADLINE, HUNG_SYNC));
+
+// keys
+
+/// DEKs in a keyring over its whole life: each takes 90 bytes of its record, which is read whole.
+pub const KEYRING_KEYS_MAX: usize = 4096;
+/// How long a descriptor has to give a KEK and its end: a refused start takes less than [`REFUSED_START_DEADLINE`].
+pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
+/// How long a start may take that is refused for its settings or keys: an operator waits for it.
+pub const REFUSED_START_DEADLINE: Duration = Duration::from_secs(5);
+
+const _: () = assert!(is_shorter(KEK_DESCRIPTOR_WAIT, REFUSED_START_DEADLINE));
+
+// fsm
+
+/// Keys whose rows are fetched from the store at once: with the largest values no more than a reply holds.
+pub const FETCH_KEYS_MAX: usize = 7;
+/// RocksDB's cache of blocks, if the settings give no number.
+pub const BLOCK_CACHE_BYTES: usize = 256 << 20;
+/// Smallest and largest cache that a setting may ask for: below 1 MiB not even the index blocks of one table fit, above
+/// 16 TiB it is a typing error.
+pub const BLOCK_CACHE_BYTES_MIN: usize = 1 << 20;
+/// See [`BLOCK_CACHE_BYTES_MIN`].
+pub const BLOCK_CACHE_BYTES_MAX: usize = 1 << 44;
+
+const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
+const _: () = assert!(BLOCK_CACHE_BYTES_MIN <= BLOCK_CACHE_BYTES);
+const _: () = assert!(BLOCK_CACHE_BYTES <= BLOCK_CACHE_BYTES_MAX);
+
+// raft
+
+/// Messages waiting for the raft thread.
+pub const RAFT_QUEUE_MAX: usize = 65536;
 /// Inputs that the raft thread takes in one step, so that its ticks and answers are never far apart.
 pub const RAFT_STEP_INPUTS_MAX: usize = 4096;
 /// Client batches stepped in one step of the raft loop: then messages and persisted groups are looked at again.
 pub const RAFT_STEP_BATCHES_MAX: usize = 32;
-/// Groups handed to the log and not yet durable before the door closes: half of the log's queue, the rest is for votes
-/// and trims, so that the raft thread never waits for a place in that queue.
+/// Bytes of entries above applied that are held in memory before raft takes no more proposals.
+pub const UNAPPLIED_BYTES_MAX: u64 = 256 << 20;
+/// Groups handed to the log and not yet durable before raft takes no more proposals: half of the log's queue, the rest is
+/// for votes and trims, so that the raft thread never waits for a place in that queue.
 pub const LOG_GROUPS_UNPERSISTED_MAX: usize = LOG_QUEUE_MAX / 2;
-/// Client reads that share one ReadIndex, or wait for the next.
-pub const READS_WAITING_MAX: usize = 65536;
+/// Applied entries that stay in memory for followers that lag a little; none in a cluster of one.
+pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
 /// ReadIndex batches under way at once; more reads wait and share the next.
 pub const READ_BATCHES_MAX: usize = 64;
 /// Messages waiting for one peer in memory; full drops and counts, raft sends again.
 pub const PEER_QUEUE_MAX: usize = 4096;
-/// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
-pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
+/// Time between two ticks of raft: etcd's heartbeat.
+pub const RAFT_TICK: Duration = Duration::from_millis(100);
+/// A ReadIndex that no quorum has confirmed by then is given up.
+pub const READ_INDEX_DEADLINE: Duration = Duration::from_secs(5);
+
+const _: () = assert!(UNAPPLIED_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
+const _: () = assert!(is_shorter(RAFT_TICK, READ_INDEX_DEADLINE));
+
+// propose
+
+/// Client requests waiting to be proposed; full means the connection is not read further.
+pub const PROPOSE_QUEUE_MAX: usize = 8192;
 /// Bytes of requests waiting to be proposed: sixteen of the largest batches; one request may exceed it alone.
 pub const PROPOSE_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Entries handed to raft in one `MsgPropose`: measured, no gain above 256.
+pub const PROPOSE_BATCH_ENTRIES_MAX: usize = 256;
+/// Bytes handed to raft in one `MsgPropose`; one entry may exceed it alone.
+pub const PROPOSE_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Client reads that share one ReadIndex, or wait for the next.
+pub const READS_WAITING_MAX: usize = 65536;
+/// Requests of operators (cutover, rotation) that wait for their turn: they hold clients back, so few.
+pub const CONTROL_QUEUE_MAX: usize = 16;
+/// Outcomes of control entries that are remembered for the proposer: one is under way at a time.
+pub const CONTROL_OUTCOMES_MAX: usize = 64;
+/// How long a request waits in the queue before its client is told to try again.
+pub const PROPOSE_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
+/// A proposed request that is not applied by then has an unknown outcome.
+pub const PROPOSE_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(PROPOSE_QUEUE_BYTES_MAX >= 16 * PROPOSE_BATCH_BYTES_MAX);
+const _: () = assert!(is_shorter(PROPOSE_QUEUE_DEADLINE, PROPOSE_ANSWER_DEADLINE));
+
+// apply
+
+/// Committed batches waiting for the apply thread.
+pub const APPLY_QUEUE_MAX: usize = 1024;
+/// Longest run that apply takes in one commit of the store: bounds the overlay and the time a reader waits.
+pub const RUN_ENTRIES_MAX: usize = 4096;
+/// Bytes of one run; one entry may exceed it alone.
+pub const RUN_BYTES_MAX: usize = 16 << 20;
+/// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
+pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
+/// How long apply waits for the cutover to be durable in the log: longer than [`HUNG_SYNC`], which ends the node with a
+/// message that names the device.
+pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);
+
+const _: () = assert!(RUN_BYTES_MAX >= ENTRY_BYTES_MAX);
+const _: () = assert!(is_shorter(HUNG_SYNC, CUTOVER_DEADLINE));
+
+// resp: one command
 
 /// Arguments of one client command: an MSET of as many pairs as an entry may hold, and its name.
 pub const ARGUMENTS_MAX: usize = 2 * ENTRY_WRITES_MAX + 1;
@@ -100,7 +206,19 @@ pub const LINE_BYTES_MAX: usize = 64 << 10;
 pub const UNAUTHENTICATED_ARGUMENTS_MAX: usize = 10;
 /// Longest bulk string before AUTH (Redis 7).
 pub const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16 << 10;
-/// Bytes read from one client before what they hold is run: what was ready becomes one entry, up to here.
+/// Longest name that a client gives itself or its library.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
+/// Bytes of values in the replies of one request: what [`OUTPUT_BYTES_MAX`] leaves beside the lines around the values of the
+/// longest MGET. A read that would bring more is answered with an error; without it one MGET could load 1 TiB.
+pub const REPLY_BYTES_MAX: usize = 60 << 20;
+
+const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);
+const _: () = assert!(QUERY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(REPLY_BYTES_MAX + (ARGUMENTS_MAX * 24) < OUTPUT_BYTES_MAX);
+
+// resp: a group of commands that becomes one entry
+
+/// Bytes read from one client before the commands in them are run: what was ready becomes one entry, up to here.
 pub const READ_BATCH_BYTES_MAX: usize = 256 << 10;
 /// Commands of one client that are taken up together.
 pub const READ_BATCH_COMMANDS_MAX: usize = 4096;
@@ -112,40 +230,6 @@ pub const GROUP_WRITES_MAX: usize = 4096;
 pub const GROUP_LOADS_MAX: usize = 64;
 /// Keys of the reads that ride with a group: their answers are made on the apply thread and held together.
 pub const GROUP_READ_KEYS_MAX: usize = 1024;
-/// Replies of one client that are gathered before they are written.
-pub const WRITE_BATCH_BYTES: usize = 256 << 10;
-/// Largest reply, and most bytes of replies that one client may have waiting; beyond it is closed.
-pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
-/// Connections of clients at once (Redis 7).
-pub const CLIENTS_MAX: usize = 10_000;
-/// Connections that may wait for their AUTH at once, where a password is set: a tenth, the rest is for those that have it.
-pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
-/// Bytes that all clients together may hold in buffers.
-pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
-/// Longest name that a client gives itself or its library.
-pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
-
-const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);
-const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
-const _: () = assert!(QUERY_BYTES_MAX < u32::MAX as usize);
-const _: () = assert!(GROUP_WRITES_MAX < ENTRY_WRITES_MAX);
-const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX);
-const _: () = assert!(LOG_SLOT_BYTES >= 4 * ENTRY_BYTES_MAX as u64);
-const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);
-const _: () = assert!(LOG_SLOTS <= LOG_SLOTS_MAX);
-const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
-/// Bytes of values in the replies of one request: what [`OUTPUT_BYTES_MAX`] leaves beside the lines around the values of the
-/// longest MGET. A read that would bring more is answered with an error; without it one MGET could load 1 TiB.
-pub const REPLY_BYTES_MAX: usize = 60 << 20;
-/// Keys whose rows are fetched from the store at once: with the largest values no more than a reply holds.
-pub const FETCH_KEYS_MAX: usize = 7;
-
-const _: () = assert!(REPLY_BYTES_MAX + (ARGUMENTS_MAX * 24) < OUTPUT_BYTES_MAX);
-const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
-/// Requests of operators (cutover, rotation) that wait for the leader's gate: they hold clients back, so few.
-pub const CONTROL_QUEUE_MAX: usize = 16;
-/// Outcomes of control entries that are remembered for whoever proposed them: one is under way at a time.
-pub const CONTROL_OUTCOMES_MAX: usize = 64;
 /// Stored values that a group may have opened on the apply thread, by its writes and the reads that ride with them: one of
 /// the largest takes milliseconds, and other clients' entries wait behind the group.
 pub const GROUP_OPENS_MAX: usize = 256;
@@ -153,4 +237,72 @@ pub const GROUP_OPENS_MAX: usize = 256;
 /// apply holds each as a value, as a row and as the store's batch at once. Eight of the largest; one may be alone.
 pub const GROUP_MADE_BYTES_MAX: usize = 64 << 20;
 
+const _: () = assert!(GROUP_WRITES_MAX < ENTRY_WRITES_MAX);
+const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX);
+const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
 const _: () = assert!(GROUP_MADE_BYTES_MAX >= VALUE_BYTES_MAX);
+
+// resp: connections
+
+/// Connections of clients at once, if the settings give no number (Redis 7).
+pub const CLIENTS_MAX: usize = 10_000;
+/// Most connections that a setting may ask for: the descriptors that one Linux process may have by default.
+pub const CLIENTS_SETTING_MAX: u32 = 1_000_000;
+/// Connections that may wait for their AUTH at once, where a password is set: a tenth, the rest is for those that have it.
+pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
+/// Bytes that all clients together may hold in buffers.
+pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Replies of one client that are gathered before they are written.
+pub const WRITE_BATCH_BYTES: usize = 256 << 10;
+/// Largest reply, and most bytes of replies that one client may have waiting; beyond it is closed.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// A client that has not authenticated by then is closed.
+pub const AUTH_DEADLINE: Duration = Duration::from_secs(10);
+/// A command that has begun to arrive must be complete by then.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+/// Replies must be taken by then, and a second later for every 64 KiB.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a request waits for space in the proposer's queue before its client is told to try again.
+pub const CLIENT_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
+/// A request without an outcome by then has an unknown one: the last resort behind the proposer's own deadlines.
+pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);
+/// A read that is not served by then is to be tried again.
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long connections may take to finish when the node stops.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
+const _: () = assert!(OUTPUT_BYTES_MAX <= CLIENT_MEMORY_BYTES_MAX);
+const _: () = assert!(UNAUTHENTICATED_CLIENTS_MAX < CLIENTS_MAX);
+const _: () = assert!(CLIENTS_MAX <= CLIENTS_SETTING_MAX as usize);
+const _: () = assert!(is_shorter(PROPOSE_ANSWER_DEADLINE, OUTCOME_DEADLINE));
+const _: () = assert!(is_shorter(CUTOVER_DEADLINE, OUTCOME_DEADLINE));
+const _: () = assert!(is_shorter(READ_INDEX_DEADLINE, READ_DEADLINE));
+
+// node
+
+/// Threads that open large runs: beyond 8 the apply thread is the bound, whatever the cores; a setting may ask for more.
+pub const OPEN_THREADS_MAX: usize = 8;
+/// Most such threads that a setting may ask for.
+pub const OPEN_THREADS_SETTING_MAX: usize = 256;
+/// Highest number of a descriptor that the KEK may come from: Linux' own bound of a process by default.
+pub const DESCRIPTOR_MAX: u64 = 1 << 20;
+/// Names of a directory that a start looks at: a data directory has seven, one that has more and no IDENTITY is foreign.
+pub const DIRECTORY_NAMES_MAX: usize = 1024;
+/// Bytes of a password file: one line.
+pub const PASSWORD_FILE_BYTES_MAX: usize = 512;
+/// Connections that the kernel keeps until they are accepted; it takes less where its own bound is lower.
+pub const BACKLOG: u32 = 1024;
+/// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, threads'
+/// and listeners' own, rounded up.
+pub const OWN_DESCRIPTORS: u64 = 640;
+/// Reasons to end that are kept until the main thread looks: log, raft, apply, flush and two signals at once.
+pub const ENDS_MAX: usize = 8;
+
+const _: () = assert!(OPEN_THREADS_MAX <= OPEN_THREADS_SETTING_MAX);
+const _: () = assert!(OWN_DESCRIPTORS > 512 + (LOG_SLOTS_GROWN_MAX + LOG_SLOTS_SPARE) as u64);
+
+/// [`Duration`]s cannot be compared in a constant.
+const fn is_shorter(one: Duration, other: Duration) -> bool {
+    one.as_nanos() < other.as_nanos()
+}

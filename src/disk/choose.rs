@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -20,6 +19,7 @@ use crate::disk::files::is_zfs;
 use crate::disk::files::temporary;
 use crate::disk::plain::PlainDisk;
 use crate::disk::uring::UringDisk;
+use crate::limits::ENGINE_TRIAL_DEADLINE;
 
 /// What [`open`] needs to know.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ fn write_and_sync(ring: &mut UringDisk, to: usize) -> io::Result<()> {
 }
 
 fn finish(ring: &mut UringDisk) -> io::Result<()> {
-    match ring.wait(SELF_TEST_WAIT)? {
+    match ring.wait(ENGINE_TRIAL_DEADLINE)? {
         Some(completion) => completion.result.map(|_| ()),
         None => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -150,6 +150,3 @@ fn dsync_flag_works(setup: &Setup, direct: bool) -> bool {
         }
     }
 }
-
-/// A healthy device answers in a millisecond; one that needs longer than this is not helped by io_uring.
-const SELF_TEST_WAIT: Duration = Duration::from_secs(5);

@@ -30,6 +30,7 @@ use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
+use crate::limits::BLOCK_CACHE_BYTES;
 use crate::limits::FETCH_KEYS_MAX;
 
 /// How much RocksDB may take. The default is for a small machine.
@@ -55,7 +56,7 @@ impl Default for RocksOptions {
             values_are_sealed: true,
             memtable_bytes: 64 << 20,
             memtable_count: 3,
-            block_cache_bytes: 128 << 20,
+            block_cache_bytes: BLOCK_CACHE_BYTES,
             open_files_max: 512,
             background_jobs: 2,
         }

@@ -15,6 +15,20 @@ use serde::Deserialize;
 
 use crate::crypto::aead::TierChoice;
 use crate::crypto::aead::TierError;
+use crate::limits::BLOCK_CACHE_BYTES;
+use crate::limits::BLOCK_CACHE_BYTES_MAX;
+use crate::limits::BLOCK_CACHE_BYTES_MIN;
+use crate::limits::CLIENTS_MAX;
+use crate::limits::CLIENTS_SETTING_MAX;
+use crate::limits::DESCRIPTOR_MAX;
+use crate::limits::LOG_SLOT_BYTES;
+use crate::limits::LOG_SLOT_BYTES_SETTING_MAX;
+use crate::limits::LOG_SLOT_BYTES_SETTING_MIN;
+use crate::limits::LOG_SLOTS;
+use crate::limits::LOG_SLOTS_SETTING_MAX;
+use crate::limits::LOG_SLOTS_SETTING_MIN;
+use crate::limits::OPEN_THREADS_MAX;
+use crate::limits::OPEN_THREADS_SETTING_MAX;
 
 /// What the node seals (design 3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -292,8 +306,8 @@ impl Settings {
                 why: "clients and metrics need a port each",
             });
         }
-        let log_slot_bytes = self.log_slot_bytes.unwrap_or(64 << 20);
-        check_range("log-slot-bytes", log_slot_bytes, SLOT_BYTES_MIN, SLOT_BYTES_MAX)?;
+        let log_slot_bytes = self.log_slot_bytes.unwrap_or(LOG_SLOT_BYTES);
+        check_range("log-slot-bytes", log_slot_bytes, LOG_SLOT_BYTES_SETTING_MIN, LOG_SLOT_BYTES_SETTING_MAX)?;
         if !log_slot_bytes.is_multiple_of(1 << 20) {
             return Err(ConfigError::Range {
                 name: "log-slot-bytes",
@@ -301,14 +315,19 @@ impl Settings {
                 expected: "a multiple of 1048576".to_owned(),
             });
         }
-        let log_slots = self.log_slots.unwrap_or(8);
-        check_range("log-slots", u64::from(log_slots), 4, 1024)?;
-        let maxclients = self.maxclients.unwrap_or(10_000);
-        check_range("maxclients", u64::from(maxclients), 1, 1_000_000)?;
+        let log_slots = self.log_slots.unwrap_or(LOG_SLOTS);
+        check_range("log-slots", u64::from(log_slots), LOG_SLOTS_SETTING_MIN.into(), LOG_SLOTS_SETTING_MAX.into())?;
+        let maxclients = self.maxclients.unwrap_or(CLIENTS_MAX as u32);
+        check_range("maxclients", u64::from(maxclients), 1, CLIENTS_SETTING_MAX.into())?;
         let open_threads = self.open_threads.unwrap_or_else(default_open_threads);
-        check_range("open-threads", open_threads as u64, 1, 256)?;
-        let block_cache_bytes = self.block_cache_bytes.unwrap_or(256 << 20);
-        check_range("block-cache-bytes", block_cache_bytes as u64, 1 << 20, 1 << 44)?;
+        check_range("open-threads", open_threads as u64, 1, OPEN_THREADS_SETTING_MAX as u64)?;
+        let block_cache_bytes = self.block_cache_bytes.unwrap_or(BLOCK_CACHE_BYTES);
+        check_range(
+            "block-cache-bytes",
+            block_cache_bytes as u64,
+            BLOCK_CACHE_BYTES_MIN as u64,
+            BLOCK_CACHE_BYTES_MAX as u64,
+        )?;
         Ok(Config {
             data_dir,
             listen,
@@ -335,7 +354,7 @@ impl Settings {
             }
             (Some(path), None) => Ok(Some(KekSource::File(path.clone()))),
             (None, Some(descriptor)) => {
-                check_range("kek-fd", u64::try_from(descriptor).unwrap_or(u64::MAX), 3, 1 << 20)?;
+                check_range("kek-fd", u64::try_from(descriptor).unwrap_or(u64::MAX), 3, DESCRIPTOR_MAX)?;
                 Ok(Some(KekSource::Descriptor(descriptor)))
             }
             (None, None) => Ok(None),
@@ -428,15 +447,12 @@ fn check_range(name: &'static str, found: u64, min: u64, max: u64) -> Result<(),
 }
 
 fn default_open_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8))
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, OPEN_THREADS_MAX))
 }
 
 /// Redis' own port, so that redis-cli needs no flag.
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_ADMIN_PORT: u16 = 9379;
-/// Four of the largest entries (design 7).
-const SLOT_BYTES_MIN: u64 = 33 << 20;
-const SLOT_BYTES_MAX: u64 = 4 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,7 @@ use crate::keys::identity::Identity;
 use crate::keys::identity::IdentityError;
 use crate::keys::identity::LogKey;
 use crate::keys::kek::KekSet;
+use crate::limits::DIRECTORY_NAMES_MAX;
 
 /// Why a start ends at its data directory. Nothing but LOCK was changed.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +291,7 @@ impl DataDir {
     fn names(&self) -> Result<Vec<OsString>, DataDirError> {
         let listed = |source| self.failed(source, "listed");
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(listed)?.take(NAMES_MAX) {
+        for entry in fs::read_dir(&self.path).map_err(listed)?.take(DIRECTORY_NAMES_MAX) {
             names.push(entry.map_err(listed)?.file_name());
         }
         names.sort_unstable();
@@ -379,8 +380,6 @@ const INCOMING: &str = "incoming";
 const OLD: &str = "old";
 const PARTS: [&str; 4] = [LOG, STATE, INCOMING, OLD];
 const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING, OLD];
-/// A data directory has seven names; one without IDENTITY that has more is foreign by the first of them.
-const NAMES_MAX: usize = 1024;
 
 #[cfg(test)]
 #[path = "tests/datadir.rs"]

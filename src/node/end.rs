@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
 
 use crate::apply::halt::Halt;
+use crate::limits::ENDS_MAX;
 use crate::node::exit::ExitStatus;
 use crate::node::exit::chain;
 use crate::raft::Fatal;
@@ -61,6 +62,3 @@ impl Ends {
         }
     }
 }
-
-/// Log, raft, apply, flush and two signals at once.
-const ENDS_MAX: usize = 8;

@@ -8,7 +8,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
@@ -19,6 +18,7 @@ use crate::apply::ports::LogGauge;
 use crate::apply::ports::TrimPort;
 use crate::ids::Index;
 use crate::ids::Position;
+use crate::limits::CUTOVER_DEADLINE;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::raft::Input;
@@ -204,6 +204,3 @@ impl fmt::Debug for ApplyLog {
         f.debug_struct("ApplyLog").finish_non_exhaustive()
     }
 }
-
-/// Above the log's own limit for a hung sync, which ends the process with a better word.
-const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);

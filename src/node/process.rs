@@ -7,6 +7,7 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use tracing_subscriber::EnvFilter;
 
+use crate::limits::OWN_DESCRIPTORS;
 use crate::node::config::LogFormat;
 
 /// Starts logging to stdout.
@@ -49,7 +50,7 @@ pub fn forbid_core_dumps() {
 /// could not open a table of its own state.
 pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let need = u64::from(clients) + DESCRIPTORS_OWN;
+    let need = u64::from(clients) + OWN_DESCRIPTORS;
     let most = limit.maximum.map_or(need, |maximum| maximum.min(need));
     let has = limit.current.unwrap_or(u64::MAX);
     let allowed = if has < most {
@@ -59,13 +60,13 @@ pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
     } else {
         has
     };
-    if allowed <= DESCRIPTORS_OWN {
+    if allowed <= OWN_DESCRIPTORS {
         return Err(format!(
             "open files are limited to {allowed}, the node needs {} and one for each client: raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)",
-            DESCRIPTORS_OWN
+            OWN_DESCRIPTORS
         ));
     }
-    let room = (allowed - DESCRIPTORS_OWN).min(u64::from(clients));
+    let room = (allowed - OWN_DESCRIPTORS).min(u64::from(clients));
     if room < u64::from(clients) {
         tracing::warn!(
             maxclients = room,
@@ -76,9 +77,6 @@ pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
     }
     Ok(usize::try_from(room).unwrap_or(usize::MAX))
 }
-
-/// Tables of the state that are held open (512), slots of the log, threads' and listeners' own, rounded up.
-const DESCRIPTORS_OWN: u64 = 640;
 
 /// Ends the process at once, as a crash would: nothing is drained, flushed or destroyed.
 pub fn end_now(status: i32) -> ! {

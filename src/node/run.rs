@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 use crate::crypto::aead;
 use crate::crypto::aead::TierError;
 use crate::crypto::selftest;
+use crate::limits::BACKLOG;
+use crate::limits::PASSWORD_FILE_BYTES_MAX;
 use crate::node::admin;
 use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
@@ -272,6 +274,3 @@ fn password(path: &Path) -> Result<Password, Ended> {
 
 /// As a shell reports a process that SIGTERM ended.
 const SECOND_SIGNAL_STATUS: i32 = 143;
-const PASSWORD_FILE_BYTES_MAX: usize = 512;
-/// Connections that the kernel keeps until they are accepted; it takes less where its own bound is lower.
-const BACKLOG: u32 = 1024;

@@ -17,9 +17,11 @@ use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::fsm::codec::encode_batch;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
+use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::PROPOSE_BATCH_BYTES_MAX;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::PROPOSE_QUEUE_BYTES_MAX;
+use crate::limits::PROPOSE_QUEUE_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_MAX;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
@@ -76,8 +78,8 @@ impl Settings {
     pub fn new(mode: Mode) -> Settings {
         Settings {
             mode,
-            queue_deadline: Duration::from_secs(5),
-            answer_deadline: Duration::from_secs(10),
+            queue_deadline: PROPOSE_QUEUE_DEADLINE,
+            answer_deadline: PROPOSE_ANSWER_DEADLINE,
             limits: RenewLimits::default(),
         }
     }

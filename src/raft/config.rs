@@ -6,6 +6,8 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::RAFT_TICK;
+use crate::limits::READ_INDEX_DEADLINE;
 use crate::raft::members::Members;
 use crate::raft::members::MembersError;
 use crate::wal::HardState;
@@ -36,10 +38,10 @@ impl Config {
     pub fn new(node_id: NodeId) -> Config {
         Config {
             node_id,
-            tick: Duration::from_millis(100),
+            tick: RAFT_TICK,
             election_ticks: 10,
             heartbeat_ticks: 1,
-            read_deadline: Duration::from_secs(5),
+            read_deadline: READ_INDEX_DEADLINE,
             read_resend_ticks: 4,
             can_fetch: false,
         }

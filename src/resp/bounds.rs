@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
+use crate::limits::AUTH_DEADLINE;
 use crate::limits::CLIENT_MEMORY_BYTES_MAX;
+use crate::limits::CLIENT_QUEUE_DEADLINE;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::COMMAND_DEADLINE;
+use crate::limits::DRAIN_DEADLINE;
+use crate::limits::OUTCOME_DEADLINE;
+use crate::limits::READ_DEADLINE;
+use crate::limits::WRITE_DEADLINE;
 use crate::resp::Password;
 
 /// Bounds and deadlines of client connections.
@@ -38,14 +45,14 @@ impl Default for ClientBounds {
         ClientBounds {
             clients_max: CLIENTS_MAX,
             password: None,
-            auth_deadline: Duration::from_secs(10),
+            auth_deadline: AUTH_DEADLINE,
             idle_timeout: Duration::ZERO,
-            command_deadline: Duration::from_secs(120),
-            write_deadline: Duration::from_secs(30),
-            queue_deadline: Duration::from_secs(5),
-            outcome_deadline: Duration::from_secs(60),
-            read_deadline: Duration::from_secs(10),
-            drain_deadline: Duration::from_secs(10),
+            command_deadline: COMMAND_DEADLINE,
+            write_deadline: WRITE_DEADLINE,
+            queue_deadline: CLIENT_QUEUE_DEADLINE,
+            outcome_deadline: OUTCOME_DEADLINE,
+            read_deadline: READ_DEADLINE,
+            drain_deadline: DRAIN_DEADLINE,
             memory_bytes_max: CLIENT_MEMORY_BYTES_MAX,
         }
     }

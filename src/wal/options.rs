@@ -14,11 +14,14 @@ use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::HUNG_SYNC;
+use crate::limits::LOG_IDLE;
 use crate::limits::LOG_SLOT_BYTES;
 use crate::limits::LOG_SLOT_BYTES_MAX;
 use crate::limits::LOG_SLOTS;
-use crate::limits::LOG_SLOTS_MAX;
+use crate::limits::LOG_SLOTS_GROWN_MAX;
 use crate::limits::LOG_SLOTS_SPARE;
+use crate::limits::SLOW_SYNC;
 use crate::wal::error::SettingsError;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
@@ -59,15 +62,15 @@ impl Options {
             dir,
             engine: EngineChoice::Auto,
             slots: LOG_SLOTS,
-            slots_max: LOG_SLOTS_MAX,
+            slots_max: LOG_SLOTS_GROWN_MAX,
             slot_bytes: LOG_SLOT_BYTES,
             entry_bytes_max: ENTRY_BYTES_MAX,
             node_id,
             cluster_id,
             log_key: None,
-            idle: Duration::from_millis(5),
-            slow_sync: Duration::from_millis(100),
-            hung: Duration::from_secs(10),
+            idle: LOG_IDLE,
+            slow_sync: SLOW_SYNC,
+            hung: HUNG_SYNC,
         }
     }
 
@@ -80,7 +83,7 @@ impl Options {
         disk::open(&disk::Setup {
             dir: self.dir.clone(),
             engine: self.engine,
-            slots_max: self.slots_max.max(LOG_SLOTS_MAX) + LOG_SLOTS_SPARE,
+            slots_max: self.slots_max.max(LOG_SLOTS_GROWN_MAX) + LOG_SLOTS_SPARE,
             buffers: REGISTERED_BUFFERS,
             buffer_bytes: frame,
         })
