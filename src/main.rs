@@ -10,9 +10,9 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use sealkv::cli;
-use sealkv::node::config::Settings;
 use sealkv::node::exit::ExitStatus;
 use sealkv::node::exit::chain;
+use sealkv::node::settings::Settings;
 use sealkv::world::KernelEntropy;
 
 /// The allocator of the binary; the library leaves the choice to who embeds it.

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use crate::node;
 use crate::node::config::Config;
-use crate::node::config::ConfigError;
-use crate::node::config::LogFormat;
-use crate::node::config::Settings;
-use crate::node::config::check_environment;
 use crate::node::exit::ExitStatus;
 use crate::node::process;
+use crate::node::settings::ConfigError;
+use crate::node::settings::LogFormat;
+use crate::node::settings::Settings;
+use crate::node::settings::check_environment;
 
 /// Runs a node until a signal or a fatal error ends it; with `check_only`, only checks the settings.
 pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
@@ -29,7 +29,7 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
     if let Err(message) = process::start_logging(format, &filter) {
         return refuse(false, &message);
     }
-    let config: Config = match settings.check() {
+    let config: Config = match Config::check(settings) {
         Ok(config) => config,
         Err(error) => return refuse(true, &error.to_string()),
     };

@@ -16,5 +16,6 @@ pub mod profile;
 pub mod progress;
 pub mod refusal;
 pub mod run;
+pub mod settings;
 pub mod start;
 pub mod wiring;

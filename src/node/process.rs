@@ -8,7 +8,7 @@ use rustix::process::Rlimit;
 use tracing_subscriber::EnvFilter;
 
 use crate::limits::OWN_DESCRIPTORS;
-use crate::node::config::LogFormat;
+use crate::node::settings::LogFormat;
 
 /// Starts logging to stdout.
 ///

@@ -47,7 +47,8 @@ use sealkv::keys::make::make_rotate;
 use sealkv::keys::ring::Ring;
 use sealkv::limits::ENTRY_BYTES_MAX;
 use sealkv::limits::VALUE_BYTES_MAX;
-use sealkv::node::config::Settings;
+use sealkv::node::config::Config;
+use sealkv::node::settings::Settings;
 use sealkv::node::start;
 use sealkv::node::start::Opened;
 use sealkv::node::start::World;
@@ -127,7 +128,7 @@ fn used() -> (Site, Opened) {
     assert_eq!(node.stop().code(), Some(0));
     let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
     let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
-    let opened = start::open(&settings.check().unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
+    let opened = start::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
     (site, opened)
 }
 

@@ -27,7 +27,7 @@ use sealkv::keys::kek;
 use sealkv::keys::kek::KekSet;
 use sealkv::keys::make::make_bootstrap;
 use sealkv::node::config::Config;
-use sealkv::node::config::Settings;
+use sealkv::node::settings::Settings;
 use sealkv::node::start;
 use sealkv::node::start::Opened;
 use sealkv::node::start::World;
@@ -51,7 +51,7 @@ const POISONED: u64 = 4;
 /// A directory with the library's eyes. The node must not run.
 pub fn open(site: &Site, kek_file: Option<PathBuf>) -> Opened {
     let settings = Settings { data_dir: Some(site.data()), kek_file, ..Settings::default() };
-    let config: Config = settings.check().unwrap();
+    let config = Config::check(settings).unwrap();
     let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
     start::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()
 }

@@ -1,0 +1,321 @@
+//! What a user writes: TOML file < environment `SEALKV_*` < flags, gathered in one [`Settings`].
+//!
+//! One struct names every setting once, for the file, the environment and the command line; an unknown name in the file
+//! or in the environment is an error that names it.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::crypto::aead::TierChoice;
+use crate::crypto::aead::TierError;
+
+/// What the node seals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// No KEK, no log key, nil cipher.
+    Off,
+    /// The log's frames are sealed, entries only from an operator's cutover on.
+    Ready,
+    /// Every entry is sealed from the first one.
+    On,
+}
+
+/// How the log reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogEngine {
+    /// io_uring where a trial write through it works, plain system calls otherwise.
+    Auto,
+    /// io_uring, or the node does not start.
+    Uring,
+    /// Plain system calls.
+    Plain,
+}
+
+/// How the node's own log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every setting as a user may give it; the same names in the file, as `SEALKV_NAME`, and as `--name`.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Directory of this node's data; made if missing
+    #[arg(long, env = "SEALKV_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address for clients (Redis protocol); port 0 takes a free one and logs it [default: 127.0.0.1:6379]
+    #[arg(long, env = "SEALKV_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
+    pub listen: Option<SocketAddr>,
+    /// Address for metrics and health (HTTP); port 0 takes a free one and logs it [default: 127.0.0.1:9379]
+    #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Allow --listen and --admin-listen on addresses that are not loopback, without TLS
+    #[arg(long, env = "SEALKV_INSECURE_LISTEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_listen: Option<bool>,
+    /// File of the key-encryption key: 32 raw bytes, no access for group or others
+    #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
+    pub kek_file: Option<PathBuf>,
+    /// Inherited descriptor to read the key-encryption key from, instead of a file
+    #[arg(long, env = "SEALKV_KEK_FD", value_name = "N")]
+    pub kek_fd: Option<i32>,
+    /// What is sealed: `ready` seals the log's frames and waits for SEALKV ENCRYPTION ENABLE [default: on with a KEK, off without]
+    #[arg(long, env = "SEALKV_ENCRYPTION", value_enum, value_name = "MODE")]
+    pub encryption: Option<Encryption>,
+    /// How the log is written [default: auto]
+    #[arg(long, env = "SEALKV_LOG_ENGINE", value_enum, value_name = "ENGINE")]
+    pub log_engine: Option<LogEngine>,
+    /// Slots of the log, used at the first start [default: 8]
+    #[arg(long, env = "SEALKV_LOG_SLOTS", value_name = "N")]
+    pub log_slots: Option<u32>,
+    /// Bytes of one slot, used at the first start [default: 67108864]
+    #[arg(long, env = "SEALKV_LOG_SLOT_BYTES", value_name = "BYTES")]
+    pub log_slot_bytes: Option<u64>,
+    /// File whose first line clients must give with AUTH
+    #[arg(long, env = "SEALKV_REQUIREPASS_FILE", value_name = "FILE")]
+    pub requirepass_file: Option<PathBuf>,
+    /// Clients connected at one time [default: 10000]
+    #[arg(long, env = "SEALKV_MAXCLIENTS", value_name = "N")]
+    pub maxclients: Option<u32>,
+    /// Seconds after which a silent client is closed, 0 = never [default: 0]
+    #[arg(long, env = "SEALKV_TIMEOUT", value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Threads that open large runs beside the apply thread [default: half the cores, at most 8]
+    #[arg(long, env = "SEALKV_OPEN_THREADS", value_name = "N")]
+    pub open_threads: Option<usize>,
+    /// Memory for RocksDB's cache of blocks [default: 268435456]
+    #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "BYTES")]
+    pub block_cache_bytes: Option<usize>,
+    /// Code that runs AES-256-GCM: fastest, vaes512, vaes256, aesni, library, or some to deny, each with a minus [default: fastest]
+    #[arg(long, env = "SEALKV_AEAD_TIER", value_name = "TIER", value_parser = tier_choice, allow_hyphen_values = true)]
+    #[serde(default, deserialize_with = "tier_choice_in_file")]
+    pub aead_tier: Option<TierChoice>,
+    /// Serve CPU profiles at /debug/pprof/profile?seconds=N of the admin address [default: false]
+    #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub profiling: Option<bool>,
+    /// Log lines as text or JSON [default: text]
+    #[arg(long, env = "SEALKV_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines: error, warn, info, debug, trace, or a filter such as `info,sealkv::wal=debug` [default: info]
+    #[arg(long, env = "SEALKV_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
+}
+
+/// What was wrong with the settings; the node does not start (78).
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML of ours; the parser's text names the key.
+    #[error("configuration file {path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// The parser's words, with line and key.
+        message: String,
+    },
+    /// A variable that looks like ours and is not.
+    #[error("environment variable {name} is not a setting of sealkv (see `sealkv serve --help`)")]
+    Environment {
+        /// Its name.
+        name: String,
+    },
+    /// A setting that must be there is not.
+    #[error("{name} is missing: give --{name}, its environment variable, or a line in the configuration file")]
+    Missing {
+        /// The setting.
+        name: &'static str,
+    },
+    /// A setting outside its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Range {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        found: String,
+        /// What is possible.
+        expected: String,
+    },
+    /// Two settings that exclude each other.
+    #[error("{first} and {second} cannot be given together: {why}")]
+    Conflict {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// The reason.
+        why: &'static str,
+    },
+}
+
+impl Encryption {
+    /// As a user writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Encryption::Off => "off",
+            Encryption::Ready => "ready",
+            Encryption::On => "on",
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] or [`ConfigError::Parse`], naming file and key.
+    pub fn from_file(path: &Path) -> Result<Settings, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        if !fs::metadata(path).map_err(read)?.is_file() {
+            return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let text = fs::read_to_string(path).map_err(read)?;
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: toml_message(&text, &error) })
+    }
+
+    /// These settings, with those of `lower` where these say nothing.
+    #[must_use]
+    pub fn or(self, lower: Settings) -> Settings {
+        // One place of the KEK replaces the other, so that a flag can override a file's line.
+        let (is_file, is_fd) = (self.kek_file.is_some(), self.kek_fd.is_some());
+        let kek_file = self.kek_file;
+        Settings {
+            data_dir: self.data_dir.or(lower.data_dir),
+            listen: self.listen.or(lower.listen),
+            admin_listen: self.admin_listen.or(lower.admin_listen),
+            insecure_listen: self.insecure_listen.or(lower.insecure_listen),
+            kek_file: kek_file.or(if is_fd { None } else { lower.kek_file }),
+            kek_fd: self.kek_fd.or(if is_file { None } else { lower.kek_fd }),
+            encryption: self.encryption.or(lower.encryption),
+            log_engine: self.log_engine.or(lower.log_engine),
+            log_slots: self.log_slots.or(lower.log_slots),
+            log_slot_bytes: self.log_slot_bytes.or(lower.log_slot_bytes),
+            requirepass_file: self.requirepass_file.or(lower.requirepass_file),
+            maxclients: self.maxclients.or(lower.maxclients),
+            timeout: self.timeout.or(lower.timeout),
+            open_threads: self.open_threads.or(lower.open_threads),
+            block_cache_bytes: self.block_cache_bytes.or(lower.block_cache_bytes),
+            aead_tier: self.aead_tier.or(lower.aead_tier),
+            profiling: self.profiling.or(lower.profiling),
+            log_format: self.log_format.or(lower.log_format),
+            log_level: self.log_level.or(lower.log_level),
+        }
+    }
+}
+
+/// Fails if the environment holds a `SEALKV_` variable that no setting has.
+///
+/// # Errors
+/// [`ConfigError::Environment`] naming the first such variable.
+pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    let command = <Settings as clap::Args>::augment_args(clap::Command::new("serve"));
+    let known: Vec<String> =
+        command.get_arguments().filter_map(|a| a.get_env().map(|e| e.to_string_lossy().into_owned())).collect();
+    for name in names.filter(|name| name.starts_with("SEALKV_")) {
+        if !known.contains(&name) && !OTHER_ENVIRONMENT.contains(&name.as_str()) {
+            return Err(ConfigError::Environment { name });
+        }
+    }
+    Ok(())
+}
+
+/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on somebody's answer to find its own address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        format!("expected an address and a port, as 127.0.0.1:6379, [::1]:6379 or localhost:6379, found {text:?}")
+    })
+}
+
+fn address_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    address(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn tier_choice(text: &str) -> Result<TierChoice, TierError> {
+    text.parse()
+}
+
+fn tier_choice_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<TierChoice>, D::Error> {
+    let text = String::deserialize(from)?;
+    tier_choice(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// The line and the parser's words; its drawing of the place needs several lines.
+fn toml_message(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', " ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
+/// Environment names beside those of [`Settings`] that are ours.
+const OTHER_ENVIRONMENT: &[&str] = &["SEALKV_CONFIG"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_errors_that_name_themselves() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        fs::write(&path, "data_dir = \"/tmp/x\"\nmax_clients = 3\n").unwrap();
+        let error = Settings::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("max_clients"), "{error}");
+        let names = ["SEALKV_LISTEN", "PATH", "SEALKV_LISTENN"].map(str::to_owned);
+        let error = check_environment(names.into_iter()).unwrap_err().to_string();
+        assert!(error.contains("SEALKV_LISTENN"), "{error}");
+    }
+
+    #[test]
+    fn an_address_is_numeric_or_localhost() {
+        assert_eq!(address("localhost:1").unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
+        for wrong in ["", "6379", "localhost", "example.org:1", "127.0.0.1:65536"] {
+            assert!(address(wrong).unwrap_err().contains("expected an address"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_file_is_one_line_that_names_the_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        for (text, words) in [
+            ("data_dir = \"/x\"\nlog_slots = \"a\"\n", ["line 2: ", "expected u32"]),
+            ("data_dir =\n", ["line 1: ", ""]),
+            ("\n\nlisten = \"nowhere\"\n", ["line 3: ", "nowhere"]),
+            ("aead_tier = \"zmm\"\n", ["line 1: ", "\"zmm\""]),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = Settings::from_file(&path).unwrap_err().to_string();
+            assert!(!error.contains('\n') && words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+}
