@@ -1,4 +1,4 @@
-//! Whether the parts of a node belong together: identity, log and state, before any of them is written (design 3.6).
+//! Whether the parts of a node belong together: identity, log and state, before any of them is written.
 //!
 //! Pure comparisons of what was read. The state's own rows are verified before ([`crate::fsm::state::Applied::open`]).
 

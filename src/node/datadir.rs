@@ -1,4 +1,4 @@
-//! The data directory (design 3.6): who holds it, what a start finds in it, and what is refused before anything is touched.
+//! The data directory ([`crate::design`]): what a start finds in it, and what is refused before anything is touched.
 //!
 //! ```text
 //! IDENTITY  IDENTITY.new  anything else   a start finds
@@ -263,7 +263,7 @@ impl DataDir {
         if !self.has(LOG)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: LOG });
         }
-        // Between the two renames of an install there is no state, but the complete one in incoming (design 3.7).
+        // Between the two renames of an install there is no state, but the complete one in incoming.
         if !self.has(STATE)? && !self.has(INCOMING)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
         }

@@ -114,7 +114,7 @@ impl AppliedPort for AppliedTo {
     }
 }
 
-/// Whether this node can open and seal what a leader must (design 3.5).
+/// Whether this node can open and seal what a leader must.
 #[must_use]
 pub fn may_campaign(ring: &Ring) -> Input {
     let lack = ring.view().needs();

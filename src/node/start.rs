@@ -1,6 +1,6 @@
 //! From a directory to everything a node stands on: identity, keys, log, state, checked against each other.
 //!
-//! Nothing is written but LOCK until every check has passed (design 3.6). A first start makes the directory, its log and
+//! Nothing is written but LOCK until every check has passed. A first start makes the directory, its log and
 //! its state, and becomes a node by one rename at the very end.
 
 use std::fmt;
@@ -174,7 +174,7 @@ fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Resu
     Ok(())
 }
 
-/// Looks at the state without writing to it, and compares it with identity and log (design 3.6).
+/// Looks at the state without writing to it, and compares it with identity and log.
 fn check_state(
     directory: &DataDir,
     rocks: &RocksOptions,

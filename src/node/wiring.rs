@@ -219,7 +219,7 @@ fn pool(config: &Config) -> Result<Arc<ThreadPool>, StartError> {
     built.map(Arc::new).map_err(failed)
 }
 
-/// From applied + 1 to commit, and a flush (design 7, recovery 8).
+/// From applied + 1 to commit, and a flush.
 fn replay_log(
     apply: &mut step::Loop,
     recovered: &wal::Recovered,
