@@ -24,11 +24,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "sealkv", version, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run a node. Settings come from the file, then SEALKV_* variables, then flags; later ones win
     #[command(args_override_self = true)]
     Serve {
@@ -60,11 +60,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.command {
-        Command::Serve { config, check_config, settings } => {
+        CliCommand::Serve { config, check_config, settings } => {
             cli::serve::run(config.as_deref(), check_config, *settings)
         }
-        Command::Keygen { file } => keygen(&file),
-        Command::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
+        CliCommand::Keygen { file } => keygen(&file),
+        CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }
 }
 
