@@ -119,7 +119,7 @@ pub enum DataDirError {
 
 /// What a start finds.
 #[derive(Debug)]
-pub enum Found {
+pub enum DirectoryKind {
     /// Nothing: a first start.
     Fresh,
     /// A first start that did not finish; [`DataDir::begin`] removes what it left.
@@ -157,7 +157,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError`].
-    pub fn classify(&self, keks: &KekSet) -> Result<Found, DataDirError> {
+    pub fn classify(&self, keks: &KekSet) -> Result<DirectoryKind, DataDirError> {
         if self.has(IDENTITY)? {
             return self.existing(keks);
         }
@@ -166,11 +166,11 @@ impl DataDir {
             return Err(DataDirError::Foreign { path: self.path.clone(), name: name.into() });
         }
         if self.has(IDENTITY_NEW)? {
-            return Ok(Found::Unfinished);
+            return Ok(DirectoryKind::Unfinished);
         }
         match PARTS.iter().find(|part| names.iter().any(|name| name == *part)) {
             Some(part) => Err(DataDirError::WithoutIdentity { path: self.path.clone(), name: part.into() }),
-            None => Ok(Found::Fresh),
+            None => Ok(DirectoryKind::Fresh),
         }
     }
 
@@ -256,7 +256,7 @@ impl DataDir {
         Ok(())
     }
 
-    fn existing(&self, keks: &KekSet) -> Result<Found, DataDirError> {
+    fn existing(&self, keks: &KekSet) -> Result<DirectoryKind, DataDirError> {
         let bytes = self.read_identity()?;
         let (identity, log_key) = Identity::open(&bytes, keks)
             .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })?;
@@ -267,7 +267,7 @@ impl DataDir {
         if !self.has(STATE)? && !self.has(INCOMING)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
         }
-        Ok(Found::Existing { identity, log_key })
+        Ok(DirectoryKind::Existing { identity, log_key })
     }
 
     fn read_identity(&self) -> Result<Vec<u8>, DataDirError> {

@@ -31,7 +31,7 @@ use crate::node::agree::LogFacts;
 use crate::node::config::Config;
 use crate::node::config::KekSource;
 use crate::node::datadir::DataDir;
-use crate::node::datadir::Found;
+use crate::node::datadir::DirectoryKind;
 use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
 use crate::node::settings::LogEngine;
@@ -98,8 +98,8 @@ pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
 pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<Opened, Refusal> {
     let directory = DataDir::lock(&config.data_dir)?;
     let (identity, log_key) = match directory.classify(&keks)? {
-        Found::Existing { identity, log_key } => (identity, log_key),
-        Found::Fresh | Found::Unfinished => first_start(config, world, &directory, &keks)?,
+        DirectoryKind::Existing { identity, log_key } => (identity, log_key),
+        DirectoryKind::Fresh | DirectoryKind::Unfinished => first_start(config, world, &directory, &keks)?,
     };
     let options = log_options(config, &directory, &identity, log_key.as_ref());
     let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;

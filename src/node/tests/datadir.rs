@@ -25,7 +25,7 @@ use crate::keys::tests::kit::keks;
 use crate::keys::tests::kit::other_keks;
 use crate::node::datadir::DataDir;
 use crate::node::datadir::DataDirError;
-use crate::node::datadir::Found;
+use crate::node::datadir::DirectoryKind;
 use crate::node::exit::ExitStatus;
 use crate::node::exit::Fatal;
 
@@ -40,7 +40,7 @@ fn log_key(keks: &KekSet) -> Option<LogKey> {
 /// A whole first start, but for what log and state put into their directories.
 fn first_start(path: &Path, keks: &KekSet) {
     let directory = DataDir::lock(path).unwrap();
-    assert!(matches!(directory.classify(keks), Ok(Found::Fresh | Found::Unfinished)));
+    assert!(matches!(directory.classify(keks), Ok(DirectoryKind::Fresh | DirectoryKind::Unfinished)));
     directory.begin(&identity(), log_key(keks).as_ref()).unwrap();
     fs::create_dir(directory.log()).unwrap();
     fs::create_dir(directory.state()).unwrap();
@@ -89,7 +89,7 @@ fn missing_directory_is_made_for_its_owner_only() {
     let directory = DataDir::lock(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(fs::metadata(path.join("LOCK")).unwrap().permissions().mode() & 0o7777, 0o600);
-    assert!(matches!(directory.classify(&keks()), Ok(Found::Fresh)));
+    assert!(matches!(directory.classify(&keks()), Ok(DirectoryKind::Fresh)));
     assert_eq!(directory.path(), path);
 }
 
@@ -99,7 +99,7 @@ fn first_start_ends_in_a_node_that_is_found_again() {
         let directory = tempdir().unwrap();
         first_start(directory.path(), &keks);
         let again = DataDir::lock(directory.path()).unwrap();
-        let Found::Existing { identity: read, log_key: key } = again.classify(&keks).unwrap() else { panic!() };
+        let DirectoryKind::Existing { identity: read, log_key: key } = again.classify(&keks).unwrap() else { panic!() };
         assert_eq!(read, identity());
         assert_eq!(key.map(|key| *key.expose()), log_key(&keks).map(|key| *key.expose()));
         assert!(!directory.path().join("IDENTITY.new").exists());
@@ -131,7 +131,7 @@ fn unfinished_first_start_is_made_again_from_nothing() {
         drop(lock);
         let lock = DataDir::lock(directory.path()).unwrap();
         // Its keys count for nothing yet: another KEK than the first try's is fine.
-        assert!(matches!(lock.classify(&keks()), Ok(Found::Unfinished)));
+        assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished)));
         lock.begin(&identity(), log_key(&keks()).as_ref()).unwrap();
         assert!(!lock.log().exists() && !lock.state().exists());
         assert_eq!(fs::read(directory.path().join("IDENTITY.new")).unwrap(), golden("identity-sealed"));
@@ -143,7 +143,7 @@ fn half_written_identity_new_is_an_unfinished_first_start() {
     let directory = tempdir().unwrap();
     fs::write(directory.path().join("IDENTITY.new"), b"SKV").unwrap();
     let lock = DataDir::lock(directory.path()).unwrap();
-    assert!(matches!(lock.classify(&keks()), Ok(Found::Unfinished)));
+    assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished)));
     drop(lock);
     first_start(directory.path(), &keks());
 }
@@ -202,7 +202,7 @@ fn missing_parts_of_a_node_are_never_created() {
     let directory = sealed();
     fs::rename(directory.path().join("state"), directory.path().join("incoming")).unwrap();
     let lock = DataDir::lock(directory.path()).unwrap();
-    assert!(matches!(lock.classify(&keks()), Ok(Found::Existing { .. })));
+    assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Existing { .. })));
 }
 
 #[test]
