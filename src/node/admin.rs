@@ -1,6 +1,6 @@
-//! Metrics and health over HTTP, for machines that look after the node.
+//! Metrics and health over HTTP, for monitoring.
 //!
-//! `/metrics` is Prometheus text; `/livez` says that the process answers; `/readyz` that it serves clients, or why not;
+//! `/metrics` is Prometheus text; `/livez` answers as long as the process runs; `/readyz` tells whether it serves clients, or why not;
 //! `/debug/pprof/profile` is a CPU profile, where the operator allowed it.
 
 use std::io;
@@ -14,46 +14,38 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus::Encoder;
 use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 
+use crate::node::numbers::NodeNumbers;
 use crate::node::profile;
-
-/// What the admin listener asks the node.
-pub trait AdminFacts: Send + Sync {
-    /// Why clients are not served now; empty means ready.
-    fn not_ready(&self) -> Vec<String>;
-    /// Every metric as of now.
-    fn metrics(&self) -> Vec<MetricFamily>;
-}
 
 /// Serves until the runtime ends.
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(listener: TcpListener, facts: Arc<dyn AdminFacts>, profiling: bool) -> io::Result<()> {
-    axum::serve(listener, router(facts).merge(profile::router(profiling))).await
+pub async fn serve(listener: TcpListener, numbers: Arc<NodeNumbers>, profiling: bool) -> io::Result<()> {
+    axum::serve(listener, router(numbers).merge(profile::router(profiling))).await
 }
 
-fn router(facts: Arc<dyn AdminFacts>) -> Router {
+fn router(numbers: Arc<NodeNumbers>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/health", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(facts)
+        .with_state(numbers)
 }
 
-async fn ready(State(facts): State<Arc<dyn AdminFacts>>) -> impl IntoResponse {
-    let reasons = facts.not_ready();
+async fn ready(State(numbers): State<Arc<NodeNumbers>>) -> impl IntoResponse {
+    let reasons = numbers.not_ready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
 }
 
-async fn metrics(State(facts): State<Arc<dyn AdminFacts>>) -> impl IntoResponse {
+async fn metrics(State(numbers): State<Arc<NodeNumbers>>) -> impl IntoResponse {
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&facts.metrics(), &mut text) {
+    match TextEncoder::new().encode(&numbers.metrics(), &mut text) {
         Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => {
             tracing::warn!(%error, "metrics could not be encoded");

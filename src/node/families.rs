@@ -1,4 +1,4 @@
-//! Metric families built from plain atomics when somebody asks: the hot paths know nothing of Prometheus.
+//! Metric families, built from plain atomics at each scrape: the hot paths know nothing of Prometheus.
 
 use prometheus::proto::Counter;
 use prometheus::proto::Gauge;

@@ -27,7 +27,6 @@ use crate::crypto::selftest;
 use crate::limits::BACKLOG;
 use crate::limits::PASSWORD_FILE_BYTES_MAX;
 use crate::node::admin;
-use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
 use crate::node::end::End;
 use crate::node::end::Ends;
@@ -91,7 +90,7 @@ fn serve(config: &Config) -> Result<(), Ended> {
         ..ClientBounds::default()
     };
     let clients = open_doors(config, &runtime, &running, bounds, listeners, stopping.subscribe())?;
-    running.facts.is_serving.store(true, Relaxed);
+    running.numbers.is_serving.store(true, Relaxed);
     let end = ended.recv().unwrap_or(End::Signal);
     if let Some(fatal) = end.status() {
         // Connections end with the process: nobody is told yes or no for what is not certain.
@@ -233,14 +232,14 @@ fn open_doors(
         gateway: Arc::clone(&running.gateway),
         reads: Arc::clone(&running.reads),
         operator: Arc::clone(&running.operator),
-        facts: running.facts.clone(),
+        facts: running.numbers.clone(),
         bounds,
-        stats: Arc::clone(&running.facts.clients),
+        stats: Arc::clone(&running.numbers.clients),
     };
     let server = Server::new(clients, parts).map_err(no_address)?;
-    let (facts, profiling): (Arc<dyn AdminFacts>, bool) = (running.facts.clone(), config.profiling);
+    let (numbers, profiling) = (Arc::clone(&running.numbers), config.profiling);
     runtime.spawn(async move {
-        if let Err(error) = admin::serve(admin, facts, profiling).await {
+        if let Err(error) = admin::serve(admin, numbers, profiling).await {
             tracing::warn!(%error, "the admin listener broke");
         }
     });

@@ -31,9 +31,9 @@ use crate::node::config::Config;
 use crate::node::datadir::DataDir;
 use crate::node::end::End;
 use crate::node::end::Ends;
-use crate::node::facts::Facts;
 use crate::node::log_port::ApplyLog;
 use crate::node::log_port::LogPort;
+use crate::node::numbers::NodeNumbers;
 use crate::node::operator::NodeOperator;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::RaftPorts;
@@ -77,7 +77,7 @@ pub struct Running {
     /// What an operator asks through clients' connections.
     pub operator: Arc<dyn Operator>,
     /// Numbers.
-    pub facts: Arc<Facts>,
+    pub numbers: Arc<NodeNumbers>,
     raft: Sender<Input>,
     raft_thread: JoinHandle<()>,
     apply_thread: apply::thread::Handle,
@@ -153,7 +153,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     replay_log(&mut apply, &recovered, &raft_receiver)?;
     drop(shared.raft.send(may_campaign(&ring)));
 
-    let facts = Facts {
+    let numbers = NodeNumbers {
         identity,
         log_engine,
         is_log_sealed: config.kek.is_some(),
@@ -164,7 +164,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         room: Arc::clone(&room),
         log: Arc::clone(&shared.log),
         is_serving: AtomicBool::new(false),
-        aead_tier: Facts::tier(),
+        aead_tier: NodeNumbers::tier(),
     };
     let settings = propose::Settings::new(mode(config));
     let (queue, handle) = proposer(settings, world, &shared, Arc::clone(&ring));
@@ -192,7 +192,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         gateway: Arc::new(handle),
         operator: Arc::new(operator),
         reads: Arc::new(StateReads { reader, facts: shared.facts }),
-        facts: Arc::new(facts),
+        numbers: Arc::new(numbers),
         raft: shared.raft,
         raft_thread,
         apply_thread,

@@ -15,7 +15,6 @@ use crate::ids::Index;
 use crate::keys::identity::Identity;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
-use crate::node::admin::AdminFacts;
 use crate::node::families::Families;
 use crate::node::log_port::LogPort;
 use crate::node::ports::StatusCell;
@@ -27,7 +26,7 @@ use crate::resp::Stats;
 use crate::wal::LogRoom;
 
 /// Everything that INFO and the metrics read.
-pub struct Facts {
+pub struct NodeNumbers {
     /// Who this node is.
     pub identity: Identity,
     /// Which engine the log runs on.
@@ -52,11 +51,44 @@ pub struct Facts {
     pub aead_tier: &'static str,
 }
 
-impl Facts {
+impl NodeNumbers {
     /// The tier of the AEAD on this machine.
     #[must_use]
     pub fn tier() -> &'static str {
         aead::key(&[0; aead::KEY_LEN]).tier()
+    }
+
+    /// Why clients are not served now; empty means ready.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.is_serving.load(Relaxed) {
+            reasons.push("the log is being replayed".to_owned());
+        }
+        if self.status.load().leader == 0 {
+            reasons.push("no leader is known".to_owned());
+        }
+        if HaltClass::ALL.iter().any(|class| self.apply.halts(*class) > 0) {
+            reasons.push("halted".to_owned());
+        }
+        if self.log.is_stalled() {
+            reasons.push("the log is full".to_owned());
+        }
+        reasons
+    }
+
+    /// Every metric as of now.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        let mut out = Families::default();
+        out.labeled("sealkv_build_info", "Version of this binary", ("version", env!("CARGO_PKG_VERSION")), 1);
+        self.raft_metrics(&mut out);
+        self.apply_metrics(&mut out);
+        self.client_metrics(&mut out);
+        self.log_and_key_metrics(&mut out);
+        let mut families = out.into_vec();
+        families.extend(prometheus::gather());
+        families
     }
 
     fn encryption(&self, view: &View) -> &'static str {
@@ -68,11 +100,11 @@ impl Facts {
     }
 }
 
-impl NodeFacts for Facts {
+impl NodeFacts for NodeNumbers {
     fn lines(&self, section: FactSection) -> Vec<(&'static str, String)> {
         let status = self.status.load();
         match section {
-            // `resp` says these by itself.
+            // `resp` makes these lines.
             FactSection::Server => Vec::new(),
             FactSection::Memory => memory_lines(),
             FactSection::Persistence => vec![("rdb_changes_since_last_save", "0".to_owned())],
@@ -107,7 +139,7 @@ impl NodeFacts for Facts {
     }
 }
 
-impl Facts {
+impl NodeNumbers {
     fn sealkv_lines(&self) -> Vec<(&'static str, String)> {
         let view = self.ring.view();
         let mut lines = vec![
@@ -215,40 +247,9 @@ impl Facts {
     }
 }
 
-impl AdminFacts for Facts {
-    fn not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if !self.is_serving.load(Relaxed) {
-            reasons.push("the log is being replayed".to_owned());
-        }
-        if self.status.load().leader == 0 {
-            reasons.push("no leader is known".to_owned());
-        }
-        if HaltClass::ALL.iter().any(|class| self.apply.halts(*class) > 0) {
-            reasons.push("halted".to_owned());
-        }
-        if self.log.is_stalled() {
-            reasons.push("the log is full".to_owned());
-        }
-        reasons
-    }
-
-    fn metrics(&self) -> Vec<MetricFamily> {
-        let mut out = Families::default();
-        out.labeled("sealkv_build_info", "Version of this binary", ("version", env!("CARGO_PKG_VERSION")), 1);
-        self.raft_metrics(&mut out);
-        self.apply_metrics(&mut out);
-        self.client_metrics(&mut out);
-        self.log_and_key_metrics(&mut out);
-        let mut families = out.into_vec();
-        families.extend(prometheus::gather());
-        families
-    }
-}
-
-impl fmt::Debug for Facts {
+impl fmt::Debug for NodeNumbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Facts").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("NodeNumbers").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
