@@ -3,6 +3,8 @@
 //! The real ones live here; the simulated ones in `testing`. Nothing else in the crate calls the system clock or
 //! the kernel's random source.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -18,11 +20,34 @@ pub trait Clock: Send + Sync {
 
 /// Random bytes as a loop may draw them.
 pub trait Entropy: Send + Sync {
-    /// Fills `out` with bytes nobody can guess.
+    /// Fills `out` with bytes that cannot be guessed.
     ///
     /// # Panics
     /// If the kernel cannot give any: a node without randomness must not make keys or nonces.
     fn fill(&self, out: &mut [u8]);
+}
+
+/// Time and chance of one process, for everything in it that needs both.
+#[derive(Clone)]
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl World {
+    /// The machine's.
+    #[must_use]
+    pub fn real() -> World {
+        World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
 }
 
 /// The machine's clocks.

@@ -35,7 +35,6 @@ use crate::node::exit::Fatal;
 use crate::node::exit::chain;
 use crate::node::process;
 use crate::node::start;
-use crate::node::start::World;
 use crate::node::wiring;
 use crate::node::wiring::Running;
 use crate::node::wiring::StartError;
@@ -44,8 +43,7 @@ use crate::resp::Drained;
 use crate::resp::Password;
 use crate::resp::Server;
 use crate::resp::ServerParts;
-use crate::world::KernelEntropy;
-use crate::world::SystemClock;
+use crate::world::World;
 
 /// Runs a node until a signal or a fatal error, and says how it ended.
 #[must_use]
@@ -65,7 +63,7 @@ type Ended = (ExitStatus, String);
 
 fn serve(config: &Config) -> Result<(), Ended> {
     aead::choose(config.aead_tier).map_err(|error| tier_refused(&error))?;
-    let world = world();
+    let world = World::real();
     let keks = start::keks(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     selftest::known_answers().map_err(|error| (ExitStatus::Damage, chain(&error)))?;
     let password = config.requirepass_file.as_deref().map(password).transpose()?;
@@ -126,7 +124,7 @@ fn stop(running: Running, ended: &Receiver<End>) -> Result<(), Ended> {
 /// The exit status and the line of a start that would be refused for it.
 pub fn check(config: &Config) -> Result<(), (ExitStatus, String)> {
     config.aead_tier.resolve().map_err(|error| tier_refused(&error))?;
-    start::keks(config, &world()).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
+    start::keks(config, &World::real()).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
     config.requirepass_file.as_deref().map(password).transpose()?;
     Ok(())
 }
@@ -134,10 +132,6 @@ pub fn check(config: &Config) -> Result<(), (ExitStatus, String)> {
 fn tier_refused(error: &TierError) -> Ended {
     let status = if matches!(error, TierError::Wrong { .. }) { ExitStatus::Damage } else { ExitStatus::Config };
     (status, format!("aead-tier: {}", chain(error)))
-}
-
-fn world() -> World {
-    World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) }
 }
 
 fn runtime() -> io::Result<Runtime> {

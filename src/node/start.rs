@@ -38,18 +38,9 @@ use crate::node::settings::LogEngine;
 use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
-use crate::world::Clock;
 use crate::world::Entropy;
+use crate::world::World;
 use crate::world::random_array;
-
-/// Time and chance of this process.
-#[derive(Clone)]
-pub struct World {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Chance.
-    pub entropy: Arc<dyn Entropy>,
-}
 
 /// A directory that passed every check, opened.
 pub struct Opened {
@@ -69,12 +60,6 @@ pub struct Opened {
     pub ring: Arc<Ring>,
     /// The state record as it is in the store.
     pub applied: Applied,
-}
-
-impl fmt::Debug for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for Opened {

@@ -45,7 +45,6 @@ use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
 use crate::node::settings::Encryption;
 use crate::node::start::Opened;
-use crate::node::start::World;
 use crate::node::start::log_facts;
 use crate::propose;
 use crate::propose::AppliedFacts;
@@ -58,6 +57,7 @@ use crate::resp::ClientReads;
 use crate::resp::Operator;
 use crate::resp::Stats;
 use crate::wal;
+use crate::world::World;
 
 /// Why the threads did not start.
 #[derive(Debug)]

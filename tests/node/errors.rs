@@ -51,14 +51,13 @@ use sealkv::node::config::Config;
 use sealkv::node::settings::Settings;
 use sealkv::node::start;
 use sealkv::node::start::Opened;
-use sealkv::node::start::World;
 use sealkv::propose::seal::LeaderSealer;
 use sealkv::propose::seal::Proposal;
 use sealkv::propose::seal::seal_batch;
 use sealkv::wal::EntryKind;
 use sealkv::wal::LogEntry;
 use sealkv::world::KernelEntropy;
-use sealkv::world::SystemClock;
+use sealkv::world::World;
 use zeroize::Zeroizing;
 
 use crate::client::Reply;
@@ -127,7 +126,7 @@ fn used() -> (Site, Opened) {
     }
     assert_eq!(node.stop().code(), Some(0));
     let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
-    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
+    let world = World::real();
     let opened = start::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
     (site, opened)
 }

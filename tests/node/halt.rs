@@ -30,13 +30,12 @@ use sealkv::node::config::Config;
 use sealkv::node::settings::Settings;
 use sealkv::node::start;
 use sealkv::node::start::Opened;
-use sealkv::node::start::World;
 use sealkv::wal::Append;
 use sealkv::wal::EntryKind;
 use sealkv::wal::HardState;
 use sealkv::wal::LogEntry;
 use sealkv::world::KernelEntropy;
-use sealkv::world::SystemClock;
+use sealkv::world::World;
 
 use crate::client::Reply;
 use crate::harness::Node;
@@ -52,7 +51,7 @@ const POISONED: u64 = 4;
 pub fn open(site: &Site, kek_file: Option<PathBuf>) -> Opened {
     let settings = Settings { data_dir: Some(site.data()), kek_file, ..Settings::default() };
     let config = Config::check(settings).unwrap();
-    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
+    let world = World::real();
     start::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()
 }
 

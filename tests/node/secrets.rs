@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use sealkv::node::config::Config;
 use sealkv::node::settings::Settings;
 use sealkv::node::start;
-use sealkv::node::start::World;
-use sealkv::world::KernelEntropy;
-use sealkv::world::SystemClock;
+use sealkv::world::World;
 
 use crate::client::Reply;
 use crate::harness::Node;
@@ -105,7 +102,7 @@ fn no_secrets_out_of_a_node_at_trace_level_under_load() {
         assert_eq!(node.stop().code(), Some(0));
     }
     let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
-    let world = World { clock: Arc::new(SystemClock::default()), entropy: Arc::new(KernelEntropy) };
+    let world = World::real();
     let opened = start::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
     let mut planted = Planted::keys_of(&site, &opened);
     planted.add("value", canary.as_bytes());
