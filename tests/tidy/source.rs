@@ -45,8 +45,9 @@ impl Source {
     pub fn crate_paths(&self) -> BTreeSet<Vec<String>> {
         let mut found = BTreeSet::new();
         for (at, path) in paths(&self.code) {
-            // `pub(in crate::a)` says who may see, not what is used.
-            if self.code[..at].trim_end().ends_with("(in") {
+            // `pub(super)` and `pub(in crate::a)` say who may see, not what is used.
+            let before = self.code[..at].trim_end();
+            if before.ends_with("pub(") || before.ends_with("(in") {
                 continue;
             }
             let mut module: Vec<String> = self.module().iter().map(|&name| name.to_owned()).collect();
