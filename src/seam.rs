@@ -12,8 +12,8 @@
 //! use raft::RawNode;
 //! use raft::storage::MemStorage;
 //! use sealkv::seam::{ClusterId, Cutover, Delivery, Dek, EntryKeys, EntryKind, HaltClass, Hook, Index, KernelEntropy};
-//! use sealkv::seam::{KeyId, KeyStore, LeaderSealer, LogEntry, Opener, Openings, Position, Proposal, ProposalId, Purpose};
-//! use sealkv::seam::{Sealer, SealerError, StateMachine, Stop, Term, seal_batch};
+//! use sealkv::seam::{KeyId, KeyStore, LeaderSealer, LogEntry, Openings, Position, Proposal, ProposalId, Purpose};
+//! use sealkv::seam::{Sealer, SealerError, StateMachine, Stop, Term, TermSalt, seal_batch};
 //!
 //! /// Keeps words; the word CUTOVER turns sealing on, for the entries behind it.
 //! struct Words {
@@ -77,14 +77,14 @@
 //! let store = KeyStore::new(ClusterId([0xc1; 16]));
 //! let key_id = KeyId::new(1).expect("not 0");
 //! store.insert(key_id, Purpose::Entry, Dek::new(&[7; 32]))?;
-//! let opener = Opener { term: Term(node.raft.term), index: cutover.load(), salt: [5; 32] };
-//! let key = store.snapshot().entry(key_id).expect("just inserted").leadership(&opener);
+//! let term_salt = TermSalt { term: Term(node.raft.term), index: cutover.load(), salt: [5; 32] };
+//! let key = store.snapshot().entry(key_id).expect("just inserted").leadership(&term_salt);
 //! propose(&mut node, Some(&LeaderSealer::new(&key, &KernelEntropy)), &["in", "secret"])?;
 //! let entries = committed(&mut node);
 //! assert!(entries.iter().all(|entry| !entry.data.ends_with(b"secret")));
 //!
 //! // Every replica opens an entry at its place, and nowhere else.
-//! let keys = EntryKeys::new(store.snapshot(), Some(opener));
+//! let keys = EntryKeys::new(store.snapshot(), Some(term_salt));
 //! hook.apply(&entries, Some(&keys), &mut machine)?;
 //! assert_eq!(machine.words[3..], ["in", "secret"]);
 //! let mut moved = entries[1].clone();
@@ -111,10 +111,10 @@ pub use crate::apply::open::Openings;
 pub use crate::crypto::keystore::Dek;
 /// The data keys of a process, by id.
 pub use crate::crypto::keystore::KeyStore;
-/// The salt of one term, published by its leader.
-pub use crate::crypto::keystore::Opener;
 /// What a data key seals: entries or stored values.
 pub use crate::crypto::keystore::Purpose;
+/// The salt of one term, published by its leader.
+pub use crate::crypto::keystore::TermSalt;
 /// The keys that open the entries of one call.
 pub use crate::crypto::open::EntryKeys;
 /// Names a cluster; no two clusters open each other's entries.

@@ -20,8 +20,8 @@ use sealkv::apply::open::Openings;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Dek;
 use sealkv::crypto::keystore::KeyStore;
-use sealkv::crypto::keystore::Opener;
 use sealkv::crypto::keystore::Purpose;
+use sealkv::crypto::keystore::TermSalt;
 use sealkv::crypto::open::EntryKeys;
 use sealkv::ids::ClusterId;
 use sealkv::ids::Cutover;
@@ -126,22 +126,22 @@ fn proposals(count: usize) -> Vec<Proposal> {
 
 struct Keys {
     store: KeyStore,
-    opener: Opener,
+    term_salt: TermSalt,
 }
 
 impl Keys {
     fn new() -> Keys {
         let store = KeyStore::new(ClusterId([1; 16]));
         store.insert(KeyId::new(1).unwrap(), Purpose::Entry, Dek::new(&[7; 32])).unwrap();
-        Keys { store, opener: Opener { term: Term(3), index: CUTOVER, salt: [5; 32] } }
+        Keys { store, term_salt: TermSalt { term: Term(3), index: CUTOVER, salt: [5; 32] } }
     }
 
     fn opening(&self) -> EntryKeys {
-        EntryKeys::new(self.store.snapshot(), Some(self.opener))
+        EntryKeys::new(self.store.snapshot(), Some(self.term_salt))
     }
 
     fn seal(&self, proposals: Vec<Proposal>) -> Vec<bytes::Bytes> {
-        let key = self.store.snapshot().entry(KeyId::new(1).unwrap()).unwrap().leadership(&self.opener);
+        let key = self.store.snapshot().entry(KeyId::new(1).unwrap()).unwrap().leadership(&self.term_salt);
         let first = Position { term: Term(3), index: CUTOVER.next() };
         seal_batch(Some(&LeaderSealer::new(&key, &KernelEntropy)), first, proposals).unwrap()
     }

@@ -9,8 +9,8 @@ use criterion::Throughput;
 use sealkv::apply::open::Openings;
 use sealkv::crypto::keystore::Dek;
 use sealkv::crypto::keystore::KeyStore;
-use sealkv::crypto::keystore::Opener;
 use sealkv::crypto::keystore::Purpose;
+use sealkv::crypto::keystore::TermSalt;
 use sealkv::crypto::open::EntryKeys;
 use sealkv::crypto::open::OpenJob;
 use sealkv::crypto::seal::seal_entries;
@@ -29,9 +29,9 @@ pub fn open(criterion: &mut Criterion) {
     let id = KeyId::new(1).expect("not 0");
     let store = KeyStore::new(ClusterId([1; 16]));
     store.insert(id, Purpose::Entry, Dek::new(&[7; 32])).expect("the first key");
-    let opener = Opener { term: Term(3), index: Index(10), salt: [5; 32] };
-    let keys = EntryKeys::new(store.snapshot(), Some(opener));
-    let key = store.snapshot().entry(id).expect("just inserted").leadership(&opener);
+    let term_salt = TermSalt { term: Term(3), index: Index(10), salt: [5; 32] };
+    let keys = EntryKeys::new(store.snapshot(), Some(term_salt));
+    let key = store.snapshot().entry(id).expect("just inserted").leadership(&term_salt);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let pool = Arc::new(pool);
     for (size, count) in RUNS {

@@ -16,8 +16,8 @@ use sealkv::crypto::aead::Tier;
 use sealkv::crypto::aead::Verdict;
 use sealkv::crypto::keystore::Dek;
 use sealkv::crypto::keystore::KeyStore;
-use sealkv::crypto::keystore::Opener;
 use sealkv::crypto::keystore::Purpose;
+use sealkv::crypto::keystore::TermSalt;
 use sealkv::crypto::open::EntryKeys;
 use sealkv::crypto::open::OpenArena;
 use sealkv::crypto::open::OpenJob;
@@ -90,10 +90,10 @@ pub fn entries(criterion: &mut Criterion) {
     let key_id = KeyId::new(1).expect("not 0");
     let store = KeyStore::new(cluster);
     store.insert(key_id, Purpose::Entry, Dek::new(&[9; KEY_LEN])).expect("an empty store");
-    let opener = Opener { term: Term(2), index: Index(5), salt: [8; 32] };
+    let term_salt = TermSalt { term: Term(2), index: Index(5), salt: [8; 32] };
     let keys = store.snapshot();
-    let key = keys.entry(key_id).expect("just inserted").leadership(&opener);
-    let entry_keys = EntryKeys::new(Arc::clone(&keys), Some(opener));
+    let key = keys.entry(key_id).expect("just inserted").leadership(&term_salt);
+    let entry_keys = EntryKeys::new(Arc::clone(&keys), Some(term_salt));
     for (count, size) in [(1, 256), (64, 256), (64, 4096)] {
         let payload = vec![0x61; size];
         let items: Vec<(ProposalId, &[u8])> = (0..count).map(|id| (ProposalId(id), &payload[..])).collect();
@@ -112,7 +112,7 @@ pub fn entries(criterion: &mut Criterion) {
         let jobs: Vec<OpenJob<'_>> = sealed
             .iter()
             .zip(first.0..)
-            .map(|(data, index)| OpenJob { position: Position { term: opener.term, index: Index(index) }, data })
+            .map(|(data, index)| OpenJob { position: Position { term: term_salt.term, index: Index(index) }, data })
             .collect();
         let mut group = criterion.benchmark_group("apply::open_run");
         group.throughput(bytes);

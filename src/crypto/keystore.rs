@@ -91,12 +91,12 @@ impl fmt::Debug for Dek {
     }
 }
 
-/// What the newest opener published (design 3.4): under it the entries of its term are sealed.
+/// The salt of a term's leadership key, as the newest opener published it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opener {
-    /// Its term, and of every entry sealed under it.
+pub struct TermSalt {
+    /// Term of the opener, and of every entry that is sealed with this salt.
     pub term: Term,
-    /// Its index; entries sealed under it lie behind it.
+    /// Index of the opener; entries that are sealed with this salt lie behind it.
     pub index: Index,
     /// 32 kernel-random bytes; not secret.
     pub salt: [u8; 32],
@@ -105,7 +105,7 @@ pub struct Opener {
 /// Seals and opens the entries of one term: one expanded key, shared by the proposer and apply.
 pub struct LeadershipKey {
     pub(crate) key_id: KeyId,
-    pub(crate) opener: Opener,
+    pub(crate) term_salt: TermSalt,
     pub(crate) aead: Arc<dyn Aead>,
 }
 
@@ -116,10 +116,10 @@ impl LeadershipKey {
         self.key_id
     }
 
-    /// The opener it comes from.
+    /// The salt it comes from.
     #[must_use]
-    pub fn opener(&self) -> &Opener {
-        &self.opener
+    pub fn term_salt(&self) -> &TermSalt {
+        &self.term_salt
     }
 }
 
@@ -149,15 +149,15 @@ impl EntryDek {
         self.key_id
     }
 
-    /// The key of the opener's term. The newest one is kept, so asking again costs a comparison.
+    /// The key of the salt's term. The newest one is kept, so asking again costs a comparison.
     #[must_use]
-    pub fn leadership(&self, opener: &Opener) -> Arc<LeadershipKey> {
-        if let Some(newest) = self.newest.load().as_ref().filter(|newest| newest.opener == *opener) {
+    pub fn leadership(&self, term_salt: &TermSalt) -> Arc<LeadershipKey> {
+        if let Some(newest) = self.newest.load().as_ref().filter(|newest| newest.term_salt == *term_salt) {
             return Arc::clone(newest);
         }
-        let parts: [&[u8]; 3] = [&self.cluster.0, &self.key_id.to_bytes(), &opener.term.0.to_be_bytes()];
-        let bytes = derive::<KEY_LEN>(self.dek.expose(), &opener.salt, "sealkv entry", &parts);
-        let key = Arc::new(LeadershipKey { key_id: self.key_id, opener: *opener, aead: aead::key(&bytes) });
+        let parts: [&[u8]; 3] = [&self.cluster.0, &self.key_id.to_bytes(), &term_salt.term.0.to_be_bytes()];
+        let bytes = derive::<KEY_LEN>(self.dek.expose(), &term_salt.salt, "sealkv entry", &parts);
+        let key = Arc::new(LeadershipKey { key_id: self.key_id, term_salt: *term_salt, aead: aead::key(&bytes) });
         self.newest.store(Some(Arc::clone(&key)));
         key
     }

@@ -21,23 +21,23 @@ use crate::crypto::envelope::Version;
 use crate::crypto::envelope::control_aad;
 use crate::crypto::envelope::entry_aad;
 use crate::crypto::keystore::Keys;
-use crate::crypto::keystore::Opener;
+use crate::crypto::keystore::TermSalt;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::Term;
 
-/// All that decides which key opens an entry: the keys of this moment and the newest opener. Share it between threads.
+/// All that decides which key opens an entry: the keys of this moment and the newest salt. Share it between threads.
 #[derive(Clone, Debug)]
 pub struct EntryKeys {
     keys: Arc<Keys>,
-    opener: Option<Opener>,
+    term_salt: Option<TermSalt>,
 }
 
 impl EntryKeys {
-    /// For a run whose keyring names `opener` as the newest, if there is one.
+    /// For a run whose keyring has this salt as the newest, if it has one.
     #[must_use]
-    pub fn new(keys: Arc<Keys>, opener: Option<Opener>) -> EntryKeys {
-        EntryKeys { keys, opener }
+    pub fn new(keys: Arc<Keys>, term_salt: Option<TermSalt>) -> EntryKeys {
+        EntryKeys { keys, term_salt }
     }
 
     /// The key of an envelope of that version and key id, in an entry of that term.
@@ -46,9 +46,9 @@ impl EntryKeys {
         match version {
             Version::One => Err(OpenError::EnvelopeVersion { version: version as u8 }),
             Version::Entry => {
-                let opener = self.opener.as_ref().filter(|opener| opener.term == term).ok_or(unknown)?;
+                let newest = self.term_salt.as_ref().filter(|newest| newest.term == term).ok_or(unknown)?;
                 let dek = self.keys.entry(key_id).ok_or(unknown)?;
-                Ok(Arc::clone(&dek.leadership(opener).aead))
+                Ok(Arc::clone(&dek.leadership(newest).aead))
             }
             Version::Control => Ok(Arc::clone(self.keys.entry(key_id).ok_or(unknown)?.control())),
         }

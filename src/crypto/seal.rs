@@ -56,16 +56,16 @@ pub fn seal_entries(
     first: Index,
     items: &[(ProposalId, &[u8])],
 ) -> Result<Vec<Bytes>, SealError> {
-    let opener = key.opener();
+    let term_salt = key.term_salt();
     let mut arena = SealArena::with_capacity(items.iter().map(|(_, payload)| SEALED_OVERHEAD + payload.len()));
     let mut aads = Vec::with_capacity(items.len());
     let mut index = first;
     for (proposal_id, payload) in items {
         check_size(payload)?;
-        let nonce = entry_nonce(opener.index, index, batch_random)?;
+        let nonce = entry_nonce(term_salt.index, index, batch_random)?;
         let header = envelope_header(Version::Entry, key.key_id(), &nonce);
         arena.push(&frame_header(*proposal_id), header, nonce, payload);
-        aads.push(entry_aad(key.key_id(), Position { term: opener.term, index }, *proposal_id));
+        aads.push(entry_aad(key.key_id(), Position { term: term_salt.term, index }, *proposal_id));
         index = index.next();
     }
     Ok(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)))

@@ -12,7 +12,7 @@ use crate::crypto::elastickv;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
-use crate::crypto::keystore::Opener;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::keystore::ValueDek;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
@@ -128,7 +128,7 @@ fn version_one_is_right() -> bool {
 
 fn entries_are_right() -> bool {
     let dek = EntryDek::new(KNOWN_CLUSTER, known_key_id(), Dek::new(&KNOWN_ENTRY_DEK));
-    let key = dek.leadership(&KNOWN_OPENER);
+    let key = dek.leadership(&KNOWN_TERM_SALT);
     let random = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6];
     let sealed = seal_entries(&key, random, KNOWN_POSITION.index, &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)]);
     if sealed.is_ok_and(|sealed| sealed == [&unhex::<64>(KNOWN_ENTRY)[..]]) {
@@ -180,7 +180,7 @@ pub(crate) const KNOWN_ENTRY_DEK: [u8; 32] = counting(0);
 pub(crate) const KNOWN_VALUE_DEK: [u8; 32] = counting(32);
 pub(crate) const KNOWN_CLUSTER: ClusterId =
     ClusterId([0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf]);
-pub(crate) const KNOWN_OPENER: Opener = Opener { term: Term(5), index: Index(100), salt: [0x5a; 32] };
+pub(crate) const KNOWN_TERM_SALT: TermSalt = TermSalt { term: Term(5), index: Index(100), salt: [0x5a; 32] };
 pub(crate) const KNOWN_POSITION: Position = Position { term: Term(5), index: Index(103) };
 pub(crate) const KNOWN_PROPOSAL: ProposalId = ProposalId(31337);
 pub(crate) const KNOWN_PAYLOAD: &[u8] = b"op=put key=k1 v=hello";

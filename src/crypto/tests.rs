@@ -17,7 +17,7 @@ use crate::crypto::keystore::Purpose;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::selftest::KNOWN_CLUSTER;
 use crate::crypto::selftest::KNOWN_ENTRY_DEK;
-use crate::crypto::selftest::KNOWN_OPENER;
+use crate::crypto::selftest::KNOWN_TERM_SALT;
 use crate::crypto::selftest::KNOWN_VALUE_DEK;
 use crate::ids::KeyId;
 use crate::testing::seed::Seeded;
@@ -39,7 +39,7 @@ fn known_entry_dek(store: &KeyStore) -> Arc<EntryDek> {
 }
 
 fn known_entry_keys(store: &KeyStore) -> EntryKeys {
-    EntryKeys::new(store.snapshot(), Some(KNOWN_OPENER))
+    EntryKeys::new(store.snapshot(), Some(KNOWN_TERM_SALT))
 }
 
 fn unhex(text: &str) -> Vec<u8> {

@@ -34,8 +34,8 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use crate::crypto::derive::CHECK_LEN;
-use crate::crypto::keystore::Opener;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -99,7 +99,7 @@ pub struct Keyring {
     pub(super) clear_rows: ClearRows,
     pub(super) active_entry: KeyId,
     pub(super) active_value: KeyId,
-    pub(super) opener: Option<Opener>,
+    pub(super) opener: Option<TermSalt>,
     pub(super) mac: NewKey,
     /// Ascending by id: `deks[i].id == i + 1`.
     pub(super) deks: Vec<WrappedDek>,
@@ -144,7 +144,7 @@ impl Keyring {
 
     /// The newest opener.
     #[must_use]
-    pub fn opener(&self) -> Option<&Opener> {
+    pub fn opener(&self) -> Option<&TermSalt> {
         self.opener.as_ref()
     }
 
@@ -183,7 +183,7 @@ impl Keyring {
         out.extend_from_slice(&self.next_id().to_be_bytes());
         out.extend_from_slice(&self.active_entry.to_bytes());
         out.extend_from_slice(&self.active_value.to_bytes());
-        let none = Opener { term: Term(0), index: Index(0), salt: [0; 32] };
+        let none = TermSalt { term: Term(0), index: Index(0), salt: [0; 32] };
         let opener = self.opener.as_ref().unwrap_or(&none);
         out.extend_from_slice(&opener.term.0.to_be_bytes());
         out.extend_from_slice(&opener.index.0.to_be_bytes());
@@ -263,8 +263,8 @@ impl Keyring {
     }
 }
 
-fn take_opener(reader: &mut Reader<'_>) -> Result<Option<Opener>, CodecError> {
-    let opener = Opener {
+fn take_opener(reader: &mut Reader<'_>) -> Result<Option<TermSalt>, CodecError> {
+    let opener = TermSalt {
         term: Term(reader.u64("opener term")?),
         index: Index(reader.u64("opener index")?),
         salt: reader.array("opener salt")?,

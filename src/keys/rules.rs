@@ -5,8 +5,8 @@
 //! DEK's state only goes forward, an id is never used again.
 
 use crate::crypto::derive::CHECK_LEN;
-use crate::crypto::keystore::Opener;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -196,7 +196,7 @@ fn open_term(keyring: &Keyring, opener: &PublishOpener, at: Position) -> Result<
     if let Some(newest) = keyring.opener.as_ref().filter(|newest| newest.salt == opener.salt) {
         return Err(RuleError::SaltAgain { index: newest.index });
     }
-    let opener = Opener { term: at.term, index: at.index, salt: opener.salt };
+    let opener = TermSalt { term: at.term, index: at.index, salt: opener.salt };
     Ok(Keyring { opener: Some(opener), ..keyring.clone() })
 }
 

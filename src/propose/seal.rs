@@ -151,9 +151,9 @@ impl<'a> LeaderSealer<'a> {
 
 impl Sealer for LeaderSealer<'_> {
     fn seal(&self, first: Position, proposals: &[Proposal]) -> Result<Vec<Bytes>, SealerError> {
-        let opener = self.key.opener();
-        if opener.term != first.term || opener.index >= first.index {
-            return Err(SealerError::OtherTerm { first, term: opener.term, index: opener.index });
+        let term_salt = self.key.term_salt();
+        if term_salt.term != first.term || term_salt.index >= first.index {
+            return Err(SealerError::OtherTerm { first, term: term_salt.term, index: term_salt.index });
         }
         let items: Vec<(ProposalId, &[u8])> =
             proposals.iter().map(|proposal| (proposal.id, proposal.payload())).collect();

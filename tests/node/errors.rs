@@ -170,7 +170,7 @@ fn no_secrets_out_of_any_error_line_or_panic_that_can_be_provoked() {
 fn entries(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let view = opened.ring.view();
     let key = view.leadership_key().unwrap();
-    let first = Position { term: key.opener().term, index: opened.applied.position.index.next() };
+    let first = Position { term: key.term_salt().term, index: opened.applied.position.index.next() };
     let mut payload = Vec::new();
     encode_batch(1, [&set(VALUE.as_bytes())], &mut payload).unwrap();
     let sealer = LeaderSealer::new(&key, &KernelEntropy);

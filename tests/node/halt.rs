@@ -141,7 +141,7 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
     // A node that stopped cleanly has flushed everything, so its applied position is the end of its log.
     let last = opened.applied.position;
     let key = opened.ring.view().leadership_key().expect("the node has its keys");
-    assert_eq!(key.opener().term, last.term, "the newest opener is of the newest term");
+    assert_eq!(key.term_salt().term, last.term, "the newest opener is of the newest term");
     let added = Added { key, first: Position { term: last.term, index: last.index.next() } };
     let good: Vec<Bytes> = (0..ENTRIES).map(|n| added.seal(n, &payload(n))).collect();
     let bad = good.iter().zip(0..).map(|(data, n)| {

@@ -16,8 +16,8 @@ use crate::crypto::envelope::Envelope;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::KeyStore;
-use crate::crypto::keystore::Opener;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::nonce::ENTRY_DELTA_MAX;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::open::EntryKeys;
@@ -31,10 +31,10 @@ use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
 use crate::crypto::selftest::KNOWN_CONTROL;
 use crate::crypto::selftest::KNOWN_ENTRY;
-use crate::crypto::selftest::KNOWN_OPENER;
 use crate::crypto::selftest::KNOWN_PAYLOAD;
 use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
+use crate::crypto::selftest::KNOWN_TERM_SALT;
 use crate::crypto::stored::open_value;
 use crate::ids::Index;
 use crate::ids::KeyId;
@@ -64,13 +64,13 @@ fn sealed_batch(store: &KeyStore, random: &Seeded, lens: &[usize]) -> (Vec<Vec<u
     let payloads: Vec<Vec<u8>> = lens.iter().map(|len| random.bytes(*len)).collect();
     let ids: Vec<ProposalId> = lens.iter().map(|_| ProposalId(random.bits())).collect();
     let items: Vec<_> = ids.iter().zip(&payloads).map(|(id, payload)| (*id, &payload[..])).collect();
-    let key = known_entry_dek(store).leadership(&KNOWN_OPENER);
+    let key = known_entry_dek(store).leadership(&KNOWN_TERM_SALT);
     let sealed = seal_entries(&key, random.array(), Index(101), &items).unwrap();
     (payloads, sealed)
 }
 
 fn position(n: usize) -> Position {
-    Position { term: KNOWN_OPENER.term, index: Index(101 + n as u64) }
+    Position { term: KNOWN_TERM_SALT.term, index: Index(101 + n as u64) }
 }
 
 fn jobs(sealed: &[Bytes]) -> Vec<OpenJob<'_>> {
@@ -140,7 +140,7 @@ fn an_entry_moved_to_another_place_does_not_open() {
     assert_eq!(open_at(&keys, moved, &unhex(KNOWN_ENTRY)), unknown(known_id()));
     assert_eq!(open_at(&keys, moved, &unhex(KNOWN_CONTROL)), unauthentic());
     // Even if an opener of that term is the newest, with the same salt.
-    let newer = EntryKeys::new(store.snapshot(), Some(Opener { term: Term(6), ..KNOWN_OPENER }));
+    let newer = EntryKeys::new(store.snapshot(), Some(TermSalt { term: Term(6), ..KNOWN_TERM_SALT }));
     assert_eq!(open_at(&newer, moved, &unhex(KNOWN_ENTRY)), unauthentic());
 }
 
@@ -149,7 +149,7 @@ fn an_entry_moved_to_another_place_does_not_open() {
 fn place_bound_a_fresh_entry_opens_in_its_own_place_only() {
     let store = known_store();
     let control = seal_control(&known_entry_dek(&store), KNOWN_POSITION, KNOWN_PROPOSAL, [3; 12], b"control").unwrap();
-    let leadership = known_entry_dek(&store).leadership(&KNOWN_OPENER);
+    let leadership = known_entry_dek(&store).leadership(&KNOWN_TERM_SALT);
     let item = (KNOWN_PROPOSAL, &b"entry"[..]);
     let entry = seal_entries(&leadership, [3; 7], KNOWN_POSITION.index, &[item]).unwrap().remove(0);
     let keys = known_entry_keys(&store);
@@ -197,7 +197,7 @@ fn an_entry_without_its_key_is_unknown() {
     let no_opener = EntryKeys::new(store.snapshot(), None);
     assert_eq!(open_at(&no_opener, KNOWN_POSITION, &entry), unknown(known_id()));
     assert!(open_at(&no_opener, KNOWN_POSITION, &unhex(KNOWN_CONTROL)).is_ok(), "an opener needs none");
-    let empty = EntryKeys::new(KeyStore::new(super::KNOWN_CLUSTER).snapshot(), Some(KNOWN_OPENER));
+    let empty = EntryKeys::new(KeyStore::new(super::KNOWN_CLUSTER).snapshot(), Some(KNOWN_TERM_SALT));
     assert_eq!(open_at(&empty, KNOWN_POSITION, &entry), unknown(known_id()));
     assert_eq!(open_at(&empty, KNOWN_POSITION, &unhex(KNOWN_CONTROL)), unknown(known_id()));
     // A value DEK's id in an entry.
@@ -209,7 +209,7 @@ fn an_entry_without_its_key_is_unknown() {
 /// NONCE-UNIQUE within a batch and over batches at other positions with the same random part.
 #[test]
 fn every_entry_has_a_nonce_of_its_own() {
-    let key = known_entry_dek(&known_store()).leadership(&KNOWN_OPENER);
+    let key = known_entry_dek(&known_store()).leadership(&KNOWN_TERM_SALT);
     let items = [(KNOWN_PROPOSAL, KNOWN_PAYLOAD); 100];
     let mut nonces = HashSet::new();
     for first in [101, 201, 301] {
@@ -227,14 +227,14 @@ fn every_entry_has_a_nonce_of_its_own() {
 
 #[test]
 fn a_batch_that_cannot_be_sealed_is_refused_whole() {
-    let key = known_entry_dek(&known_store()).leadership(&KNOWN_OPENER);
+    let key = known_entry_dek(&known_store()).leadership(&KNOWN_TERM_SALT);
     let item = (KNOWN_PROPOSAL, KNOWN_PAYLOAD);
     let refused = |index| {
-        let error = NonceError::EntryDelta { index: Index(index), opener_index: KNOWN_OPENER.index };
+        let error = NonceError::EntryDelta { index: Index(index), opener_index: KNOWN_TERM_SALT.index };
         Err(SealError::Nonce(error))
     };
     assert_eq!(seal_entries(&key, [0; 7], Index(100), &[item]), refused(100));
-    let last = KNOWN_OPENER.index.0 + ENTRY_DELTA_MAX;
+    let last = KNOWN_TERM_SALT.index.0 + ENTRY_DELTA_MAX;
     assert!(seal_entries(&key, [0; 7], Index(last), &[item]).is_ok());
     assert_eq!(seal_entries(&key, [0; 7], Index(last), &[item, item]), refused(last + 1));
     let large = vec![0; ENTRY_BYTES_MAX - SEALED_OVERHEAD + 1];
@@ -256,7 +256,7 @@ fn a_sealed_batch_is_one_arena() {
         assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr());
     }
     assert_eq!(
-        seal_entries(&known_entry_dek(&known_store()).leadership(&KNOWN_OPENER), [0; 7], Index(101), &[]),
+        seal_entries(&known_entry_dek(&known_store()).leadership(&KNOWN_TERM_SALT), [0; 7], Index(101), &[]),
         Ok(vec![])
     );
 }
@@ -294,8 +294,8 @@ fn a_batch_opens_what_single_calls_open() {
 fn a_batch_under_several_keys_opens_each_under_its_own() {
     let store = known_store();
     store.insert(key_id(9), Purpose::Entry, Dek::new(&[9; 32])).unwrap();
-    let first = known_entry_dek(&store).leadership(&KNOWN_OPENER);
-    let second = store.snapshot().entry(key_id(9)).unwrap().leadership(&KNOWN_OPENER);
+    let first = known_entry_dek(&store).leadership(&KNOWN_TERM_SALT);
+    let second = store.snapshot().entry(key_id(9)).unwrap().leadership(&KNOWN_TERM_SALT);
     let dek = known_entry_dek(&store);
     let mut sealed: Vec<Bytes> = Vec::new();
     for n in 0..12 {

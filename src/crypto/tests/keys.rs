@@ -14,8 +14,8 @@ use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
 use crate::crypto::keystore::KeyError;
 use crate::crypto::keystore::KeyStore;
-use crate::crypto::keystore::Opener;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::keystore::ValueDek;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::open::OpenArena;
@@ -24,10 +24,10 @@ use crate::crypto::open::open_entries;
 use crate::crypto::seal::seal_entries;
 use crate::crypto::selftest::KNOWN_CLUSTER;
 use crate::crypto::selftest::KNOWN_ENTRY_DEK;
-use crate::crypto::selftest::KNOWN_OPENER;
 use crate::crypto::selftest::KNOWN_PAYLOAD;
 use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
+use crate::crypto::selftest::KNOWN_TERM_SALT;
 use crate::crypto::siv::TagKey;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::wrap::Kek;
@@ -133,33 +133,37 @@ fn readers_and_writers_do_not_disturb_each_other() {
 fn leadership_keys_differ_by_everything_they_are_made_from() {
     let dek = |cluster, id, bytes: &[u8; 32]| EntryDek::new(cluster, key_id(id), Dek::new(bytes));
     let known = dek(KNOWN_CLUSTER, 1, &[1; 32]);
-    let fingerprint = |dek: &EntryDek, opener: &Opener| {
+    let fingerprint = |dek: &EntryDek, term_salt: &TermSalt| {
         let mut tag = [0; 16];
-        dek.leadership(opener).aead.seal_batch(&mut [aead::Message { nonce: [0; 12], aad: b"", text_inout: &mut tag }]);
+        dek.leadership(term_salt).aead.seal_batch(&mut [aead::Message {
+            nonce: [0; 12],
+            aad: b"",
+            text_inout: &mut tag,
+        }]);
         tag
     };
     let all = [
-        fingerprint(&known, &KNOWN_OPENER),
-        fingerprint(&known, &Opener { term: Term(6), ..KNOWN_OPENER }),
-        fingerprint(&known, &Opener { salt: [0; 32], ..KNOWN_OPENER }),
-        fingerprint(&dek(ClusterId([0; 16]), 1, &[1; 32]), &KNOWN_OPENER),
-        fingerprint(&dek(KNOWN_CLUSTER, 2, &[1; 32]), &KNOWN_OPENER),
-        fingerprint(&dek(KNOWN_CLUSTER, 1, &[2; 32]), &KNOWN_OPENER),
+        fingerprint(&known, &KNOWN_TERM_SALT),
+        fingerprint(&known, &TermSalt { term: Term(6), ..KNOWN_TERM_SALT }),
+        fingerprint(&known, &TermSalt { salt: [0; 32], ..KNOWN_TERM_SALT }),
+        fingerprint(&dek(ClusterId([0; 16]), 1, &[1; 32]), &KNOWN_TERM_SALT),
+        fingerprint(&dek(KNOWN_CLUSTER, 2, &[1; 32]), &KNOWN_TERM_SALT),
+        fingerprint(&dek(KNOWN_CLUSTER, 1, &[2; 32]), &KNOWN_TERM_SALT),
     ];
     for (n, one) in all.iter().enumerate() {
         assert!(all[..n].iter().all(|other| other != one), "{n}");
     }
-    assert_eq!(all[0], fingerprint(&known, &Opener { index: Index(9), ..KNOWN_OPENER }));
+    assert_eq!(all[0], fingerprint(&known, &TermSalt { index: Index(9), ..KNOWN_TERM_SALT }));
 }
 
 #[test]
 fn the_newest_leadership_key_is_derived_once() {
     let dek = known_entry_dek(&known_store());
-    let one = dek.leadership(&KNOWN_OPENER);
-    assert!(Arc::ptr_eq(&one, &dek.leadership(&KNOWN_OPENER)));
-    let renewed = Opener { index: Index(101), ..KNOWN_OPENER };
-    assert_eq!(dek.leadership(&renewed).opener(), &renewed);
-    assert_eq!(dek.leadership(&KNOWN_OPENER).opener(), &KNOWN_OPENER);
+    let one = dek.leadership(&KNOWN_TERM_SALT);
+    assert!(Arc::ptr_eq(&one, &dek.leadership(&KNOWN_TERM_SALT)));
+    let renewed = TermSalt { index: Index(101), ..KNOWN_TERM_SALT };
+    assert_eq!(dek.leadership(&renewed).term_salt(), &renewed);
+    assert_eq!(dek.leadership(&KNOWN_TERM_SALT).term_salt(), &KNOWN_TERM_SALT);
 }
 
 /// NO-SECRETS-OUT: no Debug of this room shows a byte of a key or of plaintext, in hex or decimal.
@@ -172,9 +176,9 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
     let keys = store.snapshot();
     let entry = keys.entry(key_id(1)).unwrap();
     let mut arena = OpenArena::default();
-    let sealed = seal_entries(&entry.leadership(&KNOWN_OPENER), [0; 7], Index(101), &[(KNOWN_PROPOSAL, &secret)]);
+    let sealed = seal_entries(&entry.leadership(&KNOWN_TERM_SALT), [0; 7], Index(101), &[(KNOWN_PROPOSAL, &secret)]);
     let position = position_at(101);
-    let entry_keys = EntryKeys::new(store.snapshot(), Some(KNOWN_OPENER));
+    let entry_keys = EntryKeys::new(store.snapshot(), Some(KNOWN_TERM_SALT));
     open_entries(&entry_keys, &[OpenJob { position, data: &sealed.unwrap()[0] }], &mut arena);
     assert_eq!(arena.get(0), Ok(&secret[..]));
     let mut message = [0xd7; 20];
@@ -187,7 +191,7 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
         format!("{message:?} {frame:?} {job:?} {item:?} {tag_item:?}"),
         format!("{:?} {:?}", Dek::new(&secret), Kek::new(KekId([1; 8]), &secret)),
         format!("{:?} {:?} {:?}", EntryDek::new(KNOWN_CLUSTER, key_id(1), Dek::new(&secret)), entry, keys),
-        format!("{:?} {:?}", ValueDek::new(key_id(1), Dek::new(&secret)), entry.leadership(&KNOWN_OPENER)),
+        format!("{:?} {:?}", ValueDek::new(key_id(1), Dek::new(&secret)), entry.leadership(&KNOWN_TERM_SALT)),
         format!("{store:#?} {entry_keys:?} {arena:?}"),
         format!("{:?}", aead::Library::new(&secret)),
         format!("{:?}", TagKey::from_bytes(&[0xd7; 48])),
@@ -252,7 +256,7 @@ fn sealed_entries_hold_no_plaintext() {
     let random = Seeded::fresh();
     let dek = known_entry_dek(&known_store());
     let sealed =
-        seal_entries(&dek.leadership(&KNOWN_OPENER), random.array(), Index(101), &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)]);
+        seal_entries(&dek.leadership(&KNOWN_TERM_SALT), random.array(), Index(101), &[(KNOWN_PROPOSAL, KNOWN_PAYLOAD)]);
     let sealed = sealed.unwrap();
     assert!(sealed[0].windows(4).all(|window| !KNOWN_PAYLOAD.windows(4).any(|clear| clear == window)));
 }

@@ -77,7 +77,7 @@ fn installed_keyring_gives_every_key_and_the_cutover() {
 
     ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
     let key = ring.view().leadership_key().unwrap();
-    assert_eq!((key.key_id(), key.opener().term, key.opener().index), (key_id(1), Term(2), Index(4)));
+    assert_eq!((key.key_id(), key.term_salt().term, key.term_salt().index), (key_id(1), Term(2), Index(4)));
     assert!(Arc::ptr_eq(&key, &ring.view().leadership_key().unwrap()), "derived and expanded once");
     // A view that was taken before stays as it was.
     assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NoOpener);

@@ -14,7 +14,7 @@ use super::rig::set;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
-use crate::crypto::keystore::Opener;
+use crate::crypto::keystore::TermSalt;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::seal::SealError;
 use crate::ids::Index;
@@ -99,7 +99,7 @@ fn a_sealers_error_reaches_the_caller_and_a_batch_is_never_half_made() {
 #[test]
 fn n1_a_leader_sealer_seals_for_its_own_term_behind_its_opener_and_nothing_else() {
     let dek = EntryDek::new(CLUSTER, KeyId::new(1).unwrap(), Dek::new(&[7; 32]));
-    let key = dek.leadership(&Opener { term: Term(3), index: Index(9), salt: [5; 32] });
+    let key = dek.leadership(&TermSalt { term: Term(3), index: Index(9), salt: [5; 32] });
     let sealer = LeaderSealer::new(&key, &KernelEntropy);
     assert_eq!(seal_batch(Some(&sealer), FIRST, proposals()).unwrap().len(), 3);
     for (term, index) in [(2, 10), (4, 10), (3, 9), (3, 8)] {
@@ -144,20 +144,20 @@ fn with_neither_sealer_nor_cutover_the_engine_is_the_nil_engine_byte_for_byte() 
 fn a_batch_that_cannot_be_sealed_never_touches_raft_and_its_clients_may_try_again() {
     let mut rig = Rig::new(Mode::On);
     rig.settle();
-    let opener = *rig.ring.view().leadership_key().unwrap().opener();
+    let term_salt = *rig.ring.view().leadership_key().unwrap().term_salt();
     let (mut queue, handle, ends) = alone_with(Mode::On, Arc::clone(&rig.ring));
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     let view = LeaderView {
-        term: opener.term,
-        last_index: opener.index,
-        applied: Position { term: opener.term, index: opener.index },
+        term: term_salt.term,
+        last_index: term_salt.index,
+        applied: Position { term: term_salt.term, index: term_salt.index },
         own_term_applied: true,
         is_blocked: false,
         room_bytes: 1 << 20,
     };
     let mut batch = queue.next(&view).unwrap();
     // Raft asks for another leadership's term: there is nothing that it could append.
-    let refusal = batch.seal(Term(opener.term.0 + 1), opener.index.next()).unwrap_err();
+    let refusal = batch.seal(Term(term_salt.term.0 + 1), term_salt.index.next()).unwrap_err();
     assert_eq!(refusal, Refusal::SealFailed);
     batch.refused(refusal);
     assert_eq!(*ends.lock().unwrap(), [(1, "TryAgain".to_owned())]);
