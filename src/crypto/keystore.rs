@@ -235,11 +235,11 @@ impl Key {
 
 /// The keys as they were at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub struct DataKeys {
     by_id: BTreeMap<KeyId, Key>,
 }
 
-impl Keys {
+impl DataKeys {
     /// The entry DEK of that id; a value DEK's id is unknown here.
     #[must_use]
     pub fn entry(&self, key_id: KeyId) -> Option<&Arc<EntryDek>> {
@@ -287,7 +287,7 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct KeyStore {
     cluster: ClusterId,
-    keys: ArcSwap<Keys>,
+    keys: ArcSwap<DataKeys>,
     writing: Mutex<()>,
 }
 
@@ -295,7 +295,7 @@ impl KeyStore {
     /// A store without keys.
     #[must_use]
     pub fn new(cluster: ClusterId) -> KeyStore {
-        KeyStore { cluster, keys: ArcSwap::from_pointee(Keys::default()), writing: Mutex::new(()) }
+        KeyStore { cluster, keys: ArcSwap::from_pointee(DataKeys::default()), writing: Mutex::new(()) }
     }
 
     /// Adds a key; the same key under the same id again does nothing.
@@ -317,7 +317,7 @@ impl KeyStore {
             Purpose::Entry => Key::Entry(Arc::new(EntryDek::new(self.cluster, key_id, dek))),
             Purpose::Value => Key::Value(Arc::new(ValueDek::new(key_id, dek))),
         };
-        let mut keys = Keys::clone(&keys);
+        let mut keys = DataKeys::clone(&keys);
         keys.by_id.insert(key_id, key);
         self.keys.store(Arc::new(keys));
         Ok(())
@@ -326,7 +326,7 @@ impl KeyStore {
     /// Forgets a key; it is wiped once the last snapshot that holds it is gone. Whether it was there.
     pub fn remove(&self, key_id: KeyId) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut keys = Keys::clone(&self.keys.load());
+        let mut keys = DataKeys::clone(&self.keys.load());
         let was_there = keys.by_id.remove(&key_id).is_some();
         if was_there {
             self.keys.store(Arc::new(keys));
@@ -336,7 +336,7 @@ impl KeyStore {
 
     /// The keys of this moment; later changes do not reach it. Take one per batch or run, not per entry.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Keys> {
+    pub fn snapshot(&self) -> Arc<DataKeys> {
         self.keys.load_full()
     }
 }

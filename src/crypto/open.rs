@@ -20,7 +20,7 @@ use crate::crypto::envelope::OpenError;
 use crate::crypto::envelope::Version;
 use crate::crypto::envelope::control_aad;
 use crate::crypto::envelope::entry_aad;
-use crate::crypto::keystore::Keys;
+use crate::crypto::keystore::DataKeys;
 use crate::crypto::keystore::TermSalt;
 use crate::ids::KeyId;
 use crate::ids::Position;
@@ -29,14 +29,14 @@ use crate::ids::Term;
 /// All that decides which key opens an entry: the keys of this moment and the newest salt. Share it between threads.
 #[derive(Clone, Debug)]
 pub struct EntryKeys {
-    keys: Arc<Keys>,
+    keys: Arc<DataKeys>,
     term_salt: Option<TermSalt>,
 }
 
 impl EntryKeys {
     /// For a run whose keyring has this salt as the newest, if it has one.
     #[must_use]
-    pub fn new(keys: Arc<Keys>, term_salt: Option<TermSalt>) -> EntryKeys {
+    pub fn new(keys: Arc<DataKeys>, term_salt: Option<TermSalt>) -> EntryKeys {
         EntryKeys { keys, term_salt }
     }
 
@@ -115,7 +115,7 @@ pub struct OpenArena {
     text: Vec<u8>,
     /// The AAD of each thing, one behind the other.
     aads: Vec<u8>,
-    slots: Vec<Slot>,
+    slots: Vec<OpenSlot>,
     /// The keys that occur in this batch; let go at its end.
     keys: Vec<(KeyName, Arc<dyn Aead>)>,
     verdicts: Vec<Verdict>,
@@ -129,8 +129,8 @@ pub(crate) struct KeyName {
     pub(crate) term: Term,
 }
 
-/// One thing of a batch.
-enum Slot {
+/// A ciphertext of the batch, or why it did not come to that.
+enum OpenSlot {
     Failed(OpenError),
     Sealed { key: usize, key_id: KeyId, nonce: [u8; NONCE_LEN], aad: Range<usize>, text: Range<usize> },
 }
@@ -151,8 +151,8 @@ impl OpenArena {
     /// If the last batch had no n-th thing.
     pub fn get(&self, n: usize) -> Result<&[u8], OpenError> {
         match &self.slots[n] {
-            Slot::Failed(error) => Err(*error),
-            Slot::Sealed { text, .. } => Ok(&self.text[text.start..text.end - TAG_LEN]),
+            OpenSlot::Failed(error) => Err(*error),
+            OpenSlot::Sealed { text, .. } => Ok(&self.text[text.start..text.end - TAG_LEN]),
         }
     }
 
@@ -187,7 +187,7 @@ impl OpenArena {
         let (text_start, aad_start) = (self.text.len(), self.aads.len());
         self.text.extend_from_slice(envelope.sealed);
         push_aad(&mut self.aads);
-        self.slots.push(Slot::Sealed {
+        self.slots.push(OpenSlot::Sealed {
             key,
             key_id: envelope.key_id,
             nonce: envelope.nonce,
@@ -199,7 +199,7 @@ impl OpenArena {
     /// Adds a thing that failed before it could be opened.
     pub(crate) fn push_error(&mut self, pushed: Result<(), OpenError>) {
         if let Err(error) = pushed {
-            self.slots.push(Slot::Failed(error));
+            self.slots.push(OpenSlot::Failed(error));
         }
     }
 
@@ -209,7 +209,7 @@ impl OpenArena {
             let mut messages = Vec::with_capacity(self.slots.len());
             let (mut rest, mut rest_start) = (&mut self.text[..], 0);
             for slot in &self.slots {
-                let Slot::Sealed { key, nonce, aad, text, .. } = slot else {
+                let OpenSlot::Sealed { key, nonce, aad, text, .. } = slot else {
                     continue;
                 };
                 // What failed under an earlier key has left wiped text behind, which is skipped here.
@@ -229,10 +229,11 @@ impl OpenArena {
     }
 
     fn judge(&mut self, number: usize) {
-        let opened = self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Sealed { key, .. } if *key == number));
+        let opened =
+            self.slots.iter_mut().filter(|slot| matches!(slot, OpenSlot::Sealed { key, .. } if *key == number));
         for (slot, verdict) in opened.zip(&self.verdicts) {
-            if let (Slot::Sealed { key_id, .. }, Verdict::Unauthentic) = (&*slot, verdict) {
-                *slot = Slot::Failed(OpenError::Unauthentic { key_id: *key_id });
+            if let (OpenSlot::Sealed { key_id, .. }, Verdict::Unauthentic) = (&*slot, verdict) {
+                *slot = OpenSlot::Failed(OpenError::Unauthentic { key_id: *key_id });
             }
         }
     }

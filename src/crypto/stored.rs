@@ -19,7 +19,7 @@ use crate::crypto::envelope::VALUE_HEADER_LEN;
 use crate::crypto::envelope::Version;
 use crate::crypto::envelope::envelope_header;
 use crate::crypto::envelope::push_value_aad;
-use crate::crypto::keystore::Keys;
+use crate::crypto::keystore::DataKeys;
 use crate::crypto::keystore::ValueDek;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::nonce::value_nonce;
@@ -107,7 +107,7 @@ pub fn value_nonces(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<[u8; 
 }
 
 /// Opens rows; `arena` then has the body or the error of each, in the order of `rows`.
-pub fn open_values(keys: &Keys, rows: &[StoredRow<'_>], arena: &mut OpenArena) {
+pub fn open_values(keys: &DataKeys, rows: &[StoredRow<'_>], arena: &mut OpenArena) {
     arena.clear();
     for row in rows {
         let result = push_row(keys, row, arena);
@@ -116,7 +116,7 @@ pub fn open_values(keys: &Keys, rows: &[StoredRow<'_>], arena: &mut OpenArena) {
     arena.open_all();
 }
 
-fn push_row(keys: &Keys, row: &StoredRow<'_>, arena: &mut OpenArena) -> Result<(), OpenError> {
+fn push_row(keys: &DataKeys, row: &StoredRow<'_>, arena: &mut OpenArena) -> Result<(), OpenError> {
     let short = OpenError::EnvelopeShort { bytes: row.row.len() };
     let (header, envelope) = row.row.split_first_chunk::<VALUE_HEADER_LEN>().ok_or(short)?;
     let envelope = Envelope::parse_version(envelope, Version::One).map_err(|error| match error {
@@ -137,7 +137,7 @@ fn push_row(keys: &Keys, row: &StoredRow<'_>, arena: &mut OpenArena) -> Result<(
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn open_value(keys: &Keys, store_key: &[u8], row: &[u8]) -> Result<Vec<u8>, OpenError> {
+pub fn open_value(keys: &DataKeys, store_key: &[u8], row: &[u8]) -> Result<Vec<u8>, OpenError> {
     let mut arena = OpenArena::default();
     open_values(keys, &[StoredRow { store_key, row }], &mut arena);
     arena.get(0).map(<[u8]>::to_vec)

@@ -11,11 +11,11 @@ use std::sync::PoisonError;
 
 use arc_swap::ArcSwap;
 
+use crate::crypto::keystore::DataKeys;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
 use crate::crypto::keystore::KeyError;
 use crate::crypto::keystore::KeyStore;
-use crate::crypto::keystore::Keys;
 use crate::crypto::keystore::LeadershipKey;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::ValueDek;
@@ -143,7 +143,7 @@ pub struct ActiveValue {
 pub struct View {
     at: Index,
     keyring: Option<Keyring>,
-    keys: Arc<Keys>,
+    keys: Arc<DataKeys>,
     mac: Result<Arc<MacKey>, KeyLack>,
     lacks: BTreeMap<KeyId, KeyLack>,
 }
@@ -163,7 +163,7 @@ impl View {
 
     /// The unwrapped keys, for opening stored values.
     #[must_use]
-    pub fn keys(&self) -> &Arc<Keys> {
+    pub fn keys(&self) -> &Arc<DataKeys> {
         &self.keys
     }
 
