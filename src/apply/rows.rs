@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::stored::open_value;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::RowOpener;
+use crate::fsm::reader::RowCipher;
 use crate::fsm::value::Header;
 use crate::keys::keyring::ClearRows;
 use crate::keys::ring::Ring;
@@ -19,14 +19,14 @@ pub struct RingRows {
 }
 
 impl RingRows {
-    /// An opener that always uses the newest applied keyring.
+    /// A cipher that always uses the newest applied keyring.
     #[must_use]
     pub fn new(ring: Arc<Ring>) -> RingRows {
         RingRows { ring }
     }
 }
 
-impl RowOpener for RingRows {
+impl RowCipher for RingRows {
     fn accepts_clear_rows(&self) -> bool {
         self.ring.view().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
     }

@@ -1,7 +1,7 @@
 //! Values as commands see them: the store's rows, opened.
 //!
 //! [`Base`] is what commands run on: the store through a [`RowReader`], or a run's overlay above it. How a sealed row is
-//! opened is behind [`RowOpener`], so this room knows no key. Expiry is not judged here: a value that is past due is
+//! opened is behind [`RowCipher`], so this room knows no key. Expiry is not judged here: a value that is past due is
 //! handed out, and the command decides by the stamp that counts for it.
 
 use std::fmt;
@@ -74,23 +74,23 @@ pub trait Base {
 }
 
 /// Opens sealed rows with the keys that the applied keyring names. Shared by readers: must not block for long.
-pub trait RowOpener: Send + Sync {
+pub trait RowCipher: Send + Sync {
     /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.
     fn accepts_clear_rows(&self) -> bool;
 
-    /// The body in a sealed row: `row` is header and envelope, `header` its first 9 bytes decoded. The row is the opener's
-    /// to decrypt in place, so that the body can be a slice of it.
+    /// The body in a sealed row: `row` is header and envelope, `header` its first 9 bytes decoded. The row is given away: it is
+    /// decrypted in place, and the body can be a slice of it.
     ///
     /// # Errors
     /// [`ReadError::NoCipher`], [`ReadError::UnknownKey`], [`ReadError::Envelope`], [`ReadError::Unauthentic`].
     fn open(&self, key: &[u8], header: Header, row: Vec<u8>) -> Result<Bytes, ReadError>;
 }
 
-/// The opener of a node without keys: clear rows are fine, sealed ones cannot be read.
+/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCipher;
 
-impl RowOpener for NoCipher {
+impl RowCipher for NoCipher {
     fn accepts_clear_rows(&self) -> bool {
         true
     }
@@ -104,22 +104,22 @@ impl RowOpener for NoCipher {
 #[derive(Clone)]
 pub struct RowReader {
     store: Arc<dyn Store>,
-    opener: Arc<dyn RowOpener>,
+    cipher: Arc<dyn RowCipher>,
 }
 
 impl RowReader {
-    /// A reader of `store` that opens sealed rows with `opener`.
+    /// A reader of `store` that opens sealed rows with `cipher`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, opener: Arc<dyn RowOpener>) -> RowReader {
-        RowReader { store, opener }
+    pub fn new(store: Arc<dyn Store>, cipher: Arc<dyn RowCipher>) -> RowReader {
+        RowReader { store, cipher }
     }
 
     fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Value, ReadError> {
         let (header, _) = Header::split(&row)?;
         let body = match header.state {
-            BodyState::Clear if self.opener.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
+            BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
             BodyState::Clear => return Err(ReadError::Unauthentic),
-            BodyState::Sealed => self.opener.open(key, header, row)?,
+            BodyState::Sealed => self.cipher.open(key, header, row)?,
         };
         Ok(Value::decode_body(header, body)?)
     }

@@ -16,7 +16,7 @@ use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
-use crate::fsm::reader::RowOpener;
+use crate::fsm::reader::RowCipher;
 use crate::fsm::reader::RowReader;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::RocksStore;
@@ -236,7 +236,7 @@ struct Toy {
     accepts_clear_rows: bool,
 }
 
-impl RowOpener for Toy {
+impl RowCipher for Toy {
     fn accepts_clear_rows(&self) -> bool {
         self.accepts_clear_rows
     }
@@ -258,10 +258,10 @@ fn sealed_row() -> Vec<u8> {
     header.into_iter().chain(body.into_iter().map(|byte| !byte)).collect()
 }
 
-fn reader(opener: impl RowOpener + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> RowReader {
+fn reader(cipher: impl RowCipher + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> RowReader {
     let store = MemoryStore::new();
     store.write(Commit { puts, ..Commit::default() }).unwrap();
-    RowReader::new(Arc::new(store), Arc::new(opener))
+    RowReader::new(Arc::new(store), Arc::new(cipher))
 }
 
 #[test]
