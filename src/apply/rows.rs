@@ -9,7 +9,6 @@ use crate::crypto::envelope::OpenError;
 use crate::crypto::stored::open_value;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
-use crate::fsm::value::Header;
 use crate::keys::keyring::ClearRows;
 use crate::keys::ring::Ring;
 
@@ -31,7 +30,7 @@ impl RowCipher for RingRows {
         self.ring.view().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
     }
 
-    fn open(&self, key: &[u8], _header: Header, row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError> {
         if self.ring.keks().is_empty() {
             return Err(ReadError::NoCipher);
         }

@@ -226,14 +226,6 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The GCM tag of sealed entry data, without opening it; it goes into the nonces of the values that the entry writes.
-///
-/// # Errors
-/// [`OpenError`] if it is no entry frame around an envelope.
-pub fn entry_tag(data: &[u8]) -> Result<[u8; TAG_LEN], OpenError> {
-    Ok(Envelope::parse(EntryFrame::decode(data)?.payload)?.tag())
-}
-
 /// The first 18 bytes of an envelope.
 #[must_use]
 pub fn envelope_header(version: Version, key_id: KeyId, nonce: &[u8; NONCE_LEN]) -> [u8; ENVELOPE_HEADER_LEN] {

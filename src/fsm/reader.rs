@@ -78,12 +78,12 @@ pub trait RowCipher: Send + Sync {
     /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.
     fn accepts_clear_rows(&self) -> bool;
 
-    /// The body in a sealed row: `row` is header and envelope, `header` its first 9 bytes decoded. The row is given away: it is
-    /// decrypted in place, and the body can be a slice of it.
+    /// The body in a sealed row: `row` is header and envelope. It is given away: it is decrypted in place, and the body
+    /// can be a slice of it.
     ///
     /// # Errors
     /// [`ReadError::NoCipher`], [`ReadError::UnknownKey`], [`ReadError::Envelope`], [`ReadError::Unauthentic`].
-    fn open(&self, key: &[u8], header: Header, row: Vec<u8>) -> Result<Bytes, ReadError>;
+    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError>;
 }
 
 /// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
@@ -95,7 +95,7 @@ impl RowCipher for NoCipher {
         true
     }
 
-    fn open(&self, _key: &[u8], _header: Header, _row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn open(&self, _key: &[u8], _row: Vec<u8>) -> Result<Bytes, ReadError> {
         Err(ReadError::NoCipher)
     }
 }
@@ -119,7 +119,7 @@ impl RowReader {
         let body = match header.state {
             BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
             BodyState::Clear => return Err(ReadError::Unauthentic),
-            BodyState::Sealed => self.cipher.open(key, header, row)?,
+            BodyState::Sealed => self.cipher.open(key, row)?,
         };
         Ok(Value::decode_body(header, body)?)
     }
