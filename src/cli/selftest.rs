@@ -10,10 +10,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::crypto::elastickv::vectors;
+use crate::crypto::elastickv::vectors::Report;
+use crate::crypto::elastickv::vectors::VectorsError;
 use crate::crypto::selftest::known_answers;
-use crate::crypto::vectors;
-use crate::crypto::vectors::Report;
-use crate::crypto::vectors::VectorsError;
 
 /// Runs the known answers and, if given, every vector of the file (may be gzipped); prints to standard output.
 ///

@@ -237,14 +237,6 @@ pub fn envelope_header(version: Version, key_id: KeyId, nonce: &[u8; NONCE_LEN])
     header
 }
 
-/// AAD of elastickv's entries, which says nothing of their place.
-#[must_use]
-pub fn unplaced_aad(key_id: KeyId) -> [u8; 6] {
-    let mut aad = [b'R', Version::One as u8, 0, 0, 0, 0];
-    aad[2..].copy_from_slice(&key_id.to_bytes());
-    aad
-}
-
 /// AAD of an entry: nobody can move it to another position or give it another proposal id.
 #[must_use]
 pub fn entry_aad(key_id: KeyId, position: Position, proposal_id: ProposalId) -> [u8; PLACE_AAD_LEN] {

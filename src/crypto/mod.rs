@@ -14,8 +14,6 @@ pub mod seal;
 pub mod selftest;
 pub mod siv;
 pub mod stored;
-#[cfg(feature = "node")]
-pub mod vectors;
 pub mod wrap;
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! The 12 bytes that must never repeat under a key (design 3.4, NONCE-UNIQUE), one function for each kind.
 //!
 //! ```text
-//! counter  node_id(2) | local_epoch(2) | write_count(8)              elastickv's; library and vectors only
 //! entry    index - opener's index (5 bytes) | random(7)              under a leadership key
 //! control  random(12)                                                under a control key; the caller draws it
 //! value    delta(36 bits) | op(16 bits) | first 44 bits of T         under a value key; T is `siv`'s tag
 //! ```
-
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use crate::crypto::aead::NONCE_LEN;
 use crate::ids::Index;
@@ -26,7 +22,7 @@ pub const VALUE_OP_MAX: u32 = (1 << 16) - 1;
 /// Random bytes of an entry nonce, drawn once per batch.
 pub const BATCH_RANDOM_LEN: usize = 7;
 
-/// A field of a nonce cannot hold its number, or a counter ran out. Nothing was sealed.
+/// A field of a nonce cannot hold its number. Nothing was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NonceError {
     /// A bug, or an opener that is long overdue: renew it.
@@ -49,9 +45,6 @@ pub enum NonceError {
         /// Number of the sealed write within its entry, from 0.
         op: u32,
     },
-    /// Final: this factory never gives another nonce.
-    #[error("the write count of this node and epoch is exhausted")]
-    CounterExhausted,
 }
 
 /// The nonce of an entry: `index - opener's index` (5 bytes) and 7 kernel-random bytes drawn once per batch.
@@ -96,60 +89,4 @@ pub fn value_nonce(place: [u8; NONCE_LEN], tag: &[u8; 16]) -> [u8; NONCE_LEN] {
 
 fn low_12_bytes(bits: u128) -> [u8; NONCE_LEN] {
     bits.to_be_bytes()[4..].try_into().expect("16 - 4 = 12 bytes")
-}
-
-/// elastickv's nonces: unique as long as (node, epoch) is never used by two processes. Library and vectors only.
-#[derive(Debug)]
-pub struct CounterNonce {
-    node_id: u16,
-    local_epoch: u16,
-    write_count: AtomicU64,
-}
-
-impl CounterNonce {
-    /// A factory whose first nonce carries the count 1.
-    #[must_use]
-    pub fn new(node_id: u16, local_epoch: u16) -> CounterNonce {
-        CounterNonce::resumed(node_id, local_epoch, 0)
-    }
-
-    /// A factory that continues after `write_count`.
-    #[must_use]
-    pub fn resumed(node_id: u16, local_epoch: u16, write_count: u64) -> CounterNonce {
-        CounterNonce { node_id, local_epoch, write_count: AtomicU64::new(write_count) }
-    }
-
-    /// The next nonce; threads may call it at once and never get the same.
-    ///
-    /// # Errors
-    /// [`NonceError::CounterExhausted`] after the count `u64::MAX`, and from then on for ever.
-    pub fn next_nonce(&self) -> Result<[u8; NONCE_LEN], NonceError> {
-        let previous = self
-            .write_count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_add(1))
-            .map_err(|_| NonceError::CounterExhausted)?;
-        let mut nonce = [0; NONCE_LEN];
-        nonce[..2].copy_from_slice(&self.node_id.to_be_bytes());
-        nonce[2..4].copy_from_slice(&self.local_epoch.to_be_bytes());
-        nonce[4..].copy_from_slice(&(previous + 1).to_be_bytes());
-        Ok(nonce)
-    }
-}
-
-/// elastickv's id of a node by name: FNV-1a-64; `None` for the empty name, 1 instead of a hash of 0.
-#[must_use]
-pub fn full_node_id(name: &str) -> Option<u64> {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    if name.is_empty() {
-        return None;
-    }
-    let hash = name.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    Some(hash.max(1))
-}
-
-/// The two bytes of [`full_node_id`] that stand in a counter nonce.
-#[must_use]
-pub fn nonce_node_id(full: u64) -> u16 {
-    (full & 0xffff) as u16
 }

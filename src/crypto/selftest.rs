@@ -8,7 +8,7 @@ use crate::crypto::aead::TagMessage;
 use crate::crypto::aead::Verdict;
 use crate::crypto::derive::derive;
 use crate::crypto::derive::hmac_sha256;
-use crate::crypto::elastickv;
+use crate::crypto::elastickv::envelope;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
@@ -117,12 +117,12 @@ fn version_one_is_right() -> bool {
         "0100cafebabeabcd000700000000000000016435effe82c401b7dfc07e9bb32c",
         "928958ae5035c0e56df1521650d8249c8bc56c9b339663"
     ));
-    let sealed = elastickv::seal_entry(&dek, known_key_id(), unhex("abcd00070000000000000001"), KNOWN_PAYLOAD);
-    if sealed != envelope || elastickv::open_entry(&dek, known_key_id(), &envelope).as_deref() != Ok(KNOWN_PAYLOAD) {
+    let sealed = envelope::seal_entry(&dek, known_key_id(), unhex("abcd00070000000000000001"), KNOWN_PAYLOAD);
+    if sealed != envelope || envelope::open_entry(&dek, known_key_id(), &envelope).as_deref() != Ok(KNOWN_PAYLOAD) {
         return false;
     }
     envelope[54] ^= 0x80;
-    let refused = elastickv::open_entry(&dek, known_key_id(), &envelope);
+    let refused = envelope::open_entry(&dek, known_key_id(), &envelope);
     refused == Err(OpenError::Unauthentic { key_id: known_key_id() })
 }
 

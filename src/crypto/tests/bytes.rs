@@ -2,6 +2,7 @@
 
 use super::key_id;
 use super::unhex;
+use crate::crypto::elastickv::envelope::unplaced_aad;
 use crate::crypto::envelope::ENVELOPE_OVERHEAD;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Envelope;
@@ -12,7 +13,6 @@ use crate::crypto::envelope::entry_aad;
 use crate::crypto::envelope::envelope_header;
 use crate::crypto::envelope::frame_header;
 use crate::crypto::envelope::push_value_aad;
-use crate::crypto::envelope::unplaced_aad;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;

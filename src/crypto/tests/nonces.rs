@@ -5,9 +5,12 @@ use std::sync::Mutex;
 
 use super::key_id;
 use super::unhex;
+use crate::crypto::elastickv::nonce::CounterExhausted;
+use crate::crypto::elastickv::nonce::CounterNonce;
+use crate::crypto::elastickv::nonce::full_node_id;
+use crate::crypto::elastickv::nonce::nonce_node_id;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::ValueDek;
-use crate::crypto::nonce::CounterNonce;
 use crate::crypto::nonce::ENTRY_DELTA_MAX;
 use crate::crypto::nonce::ENTRY_DELTA_RENEW;
 use crate::crypto::nonce::NonceError;
@@ -15,8 +18,6 @@ use crate::crypto::nonce::VALUE_DELTA_MAX;
 use crate::crypto::nonce::VALUE_DELTA_RENEW;
 use crate::crypto::nonce::VALUE_OP_MAX;
 use crate::crypto::nonce::entry_nonce;
-use crate::crypto::nonce::full_node_id;
-use crate::crypto::nonce::nonce_node_id;
 use crate::crypto::nonce::value_nonce;
 use crate::crypto::nonce::value_place;
 use crate::crypto::stored::ValueItem;
@@ -107,7 +108,7 @@ fn counter_nonce_running_out_is_final() {
     let nonces = CounterNonce::resumed(1, 2, u64::MAX - 1);
     assert_eq!(hex::encode(nonces.next_nonce().unwrap()), "00010002ffffffffffffffff");
     for _ in 0..3 {
-        assert_eq!(nonces.next_nonce(), Err(NonceError::CounterExhausted));
+        assert_eq!(nonces.next_nonce(), Err(CounterExhausted));
     }
 }
 

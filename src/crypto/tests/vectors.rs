@@ -6,9 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 
+use crate::crypto::elastickv::vectors;
+use crate::crypto::elastickv::vectors::VectorsError;
 use crate::crypto::selftest::known_answers;
-use crate::crypto::vectors;
-use crate::crypto::vectors::VectorsError;
 
 const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/elastickv-envelopes.json"));
 

@@ -14,14 +14,14 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
-use crate::crypto::elastickv;
-use crate::crypto::elastickv::ValuePlace;
+use crate::crypto::elastickv::envelope;
+use crate::crypto::elastickv::envelope::ValuePlace;
+use crate::crypto::elastickv::envelope::unplaced_aad;
+use crate::crypto::elastickv::nonce::full_node_id;
+use crate::crypto::elastickv::nonce::nonce_node_id;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::OpenError;
-use crate::crypto::envelope::unplaced_aad;
 use crate::crypto::keystore::Dek;
-use crate::crypto::nonce::full_node_id;
-use crate::crypto::nonce::nonce_node_id;
 use crate::ids::KeyId;
 use crate::ids::ProposalId;
 use crate::limits::VECTORS_BYTES_MAX;
@@ -113,7 +113,7 @@ enum Cause {
 struct VectorFile {
     #[serde(default)]
     node_ids: Vec<NodeIdVector>,
-    vectors: Vec<Vector>,
+    vectors: Vec<EnvelopeVector>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +124,7 @@ struct NodeIdVector {
 }
 
 #[derive(Deserialize)]
-struct Vector {
+struct EnvelopeVector {
     name: String,
     kind: String,
     dek: String,
@@ -140,7 +140,7 @@ struct Vector {
     store_key: Option<String>,
 }
 
-impl Vector {
+impl EnvelopeVector {
     fn check(&self) -> Result<(), Cause> {
         let dek = Dek::new(&array("dek", &self.dek)?);
         let key_id = KeyId::new(self.key_id).ok_or(Cause::Field("key_id"))?;
@@ -151,15 +151,15 @@ impl Vector {
         let (own_aad, opened, sealed) = match self.kind.as_str() {
             "raft" => {
                 self.check_entry_data(&envelope)?;
-                let opened = elastickv::open_entry(&dek, key_id, &envelope);
-                (unplaced_aad(key_id).to_vec(), opened, elastickv::seal_entry(&dek, key_id, nonce, &plaintext))
+                let opened = envelope::open_entry(&dek, key_id, &envelope);
+                (unplaced_aad(key_id).to_vec(), opened, envelope::seal_entry(&dek, key_id, nonce, &plaintext))
             }
             "storage" => {
                 let header = array("value_header", self.value_header.as_deref().unwrap_or_default())?;
                 let store_key = bytes("store_key", self.store_key.as_deref().ok_or(Cause::Field("store_key"))?)?;
                 let place = ValuePlace { header: &header, store_key: &store_key };
-                let opened = elastickv::open_value(&dek, key_id, place, &envelope);
-                (place.aad(key_id), opened, elastickv::seal_value(&dek, key_id, nonce, place, &plaintext))
+                let opened = envelope::open_value(&dek, key_id, place, &envelope);
+                (place.aad(key_id), opened, envelope::seal_value(&dek, key_id, nonce, place, &plaintext))
             }
             other => return Err(Cause::Kind(other.to_owned())),
         };

@@ -1,6 +1,5 @@
-//! elastickv's own sealing, byte for byte: for its vectors and for who reads its data. A node never calls it.
-//!
-//! Keys are DEKs themselves. Its entries say nothing of their place (design 3.1 says what that costs).
+//! elastickv's envelopes (version 1). Keys are DEKs themselves, and entries say nothing of their place: whoever can write
+//! to the disk can swap, repeat or move whole sealed entries, and every tag still verifies.
 
 use crate::crypto::aead;
 use crate::crypto::aead::Message;
@@ -15,7 +14,6 @@ use crate::crypto::envelope::VALUE_HEADER_LEN;
 use crate::crypto::envelope::Version;
 use crate::crypto::envelope::envelope_header;
 use crate::crypto::envelope::push_value_aad;
-use crate::crypto::envelope::unplaced_aad;
 use crate::crypto::keystore::Dek;
 use crate::ids::KeyId;
 
@@ -64,6 +62,14 @@ pub fn seal_value(dek: &Dek, key_id: KeyId, nonce: [u8; NONCE_LEN], place: Value
 /// [`OpenError`].
 pub fn open_value(dek: &Dek, key_id: KeyId, place: ValuePlace<'_>, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
     open(dek, key_id, envelope, &place.aad(key_id))
+}
+
+/// AAD of an entry: it says nothing of its place.
+#[must_use]
+pub fn unplaced_aad(key_id: KeyId) -> [u8; 6] {
+    let mut aad = [b'R', Version::One as u8, 0, 0, 0, 0];
+    aad[2..].copy_from_slice(&key_id.to_bytes());
+    aad
 }
 
 fn seal(dek: &Dek, key_id: KeyId, nonce: [u8; NONCE_LEN], aad: &[u8], text: &[u8]) -> Vec<u8> {
