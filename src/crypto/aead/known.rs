@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::crypto::aead::Aead;
-use crate::crypto::aead::KEY_LEN;
-use crate::crypto::aead::Library;
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_KEYS_LEN;
-use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aead::TagMessage;
-use crate::crypto::aead::Tags;
-use crate::crypto::aead::Verdict;
+use crate::crypto::aead::library::Library;
 use crate::crypto::aead::library_tags::LibraryTags;
+use crate::crypto::aead::message::Aead;
+use crate::crypto::aead::message::KEY_LEN;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_KEYS_LEN;
+use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::TagMessage;
+use crate::crypto::aead::message::Tags;
+use crate::crypto::aead::message::Verdict;
 
 /// Test case 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), appendix B.
 const KEY: [u8; KEY_LEN] = [

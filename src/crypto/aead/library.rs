@@ -8,11 +8,11 @@ use aes_gcm::KeyInit;
 use aes_gcm::aead::inout::InOutBuf;
 use zeroize::Zeroize;
 
-use crate::crypto::aead::Aead;
-use crate::crypto::aead::KEY_LEN;
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aead::Verdict;
+use crate::crypto::aead::message::Aead;
+use crate::crypto::aead::message::KEY_LEN;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::Verdict;
 
 /// AES-256-GCM by the `aes-gcm` crate, whose key schedule and hash key wipe themselves on drop.
 pub struct Library {

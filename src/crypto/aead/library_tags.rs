@@ -7,9 +7,9 @@ use aes::cipher::KeyInit;
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 
-use crate::crypto::aead::tags::TAG_KEYS_LEN;
-use crate::crypto::aead::tags::TagMessage;
-use crate::crypto::aead::tags::Tags;
+use crate::crypto::aead::message::TAG_KEYS_LEN;
+use crate::crypto::aead::message::TagMessage;
+use crate::crypto::aead::message::Tags;
 
 const BLOCK: usize = 16;
 /// Blocks that AES takes at once: what AES-NI keeps in registers.

@@ -1,4 +1,5 @@
-//! Which code runs AES-256-GCM: the tiers, what a setting may force or deny, and the check of each before it is used.
+//! Which code runs AES-256-GCM and the tags of RFC 8452: the tiers, what a setting may force or deny, and the check of each
+//! before it is used.
 //!
 //! A tier is taken only if this CPU has it, the setting allows it, and it gave known answers once in this process. A
 //! tier that fails them is never used again: the next one is taken and the log says so.
@@ -8,9 +9,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use crate::crypto::aead::Aead;
-use crate::crypto::aead::KEY_LEN;
-use crate::crypto::aead::Library;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::aead::cpu::HasAesNi;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +18,14 @@ use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::known;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::aead::lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+use crate::crypto::aead::lanes::TagLanes;
+use crate::crypto::aead::library::Library;
+use crate::crypto::aead::library_tags::LibraryTags;
+use crate::crypto::aead::message::Aead;
+use crate::crypto::aead::message::KEY_LEN;
+use crate::crypto::aead::message::TAG_KEYS_LEN;
+use crate::crypto::aead::message::Tags;
 
 /// A way to compute AES-256-GCM, the fastest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +115,22 @@ impl Tier {
         }
     }
 
+    /// Expands `authentication key(16) | encryption key(32)`; `None` if this CPU cannot run this tier.
+    #[must_use]
+    pub fn tag_key(self, bytes: &[u8; TAG_KEYS_LEN]) -> Option<Arc<dyn Tags>> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Vaes512 => HasVaes512::detect().map(|cpu| Arc::new(TagLanes::new(cpu, bytes)) as Arc<dyn Tags>),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Vaes256 => HasVaes256::detect().map(|cpu| Arc::new(TagLanes::new(cpu, bytes)) as Arc<dyn Tags>),
+            #[cfg(target_arch = "x86_64")]
+            Tier::AesNi => HasAesNi::detect().map(|cpu| Arc::new(TagLanes::new(cpu, bytes)) as Arc<dyn Tags>),
+            #[cfg(not(target_arch = "x86_64"))]
+            Tier::Vaes512 | Tier::Vaes256 | Tier::AesNi => None,
+            Tier::Library => Some(Arc::new(LibraryTags::new(bytes))),
+        }
+    }
+
     /// Whether this CPU can run the tier and it gives known answers; asked once in a process.
     ///
     /// # Errors
@@ -190,7 +212,7 @@ static CHOSEN: OnceLock<Tier> = OnceLock::new();
 /// The variable of the node's setting. In builds for tests and debugging it is read where nothing was chosen, too.
 const VARIABLE: &str = "SEALKV_AEAD_TIER";
 
-/// Fixes the tier of every key that [`crate::crypto::aead::key`] makes from here on. Call it once, before the first key.
+/// Fixes the tier of every key that [``key`] makes from here on. Call it once, before the first key.
 ///
 /// # Errors
 /// If the choice cannot be had, or another tier is in use already.
@@ -223,4 +245,16 @@ fn choice_of_environment() -> TierChoice {
         Ok(text) => text.parse().unwrap_or_else(|error| panic!("{VARIABLE}: {error}")),
         Err(_) => TierChoice::Fastest,
     }
+}
+
+/// Expands a key for the fastest backend of this machine; the choice is made here, once per key, never per message.
+#[must_use]
+pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
+    chosen().key(bytes).unwrap_or_else(|| Arc::new(Library::new(bytes)))
+}
+
+/// The same for the keys of RFC 8452 tags.
+#[must_use]
+pub fn tag_key(bytes: &[u8; TAG_KEYS_LEN]) -> Arc<dyn Tags> {
+    chosen().tag_key(bytes).unwrap_or_else(|| Arc::new(LibraryTags::new(bytes)))
 }

@@ -2,14 +2,14 @@
 
 use core::arch::asm;
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasAesNi;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::entries::entries;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::xmm::Xmm;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::Verdict;
 
 entries!(HasAesNi, "aesni", "aes,pclmulqdq,ssse3,sse4.1", Xmm, 4, alike, one, clear, clear);
 

@@ -3,9 +3,6 @@
 //!
 //! All messages share powers, masks and the product of the length block; a vector of powers is loaded once for four.
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::conclude;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
@@ -13,6 +10,9 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::zero_sum;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::Verdict;
 
 /// What all messages have in common.
 pub(super) struct Shape<V> {

@@ -8,8 +8,6 @@
 //! Sixteen at a time with Karatsuba's products, as in `stream`, were slower (5.8 to 6.8 ns a message of 64 bytes where this
 //! takes 5.0): nonces, turns and tags are two thirds of the work here, and twenty vectors in flight leave them no registers.
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::alike::Shape;
 use crate::crypto::aead::lanes::alike::all_alike;
 use crate::crypto::aead::lanes::alike::hash_aads;
@@ -23,6 +21,8 @@ use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::wide::NONCE;
 use crate::crypto::aead::lanes::wide::Power;
 use crate::crypto::aead::lanes::wide::Wide;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::Verdict;
 
 /// What all messages of a batch have in common.
 struct Batch<'a, V> {

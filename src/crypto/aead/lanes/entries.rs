@@ -9,14 +9,14 @@ macro_rules! entries {
         $alike:ident, $one:ident, $clear:expr, $clear_deep:expr
     ) => {
         const _: () = {
-            use crate::crypto::aead::KEY_LEN;
-            use crate::crypto::aead::Message;
-            use crate::crypto::aead::Verdict;
             use crate::crypto::aead::lanes::Kernel;
             use crate::crypto::aead::lanes::group;
             use crate::crypto::aead::lanes::table::Table;
             use crate::crypto::aead::lanes::tags;
-            use crate::crypto::aead::tags::TagMessage;
+            use crate::crypto::aead::message::KEY_LEN;
+            use crate::crypto::aead::message::Message;
+            use crate::crypto::aead::message::TagMessage;
+            use crate::crypto::aead::message::Verdict;
 
             impl Kernel for $token {
                 const TIER: &'static str = $tier;

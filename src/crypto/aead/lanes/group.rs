@@ -4,8 +4,6 @@
 //! products of each message's hash stay unreduced in two accumulators; at the end they are turned so that a quad has one
 //! block of each message, and lengths, reduction, mask and comparison are done once for four.
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::add_powers;
@@ -15,6 +13,8 @@ use crate::crypto::aead::lanes::table::POWERS;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
 
 /// Longest text that is taken four at a time.
 pub(super) const TEXT_MAX: usize = 1024;

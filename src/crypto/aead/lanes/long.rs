@@ -3,8 +3,6 @@
 //! Sealing hashes what the step before wrote, opening what this step is about to overwrite, so that neither waits for
 //! the other. Counters are kept in the machine's order and turned by one shuffle, because here they carry.
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::absorb;
 use crate::crypto::aead::lanes::hash::add_powers;
@@ -12,6 +10,8 @@ use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::zero_sum;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
 
 /// Vectors in flight.
 const STEP: usize = 8;

@@ -36,11 +36,6 @@ use core::mem::ManuallyDrop;
 
 use zeroize::Zeroize;
 
-use crate::crypto::aead::Aead;
-use crate::crypto::aead::KEY_LEN;
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aead::Verdict;
 #[cfg(test)]
 use crate::crypto::aead::cpu::HasAesNi;
 #[cfg(test)]
@@ -48,9 +43,14 @@ use crate::crypto::aead::cpu::HasVaes256;
 #[cfg(test)]
 use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::table::Table;
-use crate::crypto::aead::tags::TAG_KEYS_LEN;
-use crate::crypto::aead::tags::TagMessage;
-use crate::crypto::aead::tags::Tags;
+use crate::crypto::aead::message::Aead;
+use crate::crypto::aead::message::KEY_LEN;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_KEYS_LEN;
+use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::TagMessage;
+use crate::crypto::aead::message::Tags;
+use crate::crypto::aead::message::Verdict;
 #[cfg(test)]
 use crate::crypto::aead::tier::Tier;
 

@@ -4,8 +4,6 @@
 //! A *segment* is 1 KiB: 64 blocks, which the powers of a table reach. Its counters but the last two have all but six
 //! bits in common, so they come of one XOR each. What is left behind the last whole segment is left to `long`.
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::absorb;
 use crate::crypto::aead::lanes::hash::reduce_products;
@@ -17,6 +15,8 @@ use crate::crypto::aead::lanes::wide::PAIR;
 use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::lanes::wide::eight_times;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
 
 // What the unsafe functions of this file ask of their callers is the instruction set of `V`, and that a whole segment is at
 // each address they are given.

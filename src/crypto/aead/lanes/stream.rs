@@ -10,8 +10,6 @@
 //! else, over texts that are not aligned, a vector takes 10.1 cycles with four products, 9.0 with three, and 9.8 with three
 //! but only eight vectors in flight (23 Nov 2026, family 26 model 2).
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::lanes::WINDOW;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::alike::Shape;
@@ -27,6 +25,8 @@ use crate::crypto::aead::lanes::wide::PAIR;
 use crate::crypto::aead::lanes::wide::RAMP;
 use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::lanes::wide::eight_times;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::Verdict;
 
 /// Messages and pairs from which a stream is faster than four messages side by side: it has to fill and to run dry (measured
 /// with batches of 4, 8, 12, 16 and 32 on Zen 5, 23 Nov 2026).

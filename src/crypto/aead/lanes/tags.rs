@@ -12,7 +12,7 @@ use crate::crypto::aead::lanes::hash::zero_sum;
 use crate::crypto::aead::lanes::table::POWERS;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
-use crate::crypto::aead::tags::TagMessage;
+use crate::crypto::aead::message::TagMessage;
 
 /// Bytes of AAD that are put together at a time: whole blocks.
 const AAD_BYTES: usize = 256;

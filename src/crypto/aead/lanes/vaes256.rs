@@ -2,14 +2,14 @@
 
 use core::arch::asm;
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes256;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::entries::entries;
 use crate::crypto::aead::lanes::long;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::ymm::Ymm;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::Verdict;
 
 entries!(HasVaes256, "vaes256", "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1", Ymm, 2, alike, one, clear, clear);
 

@@ -2,9 +2,6 @@
 
 use core::arch::asm;
 
-use crate::crypto::aead::Message;
-use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aead::Verdict;
 use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::eights;
@@ -16,6 +13,9 @@ use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::lanes::wide;
 use crate::crypto::aead::lanes::zmm::Zmm;
+use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::Verdict;
 
 entries!(
     HasVaes512,

@@ -1,11 +1,11 @@
 //! What the kernels that keep ten and more vectors in flight need beyond `vector`: only instruction sets with 32 registers
 //! have room for them.
 
-use crate::crypto::aead::Message;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::message::Message;
 
 /// Bytes of two vectors, whose products are summed as a pair.
 pub(super) const PAIR: usize = 128;

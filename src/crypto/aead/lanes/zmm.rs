@@ -3,7 +3,6 @@
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use crate::crypto::aead::Message;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::rounds512;
@@ -13,6 +12,7 @@ use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::lanes::vector::rounds_of;
 use crate::crypto::aead::lanes::wide::Power;
 use crate::crypto::aead::lanes::wide::Wide;
+use crate::crypto::aead::message::Message;
 
 /// Four blocks.
 #[derive(Clone, Copy)]
