@@ -3,11 +3,11 @@
 //!
 //! All messages share powers, masks and the product of the length block; a vector of powers is loaded once for four.
 
-use crate::crypto::aead::lanes::conclude;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::zero_sum;
+use crate::crypto::aead::lanes::kernel::conclude;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::message::Message;

@@ -1,7 +1,7 @@
 //! The entries to a tier's kernels, which are the same in each: functions that have the instruction set switched on, and
 //! the door to them that a token opens.
 
-/// Implements [`Kernel`](super::Kernel) for a token. `alike` and `one` are the tier's own; the last two clear registers and
+/// Implements `Kernel` for a token. `alike` and `one` are the tier's own; the last two clear registers and
 /// stack, behind a batch and behind tags.
 macro_rules! entries {
     (
@@ -9,8 +9,8 @@ macro_rules! entries {
         $alike:ident, $one:ident, $clear:expr, $clear_deep:expr
     ) => {
         const _: () = {
-            use crate::crypto::aead::lanes::Kernel;
             use crate::crypto::aead::lanes::group;
+            use crate::crypto::aead::lanes::kernel::Kernel;
             use crate::crypto::aead::lanes::table::Table;
             use crate::crypto::aead::lanes::tags;
             use crate::crypto::aead::message::KEY_LEN;

@@ -1,10 +1,10 @@
 //! GHASH in POLYVAL form over any vector: sums of unreduced products, their reduction, and whole byte strings.
 
+use crate::crypto::aead::lanes::avx512::wide::Wide;
 use crate::crypto::aead::lanes::table::POLYNOMIAL;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
-use crate::crypto::aead::lanes::wide::Wide;
 
 /// A sum of products that has not been reduced.
 #[derive(Clone, Copy)]

@@ -2,13 +2,13 @@
 
 use core::arch::x86_64::*;
 
+use crate::crypto::aead::lanes::avx2::rounds;
 use crate::crypto::aead::lanes::hash::Sum;
-use crate::crypto::aead::lanes::rounds256;
+use crate::crypto::aead::lanes::sse::xmm::crypt_block_tail;
+use crate::crypto::aead::lanes::sse::xmm::load_short;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::lanes::vector::rounds_of;
-use crate::crypto::aead::lanes::xmm::crypt_block_tail;
-use crate::crypto::aead::lanes::xmm::load_short;
 
 /// Two blocks.
 #[derive(Clone, Copy)]
@@ -223,7 +223,7 @@ impl Vector<2> for Ymm {
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 2]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1]];
         // SAFETY: see above.
-        unsafe { rounds256::aes6(keys, &mut all) };
+        unsafe { rounds::aes6(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0], quad[1]] = all;
     }
 
@@ -231,9 +231,9 @@ impl Vector<2> for Ymm {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 2]) {
         let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1]];
         // SAFETY: see above.
-        unsafe { rounds256::aes10(keys, &mut all) };
+        unsafe { rounds::aes10(keys, &mut all) };
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1]] = all;
     }
 
-    rounds_of!(rounds256);
+    rounds_of!(rounds);
 }

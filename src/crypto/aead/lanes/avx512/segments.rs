@@ -4,17 +4,17 @@
 //! A *segment* is 1 KiB: 64 blocks, which the powers of a table reach. Its counters but the last two have all but six
 //! bits in common, so they come of one XOR each. What is left behind the last whole segment is left to `long`.
 
+use crate::crypto::aead::lanes::avx512::wide::PAIR;
+use crate::crypto::aead::lanes::avx512::wide::RAMP;
+use crate::crypto::aead::lanes::avx512::wide::Wide;
+use crate::crypto::aead::lanes::avx512::wide::eight_times;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::absorb;
 use crate::crypto::aead::lanes::hash::reduce_products;
 use crate::crypto::aead::lanes::hash::zero_products;
-use crate::crypto::aead::lanes::long;
-use crate::crypto::aead::lanes::long::Progress;
+use crate::crypto::aead::lanes::one;
+use crate::crypto::aead::lanes::one::Progress;
 use crate::crypto::aead::lanes::table::Table;
-use crate::crypto::aead::lanes::wide::PAIR;
-use crate::crypto::aead::lanes::wide::RAMP;
-use crate::crypto::aead::lanes::wide::Wide;
-use crate::crypto::aead::lanes::wide::eight_times;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::TAG_LEN;
 
@@ -27,7 +27,7 @@ pub(super) const SEGMENT: usize = 1024;
 /// Seals or opens one message; whether its tag is right (always, when sealing).
 ///
 /// # Safety
-/// As for [`Vector`](super::vector::Vector); the message has a whole segment at least, and room for its tag.
+/// As for [`Vector`](crate::crypto::aead::lanes::vector::Vector); the message has a whole segment at least, and room for its tag.
 #[inline(always)]
 pub(super) unsafe fn one<V: Wide, const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
     let len = message.text_inout.len() - TAG_LEN;
@@ -61,7 +61,7 @@ pub(super) unsafe fn one<V: Wide, const SEAL: bool>(table: &Table, message: &mut
         }
         let counters = nonce.xor(V::ramp((whole / 16) as u32 + 2, 1));
         let mut progress = Progress { counters, mask, state, done: whole };
-        long::go_on::<V, 1, SEAL>(table, message, &mut progress, &mut [mask])
+        one::go_on::<V, 1, SEAL>(table, message, &mut progress, &mut [mask])
     }
 }
 

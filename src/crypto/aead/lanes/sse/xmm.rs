@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use crate::crypto::aead::lanes::hash::Sum;
-use crate::crypto::aead::lanes::rounds128;
+use crate::crypto::aead::lanes::sse::rounds;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::lanes::vector::rounds_of;
@@ -16,7 +16,7 @@ static MASKS: [[u8; 16]; 2] = [[0xff; 16], [0; 16]];
 /// # Safety
 /// `source` is good for `len` bytes; SSE2.
 #[inline(always)]
-pub(super) unsafe fn load_short(source: *const u8, len: usize) -> __m128i {
+pub(in crate::crypto::aead::lanes) unsafe fn load_short(source: *const u8, len: usize) -> __m128i {
     // Two reads that overlap, of the size that fits: never a byte outside.
     // SAFETY: each read lies within `len` bytes.
     unsafe {
@@ -45,7 +45,11 @@ pub(super) unsafe fn load_short(source: *const u8, len: usize) -> __m128i {
 /// # Safety
 /// 16 bytes are good at `text_inout`; SSE2.
 #[inline(always)]
-pub(super) unsafe fn crypt_block_tail<const SEAL: bool>(text_inout: *mut u8, len: usize, stream: __m128i) -> __m128i {
+pub(in crate::crypto::aead::lanes) unsafe fn crypt_block_tail<const SEAL: bool>(
+    text_inout: *mut u8,
+    len: usize,
+    stream: __m128i,
+) -> __m128i {
     // SAFETY: the text is followed by the room for its tag, so 16 bytes from any byte of text are good; the mask is a
     // window on `MASKS`.
     unsafe {
@@ -60,7 +64,7 @@ pub(super) unsafe fn crypt_block_tail<const SEAL: bool>(text_inout: *mut u8, len
 /// One block.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Xmm(pub(super) __m128i);
+pub(in crate::crypto::aead::lanes) struct Xmm(pub(super) __m128i);
 
 // SAFETY (of each block): the caller proves the features and that pointers are good; see `Vector`.
 impl Vector<4> for Xmm {
@@ -241,7 +245,7 @@ impl Vector<4> for Xmm {
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 4]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
-        unsafe { rounds128::aes8(keys, &mut all) };
+        unsafe { rounds::aes8(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
@@ -249,9 +253,9 @@ impl Vector<4> for Xmm {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 4]) {
         let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]];
         // SAFETY: see above.
-        unsafe { rounds128::aes12(keys, &mut all) };
+        unsafe { rounds::aes12(keys, &mut all) };
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0], quad[1], quad[2], quad[3]] = all;
     }
 
-    rounds_of!(rounds128);
+    rounds_of!(rounds);
 }

@@ -7,8 +7,8 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 
 use crate::crypto::aead::lanes::hash::Sum;
+use crate::crypto::aead::lanes::sse::xmm::Xmm;
 use crate::crypto::aead::lanes::vector::RoundKeys;
-use crate::crypto::aead::lanes::xmm::Xmm;
 
 /// AES-256 of several vectors.
 macro_rules! aes_function {

@@ -1,13 +1,16 @@
 //! The tier of AES-NI and PCLMULQDQ, 128 bits wide, in legacy encoding: no AVX needed.
 
+mod rounds;
+pub(super) mod xmm;
+
 use core::arch::asm;
 
 use crate::crypto::aead::cpu::HasAesNi;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::entries::entries;
-use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::one;
+use crate::crypto::aead::lanes::sse::xmm::Xmm;
 use crate::crypto::aead::lanes::table::Table;
-use crate::crypto::aead::lanes::xmm::Xmm;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::Verdict;
 
@@ -24,7 +27,7 @@ unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], v
 #[inline(never)]
 unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
     // SAFETY: the features are those of this function.
-    unsafe { long::one::<Xmm, 4, SEAL>(table, message) }
+    unsafe { one::one::<Xmm, 4, SEAL>(table, message) }
 }
 
 /// Stack that [`clear`] zeroes, a multiple of 64: the frames of the kernels and of what calls them.

@@ -1,13 +1,16 @@
 //! The tier of VAES and VPCLMULQDQ, 256 bits wide, in VEX encoding: no AVX-512 needed.
 
+mod rounds;
+mod ymm;
+
 use core::arch::asm;
 
 use crate::crypto::aead::cpu::HasVaes256;
 use crate::crypto::aead::lanes::alike;
+use crate::crypto::aead::lanes::avx2::ymm::Ymm;
 use crate::crypto::aead::lanes::entries::entries;
-use crate::crypto::aead::lanes::long;
+use crate::crypto::aead::lanes::one;
 use crate::crypto::aead::lanes::table::Table;
-use crate::crypto::aead::lanes::ymm::Ymm;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::Verdict;
 
@@ -24,7 +27,7 @@ unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], v
 #[inline(never)]
 unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
     // SAFETY: the features are those of this function.
-    unsafe { long::one::<Ymm, 2, SEAL>(table, message) }
+    unsafe { one::one::<Ymm, 2, SEAL>(table, message) }
 }
 
 /// Stack that [`clear`] zeroes, a multiple of 128: the frames of the kernels and of what calls them.

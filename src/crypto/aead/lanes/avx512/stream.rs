@@ -10,21 +10,21 @@
 //! else, over texts that are not aligned, a vector takes 10.1 cycles with four products, 9.0 with three, and 9.8 with three
 //! but only eight vectors in flight (23 Nov 2026, family 26 model 2).
 
-use crate::crypto::aead::lanes::WINDOW;
 use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::alike::Shape;
-use crate::crypto::aead::lanes::conclude;
+use crate::crypto::aead::lanes::avx512::wide::NONCE;
+use crate::crypto::aead::lanes::avx512::wide::PAIR;
+use crate::crypto::aead::lanes::avx512::wide::RAMP;
+use crate::crypto::aead::lanes::avx512::wide::Wide;
+use crate::crypto::aead::lanes::avx512::wide::eight_times;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::reduce;
 use crate::crypto::aead::lanes::hash::reduce_products;
 use crate::crypto::aead::lanes::hash::zero_products;
+use crate::crypto::aead::lanes::kernel::WINDOW;
+use crate::crypto::aead::lanes::kernel::conclude;
 use crate::crypto::aead::lanes::table::Table;
-use crate::crypto::aead::lanes::wide::NONCE;
-use crate::crypto::aead::lanes::wide::PAIR;
-use crate::crypto::aead::lanes::wide::RAMP;
-use crate::crypto::aead::lanes::wide::Wide;
-use crate::crypto::aead::lanes::wide::eight_times;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::Verdict;
 
@@ -74,7 +74,7 @@ struct Hashed<V> {
 /// writes verdicts when opening. Returns how many were taken: none if they are too few.
 ///
 /// # Safety
-/// As for [`Vector`](super::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag; there
+/// As for [`Vector`](crate::crypto::aead::lanes::vector::Vector); the first message has `PAIRS` pairs, fits a group, and has room for its tag; there
 /// are at most [`WINDOW`] messages, and a verdict for each when opening.
 #[inline(always)]
 pub(super) unsafe fn units<V: Wide, const SEAL: bool, const PAIRS: usize, const K: usize>(

@@ -6,12 +6,12 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
+use crate::crypto::aead::lanes::avx512::wide::Power;
+use crate::crypto::aead::lanes::avx512::zmm::Zmm;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
-use crate::crypto::aead::lanes::wide::Power;
-use crate::crypto::aead::lanes::zmm::Zmm;
 
 /// AES-256 of several vectors.
 macro_rules! aes_function {

@@ -3,15 +3,15 @@
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
+use crate::crypto::aead::lanes::avx512::rounds;
+use crate::crypto::aead::lanes::avx512::wide::Power;
+use crate::crypto::aead::lanes::avx512::wide::Wide;
 use crate::crypto::aead::lanes::hash::Products;
 use crate::crypto::aead::lanes::hash::Sum;
-use crate::crypto::aead::lanes::rounds512;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::lanes::vector::rounds_of;
-use crate::crypto::aead::lanes::wide::Power;
-use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::message::Message;
 
 /// Four blocks.
@@ -237,7 +237,7 @@ impl Vector<1> for Zmm {
     unsafe fn aes4_and_quad(keys: &RoundKeys, x: &mut [Self; 4], quad: &mut [Self; 1]) {
         let mut all = [x[0], x[1], x[2], x[3], quad[0]];
         // SAFETY: see above.
-        unsafe { rounds512::aes5(keys, &mut all) };
+        unsafe { rounds::aes5(keys, &mut all) };
         [x[0], x[1], x[2], x[3], quad[0]] = all;
     }
 
@@ -245,11 +245,11 @@ impl Vector<1> for Zmm {
     unsafe fn aes8_and_quad(keys: &RoundKeys, x: &mut [Self; 8], quad: &mut [Self; 1]) {
         let mut all = [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0]];
         // SAFETY: see above.
-        unsafe { rounds512::aes9(keys, &mut all) };
+        unsafe { rounds::aes9(keys, &mut all) };
         [x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], quad[0]] = all;
     }
 
-    rounds_of!(rounds512);
+    rounds_of!(rounds);
 }
 
 impl Wide for Zmm {
@@ -262,7 +262,7 @@ impl Wide for Zmm {
         }
         let at = core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce));
         // SAFETY: the message is good for 16 bytes from its nonce.
-        unsafe { rounds512::splat_loosely(at) }
+        unsafe { rounds::splat_loosely(at) }
     }
 
     #[inline(always)]
@@ -296,7 +296,7 @@ impl Wide for Zmm {
     #[inline(always)]
     unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { rounds512::round10::<ROUND>(keys, x) }
+        unsafe { rounds::round10::<ROUND>(keys, x) }
     }
 
     #[inline(always)]
@@ -308,13 +308,13 @@ impl Wide for Zmm {
         powers: &[Power<Self>; 4],
     ) -> Sum<Self> {
         // SAFETY: see above.
-        unsafe { rounds512::round10_add::<ROUND, POWER>(keys, x, sum, blocks, powers) }
+        unsafe { rounds::round10_add::<ROUND, POWER>(keys, x, sum, blocks, powers) }
     }
 
     #[inline(always)]
     unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]) {
         // SAFETY: see above.
-        unsafe { rounds512::last10::<14>(keys, x) }
+        unsafe { rounds::last10::<14>(keys, x) }
     }
 
     #[inline(always)]
@@ -346,20 +346,20 @@ impl Wide for Zmm {
         // SAFETY: see above.
         unsafe {
             match (WIDE, SHARE) {
-                (true, 0) => rounds512::share16_even::<1>(keys, x),
-                (true, 1) => rounds512::share16_odd::<2>(keys, x),
-                (true, 2) => rounds512::share16_even::<4>(keys, x),
-                (true, 3) => rounds512::share16_odd::<5>(keys, x),
-                (true, 4) => rounds512::share16_even::<7>(keys, x),
-                (true, 5) => rounds512::share16_odd::<8>(keys, x),
-                (true, 6) => rounds512::share16_even::<10>(keys, x),
-                (true, 7) => rounds512::share16_odd::<11>(keys, x),
-                (false, 0) => rounds512::share12::<1>(keys, x),
-                (false, 1) => rounds512::share12::<3>(keys, x),
-                (false, 2) => rounds512::share12::<5>(keys, x),
-                (false, 3) => rounds512::share12::<7>(keys, x),
-                (false, 4) => rounds512::share12::<9>(keys, x),
-                (false, 5) => rounds512::share12::<11>(keys, x),
+                (true, 0) => rounds::share16_even::<1>(keys, x),
+                (true, 1) => rounds::share16_odd::<2>(keys, x),
+                (true, 2) => rounds::share16_even::<4>(keys, x),
+                (true, 3) => rounds::share16_odd::<5>(keys, x),
+                (true, 4) => rounds::share16_even::<7>(keys, x),
+                (true, 5) => rounds::share16_odd::<8>(keys, x),
+                (true, 6) => rounds::share16_even::<10>(keys, x),
+                (true, 7) => rounds::share16_odd::<11>(keys, x),
+                (false, 0) => rounds::share12::<1>(keys, x),
+                (false, 1) => rounds::share12::<3>(keys, x),
+                (false, 2) => rounds::share12::<5>(keys, x),
+                (false, 3) => rounds::share12::<7>(keys, x),
+                (false, 4) => rounds::share12::<9>(keys, x),
+                (false, 5) => rounds::share12::<11>(keys, x),
                 _ => unreachable!("six shares or eight"),
             }
         }
@@ -377,20 +377,20 @@ impl Wide for Zmm {
         // SAFETY: see above.
         unsafe {
             match (WIDE, SHARE) {
-                (true, 0) => rounds512::share16_even_beside::<1>(keys, x, products, a, b, powers),
-                (true, 1) => rounds512::share16_odd_beside::<2>(keys, x, products, a, b, powers),
-                (true, 2) => rounds512::share16_even_beside::<4>(keys, x, products, a, b, powers),
-                (true, 3) => rounds512::share16_odd_beside::<5>(keys, x, products, a, b, powers),
-                (true, 4) => rounds512::share16_even_beside::<7>(keys, x, products, a, b, powers),
-                (true, 5) => rounds512::share16_odd_beside::<8>(keys, x, products, a, b, powers),
-                (true, 6) => rounds512::share16_even_beside::<10>(keys, x, products, a, b, powers),
-                (true, 7) => rounds512::share16_odd_beside::<11>(keys, x, products, a, b, powers),
-                (false, 0) => rounds512::share12_beside::<1>(keys, x, products, a, b, powers),
-                (false, 1) => rounds512::share12_beside::<3>(keys, x, products, a, b, powers),
-                (false, 2) => rounds512::share12_beside::<5>(keys, x, products, a, b, powers),
-                (false, 3) => rounds512::share12_beside::<7>(keys, x, products, a, b, powers),
-                (false, 4) => rounds512::share12_beside::<9>(keys, x, products, a, b, powers),
-                (false, 5) => rounds512::share12_beside::<11>(keys, x, products, a, b, powers),
+                (true, 0) => rounds::share16_even_beside::<1>(keys, x, products, a, b, powers),
+                (true, 1) => rounds::share16_odd_beside::<2>(keys, x, products, a, b, powers),
+                (true, 2) => rounds::share16_even_beside::<4>(keys, x, products, a, b, powers),
+                (true, 3) => rounds::share16_odd_beside::<5>(keys, x, products, a, b, powers),
+                (true, 4) => rounds::share16_even_beside::<7>(keys, x, products, a, b, powers),
+                (true, 5) => rounds::share16_odd_beside::<8>(keys, x, products, a, b, powers),
+                (true, 6) => rounds::share16_even_beside::<10>(keys, x, products, a, b, powers),
+                (true, 7) => rounds::share16_odd_beside::<11>(keys, x, products, a, b, powers),
+                (false, 0) => rounds::share12_beside::<1>(keys, x, products, a, b, powers),
+                (false, 1) => rounds::share12_beside::<3>(keys, x, products, a, b, powers),
+                (false, 2) => rounds::share12_beside::<5>(keys, x, products, a, b, powers),
+                (false, 3) => rounds::share12_beside::<7>(keys, x, products, a, b, powers),
+                (false, 4) => rounds::share12_beside::<9>(keys, x, products, a, b, powers),
+                (false, 5) => rounds::share12_beside::<11>(keys, x, products, a, b, powers),
                 _ => unreachable!("six shares or eight"),
             }
         }
@@ -399,7 +399,7 @@ impl Wide for Zmm {
     #[inline(always)]
     unsafe fn last_middle<const WIDE: bool>(keys: &RoundKeys, x: &mut [Self; 16]) {
         // SAFETY: see above.
-        unsafe { if WIDE { rounds512::middle16::<13>(keys, x) } else { rounds512::middle12::<13>(keys, x) } }
+        unsafe { if WIDE { rounds::middle16::<13>(keys, x) } else { rounds::middle12::<13>(keys, x) } }
     }
 
     #[inline(always)]

@@ -11,16 +11,16 @@
 use crate::crypto::aead::lanes::alike::Shape;
 use crate::crypto::aead::lanes::alike::all_alike;
 use crate::crypto::aead::lanes::alike::hash_aads;
-use crate::crypto::aead::lanes::conclude;
+use crate::crypto::aead::lanes::avx512::wide::NONCE;
+use crate::crypto::aead::lanes::avx512::wide::Power;
+use crate::crypto::aead::lanes::avx512::wide::Wide;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::hash::add;
 use crate::crypto::aead::lanes::hash::reduce;
+use crate::crypto::aead::lanes::kernel::conclude;
 use crate::crypto::aead::lanes::table::PowerOffset;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
-use crate::crypto::aead::lanes::wide::NONCE;
-use crate::crypto::aead::lanes::wide::Power;
-use crate::crypto::aead::lanes::wide::Wide;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::Verdict;
 

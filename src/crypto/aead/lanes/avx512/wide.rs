@@ -47,7 +47,7 @@ pub(super) use eight_times;
 ///
 /// # Safety
 /// As for [`Vector`].
-pub(super) trait Wide: Vector<1> {
+pub(in crate::crypto::aead::lanes) trait Wide: Vector<1> {
     /// The nonce in every place, and after it four bytes of any value.
     unsafe fn splat_nonce_loosely(message: &Message<'_>) -> Self;
     /// Asks for the bytes of a vector before they are needed. Any address will do.
@@ -96,7 +96,7 @@ pub(super) trait Wide: Vector<1> {
 
 /// A power of the hash key in every place, and its companion.
 #[repr(C)]
-pub(super) struct Power<V> {
+pub(in crate::crypto::aead::lanes) struct Power<V> {
     pub(super) h: V,
     pub(super) d: V,
 }

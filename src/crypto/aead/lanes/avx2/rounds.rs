@@ -6,9 +6,9 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
+use crate::crypto::aead::lanes::avx2::ymm::Ymm;
 use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::vector::RoundKeys;
-use crate::crypto::aead::lanes::ymm::Ymm;
 
 /// AES-256 of several vectors.
 macro_rules! aes_function {

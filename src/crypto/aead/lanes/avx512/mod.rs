@@ -1,18 +1,21 @@
 //! The tier of VAES and VPCLMULQDQ, 512 bits wide, with the kernels that need 32 registers.
 
+mod eights;
+mod rounds;
+mod segments;
+mod stream;
+pub(super) mod wide;
+mod zmm;
+
 use core::arch::asm;
 
 use crate::crypto::aead::cpu::HasVaes512;
 use crate::crypto::aead::lanes::alike;
-use crate::crypto::aead::lanes::eights;
+use crate::crypto::aead::lanes::avx512::zmm::Zmm;
 use crate::crypto::aead::lanes::entries::entries;
-use crate::crypto::aead::lanes::long;
-use crate::crypto::aead::lanes::segments;
-use crate::crypto::aead::lanes::stream;
+use crate::crypto::aead::lanes::one;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
-use crate::crypto::aead::lanes::wide;
-use crate::crypto::aead::lanes::zmm::Zmm;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::TAG_LEN;
 use crate::crypto::aead::message::Verdict;
@@ -94,7 +97,7 @@ unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> boo
     // SAFETY: the features are those of this function.
     unsafe {
         if message.text_inout.len() - TAG_LEN < segments::SEGMENT {
-            long::one::<Zmm, 1, SEAL>(table, message)
+            one::one::<Zmm, 1, SEAL>(table, message)
         } else {
             segments::one::<Zmm, SEAL>(table, message)
         }
