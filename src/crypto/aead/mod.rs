@@ -9,6 +9,7 @@ mod known;
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unsafe_code,
+    unsafe_op_in_unsafe_fn,
     clippy::multiple_unsafe_ops_per_block,
     reason = "the kernels: every operation on vectors is unsafe, for one reason that `lanes::vector` gives"
 )]

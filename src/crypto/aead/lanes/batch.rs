@@ -15,7 +15,7 @@ use crate::crypto::aead::cpu::HasAesNi;
 use crate::crypto::aead::cpu::HasVaes256;
 #[cfg(test)]
 use crate::crypto::aead::cpu::HasVaes512;
-use crate::crypto::aead::lanes::group;
+use crate::crypto::aead::lanes::four;
 use crate::crypto::aead::lanes::kernel::Kernel;
 use crate::crypto::aead::lanes::kernel::WINDOW;
 use crate::crypto::aead::lanes::kernel::conclude;
@@ -35,7 +35,7 @@ use crate::crypto::aead::message::Verdict;
 use crate::crypto::aead::tier::Tier;
 
 /// Classes of a message: its whole and cut vectors of 64 bytes, then the two that take no lane.
-const CLASS_LONG: u8 = (group::TEXT_MAX / 64) as u8 + 1;
+const CLASS_LONG: u8 = (four::TEXT_MAX / 64) as u8 + 1;
 const CLASS_NO_TAG: u8 = CLASS_LONG + 1;
 const CLASSES: usize = CLASS_NO_TAG as usize + 1;
 /// Longest text: 2^32 - 2 counters (SP 800-38D section 5.2.1.1).
@@ -282,7 +282,7 @@ fn class(message: &Message<'_>) -> u8 {
     let Some(len) = message.text_inout.len().checked_sub(TAG_LEN) else {
         return CLASS_NO_TAG;
     };
-    if group::fits(len, message.aad.len()) {
+    if four::fits(len, message.aad.len()) {
         len.div_ceil(64) as u8
     } else if len as u64 <= TEXT_BYTES_MAX {
         CLASS_LONG

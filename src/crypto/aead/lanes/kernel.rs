@@ -19,16 +19,17 @@ pub(in crate::crypto::aead) trait Kernel: Copy + Send + Sync + 'static {
     fn fill_for_tags(self, table: &mut Table, authentication: &[u8; 16], encryption: &[u8; 32]);
     /// Writes RFC 8452's tag of each message; as many tags as messages. Clears registers and stack behind itself.
     fn tags(self, table: &Table, messages: &[TagMessage<'_>], tags_inout: &mut [[u8; 16]]);
-    /// Seals or opens four messages; see `group::four`.
+    /// Seals or opens four messages; see `four::unlike`.
     ///
     /// # Safety
-    /// Each fits a group (`group::fits`) and has room for its tag.
+    /// Each fits `four` (`four::fits`) and has room for its tag.
     unsafe fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
     /// Seals or opens messages from the first of a batch on, up to the first one that has another length of text or of AAD
     /// than the first message. Returns how many it took.
     ///
     /// # Safety
-    /// The first fits a group and has room for its tag; there are four messages at least and [`WINDOW`] at most, and as many verdicts when opening.
+    /// The first fits `four` and has room for its tag; there are four messages at least and [`WINDOW`] at most, and as
+    /// many verdicts when opening.
     unsafe fn alike<const SEAL: bool>(
         self,
         table: &Table,

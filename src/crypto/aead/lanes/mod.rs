@@ -1,16 +1,15 @@
 //! AES-256-GCM of many messages side by side, on x86-64.
 //!
-//! One algorithm (`group` for texts to 1 KiB, `alike` if their lengths are equal, `one` beyond) over a trait of vector
+//! One algorithm (`four` for texts to 1 KiB, `one` beyond) over a trait of vector
 //! operations (`vector`), compiled for three instruction sets: `sse`, `avx2`, `avx512`. With its 32 registers the last
 //! has more in flight: `eights` for texts of a vector, `stream` for those of three and more to 1 KiB, `segments` beyond.
 //! `batch` is the safe side.
 
-mod alike;
 mod avx2;
 mod avx512;
 mod batch;
 mod entries;
-mod group;
+mod four;
 mod hash;
 mod kernel;
 mod one;

@@ -1,14 +1,20 @@
 //! What an instruction set must offer: about two dozen operations on vectors of 16-byte blocks.
 //!
-//! The kernels (`group`, `long`, `hash`) are written once over this trait and compiled once per instruction set, in a
+//! The kernels (`four`, `one`, `tags`) are written once over this trait and compiled once per instruction set, in a
 //! function that has the features switched on; everything here is `inline(always)` so that it ends up in there. A
 //! vector holds `4 / Q` blocks; four messages are one *quad* of `Q` vectors, a block of each message in order.
 
-use crate::crypto::aead::lanes::hash::Sum;
 use crate::crypto::aead::lanes::table::ROUND_KEYS;
 
 /// The expanded key, as the AES operations read it.
 pub(super) type RoundKeys = [[u8; 16]; ROUND_KEYS];
+
+/// A sum of products that has not been reduced.
+#[derive(Clone, Copy)]
+pub(super) struct ProductSum<V> {
+    pub(super) r: V,
+    pub(super) f: V,
+}
 
 /// A vector of `4 / Q` blocks of 16 bytes.
 ///
@@ -88,11 +94,11 @@ pub(super) trait Vector<const Q: usize>: Copy {
     unsafe fn aes8_round_add<const ROUND: usize>(
         keys: &RoundKeys,
         x: &mut [Self; 8],
-        sum: Sum<Self>,
+        sum: ProductSum<Self>,
         blocks: Self,
         h: Self,
         d: Self,
-    ) -> Sum<Self>;
+    ) -> ProductSum<Self>;
     /// Middle round `ROUND` of eight vectors, and beside it half of a product: `HALF` is 0x10 for what a sum has in
     /// `r`, 0x00 for `f`. AES and products take turns best if each round has as many of them.
     unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
@@ -106,59 +112,3 @@ pub(super) trait Vector<const Q: usize>: Copy {
     /// The last round of eight vectors.
     unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]);
 }
-
-/// The functions of [`Vector`] that are one of the assembly functions in a module.
-macro_rules! rounds_of {
-    ($rounds:ident) => {
-        #[inline(always)]
-        unsafe fn aes4(keys: &RoundKeys, x: &mut [Self; 4]) {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::aes4(keys, x) }
-        }
-
-        #[inline(always)]
-        unsafe fn aes8(keys: &RoundKeys, x: &mut [Self; 8]) {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::aes8(keys, x) }
-        }
-
-        #[inline(always)]
-        unsafe fn aes8_whiten(keys: &RoundKeys, x: &mut [Self; 8]) {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::whiten8::<0>(keys, x) }
-        }
-
-        #[inline(always)]
-        unsafe fn aes8_round_add<const ROUND: usize>(
-            keys: &RoundKeys,
-            x: &mut [Self; 8],
-            sum: Sum<Self>,
-            blocks: Self,
-            h: Self,
-            d: Self,
-        ) -> Sum<Self> {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::round8_add::<ROUND>(keys, x, sum, blocks, h, d) }
-        }
-
-        #[inline(always)]
-        unsafe fn aes8_round_half<const ROUND: usize, const HALF: i32>(
-            keys: &RoundKeys,
-            x: &mut [Self; 8],
-            sum: Self,
-            blocks: Self,
-            h: Self,
-            d: Self,
-        ) -> Self {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::round8_half::<ROUND, HALF>(keys, x, sum, blocks, h, d) }
-        }
-
-        #[inline(always)]
-        unsafe fn aes8_last(keys: &RoundKeys, x: &mut [Self; 8]) {
-            // SAFETY: as the caller promises.
-            unsafe { $rounds::last8::<14>(keys, x) }
-        }
-    };
-}
-pub(super) use rounds_of;

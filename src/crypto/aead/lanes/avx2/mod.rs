@@ -1,34 +1,23 @@
 //! The tier of VAES and VPCLMULQDQ, 256 bits wide, in VEX encoding: no AVX-512 needed.
 
-mod rounds;
 mod ymm;
 
 use core::arch::asm;
+use core::arch::x86_64::__m256i;
 
 use crate::crypto::aead::cpu::HasVaes256;
-use crate::crypto::aead::lanes::alike;
-use crate::crypto::aead::lanes::avx2::ymm::Ymm;
 use crate::crypto::aead::lanes::entries::entries;
+use crate::crypto::aead::lanes::four;
+use crate::crypto::aead::lanes::kernel::Kernel;
 use crate::crypto::aead::lanes::one;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
+use crate::crypto::aead::message::KEY_LEN;
 use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TagMessage;
 use crate::crypto::aead::message::Verdict;
 
-entries!(HasVaes256, "vaes256", "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1", Ymm, 2, alike, one, clear, clear);
-
-#[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
-#[inline(never)]
-unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
-    // SAFETY: the features are those of this function.
-    unsafe { alike::fours::<Ymm, 2, SEAL>(table, messages, verdicts) }
-}
-
-#[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1")]
-#[inline(never)]
-unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
-    // SAFETY: the features are those of this function.
-    unsafe { one::one::<Ymm, 2, SEAL>(table, message) }
-}
+entries!(HasVaes256, "vaes256", "avx2,vaes,vpclmulqdq,aes,pclmulqdq,sse4.1", __m256i, 2, fours, long, clear, clear);
 
 /// Stack that [`clear`] zeroes, a multiple of 128: the frames of the kernels and of what calls them.
 const STACK_BYTES: usize = 3072;

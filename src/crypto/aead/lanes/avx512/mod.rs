@@ -4,27 +4,31 @@ mod eights;
 mod rounds;
 mod segments;
 mod stream;
-pub(super) mod wide;
+mod wide;
 mod zmm;
 
 use core::arch::asm;
+use core::arch::x86_64::__m512i;
 
 use crate::crypto::aead::cpu::HasVaes512;
-use crate::crypto::aead::lanes::alike;
-use crate::crypto::aead::lanes::avx512::zmm::Zmm;
 use crate::crypto::aead::lanes::entries::entries;
+use crate::crypto::aead::lanes::four;
+use crate::crypto::aead::lanes::kernel::Kernel;
 use crate::crypto::aead::lanes::one;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
 use crate::crypto::aead::lanes::vector::Vector;
+use crate::crypto::aead::message::KEY_LEN;
 use crate::crypto::aead::message::Message;
 use crate::crypto::aead::message::TAG_LEN;
+use crate::crypto::aead::message::TagMessage;
 use crate::crypto::aead::message::Verdict;
 
 entries!(
     HasVaes512,
     "vaes512",
     "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2",
-    Zmm,
+    __m512i,
     1,
     alike,
     one,
@@ -36,47 +40,34 @@ entries!(
 #[inline]
 unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
     let len = messages[0].text_inout.len() - TAG_LEN;
-    // SAFETY: the features are those of this function.
-    unsafe {
-        let taken = match len.div_ceil(wide::PAIR) {
-            0 | 1 if len <= Zmm::BYTES && messages.len() >= 8 => eights::<SEAL>(table, messages, verdicts),
-            0 | 1 => 0,
-            2 => units::<SEAL, 2, 4>(table, messages, verdicts),
-            3 => units::<SEAL, 3, 2>(table, messages, verdicts),
-            4 => units::<SEAL, 4, 2>(table, messages, verdicts),
-            5 => units::<SEAL, 5, 1>(table, messages, verdicts),
-            6 => units::<SEAL, 6, 1>(table, messages, verdicts),
-            7 => units::<SEAL, 7, 1>(table, messages, verdicts),
-            _ => units::<SEAL, 8, 1>(table, messages, verdicts),
-        };
-        if taken == 0 {
-            return fours::<SEAL>(table, messages, verdicts);
-        }
-        if len > wide::PAIR {
-            clear::<DEEP_VECTORS>();
-        }
-        taken
+    let taken = match len.div_ceil(wide::PAIR) {
+        0 | 1 if len <= __m512i::BYTES && messages.len() >= 8 => eights::<SEAL>(table, messages, verdicts),
+        0 | 1 => 0,
+        2 => units::<SEAL, 2, 4>(table, messages, verdicts),
+        3 => units::<SEAL, 3, 2>(table, messages, verdicts),
+        4 => units::<SEAL, 4, 2>(table, messages, verdicts),
+        5 => units::<SEAL, 5, 1>(table, messages, verdicts),
+        6 => units::<SEAL, 6, 1>(table, messages, verdicts),
+        7 => units::<SEAL, 7, 1>(table, messages, verdicts),
+        _ => units::<SEAL, 8, 1>(table, messages, verdicts),
+    };
+    if taken == 0 {
+        return fours::<SEAL>(table, messages, verdicts);
     }
+    if len > wide::PAIR {
+        clear::<DEEP_VECTORS>();
+    }
+    taken
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
 #[inline(never)]
 unsafe fn eights<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
-    // SAFETY: the features are those of this function.
-    unsafe {
-        if messages[0].text_inout.len() - TAG_LEN == Zmm::BYTES {
-            eights::eights::<Zmm, SEAL, true>(table, messages, verdicts)
-        } else {
-            eights::eights::<Zmm, SEAL, false>(table, messages, verdicts)
-        }
+    if messages[0].text_inout.len() - TAG_LEN == __m512i::BYTES {
+        eights::eights::<SEAL, true>(table, messages, verdicts)
+    } else {
+        eights::eights::<SEAL, false>(table, messages, verdicts)
     }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
-#[inline(never)]
-unsafe fn fours<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
-    // SAFETY: the features are those of this function.
-    unsafe { alike::fours::<Zmm, 1, SEAL>(table, messages, verdicts) }
 }
 
 /// One function for each number of pairs: their frames are cleared after a call, and together they would be large.
@@ -87,21 +78,22 @@ unsafe fn units<const SEAL: bool, const PAIRS: usize, const K: usize>(
     messages: &mut [Message<'_>],
     verdicts: &mut [Verdict],
 ) -> usize {
-    // SAFETY: the features are those of this function.
-    unsafe { stream::units::<Zmm, SEAL, PAIRS, K>(table, messages, verdicts) }
+    stream::units::<SEAL, PAIRS, K>(table, messages, verdicts)
+}
+
+#[inline(always)]
+unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
+    if message.text_inout.len() - TAG_LEN < segments::SEGMENT {
+        long::<SEAL>(table, message)
+    } else {
+        segments::<SEAL>(table, message)
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmulqdq,avx2,bmi1,bmi2")]
 #[inline(never)]
-unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
-    // SAFETY: the features are those of this function.
-    unsafe {
-        if message.text_inout.len() - TAG_LEN < segments::SEGMENT {
-            one::one::<Zmm, 1, SEAL>(table, message)
-        } else {
-            segments::one::<Zmm, SEAL>(table, message)
-        }
-    }
+unsafe fn segments<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
+    segments::one::<SEAL>(table, message)
 }
 
 /// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them (`mixed` and `four` 1 KiB,
@@ -113,8 +105,8 @@ const DEEP_VECTORS: usize = 48;
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
 fn clear<const VECTORS: usize>() {
-    // SAFETY: changes registers and the stack below this function's frame, where nobody's is; gives `rsp` back. An array begins up
-    // to 63 bytes further down than the frames of kernels.
+    // SAFETY: changes registers and the stack below this function's frame, where nobody's is; gives `rsp` back. An array begins
+    // up to 63 bytes further down than the frames of kernels.
     unsafe {
         asm!(
             "vpxor xmm0, xmm0, xmm0", "vpxor xmm1, xmm1, xmm1", "vpxor xmm2, xmm2, xmm2", "vpxor xmm3, xmm3, xmm3",

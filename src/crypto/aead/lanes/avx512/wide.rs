@@ -1,8 +1,12 @@
-//! What the kernels that keep ten and more vectors in flight need beyond `vector`: only instruction sets with 32 registers
-//! have room for them.
+//! What the kernels with ten and more vectors in flight need beyond `vector`. Only AVX-512 has the registers for them.
 
-use crate::crypto::aead::lanes::hash::Products;
-use crate::crypto::aead::lanes::hash::Sum;
+use core::arch::x86_64::*;
+use core::mem::offset_of;
+
+use crate::crypto::aead::lanes::avx512::rounds;
+use crate::crypto::aead::lanes::avx512::rounds::KaratsubaSum;
+use crate::crypto::aead::lanes::hash::POLYNOMIAL_BLOCK;
+use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::RoundKeys;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::message::Message;
@@ -43,60 +47,142 @@ macro_rules! eight_times {
 }
 pub(super) use eight_times;
 
-/// A vector of which there are 32 registers.
+/// A mask for the low half of a block.
+static LOW_HALF: [u64; 2] = [u64::MAX, 0];
+
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn zero_karatsuba() -> KaratsubaSum {
+    KaratsubaSum { low: __m512i::zero(), middle: __m512i::zero(), high: __m512i::zero() }
+}
+
+/// The sum in each place, reduced: POLYVAL's Montgomery reduction in two steps of 64 bits.
 ///
 /// # Safety
 /// As for [`Vector`].
-pub(in crate::crypto::aead::lanes) trait Wide: Vector<1> {
-    /// The nonce in every place, and after it four bytes of any value.
-    unsafe fn splat_nonce_loosely(message: &Message<'_>) -> Self;
-    /// Asks for the bytes of a vector before they are needed. Any address will do.
-    unsafe fn prefetch(at: *const u8);
-    /// `(self & mask) ^ other`.
-    unsafe fn and_xor(self, mask: Self, other: Self) -> Self;
-    /// Places and vectors exchanged: vector `i` of the result has the blocks `i` of the four.
-    unsafe fn turned(vectors: [Self; 4]) -> [Self; 4];
-    /// Middle round `ROUND` of ten vectors.
-    unsafe fn round10<const ROUND: usize>(keys: &RoundKeys, x: &mut [Self; 10]);
-    /// Middle round `ROUND` of ten vectors, and beside it `sum + blocks * powers[POWER]`.
-    unsafe fn round10_add<const ROUND: usize, const POWER: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 10],
-        sum: Sum<Self>,
-        blocks: Self,
-        powers: &[Power<Self>; 4],
-    ) -> Sum<Self>;
-    /// The last round of ten vectors.
-    unsafe fn last10(keys: &RoundKeys, x: &mut [Self; 10]);
-
-    /// The first blocks of this and the last ones of the other.
-    unsafe fn low_and_high(self, other: Self) -> Self;
-    /// AES-256 of one vector.
-    unsafe fn aes1(self, keys: &RoundKeys) -> Self;
-    /// The last round of AES.
-    unsafe fn last_round(self, key: Self) -> Self;
-    /// Share `SHARE` of the middle rounds but the last, of which there are eight if `WIDE`, for sixteen vectors, or six, for
-    /// the first twelve.
-    unsafe fn share<const WIDE: bool, const SHARE: usize>(keys: &RoundKeys, x: &mut [Self; 16]);
-    /// The same, and beside it `products` with those of a pair added: `a` times the powers at `powers`, `b` times the
-    /// next.
-    unsafe fn share_beside<const WIDE: bool, const SHARE: usize>(
-        keys: &RoundKeys,
-        x: &mut [Self; 16],
-        products: Products<Self>,
-        a: Self,
-        b: Self,
-        powers: *const u8,
-    ) -> Products<Self>;
-    /// The last middle round.
-    unsafe fn last_middle<const WIDE: bool>(keys: &RoundKeys, x: &mut [Self; 16]);
-    /// The products of a pair, without AES beside them.
-    unsafe fn add_pair(products: Products<Self>, a: Self, b: Self, powers: *const u8) -> Products<Self>;
+#[inline(always)]
+pub(super) unsafe fn reduce_karatsuba(sum: KaratsubaSum) -> __m512i {
+    let KaratsubaSum { low, middle, high } = sum;
+    let polynomial = __m512i::splat(POLYNOMIAL_BLOCK.as_ptr().cast());
+    let low_halves = __m512i::splat(LOW_HALF.as_ptr().cast());
+    let middle = middle.xor3(low, high).swap_halves();
+    let high = and_xor(middle, low_halves, high);
+    let low = middle.xor(and_xor(middle, low_halves, low));
+    let low = low.swap_halves().xor(low.clmul::<0x00>(polynomial));
+    high.xor3(low.swap_halves(), low.clmul::<0x00>(polynomial))
 }
 
-/// A power of the hash key in every place, and its companion.
-#[repr(C)]
-pub(in crate::crypto::aead::lanes) struct Power<V> {
-    pub(super) h: V,
-    pub(super) d: V,
+/// The nonce in every place, and after it four bytes of any value.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn splat_nonce_loosely(message: &Message<'_>) -> __m512i {
+    const ROOM: usize = size_of::<Message<'_>>() - offset_of!(Message<'_>, nonce);
+    if ROOM < 16 {
+        return __m512i::splat_nonce(&message.nonce);
+    }
+    // In bounds: `ROOM` bytes of the message begin at its nonce.
+    rounds::splat_loosely(core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce)))
+}
+
+/// Asks for the bytes of a vector before they are needed. Any address will do: a hint never faults.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn prefetch(at: *const u8) {
+    _mm_prefetch::<_MM_HINT_T0>(at.cast())
+}
+
+/// `(x & mask) ^ other`.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn and_xor(x: __m512i, mask: __m512i, other: __m512i) -> __m512i {
+    _mm512_ternarylogic_epi64::<0x6a>(x, mask, other)
+}
+
+/// AES-256 of one vector.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn aes1(x: __m512i, keys: &RoundKeys) -> __m512i {
+    let mut x = x.xor(__m512i::splat(keys[0].as_ptr()));
+    for key in &keys[1..14] {
+        x = _mm512_aesenc_epi128(x, __m512i::splat(key.as_ptr()));
+    }
+    _mm512_aesenclast_epi128(x, __m512i::splat(keys[14].as_ptr()))
+}
+
+/// The last round of AES.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn last_round(x: __m512i, key: __m512i) -> __m512i {
+    _mm512_aesenclast_epi128(x, key)
+}
+
+/// Share `SHARE` of the middle rounds but the last, of which there are eight if `WIDE`, for sixteen vectors, or six, for
+/// the first twelve.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn share<const WIDE: bool, const SHARE: usize>(keys: &RoundKeys, x: &mut [__m512i; 16]) {
+    match (WIDE, SHARE % 2) {
+        (true, 0) => rounds::share16_even::<SHARE>(keys, x),
+        (true, _) => rounds::share16_odd::<SHARE>(keys, x),
+        (false, _) => rounds::share12::<SHARE>(keys, x),
+    }
+}
+
+/// The same, and beside it `sum` with the products of a pair added: `a` times the powers at `powers`, `b` times the next.
+///
+/// # Safety
+/// As for [`Vector`]; `powers` points at powers of a table.
+#[inline(always)]
+pub(super) unsafe fn share_beside<const WIDE: bool, const SHARE: usize>(
+    keys: &RoundKeys,
+    x: &mut [__m512i; 16],
+    sum: KaratsubaSum,
+    a: __m512i,
+    b: __m512i,
+    powers: *const u8,
+) -> KaratsubaSum {
+    match (WIDE, SHARE % 2) {
+        (true, 0) => rounds::share16_even_beside::<SHARE>(keys, x, sum, a, b, powers),
+        (true, _) => rounds::share16_odd_beside::<SHARE>(keys, x, sum, a, b, powers),
+        (false, _) => rounds::share12_beside::<SHARE>(keys, x, sum, a, b, powers),
+    }
+}
+
+/// The last middle round.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn last_middle<const WIDE: bool>(keys: &RoundKeys, x: &mut [__m512i; 16]) {
+    if WIDE { rounds::middle16::<13>(keys, x) } else { rounds::middle12::<13>(keys, x) }
+}
+
+/// The products of a pair, without AES beside them.
+///
+/// # Safety
+/// As for [`share_beside`].
+#[inline(always)]
+pub(super) unsafe fn add_pair(sum: KaratsubaSum, a: __m512i, b: __m512i, powers: *const u8) -> KaratsubaSum {
+    // In bounds: the powers of the second vector stand behind those of the first, their sums in `middles`.
+    let (h, next) = (__m512i::load(powers), __m512i::load(powers.wrapping_add(__m512i::BYTES)));
+    let middles = __m512i::load(powers.wrapping_add(Table::TO_MIDDLES));
+    let halves = _mm512_xor_si512(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    KaratsubaSum {
+        low: sum.low.xor3(a.clmul::<0x00>(h), b.clmul::<0x00>(next)),
+        high: sum.high.xor3(a.clmul::<0x11>(h), b.clmul::<0x11>(next)),
+        middle: sum.middle.xor3(halves.clmul::<0x00>(middles), halves.clmul::<0x11>(middles)),
+    }
 }

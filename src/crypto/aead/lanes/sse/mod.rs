@@ -1,34 +1,23 @@
 //! The tier of AES-NI and PCLMULQDQ, 128 bits wide, in legacy encoding: no AVX needed.
 
-mod rounds;
 pub(super) mod xmm;
 
 use core::arch::asm;
+use core::arch::x86_64::__m128i;
 
 use crate::crypto::aead::cpu::HasAesNi;
-use crate::crypto::aead::lanes::alike;
 use crate::crypto::aead::lanes::entries::entries;
+use crate::crypto::aead::lanes::four;
+use crate::crypto::aead::lanes::kernel::Kernel;
 use crate::crypto::aead::lanes::one;
-use crate::crypto::aead::lanes::sse::xmm::Xmm;
 use crate::crypto::aead::lanes::table::Table;
+use crate::crypto::aead::lanes::tags;
+use crate::crypto::aead::message::KEY_LEN;
 use crate::crypto::aead::message::Message;
+use crate::crypto::aead::message::TagMessage;
 use crate::crypto::aead::message::Verdict;
 
-entries!(HasAesNi, "aesni", "aes,pclmulqdq,ssse3,sse4.1", Xmm, 4, alike, one, clear, clear);
-
-#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-#[inline(never)]
-unsafe fn alike<const SEAL: bool>(table: &Table, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
-    // SAFETY: the features are those of this function.
-    unsafe { alike::fours::<Xmm, 4, SEAL>(table, messages, verdicts) }
-}
-
-#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-#[inline(never)]
-unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
-    // SAFETY: the features are those of this function.
-    unsafe { one::one::<Xmm, 4, SEAL>(table, message) }
-}
+entries!(HasAesNi, "aesni", "aes,pclmulqdq,ssse3,sse4.1", __m128i, 4, fours, long, clear, clear);
 
 /// Stack that [`clear`] zeroes, a multiple of 64: the frames of the kernels and of what calls them.
 const STACK_BYTES: usize = 2560;
