@@ -36,6 +36,7 @@ pub mod crypto;
 #[doc = include_str!("design.md")]
 pub mod design {}
 pub mod disk;
+pub mod entry;
 pub mod fsm;
 pub mod ids;
 pub mod keys;

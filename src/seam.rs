@@ -117,6 +117,10 @@ pub use crate::crypto::keystore::Purpose;
 pub use crate::crypto::keystore::TermSalt;
 /// The keys that open the entries of one call.
 pub use crate::crypto::open::EntryKeys;
+/// Command or membership change.
+pub use crate::entry::EntryKind;
+/// An entry as raft committed it.
+pub use crate::entry::LogEntry;
 /// Names a cluster; no two clusters open each other's entries.
 pub use crate::ids::ClusterId;
 /// The index above which entries are sealed, shared by both halves.
@@ -141,9 +145,5 @@ pub use crate::propose::seal::Sealer;
 pub use crate::propose::seal::SealerError;
 /// The half before the log: seals a batch at the positions that it will get.
 pub use crate::propose::seal::seal_batch;
-/// Command or membership change.
-pub use crate::wal::EntryKind;
-/// An entry as raft committed it.
-pub use crate::wal::LogEntry;
 /// The kernel's random bytes.
 pub use crate::world::KernelEntropy;

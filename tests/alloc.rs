@@ -23,6 +23,8 @@ use sealkv::crypto::keystore::KeyStore;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::crypto::keystore::TermSalt;
 use sealkv::crypto::open::EntryKeys;
+use sealkv::entry::EntryKind;
+use sealkv::entry::LogEntry;
 use sealkv::ids::ClusterId;
 use sealkv::ids::Cutover;
 use sealkv::ids::Index;
@@ -33,8 +35,6 @@ use sealkv::ids::Term;
 use sealkv::propose::seal::LeaderSealer;
 use sealkv::propose::seal::Proposal;
 use sealkv::propose::seal::seal_batch;
-use sealkv::wal::EntryKind;
-use sealkv::wal::LogEntry;
 use sealkv::world::KernelEntropy;
 
 /// Counts every request for memory: by the thread that makes it, and all together.
@@ -163,7 +163,7 @@ fn through_the_hook(hook: &mut Hook, entries: &[LogEntry], keys: Option<&EntryKe
 fn without_the_hook(entries: &[LogEntry], machine: &mut Sum) {
     for entry in black_box(entries) {
         let frame = EntryFrame::decode(&entry.data).unwrap();
-        let position = Position { term: entry.term, index: entry.index };
+        let position = entry.position();
         let delivery = Delivery { position, proposal_id: frame.proposal_id, payload: frame.payload, entry_tag: None };
         machine.apply(delivery).unwrap();
     }

@@ -36,11 +36,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keys", &["ids", "entry", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "entry", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "entry", "members", "codec", "exit", "limits", "world", "wal"]),
-    ("propose", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "wal", "raft"]),
-    (
-        "apply",
-        &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "wal", "raft", "propose"],
-    ),
+    ("propose", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft"]),
+    ("apply", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft", "propose"]),
     ("resp", &["ids", "limits", "world", "fsm", "propose"]),
 ];
 

@@ -20,7 +20,6 @@ use crate::apply::step::explain;
 use crate::apply::step::mac_of;
 use crate::apply::step::machine_halt;
 use crate::apply::step::nanos;
-use crate::apply::step::position_of;
 use crate::keys::mac::MacKey;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
@@ -69,7 +68,7 @@ impl Loop {
         self.owed.extend(settled.unanswered);
         Metrics::add(&self.parts.metrics.failed_reads, settled.failed_reads);
         let count = settled.count;
-        let Some(last) = count.checked_sub(1).map(|last| position_of(&run.entries[last].entry)) else {
+        let Some(last) = count.checked_sub(1).map(|last| run.entries[last].entry.position()) else {
             return Ok(());
         };
         let began = self.parts.clock.monotonic();
@@ -77,7 +76,7 @@ impl Loop {
         applied.position = last;
         applied.last_stamp_ms = settled.progressed.stamp_ms;
         applied.client_command_applied = settled.progressed.has_run_commands;
-        let first = position_of(&run.entries[0].entry);
+        let first = run.entries[0].entry.position();
         let sealed = seal::rows(settled.overlay.into_changes(), values.as_ref().ok());
         let (step, sealed_values) = match sealed {
             Ok(sealed) => sealed,

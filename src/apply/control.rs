@@ -21,7 +21,6 @@ use crate::apply::step::Record;
 use crate::apply::step::cutover_of;
 use crate::apply::step::explain;
 use crate::apply::step::mac_of;
-use crate::apply::step::position_of;
 use crate::fsm::codec::Payload;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
@@ -40,7 +39,7 @@ impl Loop {
     /// Applies one control entry.
     pub(super) fn control(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
         let entry = &committed.entry;
-        let position = position_of(entry);
+        let position = entry.position();
         let cutover = cutover_of(view);
         let mac = mac_of(view, entry)?;
         let keys = (!self.parts.ring.keks().is_empty()).then(|| view.entry_keys());

@@ -38,12 +38,12 @@ use crate::crypto::envelope::Envelope;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::open::OpenJob;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Whether the entry at `index` is sealed: strictly above the cutover (CUTOVER-STRICT). The whole nil-cipher hook.
 #[inline]
@@ -253,7 +253,7 @@ where
             break;
         }
         assert_eq!(entry.kind, EntryKind::Normal, "membership changes are cut out of runs");
-        let position = Position { term: entry.term, index: entry.index };
+        let position = entry.position();
         if entry.data.is_empty() {
             machine.skip(position);
             count += 1;
@@ -285,7 +285,7 @@ fn needs_opening(entry: &LogEntry, cutover: Index) -> bool {
 }
 
 fn open_job(entry: &LogEntry) -> OpenJob<'_> {
-    OpenJob { position: Position { term: entry.term, index: entry.index }, data: &entry.data }
+    OpenJob { position: entry.position(), data: &entry.data }
 }
 
 fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), Stop> {

@@ -9,13 +9,12 @@ use crate::apply::halt::Malformation;
 use crate::apply::membership::members_of;
 use crate::apply::step::Loop;
 use crate::apply::step::Progress;
-use crate::apply::step::position_of;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
 use crate::raft::Members;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Applies `entries`, which are those from applied + 1 to commit, and flushes. `on_progress` hears of every run.
 ///
@@ -59,7 +58,7 @@ fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Hal
     if entry.kind == EntryKind::Normal {
         return Ok(Committed { entry, conf_state: None });
     }
-    let malformed = |_| Halt::at(position_of(&entry), HaltCause::Malformed(Malformation::Membership));
+    let malformed = |_| Halt::at(entry.position(), HaltCause::Malformed(Malformation::Membership));
     *members = members.after(&entry).map_err(malformed)?;
     let conf_state = Some(members.encode());
     Ok(Committed { entry, conf_state })

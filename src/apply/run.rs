@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use crate::apply::gate::is_sealed;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Version;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::RUN_BYTES_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// What a run consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

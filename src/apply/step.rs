@@ -31,6 +31,7 @@ use crate::apply::run::RunBounds;
 use crate::apply::run::RunKind;
 use crate::apply::run::take_run;
 use crate::crypto::keystore::Purpose;
+use crate::entry::LogEntry;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
@@ -47,7 +48,6 @@ use crate::keys::ring::View;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
-use crate::wal::LogEntry;
 use crate::world::Clock;
 
 /// What a step did.
@@ -124,11 +124,11 @@ impl Loop {
     /// # Panics
     /// If they do not follow on what was offered before (IN-ORDER): raft hands out each entry once, in order.
     pub fn offer(&mut self, committed: Vec<Committed>) {
-        let mut newest = self.queue.back().map_or(self.applied.position, |last| position_of(&last.entry));
+        let mut newest = self.queue.back().map_or(self.applied.position, |last| last.entry.position());
         for Committed { entry, .. } in &committed {
             assert_eq!(entry.index, newest.index.next(), "entries are consecutive");
             assert!(entry.term >= newest.term, "terms never decrease along the log");
-            newest = position_of(entry);
+            newest = entry.position();
         }
         self.queue.extend(committed);
     }
@@ -221,7 +221,7 @@ impl Loop {
     fn membership(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
         let entry = &committed.entry;
         let mac = mac_of(view, entry)?;
-        let position = position_of(entry);
+        let position = entry.position();
         let mut applied = self.applied.clone();
         applied.position = position;
         let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
@@ -276,18 +276,13 @@ impl fmt::Debug for Parts {
         f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
-
-pub(super) fn position_of(entry: &LogEntry) -> Position {
-    Position { term: entry.term, index: entry.index }
-}
-
 pub(super) fn cutover_of(view: &View) -> Index {
     view.keyring().map_or(Index::NEVER, Keyring::cutover)
 }
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
 pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
-    view.mac_key().map_err(|lack| describe(first, position_of(first), cutover_of(view), lack_stop(lack)))
+    view.mac_key().map_err(|lack| describe(first, first.position(), cutover_of(view), lack_stop(lack)))
 }
 
 pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {

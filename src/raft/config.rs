@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -11,7 +12,6 @@ use crate::limits::READ_INDEX_DEADLINE;
 use crate::raft::members::Members;
 use crate::raft::members::MembersError;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 
 /// Settings of one node's part in the agreement.
 #[derive(Clone, Debug)]

@@ -5,14 +5,14 @@ use std::fmt;
 use ::raft::eraftpb::Entry;
 use ::raft::eraftpb::EntryType;
 
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::raft::members::Change;
 use crate::raft::members::ChangeRefused;
 use crate::raft::transport::PeerMessage;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Answers a proposed membership change: where it stands, or why it was not proposed.
 pub type ChangeDone = Box<dyn FnOnce(Result<Position, ChangeRefused>) + Send>;

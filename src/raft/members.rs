@@ -20,12 +20,12 @@ use ::raft::storage::MemStorage;
 use bytes::Bytes;
 use protobuf::Message as _;
 
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::NodeId;
 use crate::limits::MEMBERS_CHANGE_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
 use crate::raft::logger;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Bytes or a change that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

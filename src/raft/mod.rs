@@ -34,11 +34,11 @@ pub use transport::Transport;
 
 use bytes::Bytes;
 
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::wal::Append;
-use crate::wal::LogEntry;
 
 /// Why a batch was given back. Nothing of it was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,8 @@ use ::raft::eraftpb::Entry;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -25,9 +27,7 @@ use crate::raft::members::decode_change;
 use crate::raft::run::Loop;
 use crate::raft::transport::PeerMessage;
 use crate::wal::Append;
-use crate::wal::EntryKind;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 
 /// A Ready on its way to the disk.
 #[derive(Debug)]

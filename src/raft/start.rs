@@ -5,7 +5,6 @@ use ::raft::RawNode;
 use ::raft::eraftpb::Entry;
 
 use crate::ids::Index;
-use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::config::Config;
@@ -30,8 +29,7 @@ pub(super) struct Started {
 /// Checks and builds.
 pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, Fatal> {
     check(recovered)?;
-    let last =
-        recovered.entries.last().map_or(recovered.compacted, |entry| Position { term: entry.term, index: entry.index });
+    let last = recovered.entries.last().map_or(recovered.compacted, |entry| entry.position());
     let hard_state = raise(recovered, last.term, last.index);
     let entries: Vec<Entry> = recovered.entries.iter().map(to_raft_entry).collect();
     let mut hs = ::raft::eraftpb::HardState::default();

@@ -10,6 +10,8 @@ use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::Expiry;
@@ -37,8 +39,6 @@ use crate::propose::Outcome;
 use crate::raft::Committed;
 use crate::raft::Members;
 use crate::testing::seed::Seeded;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// The cluster that tests are in unless they say otherwise.
 pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);

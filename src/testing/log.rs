@@ -8,6 +8,8 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::disk::Disk;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -17,8 +19,6 @@ use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 use crate::wal::LogLoop;
 use crate::wal::Options;
 use crate::wal::Recovered;

@@ -28,13 +28,13 @@ use bytes::Bytes;
 
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::aead::TAG_LEN;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::PEER_MARKS_MAX;
-use crate::wal::EntryKind;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::error::Reason;
 use crate::wal::seal::SegmentSeal;
 

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use crate::entry::LogEntry;
 use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::frame::ENTRY_HEAD_LEN;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 use crate::wal::frame::Records;

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::disk::Engine;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::wal::Append;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::error::WalError;
 use crate::wal::frame::Tag;
 use crate::wal::group::Group;

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Term;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 use crate::wal::frame::FrameHead;
 use crate::wal::frame::Records;
 use crate::wal::frame::encode;

@@ -4,8 +4,6 @@
 //! frames, [`thread::spawn`] drives it on a thread of its own. [`reader`] looks at frames without opening a log. The
 //! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
-use bytes::Bytes;
-
 mod create;
 mod error;
 mod frame;
@@ -47,47 +45,10 @@ pub use options::Options;
 pub use recovery::TornEnd;
 pub use room::LogRoom;
 
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
-
-/// What raft says an entry is; the number is the one in the log's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum EntryKind {
-    /// A command, a control entry, or raft's own empty entry.
-    Normal = 0,
-    /// A membership change of one member.
-    ConfChange = 1,
-    /// A joint membership change.
-    ConfChangeV2 = 2,
-}
-
-impl EntryKind {
-    /// The kind of a number in a frame; `None` for one that this version does not know.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<EntryKind> {
-        match number {
-            0 => Some(EntryKind::Normal),
-            1 => Some(EntryKind::ConfChange),
-            2 => Some(EntryKind::ConfChangeV2),
-            _ => None,
-        }
-    }
-}
-
-/// One entry of the Raft log; its bytes are never modified once made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Term in which it was appended.
-    pub term: Term,
-    /// Its place.
-    pub index: Index,
-    /// How apply must treat it.
-    pub kind: EntryKind,
-    /// Entry frame (design 3.2), a membership change, or nothing.
-    pub data: Bytes,
-}
 
 /// Raft's hard state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use crate::disk::Disk;
 use crate::disk::padded;
+use crate::entry::LogEntry;
 use crate::ids::Index;
-use crate::wal::LogEntry;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;

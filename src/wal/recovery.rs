@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use crate::disk::Disk;
 use crate::disk::SlotId;
+use crate::entry::LogEntry;
 use crate::ids::Index;
-use crate::wal::LogEntry;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;

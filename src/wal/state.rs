@@ -1,10 +1,10 @@
 //! What the log says: the same step from frame to frame for the writer and for recovery.
 
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::error::Reason;
 use crate::wal::frame::Records;
 use crate::wal::frame::Tag;

@@ -15,11 +15,11 @@ use crossbeam_channel::TryRecvError;
 use crossbeam_channel::bounded;
 
 use crate::disk::SlotId;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::limits::LOG_READS_MAX;
 use crate::wal::Append;
-use crate::wal::LogEntry;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;

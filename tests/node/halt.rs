@@ -12,6 +12,8 @@ use bytes::Bytes;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::LeadershipKey;
 use sealkv::crypto::seal::seal_entries;
+use sealkv::entry::EntryKind;
+use sealkv::entry::LogEntry;
 use sealkv::fsm::codec::encode_batch;
 use sealkv::fsm::codec::encode_control;
 use sealkv::fsm::command::Expiry;
@@ -31,9 +33,7 @@ use sealkv::node::settings::Settings;
 use sealkv::node::start;
 use sealkv::node::start::Opened;
 use sealkv::wal::Append;
-use sealkv::wal::EntryKind;
 use sealkv::wal::HardState;
-use sealkv::wal::LogEntry;
 use sealkv::world::KernelEntropy;
 use sealkv::world::World;
 
@@ -150,8 +150,7 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
     });
     write(&mut opened, bad.collect());
     drop(opened);
-    let at = added.entry(POISONED, Bytes::new(), case.more_terms);
-    let at = Position { term: at.term, index: at.index };
+    let at = added.entry(POISONED, Bytes::new(), case.more_terms).position();
     for start in 1..=2 {
         must_halt(&site.sealed(), at, case.status, case.words);
         let opened = open(&site, Some(site.kek()));

@@ -150,7 +150,7 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     assert_eq!((opener(&one).term, opener(&one).index), (opener(&two).term, opener(&two).index));
     assert_ne!(opener(&one).salt, opener(&two).salt);
     // Two keys: what one sealed does not open for the other, at the same place under the same key id.
-    let position = sealkv::ids::Position { term: last.term, index: last.index };
+    let position = last.position();
     let job = |data| OpenJob { position, data };
     assert!(open_entry(&one.ring.view().entry_keys(), job(&last.data)).is_ok());
     assert!(open_entry(&two.ring.view().entry_keys(), job(&last.data)).is_err());

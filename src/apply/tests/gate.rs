@@ -17,10 +17,10 @@ use crate::crypto::envelope::EntryFrame;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::stored::seal_values;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::ProposalId;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Notes index, proposal and payload of every delivery, and where the payload lay in memory.
 #[derive(Default)]

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
-use crate::apply::step::position_of;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::delete;
@@ -22,6 +21,7 @@ use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::apply::tests::node::TestStore;
 use crate::crypto::keystore::Purpose;
+use crate::entry::EntryKind;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
@@ -35,7 +35,6 @@ use crate::keys::kek::KekSet;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::propose::Slot;
-use crate::wal::EntryKind;
 
 /// Entries 5 to 14 sealed, each with a waiter, 10 with a changed byte of its ciphertext.
 fn poisoned() -> (Leader, Bytes) {
@@ -55,7 +54,7 @@ fn wait_for_all(node: &Node, leader: &Leader, first: u64) {
         let entry = &committed.entry;
         if entry.index.0 >= first {
             let slots = vec![Slot::Write(set("", "")), Slot::Write(incr(""))];
-            node.wait_for(position_of(entry), slots);
+            node.wait_for(entry.position(), slots);
         }
     }
 }
@@ -285,7 +284,7 @@ fn state_machine_halt_leaves_no_half_of_an_entry() {
     let mut node = Node::new(&Setup::default());
     *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     for index in [5, 6, 7] {
-        node.wait_for(position_of(leader.entry(index)), write_slots(if index == 6 { 3 } else { 1 }));
+        node.wait_for(leader.entry(index).position(), write_slots(if index == 6 { 3 } else { 1 }));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
@@ -311,7 +310,7 @@ fn an_entry_that_went_through_and_then_cannot_be_run_again_is_not_answered() {
     *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     node.store.good_gets.store(1, SeqCst);
     for index in [5, 6, 7] {
-        node.wait_for(position_of(leader.entry(index)), write_slots(1));
+        node.wait_for(leader.entry(index).position(), write_slots(1));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);

@@ -12,6 +12,8 @@ use crate::apply::tests::kit::set;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::ExpireIf;
@@ -38,8 +40,6 @@ use crate::keys::make::make_rotate;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::raft::Committed;
 use crate::testing::seed::Seeded;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// A log, what is wrong with it, and who waits for its entries.
 pub(super) struct History {

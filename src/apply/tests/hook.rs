@@ -20,14 +20,14 @@ use crate::apply::tests::kit::at;
 use crate::apply::tests::kit::set;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::OpenError;
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::fsm::reader::ReadError;
 use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;
 use crate::ids::Term;
 use crate::keys::ring::KeyLack;
-use crate::wal::EntryKind;
-use crate::wal::LogEntry;
 
 /// Notes payloads; sets the cutover at an entry, and may say that it is full.
 struct Machine {

@@ -18,6 +18,7 @@ use crate::apply::tests::node::Picture;
 use crate::apply::tests::plain;
 use crate::apply::tests::plain::Closed;
 use crate::apply::tests::plain::SealedFor;
+use crate::entry::EntryKind;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::ReadCommand;
@@ -49,7 +50,6 @@ use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
 use crate::raft::Committed;
 use crate::raft::Members;
-use crate::wal::EntryKind;
 
 /// Where and why somebody stopped, as far as it must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Twin {
 
     fn one(&mut self, committed: &Committed) -> Result<(), Stopped> {
         let entry = &committed.entry;
-        let at = Position { term: entry.term, index: entry.index };
+        let at = entry.position();
         let stopped = |class, word| Stopped { at, class, word, key_id: None, proposal_id: None };
         if entry.kind != EntryKind::Normal {
             self.members(committed.conf_state.as_ref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::apply::flush::Published;
 use crate::apply::replay::replay;
 use crate::apply::step::Progress;
-use crate::apply::step::position_of;
 use crate::apply::tests::halts::write_slots;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::append;
@@ -22,6 +21,7 @@ use crate::apply::tests::node::Setup;
 use crate::apply::tests::node::flusher;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
+use crate::entry::EntryKind;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
@@ -35,7 +35,6 @@ use crate::keys::rules::RuleError;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::propose::Slot;
 use crate::raft::Committed;
-use crate::wal::EntryKind;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -92,10 +91,10 @@ fn same_decision_waiters_and_riding_reads_leave_no_trace() {
     for committed in &leader.log[4..] {
         let count = if committed.entry.index.0 == 6 { 1 } else { 0 };
         if count > 0 {
-            asked.wait_for(position_of(&committed.entry), vec![get("old"), Slot::Write(set("", "")), get("none")]);
+            asked.wait_for(committed.entry.position(), vec![get("old"), Slot::Write(set("", "")), get("none")]);
         }
     }
-    asked.wait_for(position_of(leader.entry(5)), vec![get("old"), Slot::Write(set("", "")), get("old")]);
+    asked.wait_for(leader.entry(5).position(), vec![get("old"), Slot::Write(set("", "")), get("old")]);
     asked.run(&leader.log).unwrap();
     assert_eq!(asked.store.picture(), alone.store.picture());
     let told = asked.told.lock().unwrap();

@@ -12,13 +12,13 @@ use crate::apply::tests::node::Setup;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::keystore::Purpose;
+use crate::entry::EntryKind;
 use crate::fsm::codec::encode_control;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::ProposalId;
 use crate::keys::change::Change;
 use crate::keys::change::Retire;
-use crate::wal::EntryKind;
 
 /// A history in which every control entry matters to the entry right behind it; clear up to 5, sealed from 6 on.
 fn eventful() -> Leader {

@@ -8,6 +8,7 @@ use super::rig::Setup;
 use super::rig::set;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
+use crate::entry::LogEntry;
 use crate::fsm::codec::Payload;
 use crate::ids::Index;
 use crate::keys::change::Change;
@@ -15,7 +16,6 @@ use crate::propose::*;
 use crate::raft::Input;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
-use crate::wal::LogEntry;
 
 const IDS: [u64; 3] = [1, 2, 3];
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::open::OpenJob;
 use crate::crypto::open::open_entry;
+use crate::entry::LogEntry;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::Reply;
@@ -40,7 +41,6 @@ use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::world::Clock;
 use crate::world::Entropy;
 
@@ -192,7 +192,7 @@ impl Rig {
         let clock = Arc::clone(&setup.clock);
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(setup.seed));
         let founded = Position { term: Term(1), index: Index(1) };
-        let applied = entries.last().map_or(founded, |last| Position { term: last.term, index: last.index });
+        let applied = entries.last().map_or(founded, |last| last.position());
         let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
         let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(Reads::new(applied.index)));
         let wires = Arc::new(Mutex::new(Wires { reads: Some(Arc::clone(&reads)), ..Wires::default() }));
@@ -272,7 +272,7 @@ impl Rig {
     pub(super) fn apply(&mut self) -> bool {
         let committed: Vec<Committed> = self.wires.lock().unwrap().committed.drain(..).collect();
         for Committed { entry, .. } in &committed {
-            let position = Position { term: entry.term, index: entry.index };
+            let position = entry.position();
             let word = self.apply_one(position, &entry.data);
             self.words.push(word);
             self.reads.applied(position.index);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::double::Disk;
 use super::double::Fate;
 use super::double::Node;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::raft::*;
 use crate::testing::clock::SimClock;
@@ -13,7 +14,6 @@ use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::runs;
 use crate::testing::seed::seed;
-use crate::wal::LogEntry;
 
 const IDS: [u64; 3] = [1, 2, 3];
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -17,7 +18,6 @@ use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::world::Clock;
 
 /// The log's room as the test says.
@@ -255,7 +255,7 @@ impl Node {
         let Some(last) = committed.last().map(|last| &last.entry) else {
             return false;
         };
-        let position = Position { term: last.term, index: last.index };
+        let position = last.position();
         for Committed { entry, .. } in committed {
             let expected = self.applied.last().map_or(2, |last| last.index.0 + 1);
             assert_eq!(entry.index.0, expected, "IN-ORDER");

@@ -10,6 +10,7 @@ use super::double::FOUNDED;
 use super::double::Fate;
 use super::double::Node;
 use super::double::sole;
+use crate::entry::EntryKind;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -17,7 +18,6 @@ use crate::ids::Term;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::raft::*;
 use crate::testing::net::Network;
-use crate::wal::EntryKind;
 
 fn placed(term: u64, index: u64) -> [Fate; 2] {
     [Fate::Sealed(Term(term), Index(index)), Fate::Placed(Term(term), Index(index))]

@@ -5,14 +5,14 @@ use sha2::Digest;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::wal::EntryKind;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::Reason;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;

@@ -1,6 +1,7 @@
 //! Random work, power cuts and kills on the simulated disk: never less than was acknowledged, never anything else.
 
 use crate::disk::SlotId;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -15,7 +16,6 @@ use crate::testing::seed::runs;
 use crate::testing::seed::seed;
 use crate::wal::Append;
 use crate::wal::HardState;
-use crate::wal::LogEntry;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
 use crate::wal::WalError;

@@ -1,6 +1,7 @@
 //! TORN-TAIL-ONLY: the drills of findings/wal.md section 3, and every bit of a small log.
 
 use crate::disk::SlotId;
+use crate::entry::LogEntry;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::testing::log::LogRig;
@@ -8,7 +9,6 @@ use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::trim;
 use crate::testing::log::write;
-use crate::wal::LogEntry;
 use crate::wal::Reason;
 use crate::wal::TornEnd;
 use crate::wal::WalError;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::disk::SlotId;
+use crate::entry::EntryKind;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -17,7 +18,6 @@ use crate::testing::log::trim;
 use crate::testing::log::write;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
-use crate::wal::EntryKind;
 use crate::wal::HardState;
 use crate::wal::LogLoop;
 use crate::wal::WalError;
