@@ -36,7 +36,7 @@ pub trait TrimPort: Send + Sync {
 
 /// How full the log becomes. Both are one load.
 pub trait LogGauge: Send + Sync {
-    /// Bytes of the log's slots that this process has used up, with all padding (`wal::LogRoom::cost_bytes` of every
+    /// Bytes of the log's slots that this process has used up, with all padding (`wal::LogSpace::cost_bytes` of every
     /// append, or what was written); never decreases.
     fn bytes_used(&self) -> u64;
 

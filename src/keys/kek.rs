@@ -309,7 +309,7 @@ impl KekSet {
     }
 }
 
-/// Room for a KEK and the byte too many that shows there is more.
+/// Space for a KEK and the byte too many that shows there is more.
 struct Text {
     bytes: Zeroizing<[u8; TEXT_LEN]>,
     len: usize,
@@ -320,7 +320,7 @@ impl Text {
         Text { bytes: Zeroizing::new([0; TEXT_LEN]), len: 0 }
     }
 
-    /// Reads once; 0 at the end, or when there is no more room.
+    /// Reads once; 0 at the end, or when there is no more space.
     fn read_from(&mut self, file: &mut File) -> io::Result<usize> {
         let count = file.read(&mut self.bytes[self.len..])?;
         self.len += count;

@@ -23,7 +23,7 @@ use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::raft::Input;
 use crate::wal::Append;
-use crate::wal::LogRoom;
+use crate::wal::LogSpace;
 use crate::wal::Progress;
 use crate::wal::WalError;
 use crate::wal::thread::Callbacks;
@@ -159,8 +159,8 @@ impl Callbacks for LogPort {
 pub struct ApplyLog {
     /// The way to the log.
     pub port: Arc<LogPort>,
-    /// Its room.
-    pub room: Arc<LogRoom>,
+    /// Its free space.
+    pub space: Arc<LogSpace>,
 }
 
 impl CutoverLog for ApplyLog {
@@ -185,11 +185,11 @@ impl TrimPort for ApplyLog {
 
 impl LogGauge for ApplyLog {
     fn bytes_used(&self) -> u64 {
-        self.room.handed_bytes()
+        self.space.handed_bytes()
     }
 
     fn pool_bytes(&self) -> u64 {
-        self.room.pool_bytes()
+        self.space.pool_bytes()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::resp::FactSection;
 use crate::resp::NodeFacts;
 use crate::resp::Role;
 use crate::resp::Stats;
-use crate::wal::LogRoom;
+use crate::wal::LogSpace;
 
 /// Everything that INFO and the metrics read.
 pub struct NodeNumbers {
@@ -41,8 +41,8 @@ pub struct NodeNumbers {
     pub clients: Arc<Stats>,
     /// The keys.
     pub ring: Arc<Ring>,
-    /// The log's room.
-    pub room: Arc<LogRoom>,
+    /// The log's free space.
+    pub space: Arc<LogSpace>,
     /// The log's times.
     pub log: Arc<LogPort>,
     /// Turns true when the replay is done.
@@ -149,8 +149,8 @@ impl NodeNumbers {
             ("aead_tier", self.aead_tier.to_owned()),
             ("log_engine", self.log_engine.to_owned()),
             ("log_sealed", u8::from(self.is_log_sealed).to_string()),
-            ("log_pool_bytes", self.room.pool_bytes().to_string()),
-            ("log_free_bytes", self.room.available_bytes().to_string()),
+            ("log_pool_bytes", self.space.pool_bytes().to_string()),
+            ("log_free_bytes", self.space.available_bytes().to_string()),
             ("log_slowest_sync_micros", self.log.slowest_sync_micros().to_string()),
             ("applied_index", self.apply.applied_index.load(Relaxed).to_string()),
             ("flushed_index", self.apply.flushed_index.load(Relaxed).to_string()),
@@ -227,9 +227,9 @@ impl NodeNumbers {
     }
 
     fn log_and_key_metrics(&self, out: &mut Families) {
-        out.gauge("sealkv_wal_pool_bytes", "Bytes of all slots of the log", self.room.pool_bytes());
-        out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.room.available_bytes());
-        out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.room.free_slots());
+        out.gauge("sealkv_wal_pool_bytes", "Bytes of all slots of the log", self.space.pool_bytes());
+        out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.space.available_bytes());
+        out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.space.free_slots());
         out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
         let view = self.ring.view();
         out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);

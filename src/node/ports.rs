@@ -1,4 +1,4 @@
-//! The adapters between rooms that must not know each other: raft's effects, apply's news, the log's room, reads.
+//! The adapters between rooms that must not know each other: raft's effects, apply's news, reads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,6 @@ use crate::raft::Committed;
 use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
-use crate::wal;
 use crate::wal::Append;
 
 /// The raft thread's status, for any thread.
@@ -122,20 +121,6 @@ pub fn may_campaign(ring: &Ring) -> Input {
         tracing::error!(%lack, "this node cannot lead");
     }
     Input::MayCampaign(lack.is_none())
-}
-
-/// The log's gauge as raft reads it at its door.
-#[derive(Debug)]
-pub struct Room(pub Arc<wal::LogRoom>);
-
-impl raft::LogRoom for Room {
-    fn free_bytes(&self) -> u64 {
-        self.0.available_bytes()
-    }
-
-    fn pool_bytes(&self) -> u64 {
-        self.0.pool_bytes()
-    }
 }
 
 /// Clients' reads on the applied state.

@@ -43,10 +43,10 @@ pub fn forbid_core_dumps() {
     }
 }
 
-/// Makes room for the descriptors of `clients` clients beside the node's own; returns for how many there is room.
+/// Raises the limit of descriptors for `clients` clients beside the node's own; returns for how many it suffices.
 ///
 /// # Errors
-/// A line for the operator: the hard limit leaves no room for any. A node that runs out of descriptors while it runs
+/// A line for the operator: the hard limit leaves none for any client. A node that runs out of descriptors while it runs
 /// could not open a table of its own state.
 pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
@@ -66,16 +66,16 @@ pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
             OWN_DESCRIPTORS
         ));
     }
-    let room = (allowed - OWN_DESCRIPTORS).min(u64::from(clients));
-    if room < u64::from(clients) {
+    let fitting = (allowed - OWN_DESCRIPTORS).min(u64::from(clients));
+    if fitting < u64::from(clients) {
         tracing::warn!(
-            maxclients = room,
+            maxclients = fitting,
             asked = clients,
             limit = allowed,
             "maxclients is lowered: open files are limited"
         );
     }
-    Ok(usize::try_from(room).unwrap_or(usize::MAX))
+    Ok(usize::try_from(fitting).unwrap_or(usize::MAX))
 }
 
 /// Ends the process at once, as a crash would: nothing is drained, flushed or destroyed.

@@ -37,7 +37,6 @@ use crate::node::numbers::NodeNumbers;
 use crate::node::operator::NodeOperator;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::RaftPorts;
-use crate::node::ports::Room;
 use crate::node::ports::StateReads;
 use crate::node::ports::StatusCell;
 use crate::node::ports::may_campaign;
@@ -117,10 +116,10 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         published: Arc::new(Published::new(applied.position)),
         raft: raft_sender,
     };
-    let (log_engine, room) = (log.engine().word(), log.room());
+    let (log_engine, space) = (log.engine().word(), log.space());
     let log_thread = wal::thread::spawn(log, shared.log.clone()).map_err(|error| ended(End::Log(error)))?;
     shared.log.open(log_thread);
-    let apply_log = ApplyLog { port: Arc::clone(&shared.log), room: Arc::clone(&room) };
+    let apply_log = ApplyLog { port: Arc::clone(&shared.log), space: Arc::clone(&space) };
     let flusher = Flusher::new(
         Arc::clone(&store),
         Arc::clone(&shared.published),
@@ -161,7 +160,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         apply: Arc::clone(&shared.metrics),
         clients: Arc::new(Stats::default()),
         ring: Arc::clone(&ring),
-        room: Arc::clone(&room),
+        space: Arc::clone(&space),
         log: Arc::clone(&shared.log),
         is_serving: AtomicBool::new(false),
         aead_tier: NodeNumbers::tier(),
@@ -184,7 +183,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         members: members_of(&apply.applied().conf_state),
         applied: apply.applied().position,
     };
-    let outside = outside(world, &shared, queue, batches, Room(room));
+    let outside = outside(world, &shared, queue, batches, space);
     let raft = raft::Loop::new(raft::Config::new(identity.node), recovered, outside);
     let raft = raft.map_err(|fatal| ended(End::Raft(fatal)))?;
     let (raft_thread, apply_thread) = spawn(raft, raft_receiver, apply, apply_receiver, &ends)?;
@@ -275,7 +274,7 @@ fn outside(
     shared: &Shared,
     queue: propose::Queue,
     apply: Sender<Vec<Committed>>,
-    room: Room,
+    space: Arc<wal::LogSpace>,
 ) -> raft::Outside {
     raft::Outside {
         proposer: Box::new(queue),
@@ -286,7 +285,7 @@ fn outside(
             status: Arc::clone(&shared.status),
         }),
         transport: Box::new(raft::Nowhere),
-        room: Arc::new(room),
+        space,
         clock: Arc::clone(&world.clock),
         entropy: Arc::clone(&world.entropy),
     }

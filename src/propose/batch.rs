@@ -79,7 +79,7 @@ impl Bench {
     }
 }
 
-/// One request's entry before it has a place: `FRAME_HEADER_LEN` bytes of room, then the payload.
+/// One request's entry before it has a place: `FRAME_HEADER_LEN` bytes of space, then the payload.
 pub(super) struct Item {
     pub(super) data: Vec<u8>,
     pub(super) waiter: Waiter,

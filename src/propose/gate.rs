@@ -141,7 +141,7 @@ impl Gate {
         }
         match renewal {
             Some(renewal) if !self.is_paused(renewal.due, scene.now) => Next::Control(renewal.due),
-            // It was just tried in vain. There is room for as much again, so clients go on for a while.
+            // It was just tried in vain. There is space for as much again, so clients go on for a while.
             Some(renewal) if renewal.is_overdue => Next::Wait,
             Some(_) | None => self.ordered(scene),
         }

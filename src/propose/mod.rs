@@ -99,7 +99,7 @@ pub enum ReadOutcome {
 
 /// What `resp` sees of everything below: two questions, each answered once through its callback.
 pub trait Gateway: Send + Sync {
-    /// Puts a request in the queue; `Err` gives it back if the queue is full (BOUNDED): wait for room, read no more.
+    /// Puts a request in the queue; `Err` gives it back if the queue is full (BOUNDED): wait for space, read no more.
     ///
     /// # Errors
     /// The request itself, unchanged.

@@ -293,7 +293,7 @@ impl Queue {
                     }
                 }
                 Next::Answer(result) => self.order.take().into_iter().for_each(|order| order.answer(result)),
-                Next::Clients => return self.clients(view.room_bytes),
+                Next::Clients => return self.clients(view.space_bytes),
             }
         }
     }
@@ -310,13 +310,13 @@ impl Queue {
         self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn clients(&self, room_bytes: u64) -> Option<Box<dyn Batch>> {
+    fn clients(&self, space_bytes: u64) -> Option<Box<dyn Batch>> {
         let mut items = Vec::new();
         let mut sealed_bytes = 0;
         let mut waiting = self.shared.waiting();
         while let Some((_, item)) = waiting.items.front() {
             let more = sealed_bytes + item.sealed_len();
-            let fits = more as u64 <= room_bytes && (items.is_empty() || more <= PROPOSE_BATCH_BYTES_MAX);
+            let fits = more as u64 <= space_bytes && (items.is_empty() || more <= PROPOSE_BATCH_BYTES_MAX);
             if !fits || items.len() == PROPOSE_BATCH_ENTRIES_MAX {
                 break;
             }

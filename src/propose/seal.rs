@@ -44,7 +44,7 @@ impl Proposal {
         Proposal::in_place(id, data)
     }
 
-    /// For who encodes a command in place: `data` is room for the entry frame's header, then the payload. No copy.
+    /// For who encodes a command in place: `data` is space for the entry frame's header, then the payload. No copy.
     ///
     /// # Panics
     /// If `data` is shorter than that header.

@@ -1,4 +1,4 @@
-//! What the loop is started with, and how it ends: settings, what recovery found, the log's room, the fatal errors.
+//! What the loop is started with, and how it ends: settings, what recovery found, the fatal errors.
 
 use std::time::Duration;
 
@@ -61,15 +61,6 @@ pub struct Recovered {
     pub members: Members,
     /// What the state holds.
     pub applied: Position,
-}
-
-/// The log's free space: less all that was ever handed to `Ports::log`, from the moment that call returns.
-pub trait LogRoom: Send + Sync {
-    /// Padded bytes that client entries may still take: less the reserve for votes, raft's own entries, control
-    /// entries and trims.
-    fn free_bytes(&self) -> u64;
-    /// Bytes of the whole pool of slots.
-    fn pool_bytes(&self) -> u64;
 }
 
 /// Why the loop cannot go on. No message and no byte left this node after it arose.

@@ -19,7 +19,7 @@ pub type ChangeDone = Box<dyn FnOnce(Result<Position, ChangeRefused>) + Send>;
 
 /// What the loop is told.
 pub enum Input {
-    /// The proposer has something, or the log has room again.
+    /// The proposer has something, or the log has space again.
     Wake,
     /// From a peer.
     Message(PeerMessage),

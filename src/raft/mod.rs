@@ -18,7 +18,6 @@ mod tests;
 
 pub use config::Config;
 pub use config::Fatal;
-pub use config::LogRoom;
 pub use config::Recovered;
 pub use input::ChangeDone;
 pub use input::Input;
@@ -45,7 +44,7 @@ use crate::wal::Append;
 pub enum Refusal {
     /// This node does not lead; the leader's id, if known.
     NotLeader(Option<u64>),
-    /// Leading, but a transfer is under way, the gate is not open, or the deadline for room passed.
+    /// Leading, but a transfer is under way, the gate is not open, or the deadline for space passed.
     NotNow,
     /// The batch could not be sealed (no key for this term): a bug or a race; nothing left this node.
     SealFailed,
@@ -84,7 +83,7 @@ pub struct LeaderView {
     /// A membership change, a control entry or a transfer is under way: nothing would be taken (N3).
     pub is_blocked: bool,
     /// Bytes of client entries that the door lets through now; control entries may ignore it.
-    pub room_bytes: u64,
+    pub space_bytes: u64,
 }
 
 /// The source of batches. Called on the raft thread only.

@@ -29,7 +29,7 @@ use crate::raft::members::guard;
 use crate::raft::run::Loop;
 use crate::raft::transport::PeerMessage;
 
-/// What a batch takes besides its sealed bytes, at most: told to the proposer as room that is not there.
+/// What a batch takes besides its sealed bytes, at most: taken off the space that the proposer sees.
 const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 8 * GROUP_OVERHEAD;
 
 /// What a peer's append takes besides its entries: it has at most about one frame of them, so two groups.
@@ -66,26 +66,26 @@ impl Loop {
             applied: Position { term: Term(term), index: Index(applied) },
             own_term_applied: term == raft.term,
             is_blocked: self.barrier.0 > applied || raft.lead_transferee.is_some(),
-            room_bytes: self.room_bytes(),
+            space_bytes: self.space_bytes(),
         }
     }
 
     /// Bytes of client entries that may come in now.
-    fn room_bytes(&self) -> u64 {
+    fn space_bytes(&self) -> u64 {
         let uncommitted = self.node.store().log_bytes_above(self.node.raft.raft_log.committed);
-        if uncommitted >= self.outside.room.pool_bytes() / 2 {
+        if uncommitted >= self.outside.space.pool_bytes() / 2 {
             return 0;
         }
-        self.room_for_any().saturating_sub(BATCH_OVERHEAD)
+        self.space_left().saturating_sub(BATCH_OVERHEAD)
     }
 
     /// What memory and log can still take.
-    fn room_for_any(&self) -> u64 {
+    fn space_left(&self) -> u64 {
         if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX {
             return 0;
         }
         let memory = UNAPPLIED_BYTES_MAX.saturating_sub(self.node.store().unapplied_bytes());
-        memory.min(self.outside.room.free_bytes()).saturating_sub(self.stepped_bytes)
+        memory.min(self.outside.space.available_bytes()).saturating_sub(self.stepped_bytes)
     }
 
     /// N6: checks, reads the next index, has the batch sealed for it, steps, and compares.
@@ -94,9 +94,9 @@ impl Loop {
             return refuse(batch, Refusal::NotLeader(self.other_leader()));
         }
         let view = self.leader_view();
-        let has_room = batch.is_control() || batch.bytes_max() <= view.room_bytes;
+        let has_space = batch.is_control() || batch.bytes_max() <= view.space_bytes;
         // N2 and N3, as far as they can be seen from here: the proposer is held to them too.
-        if !view.own_term_applied || view.is_blocked || !has_room {
+        if !view.own_term_applied || view.is_blocked || !has_space {
             return refuse(batch, Refusal::NotNow);
         }
         let term = view.term;
@@ -210,8 +210,8 @@ impl Loop {
         Ok(())
     }
 
-    /// The door for peers: entries without room are cut from the end, all if need be. What is here already needs none;
-    /// what is overwritten makes room in memory.
+    /// The door for peers: entries without space are cut from the end, all if need be. What is here already needs none;
+    /// what is overwritten frees memory.
     fn cut(&mut self, message: &mut Message) {
         let log = &self.node.raft.raft_log;
         let known = message.entries.iter().take_while(|entry| log.match_term(entry.index, entry.term)).count();
@@ -220,9 +220,9 @@ impl Loop {
         };
         let freed = self.node.store().bytes_from(conflict);
         let memory = UNAPPLIED_BYTES_MAX.saturating_sub(self.node.store().unapplied_bytes()) + freed;
-        let free = self.outside.room.free_bytes();
-        let room = if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX { 0 } else { memory.min(free) };
-        let mut left = room.saturating_sub(self.stepped_bytes).saturating_sub(APPEND_OVERHEAD);
+        let free = self.outside.space.available_bytes();
+        let space = if self.groups_in_flight >= LOG_GROUPS_UNPERSISTED_MAX { 0 } else { memory.min(free) };
+        let mut left = space.saturating_sub(self.stepped_bytes).saturating_sub(APPEND_OVERHEAD);
         let mut fits = known;
         for entry in message.entries.iter().skip(known) {
             let Some(rest) = left.checked_sub(cost(entry)) else {
@@ -236,7 +236,7 @@ impl Loop {
             self.stepped_bytes += APPEND_OVERHEAD;
         }
         if fits < message.entries.len() {
-            tracing::debug!(cut = message.entries.len() - fits, "no room for a peer's entries");
+            tracing::debug!(cut = message.entries.len() - fits, "no space for a peer's entries");
             message.mut_entries().truncate(fits);
         }
     }

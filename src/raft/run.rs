@@ -19,7 +19,6 @@ use crate::raft::Proposer;
 use crate::raft::Status;
 use crate::raft::config::Config;
 use crate::raft::config::Fatal;
-use crate::raft::config::LogRoom;
 use crate::raft::config::Recovered;
 use crate::raft::input::Input;
 use crate::raft::log::Log;
@@ -30,6 +29,7 @@ use crate::raft::ready::Unpersisted;
 use crate::raft::start;
 use crate::raft::transport::Transport;
 use crate::wal::HardState;
+use crate::wal::LogSpace;
 use crate::world::Clock;
 use crate::world::Entropy;
 use crate::world::random_array;
@@ -43,7 +43,7 @@ pub struct Outside {
     /// The way to the peers.
     pub transport: Box<dyn Transport>,
     /// The log's free space.
-    pub room: Arc<dyn LogRoom>,
+    pub space: Arc<LogSpace>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -71,6 +71,7 @@ mod tests {
     use crate::raft::*;
     use crate::wal::Append;
     use crate::wal::HardState;
+    use crate::wal::LogSpace;
     use crate::world::KernelEntropy;
     use crate::world::SystemClock;
 
@@ -82,16 +83,6 @@ mod tests {
         }
 
         fn not_leading(&mut self, _leader: Option<u64>) {}
-    }
-
-    impl LogRoom for Idle {
-        fn free_bytes(&self) -> u64 {
-            1 << 30
-        }
-
-        fn pool_bytes(&self) -> u64 {
-            1 << 30
-        }
     }
 
     struct Out(Sender<(Option<u64>, Option<Index>)>);
@@ -129,7 +120,7 @@ mod tests {
             proposer: Box::new(Idle),
             ports: Box::new(Out(effects)),
             transport: Box::new(Nowhere),
-            room: Arc::new(Idle),
+            space: Arc::new(LogSpace::of(1 << 30, 1 << 30)),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(KernelEntropy),
         };

@@ -28,7 +28,7 @@ pub struct ClientBounds {
     pub command_deadline: Duration,
     /// Replies must be taken at this pace: so long, and a second more for every 64 KiB.
     pub write_deadline: Duration,
-    /// How long a request waits for room in the queue before its clients are told to try again.
+    /// How long a request waits for space in the queue before its clients are told to try again.
     pub queue_deadline: Duration,
     /// A request without an outcome by then has an unknown one; the proposer's own deadline is shorter.
     pub outcome_deadline: Duration,

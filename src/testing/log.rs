@@ -132,7 +132,7 @@ pub fn rebuild(options: &Options, contents: &Recovered) -> Result<(), WalError> 
 /// # Panics
 /// If the queue is full.
 pub fn write(log: &mut LogLoop, append: Append) -> Result<Option<u64>, WalError> {
-    log.offer(append).expect("the queue has room");
+    log.offer(append).expect("the queue has space");
     settle(log)
 }
 

@@ -133,10 +133,10 @@ impl FrameHead {
         }
     }
 
-    /// The length, if a frame of at most `room` bytes can have it.
-    pub(crate) fn plausible_length(&self, room: usize) -> Option<usize> {
+    /// The length, if a frame of at most `space` bytes can have it.
+    pub(crate) fn plausible_length(&self, space: usize) -> Option<usize> {
         let length = usize::try_from(self.length).ok()?;
-        (HEAD_LEN + TAG_LEN..=room).contains(&length).then_some(length)
+        (HEAD_LEN + TAG_LEN..=space).contains(&length).then_some(length)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::wal::state::LogState;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) append: Append,
-    /// Counted against the log's room until the whole append is in frames.
+    /// Counted against the log's space until the whole append is in frames.
     pub(crate) cost: u64,
 }
 
@@ -39,7 +39,7 @@ impl Group {
         gather_max: usize,
     ) -> Group {
         let mut group = Group::default();
-        // Room for the records is kept from the start; entries fill the rest.
+        // Space for the records is kept from the start; entries fill the rest.
         let mut bytes = FRAME_OVERHEAD_MAX;
         while let Some(waiting) = queue.front_mut() {
             if !group.can_follow(&waiting.append) {
@@ -75,7 +75,7 @@ impl Group {
         Some(Group { records, ..Group::default() })
     }
 
-    /// The reset that waits behind a group without room, if one does. What was to be written before it is dropped:
+    /// The reset that waits behind a group without space, if one does. What was to be written before it is dropped:
     /// the reset would drop it anyway. Its own entries, if any, stay in the queue.
     pub(crate) fn take_reset(queue: &mut VecDeque<Waiting>, newest: &mut HardState, stalled: &Group) -> Option<Group> {
         let at = queue.iter().position(|waiting| waiting.append.reset.is_some())?;

@@ -29,9 +29,9 @@ use crate::wal::recovery;
 use crate::wal::recovery::Found;
 use crate::wal::recovery::TornEnd;
 use crate::wal::roll::Current;
-use crate::wal::room::LogRoom;
 use crate::wal::seal::LogKey;
 use crate::wal::segments::Segments;
+use crate::wal::space::LogSpace;
 use crate::wal::state::LogState;
 use crate::wal::window::Window;
 use crate::world::Clock;
@@ -107,7 +107,7 @@ pub struct LogLoop {
     pub(super) recovered_synced: bool,
     pub(super) grow_again_at: Duration,
     pub(super) growing: bool,
-    pub(super) room: Arc<LogRoom>,
+    pub(super) space: Arc<LogSpace>,
     pub(super) window: Window,
     poisoned: bool,
 }
@@ -185,18 +185,18 @@ impl LogLoop {
             recovered_synced: false,
             grow_again_at: now,
             growing: false,
-            room: Arc::new(LogRoom::new(found.sizes.gather_max)),
+            space: Arc::new(LogSpace::new(found.sizes.gather_max)),
             window,
             poisoned: false,
         };
-        log.tell_room();
+        log.show_space();
         log
     }
 
     /// The gauge that the raft thread reads at its door.
     #[must_use]
-    pub fn room(&self) -> Arc<LogRoom> {
-        self.room.clone()
+    pub fn space(&self) -> Arc<LogSpace> {
+        self.space.clone()
     }
 
     /// Which engine writes.
@@ -224,7 +224,7 @@ impl LogLoop {
         if self.queue.len() >= LOG_QUEUE_MAX {
             return Err(Full(Box::new(append)));
         }
-        let cost = self.room.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
+        let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
         self.queue.push_back(Waiting { append, cost });
         Ok(())
     }
@@ -265,7 +265,7 @@ impl LogLoop {
         let mut events = Vec::new();
         self.pipeline.poll(wait, &mut events)?;
         self.take_events(&events);
-        self.tell_room();
+        self.show_space();
         Ok(Progress {
             persisted_ticket: self.take_ticket(),
             // What became durable or free may let the next step do more.
@@ -316,7 +316,7 @@ impl LogLoop {
         self.idle_due_in().into_iter().chain(self.growth_due_in()).min()
     }
 
-    fn tell_room(&self) {
+    fn show_space(&self) {
         let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
         let slots = self.segments.free.len() as u64;
@@ -325,7 +325,7 @@ impl LogLoop {
         let here = rest.saturating_sub(lost_at_end + kept);
         let free = here + slots.saturating_sub(1) * self.sizes.usable();
         let pool = self.segments.count() as u64 * self.sizes.slot;
-        self.room.set(free, slots, pool);
+        self.space.set(free, slots, pool);
     }
 }
 

@@ -144,7 +144,7 @@ impl Sizes {
         2 * self.block as u64
     }
 
-    /// Bytes of a slot that frames are sure to find room in, whatever their sizes: less than a frame is lost at the end.
+    /// Bytes of a slot that frames are sure to fit in, whatever their sizes: less than a frame is lost at the end.
     pub(crate) fn usable(self) -> u64 {
         self.slot - self.headers() - (self.frame_max - self.block) as u64
     }

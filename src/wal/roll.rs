@@ -50,8 +50,8 @@ impl LogLoop {
         Ok(())
     }
 
-    /// Finds room for a frame of `bytes`, rolling into another slot if need be. What may use the reserve: frames
-    /// without entries, so that votes are given and trims are written when entries have no room left.
+    /// Finds space for a frame of `bytes`, rolling into another slot if need be. What may use the reserve: frames
+    /// without entries, so that votes are given and trims are written when entries have no space left.
     pub(super) fn placement(&mut self, bytes: usize, uses_reserve: bool) -> Result<Placement, WalError> {
         if self.current.is_none() {
             self.first_segment()?;
@@ -202,7 +202,7 @@ impl LogLoop {
 
 /// One slot to roll into and one more, since the last is partly kept for trims.
 const FREE_SLOTS_LOW: usize = 2;
-/// After growing failed: long enough not to fill the disk's log, short enough to see room that was made.
+/// After growing failed: long enough not to fill the disk's log, short enough to see space that was freed.
 const GROW_AGAIN: Duration = Duration::from_secs(10);
 /// While a slot is being made: it takes some 30 ms and nobody wakes us.
 const GROWN_POLL: Duration = Duration::from_millis(20);

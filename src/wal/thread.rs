@@ -25,7 +25,7 @@ use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::Progress;
 use crate::wal::pipeline::Pulse;
-use crate::wal::room::LogRoom;
+use crate::wal::space::LogSpace;
 use crate::world::Clock;
 
 /// What the log thread reports. Called on the log thread (a fatal hang: on its watchdog's), so it must not block.
@@ -65,7 +65,7 @@ pub enum Request {
 #[derive(Debug)]
 pub struct LogThread {
     sender: Option<Sender<Request>>,
-    room: Arc<LogRoom>,
+    space: Arc<LogSpace>,
     reported: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     watchdog: Option<JoinHandle<()>>,
@@ -81,16 +81,16 @@ pub enum NotSent {
 }
 
 impl LogThread {
-    /// Hands an append over and counts it against the room. Never blocks.
+    /// Hands an append over and counts it against the space. Never blocks.
     ///
     /// # Errors
     /// [`NotSent`] gives it back.
     pub fn append(&self, append: Append) -> Result<(), NotSent> {
         let cost = append.entries.iter().map(|entry| entry.data.len());
-        let cost = self.room.cost_bytes(cost);
+        let cost = self.space.cost_bytes(cost);
         self.send(Request::Append(append))?;
         // After, not before: one that was given back must not stay counted. Only the caller's own door reads it.
-        self.room.handed(cost);
+        self.space.handed(cost);
         Ok(())
     }
 
@@ -104,8 +104,8 @@ impl LogThread {
 
     /// The gauge for the door.
     #[must_use]
-    pub fn room(&self) -> Arc<LogRoom> {
-        self.room.clone()
+    pub fn space(&self) -> Arc<LogSpace> {
+        self.space.clone()
     }
 
     fn send(&self, request: Request) -> Result<(), NotSent> {
@@ -140,7 +140,7 @@ impl Drop for LogThread {
 pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, WalError> {
     let (sender, requests) = bounded(LOG_QUEUE_MAX + LOG_READS_MAX);
     let (started_sender, started) = bounded(1);
-    let room = log.room();
+    let space = log.space();
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
@@ -156,7 +156,7 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     let watchdog = Watchdog { pulse, clock, hung, callbacks, reported: reported.clone() };
     let spawned = Builder::new().name("wal-watchdog".to_owned()).spawn(move || watchdog.run(&stop));
     let watchdog = spawned.map_err(no_thread)?;
-    Ok(LogThread { reported, sender: Some(sender), room, thread: Some(thread), watchdog: Some(watchdog) })
+    Ok(LogThread { reported, sender: Some(sender), space, thread: Some(thread), watchdog: Some(watchdog) })
 }
 
 struct Driver {

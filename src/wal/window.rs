@@ -88,8 +88,8 @@ impl Window {
         }
         let bytes = self.bytes(disk, slot, sizes.slot, offset, sizes.block)?;
         let head = FrameHead::parse(bytes.first_chunk::<HEAD_LEN>().expect("a block holds a head"));
-        let room = usize::try_from(sizes.slot - offset).unwrap_or(usize::MAX).min(sizes.frame_max);
-        Ok(head.plausible_length(room).map(|_| head))
+        let space = usize::try_from(sizes.slot - offset).unwrap_or(usize::MAX).min(sizes.frame_max);
+        Ok(head.plausible_length(space).map(|_| head))
     }
 
     /// The frame at `offset`, if there is one whose checksum is right.

@@ -51,7 +51,7 @@ impl LogLoop {
             Placement::Here => self.write(group, bytes)?,
             Placement::Wait => self.stalled = Some(group),
             Placement::NoSlot => {
-                // Only a trim or a reset can make room, and it may be waiting behind what has none.
+                // Only a trim or a reset can free space, and it may be waiting behind an entry that has none.
                 let overtaking = match Group::take_reset(&mut self.queue, &mut self.newest_hard_state, &group) {
                     Some(reset) => Some(reset),
                     None => {
@@ -132,7 +132,7 @@ impl LogLoop {
     }
 
     fn note_ticket(&mut self, group: &Group) {
-        self.room.framed(group.cost);
+        self.space.framed(group.cost);
         if let Some(ticket) = group.ticket {
             assert!(self.tickets.back().is_none_or(|(_, last)| *last < ticket), "tickets increase");
             self.tickets.push_back((self.state.frame, ticket));
@@ -148,7 +148,7 @@ impl LogLoop {
         let records = Records { idle: true, hard_state, ..Records::default() };
         let group = Group { records, ..Group::default() };
         let bytes = padded(group.frame_len(), self.sizes.block);
-        // It must not take the room that is kept for trims; then the last frame goes without a witness.
+        // It must not take the space that is kept for trims; then the last frame goes without a witness.
         match self.placement(bytes, false)? {
             Placement::Here => self.write(group, bytes),
             Placement::Wait | Placement::NoSlot => Ok(()),

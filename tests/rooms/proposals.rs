@@ -100,7 +100,7 @@ fn view(term: u64, last: u64, applied: (u64, u64)) -> LeaderView {
         applied,
         own_term_applied: applied.term == Term(term),
         is_blocked: false,
-        room_bytes: 1 << 30,
+        space_bytes: 1 << 30,
     }
 }
 

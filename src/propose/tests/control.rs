@@ -254,7 +254,7 @@ fn n4_a_burst_of_proposals_does_not_run_past_a_limit() {
     assert!(rig.words().iter().filter(|word| *word == "sealed rotate").count() >= 2);
 }
 
-// The keyring is full, or a member lacks the KEK: clients go on while the nonce still has room, then nothing does.
+// The keyring is full, or a member lacks the KEK: clients go on while the nonce still has space, then nothing does.
 #[test]
 fn n4_a_renewal_that_fails_stops_clients_before_a_nonce_overflows() {
     let rig = limited(Mode::On, 20, 1000);

@@ -146,6 +146,6 @@ fn view(term: u64, applied: u64) -> LeaderView {
         applied: Position { term: Term(term), index: Index(applied) },
         own_term_applied: true,
         is_blocked: false,
-        room_bytes: 1 << 30,
+        space_bytes: 1 << 30,
     }
 }

@@ -145,11 +145,11 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
         applied: Position { term: Term(2), index: Index(5) },
         own_term_applied: true,
         is_blocked: false,
-        room_bytes: 1 << 20,
+        space_bytes: 1 << 20,
     };
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     assert!(queue.next(&LeaderView { is_blocked: true, ..view }).is_none());
-    assert!(queue.next(&LeaderView { room_bytes: 10, ..view }).is_none());
+    assert!(queue.next(&LeaderView { space_bytes: 10, ..view }).is_none());
     let mut batch = queue.next(&view).unwrap();
     assert_eq!(batch.seal(Term(2), Index(6)).unwrap().len(), batch.count());
     batch.refused(Refusal::NotNow);

@@ -41,20 +41,9 @@ use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::HardState;
+use crate::wal::LogSpace;
 use crate::world::Clock;
 use crate::world::Entropy;
-
-struct Plenty;
-
-impl raft::LogRoom for Plenty {
-    fn free_bytes(&self) -> u64 {
-        1 << 40
-    }
-
-    fn pool_bytes(&self) -> u64 {
-        1 << 40
-    }
-}
 
 #[derive(Default)]
 struct Wires {
@@ -219,7 +208,7 @@ impl Rig {
             proposer: Box::new(queue),
             ports: Box::new(Tap(Arc::clone(&wires))),
             transport,
-            room: Arc::new(Plenty),
+            space: Arc::new(LogSpace::of(1 << 40, 1 << 40)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy,
         };

@@ -153,7 +153,7 @@ fn a_batch_that_cannot_be_sealed_never_touches_raft_and_its_clients_may_try_agai
         applied: Position { term: term_salt.term, index: term_salt.index },
         own_term_applied: true,
         is_blocked: false,
-        room_bytes: 1 << 20,
+        space_bytes: 1 << 20,
     };
     let mut batch = queue.next(&view).unwrap();
     // Raft asks for another leadership's term: there is nothing that it could append.

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
@@ -18,23 +16,8 @@ use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::wal::HardState;
+use crate::wal::LogSpace;
 use crate::world::Clock;
-
-/// The log's room as the test says.
-pub(super) struct Gauge {
-    pub(super) free: AtomicU64,
-    pub(super) pool: AtomicU64,
-}
-
-impl LogRoom for Gauge {
-    fn free_bytes(&self) -> u64 {
-        self.free.load(SeqCst)
-    }
-
-    fn pool_bytes(&self) -> u64 {
-        self.pool.load(SeqCst)
-    }
-}
 
 /// What left the loop and was not looked at yet.
 #[derive(Default)]
@@ -108,7 +91,7 @@ impl Proposer for TestProposer {
         }
         let (data, is_control) = desk.batches.front()?;
         let bytes: usize = data.iter().map(Bytes::len).sum();
-        if !desk.is_pushy && !is_control && bytes as u64 > view.room_bytes {
+        if !desk.is_pushy && !is_control && bytes as u64 > view.space_bytes {
             return None;
         }
         let (data, is_control) = desk.batches.pop_front()?;
@@ -188,7 +171,7 @@ pub(super) struct Node {
     pub(super) clock: Arc<SimClock>,
     pub(super) wires: Arc<Mutex<Wires>>,
     pub(super) desk: Arc<Mutex<Desk>>,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) space: Arc<LogSpace>,
     pub(super) disk: Disk,
     pub(super) applied: Vec<LogEntry>,
 }
@@ -207,12 +190,12 @@ impl Node {
         set: impl Fn(&mut Config),
     ) -> Node {
         let (wires, desk) = (Arc::<Mutex<Wires>>::default(), Arc::<Mutex<Desk>>::default());
-        let gauge = Arc::new(Gauge { free: (1 << 40).into(), pool: (1 << 40).into() });
+        let space = Arc::new(LogSpace::of(1 << 40, 1 << 40));
         let outside = Outside {
             proposer: Box::new(TestProposer(Arc::clone(&desk))),
             ports: Box::new(Tap(Arc::clone(&wires))),
             transport: Box::new(network.endpoint()),
-            room: Arc::clone(&gauge) as Arc<dyn LogRoom>,
+            space: Arc::clone(&space),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             entropy: Arc::new(Seeded::new(seed.wrapping_mul(1000) + id)),
         };
@@ -228,7 +211,12 @@ impl Node {
         let mut config = Config::new(NodeId::new(id).unwrap());
         set(&mut config);
         let raft = Loop::new(config, recovered, outside).unwrap();
-        Node { raft, clock: Arc::clone(clock), wires, desk, gauge, disk, applied: Vec::new() }
+        Node { raft, clock: Arc::clone(clock), wires, desk, space, disk, applied: Vec::new() }
+    }
+
+    /// Lets the log have so many bytes left.
+    pub(super) fn free(&self, bytes: u64) {
+        self.space.set(bytes, 8, 1 << 40);
     }
 
     pub(super) fn step(&mut self, inputs: impl IntoIterator<Item = Input>) {

@@ -1,7 +1,6 @@
 //! A cluster of one: its start, its entries, the gate, the door, reads.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
@@ -157,11 +156,11 @@ fn entries_that_were_not_durable_at_a_crash_are_gone() {
 #[test]
 fn the_door_closes_for_clients_when_the_log_is_full_and_not_for_control_entries() {
     let mut node = sole();
-    node.gauge.free.store(1 << 20, SeqCst);
+    node.free(1 << 20);
     node.propose(&["client"]);
     node.settle();
-    assert_eq!(node.fates(), placed(2, 3), "there is still room");
-    node.gauge.free.store(100, SeqCst);
+    assert_eq!(node.fates(), placed(2, 3), "there is still space");
+    node.free(100);
     node.propose(&["client"]);
     node.settle();
     assert_eq!(node.fates(), []);
@@ -174,7 +173,7 @@ fn the_door_closes_for_clients_when_the_log_is_full_and_not_for_control_entries(
 #[test]
 fn own_proposals_stop_while_half_of_the_pool_is_uncommitted() {
     let mut node = sole();
-    node.gauge.pool.store(40_000, SeqCst);
+    node.space.set(1 << 40, 8, 40_000);
     node.propose(&["x".repeat(20_000).as_str()]);
     node.propose(&["y"]);
     node.step([Input::Wake]);
@@ -196,7 +195,7 @@ fn what_is_not_applied_bounds_what_is_accepted() {
     assert!((node.raft.status().last.0 - 2) * chunk.len() as u64 <= UNAPPLIED_BYTES_MAX);
     let before = node.raft.status().last;
     node.settle();
-    assert!(node.raft.status().last > before, "applied: there is room again");
+    assert!(node.raft.status().last > before, "applied: there is space again");
 }
 
 #[test]

@@ -133,14 +133,14 @@ fn a_sole_voter_never_steps_down_for_a_slow_disk() {
 #[test]
 fn entries_of_a_peer_without_room_are_cut_from_the_end_and_the_rest_is_stepped() {
     let (mut node, network) = follower();
-    // Room for two entries, and for the groups that they are written in.
-    node.gauge.free.store(2 * 4608 + 700, std::sync::atomic::Ordering::SeqCst);
+    // Space for two entries, and for the groups that they are written in.
+    node.free(2 * 4608 + 700);
     let entries = (2..=6).map(|index| entry(index, 5, &[7; 200])).collect();
     node.step([told(append(5, (1, 1), entries))]);
     assert_eq!(node.raft.status().last, Index(3));
     node.settle();
     assert!(network.take(2).iter().any(|message| message.kind() == "append_answer"));
-    node.gauge.free.store(0, std::sync::atomic::Ordering::SeqCst);
+    node.free(0);
     let mut full = append(5, (5, 3), vec![entry(4, 5, &[7; 200])]);
     full.commit = 3;
     node.step([told(full)]);

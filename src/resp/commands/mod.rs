@@ -183,9 +183,9 @@ pub(crate) fn unknown(arguments: Arguments<'_>) -> ErrorLine {
         if echo.len() >= NAME_ECHO_BYTES_MAX {
             break;
         }
-        let room = NAME_ECHO_BYTES_MAX - echo.len();
+        let space = NAME_ECHO_BYTES_MAX - echo.len();
         echo.push(b'\'');
-        echo.extend_from_slice(&argument[..argument.len().min(room)]);
+        echo.extend_from_slice(&argument[..argument.len().min(space)]);
         echo.extend_from_slice(b"' ");
     }
     let echo = String::from_utf8_lossy(&echo);

@@ -125,7 +125,7 @@ fn random_append(model: &Model, term: u64, ticket: u64, chance: &Seeded) -> Appe
 
 fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chance: &Seeded) {
     let mut ticket = 0;
-    if log.room().free_slots() < 3 {
+    if log.space().free_slots() < 3 {
         // As a node does at its start: the first frame carries the trim.
         ticket += 1;
         if let Some(last) = model.acknowledged.last() {
@@ -135,13 +135,13 @@ fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chanc
         }
     }
     for _ in 0..chance.below(40) {
-        let room = log.room().available_bytes();
-        if !chance.one_in(3) && room > 60_000 {
+        let space = log.space().available_bytes();
+        if !chance.one_in(3) && space > 60_000 {
             ticket += 1;
             let append = random_append(model, term, ticket, chance);
             model.pending.push((ticket, append.clone()));
             log.offer(append).unwrap();
-        } else if room <= 60_000 && model.pending.is_empty() && !model.acknowledged.is_empty() {
+        } else if space <= 60_000 && model.pending.is_empty() && !model.acknowledged.is_empty() {
             ticket += 1;
             let all = model.acknowledged.last().unwrap().index.0;
             let append = trim(ticket, term, all);

@@ -125,12 +125,12 @@ fn a_pool_that_cannot_grow_is_a_warning() {
     for at in 0..8 {
         write(&mut log, append(2 + at, entries(1, 3 + at, 1, 16 << 10))).unwrap();
     }
-    assert_eq!(log.room().pool_bytes(), 4 * (64 << 10));
+    assert_eq!(log.space().pool_bytes(), 4 * (64 << 10));
     rig.platters.disarm();
     rig.clock.advance(Duration::from_secs(11));
     settle(&mut log).unwrap();
     settle(&mut log).unwrap();
-    assert!(log.room().pool_bytes() > 4 * (64 << 10));
+    assert!(log.space().pool_bytes() > 4 * (64 << 10));
 }
 
 #[test]

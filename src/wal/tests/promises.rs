@@ -182,13 +182,13 @@ fn a_newer_commit_rides_with_the_next_frame() {
 fn a_trim_frees_slots_so_that_the_log_goes_on_for_ever() {
     let rig = LogRig::new(10);
     let mut log = made(&rig);
-    let room = log.room();
+    let space = log.space();
     for round in 0..200 {
         write(&mut log, append(1 + 2 * round, entries(1, 2 + round, 1, 12 << 10))).unwrap();
         if round >= 3 {
             write(&mut log, trim(2 + 2 * round, 1, round - 1)).unwrap();
         }
-        assert!(room.available_bytes() > 0, "round {round}");
+        assert!(space.available_bytes() > 0, "round {round}");
     }
     let (_, recovered) = rig.open().unwrap();
     assert_eq!(recovered.compacted.index, Index(198));
@@ -196,12 +196,12 @@ fn a_trim_frees_slots_so_that_the_log_goes_on_for_ever() {
 }
 
 #[test]
-fn without_room_entries_wait_and_a_trim_lets_them_go_on() {
+fn without_space_entries_wait_and_a_trim_lets_them_go_on() {
     let rig = LogRig::new(11);
     let mut log = made(&rig);
-    let room = log.room();
+    let space = log.space();
     let (mut next, mut ticket) = (2, 0);
-    while room.available_bytes() > 0 {
+    while space.available_bytes() > 0 {
         ticket += 1;
         write(&mut log, append(ticket, entries(1, next, 1, 12 << 10))).unwrap();
         next += 1;
@@ -234,7 +234,7 @@ fn the_pool_grows_up_to_its_bound_when_trims_stay_away() {
     drop(log);
     let (mut log, recovered) = rig.open().unwrap();
     assert_eq!(recovered.entries.len(), 10);
-    assert_eq!(log.room().pool_bytes(), 6 * (64 << 10));
+    assert_eq!(log.space().pool_bytes(), 6 * (64 << 10));
     write(&mut log, trim(99, 1, 11)).unwrap();
 }
 
@@ -250,7 +250,7 @@ fn a_reset_begins_the_log_anew_and_frees_all_older_slots() {
     let cutover = Some(Index(3));
     let append_reset = Append { ticket: 50, reset: Some(reset), hard_state, cutover, ..Append::default() };
     assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
-    assert!(log.room().free_slots() >= 3);
+    assert!(log.space().free_slots() >= 3);
     write(&mut log, append(51, entries(6, 6, 2, 100))).unwrap();
     let (_, recovered) = rig.open().unwrap();
     assert_eq!(recovered.compacted, reset);
@@ -324,7 +324,7 @@ fn every_open_begins_a_segment_and_an_empty_one_is_written_over() {
 }
 
 #[test]
-fn a_reset_overtakes_entries_that_have_no_room() {
+fn a_reset_overtakes_entries_that_have_no_space() {
     let rig = LogRig::new(20);
     let mut log = made(&rig);
     for round in 0..12 {
@@ -365,7 +365,7 @@ fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
     let (mut log, _) = rig.open().unwrap();
     write(&mut log, trim(40, 1, 4)).unwrap();
     settle(&mut log).unwrap();
-    assert_eq!(log.room().free_slots(), 3);
+    assert_eq!(log.space().free_slots(), 3);
     assert_eq!(rig.open().unwrap().1.entries, entries(1, 5, openings as u64 - 2, 10));
 }
 

@@ -165,7 +165,7 @@ fn large_entries_and_the_growth_of_the_pool_work_on_real_files() {
     drop(thread);
     let (thread, _, recovered, _) = started(&options);
     assert!(recovered.entries == all);
-    assert!(thread.room().pool_bytes() > 4 << 20);
+    assert!(thread.space().pool_bytes() > 4 << 20);
 }
 
 #[test]

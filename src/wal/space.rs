@@ -1,4 +1,4 @@
-//! How much the log can still take: a gauge that the log thread sets and the raft thread reads at its door.
+//! The log's free space: a gauge that the log thread sets and the raft thread reads at its door.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
 /// Shared between the log and whoever hands it appends.
 #[derive(Debug, Default)]
-pub struct LogRoom {
+pub struct LogSpace {
     free: AtomicU64,
     free_slots: AtomicU64,
     pool: AtomicU64,
@@ -21,7 +21,13 @@ pub struct LogRoom {
     framed: AtomicU64,
 }
 
-impl LogRoom {
+impl LogSpace {
+    /// A gauge that shows this much: for tests of the rooms that read it.
+    #[must_use]
+    pub fn of(free: u64, pool: u64) -> LogSpace {
+        LogSpace { free: AtomicU64::new(free), pool: AtomicU64::new(pool), ..LogSpace::default() }
+    }
+
     /// Bytes that may still be handed over, padded, less the reserve for votes and trims and what waits already.
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
@@ -42,12 +48,12 @@ impl LogRoom {
         self.pool.load(Ordering::Acquire)
     }
 
-    /// To be called with the [`LogRoom::cost_bytes`] of every append that is handed over (`LogThread::append` does).
+    /// To be called with the [`LogSpace::cost_bytes`] of every append that is handed over (`LogThread::append` does).
     pub fn handed(&self, cost: u64) {
         self.handed.fetch_add(cost, Ordering::AcqRel);
     }
 
-    /// Bytes ever handed over, by their [`LogRoom::cost_bytes`]; never decreases.
+    /// Bytes ever handed over, by their [`LogSpace::cost_bytes`]; never decreases.
     #[must_use]
     pub fn handed_bytes(&self) -> u64 {
         self.handed.load(Ordering::Acquire)
@@ -64,8 +70,8 @@ impl LogRoom {
     }
 
     /// A gauge for frames of at most so many bytes.
-    pub(crate) fn new(gather_max: usize) -> LogRoom {
-        LogRoom { gather: AtomicU64::new(gather_max as u64), ..LogRoom::default() }
+    pub(crate) fn new(gather_max: usize) -> LogSpace {
+        LogSpace { gather: AtomicU64::new(gather_max as u64), ..LogSpace::default() }
     }
 
     pub(crate) fn framed(&self, cost: u64) {
