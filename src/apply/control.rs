@@ -70,7 +70,7 @@ impl Loop {
         // The new keyring's MAC key authenticates the record from this step on: without it nothing can be written.
         let mac = self.parts.ring.mac_key_of(&keyring).map_err(lack_stop)?;
         if keyring.cutover() != cutover {
-            let durable = self.parts.cutover_log.make_durable(keyring.cutover());
+            let durable = self.parts.log.make_durable(keyring.cutover());
             durable.map_err(|error| HaltCause::StateMachine(error.into()))?;
         }
         let row = keyring.encode();

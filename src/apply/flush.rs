@@ -12,8 +12,7 @@ use std::sync::atomic::Ordering;
 
 use crate::apply::halt::MachineError;
 use crate::apply::metrics::Metrics;
-use crate::apply::ports::LogGauge;
-use crate::apply::ports::TrimPort;
+use crate::apply::ports::ApplyLog;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateError;
 use crate::fsm::store::StateRow;
@@ -61,8 +60,7 @@ pub struct Flusher {
     store: Arc<dyn Store>,
     published: Arc<Published>,
     metrics: Arc<Metrics>,
-    log: Box<dyn LogGauge>,
-    trim: Box<dyn TrimPort>,
+    log: Arc<dyn ApplyLog>,
     /// What the gauge showed when the newest finished flush began.
     flushed_at_bytes: AtomicU64,
 }
@@ -74,10 +72,9 @@ impl Flusher {
         store: Arc<dyn Store>,
         published: Arc<Published>,
         metrics: Arc<Metrics>,
-        log: Box<dyn LogGauge>,
-        trim: Box<dyn TrimPort>,
+        log: Arc<dyn ApplyLog>,
     ) -> Flusher {
-        Flusher { store, published, metrics, log, trim, flushed_at_bytes: AtomicU64::new(0) }
+        Flusher { store, published, metrics, log, flushed_at_bytes: AtomicU64::new(0) }
     }
 
     /// What is told to be applied.
@@ -105,7 +102,7 @@ impl Flusher {
         // the log keeps them.
         let flushed = flushed_position(&*self.store)?;
         let trimmed = if flushed.index < published.index { flushed } else { published };
-        self.trim.trim(trimmed);
+        self.log.trim(trimmed);
         self.flushed_at_bytes.store(written, Ordering::Release);
         self.metrics.flushed_index.store(flushed.index.0, Ordering::Relaxed);
         Metrics::add(&self.metrics.flushes, 1);

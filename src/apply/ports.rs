@@ -5,13 +5,23 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::rules::RuleError;
 
-/// The log's own record of the cutover (design 7): durable before the step of the store that makes it true.
-pub trait CutoverLog: Send {
-    /// Returns once the record is on stable storage. The same cutover again is no error: a crash repeats it.
+/// What apply needs of the log. Calls must not block, but for one.
+pub trait ApplyLog: Send + Sync {
+    /// Returns once the log's own record of the cutover is on stable storage, before the step of the store that makes it
+    /// true. The same cutover again is no error: a crash repeats it.
     ///
     /// # Errors
     /// [`CutoverNotDurable`]: the log is poisoned or closed, or names another cutover.
     fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable>;
+
+    /// The state holds everything up to here durably: the log may drop it.
+    fn trim(&self, flushed: Position);
+
+    /// Bytes of the log's slots that this process has used up, with all padding; never decreases. One load.
+    fn bytes_used(&self) -> u64;
+
+    /// Bytes of all slots together; may grow. One load.
+    fn pool_bytes(&self) -> u64;
 }
 
 /// The log did not take the cutover record.
@@ -26,20 +36,4 @@ pub trait AppliedPort: Send {
 
     /// What became of the control entry at `position`. Called before [`AppliedPort::applied`] names its index.
     fn control(&mut self, _position: Position, _outcome: Result<(), RuleError>) {}
-}
-
-/// Who may drop entries from the log.
-pub trait TrimPort: Send + Sync {
-    /// The state holds everything up to here durably. Must not block.
-    fn trim(&self, flushed: Position);
-}
-
-/// How full the log becomes. Both are one load.
-pub trait LogGauge: Send + Sync {
-    /// Bytes of the log's slots that this process has used up, with all padding (`wal::LogSpace::cost_bytes` of every
-    /// append, or what was written); never decreases.
-    fn bytes_used(&self) -> u64;
-
-    /// Bytes of all slots together; may grow.
-    fn pool_bytes(&self) -> u64;
 }

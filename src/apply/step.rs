@@ -26,7 +26,7 @@ use crate::apply::membership::set_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
-use crate::apply::ports::CutoverLog;
+use crate::apply::ports::ApplyLog;
 use crate::apply::run::RunBounds;
 use crate::apply::run::RunKind;
 use crate::apply::run::take_run;
@@ -71,8 +71,8 @@ pub struct Parts {
     pub waiters: Arc<Waiters>,
     /// Opens entries.
     pub openings: Openings,
-    /// The log's own record of the cutover.
-    pub cutover_log: Box<dyn CutoverLog>,
+    /// Takes the cutover; trimmed by `flusher`.
+    pub log: Arc<dyn ApplyLog>,
     /// Told after each run.
     pub port: Box<dyn AppliedPort>,
     /// The applied position for any thread.

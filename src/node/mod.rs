@@ -7,7 +7,6 @@ pub mod datadir;
 pub mod end;
 pub mod exit;
 pub mod families;
-pub mod log_port;
 pub mod numbers;
 pub mod operator;
 pub mod ports;

@@ -16,7 +16,7 @@ use crate::keys::identity::Identity;
 use crate::keys::ring::Ring;
 use crate::keys::ring::View;
 use crate::node::families::Families;
-use crate::node::log_port::LogPort;
+use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
 use crate::resp::FactSection;
@@ -44,7 +44,7 @@ pub struct NodeNumbers {
     /// The log's free space.
     pub space: Arc<LogSpace>,
     /// The log's times.
-    pub log: Arc<LogPort>,
+    pub log: Arc<LogReports>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// The tier that a key gets on this machine.

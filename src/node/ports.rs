@@ -1,13 +1,18 @@
-//! The adapters between rooms that must not know each other: raft's effects, apply's news, reads.
+//! The adapters between rooms that must not know each other: raft's effects, apply's news, the log's reports, reads.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
 
 use crate::apply::ports::AppliedPort;
+use crate::apply::ports::ApplyLog;
+use crate::apply::ports::CutoverNotDurable;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read_as_leader;
@@ -18,7 +23,8 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::ring::Ring;
 use crate::keys::rules::RuleError;
-use crate::node::log_port::LogPort;
+use crate::node::end::End;
+use crate::node::end::Ends;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::raft;
@@ -27,6 +33,11 @@ use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
 use crate::wal::Append;
+use crate::wal::Progress;
+use crate::wal::WalError;
+use crate::wal::thread::Callbacks;
+use crate::wal::thread::LogThread;
+use crate::wal::thread::NotSent;
 
 /// The raft thread's status, for any thread.
 #[derive(Debug, Default)]
@@ -47,7 +58,7 @@ impl StatusCell {
 /// Where raft's effects go.
 pub struct RaftPorts {
     /// To the log thread.
-    pub log: Arc<LogPort>,
+    pub log: Arc<LogThread>,
     /// To the apply thread.
     pub apply: Sender<Vec<Committed>>,
     /// Clients' reads that wait for a read point.
@@ -58,7 +69,13 @@ pub struct RaftPorts {
 
 impl raft::Ports for RaftPorts {
     fn log(&mut self, append: Append) {
-        self.log.append(append);
+        let ticket = append.ticket;
+        match self.log.append(append) {
+            Ok(()) => {}
+            // The log said why through `on_fatal`; nothing of this will be acknowledged.
+            Err(NotSent::Ended) => tracing::debug!(ticket, "an append after the end of the log"),
+            Err(NotSent::Full(_)) => unreachable!("the door keeps raft's groups below half of the log's queue"),
+        }
     }
 
     fn apply(&mut self, committed: Vec<Committed>) {
@@ -78,6 +95,83 @@ impl raft::Ports for RaftPorts {
 
     fn status(&mut self, status: Status) {
         self.status.store(status);
+    }
+}
+
+/// What the log thread reports: to raft, to the main thread, to the metrics.
+pub struct LogReports {
+    raft: Sender<Input>,
+    ends: Ends,
+    slowest_sync_micros: AtomicU64,
+    is_stalled: AtomicBool,
+}
+
+impl LogReports {
+    /// `raft` is sent the tickets that are persisted, `ends` why the log ended.
+    #[must_use]
+    pub fn new(raft: Sender<Input>, ends: Ends) -> LogReports {
+        LogReports { raft, ends, slowest_sync_micros: AtomicU64::new(0), is_stalled: AtomicBool::new(false) }
+    }
+
+    /// The longest sync so far, in microseconds.
+    #[must_use]
+    pub fn slowest_sync_micros(&self) -> u64 {
+        self.slowest_sync_micros.load(Ordering::Relaxed)
+    }
+
+    /// Whether entries wait for a slot of the log.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed)
+    }
+}
+
+impl Callbacks for LogReports {
+    fn on_persisted(&self, ticket: u64) {
+        // Gone only when the node ends.
+        drop(self.raft.send(Input::Persisted(ticket)));
+    }
+
+    fn on_fatal(&self, error: WalError) {
+        self.ends.end(End::Log(error));
+    }
+
+    fn on_progress(&self, progress: &Progress) {
+        if let Some(sync) = progress.slowest_sync {
+            let micros = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
+            self.slowest_sync_micros.fetch_max(micros, Ordering::Relaxed);
+        }
+        self.is_stalled.store(progress.stalled, Ordering::Relaxed);
+    }
+}
+
+/// The log as apply uses it. Raft learns of each trim.
+pub struct TrimmedLog {
+    /// The log.
+    pub log: Arc<LogThread>,
+    /// The raft thread.
+    pub raft: Sender<Input>,
+}
+
+impl ApplyLog for TrimmedLog {
+    fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
+        self.log.record_cutover(cutover).map_err(|_| CutoverNotDurable)
+    }
+
+    fn trim(&self, flushed: Position) {
+        match self.log.trim(flushed) {
+            Ok(()) => drop(self.raft.try_send(Input::Trimmed(flushed))),
+            // The next flush says it again.
+            Err(_) => tracing::debug!(index = %flushed.index, "the log takes no trim now"),
+        }
+    }
+
+    fn bytes_used(&self) -> u64 {
+        self.log.space().handed_bytes()
+    }
+
+    fn pool_bytes(&self) -> u64 {
+        self.log.space().pool_bytes()
     }
 }
 
@@ -142,6 +236,18 @@ impl ClientReads for StateReads {
 impl fmt::Debug for RaftPorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaftPorts").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LogReports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReports").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TrimmedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrimmedLog").finish_non_exhaustive()
     }
 }
 

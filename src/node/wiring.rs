@@ -31,14 +31,14 @@ use crate::node::config::Config;
 use crate::node::datadir::DataDir;
 use crate::node::end::End;
 use crate::node::end::Ends;
-use crate::node::log_port::ApplyLog;
-use crate::node::log_port::LogPort;
 use crate::node::numbers::NodeNumbers;
 use crate::node::operator::NodeOperator;
 use crate::node::ports::AppliedTo;
+use crate::node::ports::LogReports;
 use crate::node::ports::RaftPorts;
 use crate::node::ports::StateReads;
 use crate::node::ports::StatusCell;
+use crate::node::ports::TrimmedLog;
 use crate::node::ports::may_campaign;
 use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
@@ -56,6 +56,7 @@ use crate::resp::ClientReads;
 use crate::resp::Operator;
 use crate::resp::Stats;
 use crate::wal;
+use crate::wal::thread::LogThread;
 use crate::world::World;
 
 /// Why the threads did not start.
@@ -80,7 +81,7 @@ pub struct Running {
     raft: Sender<Input>,
     raft_thread: JoinHandle<()>,
     apply_thread: apply::thread::Handle,
-    log: Arc<LogPort>,
+    log: Arc<LogThread>,
     waiters: Arc<Waiters>,
     read_points: Arc<propose::Reads>,
     /// Held to the end.
@@ -89,7 +90,7 @@ pub struct Running {
 
 /// What the threads share.
 struct Shared {
-    log: Arc<LogPort>,
+    log: Arc<LogThread>,
     facts: Arc<AppliedFacts>,
     waiters: Arc<Waiters>,
     reads: Arc<propose::Reads>,
@@ -106,8 +107,11 @@ struct Shared {
 pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Result<Running, StartError> {
     let Opened { directory, identity, log, recovered, store, reader, ring, applied } = opened;
     let (raft_sender, raft_receiver) = raft::thread::queue();
+    let (log_engine, space) = (log.engine().word(), log.space());
+    let log_reports = Arc::new(LogReports::new(raft_sender.clone(), ends.clone()));
+    let log_thread = wal::thread::spawn(log, log_reports.clone()).map_err(|error| ended(End::Log(error)))?;
     let shared = Shared {
-        log: LogPort::new(raft_sender.clone(), ends.clone()),
+        log: Arc::new(log_thread),
         facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
         waiters: Arc::new(Waiters::new()),
         reads: Arc::new(propose::Reads::new(applied.position.index)),
@@ -116,17 +120,9 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         published: Arc::new(Published::new(applied.position)),
         raft: raft_sender,
     };
-    let (log_engine, space) = (log.engine().word(), log.space());
-    let log_thread = wal::thread::spawn(log, shared.log.clone()).map_err(|error| ended(End::Log(error)))?;
-    shared.log.open(log_thread);
-    let apply_log = ApplyLog { port: Arc::clone(&shared.log), space: Arc::clone(&space) };
-    let flusher = Flusher::new(
-        Arc::clone(&store),
-        Arc::clone(&shared.published),
-        Arc::clone(&shared.metrics),
-        Box::new(apply_log.clone()),
-        Box::new(apply_log.clone()),
-    );
+    let apply_log = Arc::new(TrimmedLog { log: Arc::clone(&shared.log), raft: shared.raft.clone() });
+    let flusher =
+        Flusher::new(Arc::clone(&store), Arc::clone(&shared.published), Arc::clone(&shared.metrics), apply_log.clone());
     let state = Arc::clone(&store);
     let parts = step::Parts {
         store,
@@ -134,7 +130,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         ring: Arc::clone(&ring),
         waiters: Arc::clone(&shared.waiters),
         openings: Openings::new(Some(pool(config)?)),
-        cutover_log: Box::new(apply_log),
+        log: apply_log,
         port: Box::new(AppliedTo {
             raft: shared.raft.clone(),
             facts: Arc::clone(&shared.facts),
@@ -161,7 +157,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         clients: Arc::new(Stats::default()),
         ring: Arc::clone(&ring),
         space: Arc::clone(&space),
-        log: Arc::clone(&shared.log),
+        log: log_reports,
         is_serving: AtomicBool::new(false),
         aead_tier: NodeNumbers::tier(),
     };

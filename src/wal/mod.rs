@@ -25,6 +25,7 @@ mod segments;
 mod space;
 mod state;
 pub mod thread;
+mod tickets;
 mod window;
 mod writer;
 

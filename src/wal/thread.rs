@@ -1,7 +1,12 @@
-//! The thin shell around [`LogLoop`]: a named thread, a bounded channel in front, two callbacks behind.
+//! The thin shell around [`LogLoop`]: a named thread, a bounded channel in front, three callbacks behind.
+//!
+//! [`LogThread`] is the one way in. It issues the tickets by which the log counts: a caller's own number comes back.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread::Builder;
@@ -12,11 +17,14 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::RecvTimeoutError;
 use crossbeam_channel::Sender;
 use crossbeam_channel::TryRecvError;
+use crossbeam_channel::TrySendError;
 use crossbeam_channel::bounded;
 
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::ids::Position;
+use crate::limits::CUTOVER_DEADLINE;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::limits::LOG_READS_MAX;
 use crate::wal::Append;
@@ -26,11 +34,13 @@ use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::Progress;
 use crate::wal::pipeline::Pulse;
 use crate::wal::space::LogSpace;
+use crate::wal::tickets::Owner;
+use crate::wal::tickets::Tickets;
 use crate::world::Clock;
 
 /// What the log thread reports. Called on the log thread (a fatal hang: on its watchdog's), so it must not block.
 pub trait Callbacks: Send + Sync {
-    /// Everything up to this ticket is durable.
+    /// Everything up to the append that came with this number is durable.
     fn on_persisted(&self, ticket: u64);
     /// The log is poisoned: nothing more will be persisted, the process must end. Called at most once.
     fn on_fatal(&self, error: WalError);
@@ -61,14 +71,21 @@ pub enum Request {
     Read(Read),
 }
 
-/// The running log. Dropping it lets the thread finish what was handed over, and waits for it.
+/// The running log, for any number of threads. Its last drop closes it.
 #[derive(Debug)]
 pub struct LogThread {
-    sender: Option<Sender<Request>>,
+    door: Arc<Mutex<Door>>,
     space: Arc<LogSpace>,
     reported: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-    watchdog: Option<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Ticket and queue under one lock, so that tickets reach the log in their order.
+#[derive(Debug)]
+struct Door {
+    /// `None` once the log is closed.
+    sender: Option<Sender<Request>>,
+    tickets: Tickets,
 }
 
 /// The log thread cannot take it now, or is gone.
@@ -76,22 +93,37 @@ pub struct LogThread {
 pub enum NotSent {
     /// Its queue is full: later.
     Full(Box<Request>),
-    /// It has ended; `on_fatal` said why.
+    /// It has ended, or hangs; `on_fatal` says why.
     Ended,
 }
 
 impl LogThread {
-    /// Hands an append over and counts it against the space. Never blocks.
+    /// Hands an append over and counts its bytes. Never blocks. `append.ticket` is the caller's own number: it comes back
+    /// through [`Callbacks::on_persisted`], and must increase.
     ///
     /// # Errors
     /// [`NotSent`] gives it back.
     pub fn append(&self, append: Append) -> Result<(), NotSent> {
-        let cost = append.entries.iter().map(|entry| entry.data.len());
-        let cost = self.space.cost_bytes(cost);
-        self.send(Request::Append(append))?;
-        // After, not before: one that was given back must not stay counted. Only the caller's own door reads it.
-        self.space.handed(cost);
-        Ok(())
+        let number = append.ticket;
+        self.hand(append, Owner::Caller(number))
+    }
+
+    /// Entries up to and including `position` are no longer needed. Never blocks.
+    ///
+    /// # Errors
+    /// [`NotSent`]: a later trim says it again.
+    pub fn trim(&self, position: Position) -> Result<(), NotSent> {
+        self.hand(Append { trim: Some(position), ..Append::default() }, Owner::Nobody)
+    }
+
+    /// Returns once the log's own record of the cutover is durable.
+    ///
+    /// # Errors
+    /// [`NotSent`]: it may or may not become durable.
+    pub fn record_cutover(&self, cutover: Index) -> Result<(), NotSent> {
+        let (done, durable) = bounded(1);
+        self.hand(Append { cutover: Some(cutover), ..Append::default() }, Owner::Waiter(done))?;
+        durable.recv_timeout(CUTOVER_DEADLINE).map_err(|_| NotSent::Ended)
     }
 
     /// Asks for old entries. Never blocks.
@@ -99,36 +131,59 @@ impl LogThread {
     /// # Errors
     /// [`NotSent`] gives it back.
     pub fn read(&self, read: Read) -> Result<(), NotSent> {
-        self.send(Request::Read(read))
+        lock(&self.door).send(Request::Read(read))
     }
 
-    /// The gauge for the door.
+    /// The gauge of the log's free space.
     #[must_use]
-    pub fn space(&self) -> Arc<LogSpace> {
-        self.space.clone()
+    pub fn space(&self) -> &Arc<LogSpace> {
+        &self.space
     }
 
-    fn send(&self, request: Request) -> Result<(), NotSent> {
-        let Some(sender) = &self.sender else {
-            return Err(NotSent::Ended);
-        };
-        sender.try_send(request).map_err(|error| match error {
-            crossbeam_channel::TrySendError::Full(request) => NotSent::Full(Box::new(request)),
-            crossbeam_channel::TrySendError::Disconnected(_) => NotSent::Ended,
-        })
-    }
-}
-
-impl Drop for LogThread {
-    fn drop(&mut self) {
-        drop(self.sender.take());
+    /// Lets the thread finish what was handed over, and waits for it. Later calls are refused.
+    pub fn close(&self) {
+        // Not joined under the lock: the thread's last callbacks need it.
+        drop(lock(&self.door).sender.take());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         if self.reported.load(Ordering::Acquire) {
             // A thread that hangs in the kernel is not waited for: the process is about to end.
             return;
         }
-        // A thread that panicked has nothing left to say; its callbacks are the caller's.
-        drop(self.thread.take().map(JoinHandle::join));
-        drop(self.watchdog.take().map(JoinHandle::join));
+        for thread in threads {
+            // One that panicked has nothing left to say; its callbacks are the caller's.
+            drop(thread.join());
+        }
+    }
+
+    fn hand(&self, mut append: Append, owner: Owner) -> Result<(), NotSent> {
+        let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
+        let mut door = lock(&self.door);
+        append.ticket = door.tickets.next();
+        door.send(Request::Append(append))?;
+        door.tickets.issue(owner);
+        // After, not before: one that was given back must not stay counted. Only the caller's own door reads it.
+        self.space.handed(cost);
+        Ok(())
+    }
+}
+
+impl Door {
+    fn send(&self, request: Request) -> Result<(), NotSent> {
+        let sender = self.sender.as_ref().ok_or(NotSent::Ended)?;
+        sender.try_send(request).map_err(|error| match error {
+            TrySendError::Full(request) => NotSent::Full(Box::new(request)),
+            TrySendError::Disconnected(_) => NotSent::Ended,
+        })
+    }
+}
+
+fn lock(door: &Mutex<Door>) -> MutexGuard<'_, Door> {
+    door.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -144,7 +199,15 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
-    let driver = Driver { log, requests, callbacks: callbacks.clone(), reported: reported.clone(), _stop: stop_sender };
+    let door = Arc::new(Mutex::new(Door { sender: Some(sender), tickets: Tickets::default() }));
+    let driver = Driver {
+        log,
+        requests,
+        door: door.clone(),
+        callbacks: callbacks.clone(),
+        reported: reported.clone(),
+        _stop: stop_sender,
+    };
     let spawned = Builder::new().name("wal".to_owned()).spawn(move || driver.run(&started_sender));
     let thread = spawned.map_err(no_thread)?;
     // The thread answers, or it has panicked and dropped the sender, or its call into the kernel does not come back.
@@ -155,13 +218,18 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     })?;
     let watchdog = Watchdog { pulse, clock, hung, callbacks, reported: reported.clone() };
     let spawned = Builder::new().name("wal-watchdog".to_owned()).spawn(move || watchdog.run(&stop));
-    let watchdog = spawned.map_err(no_thread)?;
-    Ok(LogThread { reported, sender: Some(sender), space, thread: Some(thread), watchdog: Some(watchdog) })
+    let watchdog = spawned.map_err(|source| {
+        drop(lock(&door).sender.take());
+        no_thread(source)
+    })?;
+    let threads = Mutex::new(vec![thread, watchdog]);
+    Ok(LogThread { door, space, reported, threads })
 }
 
 struct Driver {
     log: LogLoop,
     requests: Receiver<Request>,
+    door: Arc<Mutex<Door>>,
     callbacks: Arc<dyn Callbacks>,
     reported: Arc<AtomicBool>,
     /// Dropped with this; the watchdog ends by it.
@@ -190,7 +258,9 @@ impl Driver {
             let open = self.take_requests(wait);
             progress = self.log.step(STEP_WAIT)?;
             if let Some(ticket) = progress.persisted_ticket {
-                self.callbacks.on_persisted(ticket);
+                // Not under the lock: a callback may take another.
+                let number = lock(&self.door).tickets.persisted(ticket);
+                number.into_iter().for_each(|number| self.callbacks.on_persisted(number));
             }
             self.callbacks.on_progress(&progress);
             // The last idle frame is wanted too: it attests the end to the next start.

@@ -12,10 +12,8 @@ use sealkv::apply::load::load;
 use sealkv::apply::metrics::Metrics;
 use sealkv::apply::open::Openings;
 use sealkv::apply::ports::AppliedPort;
-use sealkv::apply::ports::CutoverLog;
+use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
-use sealkv::apply::ports::LogGauge;
-use sealkv::apply::ports::TrimPort;
 use sealkv::apply::rows::RingRows;
 use sealkv::apply::run::RunBounds;
 use sealkv::apply::step::Loop;
@@ -65,18 +63,14 @@ impl AppliedPort for Port {
 
 struct Log(Arc<Notes>);
 
-impl CutoverLog for Log {
+impl ApplyLog for Log {
     fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
         self.0.cutovers.lock().unwrap().push(cutover.0);
         Ok(())
     }
-}
 
-impl TrimPort for Log {
     fn trim(&self, _flushed: Position) {}
-}
 
-impl LogGauge for Log {
     fn bytes_used(&self) -> u64 {
         0
     }
@@ -152,21 +146,15 @@ impl Node {
         let published = Arc::new(Published::new(applied.position));
         let state: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let reader = RowReader::new(Arc::clone(&state), Arc::new(RingRows::new(Arc::clone(&ring))));
-        let log = || Log(Arc::clone(&notes));
-        let flusher = Flusher::new(
-            Arc::clone(&state),
-            Arc::clone(&published),
-            Arc::clone(&metrics),
-            Box::new(log()),
-            Box::new(log()),
-        );
+        let log: Arc<dyn ApplyLog> = Arc::new(Log(Arc::clone(&notes)));
+        let flusher = Flusher::new(Arc::clone(&state), Arc::clone(&published), Arc::clone(&metrics), Arc::clone(&log));
         let parts = Parts {
             store: state,
             reader: reader.clone(),
             ring: Arc::clone(&ring),
             waiters: Arc::new(Waiters::new()),
             openings: Openings::eager(None),
-            cutover_log: Box::new(log()),
+            log,
             port: Box::new(Port(Arc::clone(&notes))),
             published,
             flusher: Arc::new(flusher),

@@ -19,10 +19,8 @@ use crate::apply::load::load;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
-use crate::apply::ports::CutoverLog;
+use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
-use crate::apply::ports::LogGauge;
-use crate::apply::ports::TrimPort;
 use crate::apply::rows::RingRows;
 use crate::apply::run::RunBounds;
 use crate::apply::step::Loop;
@@ -77,38 +75,34 @@ impl AppliedPort for Port {
     }
 }
 
-/// Notes where the state was when the cutover record was made durable.
-struct CutoverNotes(Arc<Notes>, Arc<TestStore>);
+/// Notes what the log is told, and where the state was when the cutover record was made durable.
+struct NotedLog {
+    notes: Arc<Notes>,
+    store: Arc<TestStore>,
+    pool_bytes: u64,
+}
 
-impl CutoverLog for CutoverNotes {
+impl ApplyLog for NotedLog {
     fn make_durable(&self, cutover: Index) -> Result<(), CutoverNotDurable> {
-        if self.0.refuse_cutover.load(SeqCst) {
+        if self.notes.refuse_cutover.load(SeqCst) {
             return Err(CutoverNotDurable);
         }
-        let row = self.1.state(StateRow::Applied).unwrap().unwrap();
+        let row = self.store.state(StateRow::Applied).unwrap().unwrap();
         let applied = Applied::decode(&row).unwrap().position.index.0;
-        self.0.cutovers.lock().unwrap().push((cutover.0, applied));
+        self.notes.cutovers.lock().unwrap().push((cutover.0, applied));
         Ok(())
     }
-}
 
-struct Trims(Arc<Notes>);
-
-impl TrimPort for Trims {
     fn trim(&self, flushed: Position) {
-        self.0.trims.lock().unwrap().push(flushed.index.0);
+        self.notes.trims.lock().unwrap().push(flushed.index.0);
     }
-}
 
-struct Gauge(Arc<Notes>, u64);
-
-impl LogGauge for Gauge {
     fn bytes_used(&self) -> u64 {
-        self.0.log_bytes.load(SeqCst)
+        self.notes.log_bytes.load(SeqCst)
     }
 
     fn pool_bytes(&self) -> u64 {
-        self.1
+        self.pool_bytes
     }
 }
 
@@ -263,14 +257,15 @@ impl Node {
         let published = Arc::new(Published::new(applied.position));
         let waiters = Arc::new(Waiters::new());
         let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let flusher = flusher(&store, &published, &notes, &metrics, setup.pool_bytes);
+        let log = noted_log(&store, &notes, setup.pool_bytes);
+        let flusher = flusher(&store, &published, &metrics, Arc::clone(&log));
         let parts = Parts {
             store: Arc::clone(&dyn_store),
             reader: RowReader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
             ring: Arc::clone(&ring),
             waiters: Arc::clone(&waiters),
             openings: Openings::eager(pool(setup.threads)),
-            cutover_log: Box::new(CutoverNotes(Arc::clone(&notes), Arc::clone(&store))),
+            log,
             port: Box::new(Port(Arc::clone(&notes))),
             published: Arc::clone(&published),
             flusher: Arc::new(flusher),
@@ -329,18 +324,15 @@ pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
     Some(Arc::clone(kept.entry(helpers).or_insert_with(build)))
 }
 
+pub(super) fn noted_log(store: &Arc<TestStore>, notes: &Arc<Notes>, pool_bytes: u64) -> Arc<dyn ApplyLog> {
+    Arc::new(NotedLog { notes: Arc::clone(notes), store: Arc::clone(store), pool_bytes })
+}
+
 pub(super) fn flusher(
     store: &Arc<TestStore>,
     published: &Arc<Published>,
-    notes: &Arc<Notes>,
     metrics: &Arc<Metrics>,
-    pool_bytes: u64,
+    log: Arc<dyn ApplyLog>,
 ) -> Flusher {
-    Flusher::new(
-        Arc::clone(store) as Arc<dyn Store>,
-        Arc::clone(published),
-        Arc::clone(metrics),
-        Box::new(Gauge(Arc::clone(notes), pool_bytes)),
-        Box::new(Trims(Arc::clone(notes))),
-    )
+    Flusher::new(Arc::clone(store) as Arc<dyn Store>, Arc::clone(published), Arc::clone(metrics), log)
 }

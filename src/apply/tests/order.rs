@@ -19,6 +19,7 @@ use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::apply::tests::node::flusher;
+use crate::apply::tests::node::noted_log;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
 use crate::entry::EntryKind;
@@ -329,13 +330,13 @@ fn the_log_keeps_what_is_flushed_and_not_yet_told_to_be_applied() {
     node.run(&leader.log).unwrap();
     for told in [at(1, 5), node.published.position()] {
         let published = Arc::new(Published::new(told));
-        let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+        let flusher = flusher(&node.store, &published, &node.metrics, noted_log(&node.store, &node.notes, 1));
         assert_eq!(flusher.flush().unwrap(), told);
         assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&told.index.0));
     }
     // Nor what raft was told of and a crash would take back, should a store flush less than everything.
     let published = Arc::new(Published::new(at(9, 900)));
-    let flusher = flusher(&node.store, &published, &node.notes, &node.metrics, 1);
+    let flusher = flusher(&node.store, &published, &node.metrics, noted_log(&node.store, &node.notes, 1));
     assert_eq!(flusher.flush().unwrap(), node.published.position());
     assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&node.published.index().0));
 }
