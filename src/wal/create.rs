@@ -12,7 +12,6 @@ use crate::wal::error::SettingsError;
 use crate::wal::error::WalError;
 use crate::wal::index::FrameIndex;
 use crate::wal::log_loop::LogLoop;
-use crate::wal::log_loop::Recovered;
 use crate::wal::options::Options;
 use crate::wal::options::Sizes;
 use crate::wal::recovery::Found;
@@ -62,17 +61,4 @@ pub fn create(
     log.offer(append).expect("an empty queue takes one");
     while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}
     Ok(log.into_disk())
-}
-
-/// Opens the log's directory and recovers what is in it: [`Options::open_disk`], then [`LogLoop::open`].
-///
-/// # Errors
-/// As those two.
-pub fn open(
-    options: &Options,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-) -> Result<(LogLoop, Recovered), WalError> {
-    let disk = options.open_disk()?;
-    LogLoop::open(options, disk, clock, entropy)
 }

@@ -193,6 +193,12 @@ impl LogLoop {
         log
     }
 
+    /// The disk, for whoever opens the log anew.
+    #[must_use]
+    pub fn into_disk(self) -> Box<dyn Disk> {
+        self.pipeline.disk
+    }
+
     /// The gauge that the raft thread reads at its door.
     #[must_use]
     pub fn space(&self) -> Arc<LogSpace> {

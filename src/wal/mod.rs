@@ -1,22 +1,23 @@
 //! Durable order of opaque records: what is in an entry is not this room's business.
 //!
 //! [`create`] makes a log, [`LogLoop::open`] recovers one and then is a step function that turns [`Append`]s into
-//! frames, [`thread::spawn`] drives it on a thread of its own. [`reader`] looks at frames without opening a log. The
+//! frames, [`thread::spawn`] drives it on a thread of its own. [`inspect`] looks at frames without opening a log. The
 //! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
 mod create;
 mod error;
+mod fetch;
 mod frame;
 mod group;
 mod header;
 mod index;
+pub mod inspect;
 mod log_loop;
 #[cfg(feature = "testing")]
 pub mod measure;
+mod open;
 mod options;
 mod pipeline;
-mod read;
-pub mod reader;
 mod recovery;
 mod roll;
 mod scan;
@@ -33,7 +34,6 @@ mod writer;
 mod tests;
 
 pub use create::create;
-pub use create::open;
 pub use error::During;
 pub use error::Reason;
 pub use error::SettingsError;
@@ -42,6 +42,7 @@ pub use log_loop::Full;
 pub use log_loop::LogLoop;
 pub use log_loop::Progress;
 pub use log_loop::Recovered;
+pub use open::open;
 pub use options::Options;
 pub use recovery::TornEnd;
 pub use space::LogSpace;

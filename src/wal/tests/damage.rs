@@ -12,7 +12,7 @@ use crate::testing::log::write;
 use crate::wal::Reason;
 use crate::wal::TornEnd;
 use crate::wal::WalError;
-use crate::wal::reader;
+use crate::wal::inspect;
 
 const BLOCK: usize = 4096;
 /// The segment of the first process that writes lies here; slot 0 holds what `create` wrote.
@@ -399,11 +399,11 @@ fn the_reader_shows_what_lies_in_a_slot() {
     let rig = LogRig::new(51);
     let all = with_idle(&rig);
     let mut disk = rig.platters.open(None);
-    let frames = reader::frames(&mut disk, SLOT, &rig.options).unwrap().unwrap();
+    let frames = inspect::frames(&mut disk, SLOT, &rig.options).unwrap().unwrap();
     assert_eq!(frames.header().segment, 2);
     let found: Vec<LogEntry> = frames.flat_map(|frame| frame.unwrap().body.unwrap().entries).collect();
     assert_eq!(found, all);
-    assert!(reader::frames(&mut disk, SlotId(3), &rig.options).unwrap().is_none());
+    assert!(inspect::frames(&mut disk, SlotId(3), &rig.options).unwrap().is_none());
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Reading old entries back, for followers that lag behind what is in memory.
 
-use crate::disk::Disk;
 use crate::disk::padded;
 use crate::entry::LogEntry;
 use crate::ids::Index;
@@ -43,12 +42,6 @@ impl LogLoop {
             }
         }
         if entries.is_empty() { Err(WalError::NoEntry { index: first }) } else { Ok(entries) }
-    }
-
-    /// The disk, for whoever opens the log anew.
-    #[must_use]
-    pub fn into_disk(self) -> Box<dyn Disk> {
-        self.pipeline.disk
     }
 
     fn read_frame(&mut self, place: &FrameEntries) -> Result<Vec<LogEntry>, WalError> {
