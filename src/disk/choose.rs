@@ -13,7 +13,7 @@ use crate::disk::Disk;
 use crate::disk::EngineChoice;
 use crate::disk::OpId;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::disk::files::SlotFiles;
 use crate::disk::files::is_zfs;
 use crate::disk::files::temporary;
@@ -23,7 +23,7 @@ use crate::limits::ENGINE_TRIAL_DEADLINE;
 
 /// What [`open`] needs to know.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct DiskConfig {
     /// The directory of the slot files; it exists.
     pub dir: PathBuf,
     /// What the operator asked for.
@@ -61,13 +61,13 @@ pub enum DiskError {
 ///
 /// # Errors
 /// [`DiskError::EngineRefused`] only where io_uring was demanded; [`DiskError::Open`] if the files cannot be opened.
-pub fn open(setup: &Setup) -> Result<Box<dyn Disk>, DiskError> {
-    let files = open_files(setup)?;
+pub fn open(config: &DiskConfig) -> Result<Box<dyn Disk>, DiskError> {
+    let files = open_files(config)?;
     // Only refusals are remembered: an engine that works returns at once.
-    let refusal = match setup.engine {
+    let refusal = match config.engine {
         EngineChoice::Plain => None,
-        EngineChoice::Auto | EngineChoice::Uring => match try_uring(setup, &files) {
-            Ok(()) => match UringDisk::new(files, setup.slots_max, setup.buffers, setup.buffer_bytes) {
+        EngineChoice::Auto | EngineChoice::Uring => match try_uring(config, &files) {
+            Ok(()) => match UringDisk::new(files, config.slots_max, config.buffers, config.buffer_bytes) {
                 Ok(disk) => {
                     let registered = disk.buffers_registered();
                     let words = match registered {
@@ -79,41 +79,45 @@ pub fn open(setup: &Setup) -> Result<Box<dyn Disk>, DiskError> {
                     tracing::info!(engine = "uring", registered_buffers = registered, "{words}");
                     return Ok(Box::new(disk));
                 }
-                Err(source) => Some(Refusal { step: "registering files", source }),
+                Err(source) => Some(UringRefusal { step: "registering files", source }),
             },
             Err(refusal) => Some(refusal),
         },
     };
-    if let (EngineChoice::Uring, Some(Refusal { step, source })) = (setup.engine, refusal.as_ref()) {
+    if let (EngineChoice::Uring, Some(UringRefusal { step, source })) = (config.engine, refusal.as_ref()) {
         let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
         return Err(DiskError::EngineRefused { step, source });
     }
-    let files = open_files(setup)?;
-    let sync_by_flag = dsync_flag_works(setup, files.direct());
+    let files = open_files(config)?;
+    let sync_by_flag = dsync_flag_works(config, files.direct());
     let (step, error) = refusal.map_or(("asked for", String::new()), |it| (it.step, it.source.to_string()));
     tracing::info!(engine = "plain", direct = files.direct(), sync_by_flag, why = step, error, "log engine: plain");
     Ok(Box::new(PlainDisk::new(files, sync_by_flag)))
 }
 
-struct Refusal {
+struct UringRefusal {
     step: &'static str,
     source: io::Error,
 }
 
-fn open_files(setup: &Setup) -> Result<SlotFiles, DiskError> {
-    SlotFiles::open(&setup.dir).map_err(|source| DiskError::Open { dir: setup.dir.clone(), source })
+fn open_files(config: &DiskConfig) -> Result<SlotFiles, DiskError> {
+    SlotFiles::open(&config.dir).map_err(|source| DiskError::Open { dir: config.dir.clone(), source })
 }
 
 /// Builds a ring, registers a buffer, writes a block to a nameless file in the same directory, and syncs it.
-fn try_uring(setup: &Setup, files: &SlotFiles) -> Result<(), Refusal> {
-    let refused = |step| move |source| Refusal { step, source };
-    if is_zfs(&setup.dir) {
-        return Err(Refusal { step: "the file system is ZFS", source: io::ErrorKind::Unsupported.into() });
+fn try_uring(config: &DiskConfig, files: &SlotFiles) -> Result<(), UringRefusal> {
+    let refused = |step| move |source| UringRefusal { step, source };
+    if is_zfs(&config.dir) {
+        return Err(UringRefusal { step: "the file system is ZFS", source: io::ErrorKind::Unsupported.into() });
     }
     if !files.direct() {
-        return Err(Refusal { step: "the file system refuses O_DIRECT", source: io::ErrorKind::Unsupported.into() });
+        return Err(UringRefusal {
+            step: "the file system refuses O_DIRECT",
+            source: io::ErrorKind::Unsupported.into(),
+        });
     }
-    let file = temporary(&setup.dir, OFlags::DIRECT).map_err(io::Error::from).map_err(refused("making a test file"))?;
+    let file =
+        temporary(&config.dir, OFlags::DIRECT).map_err(io::Error::from).map_err(refused("making a test file"))?;
     let block_bytes = files.block_bytes();
     let test_files = SlotFiles::of_one(file, block_bytes);
     let mut ring = UringDisk::new(test_files, 1, 1, block_bytes).map_err(refused("building the ring"))?;
@@ -123,7 +127,7 @@ fn try_uring(setup: &Setup, files: &SlotFiles) -> Result<(), Refusal> {
 fn write_and_sync(ring: &mut UringDisk, to: usize) -> io::Result<()> {
     let slot = SlotId(0);
     let buffer = ring.take_buffer(to);
-    ring.submit_write(Write { op: OpId(1), slot, offset: 0, buffer, from: 0, to })?;
+    ring.submit_write(WriteRequest { op: OpId(1), slot, offset: 0, buffer, from: 0, to })?;
     finish(ring)?;
     ring.submit_sync(OpId(2), slot)?;
     finish(ring)
@@ -136,9 +140,9 @@ fn finish(ring: &mut UringDisk) -> io::Result<()> {
     }
 }
 
-fn dsync_flag_works(setup: &Setup, direct: bool) -> bool {
+fn dsync_flag_works(config: &DiskConfig, direct: bool) -> bool {
     let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
-    let Ok(file) = temporary(&setup.dir, flags) else {
+    let Ok(file) = temporary(&config.dir, flags) else {
         return false;
     };
     let block = AlignedBuffer::new(BLOCK_BYTES_MIN, BLOCK_BYTES_MIN);

@@ -20,8 +20,8 @@ mod uring;
 mod tests;
 
 pub use buffer::AlignedBuffer;
+pub use choose::DiskConfig;
 pub use choose::DiskError;
-pub use choose::Setup;
 pub use choose::open;
 
 /// A slot file, by its number: `slot-0000.wal` is 0.
@@ -93,7 +93,7 @@ pub struct UnknownEngine;
 
 /// One write: `buffer[from..to]` goes to `offset` of the slot. All three are multiples of the block.
 #[derive(Debug)]
-pub struct Write {
+pub struct WriteRequest {
     /// Comes back with the completion.
     pub op: OpId,
     /// Where to.
@@ -175,7 +175,7 @@ pub trait Disk: Send + fmt::Debug {
     ///
     /// # Errors
     /// If the request could not be handed over at all; the log is then poisoned like after a failed write.
-    fn submit_write(&mut self, write: Write) -> io::Result<()>;
+    fn submit_write(&mut self, write: WriteRequest) -> io::Result<()>;
 
     /// Hands a data sync of one slot to the kernel.
     ///

@@ -18,7 +18,7 @@ use crate::disk::Done;
 use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::disk::files::SlotFiles;
 
 /// System calls on slot files.
@@ -36,7 +36,7 @@ impl PlainDisk {
         PlainDisk { files, sync_by_flag, spare: Vec::new(), completions: VecDeque::new() }
     }
 
-    fn write(&self, write: &Write) -> io::Result<Done> {
+    fn write(&self, write: &WriteRequest) -> io::Result<Done> {
         let file = self.files.file(write.slot)?;
         let flags = if self.sync_by_flag { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
         let bytes = [IoSlice::new(&write.buffer[write.from..write.to])];
@@ -91,7 +91,7 @@ impl Disk for PlainDisk {
         self.files.read(slot, offset, buffer, bytes)
     }
 
-    fn submit_write(&mut self, write: Write) -> io::Result<()> {
+    fn submit_write(&mut self, write: WriteRequest) -> io::Result<()> {
         let result = self.write(&write);
         self.completions.push_back(Completion { op: write.op, result, buffer: Some(write.buffer) });
         Ok(())

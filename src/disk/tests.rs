@@ -6,20 +6,20 @@ use crate::disk::AlignedBuffer;
 use crate::disk::BLOCK_BYTES_MIN;
 use crate::disk::Completion;
 use crate::disk::Disk;
+use crate::disk::DiskConfig;
 use crate::disk::Done;
 use crate::disk::EngineChoice;
 use crate::disk::OpId;
-use crate::disk::Setup;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::disk::files::SlotFiles;
 use crate::disk::open;
 use crate::disk::plain::PlainDisk;
 
 const SLOT_BYTES: u64 = 64 << 10;
 
-fn setup(dir: &tempfile::TempDir, engine: EngineChoice) -> Setup {
-    Setup { dir: dir.path().to_owned(), engine, slots_max: 8, buffers: 2, buffer_bytes: 16 << 10 }
+fn config(dir: &tempfile::TempDir, engine: EngineChoice) -> DiskConfig {
+    DiskConfig { dir: dir.path().to_owned(), engine, slots_max: 8, buffers: 2, buffer_bytes: 16 << 10 }
 }
 
 fn complete(disk: &mut dyn Disk) -> Completion {
@@ -34,7 +34,7 @@ fn complete(disk: &mut dyn Disk) -> Completion {
 fn write(disk: &mut dyn Disk, op: u64, slot: u32, offset: u64, fill: u8) {
     let mut buffer = disk.take_buffer(8192);
     buffer.fill(fill);
-    disk.submit_write(Write { op: OpId(op), slot: SlotId(slot), offset, buffer, from: 4096, to: 8192 }).unwrap();
+    disk.submit_write(WriteRequest { op: OpId(op), slot: SlotId(slot), offset, buffer, from: 4096, to: 8192 }).unwrap();
     let written = complete(disk);
     assert_eq!(written.op, OpId(op));
     assert!(matches!(written.result.unwrap(), Done::Written { bytes: 4096, .. }));
@@ -85,9 +85,9 @@ fn names(dir: &tempfile::TempDir) -> Vec<String> {
 fn every_engine_reads_what_it_wrote_and_grows() {
     for engine in [EngineChoice::Plain, EngineChoice::Auto] {
         let dir = tempfile::tempdir().unwrap();
-        exercise(open(&setup(&dir, engine)).unwrap().as_mut());
+        exercise(open(&config(&dir, engine)).unwrap().as_mut());
         assert_eq!(names(&dir), ["slot-0000.wal", "slot-0001.wal", "slot-0002.wal"]);
-        let disk = open(&setup(&dir, EngineChoice::Plain)).unwrap();
+        let disk = open(&config(&dir, EngineChoice::Plain)).unwrap();
         assert_eq!(
             (0..4).map(|slot| disk.slot_bytes(SlotId(slot))).collect::<Vec<_>>(),
             [Some(SLOT_BYTES), Some(SLOT_BYTES), Some(SLOT_BYTES), None]
@@ -109,7 +109,7 @@ fn opening_leaves_nothing_behind_and_ignores_what_is_not_ours() {
         std::fs::write(dir.path().join(name), b"x").unwrap();
     }
     let before = names(&dir);
-    let disk = open(&setup(&dir, EngineChoice::Auto)).unwrap();
+    let disk = open(&config(&dir, EngineChoice::Auto)).unwrap();
     assert_eq!(disk.slot_count(), 4, "a gap counts, so that it can be named");
     assert_eq!(disk.slot_bytes(SlotId(0)), None);
     assert_eq!(disk.slot_bytes(SlotId(3)), Some(1));
@@ -120,20 +120,20 @@ fn opening_leaves_nothing_behind_and_ignores_what_is_not_ours() {
 #[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut setup = setup(&dir, EngineChoice::Auto);
-    setup.dir.push("nothing");
-    assert!(open(&setup).is_err());
+    let mut config = config(&dir, EngineChoice::Auto);
+    config.dir.push("nothing");
+    assert!(open(&config).is_err());
 }
 
 #[test]
 fn a_large_buffer_is_written_unregistered() {
     let dir = tempfile::tempdir().unwrap();
-    let mut disk = open(&setup(&dir, EngineChoice::Auto)).unwrap();
+    let mut disk = open(&config(&dir, EngineChoice::Auto)).unwrap();
     disk.create_slot(SLOT_BYTES, &mut |_| ()).unwrap();
     let mut buffer = disk.take_buffer(SLOT_BYTES as usize);
     buffer.fill(0x11);
     let to = SLOT_BYTES as usize;
-    disk.submit_write(Write { op: OpId(1), slot: SlotId(0), offset: 0, buffer, from: 0, to }).unwrap();
+    disk.submit_write(WriteRequest { op: OpId(1), slot: SlotId(0), offset: 0, buffer, from: 0, to }).unwrap();
     assert!(matches!(complete(disk.as_mut()).result.unwrap(), Done::Written { bytes, .. } if bytes == to));
     let mut back = AlignedBuffer::new(to, disk.block_bytes());
     disk.read(SlotId(0), 0, &mut back, to).unwrap();

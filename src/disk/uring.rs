@@ -23,7 +23,7 @@ use crate::disk::Done;
 use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::disk::files::SlotFiles;
 
 /// One ring over the slot files.
@@ -158,7 +158,7 @@ impl Disk for UringDisk {
         self.files.read(slot, offset, buffer, bytes)
     }
 
-    fn submit_write(&mut self, write: Write) -> io::Result<()> {
+    fn submit_write(&mut self, write: WriteRequest) -> io::Result<()> {
         let bytes = &write.buffer[write.from..write.to];
         let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let place = types::Fixed(write.slot.0);

@@ -33,7 +33,7 @@ use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
 use crate::wal::Append;
-use crate::wal::Progress;
+use crate::wal::LogProgress;
 use crate::wal::WalError;
 use crate::wal::thread::Callbacks;
 use crate::wal::thread::LogThread;
@@ -136,7 +136,7 @@ impl Callbacks for LogReports {
         self.ends.end(End::Log(error));
     }
 
-    fn on_progress(&self, progress: &Progress) {
+    fn on_progress(&self, progress: &LogProgress) {
         if let Some(sync) = progress.slowest_sync {
             let micros = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
             self.slowest_sync_micros.fetch_max(micros, Ordering::Relaxed);

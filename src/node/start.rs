@@ -188,8 +188,8 @@ pub fn log_facts(recovered: &Recovered) -> LogFacts {
     }
 }
 
-fn log_options(config: &Config, directory: &DataDir, identity: &Identity, log_key: Option<&LogKey>) -> wal::Options {
-    let mut options = wal::Options::new(directory.log(), identity.node, identity.cluster);
+fn log_options(config: &Config, directory: &DataDir, identity: &Identity, log_key: Option<&LogKey>) -> wal::LogConfig {
+    let mut options = wal::LogConfig::new(directory.log(), identity.node, identity.cluster);
     options.engine = match config.log_engine {
         LogEngine::Auto => EngineChoice::Auto,
         LogEngine::Uring => EngineChoice::Uring,

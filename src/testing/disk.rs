@@ -21,7 +21,7 @@ use crate::disk::Done;
 use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::testing::clock::SimClock;
 use crate::testing::seed::Seeded;
 
@@ -45,12 +45,12 @@ pub enum Fault {
 /// The platters: they outlive every [`SimDisk`] opened on them.
 #[derive(Clone, Debug, Default)]
 pub struct Platters {
-    inner: Arc<Mutex<Inner>>,
+    surface: Arc<Mutex<Surface>>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    slots: Vec<Option<Slot>>,
+struct Surface {
+    slots: Vec<Option<SimSlot>>,
     faults: Vec<Fault>,
     writes: u64,
     syncs: u64,
@@ -58,7 +58,7 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct SimSlot {
     durable: Vec<u8>,
     visible: Vec<u8>,
     /// Written, not yet durable, in order: offset and bytes.
@@ -119,12 +119,12 @@ impl Platters {
     /// A copy that shares nothing with this one, everything in it durable.
     #[must_use]
     pub fn image(&self) -> Platters {
-        let inner = self.lock();
-        let slots = inner.slots.iter().map(|slot| {
+        let surface = self.lock();
+        let slots = surface.slots.iter().map(|slot| {
             let slot = slot.as_ref()?;
-            Some(Slot { durable: slot.visible.clone(), visible: slot.visible.clone(), unsynced: Vec::new() })
+            Some(SimSlot { durable: slot.visible.clone(), visible: slot.visible.clone(), unsynced: Vec::new() })
         });
-        Platters { inner: Arc::new(Mutex::new(Inner { slots: slots.collect(), ..Inner::default() })) }
+        Platters { surface: Arc::new(Mutex::new(Surface { slots: slots.collect(), ..Surface::default() })) }
     }
 
     /// The bytes of a slot as a reader sees them.
@@ -141,8 +141,8 @@ impl Platters {
     /// # Panics
     /// If there is no such slot.
     pub fn alter(&self, slot: SlotId, change: impl FnOnce(&mut [u8])) {
-        let mut inner = self.lock();
-        let slot = inner.slots[slot.0 as usize].as_mut().expect("a slot that exists");
+        let mut surface = self.lock();
+        let slot = surface.slots[slot.0 as usize].as_mut().expect("a slot that exists");
         change(&mut slot.visible);
         slot.durable.clone_from(&slot.visible);
     }
@@ -152,12 +152,12 @@ impl Platters {
         self.lock().slots[slot.0 as usize] = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Surface> {
+        self.surface.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl Surface {
     /// Takes the first armed fault that `matches` says is due, counting the others down.
     fn due(&mut self, mut is_due: impl FnMut(&mut Fault) -> bool) -> Option<Fault> {
         let at = self.faults.iter_mut().position(&mut is_due)?;
@@ -169,11 +169,11 @@ impl Inner {
             return Err(io::Error::from_raw_os_error(*errno));
         }
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.slots.push(Some(Slot { durable: vec![0; bytes], visible: vec![0; bytes], unsynced: Vec::new() }));
+        self.slots.push(Some(SimSlot { durable: vec![0; bytes], visible: vec![0; bytes], unsynced: Vec::new() }));
         Ok(SlotId(u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?))
     }
 
-    fn write(&mut self, write: &Write) -> io::Result<Done> {
+    fn write(&mut self, write: &WriteRequest) -> io::Result<Done> {
         (self.writes, self.requests) = (self.writes + 1, self.requests + 1);
         let mut bytes = &write.buffer[write.from..write.to];
         assert!(bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN), "aligned");
@@ -238,15 +238,15 @@ impl Inner {
 #[derive(Debug)]
 pub struct SimDisk {
     platters: Platters,
-    submitted: VecDeque<Request>,
+    submitted: VecDeque<SimRequest>,
     spare: Vec<AlignedBuffer>,
     clock: Option<Arc<SimClock>>,
     growing: Option<u64>,
 }
 
 #[derive(Debug)]
-enum Request {
-    Write(Write),
+enum SimRequest {
+    Write(WriteRequest),
     /// With the number of writes whose completion was handed out before: no more than those are covered.
     Sync(OpId, SlotId, usize),
 }
@@ -265,8 +265,8 @@ impl Disk for SimDisk {
     }
 
     fn slot_bytes(&self, slot: SlotId) -> Option<u64> {
-        let inner = self.platters.lock();
-        inner.slots.get(slot.0 as usize)?.as_ref().map(|slot| slot.visible.len() as u64)
+        let surface = self.platters.lock();
+        surface.slots.get(slot.0 as usize)?.as_ref().map(|slot| slot.visible.len() as u64)
     }
 
     fn create_slot(&mut self, bytes: u64, progress: &mut dyn FnMut(u64)) -> io::Result<SlotId> {
@@ -296,11 +296,12 @@ impl Disk for SimDisk {
     }
 
     fn read(&mut self, slot: SlotId, offset: u64, buffer: &mut AlignedBuffer, bytes: usize) -> io::Result<()> {
-        let inner = self.platters.lock();
-        if let Some(Fault::ReadError(errno)) = inner.faults.iter().find(|fault| matches!(fault, Fault::ReadError(_))) {
+        let surface = self.platters.lock();
+        if let Some(Fault::ReadError(errno)) = surface.faults.iter().find(|fault| matches!(fault, Fault::ReadError(_)))
+        {
             return Err(io::Error::from_raw_os_error(*errno));
         }
-        let slot = inner.slots.get(slot.0 as usize).and_then(Option::as_ref);
+        let slot = surface.slots.get(slot.0 as usize).and_then(Option::as_ref);
         let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let found = slot.visible.get(offset..offset + bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -308,26 +309,26 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn submit_write(&mut self, write: Write) -> io::Result<()> {
-        self.submitted.push_back(Request::Write(write));
+    fn submit_write(&mut self, write: WriteRequest) -> io::Result<()> {
+        self.submitted.push_back(SimRequest::Write(write));
         Ok(())
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
-        let inner = self.platters.lock();
-        let covered = inner.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |slot| slot.unsynced.len());
-        drop(inner);
-        self.submitted.push_back(Request::Sync(op, slot, covered));
+        let surface = self.platters.lock();
+        let covered = surface.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |slot| slot.unsynced.len());
+        drop(surface);
+        self.submitted.push_back(SimRequest::Sync(op, slot, covered));
         Ok(())
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<Option<Completion>> {
         match self.submitted.pop_front() {
-            Some(Request::Write(write)) => {
+            Some(SimRequest::Write(write)) => {
                 let result = self.platters.lock().write(&write);
                 return Ok(Some(Completion { op: write.op, result, buffer: Some(write.buffer) }));
             }
-            Some(Request::Sync(op, slot, covered)) => {
+            Some(SimRequest::Sync(op, slot, covered)) => {
                 let synced = self.platters.lock().sync(slot, covered);
                 if let Some(result) = synced {
                     return Ok(Some(Completion { op, result, buffer: None }));

@@ -19,8 +19,8 @@ use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
+use crate::wal::LogConfig;
 use crate::wal::LogLoop;
-use crate::wal::Options;
 use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
@@ -31,7 +31,7 @@ use crate::world::SystemClock;
 #[derive(Debug)]
 pub struct LogRig {
     /// May be changed between opens.
-    pub options: Options,
+    pub config: LogConfig,
     /// The disk.
     pub platters: Platters,
     /// Stands still but for hung requests.
@@ -47,20 +47,20 @@ impl LogRig {
     #[must_use]
     pub fn new(seed: u64) -> LogRig {
         let node_id = NodeId::new(7).expect("not 0");
-        let mut options = Options::new(PathBuf::new(), node_id, ClusterId([9; 16]));
-        options.log_key = Some(Zeroizing::new([0x42; 32]));
-        (options.slots, options.slots_max) = (4, 4);
-        options.slot_bytes = 64 << 10;
-        options.entry_bytes_max = 16 << 10;
+        let mut config = LogConfig::new(PathBuf::new(), node_id, ClusterId([9; 16]));
+        config.log_key = Some(Zeroizing::new([0x42; 32]));
+        (config.slots, config.slots_max) = (4, 4);
+        config.slot_bytes = 64 << 10;
+        config.entry_bytes_max = 16 << 10;
         let (platters, clock) = (Platters::default(), Arc::default());
-        LogRig { options, platters, clock, entropy: Arc::new(Seeded::new(seed)) }
+        LogRig { config, platters, clock, entropy: Arc::new(Seeded::new(seed)) }
     }
 
     /// The same without a key.
     #[must_use]
     pub fn clear(seed: u64) -> LogRig {
         let mut rig = LogRig::new(seed);
-        rig.options.log_key = None;
+        rig.config.log_key = None;
         rig
     }
 
@@ -70,7 +70,7 @@ impl LogRig {
     /// As [`create`].
     pub fn create(&self) -> Result<(), WalError> {
         let disk = Box::new(self.platters.open(Some(self.clock.clone())));
-        create(&self.options, disk, self.clock.clone(), self.entropy.clone(), BEGINNING, &mut |_, _| ()).map(drop)
+        create(&self.config, disk, self.clock.clone(), self.entropy.clone(), BEGINNING, &mut |_, _| ()).map(drop)
     }
 
     /// Opens the log.
@@ -79,14 +79,14 @@ impl LogRig {
     /// As [`LogLoop::open`].
     pub fn open(&self) -> Result<(LogLoop, Recovered), WalError> {
         let disk: Box<dyn Disk> = Box::new(self.platters.open(Some(self.clock.clone())));
-        LogLoop::open(&self.options, disk, self.clock.clone(), self.entropy.clone())
+        LogLoop::open(&self.config, disk, self.clock.clone(), self.entropy.clone())
     }
 
     /// The same settings over a copy of the platters.
     #[must_use]
     pub fn image(&self) -> LogRig {
         LogRig {
-            options: self.options.clone(),
+            config: self.config.clone(),
             platters: self.platters.image(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
@@ -98,7 +98,7 @@ impl LogRig {
     /// # Errors
     /// As [`LogLoop::step`].
     pub fn idle(&self, log: &mut LogLoop) -> Result<(), WalError> {
-        self.clock.advance(self.options.idle);
+        self.clock.advance(self.config.idle);
         settle(log).map(drop)
     }
 }
@@ -111,14 +111,14 @@ impl LogRig {
 ///
 /// # Panics
 /// If the old slots cannot be removed.
-pub fn rebuild(options: &Options, contents: &Recovered) -> Result<(), WalError> {
-    for found in std::fs::read_dir(&options.dir).expect("the log's directory") {
+pub fn rebuild(config: &LogConfig, contents: &Recovered) -> Result<(), WalError> {
+    for found in std::fs::read_dir(&config.dir).expect("the log's directory") {
         std::fs::remove_file(found.expect("an entry of the directory").path()).expect("a slot that can be removed");
     }
     let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(KernelEntropy));
-    let disk = options.open_disk()?;
-    let disk = create(options, disk, clock.clone(), entropy.clone(), contents.compacted, &mut |_, _| ())?;
-    let (mut log, _) = LogLoop::open(options, disk, clock, entropy)?;
+    let disk = config.open_disk()?;
+    let disk = create(config, disk, clock.clone(), entropy.clone(), contents.compacted, &mut |_, _| ())?;
+    let (mut log, _) = LogLoop::open(config, disk, clock, entropy)?;
     let hard_state = Some(contents.hard_state);
     let append = Append { hard_state, cutover: contents.cutover, ..append(1, contents.entries.clone()) };
     write(&mut log, append).map(drop)

@@ -7,14 +7,14 @@ use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::ids::Position;
 use crate::wal::Append;
+use crate::wal::config::LogConfig;
+use crate::wal::config::Sizes;
 use crate::wal::error::During;
-use crate::wal::error::SettingsError;
+use crate::wal::error::LogConfigError;
 use crate::wal::error::WalError;
 use crate::wal::index::FrameIndex;
 use crate::wal::log_loop::LogLoop;
-use crate::wal::options::Options;
-use crate::wal::options::Sizes;
-use crate::wal::recovery::Found;
+use crate::wal::recovery::Replayed;
 use crate::wal::segments::Segments;
 use crate::wal::state::LogState;
 use crate::world::Clock;
@@ -28,26 +28,26 @@ use crate::world::Entropy;
 /// # Errors
 /// Impossible settings, slots that exist already, or the device's. What was made is then of no use: remove it.
 pub fn create(
-    options: &Options,
+    config: &LogConfig,
     mut disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     begins_behind: Position,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Box<dyn Disk>, WalError> {
-    options.check(disk.block_bytes())?;
+    config.check(disk.block_bytes())?;
     if disk.slot_count() != 0 {
-        return Err(SettingsError::SlotsExist.into());
+        return Err(LogConfigError::SlotsExist.into());
     }
-    let sizes = Sizes::new(options.slot_bytes, options.entry_bytes_max, disk.block_bytes())?;
-    let total = u64::from(options.slots) * options.slot_bytes;
-    for slot in (0..options.slots).map(SlotId) {
-        let before = u64::from(slot.0) * options.slot_bytes;
-        let made = disk.create_slot(options.slot_bytes, &mut |done| progress(before + done, total));
+    let sizes = Sizes::new(config.slot_bytes, config.entry_bytes_max, disk.block_bytes())?;
+    let total = u64::from(config.slots) * config.slot_bytes;
+    for slot in (0..config.slots).map(SlotId) {
+        let before = u64::from(slot.0) * config.slot_bytes;
+        let made = disk.create_slot(config.slot_bytes, &mut |done| progress(before + done, total));
         made.map_err(|source| WalError::Disk { slot, during: During::Create, source })?;
     }
-    let free = (0..options.slots).map(SlotId).collect();
-    let found = Found {
+    let free = (0..config.slots).map(SlotId).collect();
+    let found = Replayed {
         sizes,
         state: LogState::before_everything(),
         segments: Segments { free, ..Segments::default() },
@@ -56,7 +56,7 @@ pub fn create(
         torn: None,
         frames: 0,
     };
-    let mut log = LogLoop::begin(options, disk, clock, entropy, found);
+    let mut log = LogLoop::begin(config, disk, clock, entropy, found);
     let append = Append { ticket: 1, reset: Some(begins_behind), ..Append::default() };
     log.offer(append).expect("an empty queue takes one");
     while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}

@@ -67,7 +67,7 @@ pub enum WalError {
     },
     /// Operator: settings that cannot work together.
     #[error("log settings")]
-    Settings(#[from] SettingsError),
+    Config(#[from] LogConfigError),
     /// Operator: the engine that was asked for, or the directory, cannot be used.
     #[error(transparent)]
     Open(#[from] DiskError),
@@ -125,7 +125,7 @@ impl WalError {
             | WalError::Foreign { .. }
             | WalError::Version { .. }
             | WalError::BlockBytes { .. }
-            | WalError::Settings(_)
+            | WalError::Config(_)
             | WalError::Open(DiskError::EngineRefused { .. }) => true,
             WalError::Refused { .. }
             | WalError::SlotMissing { .. }
@@ -210,7 +210,7 @@ pub enum During {
 
 /// Which setting is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
+pub enum LogConfigError {
     /// One holds the newest segment, one is being filled, one is kept for trims.
     #[error("at least {least} slots are needed")]
     SlotsMin {

@@ -17,7 +17,7 @@ impl LogLoop {
     /// # Errors
     /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if what was
     /// written does not read back. It is damaged then, not missing: never answer with a shorter log.
-    pub fn read(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
+    pub fn fetch(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
         let mut entries: Vec<LogEntry> = Vec::new();
         let mut bytes = 0;
         let mut at = first;

@@ -1,4 +1,4 @@
-//! Group commit: whatever waits becomes one frame, as far as one frame can say it.
+//! Group commit: appends that wait together become one frame, as many of them as one frame can hold.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::wal::state::LogState;
 
 /// An append that waits, or what is left of it.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct QueuedAppend {
     pub(crate) append: Append,
     /// Counted against the log's space until the whole append is in frames.
     pub(crate) cost: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Waiting {
 
 /// Contents of one frame.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub(crate) struct FrameGroup {
     pub(crate) records: Records,
     pub(crate) entries: Vec<LogEntry>,
     /// Of the newest append that is wholly in this group or before it.
@@ -30,15 +30,15 @@ pub(crate) struct Group {
     pub(crate) cost: u64,
 }
 
-impl Group {
+impl FrameGroup {
     /// Takes from the front of the queue what fits one frame of `gather_max` bytes. `newest` becomes the newest hard state.
     pub(crate) fn take(
-        queue: &mut VecDeque<Waiting>,
+        queue: &mut VecDeque<QueuedAppend>,
         state: &LogState,
         newest: &mut HardState,
         gather_max: usize,
-    ) -> Group {
-        let mut group = Group::default();
+    ) -> FrameGroup {
+        let mut group = FrameGroup::default();
         // Space for the records is kept from the start; entries fill the rest.
         let mut bytes = FRAME_OVERHEAD_MAX;
         while let Some(waiting) = queue.front_mut() {
@@ -63,7 +63,7 @@ impl Group {
     }
 
     /// A group of nothing but the trims that wait; they may overtake entries, which they never concern.
-    pub(crate) fn take_trims(queue: &mut VecDeque<Waiting>, state: &LogState) -> Option<Group> {
+    pub(crate) fn take_trims(queue: &mut VecDeque<QueuedAppend>, state: &LogState) -> Option<FrameGroup> {
         let mut trim: Option<Position> = None;
         for waiting in queue.iter_mut().take_while(|waiting| waiting.append.reset.is_none()) {
             if let Some(position) = waiting.append.trim.take_if(|position| position.index < state.next) {
@@ -72,14 +72,18 @@ impl Group {
             }
         }
         let records = Records { trim: Some(trim?), ..Records::default() };
-        Some(Group { records, ..Group::default() })
+        Some(FrameGroup { records, ..FrameGroup::default() })
     }
 
     /// The reset that waits behind a group without space, if one does. What was to be written before it is dropped:
     /// the reset would drop it anyway. Its own entries, if any, stay in the queue.
-    pub(crate) fn take_reset(queue: &mut VecDeque<Waiting>, newest: &mut HardState, stalled: &Group) -> Option<Group> {
+    pub(crate) fn take_reset(
+        queue: &mut VecDeque<QueuedAppend>,
+        newest: &mut HardState,
+        stalled: &FrameGroup,
+    ) -> Option<FrameGroup> {
         let at = queue.iter().position(|waiting| waiting.append.reset.is_some())?;
-        let mut group = Group { cost: stalled.cost, ticket: stalled.ticket, ..Group::default() };
+        let mut group = FrameGroup { cost: stalled.cost, ticket: stalled.ticket, ..FrameGroup::default() };
         group.records.cutover = stalled.records.cutover;
         for mut waiting in queue.drain(..at) {
             waiting.append.trim = None;
@@ -108,7 +112,7 @@ impl Group {
 
     /// Whether one frame can say this group and then `next`.
     fn can_follow(&self, next: &Append) -> bool {
-        let begins_anew = next.reset.is_some() && *self != Group::default();
+        let begins_anew = next.reset.is_some() && *self != FrameGroup::default();
         let trims_after_reset = next.trim.is_some() && self.records.reset.is_some();
         let reaches_before = match (self.entries.first(), next.entries.first()) {
             (Some(ours), Some(theirs)) => theirs.index < ours.index,
@@ -157,8 +161,8 @@ impl Group {
     }
 }
 
-impl PartialEq for Group {
-    fn eq(&self, other: &Group) -> bool {
+impl PartialEq for FrameGroup {
+    fn eq(&self, other: &FrameGroup) -> bool {
         (&self.records, &self.entries, self.ticket) == (&other.records, &other.entries, other.ticket)
     }
 }

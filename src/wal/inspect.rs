@@ -3,6 +3,8 @@
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::wal::Reason;
+use crate::wal::config::LogConfig;
+use crate::wal::config::Sizes;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 pub use crate::wal::frame::Body;
@@ -12,9 +14,7 @@ pub use crate::wal::frame::Records;
 pub use crate::wal::frame::Tag;
 use crate::wal::header::HeaderCopy;
 pub use crate::wal::header::SegmentHeader;
-use crate::wal::options::Options;
-use crate::wal::options::Sizes;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 use crate::wal::seal::SegmentSeal;
 use crate::wal::window::Window;
 
@@ -31,7 +31,7 @@ pub struct Frame {
 
 /// The frames of one slot, from the first to the first place where there is none.
 #[derive(Debug)]
-pub struct Frames<'a> {
+pub struct SlotFrames<'a> {
     disk: &'a mut dyn Disk,
     slot: SlotId,
     header: SegmentHeader,
@@ -45,7 +45,11 @@ pub struct Frames<'a> {
 ///
 /// # Errors
 /// If the slot cannot be read.
-pub fn frames<'a>(disk: &'a mut dyn Disk, slot: SlotId, options: &Options) -> Result<Option<Frames<'a>>, WalError> {
+pub fn frames<'a>(
+    disk: &'a mut dyn Disk,
+    slot: SlotId,
+    config: &LogConfig,
+) -> Result<Option<SlotFrames<'a>>, WalError> {
     let block = disk.block_bytes();
     let Some(slot_bytes) = disk.slot_bytes(slot) else {
         return Err(WalError::SlotMissing { slot, slots: disk.slot_count() });
@@ -59,13 +63,13 @@ pub fn frames<'a>(disk: &'a mut dyn Disk, slot: SlotId, options: &Options) -> Re
     });
     let Some(good) = good else { return Ok(None) };
     let header = SegmentHeader::parse(&good);
-    let key = LogKey::new(options.log_key.clone(), options.node_id, options.cluster_id);
+    let key = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
     let seal = key.segment(header.segment, &header.salt);
-    let sizes = Sizes::new(slot_bytes, options.entry_bytes_max, block)?;
-    Ok(Some(Frames { disk, slot, header, seal, sizes, window, offset: sizes.headers() }))
+    let sizes = Sizes::new(slot_bytes, config.entry_bytes_max, block)?;
+    Ok(Some(SlotFrames { disk, slot, header, seal, sizes, window, offset: sizes.headers() }))
 }
 
-impl Frames<'_> {
+impl SlotFrames<'_> {
     /// The segment's header.
     #[must_use]
     pub fn header(&self) -> &SegmentHeader {
@@ -73,7 +77,7 @@ impl Frames<'_> {
     }
 }
 
-impl Iterator for Frames<'_> {
+impl Iterator for SlotFrames<'_> {
     type Item = Result<Frame, WalError>;
 
     fn next(&mut self) -> Option<Self::Item> {

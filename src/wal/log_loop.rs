@@ -15,21 +15,21 @@ use crate::ids::Position;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::wal::Append;
 use crate::wal::HardState;
+use crate::wal::config::LogConfig;
+use crate::wal::config::Sizes;
 use crate::wal::error::WalError;
 use crate::wal::frame::Tag;
-use crate::wal::group::Group;
-use crate::wal::group::Waiting;
+use crate::wal::group::FrameGroup;
+use crate::wal::group::QueuedAppend;
 use crate::wal::index::FrameIndex;
-use crate::wal::options::Options;
-use crate::wal::options::Sizes;
 use crate::wal::pipeline::Event;
 use crate::wal::pipeline::Pipeline;
 use crate::wal::pipeline::Pulse;
 use crate::wal::recovery;
-use crate::wal::recovery::Found;
+use crate::wal::recovery::Replayed;
 use crate::wal::recovery::TornEnd;
 use crate::wal::roll::Current;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 use crate::wal::segments::Segments;
 use crate::wal::space::LogSpace;
 use crate::wal::state::LogState;
@@ -62,7 +62,7 @@ pub struct Full(pub Box<Append>);
 
 /// What a step did, and what to expect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct LogProgress {
     /// Newest ticket that is durable together with everything before it, if one was not reported before.
     pub persisted_ticket: Option<u64>,
     /// Requests are in flight: the next step waits for them.
@@ -80,7 +80,7 @@ pub struct LogLoop {
     pub(super) pipeline: Pipeline,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) key: LogKey,
+    pub(super) key: SegmentKeys,
     pub(super) sizes: Sizes,
     pub(super) slots_max: u32,
     entry_bytes_max: usize,
@@ -91,9 +91,9 @@ pub struct LogLoop {
     pub(super) segments: Segments,
     pub(super) current: Option<Current>,
     pub(super) index: FrameIndex,
-    pub(super) queue: VecDeque<Waiting>,
+    pub(super) queue: VecDeque<QueuedAppend>,
     /// Built, and waiting for a slot.
-    pub(super) stalled: Option<Group>,
+    pub(super) stalled: Option<FrameGroup>,
     pub(super) newest_hard_state: HardState,
     /// Frame that makes it durable, ticket.
     pub(super) tickets: VecDeque<(u64, u64)>,
@@ -127,13 +127,13 @@ impl LogLoop {
     /// # Errors
     /// Damage, another key, another owner, a missing slot; see [`WalError::is_configuration`].
     pub fn open(
-        options: &Options,
+        config: &LogConfig,
         mut disk: Box<dyn Disk>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(LogLoop, Recovered), WalError> {
-        let key = LogKey::new(options.log_key.clone(), options.node_id, options.cluster_id);
-        let mut found = recovery::recover(disk.as_mut(), &key, options.entry_bytes_max)?;
+        let key = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
+        let mut found = recovery::recover(disk.as_mut(), &key, config.entry_bytes_max)?;
         let recovered = Recovered {
             hard_state: found.state.hard_state,
             compacted: found.state.compacted,
@@ -147,28 +147,28 @@ impl LogLoop {
             let (segment, slot, offset) = (torn.segment, torn.slot.0, torn.offset);
             tracing::warn!(segment, slot, offset, "log: an unfinished end was dropped, it was never acknowledged");
         }
-        Ok((LogLoop::begin(options, disk, clock, entropy, found), recovered))
+        Ok((LogLoop::begin(config, disk, clock, entropy, found), recovered))
     }
 
     pub(super) fn begin(
-        options: &Options,
+        config: &LogConfig,
         disk: Box<dyn Disk>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        found: Found,
+        found: Replayed,
     ) -> LogLoop {
         let window = Window::new(disk.block_bytes());
         let now = clock.monotonic();
         let log = LogLoop {
-            pipeline: Pipeline::new(disk, clock.clone(), options.slow_sync, options.hung),
+            pipeline: Pipeline::new(disk, clock.clone(), config.slow_sync, config.hung),
             clock,
             entropy,
-            key: LogKey::new(options.log_key.clone(), options.node_id, options.cluster_id),
+            key: SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id),
             sizes: found.sizes,
-            slots_max: options.slots_max,
-            entry_bytes_max: options.entry_bytes_max,
-            idle: options.idle,
-            hung: options.hung,
+            slots_max: config.slots_max,
+            entry_bytes_max: config.entry_bytes_max,
+            idle: config.idle,
+            hung: config.hung,
             newest_hard_state: found.state.hard_state,
             durable: found.state.frame,
             trimmed: found.state.compacted.index,
@@ -231,7 +231,7 @@ impl LogLoop {
             return Err(Full(Box::new(append)));
         }
         let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
-        self.queue.push_back(Waiting { append, cost });
+        self.queue.push_back(QueuedAppend { append, cost });
         Ok(())
     }
 
@@ -251,7 +251,7 @@ impl LogLoop {
     ///
     /// # Errors
     /// Any error is final; afterwards every call says [`WalError::Poisoned`].
-    pub fn step(&mut self, wait: Duration) -> Result<Progress, WalError> {
+    pub fn step(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -260,7 +260,7 @@ impl LogLoop {
         worked
     }
 
-    fn work(&mut self, wait: Duration) -> Result<Progress, WalError> {
+    fn work(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
         self.take_grown();
         if !self.queue.is_empty() {
             self.sync_recovered()?;
@@ -272,7 +272,7 @@ impl LogLoop {
         self.pipeline.poll(wait, &mut events)?;
         self.take_events(&events);
         self.show_space();
-        Ok(Progress {
+        Ok(LogProgress {
             persisted_ticket: self.take_ticket(),
             // What became durable or free may let the next step do more.
             busy: self.is_busy() || !events.is_empty(),

@@ -13,27 +13,27 @@ use crate::wal::frame::FrameHead;
 use crate::wal::frame::Records;
 use crate::wal::frame::encode;
 use crate::wal::frame::frame_len;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 use crate::wal::seal::SegmentSeal;
 
-/// Frames of the same entries, one after another, into the same buffer.
+/// FrameBench of the same entries, one after another, into the same buffer.
 #[derive(Debug)]
-pub struct Frames {
+pub struct FrameBench {
     seal: SegmentSeal,
     head: FrameHead,
     entries: Vec<LogEntry>,
     buffer: Vec<u8>,
 }
 
-impl Frames {
-    /// Frames of `count` entries of `size` bytes each.
+impl FrameBench {
+    /// FrameBench of `count` entries of `size` bytes each.
     ///
     /// # Panics
     /// If they do not fit one frame's length field.
     #[must_use]
-    pub fn new(is_sealed: bool, count: usize, size: usize) -> Frames {
+    pub fn new(is_sealed: bool, count: usize, size: usize) -> FrameBench {
         let node = NodeId::new(1).expect("not 0");
-        let key = LogKey::new(is_sealed.then(|| Zeroizing::new([7; 32])), node, ClusterId([2; 16]));
+        let key = SegmentKeys::new(is_sealed.then(|| Zeroizing::new([7; 32])), node, ClusterId([2; 16]));
         let data = Bytes::from(vec![0x61; size]);
         let entry =
             |index| LogEntry { term: Term(1), index: Index(index), kind: EntryKind::Normal, data: data.clone() };
@@ -48,7 +48,7 @@ impl Frames {
             segment: 1,
             previous: Default::default(),
         };
-        Frames { seal: key.segment(1, &[3; 32]), head, entries, buffer }
+        FrameBench { seal: key.segment(1, &[3; 32]), head, entries, buffer }
     }
 
     /// Draws the next frame.

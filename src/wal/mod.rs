@@ -4,6 +4,7 @@
 //! frames, [`thread::spawn`] drives it on a thread of its own. [`inspect`] looks at frames without opening a log. The
 //! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
+mod config;
 mod create;
 mod error;
 mod fetch;
@@ -16,7 +17,6 @@ mod log_loop;
 #[cfg(feature = "testing")]
 pub mod measure;
 mod open;
-mod options;
 mod pipeline;
 mod recovery;
 mod roll;
@@ -33,17 +33,17 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use config::LogConfig;
 pub use create::create;
 pub use error::During;
+pub use error::LogConfigError;
 pub use error::Reason;
-pub use error::SettingsError;
 pub use error::WalError;
 pub use log_loop::Full;
 pub use log_loop::LogLoop;
-pub use log_loop::Progress;
+pub use log_loop::LogProgress;
 pub use log_loop::Recovered;
 pub use open::open;
-pub use options::Options;
 pub use recovery::TornEnd;
 pub use space::LogSpace;
 

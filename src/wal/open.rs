@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
+use crate::wal::config::LogConfig;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::Recovered;
-use crate::wal::options::Options;
 use crate::world::Clock;
 use crate::world::Entropy;
 
-/// Opens the log's directory and recovers what is in it: [`Options::open_disk`], then [`LogLoop::open`].
+/// Opens the log's directory and recovers what is in it: [`LogConfig::open_disk`], then [`LogLoop::open`].
 ///
 /// # Errors
 /// As those two.
 pub fn open(
-    options: &Options,
+    config: &LogConfig,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<(LogLoop, Recovered), WalError> {
-    let disk = options.open_disk()?;
-    LogLoop::open(options, disk, clock, entropy)
+    let disk = config.open_disk()?;
+    LogLoop::open(config, disk, clock, entropy)
 }

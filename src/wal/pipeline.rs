@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::disk::Done;
 use crate::disk::OpId;
 use crate::disk::SlotId;
-use crate::disk::Write;
+use crate::disk::WriteRequest;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::world::Clock;
@@ -322,7 +322,7 @@ impl Pipeline {
     ) -> Result<WriteFlight, WalError> {
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.pulse.begin(slot, since);
-        let submitted = self.disk.submit_write(Write { op, slot, offset, buffer, from, to });
+        let submitted = self.disk.submit_write(WriteRequest { op, slot, offset, buffer, from, to });
         self.pulse.end();
         submitted.map_err(|source| WalError::Disk { slot, during: During::Write, source })?;
         Ok(WriteFlight { op, slot, offset, from, to, done: false, was_short: false, retries: 0, since })

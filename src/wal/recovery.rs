@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::wal::config::Sizes;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;
@@ -18,11 +19,10 @@ use crate::wal::frame::FrameHead;
 use crate::wal::header::SegmentHeader;
 use crate::wal::index::FrameEntries;
 use crate::wal::index::FrameIndex;
-use crate::wal::options::Sizes;
 use crate::wal::scan;
+use crate::wal::scan::FoundSegment;
 use crate::wal::scan::Headers;
-use crate::wal::scan::Place;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 use crate::wal::segments::Segment;
 use crate::wal::segments::Segments;
 use crate::wal::state::LogState;
@@ -30,7 +30,7 @@ use crate::wal::window::Window;
 
 /// A log as it was found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Replayed {
     pub(crate) sizes: Sizes,
     pub(crate) state: LogState,
     pub(crate) segments: Segments,
@@ -41,7 +41,7 @@ pub(crate) struct Found {
     pub(crate) frames: u64,
 }
 
-/// The place from which on the log's end was unfinished.
+/// Where the unfinished end of the log began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornEnd {
     /// Number of the newest segment.
@@ -56,7 +56,7 @@ pub struct TornEnd {
 ///
 /// # Errors
 /// Every refusal of [`WalError`]; `Disk` if a slot cannot be read.
-pub(crate) fn recover(disk: &mut dyn Disk, key: &LogKey, entry_bytes_max: usize) -> Result<Found, WalError> {
+pub(crate) fn recover(disk: &mut dyn Disk, key: &SegmentKeys, entry_bytes_max: usize) -> Result<Replayed, WalError> {
     let headers = scan::read_headers(disk, key)?;
     let newest = headers.run.last().ok_or(WalError::NoSegment)?;
     let sizes = Sizes::new(newest.header.segment_bytes, entry_bytes_max, newest.header.block_bytes as usize)?;
@@ -71,10 +71,10 @@ pub(crate) fn recover(disk: &mut dyn Disk, key: &LogKey, entry_bytes_max: usize)
 
 fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result<(), WalError> {
     for slot in (0..disk.slot_count()).map(SlotId) {
-        let place = headers.run.iter().find(|place| place.slot == slot);
-        let claimed = place.map_or(sizes.slot, |place| place.header.segment_bytes);
+        let found = headers.run.iter().find(|found| found.slot == slot);
+        let claimed = found.map_or(sizes.slot, |found| found.header.segment_bytes);
         if disk.slot_bytes(slot) != Some(sizes.slot) || claimed != sizes.slot {
-            let segment = place.map_or(0, |place| place.header.segment);
+            let segment = found.map_or(0, |found| found.header.segment);
             return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::SlotSize });
         }
     }
@@ -83,7 +83,7 @@ fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result
 
 struct Replay<'a> {
     disk: &'a mut dyn Disk,
-    key: &'a LogKey,
+    key: &'a SegmentKeys,
     window: Window,
     sizes: Sizes,
     state: LogState,
@@ -96,7 +96,12 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn begin(disk: &'a mut dyn Disk, key: &'a LogKey, sizes: Sizes, headers: &Headers) -> Result<Replay<'a>, WalError> {
+    fn begin(
+        disk: &'a mut dyn Disk,
+        key: &'a SegmentKeys,
+        sizes: Sizes,
+        headers: &Headers,
+    ) -> Result<Replay<'a>, WalError> {
         let first = headers.run.first().ok_or(WalError::NoSegment)?;
         let state = LogState::before_segment(&first.header).ok_or(first.refused(0, Reason::MalformedHeader))?;
         Ok(Replay {
@@ -114,41 +119,41 @@ impl<'a> Replay<'a> {
     }
 
     /// Rules 3 and 4 for one segment of the run.
-    fn segment(&mut self, place: &Place, successor: Option<&Place>) -> Result<(), WalError> {
-        let header = &place.header;
+    fn segment(&mut self, found: &FoundSegment, successor: Option<&FoundSegment>) -> Result<(), WalError> {
+        let header = &found.header;
         if header.first_frame != self.state.frame + 1 || header.chain_in != self.state.chain {
-            return Err(place.refused(0, Reason::GapBeforeSegment));
+            return Err(found.refused(0, Reason::GapBeforeSegment));
         }
         if header.next_index != self.state.next {
-            return Err(place.refused(0, Reason::MalformedHeader));
+            return Err(found.refused(0, Reason::MalformedHeader));
         }
         let seal = self.key.segment(header.segment, &header.salt);
-        let (number, slot) = (header.segment, place.slot);
+        let (number, slot) = (header.segment, found.slot);
         self.segments.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
         let mut offset = self.sizes.headers();
         loop {
             let expected = self.state.frame + 1;
             if let Some(successor) = successor.filter(|it| it.header.first_frame <= expected) {
                 // What lies behind this in the segment is dead: never acknowledged, or dropped by an earlier recovery.
-                return ends_at(place, successor, &self.state);
+                return ends_at(found, successor, &self.state);
             }
-            match self.frame(place, offset)? {
+            match self.frame(found, offset)? {
                 Some(length) => offset += length,
-                None if successor.is_some() => return Err(place.refused(offset, Reason::AcknowledgedDamaged)),
-                None => return self.end(place, offset),
+                None if successor.is_some() => return Err(found.refused(offset, Reason::AcknowledgedDamaged)),
+                None => return self.end(found, offset),
             }
         }
     }
 
     /// Takes in the frame at `offset` and says how far it reaches; `None` if there is no frame.
-    fn frame(&mut self, place: &Place, offset: u64) -> Result<Option<u64>, WalError> {
+    fn frame(&mut self, found: &FoundSegment, offset: u64) -> Result<Option<u64>, WalError> {
         let segment = self.segments.live.back().expect("the segment being read was pushed");
         let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, &segment.seal);
-        let Some((head, bytes)) = self.window.frame(disk, place.slot, sizes, seal, offset)? else {
+        let Some((head, bytes)) = self.window.frame(disk, found.slot, sizes, seal, offset)? else {
             return Ok(None);
         };
         let expected = self.state.frame + 1;
-        let reason = if head.segment != place.header.segment {
+        let reason = if head.segment != found.header.segment {
             Some(Reason::OtherSegment)
         } else if head.number != expected || head.watermark >= expected {
             Some(Reason::OutOfOrder)
@@ -158,23 +163,23 @@ impl<'a> Replay<'a> {
             None
         };
         if let Some(reason) = reason {
-            return Err(place.refused(offset, reason));
+            return Err(found.refused(offset, reason));
         }
         let tag = frame::tag_of(bytes);
-        let body = frame::open(bytes, seal).map_err(|reason| place.refused(offset, reason))?;
+        let body = frame::open(bytes, seal).map_err(|reason| found.refused(offset, reason))?;
         let applied = self.state.apply(&body.records, &body.entries);
-        applied.map_err(|reason| place.refused(offset, reason))?;
+        applied.map_err(|reason| found.refused(offset, reason))?;
         (self.state.frame, self.state.chain, self.frames) = (expected, tag, self.frames + 1);
-        self.keep(place, offset, &head, body);
+        self.keep(found, offset, &head, body);
         Ok(Some((head.length as usize).next_multiple_of(self.sizes.block) as u64))
     }
 
-    fn keep(&mut self, place: &Place, offset: u64, head: &FrameHead, body: Body) {
+    fn keep(&mut self, found: &FoundSegment, offset: u64, head: &FrameHead, body: Body) {
         let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
         segment.has_frames = true;
         if body.records.reset.is_some() {
             segment.last_entry = Index(0);
-            self.segments.forget_entries_before(place.header.segment);
+            self.segments.forget_entries_before(found.header.segment);
             self.entries.clear();
             self.index.clear();
         }
@@ -184,8 +189,8 @@ impl<'a> Replay<'a> {
             self.index.push(FrameEntries {
                 first: first.index,
                 end: last.index.next(),
-                segment: place.header.segment,
-                slot: place.slot,
+                segment: found.header.segment,
+                slot: found.slot,
                 offset,
                 length: head.length,
                 frame: head.number,
@@ -202,23 +207,23 @@ impl<'a> Replay<'a> {
     }
 
     /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
-    fn end(&mut self, place: &Place, offset: u64) -> Result<(), WalError> {
+    fn end(&mut self, found: &FoundSegment, offset: u64) -> Result<(), WalError> {
         let missing = self.state.frame + 1;
-        let torn = TornEnd { segment: place.header.segment, slot: place.slot, offset };
+        let torn = TornEnd { segment: found.header.segment, slot: found.slot, offset };
         let segment = self.segments.live.back().expect("the segment being read was pushed");
         // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
-        let begun = self.window.head(self.disk, place.slot, &self.sizes, offset)?;
-        self.torn = begun.filter(|head| head.segment == place.header.segment).map(|_| torn);
+        let begun = self.window.head(self.disk, found.slot, &self.sizes, offset)?;
+        self.torn = begun.filter(|head| head.segment == found.header.segment).map(|_| torn);
         let mut further = offset + self.sizes.block as u64;
         while further + self.sizes.block as u64 <= self.sizes.slot {
             let (disk, sizes) = (&mut *self.disk, &self.sizes);
-            let head = self.window.head(disk, place.slot, sizes, further)?;
-            if head.is_some_and(|head| head.segment == place.header.segment) {
-                let found = self.window.frame(disk, place.slot, sizes, &segment.seal, further)?;
-                if let Some((head, _)) = found {
+            let head = self.window.head(disk, found.slot, sizes, further)?;
+            if head.is_some_and(|head| head.segment == found.header.segment) {
+                let frame = self.window.frame(disk, found.slot, sizes, &segment.seal, further)?;
+                if let Some((head, _)) = frame {
                     self.torn = Some(torn);
                     if head.watermark >= missing {
-                        return Err(place.refused(offset, Reason::AcknowledgedDamaged));
+                        return Err(found.refused(offset, Reason::AcknowledgedDamaged));
                     }
                 }
             }
@@ -241,7 +246,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn finish(self, headers: Headers) -> Result<Found, WalError> {
+    fn finish(self, headers: Headers) -> Result<Replayed, WalError> {
         let first = headers.run.first().ok_or(WalError::NoSegment)?;
         if self.state.low.0 > self.state.compacted.index.0 + 1 {
             let segment = first.header.segment.saturating_sub(1);
@@ -254,7 +259,7 @@ impl<'a> Replay<'a> {
         let entries = Vec::from(self.entries);
         let contiguous = entries.iter().zip(self.state.compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
         assert!(contiguous && entries.len() as u64 == self.state.next.0 - self.state.compacted.index.0 - 1);
-        Ok(Found {
+        Ok(Replayed {
             sizes: self.sizes,
             state: self.state,
             segments,
@@ -266,9 +271,9 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn ends_at(place: &Place, successor: &Place, state: &LogState) -> Result<(), WalError> {
+fn ends_at(found: &FoundSegment, successor: &FoundSegment, state: &LogState) -> Result<(), WalError> {
     let header: &SegmentHeader = &successor.header;
-    if header.first_frame < place.header.first_frame {
+    if header.first_frame < found.header.first_frame {
         return Err(successor.refused(0, Reason::OutOfOrder));
     }
     // Fewer frames than the successor counts were handled by reading on; more cannot be, since we stop in time.

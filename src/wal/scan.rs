@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::disk::SlotId;
+use crate::wal::config::Sizes;
 use crate::wal::error::During;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
@@ -14,18 +15,17 @@ use crate::wal::header::FORMAT_VERSION;
 use crate::wal::header::HEADER_LEN;
 use crate::wal::header::HeaderCopy;
 use crate::wal::header::SegmentHeader;
-use crate::wal::options::Sizes;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 use crate::wal::window::Window;
 
 /// A segment's header and where it was found.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FoundSegment {
     pub(crate) slot: SlotId,
     pub(crate) header: SegmentHeader,
 }
 
-impl Place {
+impl FoundSegment {
     pub(crate) fn refused(&self, offset: u64, reason: Reason) -> WalError {
         WalError::Refused { segment: self.header.segment, slot: self.slot, offset, reason }
     }
@@ -35,7 +35,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     /// The gapless run of segments that ends at the highest number, oldest first.
-    pub(crate) run: Vec<Place>,
+    pub(crate) run: Vec<FoundSegment>,
     /// Segments before a gap: freed, not yet zeroed.
     pub(crate) stale: Vec<SlotId>,
     /// Never used, or freed.
@@ -48,7 +48,7 @@ pub(crate) struct Headers {
 ///
 /// # Errors
 /// A slot missing, another format, a seal that does not open, a segment twice.
-pub(crate) fn read_headers(disk: &mut dyn Disk, key: &LogKey) -> Result<Headers, WalError> {
+pub(crate) fn read_headers(disk: &mut dyn Disk, key: &SegmentKeys) -> Result<Headers, WalError> {
     let slots = disk.slot_count();
     if let Some(slot) = (0..slots).map(SlotId).find(|slot| disk.slot_bytes(*slot).is_none()) {
         return Err(WalError::SlotMissing { slot, slots });
@@ -59,21 +59,21 @@ pub(crate) fn read_headers(disk: &mut dyn Disk, key: &LogKey) -> Result<Headers,
         match read_slot(disk, &mut window, slot, key)? {
             SlotHeader::Free => headers.free.push(slot),
             SlotHeader::Unfinished => headers.unfinished.push(slot),
-            SlotHeader::Segment(header) => headers.run.push(Place { slot, header }),
+            SlotHeader::Segment(header) => headers.run.push(FoundSegment { slot, header }),
         }
     }
-    headers.run.sort_by_key(|place| place.header.segment);
+    headers.run.sort_by_key(|found| found.header.segment);
     if let Some(pair) = headers.run.windows(2).find(|pair| pair[0].header.segment == pair[1].header.segment) {
         return Err(pair[1].refused(0, Reason::SegmentTwice));
     }
     // Counted from any segment: a slot was there when the header was written.
-    let needed = headers.run.iter().map(|place| place.header.slots).max().unwrap_or(0);
+    let needed = headers.run.iter().map(|found| found.header.slots).max().unwrap_or(0);
     if needed > slots {
         return Err(WalError::SlotMissing { slot: SlotId(slots), slots: needed });
     }
     let run = &headers.run;
     let gap = (1..run.len()).rev().find(|at| run[at - 1].header.segment + 1 != run[*at].header.segment);
-    headers.stale = headers.run.drain(..gap.unwrap_or(0)).map(|place| place.slot).collect();
+    headers.stale = headers.run.drain(..gap.unwrap_or(0)).map(|found| found.slot).collect();
     Ok(headers)
 }
 
@@ -83,7 +83,12 @@ enum SlotHeader {
     Segment(SegmentHeader),
 }
 
-fn read_slot(disk: &mut dyn Disk, window: &mut Window, slot: SlotId, key: &LogKey) -> Result<SlotHeader, WalError> {
+fn read_slot(
+    disk: &mut dyn Disk,
+    window: &mut Window,
+    slot: SlotId,
+    key: &SegmentKeys,
+) -> Result<SlotHeader, WalError> {
     let block = disk.block_bytes();
     let slot_bytes = disk.slot_bytes(slot).unwrap_or(0);
     if slot_bytes < 2 * block as u64 {
@@ -101,7 +106,12 @@ fn read_slot(disk: &mut dyn Disk, window: &mut Window, slot: SlotId, key: &LogKe
     check_header(&good, slot, block, key).map(SlotHeader::Segment)
 }
 
-fn check_header(bytes: &[u8; HEADER_LEN], slot: SlotId, block: usize, key: &LogKey) -> Result<SegmentHeader, WalError> {
+fn check_header(
+    bytes: &[u8; HEADER_LEN],
+    slot: SlotId,
+    block: usize,
+    key: &SegmentKeys,
+) -> Result<SegmentHeader, WalError> {
     let found = header::version(bytes);
     if found != FORMAT_VERSION {
         return Err(WalError::Version { found, known: FORMAT_VERSION });

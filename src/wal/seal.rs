@@ -20,15 +20,15 @@ use crate::ids::NodeId;
 
 /// Whose log it is, and its key.
 #[derive(Clone)]
-pub(crate) struct LogKey {
+pub(crate) struct SegmentKeys {
     bytes: Option<Zeroizing<[u8; 32]>>,
     node_id: NodeId,
     cluster_id: ClusterId,
 }
 
-impl LogKey {
-    pub(crate) fn new(bytes: Option<Zeroizing<[u8; 32]>>, node_id: NodeId, cluster_id: ClusterId) -> LogKey {
-        LogKey { bytes, node_id, cluster_id }
+impl SegmentKeys {
+    pub(crate) fn new(bytes: Option<Zeroizing<[u8; 32]>>, node_id: NodeId, cluster_id: ClusterId) -> SegmentKeys {
+        SegmentKeys { bytes, node_id, cluster_id }
     }
 
     pub(crate) fn node_id(&self) -> NodeId {
@@ -54,9 +54,9 @@ impl LogKey {
     }
 }
 
-impl std::fmt::Debug for LogKey {
+impl std::fmt::Debug for SegmentKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogKey").field("sealed", &self.bytes.is_some()).finish_non_exhaustive()
+        f.debug_struct("SegmentKeys").field("sealed", &self.bytes.is_some()).finish_non_exhaustive()
     }
 }
 

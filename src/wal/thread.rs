@@ -31,7 +31,7 @@ use crate::wal::Append;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
-use crate::wal::log_loop::Progress;
+use crate::wal::log_loop::LogProgress;
 use crate::wal::pipeline::Pulse;
 use crate::wal::space::LogSpace;
 use crate::wal::tickets::Owner;
@@ -45,13 +45,13 @@ pub trait Callbacks: Send + Sync {
     /// The log is poisoned: nothing more will be persisted, the process must end. Called at most once.
     fn on_fatal(&self, error: WalError);
     /// Numbers for metrics, after every step that did something.
-    fn on_progress(&self, progress: &Progress) {
+    fn on_progress(&self, progress: &LogProgress) {
         let _ = progress;
     }
 }
 
 /// A question for entries that are no longer in memory.
-pub struct Read {
+pub struct Fetch {
     /// The first wanted.
     pub first: Index,
     /// The last wanted.
@@ -64,11 +64,11 @@ pub struct Read {
 
 /// What the log thread can be asked for.
 #[derive(Debug)]
-pub enum Request {
+pub enum LogRequest {
     /// Make this durable.
     Append(Append),
     /// Read entries back.
-    Read(Read),
+    Fetch(Fetch),
 }
 
 /// The running log, for any number of threads. Its last drop closes it.
@@ -84,7 +84,7 @@ pub struct LogThread {
 #[derive(Debug)]
 struct Door {
     /// `None` once the log is closed.
-    sender: Option<Sender<Request>>,
+    sender: Option<Sender<LogRequest>>,
     tickets: Tickets,
 }
 
@@ -92,7 +92,7 @@ struct Door {
 #[derive(Debug)]
 pub enum NotSent {
     /// Its queue is full: later.
-    Full(Box<Request>),
+    Full(Box<LogRequest>),
     /// It has ended, or hangs; `on_fatal` says why.
     Ended,
 }
@@ -130,8 +130,8 @@ impl LogThread {
     ///
     /// # Errors
     /// [`NotSent`] gives it back.
-    pub fn read(&self, read: Read) -> Result<(), NotSent> {
-        lock(&self.door).send(Request::Read(read))
+    pub fn fetch(&self, fetch: Fetch) -> Result<(), NotSent> {
+        lock(&self.door).send(LogRequest::Fetch(fetch))
     }
 
     /// The gauge of the log's free space.
@@ -159,7 +159,7 @@ impl LogThread {
         let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
         let mut door = lock(&self.door);
         append.ticket = door.tickets.next();
-        door.send(Request::Append(append))?;
+        door.send(LogRequest::Append(append))?;
         door.tickets.issue(owner);
         // After, not before: one that was given back must not stay counted. Only the caller's own door reads it.
         self.space.handed(cost);
@@ -168,7 +168,7 @@ impl LogThread {
 }
 
 impl Door {
-    fn send(&self, request: Request) -> Result<(), NotSent> {
+    fn send(&self, request: LogRequest) -> Result<(), NotSent> {
         let sender = self.sender.as_ref().ok_or(NotSent::Ended)?;
         sender.try_send(request).map_err(|error| match error {
             TrySendError::Full(request) => NotSent::Full(Box::new(request)),
@@ -228,7 +228,7 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
 
 struct Driver {
     log: LogLoop,
-    requests: Receiver<Request>,
+    requests: Receiver<LogRequest>,
     door: Arc<Mutex<Door>>,
     callbacks: Arc<dyn Callbacks>,
     reported: Arc<AtomicBool>,
@@ -252,7 +252,7 @@ impl Driver {
 
     /// Until every sender is gone and everything handed over is durable.
     fn serve(&mut self) -> Result<(), WalError> {
-        let mut progress = Progress::default();
+        let mut progress = LogProgress::default();
         loop {
             let wait = if progress.busy { Duration::ZERO } else { progress.wake_in.unwrap_or(IDLE_WAIT) };
             let open = self.take_requests(wait);
@@ -295,15 +295,15 @@ impl Driver {
         true
     }
 
-    fn take(&mut self, request: Request) {
+    fn take(&mut self, request: LogRequest) {
         match request {
-            Request::Append(append) => {
+            LogRequest::Append(append) => {
                 let taken = self.log.offer(append);
                 assert!(taken.is_ok(), "is_full was asked, or the queue had been drained");
             }
-            Request::Read(read) => {
-                let found = self.log.read(read.first, read.last, read.bytes_max);
-                (read.answer)(found);
+            LogRequest::Fetch(fetch) => {
+                let found = self.log.fetch(fetch.first, fetch.last, fetch.bytes_max);
+                (fetch.answer)(found);
             }
         }
     }
@@ -342,9 +342,9 @@ fn no_thread(source: io::Error) -> WalError {
     WalError::Disk { slot: SlotId(0), during: During::Wait, source }
 }
 
-impl std::fmt::Debug for Read {
+impl std::fmt::Debug for Fetch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Read").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
+        f.debug_struct("Fetch").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
     }
 }
 

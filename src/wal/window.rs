@@ -4,12 +4,12 @@ use crate::disk::AlignedBuffer;
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::disk::padded;
+use crate::wal::config::Sizes;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;
 use crate::wal::frame::HEAD_LEN;
-use crate::wal::options::Sizes;
 use crate::wal::seal::SegmentSeal;
 
 /// A piece of one slot in memory.

@@ -12,7 +12,7 @@ use crate::wal::error::WalError;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;
 use crate::wal::frame::Records;
-use crate::wal::group::Group;
+use crate::wal::group::FrameGroup;
 use crate::wal::index::FrameEntries;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::Release;
@@ -26,7 +26,7 @@ impl LogLoop {
                 Some(group) => group,
                 None => {
                     let (state, newest) = (&self.state, &mut self.newest_hard_state);
-                    Group::take(&mut self.queue, state, newest, self.sizes.gather_max)
+                    FrameGroup::take(&mut self.queue, state, newest, self.sizes.gather_max)
                 }
             };
             if group.needs_frame(&self.state, &self.newest_hard_state) {
@@ -45,18 +45,18 @@ impl LogLoop {
     }
 
     /// Writes a group's frame. False if it has to wait: for a slot, or for what is in flight before a roll.
-    fn place(&mut self, group: Group) -> Result<bool, WalError> {
+    fn place(&mut self, group: FrameGroup) -> Result<bool, WalError> {
         let bytes = padded(group.frame_len(), self.sizes.block);
         match self.placement(bytes, group.entries.is_empty())? {
             Placement::Here => self.write(group, bytes)?,
             Placement::Wait => self.stalled = Some(group),
             Placement::NoSlot => {
                 // Only a trim or a reset can free space, and it may be waiting behind an entry that has none.
-                let overtaking = match Group::take_reset(&mut self.queue, &mut self.newest_hard_state, &group) {
+                let overtaking = match FrameGroup::take_reset(&mut self.queue, &mut self.newest_hard_state, &group) {
                     Some(reset) => Some(reset),
                     None => {
                         self.stalled = Some(group);
-                        Group::take_trims(&mut self.queue, &self.state)
+                        FrameGroup::take_trims(&mut self.queue, &self.state)
                     }
                 };
                 let Some(overtaking) = overtaking else { return Ok(false) };
@@ -71,7 +71,7 @@ impl LogLoop {
         Ok(self.stalled.is_none())
     }
 
-    fn write(&mut self, group: Group, bytes: usize) -> Result<(), WalError> {
+    fn write(&mut self, group: FrameGroup, bytes: usize) -> Result<(), WalError> {
         let current = self.current.as_mut().expect("placement made sure of a segment");
         let headers = current.unwritten_header.take();
         let base = if headers.is_some() { 2 * self.sizes.block } else { 0 };
@@ -109,7 +109,7 @@ impl LogLoop {
     }
 
     /// Everything that follows from a frame having been built.
-    fn note(&mut self, group: &Group, place: (u64, SlotId, u64), length: u32) {
+    fn note(&mut self, group: &FrameGroup, place: (u64, SlotId, u64), length: u32) {
         let (segment, slot, offset) = place;
         let newest = self.segments.live.back_mut().expect("the current segment is the newest");
         if group.records.reset.is_some() {
@@ -131,7 +131,7 @@ impl LogLoop {
         self.note_ticket(group);
     }
 
-    fn note_ticket(&mut self, group: &Group) {
+    fn note_ticket(&mut self, group: &FrameGroup) {
         self.space.framed(group.cost);
         if let Some(ticket) = group.ticket {
             assert!(self.tickets.back().is_none_or(|(_, last)| *last < ticket), "tickets increase");
@@ -146,7 +146,7 @@ impl LogLoop {
         }
         let hard_state = Some(self.newest_hard_state).filter(|newest| *newest != self.state.hard_state);
         let records = Records { idle: true, hard_state, ..Records::default() };
-        let group = Group { records, ..Group::default() };
+        let group = FrameGroup { records, ..FrameGroup::default() };
         let bytes = padded(group.frame_len(), self.sizes.block);
         // It must not take the space that is kept for trims; then the last frame goes without a witness.
         match self.placement(bytes, false)? {
@@ -167,7 +167,7 @@ impl LogLoop {
     }
 }
 
-fn frame_len_u32(group: &Group) -> u32 {
+fn frame_len_u32(group: &FrameGroup) -> u32 {
     u32::try_from(group.frame_len()).expect("a frame is far below 4 GiB")
 }
 

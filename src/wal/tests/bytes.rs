@@ -20,11 +20,11 @@ use crate::wal::frame::PeerMark;
 use crate::wal::frame::Records;
 use crate::wal::header::HeaderCopy;
 use crate::wal::header::SegmentHeader;
-use crate::wal::seal::LogKey;
+use crate::wal::seal::SegmentKeys;
 
-fn key(sealed: bool) -> LogKey {
+fn key(sealed: bool) -> SegmentKeys {
     let bytes = sealed.then(|| Zeroizing::new([0x42; 32]));
-    LogKey::new(bytes, NodeId::new(7).unwrap(), ClusterId([9; 16]))
+    SegmentKeys::new(bytes, NodeId::new(7).unwrap(), ClusterId([9; 16]))
 }
 
 fn header() -> SegmentHeader {

@@ -149,7 +149,7 @@ fn one_life(rig: &LogRig, log: &mut LogLoop, model: &mut Model, term: u64, chanc
             log.offer(append).unwrap();
         }
         if chance.one_in(5) {
-            rig.clock.advance(rig.options.idle);
+            rig.clock.advance(rig.config.idle);
         }
         match log.step(std::time::Duration::from_millis(1)) {
             Ok(progress) => {
@@ -172,7 +172,7 @@ fn random_crashes_lose_nothing_acknowledged() {
     for run in 0..runs {
         let chance = Seeded::new(seed.wrapping_add(run));
         let mut rig = if chance.one_in(3) { LogRig::clear(seed + run) } else { LogRig::new(seed + run) };
-        rig.options.slots_max = 12;
+        rig.config.slots_max = 12;
         rig.create().unwrap();
         let mut model = Model { compacted: 1, ..Model::default() };
         for life in 0..12 {
@@ -206,7 +206,7 @@ fn a_watermark_advances_in_every_configuration() {
             write(&mut log, append(1 + at, entries(1, 2 + at, 1, 10))).unwrap();
         }
         let mut disk = rig.platters.open(None);
-        let frames = frames(&mut disk, SlotId(1), &rig.options).unwrap().unwrap();
+        let frames = frames(&mut disk, SlotId(1), &rig.config).unwrap().unwrap();
         let heads: Vec<_> = frames.map(|frame| frame.unwrap().head).collect();
         assert_eq!(heads.len(), 3);
         assert!(heads.iter().all(|head| head.watermark == head.number - 1));

@@ -256,15 +256,15 @@ fn a_log_without_any_segment_is_refused() {
 fn the_wrong_key_is_told_from_damage_and_from_another_owner() {
     let mut rig = LogRig::new(45);
     ten_frames(&rig);
-    let key = rig.options.log_key.take();
+    let key = rig.config.log_key.take();
     let opened = rig.open();
     assert!(matches!(opened, Err(WalError::Refused { reason: Reason::Sealed, .. })), "{opened:?}");
-    rig.options.log_key = Some(zeroize::Zeroizing::new([0x43; 32]));
+    rig.config.log_key = Some(zeroize::Zeroizing::new([0x43; 32]));
     let opened = rig.open();
     assert!(opened.as_ref().is_err_and(WalError::is_configuration));
     assert!(matches!(opened, Err(WalError::WrongKey { .. })));
-    rig.options.log_key = key;
-    rig.options.cluster_id = ClusterId([8; 16]);
+    rig.config.log_key = key;
+    rig.config.cluster_id = ClusterId([8; 16]);
     assert!(matches!(rig.open(), Err(WalError::Foreign { .. })));
 }
 
@@ -272,7 +272,7 @@ fn the_wrong_key_is_told_from_damage_and_from_another_owner() {
 fn unsealed_headers_and_frames_are_refused_in_a_sealed_log() {
     let mut rig = LogRig::clear(46);
     ten_frames(&rig);
-    rig.options.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
+    rig.config.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
     assert!(matches!(rig.open(), Err(WalError::Refused { reason: Reason::NotSealed, .. })));
     // A frame in the clear inside a sealed segment, checksums in order.
     let rig = LogRig::new(46);
@@ -399,11 +399,11 @@ fn the_reader_shows_what_lies_in_a_slot() {
     let rig = LogRig::new(51);
     let all = with_idle(&rig);
     let mut disk = rig.platters.open(None);
-    let frames = inspect::frames(&mut disk, SLOT, &rig.options).unwrap().unwrap();
+    let frames = inspect::frames(&mut disk, SLOT, &rig.config).unwrap().unwrap();
     assert_eq!(frames.header().segment, 2);
     let found: Vec<LogEntry> = frames.flat_map(|frame| frame.unwrap().body.unwrap().entries).collect();
     assert_eq!(found, all);
-    assert!(inspect::frames(&mut disk, SlotId(3), &rig.options).unwrap().is_none());
+    assert!(inspect::frames(&mut disk, SlotId(3), &rig.config).unwrap().is_none());
 }
 
 #[test]

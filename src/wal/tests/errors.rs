@@ -13,8 +13,8 @@ use crate::testing::log::trim;
 use crate::testing::log::write;
 use crate::testing::seed::Seeded;
 use crate::wal::During;
+use crate::wal::LogConfigError;
 use crate::wal::LogLoop;
-use crate::wal::SettingsError;
 use crate::wal::WalError;
 use crate::wal::pipeline::Event;
 use crate::wal::pipeline::Pipeline;
@@ -119,7 +119,7 @@ fn a_zeroing_that_fails_is_final_too() {
 #[test]
 fn a_pool_that_cannot_grow_is_a_warning() {
     let mut rig = LogRig::new(66);
-    rig.options.slots_max = 8;
+    rig.config.slots_max = 8;
     let mut log = running(&rig);
     rig.platters.arm(Fault::NoCreate(libc::ENOSPC));
     for at in 0..8 {
@@ -139,17 +139,17 @@ fn a_full_disk_refuses_the_creation_and_impossible_settings_too() {
     rig.platters.arm(Fault::NoCreate(libc::ENOSPC));
     assert!(matches!(rig.create(), Err(WalError::Disk { during: During::Create, .. })));
     let mut rig = LogRig::new(67);
-    rig.options.slots = 2;
-    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotsMin { least: 3 }))));
+    rig.config.slots = 2;
+    assert!(matches!(rig.create(), Err(WalError::Config(LogConfigError::SlotsMin { least: 3 }))));
     let mut rig = LogRig::new(67);
-    rig.options.slot_bytes -= 4096;
-    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotBytesMin { .. }))));
+    rig.config.slot_bytes -= 4096;
+    assert!(matches!(rig.create(), Err(WalError::Config(LogConfigError::SlotBytesMin { .. }))));
     let mut rig = LogRig::new(67);
-    rig.options.slot_bytes += 512;
-    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotBytesAlignment { .. }))));
+    rig.config.slot_bytes += 512;
+    assert!(matches!(rig.create(), Err(WalError::Config(LogConfigError::SlotBytesAlignment { .. }))));
     let rig = LogRig::new(67);
     rig.create().unwrap();
-    assert!(matches!(rig.create(), Err(WalError::Settings(SettingsError::SlotsExist))));
+    assert!(matches!(rig.create(), Err(WalError::Config(LogConfigError::SlotsExist))));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_unreadable_slot_is_an_error_not_an_empty_log() {
     let mut log = running(&rig);
     rig.platters.arm(Fault::ReadError(libc::EIO));
     assert!(matches!(rig.open(), Err(WalError::Disk { during: During::Read, .. })));
-    assert!(matches!(log.read(Index(2), Index(2), 9), Err(WalError::Disk { during: During::Read, .. })));
+    assert!(matches!(log.fetch(Index(2), Index(2), 9), Err(WalError::Disk { during: During::Read, .. })));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_frame_that_does_not_read_back_is_damage_not_a_shorter_log() {
     let rig = LogRig::new(69);
     let mut log = running(&rig);
     rig.platters.alter(SlotId(1), |bytes| bytes[2 * 4096 + 90] ^= 1);
-    let answer = log.read(Index(2), Index(2), 9);
+    let answer = log.fetch(Index(2), Index(2), 9);
     assert!(matches!(answer, Err(WalError::Refused { segment: 2, slot: SlotId(1), offset: 8192, .. })), "{answer:?}");
 }
 

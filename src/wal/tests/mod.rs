@@ -17,7 +17,7 @@ fn newest_slot(rig: &LogRig) -> SlotId {
     let mut disk = rig.platters.open(None);
     let slots = (0..Disk::slot_count(&disk)).map(SlotId);
     let newest = slots.filter_map(|slot| {
-        let frames = frames(&mut disk, slot, &rig.options).unwrap()?;
+        let frames = frames(&mut disk, slot, &rig.config).unwrap()?;
         Some((frames.header().segment, slot))
     });
     newest.max().unwrap().1

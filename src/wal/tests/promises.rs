@@ -45,7 +45,7 @@ fn a_joiners_log_begins_behind_nothing() {
     let rig = LogRig::new(21);
     let disk = Box::new(rig.platters.open(None));
     let entropy = Arc::new(Seeded::new(21));
-    create(&rig.options, disk, rig.clock.clone(), entropy, Position::default(), &mut |_, _| ()).unwrap();
+    create(&rig.config, disk, rig.clock.clone(), entropy, Position::default(), &mut |_, _| ()).unwrap();
     let (mut log, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.entries.len()), (Position::default(), 0));
     let reset = Some(Position { term: Term(3), index: Index(9) });
@@ -115,7 +115,7 @@ fn a_conflict_replaces_everything_from_its_index_on() {
     write(&mut log, append(1, entries(1, 2, 10, 50))).unwrap();
     write(&mut log, append(2, entries(2, 7, 2, 60))).unwrap();
     let expected = [entries(1, 2, 5, 50), entries(2, 7, 2, 60)].concat();
-    assert_eq!(log.read(Index(2), Index(100), usize::MAX).unwrap(), expected);
+    assert_eq!(log.fetch(Index(2), Index(100), usize::MAX).unwrap(), expected);
     assert_eq!(rig.open().unwrap().1.entries, expected);
 }
 
@@ -224,7 +224,7 @@ fn without_space_entries_wait_and_a_trim_lets_them_go_on() {
 #[test]
 fn the_pool_grows_up_to_its_bound_when_trims_stay_away() {
     let mut rig = LogRig::new(12);
-    rig.options.slots_max = 6;
+    rig.config.slots_max = 6;
     let mut log = made(&rig);
     // Two fit a slot; the last slot is kept for trims.
     for round in 0..10 {
@@ -278,16 +278,16 @@ fn old_entries_are_read_back_within_bounds() {
         write(&mut log, append(1 + round, entries(1, 2 + 3 * round, 3, 1000))).unwrap();
     }
     let all = entries(1, 2, 30, 1000);
-    assert_eq!(log.read(Index(2), Index(31), usize::MAX).unwrap(), all);
-    assert_eq!(log.read(Index(6), Index(9), usize::MAX).unwrap(), all[4..8]);
-    assert_eq!(log.read(Index(6), Index(31), 3500).unwrap(), all[4..7]);
-    assert_eq!(log.read(Index(6), Index(31), 0).unwrap(), all[4..5], "at least one");
-    assert!(matches!(log.read(Index(32), Index(40), 9).unwrap_err(), WalError::NoEntry { index: Index(32) }));
+    assert_eq!(log.fetch(Index(2), Index(31), usize::MAX).unwrap(), all);
+    assert_eq!(log.fetch(Index(6), Index(9), usize::MAX).unwrap(), all[4..8]);
+    assert_eq!(log.fetch(Index(6), Index(31), 3500).unwrap(), all[4..7]);
+    assert_eq!(log.fetch(Index(6), Index(31), 0).unwrap(), all[4..5], "at least one");
+    assert!(matches!(log.fetch(Index(32), Index(40), 9).unwrap_err(), WalError::NoEntry { index: Index(32) }));
     write(&mut log, trim(99, 1, 5)).unwrap();
-    assert!(matches!(log.read(Index(5), Index(9), 9).unwrap_err(), WalError::NoEntry { index: Index(5) }));
+    assert!(matches!(log.fetch(Index(5), Index(9), 9).unwrap_err(), WalError::NoEntry { index: Index(5) }));
     drop(log);
     let (mut log, _) = rig.open().unwrap();
-    assert_eq!(log.read(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
+    assert_eq!(log.fetch(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn the_idle_frame_attests_the_last_real_one_and_asks_for_none_itself() {
     }
     assert_eq!(rig.platters.requests(), after_one);
     let mut disk = rig.platters.open(None);
-    let frames: Vec<_> = inspect::frames(&mut disk, SlotId(1), &rig.options).unwrap().unwrap().flatten().collect();
+    let frames: Vec<_> = inspect::frames(&mut disk, SlotId(1), &rig.config).unwrap().unwrap().flatten().collect();
     let idle = frames.last().unwrap();
     assert!(idle.body.as_ref().unwrap().records.idle);
     assert_eq!(idle.head.watermark, idle.head.number - 1);
@@ -361,7 +361,7 @@ fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
         }
     }
     assert_eq!(openings, 3 + LOG_SLOTS_SPARE as usize);
-    rig.options.slots_max = 5;
+    rig.config.slots_max = 5;
     let (mut log, _) = rig.open().unwrap();
     write(&mut log, trim(40, 1, 4)).unwrap();
     settle(&mut log).unwrap();

@@ -24,15 +24,15 @@ use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::rebuild;
 use crate::testing::log::trim;
-use crate::wal::Options;
+use crate::wal::LogConfig;
 use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
 use crate::wal::open;
 use crate::wal::pipeline::Pulse;
 use crate::wal::thread::Callbacks;
+use crate::wal::thread::Fetch;
 use crate::wal::thread::LogThread;
-use crate::wal::thread::Read;
 use crate::wal::thread::Watchdog;
 use crate::wal::thread::spawn;
 use crate::world::Clock;
@@ -72,41 +72,41 @@ fn wait_for(thread_events: &Receiver<Event>, ticket: u64) {
     }
 }
 
-fn options(dir: &Path, engine: EngineChoice) -> Options {
-    let mut options = Options::new(dir.to_owned(), NodeId::new(7).unwrap(), ClusterId([9; 16]));
-    options.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
-    (options.slots, options.slots_max, options.slot_bytes) = (4, 8, 1 << 20);
-    options.entry_bytes_max = 256 << 10;
-    options.engine = engine;
-    options
+fn config(dir: &Path, engine: EngineChoice) -> LogConfig {
+    let mut config = LogConfig::new(dir.to_owned(), NodeId::new(7).unwrap(), ClusterId([9; 16]));
+    config.log_key = Some(zeroize::Zeroizing::new([0x42; 32]));
+    (config.slots, config.slots_max, config.slot_bytes) = (4, 8, 1 << 20);
+    config.entry_bytes_max = 256 << 10;
+    config.engine = engine;
+    config
 }
 
-fn started(options: &Options) -> (LogThread, Receiver<Event>, Recovered, Engine) {
-    let (log, recovered) = open(options, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
+fn started(config: &LogConfig) -> (LogThread, Receiver<Event>, Recovered, Engine) {
+    let (log, recovered) = open(config, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
     let engine = log.engine();
     let (callbacks, receiver) = events();
     (spawn(log, callbacks).unwrap(), receiver, recovered, engine)
 }
 
-fn make(options: &Options) {
-    let disk = options.open_disk().unwrap();
+fn make(config: &LogConfig) {
+    let disk = config.open_disk().unwrap();
     let (clock, entropy) = (Arc::new(SystemClock::default()), Arc::new(KernelEntropy));
     let mut seen = 0;
-    create(options, disk, clock, entropy, BEGINNING, &mut |done, total| {
+    create(config, disk, clock, entropy, BEGINNING, &mut |done, total| {
         assert!(done >= seen && done <= total);
         seen = done;
     })
     .unwrap();
-    assert_eq!(seen, u64::from(options.slots) * options.slot_bytes);
+    assert_eq!(seen, u64::from(config.slots) * config.slot_bytes);
 }
 
 #[test]
 fn both_engines_write_the_same_directory_in_turn() {
     let dir = tempfile::tempdir().unwrap();
-    make(&options(dir.path(), EngineChoice::Auto));
+    make(&config(dir.path(), EngineChoice::Auto));
     let mut all = Vec::new();
     for (round, engine) in [EngineChoice::Plain, EngineChoice::Auto].into_iter().cycle().take(6).enumerate() {
-        let (thread, receiver, recovered, _) = started(&options(dir.path(), engine));
+        let (thread, receiver, recovered, _) = started(&config(dir.path(), engine));
         assert_eq!(recovered.entries, all, "round {round}");
         assert_eq!(recovered.torn, None);
         let first = 2 + 20 * round as u64;
@@ -118,7 +118,7 @@ fn both_engines_write_the_same_directory_in_turn() {
         wait_for(&receiver, 20);
         let (sender, answers) = unbounded();
         let answer = Box::new(move |found: Result<_, WalError>| sender.send(found.unwrap()).unwrap());
-        thread.read(Read { first: Index(2), last: Index(9), bytes_max: usize::MAX, answer }).unwrap();
+        thread.fetch(Fetch { first: Index(2), last: Index(9), bytes_max: usize::MAX, answer }).unwrap();
         assert_eq!(answers.recv_timeout(Duration::from_secs(20)).unwrap(), all[..8]);
         // Slots are few: give back what is above three rounds.
         if round % 2 == 1 {
@@ -130,7 +130,7 @@ fn both_engines_write_the_same_directory_in_turn() {
         }
         drop(thread);
         if round % 2 == 1 {
-            let mut again = options(dir.path(), engine);
+            let mut again = config(dir.path(), engine);
             again.engine = EngineChoice::Plain;
             let (_, recovered) = open(&again, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
             assert_eq!(recovered.entries, all);
@@ -142,8 +142,8 @@ fn both_engines_write_the_same_directory_in_turn() {
 #[test]
 fn the_io_uring_engine_runs_where_it_is_asked_for_or_says_why_not() {
     let dir = tempfile::tempdir().unwrap();
-    make(&options(dir.path(), EngineChoice::Plain));
-    match options(dir.path(), EngineChoice::Uring).open_disk() {
+    make(&config(dir.path(), EngineChoice::Plain));
+    match config(dir.path(), EngineChoice::Uring).open_disk() {
         Ok(disk) => assert_eq!(disk.engine(), Engine::Uring),
         Err(error) => assert!(matches!(error, DiskError::EngineRefused { .. }), "{error}"),
     }
@@ -154,16 +154,16 @@ fn the_io_uring_engine_runs_where_it_is_asked_for_or_says_why_not() {
 #[test]
 fn large_entries_and_the_growth_of_the_pool_work_on_real_files() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), EngineChoice::Auto);
-    make(&options);
-    let (thread, receiver, _, _) = started(&options);
+    let config = config(dir.path(), EngineChoice::Auto);
+    make(&config);
+    let (thread, receiver, _, _) = started(&config);
     let all = entries(1, 2, 14, 256 << 10);
     for (at, entry) in all.iter().enumerate() {
         thread.append(append(1 + at as u64, vec![entry.clone()])).unwrap();
     }
     wait_for(&receiver, 14);
     drop(thread);
-    let (thread, _, recovered, _) = started(&options);
+    let (thread, _, recovered, _) = started(&config);
     assert!(recovered.entries == all);
     assert!(thread.space().pool_bytes() > 4 << 20);
 }
@@ -197,18 +197,18 @@ fn what_cannot_be_synced_at_start_is_an_error_of_spawn() {
 #[test]
 fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), EngineChoice::Auto);
-    make(&options);
-    let (thread, receiver, _, _) = started(&options);
+    let config = config(dir.path(), EngineChoice::Auto);
+    make(&config);
+    let (thread, receiver, _, _) = started(&config);
     thread.append(append(1, entries(1, 2, 5, 100))).unwrap();
     wait_for(&receiver, 1);
     drop(thread);
-    let (_, _, mut contents, _) = started(&options);
+    let (_, _, mut contents, _) = started(&config);
     let mut data = contents.entries[3].data.to_vec();
     data[50] ^= 1;
     contents.entries[3].data = data.into();
-    rebuild(&options, &contents).unwrap();
-    let (_, _, changed, _) = started(&options);
+    rebuild(&config, &contents).unwrap();
+    let (_, _, changed, _) = started(&config);
     assert_eq!(changed.entries, contents.entries);
     assert_eq!((changed.compacted, changed.cutover), (contents.compacted, contents.cutover));
 }

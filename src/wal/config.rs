@@ -22,12 +22,12 @@ use crate::limits::LOG_SLOTS;
 use crate::limits::LOG_SLOTS_GROWN_MAX;
 use crate::limits::LOG_SLOTS_SPARE;
 use crate::limits::SLOW_SYNC;
-use crate::wal::error::SettingsError;
+use crate::wal::error::LogConfigError;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
 /// How the log is made and run. Slots and their size hold for a new log; an old one keeps what it has.
 #[derive(Clone)]
-pub struct Options {
+pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
     /// What the operator asked for.
@@ -54,11 +54,11 @@ pub struct Options {
     pub hung: Duration,
 }
 
-impl Options {
+impl LogConfig {
     /// The defaults of the design for a directory and a node.
     #[must_use]
-    pub fn new(dir: PathBuf, node_id: NodeId, cluster_id: ClusterId) -> Options {
-        Options {
+    pub fn new(dir: PathBuf, node_id: NodeId, cluster_id: ClusterId) -> LogConfig {
+        LogConfig {
             dir,
             engine: EngineChoice::Auto,
             slots: LOG_SLOTS,
@@ -80,7 +80,7 @@ impl Options {
     /// As [`disk::open`].
     pub fn open_disk(&self) -> Result<Box<dyn Disk>, DiskError> {
         let frame = FRAME_BYTES_MAX + 2 * disk::BLOCK_BYTES_MIN;
-        disk::open(&disk::Setup {
+        disk::open(&disk::DiskConfig {
             dir: self.dir.clone(),
             engine: self.engine,
             slots_max: self.slots_max.max(LOG_SLOTS_GROWN_MAX) + LOG_SLOTS_SPARE,
@@ -93,20 +93,20 @@ impl Options {
     ///
     /// # Errors
     /// The first impossible one.
-    pub fn check(&self, block_bytes: usize) -> Result<(), SettingsError> {
+    pub fn check(&self, block_bytes: usize) -> Result<(), LogConfigError> {
         if self.slots < SLOTS_MIN {
-            return Err(SettingsError::SlotsMin { least: SLOTS_MIN });
+            return Err(LogConfigError::SlotsMin { least: SLOTS_MIN });
         }
         if self.slots > self.slots_max {
-            return Err(SettingsError::SlotsAboveMax);
+            return Err(LogConfigError::SlotsAboveMax);
         }
         check_slot_bytes(self.slot_bytes, self.entry_bytes_max, block_bytes)
     }
 }
 
-impl std::fmt::Debug for Options {
+impl std::fmt::Debug for LogConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("LogConfig")
             .field("dir", &self.dir)
             .field("engine", &self.engine)
             .field("slots", &self.slots)
@@ -131,7 +131,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    pub(crate) fn new(slot: u64, entry_bytes_max: usize, block: usize) -> Result<Sizes, SettingsError> {
+    pub(crate) fn new(slot: u64, entry_bytes_max: usize, block: usize) -> Result<Sizes, LogConfigError> {
         check_slot_bytes(slot, entry_bytes_max, block)?;
         let quarter = usize::try_from(slot / 4).unwrap_or(usize::MAX);
         let gather_max = FRAME_BYTES_MAX.min(quarter);
@@ -150,17 +150,17 @@ impl Sizes {
     }
 }
 
-fn check_slot_bytes(slot_bytes: u64, entry_bytes_max: usize, block_bytes: usize) -> Result<(), SettingsError> {
+fn check_slot_bytes(slot_bytes: u64, entry_bytes_max: usize, block_bytes: usize) -> Result<(), LogConfigError> {
     let least_bytes = 4 * padded(entry_bytes_max, block_bytes).max(2 * block_bytes) as u64;
     if slot_bytes < least_bytes {
-        return Err(SettingsError::SlotBytesMin { least_bytes });
+        return Err(LogConfigError::SlotBytesMin { least_bytes });
     }
     if slot_bytes > LOG_SLOT_BYTES_MAX {
-        return Err(SettingsError::SlotBytesMax { most_bytes: LOG_SLOT_BYTES_MAX });
+        return Err(LogConfigError::SlotBytesMax { most_bytes: LOG_SLOT_BYTES_MAX });
     }
     let block_bytes = block_bytes as u64;
     if !slot_bytes.is_multiple_of(block_bytes) {
-        return Err(SettingsError::SlotBytesAlignment { block_bytes });
+        return Err(LogConfigError::SlotBytesAlignment { block_bytes });
     }
     Ok(())
 }
