@@ -1,7 +1,7 @@
 //! The io_uring engine: plain direct writes from registered buffers, syncs as requests of their own.
 //!
 //! RWF_DSYNC is never used here: without FUA the kernel ends such a write on a per-CPU work queue, 4 ms late on a busy
-//! CPU (findings/wal.md 2). No polling, no linked requests: a short write would cancel a linked sync silently.
+//! CPU (measured on Linux 6.18). No polling, no linked requests: a short write would cancel a linked sync silently.
 //!
 //! The ring belongs to the thread that first submits: it is made disabled, and enabled there (SINGLE_ISSUER).
 #![allow(unsafe_code)] // The submission queue and registered memory: each use says why it is sound.

@@ -9,10 +9,10 @@ use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::config::LogConfig;
 use crate::wal::config::Sizes;
+use crate::wal::contents::LogContents;
 use crate::wal::error::During;
 use crate::wal::error::LogConfigError;
 use crate::wal::error::WalError;
-use crate::wal::index::FrameIndex;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::recovery::Replayed;
 use crate::wal::segments::Segments;
@@ -46,17 +46,15 @@ pub fn create(
         let made = disk.create_slot(config.slot_bytes, &mut |done| progress(before + done, total));
         made.map_err(|source| WalError::Disk { slot, during: During::Create, source })?;
     }
-    let free = (0..config.slots).map(SlotId).collect();
-    let found = Replayed {
+    let nothing = Replayed {
         sizes,
-        state: LogState::before_everything(),
-        segments: Segments { free, ..Segments::default() },
-        index: FrameIndex::default(),
+        contents: LogContents::new(LogState::before_everything()),
+        segments: Segments::all_free(config.slots),
         entries: Vec::new(),
         torn: None,
         frames: 0,
     };
-    let mut log = LogLoop::begin(config, disk, clock, entropy, found);
+    let mut log = LogLoop::begin(config, disk, clock, entropy, nothing);
     let append = Append { ticket: 1, reset: Some(begins_behind), ..Append::default() };
     log.offer(append).expect("an empty queue takes one");
     while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}

@@ -1,33 +1,44 @@
 //! Reading old entries back, for followers that lag behind what is in memory.
 
+use crate::disk::Disk;
 use crate::disk::padded;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::wal::config::Sizes;
+use crate::wal::contents::LogContents;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;
 use crate::wal::frame::HEAD_LEN;
 use crate::wal::index::FrameEntries;
-use crate::wal::log_loop::LogLoop;
+use crate::wal::segments::Segments;
+use crate::wal::window::Window;
 
-impl LogLoop {
-    /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow.
-    ///
-    /// # Errors
-    /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if what was
-    /// written does not read back. It is damaged then, not missing: never answer with a shorter log.
-    pub fn fetch(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
+/// The parts of a log that reading needs.
+pub(super) struct Fetcher<'a> {
+    pub(super) disk: &'a mut dyn Disk,
+    pub(super) window: &'a mut Window,
+    pub(super) contents: &'a LogContents,
+    pub(super) segments: &'a Segments,
+    pub(super) sizes: &'a Sizes,
+    /// Newest frame that may be read.
+    pub(super) durable: u64,
+}
+
+impl Fetcher<'_> {
+    /// See [`LogLoop::fetch`](crate::wal::LogLoop::fetch).
+    pub(super) fn entries(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
         let mut entries: Vec<LogEntry> = Vec::new();
         let mut bytes = 0;
         let mut at = first;
         while at <= last {
-            let place = self.index.find(at).filter(|place| place.frame <= self.durable).copied();
-            let Some(place) = place.filter(|_| at > self.state.compacted.index) else {
+            let held = self.contents.find(at).filter(|held| held.frame <= self.durable).copied();
+            let Some(held) = held.filter(|_| at > self.contents.state().compacted.index) else {
                 break;
             };
-            for entry in self.read_frame(&place)? {
-                if entry.index != at || at > last || entry.index >= place.end {
+            for entry in self.frame(&held)? {
+                if entry.index != at || at > last || entry.index >= held.end {
                     continue;
                 }
                 bytes += entry.data.len();
@@ -37,29 +48,30 @@ impl LogLoop {
                 entries.push(entry);
                 at = at.next();
             }
-            if at < place.end && at <= last {
-                return Err(refused(&place, Reason::AcknowledgedDamaged));
+            if at < held.end && at <= last {
+                return Err(refused(&held, Reason::AcknowledgedDamaged));
             }
         }
         if entries.is_empty() { Err(WalError::NoEntry { index: first }) } else { Ok(entries) }
     }
 
-    fn read_frame(&mut self, place: &FrameEntries) -> Result<Vec<LogEntry>, WalError> {
-        let seal = &self.segments.segment(place.segment).ok_or(WalError::NoEntry { index: place.first })?.seal;
-        let length = place.length as usize;
+    fn frame(&mut self, held: &FrameEntries) -> Result<Vec<LogEntry>, WalError> {
+        let segment = self.segments.segment(held.segment).ok_or(WalError::NoEntry { index: held.first })?;
+        let length = held.length as usize;
         let whole = padded(length, self.sizes.block);
-        let bytes = self.window.bytes_exactly(self.pipeline.disk.as_mut(), place.slot, place.offset, whole)?;
+        let bytes = self.window.bytes_exactly(self.disk, held.slot, held.offset, whole)?;
         let frame = &bytes[..length];
         let head = FrameHead::parse(frame.first_chunk::<HEAD_LEN>().expect("frames have a head"));
-        let is_it = head.length == place.length && head.number == place.frame && frame::crc_is_right(frame, seal);
+        let is_it =
+            head.length == held.length && head.number == held.frame && frame::crc_is_right(frame, segment.seal());
         if !is_it {
-            return Err(refused(place, Reason::AcknowledgedDamaged));
+            return Err(refused(held, Reason::AcknowledgedDamaged));
         }
-        let body = frame::open(frame, seal).map_err(|reason| refused(place, reason))?;
+        let body = frame::open(frame, segment.seal()).map_err(|reason| refused(held, reason))?;
         Ok(body.entries)
     }
 }
 
-fn refused(place: &FrameEntries, reason: Reason) -> WalError {
-    WalError::Refused { segment: place.segment, slot: place.slot, offset: place.offset, reason }
+fn refused(held: &FrameEntries, reason: Reason) -> WalError {
+    WalError::Refused { segment: held.segment, slot: held.slot, offset: held.offset, reason }
 }

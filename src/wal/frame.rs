@@ -24,6 +24,7 @@
 //! bytes: it orders frames, it does not protect them. A body has nothing behind its last record.
 
 use bytes::Buf;
+use bytes::BufMut;
 use bytes::Bytes;
 
 use crate::crypto::aead::NONCE_LEN;
@@ -195,10 +196,10 @@ pub(crate) fn encode(
     frame[32..40].copy_from_slice(&head.watermark.to_be_bytes());
     frame[40..48].copy_from_slice(&head.segment.to_be_bytes());
     frame[48..64].copy_from_slice(&head.previous);
-    let mut body = Cursor { rest: &mut frame[HEAD_LEN..length - TAG_LEN] };
+    let mut body = &mut frame[HEAD_LEN..length - TAG_LEN];
     put_records(&mut body, records);
     put_entries(&mut body, entries);
-    assert!(body.rest.is_empty(), "frame_len counts what is put");
+    assert!(body.is_empty(), "frame_len counts what is put");
     let (head, text) = frame.split_at_mut(HEAD_LEN);
     seal.seal(nonce(head), &head[4..], text);
     let tag = text[text.len() - TAG_LEN..].try_into().expect("16 bytes at the end");
@@ -244,41 +245,41 @@ fn nonce(head: &[u8]) -> [u8; NONCE_LEN] {
     head[12..24].try_into().expect("12 bytes of the head")
 }
 
-fn put_records(body: &mut Cursor<'_>, records: &Records) {
+fn put_records(body: &mut impl BufMut, records: &Records) {
     if let Some(state) = records.hard_state {
-        body.put(&state.term.0.to_be_bytes());
-        body.put(&state.vote.to_be_bytes());
-        body.put(&state.commit.0.to_be_bytes());
+        body.put_u64(state.term.0);
+        body.put_u64(state.vote);
+        body.put_u64(state.commit.0);
     }
     for position in [records.trim, records.reset].into_iter().flatten() {
-        body.put(&position.index.0.to_be_bytes());
-        body.put(&position.term.0.to_be_bytes());
+        body.put_u64(position.index.0);
+        body.put_u64(position.term.0);
     }
     if let Some(cutover) = records.cutover {
-        body.put(&cutover.0.to_be_bytes());
+        body.put_u64(cutover.0);
     }
     if !records.peer_marks.is_empty() {
         assert!(records.peer_marks.len() <= PEER_MARKS_MAX);
-        body.put(&u32::try_from(records.peer_marks.len()).expect("few").to_be_bytes());
+        body.put_u32(u32::try_from(records.peer_marks.len()).expect("few"));
         for mark in &records.peer_marks {
-            body.put(&mark.node.to_be_bytes());
-            body.put(&mark.frame.to_be_bytes());
-            body.put(&mark.tag);
+            body.put_u64(mark.node);
+            body.put_u64(mark.frame);
+            body.put_slice(&mark.tag);
         }
     }
 }
 
-fn put_entries(body: &mut Cursor<'_>, entries: &[LogEntry]) {
+fn put_entries(body: &mut impl BufMut, entries: &[LogEntry]) {
     let Some(first) = entries.first() else { return };
-    body.put(&first.index.0.to_be_bytes());
-    body.put(&u32::try_from(entries.len()).expect("a frame holds few entries").to_be_bytes());
+    body.put_u64(first.index.0);
+    body.put_u32(u32::try_from(entries.len()).expect("a frame holds few entries"));
     for entry in entries {
-        body.put(&entry.term.0.to_be_bytes());
-        body.put(&u32::try_from(entry.data.len()).expect("an entry is far below 4 GiB").to_be_bytes());
-        body.put(&(entry.kind as u32).to_be_bytes());
+        body.put_u64(entry.term.0);
+        body.put_u32(u32::try_from(entry.data.len()).expect("an entry is far below 4 GiB"));
+        body.put_u32(entry.kind as u32);
     }
     for entry in entries {
-        body.put(&entry.data);
+        body.put_slice(&entry.data);
     }
 }
 
@@ -295,8 +296,8 @@ fn parse_body(kind: u32, mut body: Bytes) -> Option<Body> {
     if kind & (kind::TRIM | kind::RESET) != 0 {
         let index = Index(body.try_get_u64().ok()?);
         let position = Position { index, term: Term(body.try_get_u64().ok()?) };
-        let place = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
-        *place = Some(position);
+        let record = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
+        *record = Some(position);
     }
     if kind & kind::CUTOVER != 0 {
         records.cutover = Some(Index(body.try_get_u64().ok()?));
@@ -343,17 +344,4 @@ fn parse_entries(body: &mut Bytes) -> Option<Vec<LogEntry>> {
         entries.push(LogEntry { term, index, kind, data: body.split_to(length) });
     }
     Some(entries)
-}
-
-/// A slice that is filled from the front.
-struct Cursor<'a> {
-    rest: &'a mut [u8],
-}
-
-impl Cursor<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        let (here, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
-        here.copy_from_slice(bytes);
-        self.rest = rest;
-    }
 }

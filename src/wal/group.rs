@@ -1,117 +1,38 @@
-//! Group commit: appends that wait together become one frame, as many of them as one frame can hold.
-
-use std::collections::VecDeque;
+//! Group commit: appends that wait together become one frame, as many of them as one frame can say.
 
 use crate::entry::LogEntry;
-use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::frame::ENTRY_HEAD_LEN;
-use crate::wal::frame::FRAME_OVERHEAD_MAX;
 use crate::wal::frame::Records;
 use crate::wal::frame::frame_len;
-use crate::wal::state::LogState;
-
-/// An append that waits, or what is left of it.
-#[derive(Debug)]
-pub(crate) struct QueuedAppend {
-    pub(crate) append: Append,
-    /// Counted against the log's space until the whole append is in frames.
-    pub(crate) cost: u64,
-}
 
 /// Contents of one frame.
 #[derive(Debug, Default)]
-pub(crate) struct FrameGroup {
-    pub(crate) records: Records,
-    pub(crate) entries: Vec<LogEntry>,
+pub(super) struct FrameGroup {
+    pub(super) records: Records,
+    pub(super) entries: Vec<LogEntry>,
     /// Of the newest append that is wholly in this group or before it.
-    pub(crate) ticket: Option<u64>,
-    pub(crate) cost: u64,
+    pub(super) ticket: Option<u64>,
+    /// Of the appends that end in this group, against the log's space.
+    pub(super) cost: u64,
 }
 
 impl FrameGroup {
-    /// Takes from the front of the queue what fits one frame of `gather_max` bytes. `newest` becomes the newest hard state.
-    pub(crate) fn take(
-        queue: &mut VecDeque<QueuedAppend>,
-        state: &LogState,
-        newest: &mut HardState,
-        gather_max: usize,
-    ) -> FrameGroup {
-        let mut group = FrameGroup::default();
-        // Space for the records is kept from the start; entries fill the rest.
-        let mut bytes = FRAME_OVERHEAD_MAX;
-        while let Some(waiting) = queue.front_mut() {
-            if !group.can_follow(&waiting.append) {
-                break;
-            }
-            group.take_records(&mut waiting.append, newest);
-            let count = group.count_that_fits(&waiting.append.entries, &mut bytes, gather_max);
-            let rest = waiting.append.entries.split_off(count);
-            group.take_entries(std::mem::replace(&mut waiting.append.entries, rest), &mut bytes);
-            if !waiting.append.entries.is_empty() {
-                break;
-            }
-            group.ticket = Some(waiting.append.ticket);
-            group.cost += waiting.cost;
-            queue.pop_front();
-        }
-        if *newest != state.hard_state && group.needs_frame(state, newest) {
-            group.records.hard_state = Some(*newest);
-        }
-        group
-    }
-
-    /// A group of nothing but the trims that wait; they may overtake entries, which they never concern.
-    pub(crate) fn take_trims(queue: &mut VecDeque<QueuedAppend>, state: &LogState) -> Option<FrameGroup> {
-        let mut trim: Option<Position> = None;
-        for waiting in queue.iter_mut().take_while(|waiting| waiting.append.reset.is_none()) {
-            if let Some(position) = waiting.append.trim.take_if(|position| position.index < state.next) {
-                let further = trim.is_none_or(|ours| ours.index < position.index);
-                trim = if further { Some(position) } else { trim };
-            }
-        }
-        let records = Records { trim: Some(trim?), ..Records::default() };
-        Some(FrameGroup { records, ..FrameGroup::default() })
-    }
-
-    /// The reset that waits behind a group without space, if one does. What was to be written before it is dropped:
-    /// the reset would drop it anyway. Its own entries, if any, stay in the queue.
-    pub(crate) fn take_reset(
-        queue: &mut VecDeque<QueuedAppend>,
-        newest: &mut HardState,
-        stalled: &FrameGroup,
-    ) -> Option<FrameGroup> {
-        let at = queue.iter().position(|waiting| waiting.append.reset.is_some())?;
-        let mut group = FrameGroup { cost: stalled.cost, ticket: stalled.ticket, ..FrameGroup::default() };
-        group.records.cutover = stalled.records.cutover;
-        for mut waiting in queue.drain(..at) {
-            waiting.append.trim = None;
-            group.take_records(&mut waiting.append, newest);
-            group.cost += waiting.cost;
-            group.ticket = Some(waiting.append.ticket);
-        }
-        let reset = &mut queue.front_mut()?.append;
-        group.take_records(reset, newest);
-        group.records.hard_state = Some(*newest);
-        Some(group)
-    }
-
-    /// False if all this group says is a newer commit, which is written with the next frame.
-    pub(crate) fn needs_frame(&self, state: &LogState, newest: &HardState) -> bool {
+    /// False if a hard state is all that it can say.
+    pub(super) fn says_more_than_commit(&self) -> bool {
         let records = &self.records;
-        let vote_changed = (newest.term, newest.vote) != (state.hard_state.term, state.hard_state.vote);
         let moved = records.trim.is_some() || records.reset.is_some() || records.cutover.is_some();
-        !self.entries.is_empty() || moved || vote_changed || records.idle
+        !self.entries.is_empty() || moved || records.idle
     }
 
     /// Bytes of the frame, without padding.
-    pub(crate) fn frame_len(&self) -> usize {
+    pub(super) fn frame_len(&self) -> usize {
         frame_len(&self.records, &self.entries)
     }
 
     /// Whether one frame can say this group and then `next`.
-    fn can_follow(&self, next: &Append) -> bool {
+    pub(super) fn can_follow(&self, next: &Append) -> bool {
         let begins_anew = next.reset.is_some() && *self != FrameGroup::default();
         let trims_after_reset = next.trim.is_some() && self.records.reset.is_some();
         let reaches_before = match (self.entries.first(), next.entries.first()) {
@@ -121,7 +42,8 @@ impl FrameGroup {
         !begins_anew && !trims_after_reset && !reaches_before
     }
 
-    fn take_records(&mut self, append: &mut Append, newest: &mut HardState) {
+    /// Moves everything but the entries out of `append`; its hard state becomes the newest.
+    pub(super) fn take_records(&mut self, append: &mut Append, newest: &mut HardState) {
         if let Some(hard_state) = append.hard_state.take() {
             *newest = hard_state;
         }
@@ -131,11 +53,14 @@ impl FrameGroup {
         }
         self.records.reset = append.reset.take().or(self.records.reset);
         self.records.cutover = append.cutover.take().or(self.records.cutover);
+        assert!(self.records.trim.is_none() || self.records.reset.is_none(), "no frame has a trim and a reset");
     }
 
-    fn count_that_fits(&self, entries: &[LogEntry], bytes: &mut usize, gather_max: usize) -> usize {
+    /// Moves entries from the front of `entries` while the frame has at most `gather_max` bytes, of which `bytes` are
+    /// taken; at least one entry goes into an empty group. True if that was all.
+    pub(super) fn take_entries(&mut self, entries: &mut Vec<LogEntry>, bytes: &mut usize, gather_max: usize) -> bool {
         let mut count = 0;
-        for entry in entries {
+        for entry in entries.iter() {
             let more = ENTRY_HEAD_LEN + entry.data.len();
             let is_alone = count == 0 && self.entries.is_empty();
             if *bytes + more > gather_max && !is_alone {
@@ -144,10 +69,19 @@ impl FrameGroup {
             *bytes += more;
             count += 1;
         }
-        count
+        let rest = entries.split_off(count);
+        self.append_entries(std::mem::replace(entries, rest), bytes);
+        entries.is_empty()
     }
 
-    fn take_entries(&mut self, entries: Vec<LogEntry>, bytes: &mut usize) {
+    /// The whole append with this ticket is in this group or before it.
+    pub(super) fn finish(&mut self, ticket: u64, cost: u64) {
+        assert!(self.ticket.is_none_or(|last| last < ticket), "tickets increase");
+        self.ticket = Some(ticket);
+        self.cost += cost;
+    }
+
+    fn append_entries(&mut self, entries: Vec<LogEntry>, bytes: &mut usize) {
         let Some(first) = entries.first() else { return };
         // A conflict within the group: what is replaced need never be written.
         while let Some(replaced) = self.entries.pop_if(|entry| entry.index >= first.index) {

@@ -1,64 +1,44 @@
 //! The log as a step function over a disk, a clock and randomness: appends in, durable tickets out.
 //!
-//! A step builds frames from what waits (`writer.rs`), finds them a place (`roll.rs`), submits them and takes what has
-//! become durable (`pipeline.rs`). Tickets are acknowledged strictly in order.
+//! ```text
+//! Intake (appends) -> FrameGroup -> Pool (where) -> FrameBuilder (bytes) -> Pipeline (disk) -> Acks (tickets) -> Pool
+//! ```
+//!
+//! One frame is in flight; appends that come meanwhile become the next one. `FRAMES_IN_FLIGHT` is the only line that
+//! says so: the pipeline orders, syncs and acknowledges any number, and a roll waits until all are durable.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::disk::Engine;
+use crate::disk::SlotId;
+use crate::disk::padded;
 use crate::entry::LogEntry;
 use crate::ids::Index;
-use crate::ids::Position;
-use crate::limits::LOG_QUEUE_MAX;
 use crate::wal::Append;
-use crate::wal::HardState;
+use crate::wal::acks::Acks;
+use crate::wal::builder::FrameBuilder;
 use crate::wal::config::LogConfig;
-use crate::wal::config::Sizes;
+use crate::wal::contents::LogContents;
+use crate::wal::contents::WholeFrame;
 use crate::wal::error::WalError;
-use crate::wal::frame::Tag;
+use crate::wal::fetch::Fetcher;
+use crate::wal::frame::Records;
 use crate::wal::group::FrameGroup;
-use crate::wal::group::QueuedAppend;
-use crate::wal::index::FrameIndex;
+use crate::wal::intake::Full;
+use crate::wal::intake::Intake;
 use crate::wal::pipeline::Event;
 use crate::wal::pipeline::Pipeline;
 use crate::wal::pipeline::Pulse;
-use crate::wal::recovery;
+use crate::wal::pool::Placement;
+use crate::wal::pool::Pool;
 use crate::wal::recovery::Replayed;
-use crate::wal::recovery::TornEnd;
-use crate::wal::roll::Current;
 use crate::wal::seal::SegmentKeys;
-use crate::wal::segments::Segments;
 use crate::wal::space::LogSpace;
-use crate::wal::state::LogState;
 use crate::wal::window::Window;
 use crate::world::Clock;
 use crate::world::Entropy;
-
-/// What a log holds when it is opened.
-#[derive(Clone, Debug)]
-pub struct Recovered {
-    /// Raft's hard state as last written; its commit may be behind.
-    pub hard_state: HardState,
-    /// What state must cover.
-    pub compacted: Position,
-    /// Every entry above `compacted`, without gaps.
-    pub entries: Vec<LogEntry>,
-    /// `None` if this log knows no cutover.
-    pub cutover: Option<Index>,
-    /// Number and tag of the newest frame: what a rollback would lower.
-    pub newest_frame: (u64, Tag),
-    /// Where an unfinished end was dropped; it was never acknowledged.
-    pub torn: Option<TornEnd>,
-    /// Frames read.
-    pub frames: u64,
-}
-
-/// The queue is full: the append comes back.
-#[derive(Debug)]
-pub struct Full(pub Box<Append>);
 
 /// What a step did, and what to expect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,126 +57,55 @@ pub struct LogProgress {
 
 /// The log. Every error of [`LogLoop::step`] is final: nothing more is written or acknowledged (SYNC-FATAL).
 pub struct LogLoop {
-    pub(super) pipeline: Pipeline,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) key: SegmentKeys,
-    pub(super) sizes: Sizes,
-    pub(super) slots_max: u32,
-    entry_bytes_max: usize,
-    pub(super) idle: Duration,
-    hung: Duration,
-    /// As of the newest frame built.
-    pub(super) state: LogState,
-    pub(super) segments: Segments,
-    pub(super) current: Option<Current>,
-    pub(super) index: FrameIndex,
-    pub(super) queue: VecDeque<QueuedAppend>,
-    /// Built, and waiting for a slot.
-    pub(super) stalled: Option<FrameGroup>,
-    pub(super) newest_hard_state: HardState,
-    /// Frame that makes it durable, ticket.
-    pub(super) tickets: VecDeque<(u64, u64)>,
-    /// What may be given up once a frame is durable.
-    pub(super) releases: VecDeque<Release>,
-    pub(super) durable: u64,
-    /// The compacted index that is durable.
-    trimmed: Index,
-    pub(super) newest_is_idle: bool,
-    pub(super) last_durable_at: Duration,
-    pub(super) recovered_synced: bool,
-    pub(super) grow_again_at: Duration,
-    pub(super) growing: bool,
-    pub(super) space: Arc<LogSpace>,
-    pub(super) window: Window,
+    intake: Intake,
+    /// As of the newest frame that was submitted.
+    contents: LogContents,
+    pool: Pool,
+    builder: FrameBuilder,
+    pipeline: Pipeline,
+    acks: Acks,
+    space: Arc<LogSpace>,
+    window: Window,
+    clock: Arc<dyn Clock>,
+    idle: Duration,
+    is_recovered_synced: bool,
     poisoned: bool,
 }
 
-/// What becomes needless once a frame is durable.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Release {
-    pub(super) frame: u64,
-    pub(super) compacted: Index,
-    /// Segment of a reset.
-    pub(super) reset_in: Option<u64>,
-}
-
 impl LogLoop {
-    /// Recovers a log. Changes nothing on disk: that begins with the first append.
-    ///
-    /// # Errors
-    /// Damage, another key, another owner, a missing slot; see [`WalError::is_configuration`].
-    pub fn open(
-        config: &LogConfig,
-        mut disk: Box<dyn Disk>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<(LogLoop, Recovered), WalError> {
-        let key = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
-        let mut found = recovery::recover(disk.as_mut(), &key, config.entry_bytes_max)?;
-        let recovered = Recovered {
-            hard_state: found.state.hard_state,
-            compacted: found.state.compacted,
-            entries: std::mem::take(&mut found.entries),
-            cutover: Some(found.state.cutover).filter(|cutover| *cutover != Index::NEVER),
-            newest_frame: (found.state.frame, found.state.chain),
-            torn: found.torn,
-            frames: found.frames,
-        };
-        if let Some(torn) = found.torn {
-            let (segment, slot, offset) = (torn.segment, torn.slot.0, torn.offset);
-            tracing::warn!(segment, slot, offset, "log: an unfinished end was dropped, it was never acknowledged");
-        }
-        Ok((LogLoop::begin(config, disk, clock, entropy, found), recovered))
-    }
-
     pub(super) fn begin(
         config: &LogConfig,
         disk: Box<dyn Disk>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        found: Replayed,
+        replayed: Replayed,
     ) -> LogLoop {
-        let window = Window::new(disk.block_bytes());
-        let now = clock.monotonic();
+        let Replayed { sizes, contents, segments, .. } = replayed;
+        let (window, now) = (Window::new(disk.block_bytes()), clock.monotonic());
+        let keys = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
+        let state = contents.state();
         let log = LogLoop {
+            intake: Intake::new(state.hard_state, config.entry_bytes_max),
+            pool: Pool::new(sizes, config.slots_max, segments, state.compacted.index, now),
+            builder: FrameBuilder::new(keys, entropy, sizes),
             pipeline: Pipeline::new(disk, clock.clone(), config.slow_sync, config.hung),
-            clock,
-            entropy,
-            key: SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id),
-            sizes: found.sizes,
-            slots_max: config.slots_max,
-            entry_bytes_max: config.entry_bytes_max,
-            idle: config.idle,
-            hung: config.hung,
-            newest_hard_state: found.state.hard_state,
-            durable: found.state.frame,
-            trimmed: found.state.compacted.index,
-            state: found.state,
-            segments: found.segments,
-            current: None,
-            index: found.index,
-            queue: VecDeque::new(),
-            stalled: None,
-            tickets: VecDeque::new(),
-            releases: VecDeque::new(),
-            newest_is_idle: false,
-            last_durable_at: now,
-            recovered_synced: false,
-            grow_again_at: now,
-            growing: false,
-            space: Arc::new(LogSpace::new(found.sizes.gather_max)),
+            acks: Acks::new(state.frame, now),
+            contents,
+            space: Arc::new(LogSpace::new(sizes.gather_max)),
             window,
+            clock,
+            idle: config.idle,
+            is_recovered_synced: false,
             poisoned: false,
         };
-        log.show_space();
+        log.pool.show(&log.space);
         log
     }
 
-    /// The disk, for whoever opens the log anew.
+    /// The disk, to open the log anew.
     #[must_use]
     pub fn into_disk(self) -> Box<dyn Disk> {
-        self.pipeline.disk
+        self.pipeline.into_disk()
     }
 
     /// The gauge that the raft thread reads at its door.
@@ -208,49 +117,42 @@ impl LogLoop {
     /// Which engine writes.
     #[must_use]
     pub fn engine(&self) -> Engine {
-        self.pipeline.disk.engine()
+        self.pipeline.engine()
     }
 
+    /// What a watchdog looks at: calls into the kernel, time, and how long a call may take.
     pub(super) fn pulse(&self) -> (Arc<Pulse>, Arc<dyn Clock>, Duration) {
-        (self.pipeline.pulse(), self.clock.clone(), self.hung)
+        (self.pipeline.pulse(), self.clock.clone(), self.pipeline.hung())
     }
 
     /// Takes an append into the queue. It is written by a later step.
     ///
     /// # Errors
-    /// [`Full`] gives it back if [`LOG_QUEUE_MAX`] wait.
+    /// [`Full`] gives it back if [`LOG_QUEUE_MAX`](crate::limits::LOG_QUEUE_MAX) wait.
     ///
     /// # Panics
     /// If its entries are not consecutive, or one is larger than the largest: the caller made them.
     pub fn offer(&mut self, append: Append) -> Result<(), Full> {
-        let consecutive = append.entries.windows(2).all(|pair| pair[1].index.0 == pair[0].index.0 + 1);
-        assert!(consecutive, "an append's entries are consecutive");
-        let fits = append.entries.iter().all(|entry| entry.data.len() <= self.entry_bytes_max);
-        assert!(fits, "an entry is at most entry_bytes_max");
-        if self.queue.len() >= LOG_QUEUE_MAX {
-            return Err(Full(Box::new(append)));
-        }
         let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
-        self.queue.push_back(QueuedAppend { append, cost });
-        Ok(())
+        self.intake.offer(append, cost)
     }
 
-    /// Whether [`LogLoop::offer`] would say [`Full`].
+    /// Whether [`LogLoop::offer`] would return [`Full`].
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.queue.len() >= LOG_QUEUE_MAX
+        self.intake.is_full()
     }
 
     /// Whether a step has something to do or to wait for.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.pipeline.is_empty() || !self.queue.is_empty() && self.stalled.is_none()
+        !self.pipeline.is_empty() || self.intake.has_work()
     }
 
-    /// Builds frames from what waits, submits them, takes completions (waiting at most `wait` for one), acknowledges.
+    /// Builds frames from the queue, submits them, takes completions (waiting at most `wait` for one), acknowledges.
     ///
     /// # Errors
-    /// Any error is final; afterwards every call says [`WalError::Poisoned`].
+    /// Any error is final; afterwards every call returns [`WalError::Poisoned`].
     pub fn step(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
@@ -260,88 +162,240 @@ impl LogLoop {
         worked
     }
 
+    /// Makes durable what was recovered: a process that died may have left it only in the page cache. Changes no byte.
+    /// To be called before anything is acknowledged or voted on the strength of what was recovered; a step calls it.
+    ///
+    /// # Errors
+    /// The device's. The log must not be used after that.
+    pub fn sync_recovered(&mut self) -> Result<(), WalError> {
+        if !self.is_recovered_synced {
+            for slot in self.pool.segments().live_slots().collect::<Vec<SlotId>>() {
+                self.pipeline.sync_now(slot)?;
+            }
+            self.is_recovered_synced = true;
+        }
+        Ok(())
+    }
+
+    /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow.
+    ///
+    /// # Errors
+    /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if what was
+    /// written does not read back. It is damaged then, not missing: never answer with a shorter log.
+    pub fn fetch(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
+        let mut fetcher = Fetcher {
+            disk: self.pipeline.disk(),
+            window: &mut self.window,
+            contents: &self.contents,
+            segments: self.pool.segments(),
+            sizes: self.pool.sizes(),
+            durable: self.acks.durable(),
+        };
+        fetcher.entries(first, last, bytes_max)
+    }
+
     fn work(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
-        self.take_grown();
-        if !self.queue.is_empty() {
+        self.pool.take_grown(self.pipeline.disk(), self.clock.monotonic());
+        if !self.intake.is_empty() {
             self.sync_recovered()?;
         }
         self.submit_frames()?;
         self.submit_zeroing()?;
-        self.ask_for_growth();
+        self.pool.start_growing(self.pipeline.disk(), self.clock.monotonic());
         let mut events = Vec::new();
         self.pipeline.poll(wait, &mut events)?;
         self.take_events(&events);
-        self.show_space();
+        self.pool.show(&self.space);
         Ok(LogProgress {
-            persisted_ticket: self.take_ticket(),
+            persisted_ticket: self.acks.take_ticket(),
             // What became durable or free may let the next step do more.
             busy: self.is_busy() || !events.is_empty(),
             wake_in: self.wake_in(),
-            stalled: self.stalled.is_some(),
+            stalled: self.intake.is_stalled(),
             slowest_sync: self.pipeline.take_slowest(),
         })
     }
 
-    pub(super) fn take_events(&mut self, events: &[Event]) {
+    fn take_events(&mut self, events: &[Event]) {
         for event in events {
             match *event {
                 Event::Durable(frame) => {
-                    assert!(frame > self.durable && frame <= self.state.frame, "frames become durable in order");
-                    self.durable = frame;
-                    self.last_durable_at = self.clock.monotonic();
-                    self.release();
+                    self.acks.frames_durable(frame, self.clock.monotonic());
+                    self.pool.release(self.acks.take_releases());
                 }
-                Event::Zeroed(slot) => {
-                    self.segments.free.insert(slot);
-                }
+                Event::Zeroed(slot) => self.pool.add_free(slot),
             }
         }
     }
 
-    /// Gives up segments that a durable trim or reset made needless.
-    fn release(&mut self) {
-        while let Some(release) = self.releases.pop_front_if(|release| release.frame <= self.durable) {
-            if let Some(segment) = release.reset_in {
-                self.segments.forget_entries_before(segment);
+    fn submit_frames(&mut self) -> Result<(), WalError> {
+        while self.pipeline.frames_in_flight() < FRAMES_IN_FLIGHT {
+            let (state, gather_max) = (self.contents.state(), self.pool.sizes().gather_max);
+            let group = self.intake.next_group(state, gather_max);
+            if self.intake.needs_frame(&group, state) {
+                if !self.place(group)? {
+                    return Ok(());
+                }
+            } else {
+                // A newer commit alone is written with the next frame; its ticket goes with what is before it.
+                self.count(&group);
+                if self.intake.is_empty() {
+                    return self.submit_idle();
+                }
             }
-            self.trimmed = self.trimmed.max(release.compacted);
         }
-        // At every durable frame, since only now the segment that it began may replace an older one.
-        self.segments.release(self.trimmed);
+        Ok(())
     }
 
-    fn take_ticket(&mut self) -> Option<u64> {
-        let mut newest = None;
-        while let Some((_, ticket)) = self.tickets.pop_front_if(|(frame, _)| *frame <= self.durable) {
-            newest = Some(ticket);
+    /// Writes a group's frame. False if it has to wait: for a slot, or for what is in flight before a roll.
+    fn place(&mut self, group: FrameGroup) -> Result<bool, WalError> {
+        match self.placement(&group, group.entries.is_empty())? {
+            Placement::Here => self.write(&group)?,
+            Placement::Wait | Placement::Roll => self.intake.put_back(group),
+            Placement::NoSlot => {
+                // Only a trim or a reset can free space, and it may be waiting behind an entry that has none.
+                let Some(overtaking) = self.intake.overtake(group, self.contents.state()) else {
+                    return Ok(false);
+                };
+                if self.placement(&overtaking, true)? != Placement::Here {
+                    return Err(WalError::NoSlot { source: None });
+                }
+                self.write(&overtaking)?;
+            }
         }
-        newest
+        Ok(!self.intake.is_stalled())
+    }
+
+    /// Finds space for a group's frame, beginning a segment if need be.
+    fn placement(&mut self, group: &FrameGroup, uses_reserve: bool) -> Result<Placement, WalError> {
+        if !self.pool.is_begun() {
+            self.first_segment()?;
+        }
+        let bytes = padded(group.frame_len(), self.pool.sizes().block);
+        match self.pool.placement(bytes, uses_reserve, self.acks.all_durable()) {
+            Placement::Roll => {
+                let (slot, number) = self.pool.take_free().expect("a roll has a free slot");
+                self.begin_segment(slot, number);
+                Ok(Placement::Here)
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn write(&mut self, group: &FrameGroup) -> Result<(), WalError> {
+        let FrameGroup { records, entries, .. } = group;
+        let length = group.frame_len();
+        let bytes = padded(length, self.pool.sizes().block);
+        let extent = self.pool.take(bytes);
+        let mut buffer = self.pipeline.disk().take_buffer(extent.headers + bytes);
+        let (headers, out) = buffer[..extent.headers + bytes].split_at_mut(extent.headers);
+        if let Some(header) = &extent.header {
+            self.builder.headers(header, headers);
+        }
+        let segment = self.pool.newest();
+        let tag = self.builder.frame(segment, self.contents.state(), self.acks.durable(), group, out);
+        let (first, next) = (entries.first().map(|entry| entry.index), self.contents.state().next);
+        let length = u32::try_from(length).expect("a frame is far below 4 GiB");
+        let frame = WholeFrame { offset: extent.offset + extent.headers as u64, length, tag, records, entries };
+        self.contents.frame_taken(segment, frame).map_err(|_| WalError::Contradiction { first, next })?;
+        let slot = segment.slot();
+        self.acks.frame_written(records, segment.number(), self.contents.state());
+        self.count(group);
+        self.pipeline.write_frame(self.contents.state().frame, slot, extent.offset, buffer, extent.headers + bytes)
+    }
+
+    /// The group's appends are in frames, or said by those that were written.
+    fn count(&mut self, group: &FrameGroup) {
+        self.space.framed(group.cost);
+        if let Some(ticket) = group.ticket {
+            self.acks.ticket(ticket);
+        }
+    }
+
+    /// Every open begins a new segment: no key outlives a process. An empty newest one is written over.
+    fn first_segment(&mut self) -> Result<(), WalError> {
+        self.sync_recovered()?;
+        if let Some((slot, number)) = self.pool.take_empty_newest() {
+            self.begin_segment(slot, number);
+            return Ok(());
+        }
+        // The trims that were recovered are durable now.
+        self.pool.release(self.acks.take_releases());
+        while let Some(slot) = self.pool.take_dirty() {
+            let mut events = Vec::new();
+            self.pipeline.zero(slot, self.headers_bytes())?;
+            self.pipeline.finish(&mut events)?;
+            self.take_events(&events);
+        }
+        self.pool.make_free(self.pipeline.disk())?;
+        let (slot, number) = self.pool.take_free().ok_or(WalError::NoSlot { source: None })?;
+        self.begin_segment(slot, number);
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, slot: SlotId, number: u64) {
+        assert!(self.acks.all_durable(), "a segment begins when all before it is durable");
+        let slots = self.pipeline.disk().slot_count();
+        let (seal, header) = self.builder.segment(number, self.contents.state(), slots);
+        self.pool.begin(slot, number, seal, header);
+    }
+
+    /// Zeroes one freed slot at a time, when nothing else waits or slots are short.
+    fn submit_zeroing(&mut self) -> Result<(), WalError> {
+        let has_time = self.intake.is_empty() || self.pool.is_short();
+        // Before the first write a log changes nothing.
+        if !self.pool.is_begun() || self.pipeline.is_zeroing() || !has_time {
+            return Ok(());
+        }
+        match self.pool.take_dirty() {
+            Some(slot) => self.pipeline.zero(slot, self.headers_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// With nothing to write and the watermark behind: one frame that says the last real one is durable.
+    fn submit_idle(&mut self) -> Result<(), WalError> {
+        if self.idle_due_in() != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let hard_state = self.intake.unwritten_hard_state(self.contents.state());
+        let records = Records { idle: true, hard_state, ..Records::default() };
+        let group = FrameGroup { records, ..FrameGroup::default() };
+        // It must not take the space that is kept for trims; then the last frame goes without a witness.
+        match self.placement(&group, false)? {
+            Placement::Here => self.write(&group),
+            Placement::Wait | Placement::Roll | Placement::NoSlot => Ok(()),
+        }
     }
 
     fn wake_in(&self) -> Option<Duration> {
-        self.idle_due_in().into_iter().chain(self.growth_due_in()).min()
+        let growth = self.pool.growth_due_in(self.pipeline.slot_count(), self.clock.monotonic());
+        self.idle_due_in().into_iter().chain(growth).min()
     }
 
-    fn show_space(&self) {
-        let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
-        let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
-        let slots = self.segments.free.len() as u64;
-        // What placement lets entries use.
-        let kept = if slots == 0 { self.reserve() } else { 0 };
-        let here = rest.saturating_sub(lost_at_end + kept);
-        let free = here + slots.saturating_sub(1) * self.sizes.usable();
-        let pool = self.segments.count() as u64 * self.sizes.slot;
-        self.space.set(free, slots, pool);
+    /// `None` if no idle frame is wanted: nothing was written, or the newest frame is one.
+    fn idle_due_in(&self) -> Option<Duration> {
+        let is_quiet = self.pool.is_begun() && !self.intake.is_stalled() && self.intake.is_empty();
+        let since = self.acks.unwitnessed_since().filter(|_| is_quiet)?;
+        Some(self.idle.saturating_sub(self.clock.monotonic().saturating_sub(since)))
+    }
+
+    /// Bytes of both copies of a header.
+    fn headers_bytes(&self) -> usize {
+        2 * self.pool.sizes().block
     }
 }
 
 impl std::fmt::Debug for LogLoop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogLoop")
-            .field("state", &self.state)
-            .field("segments", &self.segments)
+            .field("contents", &self.contents)
+            .field("pool", &self.pool)
             .field("pipeline", &self.pipeline)
             .field("poisoned", &self.poisoned)
             .finish_non_exhaustive()
     }
 }
+
+/// More than one needs a way to wake the thread while a frame is in flight, and waits for that.
+const FRAMES_IN_FLIGHT: usize = 1;

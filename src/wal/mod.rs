@@ -4,7 +4,10 @@
 //! frames, [`thread::spawn`] drives it on a thread of its own. [`inspect`] looks at frames without opening a log. The
 //! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
+mod acks;
+mod builder;
 mod config;
+mod contents;
 mod create;
 mod error;
 mod fetch;
@@ -13,13 +16,14 @@ mod group;
 mod header;
 mod index;
 pub mod inspect;
+mod intake;
 mod log_loop;
 #[cfg(feature = "testing")]
 pub mod measure;
 mod open;
 mod pipeline;
+mod pool;
 mod recovery;
-mod roll;
 mod scan;
 mod seal;
 mod segments;
@@ -28,7 +32,6 @@ mod state;
 pub mod thread;
 mod tickets;
 mod window;
-mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -39,10 +42,10 @@ pub use error::During;
 pub use error::LogConfigError;
 pub use error::Reason;
 pub use error::WalError;
-pub use log_loop::Full;
+pub use intake::Full;
 pub use log_loop::LogLoop;
 pub use log_loop::LogProgress;
-pub use log_loop::Recovered;
+pub use open::Recovered;
 pub use open::open;
 pub use recovery::TornEnd;
 pub use space::LogSpace;

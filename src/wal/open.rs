@@ -2,12 +2,39 @@
 
 use std::sync::Arc;
 
+use crate::disk::Disk;
+use crate::entry::LogEntry;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::wal::HardState;
 use crate::wal::config::LogConfig;
 use crate::wal::error::WalError;
+use crate::wal::frame::Tag;
 use crate::wal::log_loop::LogLoop;
-use crate::wal::log_loop::Recovered;
+use crate::wal::recovery;
+use crate::wal::recovery::TornEnd;
+use crate::wal::seal::SegmentKeys;
 use crate::world::Clock;
 use crate::world::Entropy;
+
+/// What a log holds when it is opened.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Raft's hard state as last written; its commit may be behind.
+    pub hard_state: HardState,
+    /// What state must cover.
+    pub compacted: Position,
+    /// Every entry above `compacted`, without gaps.
+    pub entries: Vec<LogEntry>,
+    /// `None` if this log knows no cutover.
+    pub cutover: Option<Index>,
+    /// Number and tag of the newest frame: what a rollback would lower.
+    pub newest_frame: (u64, Tag),
+    /// Where an unfinished end was dropped; it was never acknowledged.
+    pub torn: Option<TornEnd>,
+    /// Frames read.
+    pub frames: u64,
+}
 
 /// Opens the log's directory and recovers what is in it: [`LogConfig::open_disk`], then [`LogLoop::open`].
 ///
@@ -20,4 +47,35 @@ pub fn open(
 ) -> Result<(LogLoop, Recovered), WalError> {
     let disk = config.open_disk()?;
     LogLoop::open(config, disk, clock, entropy)
+}
+
+impl LogLoop {
+    /// Recovers a log. Changes nothing on disk: that begins with the first append.
+    ///
+    /// # Errors
+    /// Damage, another key, another owner, a missing slot; see [`WalError::is_configuration`].
+    pub fn open(
+        config: &LogConfig,
+        mut disk: Box<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(LogLoop, Recovered), WalError> {
+        let keys = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
+        let mut replayed = recovery::recover(disk.as_mut(), &keys, config.entry_bytes_max)?;
+        let state = replayed.contents.state();
+        let recovered = Recovered {
+            hard_state: state.hard_state,
+            compacted: state.compacted,
+            cutover: Some(state.cutover).filter(|cutover| *cutover != Index::NEVER),
+            newest_frame: (state.frame, state.chain),
+            entries: std::mem::take(&mut replayed.entries),
+            torn: replayed.torn,
+            frames: replayed.frames,
+        };
+        if let Some(torn) = recovered.torn {
+            let (segment, slot, offset) = (torn.segment, torn.slot.0, torn.offset);
+            tracing::warn!(segment, slot, offset, "log: an unfinished end was dropped, it was never acknowledged");
+        }
+        Ok((LogLoop::begin(config, disk, clock, entropy, replayed), recovered))
+    }
 }

@@ -15,6 +15,7 @@ use crate::disk::AlignedBuffer;
 use crate::disk::Completion;
 use crate::disk::Disk;
 use crate::disk::Done;
+use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
 use crate::disk::WriteRequest;
@@ -24,7 +25,7 @@ use crate::world::Clock;
 
 /// The disk, and everything that was asked of it and has not come back.
 pub(crate) struct Pipeline {
-    pub(crate) disk: Box<dyn Disk>,
+    disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
     pulse: Arc<Pulse>,
     slow_sync: Duration,
@@ -122,6 +123,28 @@ impl Pipeline {
             zeroing: None,
             slowest: None,
         }
+    }
+
+    /// The disk, for everything that is done at once: reading, buffers, growth.
+    pub(crate) fn disk(&mut self) -> &mut dyn Disk {
+        self.disk.as_mut()
+    }
+
+    pub(crate) fn into_disk(self) -> Box<dyn Disk> {
+        self.disk
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.disk.engine()
+    }
+
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.disk.slot_count()
+    }
+
+    /// How long a request may take.
+    pub(crate) fn hung(&self) -> Duration {
+        self.hung
     }
 
     pub(crate) fn pulse(&self) -> Arc<Pulse> {
@@ -395,7 +418,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 fn is_transient(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
 /// EINTR and EAGAIN before a byte: tried again, but not for ever.

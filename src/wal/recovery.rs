@@ -9,21 +9,18 @@ use std::collections::VecDeque;
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
-use crate::ids::Index;
 use crate::wal::config::Sizes;
+use crate::wal::contents::LogContents;
+use crate::wal::contents::WholeFrame;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame;
 use crate::wal::frame::Body;
-use crate::wal::frame::FrameHead;
 use crate::wal::header::SegmentHeader;
-use crate::wal::index::FrameEntries;
-use crate::wal::index::FrameIndex;
 use crate::wal::scan;
 use crate::wal::scan::FoundSegment;
 use crate::wal::scan::Headers;
 use crate::wal::seal::SegmentKeys;
-use crate::wal::segments::Segment;
 use crate::wal::segments::Segments;
 use crate::wal::state::LogState;
 use crate::wal::window::Window;
@@ -32,9 +29,8 @@ use crate::wal::window::Window;
 #[derive(Debug)]
 pub(crate) struct Replayed {
     pub(crate) sizes: Sizes,
-    pub(crate) state: LogState,
+    pub(crate) contents: LogContents,
     pub(crate) segments: Segments,
-    pub(crate) index: FrameIndex,
     pub(crate) entries: Vec<LogEntry>,
     /// Where an unfinished end was dropped.
     pub(crate) torn: Option<TornEnd>,
@@ -86,10 +82,9 @@ struct Replay<'a> {
     key: &'a SegmentKeys,
     window: Window,
     sizes: Sizes,
-    state: LogState,
+    contents: LogContents,
     segments: Segments,
-    index: FrameIndex,
-    /// Those from `state.low` on.
+    /// Those from the state's `low` on.
     entries: VecDeque<LogEntry>,
     torn: Option<TornEnd>,
     frames: u64,
@@ -109,9 +104,8 @@ impl<'a> Replay<'a> {
             disk,
             key,
             sizes,
-            state,
+            contents: LogContents::new(state),
             segments: Segments::default(),
-            index: FrameIndex::default(),
             entries: VecDeque::new(),
             torn: None,
             frames: 0,
@@ -121,21 +115,20 @@ impl<'a> Replay<'a> {
     /// Rules 3 and 4 for one segment of the run.
     fn segment(&mut self, found: &FoundSegment, successor: Option<&FoundSegment>) -> Result<(), WalError> {
         let header = &found.header;
-        if header.first_frame != self.state.frame + 1 || header.chain_in != self.state.chain {
+        if header.first_frame != self.contents.state().frame + 1 || header.chain_in != self.contents.state().chain {
             return Err(found.refused(0, Reason::GapBeforeSegment));
         }
-        if header.next_index != self.state.next {
+        if header.next_index != self.contents.state().next {
             return Err(found.refused(0, Reason::MalformedHeader));
         }
         let seal = self.key.segment(header.segment, &header.salt);
-        let (number, slot) = (header.segment, found.slot);
-        self.segments.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
+        self.segments.begin(header.segment, found.slot, seal);
         let mut offset = self.sizes.headers();
         loop {
-            let expected = self.state.frame + 1;
+            let expected = self.contents.state().frame + 1;
             if let Some(successor) = successor.filter(|it| it.header.first_frame <= expected) {
                 // What lies behind this in the segment is dead: never acknowledged, or dropped by an earlier recovery.
-                return ends_at(found, successor, &self.state);
+                return ends_at(found, successor, self.contents.state());
             }
             match self.frame(found, offset)? {
                 Some(length) => offset += length,
@@ -147,17 +140,17 @@ impl<'a> Replay<'a> {
 
     /// Takes in the frame at `offset` and says how far it reaches; `None` if there is no frame.
     fn frame(&mut self, found: &FoundSegment, offset: u64) -> Result<Option<u64>, WalError> {
-        let segment = self.segments.live.back().expect("the segment being read was pushed");
-        let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, &segment.seal);
+        let segment = self.segments.newest().expect("the segment being read was begun");
+        let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, segment.seal());
         let Some((head, bytes)) = self.window.frame(disk, found.slot, sizes, seal, offset)? else {
             return Ok(None);
         };
-        let expected = self.state.frame + 1;
+        let expected = self.contents.state().frame + 1;
         let reason = if head.segment != found.header.segment {
             Some(Reason::OtherSegment)
         } else if head.number != expected || head.watermark >= expected {
             Some(Reason::OutOfOrder)
-        } else if head.previous != self.state.chain {
+        } else if head.previous != self.contents.state().chain {
             Some(Reason::ChainBroken)
         } else {
             None
@@ -167,50 +160,37 @@ impl<'a> Replay<'a> {
         }
         let tag = frame::tag_of(bytes);
         let body = frame::open(bytes, seal).map_err(|reason| found.refused(offset, reason))?;
-        let applied = self.state.apply(&body.records, &body.entries);
-        applied.map_err(|reason| found.refused(offset, reason))?;
-        (self.state.frame, self.state.chain, self.frames) = (expected, tag, self.frames + 1);
-        self.keep(found, offset, &head, body);
-        Ok(Some((head.length as usize).next_multiple_of(self.sizes.block) as u64))
+        let (length, records, entries) = (head.length, &body.records, &body.entries);
+        let taken = self.contents.frame_taken(segment, WholeFrame { offset, length, tag, records, entries });
+        taken.map_err(|reason| found.refused(offset, reason))?;
+        self.frames += 1;
+        self.keep(head.segment, body);
+        Ok(Some((length as usize).next_multiple_of(self.sizes.block) as u64))
     }
 
-    fn keep(&mut self, found: &FoundSegment, offset: u64, head: &FrameHead, body: Body) {
-        let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
-        segment.has_frames = true;
+    /// What was recovered is durable, so entries that the frame replaced or dropped are forgotten at once.
+    fn keep(&mut self, segment: u64, body: Body) {
         if body.records.reset.is_some() {
-            segment.last_entry = Index(0);
-            self.segments.forget_entries_before(found.header.segment);
+            self.segments.forget_entries_before(segment);
             self.entries.clear();
-            self.index.clear();
         }
-        if let (Some(first), Some(last)) = (body.entries.first(), body.entries.last()) {
-            let segment = self.segments.live.back_mut().expect("the segment being read was pushed");
-            segment.last_entry = segment.last_entry.max(last.index);
-            self.index.push(FrameEntries {
-                first: first.index,
-                end: last.index.next(),
-                segment: found.header.segment,
-                slot: found.slot,
-                offset,
-                length: head.length,
-                frame: head.number,
-            });
+        if let Some(first) = body.entries.first() {
             while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
                 self.entries.pop_back();
             }
             self.entries.extend(body.entries);
         }
-        while self.entries.front().is_some_and(|entry| entry.index <= self.state.compacted.index) {
+        let compacted = self.contents.state().compacted.index;
+        while self.entries.front().is_some_and(|entry| entry.index <= compacted) {
             self.entries.pop_front();
         }
-        self.index.trim(self.state.compacted.index);
     }
 
     /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
     fn end(&mut self, found: &FoundSegment, offset: u64) -> Result<(), WalError> {
-        let missing = self.state.frame + 1;
+        let missing = self.contents.state().frame + 1;
         let torn = TornEnd { segment: found.header.segment, slot: found.slot, offset };
-        let segment = self.segments.live.back().expect("the segment being read was pushed");
+        let segment = self.segments.newest().expect("the segment being read was begun");
         // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
         let begun = self.window.head(self.disk, found.slot, &self.sizes, offset)?;
         self.torn = begun.filter(|head| head.segment == found.header.segment).map(|_| torn);
@@ -219,7 +199,7 @@ impl<'a> Replay<'a> {
             let (disk, sizes) = (&mut *self.disk, &self.sizes);
             let head = self.window.head(disk, found.slot, sizes, further)?;
             if head.is_some_and(|head| head.segment == found.header.segment) {
-                let frame = self.window.frame(disk, found.slot, sizes, &segment.seal, further)?;
+                let frame = self.window.frame(disk, found.slot, sizes, segment.seal(), further)?;
                 if let Some((head, _)) = frame {
                     self.torn = Some(torn);
                     if head.watermark >= missing {
@@ -235,7 +215,7 @@ impl<'a> Replay<'a> {
     /// Rule 1, last words: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
     /// frames in it says that the frame we miss was acknowledged. The chain needs no salt, which lay in the headers.
     fn prove_unfinished(&mut self, unfinished: &[SlotId]) -> Result<(), WalError> {
-        let missing = self.state.frame + 1;
+        let missing = self.contents.state().frame + 1;
         for slot in unfinished.iter().copied() {
             let found = scan::chained_frame(self.disk, &mut self.window, slot, &self.sizes, missing)?;
             if let Some(head) = found {
@@ -248,22 +228,25 @@ impl<'a> Replay<'a> {
 
     fn finish(self, headers: Headers) -> Result<Replayed, WalError> {
         let first = headers.run.first().ok_or(WalError::NoSegment)?;
-        if self.state.low.0 > self.state.compacted.index.0 + 1 {
+        if self.contents.state().low.0 > self.contents.state().compacted.index.0 + 1 {
             let segment = first.header.segment.saturating_sub(1);
             let reason = Reason::EntriesMissing;
             return Err(WalError::Refused { segment, slot: first.slot, offset: 0, reason });
         }
         let mut segments = self.segments;
-        segments.dirty.extend(headers.stale.iter().chain(&headers.unfinished));
-        segments.free.extend(headers.free);
+        segments.add_dirty(headers.stale.into_iter().chain(headers.unfinished));
+        headers.free.into_iter().for_each(|slot| segments.add_free(slot));
         let entries = Vec::from(self.entries);
-        let contiguous = entries.iter().zip(self.state.compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
-        assert!(contiguous && entries.len() as u64 == self.state.next.0 - self.state.compacted.index.0 - 1);
+        let contiguous =
+            entries.iter().zip(self.contents.state().compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
+        assert!(
+            contiguous
+                && entries.len() as u64 == self.contents.state().next.0 - self.contents.state().compacted.index.0 - 1
+        );
         Ok(Replayed {
             sizes: self.sizes,
-            state: self.state,
+            contents: self.contents,
             segments,
-            index: self.index,
             entries,
             torn: self.torn,
             frames: self.frames,

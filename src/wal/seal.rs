@@ -1,7 +1,7 @@
 //! The key of one segment: seals and opens frames, authenticates headers, or, in a log without a key, only checks.
 //!
 //! `key = HKDF-SHA256(log key, salt, "sealkv wal" | segment number(8) | node id(16) | cluster id(16))`. A segment has
-//! one life, and a frame number is used once in it, so no nonce repeats under a key (NONCE-UNIQUE).
+//! one life, and a frame number is used once in it, so no nonce repeats under a key (design 3.4).
 
 use std::sync::Arc;
 

@@ -109,5 +109,5 @@ impl Window {
     }
 }
 
-/// Large enough for full speed of sequential reads (findings/wal.md 5.5).
+/// Large enough for full speed of sequential direct reads.
 const WINDOW_BYTES: usize = 1 << 20;

@@ -178,7 +178,7 @@ fn a_sync_acknowledges_only_frames_whose_writes_were_seen_before_it() {
     let second = Duration::from_secs(1);
     let mut pipeline = Pipeline::new(disk, rig.clock.clone(), second, 10 * second);
     for frame in 1..=3 {
-        let buffer = pipeline.disk.take_buffer(4096);
+        let buffer = pipeline.disk().take_buffer(4096);
         pipeline.write_frame(frame, SlotId(2), frame * 4096, buffer, 4096).unwrap();
     }
     // Three writes are in flight; the first completes, and a sync is submitted behind the other two.
