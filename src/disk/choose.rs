@@ -1,4 +1,4 @@
-//! Which engine runs: decided at start by a real write, not by version numbers, and said in one line.
+//! Which engine runs: decided at start by a real write, not by version numbers, and logged in one line.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ use crate::disk::plain::PlainDisk;
 use crate::disk::uring::UringDisk;
 use crate::limits::ENGINE_TRIAL_DEADLINE;
 
-/// What [`open`] needs to know.
+/// The directory, and the bounds of an engine.
 #[derive(Clone, Debug)]
 pub struct DiskConfig {
     /// The directory of the slot files; it exists.
     pub dir: PathBuf,
-    /// What the operator asked for.
+    /// The engine that the operator chose.
     pub engine: EngineChoice,
     /// Places for slot files; the pool never grows beyond.
     pub slots_max: u32,
@@ -39,10 +39,10 @@ pub struct DiskConfig {
 /// Why there is no disk.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// Operator: `--log-engine uring` was asked for and does not work here; `auto` would take the plain engine.
+    /// Operator: `--log-engine uring` does not work here; `auto` would take the plain engine.
     #[error("io_uring does not work here ({step}): with --log-engine auto plain system calls are taken instead")]
     EngineRefused {
-        /// What was tried when it was refused.
+        /// The step of the self-test that was refused.
         step: &'static str,
         /// The kernel's answer.
         source: io::Error,

@@ -1,7 +1,7 @@
 //! The slot files themselves, for both engines: names, sizes, creation, growth, alignment, blocking reads.
 //!
 //! A slot is made under the name `slot-NNNN.new`, filled with real zeros, synced, renamed, and the directory synced.
-//! Real zeros because a block that was only allocated costs a metadata change at its first write (findings/wal.md 1).
+//! Real zeros because a block that was only allocated costs a metadata change, and so a slower sync, at its first write.
 
 use std::fs::File;
 use std::io;
@@ -91,7 +91,7 @@ impl SlotFiles {
         Ok(slot)
     }
 
-    /// Makes the next slot on a thread of its own.
+    /// Makes the next slot on another thread.
     pub(super) fn start_growing(&mut self, bytes: u64) {
         if self.growing.is_some() {
             return;
@@ -142,7 +142,7 @@ impl SlotFiles {
         let file = File::from(rustix::fs::open(self.dir.join(slot_name(slot)), flags, Mode::empty())?);
         self.block_bytes = self.block_bytes.max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
         if !self.direct {
-            // After a failed sync the page cache may hold what the medium does not: read the medium.
+            // After a failed sync the page cache may differ from the medium: read the medium.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         }
         let bytes = file.metadata()?.len();
@@ -154,7 +154,7 @@ impl SlotFiles {
     }
 }
 
-/// A file without a name in `dir`: what a self-test writes leaves nothing behind.
+/// A file without a name in `dir`: a self-test leaves nothing behind.
 pub(super) fn temporary(dir: &Path, flags: OFlags) -> rustix::io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | flags;
     rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from)
@@ -231,7 +231,7 @@ fn alignment(file: &File) -> usize {
     let flags = StatxFlags::DIOALIGN;
     let aligned = match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, flags) {
         Ok(stat) if stat.stx_mask & flags.bits() != 0 => stat.stx_dio_offset_align.max(stat.stx_dio_mem_align),
-        // Older kernels do not say; 4096 is what their devices accept.
+        // Older kernels do not tell; their devices accept 4096.
         _ => 0,
     };
     (aligned as usize).next_power_of_two().max(BLOCK_BYTES_MIN)
@@ -252,7 +252,7 @@ pub(super) fn is_zfs(dir: &Path) -> bool {
     opened.and_then(rustix::fs::fstatfs).is_ok_and(|stat| i128::from(stat.f_type) == ZFS_SUPER_MAGIC)
 }
 
-/// As the design says: large enough for full speed, small enough that progress moves.
+/// Large enough for full speed, small enough that progress moves.
 const ZERO_WRITE_BYTES: usize = 1 << 20;
 /// Four digits of a name; far above any pool.
 const SLOT_NUMBERS_MAX: u32 = 10_000;

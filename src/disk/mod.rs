@@ -1,7 +1,7 @@
 //! The only door to the kernel for the log: slot files of a fixed size, written in whole aligned blocks.
 //!
 //! [`Disk`] is the seam. [`open`] picks the engine: io_uring, or its plain twin where the kernel, the container or the
-//! file system refuses it. A simulated disk with faults stands in `testing`. What is in the blocks is not known here.
+//! file system refuses it. A simulated disk with faults stands in `testing`. This room does not know the contents of blocks.
 //!
 //! A write that completed is not durable; it is once a sync that was submitted after that completion has completed, or
 //! if the completion itself says so. Nothing here is ever tried again after an error: that is the caller's decision.
@@ -108,12 +108,12 @@ pub struct WriteRequest {
     pub to: usize,
 }
 
-/// What became of a request.
+/// The end of a request.
 #[derive(Debug)]
 pub struct Completion {
     /// Which request.
     pub op: OpId,
-    /// What it did, or how it failed.
+    /// Its effect, or the error.
     pub result: io::Result<Done>,
     /// The buffer of a write, successful or not.
     pub buffer: Option<AlignedBuffer>,
@@ -122,7 +122,7 @@ pub struct Completion {
 /// A request that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// So many bytes were written, perhaps fewer than asked; durable already, or only after a sync.
+    /// So many bytes were written, perhaps fewer than requested; durable already, or only after a sync.
     Written {
         /// Bytes from the start of the request.
         bytes: usize,
@@ -165,7 +165,7 @@ pub trait Disk: Send + fmt::Debug {
     /// Gives a buffer back for reuse.
     fn return_buffer(&mut self, buffer: AlignedBuffer);
 
-    /// Reads `bytes` at `offset` into the front of `buffer`, blocking. What lies past the end of the slot is an error.
+    /// Reads `bytes` at `offset` into the front of `buffer`, blocking. Bytes past the end of the slot are an error.
     ///
     /// # Errors
     /// The kernel's, or `UnexpectedEof`.

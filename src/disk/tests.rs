@@ -1,4 +1,4 @@
-//! Both engines on real files: what is written is there, what is refused leaves nothing behind.
+//! Both engines on real files: writes are there, refusals leave nothing behind.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! CPU (measured on Linux 6.18). No polling, no linked requests: a short write would cancel a linked sync silently.
 //!
 //! The ring belongs to the thread that first submits: it is made disabled, and enabled there (SINGLE_ISSUER).
-#![allow(unsafe_code)] // The submission queue and registered memory: each use says why it is sound.
+#![allow(unsafe_code)] // The submission queue and registered memory: each use has its reason.
 
 use std::collections::HashMap;
 use std::io;

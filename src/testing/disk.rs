@@ -1,8 +1,8 @@
 //! A log disk in memory that forgets and fails as real ones do.
 //!
-//! What was written and not synced is visible to reads, survives the death of the process, and is lost at a power cut
-//! but for a subset, chosen by a seed in sectors of 512 bytes. A failed sync marks what it covered as clean, as Linux
-//! does: a later sync succeeds and the bytes are gone all the same, at the next open (direct reads, and the plain
+//! A write that was not synced is visible to reads, survives the death of the process, and is lost at a power cut
+//! but for a subset, chosen by a seed in sectors of 512 bytes. A failed sync marks its writes as clean, as Linux
+//! does: a later sync succeeds and yet the bytes are gone, at the next open (direct reads, and the plain
 //! engine's dropped page cache, show the medium) or power cut.
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ pub enum Fault {
     WriteError(u64, i32),
     /// The nth write stops after so many bytes.
     ShortWrite(u64, usize),
-    /// The nth sync fails with this errno, and what it covered is never synced.
+    /// The nth sync fails with this errno, and the writes that it covered are never synced.
     SyncError(u64, i32),
     /// The nth sync never completes.
     SyncHangs(u64),
@@ -94,7 +94,7 @@ impl Platters {
         self.lock().requests
     }
 
-    /// The power goes: of what was not synced, some sectors stay and some do not.
+    /// The power goes: of writes that were not synced, some sectors stay and some do not.
     pub fn cut_power(&self, chance: &Seeded) {
         for slot in self.lock().slots.iter_mut().flatten() {
             // Sometimes all or nothing is kept: torn frames are not the only end of the world.
@@ -158,7 +158,7 @@ impl Platters {
 }
 
 impl Surface {
-    /// Takes the first armed fault that `matches` says is due, counting the others down.
+    /// Takes the first armed fault that `is_due` accepts, counting the others down.
     fn due(&mut self, mut is_due: impl FnMut(&mut Fault) -> bool) -> Option<Fault> {
         let at = self.faults.iter_mut().position(&mut is_due)?;
         Some(self.faults.remove(at))
@@ -343,5 +343,5 @@ impl Disk for SimDisk {
     }
 }
 
-/// What a drive writes whole or not at all.
+/// The unit that a drive writes whole or not at all.
 const SECTOR_BYTES: usize = 512;

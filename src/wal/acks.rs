@@ -1,4 +1,4 @@
-//! From frames to what follows from them: which are durable, which tickets that acknowledges, what may be given up.
+//! Acknowledgement: which frames are durable, which tickets that completes, which segments it frees.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::ids::Index;
 use crate::wal::frame::Records;
 use crate::wal::state::LogState;
 
-/// Frames that were written and what each owes once it is durable.
+/// The frames that were written, and the tickets and segments that depend on each.
 #[derive(Debug)]
 pub(super) struct Acks {
     /// Number of the newest frame that was written.
@@ -20,7 +20,7 @@ pub(super) struct Acks {
     releases: VecDeque<Release>,
 }
 
-/// What becomes needless once a frame is durable.
+/// Entries that are needless once a frame is durable.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Release {
     frame: u64,
@@ -90,7 +90,7 @@ impl Acks {
         newest
     }
 
-    /// Since when all frames are durable while none says so; `None` if the newest says it or is not durable.
+    /// When the newest frame became durable, if no later frame attests that; `None` if one does, or it is not durable.
     pub(super) fn unwitnessed_since(&self) -> Option<Duration> {
         (self.all_durable() && !self.newest_is_idle).then_some(self.durable_since)
     }

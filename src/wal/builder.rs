@@ -16,7 +16,7 @@ use crate::wal::state::LogState;
 use crate::world::Entropy;
 use crate::world::random_array;
 
-/// Draws what the pipeline writes.
+/// Draws the bytes that the pipeline writes.
 pub(super) struct FrameBuilder {
     keys: SegmentKeys,
     entropy: Arc<dyn Entropy>,
@@ -28,7 +28,7 @@ impl FrameBuilder {
         FrameBuilder { keys, entropy, sizes }
     }
 
-    /// A new segment's seal and its header, which says `state`, in a pool of so many slots.
+    /// A new segment's seal and its header with this state, in a pool of so many slots.
     pub(super) fn segment(&self, number: u64, state: &LogState, slots: u32) -> (SegmentSeal, Box<[u8; HEADER_LEN]>) {
         let salt = random_array(self.entropy.as_ref());
         let seal = self.keys.segment(number, &salt);

@@ -30,7 +30,7 @@ use crate::wal::frame::FRAME_OVERHEAD_MAX;
 pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
-    /// What the operator asked for.
+    /// The engine that the operator chose.
     pub engine: EngineChoice,
     /// Slots of a new log.
     pub slots: u32,
@@ -44,7 +44,7 @@ pub struct LogConfig {
     pub node_id: NodeId,
     /// Its cluster.
     pub cluster_id: ClusterId,
-    /// Seals the frames; `None` for a log in the clear. Only IDENTITY says which it is.
+    /// Seals the frames; `None` for a log in the clear. IDENTITY alone decides which it is.
     pub log_key: Option<Zeroizing<[u8; 32]>>,
     /// With the watermark behind and nothing to write for so long, an idle frame is written.
     pub idle: Duration,
@@ -55,7 +55,7 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// The defaults of the design for a directory and a node.
+    /// The defaults for a directory and a node, see [`crate::design`].
     #[must_use]
     pub fn new(dir: PathBuf, node_id: NodeId, cluster_id: ClusterId) -> LogConfig {
         LogConfig {
@@ -144,7 +144,7 @@ impl Sizes {
         2 * self.block as u64
     }
 
-    /// Bytes of a slot that frames are sure to fit in, whatever their sizes: less than a frame is lost at the end.
+    /// Bytes of a slot that frames of any sizes fill: less than one frame is lost at the end.
     pub(crate) fn usable(self) -> u64 {
         self.slot - self.headers() - (self.frame_max - self.block) as u64
     }

@@ -1,4 +1,4 @@
-//! The first start: slots full of real zeros, and a first segment that says where the log begins.
+//! The first start: slots full of real zeros, and a first segment with the position behind which the log begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::world::Entropy;
 /// `progress` gets bytes done and bytes in all.
 ///
 /// # Errors
-/// Impossible settings, slots that exist already, or the device's. What was made is then of no use: remove it.
+/// Impossible settings, slots that exist already, or the device's. The slots made so far are of no use: remove them.
 pub fn create(
     config: &LogConfig,
     mut disk: Box<dyn Disk>,

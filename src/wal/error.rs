@@ -19,7 +19,7 @@ pub enum WalError {
         slot: SlotId,
         /// Bytes from the start of the slot.
         offset: u64,
-        /// What is wrong there.
+        /// The fault.
         reason: Reason,
     },
     /// Damage: a slot file is gone.
@@ -68,7 +68,7 @@ pub enum WalError {
     /// Operator: settings that cannot work together.
     #[error("log settings")]
     Config(#[from] LogConfigError),
-    /// Operator: the engine that was asked for, or the directory, cannot be used.
+    /// Operator: the chosen engine or the directory cannot be used.
     #[error(transparent)]
     Open(#[from] DiskError),
     /// Damage: an entry that must be readable is not in the log.
@@ -82,7 +82,7 @@ pub enum WalError {
     Disk {
         /// The slot.
         slot: SlotId,
-        /// What was being done.
+        /// The operation.
         during: During,
         /// The kernel's answer.
         source: io::Error,
@@ -92,7 +92,7 @@ pub enum WalError {
     Hung {
         /// The slot.
         slot: SlotId,
-        /// What was being done.
+        /// The operation.
         during: During,
         /// For how long.
         waited: Duration,
@@ -103,7 +103,7 @@ pub enum WalError {
         /// Why the pool did not grow, if it was tried.
         source: Option<io::Error>,
     },
-    /// Nobody: a bug of the caller, which would have written what no recovery accepts. Nothing was written.
+    /// Nobody: a bug of the caller; recovery would refuse this frame. Nothing was written.
     #[error("an append contradicts the log: its first entry is {first:?}, the next one would be {next}")]
     Contradiction {
         /// Of the append, if it has entries.
@@ -111,7 +111,7 @@ pub enum WalError {
         /// The log's.
         next: Index,
     },
-    /// An earlier failure; said once by its own name, then only this.
+    /// After any other error: the log is closed.
     #[error("the log failed earlier, the process must end")]
     Poisoned,
 }
@@ -141,7 +141,7 @@ impl WalError {
     }
 }
 
-/// What was wrong at the place that a refusal names.
+/// The fault at the offset that a refusal names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Rule 4: this frame was acknowledged and is not readable.
@@ -185,7 +185,7 @@ pub enum Reason {
     SlotSize,
 }
 
-/// What the disk was asked for.
+/// The operation of the disk that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum During {
     /// Writing a frame.

@@ -1,4 +1,4 @@
-//! Reading old entries back, for followers that lag behind what is in memory.
+//! Reading old entries back, for followers that need entries older than those in memory.
 
 use crate::disk::Disk;
 use crate::disk::padded;

@@ -1,4 +1,4 @@
-//! The frame: what is written at once and sealed at once. Begins on a block, padded with zeros to the next.
+//! The frame: the unit of writing and sealing. Begins on a block, padded with zeros to the next.
 //!
 //! ```text
 //! off   size  field
@@ -62,7 +62,7 @@ pub(crate) mod kind {
     pub(crate) const ALL: u32 = ENTRIES | TRIM | RESET | HARD_STATE | CUTOVER | PEER_MARKS | IDLE | SEALED;
 }
 
-/// What a frame says about itself outside its seal.
+/// The fields of a frame outside its seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
     /// Header, body, tag, in bytes; without padding.
@@ -81,7 +81,7 @@ pub struct FrameHead {
     pub previous: Tag,
 }
 
-/// How far a peer has come, as remembered here (design 7, rollback).
+/// The highest frame that a peer has acknowledged: a peer that comes back with less has lost some of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerMark {
     /// The peer.
@@ -92,7 +92,7 @@ pub struct PeerMark {
     pub tag: Tag,
 }
 
-/// What a frame holds beside entries.
+/// The contents of a frame beside entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     /// Raft's hard state from here on.
@@ -221,7 +221,7 @@ pub(crate) fn tag_of(frame: &[u8]) -> Tag {
 /// Opens a frame whose checksum is right.
 ///
 /// # Errors
-/// What rule 3 calls bad behind a good checksum.
+/// A bad seal, kind or body behind a good checksum (rule 3 of recovery).
 pub(crate) fn open(frame: &[u8], seal: &SegmentSeal) -> Result<Body, Reason> {
     let (head, text) = frame.split_at(HEAD_LEN);
     let kind = u32::from_be_bytes(head[8..12].try_into().expect("4 bytes of the head"));

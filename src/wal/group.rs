@@ -1,4 +1,4 @@
-//! Group commit: appends that wait together become one frame, as many of them as one frame can say.
+//! Group commit: appends that wait together become one frame, as many of them as fit one.
 
 use crate::entry::LogEntry;
 use crate::wal::Append;
@@ -19,8 +19,8 @@ pub(super) struct FrameGroup {
 }
 
 impl FrameGroup {
-    /// False if a hard state is all that it can say.
-    pub(super) fn says_more_than_commit(&self) -> bool {
+    /// False if it holds at most a hard state.
+    pub(super) fn has_more_than_commit(&self) -> bool {
         let records = &self.records;
         let moved = records.trim.is_some() || records.reset.is_some() || records.cutover.is_some();
         !self.entries.is_empty() || moved || records.idle
@@ -31,7 +31,7 @@ impl FrameGroup {
         frame_len(&self.records, &self.entries)
     }
 
-    /// Whether one frame can say this group and then `next`.
+    /// Whether one frame can hold this group and then `next`.
     pub(super) fn can_follow(&self, next: &Append) -> bool {
         let begins_anew = next.reset.is_some() && *self != FrameGroup::default();
         let trims_after_reset = next.trim.is_some() && self.records.reset.is_some();
@@ -83,7 +83,7 @@ impl FrameGroup {
 
     fn append_entries(&mut self, entries: Vec<LogEntry>, bytes: &mut usize) {
         let Some(first) = entries.first() else { return };
-        // A conflict within the group: what is replaced need never be written.
+        // A conflict within the group: replaced entries need never be written.
         while let Some(replaced) = self.entries.pop_if(|entry| entry.index >= first.index) {
             *bytes -= ENTRY_HEAD_LEN + replaced.data.len();
         }

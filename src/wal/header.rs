@@ -26,7 +26,7 @@
 //! 4092  4     CRC32C of bytes 0..4092
 //! ```
 //!
-//! What it says of term, vote, commit, indexes and cutover holds just before the segment's first frame.
+//! Term, vote, commit, indexes and cutover are those just before the segment's first frame.
 
 use crate::crypto::aead::NONCE_LEN;
 use crate::ids::ClusterId;
@@ -37,7 +37,7 @@ use crate::wal::HardState;
 use crate::wal::frame::Tag;
 use crate::wal::seal::SegmentSeal;
 
-/// Bytes of a header, whatever the block.
+/// Bytes of a header, also where a block is larger.
 pub(crate) const HEADER_LEN: usize = 4096;
 /// The only format there is.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -59,15 +59,15 @@ pub struct SegmentHeader {
     pub first_frame: u64,
     /// Index that the next entry would have had.
     pub next_index: Index,
-    /// What a snapshot or the flushed state covers.
+    /// The position up to which a snapshot or the flushed state replaces the log.
     pub compacted: Position,
     /// Raft's.
     pub hard_state: HardState,
     /// `Index::NEVER` if none.
     pub cutover: Index,
-    /// Whose log.
+    /// The node that owns the log.
     pub node_id: [u8; 16],
-    /// Whose cluster.
+    /// Its cluster.
     pub cluster_id: ClusterId,
     /// Slots of the pool when this was written.
     pub slots: u32,

@@ -27,7 +27,7 @@ pub(crate) struct FrameIndex {
 }
 
 impl FrameIndex {
-    /// Takes in the newest frame; what it replaces is forgotten.
+    /// Takes in the newest frame; frames that it replaces are forgotten.
     pub(crate) fn push(&mut self, frame: FrameEntries) {
         while self.frames.back().is_some_and(|last| last.first >= frame.first) {
             self.frames.pop_back();

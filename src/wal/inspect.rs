@@ -23,13 +23,13 @@ use crate::wal::window::Window;
 pub struct Frame {
     /// Bytes from the start of the slot.
     pub offset: u64,
-    /// What stands outside the seal.
+    /// The part outside the seal.
     pub head: FrameHead,
-    /// What is inside; an error if the seal does not open.
+    /// The sealed part; an error if the seal does not open.
     pub body: Result<Body, Reason>,
 }
 
-/// The frames of one slot, from the first to the first place where there is none.
+/// The frames of one slot, from the first up to the first gap.
 #[derive(Debug)]
 pub struct SlotFrames<'a> {
     disk: &'a mut dyn Disk,

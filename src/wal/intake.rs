@@ -23,7 +23,7 @@ struct QueuedAppend {
     cost: u64,
 }
 
-/// What the next frames will say.
+/// The contents of the next frames.
 #[derive(Debug)]
 pub(super) struct Intake {
     queue: VecDeque<QueuedAppend>,
@@ -72,7 +72,7 @@ impl Intake {
         !self.queue.is_empty() && self.stalled.is_none()
     }
 
-    /// The stalled group, or as many appends from the front of the queue as one frame of `gather_max` bytes can say.
+    /// The stalled group, or as many appends from the front of the queue as fit one frame of `gather_max` bytes.
     pub(super) fn next_group(&mut self, state: &LogState, gather_max: usize) -> FrameGroup {
         if let Some(group) = self.stalled.take() {
             return group;
@@ -97,11 +97,11 @@ impl Intake {
         group
     }
 
-    /// False if all that the group says is a newer commit, which is written with the next frame.
+    /// False if the group holds nothing but a newer commit, which is written with the next frame.
     pub(super) fn needs_frame(&self, group: &FrameGroup, state: &LogState) -> bool {
         let newest = &self.newest_hard_state;
         let vote_changed = (newest.term, newest.vote) != (state.hard_state.term, state.hard_state.vote);
-        group.says_more_than_commit() || vote_changed
+        group.has_more_than_commit() || vote_changed
     }
 
     /// The newest hard state, if the log does not hold it.
@@ -115,7 +115,7 @@ impl Intake {
         self.stalled = Some(group);
     }
 
-    /// What may be written before a group that has no slot, since only it can free one: a reset, or trims.
+    /// A reset, or trims, to be written before a group that has no slot: only they can free one.
     pub(super) fn overtake(&mut self, stalled: FrameGroup, state: &LogState) -> Option<FrameGroup> {
         match self.take_reset(&stalled) {
             Some(reset) => Some(reset),

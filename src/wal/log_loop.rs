@@ -4,8 +4,8 @@
 //! Intake (appends) -> FrameGroup -> Pool (where) -> FrameBuilder (bytes) -> Pipeline (disk) -> Acks (tickets) -> Pool
 //! ```
 //!
-//! One frame is in flight; appends that come meanwhile become the next one. `FRAMES_IN_FLIGHT` is the only line that
-//! says so: the pipeline orders, syncs and acknowledges any number, and a roll waits until all are durable.
+//! One frame is in flight; appends that come meanwhile become the next one. `FRAMES_IN_FLIGHT` is the only line
+//! that depends on it: the pipeline orders, syncs and acknowledges any number, and a roll waits until all are durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ use crate::wal::window::Window;
 use crate::world::Clock;
 use crate::world::Entropy;
 
-/// What a step did, and what to expect.
+/// The result of a step, and when the next is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogProgress {
     /// Newest ticket that is durable together with everything before it, if one was not reported before.
@@ -120,7 +120,7 @@ impl LogLoop {
         self.pipeline.engine()
     }
 
-    /// What a watchdog looks at: calls into the kernel, time, and how long a call may take.
+    /// For a watchdog: calls into the kernel, time, and how long a call may take.
     pub(super) fn pulse(&self) -> (Arc<Pulse>, Arc<dyn Clock>, Duration) {
         (self.pipeline.pulse(), self.clock.clone(), self.pipeline.hung())
     }
@@ -162,8 +162,8 @@ impl LogLoop {
         worked
     }
 
-    /// Makes durable what was recovered: a process that died may have left it only in the page cache. Changes no byte.
-    /// To be called before anything is acknowledged or voted on the strength of what was recovered; a step calls it.
+    /// Syncs the recovered segments: a process that died may have left them only in the page cache. Changes no byte.
+    /// Must come before the first vote or acknowledgement that relies on recovered entries; a step calls it.
     ///
     /// # Errors
     /// The device's. The log must not be used after that.
@@ -180,8 +180,8 @@ impl LogLoop {
     /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow.
     ///
     /// # Errors
-    /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if what was
-    /// written does not read back. It is damaged then, not missing: never answer with a shorter log.
+    /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if a
+    /// frame does not read back. It is damaged then, not missing: never answer with a shorter log.
     pub fn fetch(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
         let mut fetcher = Fetcher {
             disk: self.pipeline.disk(),
@@ -208,7 +208,7 @@ impl LogLoop {
         self.pool.show(&self.space);
         Ok(LogProgress {
             persisted_ticket: self.acks.take_ticket(),
-            // What became durable or free may let the next step do more.
+            // A frame that became durable, or a slot that became free, may let the next step do more.
             busy: self.is_busy() || !events.is_empty(),
             wake_in: self.wake_in(),
             stalled: self.intake.is_stalled(),
@@ -237,7 +237,7 @@ impl LogLoop {
                     return Ok(());
                 }
             } else {
-                // A newer commit alone is written with the next frame; its ticket goes with what is before it.
+                // A newer commit alone is written with the next frame; its ticket goes with the frame before it.
                 self.count(&group);
                 if self.intake.is_empty() {
                     return self.submit_idle();
@@ -247,7 +247,7 @@ impl LogLoop {
         Ok(())
     }
 
-    /// Writes a group's frame. False if it has to wait: for a slot, or for what is in flight before a roll.
+    /// Writes a group's frame. False if it has to wait: for a slot, or for frames in flight before a roll.
     fn place(&mut self, group: FrameGroup) -> Result<bool, WalError> {
         match self.placement(&group, group.entries.is_empty())? {
             Placement::Here => self.write(&group)?,
@@ -304,7 +304,7 @@ impl LogLoop {
         self.pipeline.write_frame(self.contents.state().frame, slot, extent.offset, buffer, extent.headers + bytes)
     }
 
-    /// The group's appends are in frames, or said by those that were written.
+    /// The group's appends are in frames that were submitted.
     fn count(&mut self, group: &FrameGroup) {
         self.space.framed(group.cost);
         if let Some(ticket) = group.ticket {
@@ -353,7 +353,7 @@ impl LogLoop {
         }
     }
 
-    /// With nothing to write and the watermark behind: one frame that says the last real one is durable.
+    /// With nothing to write and the watermark behind: one frame that attests that the last real one is durable.
     fn submit_idle(&mut self) -> Result<(), WalError> {
         if self.idle_due_in() != Some(Duration::ZERO) {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Durable order of opaque records: what is in an entry is not this room's business.
+//! Durable order of opaque records: this room never looks into an entry.
 //!
 //! [`create`] makes a log, [`LogLoop::open`] recovers one and then is a step function that turns [`Append`]s into
-//! frames, [`thread::spawn`] drives it on a thread of its own. [`inspect`] looks at frames without opening a log. The
+//! frames, [`thread::spawn`] drives it on a thread. [`inspect`] looks at frames without opening a log. The
 //! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
 
 mod acks;
@@ -60,13 +60,13 @@ use crate::ids::Term;
 pub struct HardState {
     /// Newest term this node has seen.
     pub term: Term,
-    /// Whom it voted for in that term; 0 = nobody.
+    /// The node that got its vote in that term; 0 = none.
     pub vote: u64,
     /// Highest index known committed.
     pub commit: Index,
 }
 
-/// One thing to make durable: what a Ready wants, a trim, or the cutover. Its ticket comes back when all of it is; a
+/// One thing to make durable: a Ready of raft, a trim, or the cutover. Its ticket comes back when all of it is; a
 /// crash before that may keep any prefix of the entries (the hard state goes with the first of them), or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Append {
@@ -74,7 +74,7 @@ pub struct Append {
     pub ticket: u64,
     /// Raft's hard state, where it changed.
     pub hard_state: Option<HardState>,
-    /// Consecutive entries; from the first one's index on they replace what was there.
+    /// Consecutive entries; from the first one's index on they replace older ones.
     pub entries: Vec<LogEntry>,
     /// Entries up to and including this position are no longer needed.
     pub trim: Option<Position>,

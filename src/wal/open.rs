@@ -1,4 +1,4 @@
-//! Every start but the first: the disk behind an engine, and what it holds.
+//! Every start but the first: the disk behind an engine, and the log that it holds.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::wal::seal::SegmentKeys;
 use crate::world::Clock;
 use crate::world::Entropy;
 
-/// What a log holds when it is opened.
+/// The contents of a log when it is opened.
 #[derive(Clone, Debug)]
 pub struct Recovered {
     /// Raft's hard state as last written; its commit may be behind.
     pub hard_state: HardState,
-    /// What state must cover.
+    /// Entries up to here are gone: the state must hold them.
     pub compacted: Position,
     /// Every entry above `compacted`, without gaps.
     pub entries: Vec<LogEntry>,
     /// `None` if this log knows no cutover.
     pub cutover: Option<Index>,
-    /// Number and tag of the newest frame: what a rollback would lower.
+    /// Number and tag of the newest frame: a rollback of the disk would lower it.
     pub newest_frame: (u64, Tag),
     /// Where an unfinished end was dropped; it was never acknowledged.
     pub torn: Option<TornEnd>,
@@ -36,7 +36,7 @@ pub struct Recovered {
     pub frames: u64,
 }
 
-/// Opens the log's directory and recovers what is in it: [`LogConfig::open_disk`], then [`LogLoop::open`].
+/// Opens the log's directory and recovers the log in it: [`LogConfig::open_disk`], then [`LogLoop::open`].
 ///
 /// # Errors
 /// As those two.

@@ -23,7 +23,7 @@ use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::world::Clock;
 
-/// The disk, and everything that was asked of it and has not come back.
+/// The disk, and every request that has not come back.
 pub(crate) struct Pipeline {
     disk: Box<dyn Disk>,
     clock: Arc<dyn Clock>,
@@ -34,7 +34,7 @@ pub(crate) struct Pipeline {
     frames: VecDeque<Flight>,
     sync: Option<SyncFlight>,
     zeroing: Option<Zeroing>,
-    /// Longest sync since it was last asked for.
+    /// Longest sync since the last call of `take_slowest`.
     slowest: Option<Duration>,
 }
 
@@ -218,7 +218,7 @@ impl Pipeline {
     }
 
     /// Takes one completion, waiting at most `wait` for it, and submits the sync that it calls for. One, since asking
-    /// for more would be a system call of its own, and what has come already is handed out by the next call.
+    /// for more would be one more system call, and the next call hands out those that have come already.
     pub(crate) fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), WalError> {
         let Some(slot) = self.a_slot_in_flight() else {
             return Ok(());
@@ -295,7 +295,7 @@ impl Pipeline {
             Ok(Done::Written { bytes, durable }) if bytes == write.to - write.from => {
                 write.done = true;
                 self.disk.return_buffer(buffer);
-                // A part that was finished later says nothing of how the first part was written.
+                // A part that was finished later does not show how the first part was written.
                 return Ok(durable && !write.was_short);
             }
             Ok(Done::Written { bytes, .. }) if !write.was_short && bytes < write.to - write.from => {

@@ -109,7 +109,7 @@ impl Pool {
         }
     }
 
-    /// Takes the next `bytes` of the current segment for a frame, and what goes before it.
+    /// Takes the next `bytes` of the current segment for a frame, and for the header before it if there is one.
     pub(super) fn take(&mut self, bytes: usize) -> Extent {
         let current = self.current.as_mut().expect("the first segment was begun");
         let header = current.unwritten_header.take();
@@ -215,12 +215,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Lets `space` show what is free.
+    /// Sets the gauge.
     pub(super) fn show(&self, space: &LogSpace) {
         let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;
         let slots = self.segments.free_count() as u64;
-        // What placement lets entries use.
+        // As placement keeps it from entries.
         let kept = if slots == 0 { self.reserve() } else { 0 };
         let here = rest.saturating_sub(lost_at_end + kept);
         let free = here + slots.saturating_sub(1) * self.sizes.usable();

@@ -1,4 +1,4 @@
-//! Reading a log back: the eight rules of design section 7. Changes nothing on disk.
+//! Reading a log back: the eight rules of the log, see [`crate::design`]. Changes nothing on disk.
 //!
 //! The heart is rule 4: an end that was never acknowledged is dropped, everything else that is not readable is damage
 //! and refused (TORN-TAIL-ONLY). The proof that something was acknowledged is a watermark in a later frame, or a later
@@ -127,7 +127,7 @@ impl<'a> Replay<'a> {
         loop {
             let expected = self.contents.state().frame + 1;
             if let Some(successor) = successor.filter(|it| it.header.first_frame <= expected) {
-                // What lies behind this in the segment is dead: never acknowledged, or dropped by an earlier recovery.
+                // The rest of the segment is dead: never acknowledged, or dropped by an earlier recovery.
                 return ends_at(found, successor, self.contents.state());
             }
             match self.frame(found, offset)? {
@@ -138,7 +138,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Takes in the frame at `offset` and says how far it reaches; `None` if there is no frame.
+    /// Takes in the frame at `offset` and returns its padded length; `None` if there is no frame.
     fn frame(&mut self, found: &FoundSegment, offset: u64) -> Result<Option<u64>, WalError> {
         let segment = self.segments.newest().expect("the segment being read was begun");
         let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, segment.seal());
@@ -168,7 +168,7 @@ impl<'a> Replay<'a> {
         Ok(Some((length as usize).next_multiple_of(self.sizes.block) as u64))
     }
 
-    /// What was recovered is durable, so entries that the frame replaced or dropped are forgotten at once.
+    /// Recovered frames are durable, so entries that the frame replaced or dropped are forgotten at once.
     fn keep(&mut self, segment: u64, body: Body) {
         if body.records.reset.is_some() {
             self.segments.forget_entries_before(segment);
@@ -212,8 +212,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Rule 1, last words: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
-    /// frames in it says that the frame we miss was acknowledged. The chain needs no salt, which lay in the headers.
+    /// Rule 1, the rest: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
+    /// frames in it proves that the missing frame was acknowledged. The chain needs no salt, which lay in the headers.
     fn prove_unfinished(&mut self, unfinished: &[SlotId]) -> Result<(), WalError> {
         let missing = self.contents.state().frame + 1;
         for slot in unfinished.iter().copied() {

@@ -31,7 +31,7 @@ impl FoundSegment {
     }
 }
 
-/// Every slot, sorted by what its headers say.
+/// Every slot, sorted by its headers.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     /// The gapless run of segments that ends at the highest number, oldest first.
@@ -142,7 +142,7 @@ fn check_header(
     Ok(header)
 }
 
-/// A frame with a watermark at or above `missing` that continues the frame right before it, whatever their seal.
+/// A frame with a watermark at or above `missing` that continues the frame right before it, their seals unchecked.
 pub(crate) fn chained_frame(
     disk: &mut dyn Disk,
     window: &mut Window,

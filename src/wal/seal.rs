@@ -1,7 +1,7 @@
 //! The key of one segment: seals and opens frames, authenticates headers, or, in a log without a key, only checks.
 //!
 //! `key = HKDF-SHA256(log key, salt, "sealkv wal" | segment number(8) | node id(16) | cluster id(16))`. A segment has
-//! one life, and a frame number is used once in it, so no nonce repeats under a key (design 3.4).
+//! one life, and a frame number is used once in it, so no nonce repeats under a key (NONCE-UNIQUE).
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::crypto::aead::Verdict;
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
 
-/// Whose log it is, and its key.
+/// The log's key and owner, from which each segment's key is derived.
 #[derive(Clone)]
 pub(crate) struct SegmentKeys {
     bytes: Option<Zeroizing<[u8; 32]>>,
@@ -115,5 +115,5 @@ impl std::fmt::Debug for SegmentSeal {
     }
 }
 
-/// Keeps this key apart from every other use of a key (design 3.4).
+/// Keeps this key apart from every other use of a key (NONCE-UNIQUE).
 const LABEL: &[u8] = b"sealkv wal";

@@ -1,4 +1,4 @@
-//! Which slot is what: segments in use, slots that are free, slots that must be zeroed before they are.
+//! The state of every slot: segments in use, slots that are free, slots that must be zeroed before they are.
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;

@@ -8,7 +8,7 @@ use crate::disk::padded;
 use crate::wal::frame::ENTRY_HEAD_LEN;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
-/// Shared between the log and whoever hands it appends.
+/// Shared between the log and the threads that hand it appends.
 #[derive(Debug, Default)]
 pub struct LogSpace {
     free: AtomicU64,
@@ -28,10 +28,10 @@ impl LogSpace {
         LogSpace { free: AtomicU64::new(free), pool: AtomicU64::new(pool), ..LogSpace::default() }
     }
 
-    /// Bytes that may still be handed over, padded, less the reserve for votes and trims and what waits already.
+    /// Bytes that may still be handed over, padded, less the reserve for votes and trims and the appends that wait.
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
-        // Read before `free`: what is framed in between then counts twice, which errs on the safe side.
+        // Read before `free`: an append framed in between then counts twice, which errs on the safe side.
         let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
         self.free.load(Ordering::Acquire).saturating_sub(waiting)
     }

@@ -1,4 +1,4 @@
-//! What the log says: the same step from frame to frame for the writer and for recovery.
+//! The log's contents but for the entries: the same step from frame to frame for the writer and for recovery.
 
 use crate::entry::LogEntry;
 use crate::ids::Index;
@@ -41,7 +41,7 @@ impl LogState {
         }
     }
 
-    /// Before the first frame of a segment; what was before it is not known to be held.
+    /// Before the first frame of a segment; entries before it may not be held.
     pub(crate) fn before_segment(header: &SegmentHeader) -> Option<LogState> {
         let next = header.next_index;
         let possible = header.first_frame > 0 && next.0 > header.compacted.index.0 && next != Index::NEVER;

@@ -1,4 +1,4 @@
-//! The thin shell around [`LogLoop`]: a named thread, a bounded channel in front, three callbacks behind.
+//! The thin shell around [`LogLoop`]: a named thread, a bounded channel in front, callbacks behind.
 //!
 //! [`LogThread`] is the one way in. It issues the tickets by which the log counts: a caller's own number comes back.
 
@@ -38,7 +38,7 @@ use crate::wal::tickets::Owner;
 use crate::wal::tickets::Tickets;
 use crate::world::Clock;
 
-/// What the log thread reports. Called on the log thread (a fatal hang: on its watchdog's), so it must not block.
+/// Reports of the log thread. Called on the log thread (a fatal hang: on its watchdog's), so it must not block.
 pub trait Callbacks: Send + Sync {
     /// Everything up to the append that came with this number is durable.
     fn on_persisted(&self, ticket: u64);
@@ -62,7 +62,7 @@ pub struct Fetch {
     pub answer: Box<dyn FnOnce(Result<Vec<LogEntry>, WalError>) + Send>,
 }
 
-/// What the log thread can be asked for.
+/// Requests to the log thread.
 #[derive(Debug)]
 pub enum LogRequest {
     /// Make this durable.
@@ -93,7 +93,7 @@ struct Door {
 pub enum NotSent {
     /// Its queue is full: later.
     Full(Box<LogRequest>),
-    /// It has ended, or hangs; `on_fatal` says why.
+    /// It has ended, or hangs; `on_fatal` has the reason.
     Ended,
 }
 
@@ -111,7 +111,7 @@ impl LogThread {
     /// Entries up to and including `position` are no longer needed. Never blocks.
     ///
     /// # Errors
-    /// [`NotSent`]: a later trim says it again.
+    /// [`NotSent`]: a later trim covers it.
     pub fn trim(&self, position: Position) -> Result<(), NotSent> {
         self.hand(Append { trim: Some(position), ..Append::default() }, Owner::Nobody)
     }
@@ -140,7 +140,7 @@ impl LogThread {
         &self.space
     }
 
-    /// Lets the thread finish what was handed over, and waits for it. Later calls are refused.
+    /// Lets the thread finish everything that was handed over, and waits for it. Later calls are refused.
     pub fn close(&self) {
         // Not joined under the lock: the thread's last callbacks need it.
         drop(lock(&self.door).sender.take());
@@ -150,7 +150,7 @@ impl LogThread {
             return;
         }
         for thread in threads {
-            // One that panicked has nothing left to say; its callbacks are the caller's.
+            // One that panicked reports nothing more; its callbacks are the caller's.
             drop(thread.join());
         }
     }
@@ -187,11 +187,11 @@ impl Drop for LogThread {
     }
 }
 
-/// Starts the log thread. When this returns what was recovered is durable, so that votes and acknowledgements may
+/// Starts the log thread. When this returns the recovered log is durable, so that votes and acknowledgements may
 /// rest on it; nothing on disk has changed yet.
 ///
 /// # Errors
-/// The device's, while syncing what was recovered, or if no thread can be made.
+/// The device's, while syncing the recovered log, or if no thread can be made.
 pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, WalError> {
     let (sender, requests) = bounded(LOG_QUEUE_MAX + LOG_READS_MAX);
     let (started_sender, started) = bounded(1);
@@ -273,10 +273,10 @@ impl Driver {
         }
     }
 
-    /// Takes what is there, waiting at most `wait` for the first. False once every sender is gone.
+    /// Takes the requests that have come, waiting at most `wait` for the first. False once every sender is gone.
     fn take_requests(&mut self, wait: Duration) -> bool {
         if wait > Duration::ZERO && self.log.is_full() {
-            // Stalled for want of a slot: what waits in the channel cannot be taken yet.
+            // Stalled for want of a slot: requests in the channel cannot be taken yet.
             std::thread::sleep(wait.min(FULL_WAIT));
         } else if wait > Duration::ZERO {
             match self.requests.recv_timeout(wait) {
@@ -350,7 +350,7 @@ impl std::fmt::Debug for Fetch {
 
 /// At start every slot is synced, and one of them may have much to write back.
 const SYNCS_AT_START_MAX: u32 = 8;
-/// With nothing to do: how often the thread looks around all the same.
+/// Longest sleep with nothing to do.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// While the queue is full and nothing is in flight.
 const FULL_WAIT: Duration = Duration::from_millis(20);

@@ -1,13 +1,13 @@
 //! The ticket office of the log: numbers for appends, in one order, and the owner of each until it is durable.
 //!
-//! Raft's groups, apply's trims and the cutover come from two threads. Whoever holds the lock around this takes a number
-//! and puts the append into the log thread's queue, so numbers reach the log in their order.
+//! Raft's groups, apply's trims and the cutover come from two threads. Each takes its number and puts its append into the
+//! log thread's queue under one lock, so numbers reach the log in their order.
 
 use std::collections::VecDeque;
 
 use crossbeam_channel::Sender;
 
-/// Who learns that a ticket is durable.
+/// The one to be told that a ticket is durable.
 #[derive(Debug)]
 pub(super) enum Owner {
     /// The caller of `LogThread::append`, by the number that it gave.

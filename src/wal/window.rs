@@ -26,7 +26,7 @@ impl Window {
         Window { buffer: AlignedBuffer::new(padded(WINDOW_BYTES, block), block), slot: None, start: 0, len: 0 }
     }
 
-    /// `len` bytes at `offset`, which is on a block; read if need be, together with what follows.
+    /// `len` bytes at `offset`, which is on a block; read if need be, together with the bytes behind them.
     ///
     /// # Panics
     /// If they do not end within `slot_bytes`.
@@ -75,7 +75,7 @@ impl Window {
         Ok(&self.buffer[..len])
     }
 
-    /// The head of whatever is at `offset`, if a frame within the slot could look like it.
+    /// The bytes at `offset` as the head of a frame, if a frame within the slot could have it.
     pub(crate) fn head(
         &mut self,
         disk: &mut dyn Disk,
