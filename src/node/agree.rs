@@ -10,7 +10,7 @@ use crate::ids::Term;
 use crate::keys::identity::Identity;
 use crate::keys::keyring::Keyring;
 
-/// What the recovered log says of itself.
+/// How far the recovered log reaches, and the cutover that it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogFacts {
     /// Entries up to here were trimmed.
@@ -126,7 +126,9 @@ pub fn check_history(applied: Position, log: Term) -> Result<(), Disagreement> {
 /// Commit at start, once [`check`] has passed: at least what is applied, never beyond the log.
 #[must_use]
 pub fn commit(applied: Index, log: &LogFacts) -> Index {
-    log.last.min(log.commit.max(log.compacted).max(applied))
+    let commit = log.last.min(log.commit.max(log.compacted).max(applied));
+    assert!(applied <= commit, "checked before: the state lies within the log");
+    commit
 }
 
 /// A cutover in words.

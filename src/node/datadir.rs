@@ -153,7 +153,7 @@ impl DataDir {
         Ok(DataDir { path: path.to_owned(), _locks: [directory, lock] })
     }
 
-    /// What is in it, or why this node must not start. Changes nothing.
+    /// Tells what is in the directory, or why this node must not start. Changes nothing.
     ///
     /// # Errors
     /// [`DataDirError`].
@@ -185,7 +185,7 @@ impl DataDir {
         for part in PARTS {
             remove(&self.path.join(part))?;
         }
-        // IDENTITY.new goes last: what is found without it is taken for a node that lost its identity.
+        // IDENTITY.new goes last: parts that are found without it are taken for a node that lost its identity.
         file::sync_directory(&self.path).map_err(|source| self.failed(source, "synced"))?;
         remove(&self.path.join(IDENTITY_NEW))?;
         let path = self.path.join(IDENTITY_NEW);
@@ -202,6 +202,9 @@ impl DataDir {
     /// [`DataDirError::Io`].
     pub fn finish(&self) -> Result<(), DataDirError> {
         let (from, to) = (self.path.join(IDENTITY_NEW), self.path.join(IDENTITY));
+        assert!(!to.exists(), "a node that has its IDENTITY never has a first start again");
+        assert!(self.log().exists(), "IDENTITY says that there is a log");
+        assert!(self.state().exists(), "IDENTITY says that there is a state");
         // The names of log and state must not be younger than the name that says they are complete.
         let renamed = file::sync_directory(&self.path)
             .and_then(|()| fs::rename(&from, &to))
@@ -239,7 +242,7 @@ impl DataDir {
         self.path.join(OLD)
     }
 
-    /// RocksDB opens what it finds by name, and waits for ever for the other end of a pipe: nothing but regular files.
+    /// Refuses a state that holds anything but regular files: RocksDB opens files by name, and a pipe would block it forever.
     ///
     /// # Errors
     /// [`DataDirError::NotAFile`], `Io`.
@@ -347,7 +350,7 @@ fn take_lock(directory: &Path) -> Result<File, DataDirError> {
         }
         Err(errno) => return Err(unusable(errno.into())),
     }
-    // The number only serves the message that a second process shows; the lock is the kernel's.
+    // The number is only for the message that a second process shows; the lock is the kernel's.
     lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(unusable)?;
     Ok(lock)
 }

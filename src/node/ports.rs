@@ -51,7 +51,10 @@ impl StatusCell {
     }
 
     fn store(&self, status: Status) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(newest.term <= status.term, "raft's term never goes back");
+        assert!(newest.committed <= status.committed, "what is committed stays committed");
+        *newest = status;
     }
 }
 

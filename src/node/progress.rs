@@ -22,6 +22,7 @@ impl ProgressLine {
 
     /// The work is at `done` of `all`.
     pub fn at(&mut self, done: u64, all: u64) {
+        debug_assert!(done <= all, "{done} of {all}");
         if self.logged.elapsed() > INTERVAL {
             self.logged = Instant::now();
             tracing::info!(done, all, unit = self.unit, "{}", self.what);
