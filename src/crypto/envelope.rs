@@ -1,4 +1,4 @@
-//! The bytes around sealed text (design 3.1, 3.2): entry frames, envelope headers and what is authenticated beside it.
+//! The bytes around sealed text: entry frames, envelope headers and what is authenticated beside it.
 //!
 //! ```text
 //! entry frame     0x01 | proposal_id(8) | payload
@@ -38,7 +38,7 @@ pub const FRAME_HEADER_LEN: usize = 9;
 pub const ENVELOPE_HEADER_LEN: usize = 18;
 /// Bytes that an envelope adds to what it holds.
 pub const ENVELOPE_OVERHEAD: usize = ENVELOPE_HEADER_LEN + TAG_LEN;
-/// Bytes of a stored value's clear header (design 3.3).
+/// Bytes of a stored value's clear header.
 pub const VALUE_HEADER_LEN: usize = 9;
 /// Bytes of the AAD of entries (version 2) and control entries (version 3).
 pub const PLACE_AAD_LEN: usize = 31;

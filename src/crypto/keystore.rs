@@ -70,7 +70,7 @@ impl Dek {
         &self.0
     }
 
-    /// Tells keys apart without saying anything about them; equal ones are refused (design 3.4).
+    /// Tells keys apart without saying anything about them; equal ones are refused.
     #[must_use]
     pub fn check(&self) -> [u8; CHECK_LEN] {
         *derive(self.expose(), b"", "sealkv check", &[])

@@ -1,6 +1,6 @@
 //! Bytes in, bytes out: AES-256-GCM, envelopes, nonces, derived keys. No threads, files, clock or randomness source.
 //!
-//! Callers bring positions, salts and random bytes; this room decides formats (design 3.1 to 3.4) and nothing else.
+//! Callers bring positions, salts and random bytes; this room decides formats and nothing else.
 //! A failure says one thing, [`envelope::OpenError`], and yields no bytes.
 
 pub mod aead;

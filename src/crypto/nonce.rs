@@ -1,4 +1,4 @@
-//! The 12 bytes that must never repeat under a key (design 3.4, NONCE-UNIQUE), one function for each kind.
+//! The 12 bytes that must never repeat under a key (NONCE-UNIQUE), one function for each kind.
 //!
 //! ```text
 //! entry    index - opener's index (5 bytes) | random(7)              under a leadership key

@@ -110,7 +110,7 @@ fn tag_is_right() -> bool {
     keys.tags(&[item; 2]) == [unhex("93da9bb81333aee0c785b240d319719d"); 2]
 }
 
-/// An entry sealed by elastickv's own code (findings/elastickv.md 1.11), and the same with a flipped bit.
+/// An entry sealed by elastickv's own code, and the same with a flipped bit.
 fn version_one_is_right() -> bool {
     let dek = Dek::new(&KNOWN_ENTRY_DEK);
     let mut envelope: [u8; 55] = unhex(concat!(

@@ -1,4 +1,4 @@
-//! The tag of RFC 8452 section 4 under two given keys: 44 of its bits make value nonces unlike each other (design 3.4).
+//! The tag of RFC 8452 section 4 under two given keys: 44 of its bits make value nonces unlike each other.
 //!
 //! ```text
 //! S = POLYVAL(authentication key, pad(AAD) | pad(plaintext) | bits of AAD (8, LE) | bits of plaintext (8, LE))

@@ -1,7 +1,7 @@
 //! Stored values: rows of the state store whose body is sealed, bound to their key and their clear header.
 //!
 //! ```text
-//! row = value header (9, clear) | envelope version 1 around the body (design 3.1, 3.3)
+//! row = value header (9, clear) | envelope version 1 around the body
 //! ```
 
 use std::fmt;

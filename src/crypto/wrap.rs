@@ -1,4 +1,4 @@
-//! Keys wrapped by the key-encryption key: the only form in which a DEK or a log key is ever written (design 3.5).
+//! Keys wrapped by the key-encryption key: the only form in which a DEK or a log key is ever written.
 //!
 //! ```text
 //! off  size  field
