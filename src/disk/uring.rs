@@ -1,4 +1,4 @@
-//! The io_uring engine: plain direct writes from registered buffers, syncs as requests of their own.
+//! The io_uring engine: plain direct writes from registered buffers, syncs as separate requests.
 //!
 //! RWF_DSYNC is never used here: without FUA the kernel ends such a write on a per-CPU work queue, 4 ms late on a busy
 //! CPU (measured on Linux 6.18). No polling, no linked requests: a short write would cancel a linked sync silently.

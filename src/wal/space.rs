@@ -59,7 +59,7 @@ impl LogSpace {
         self.handed.load(Ordering::Acquire)
     }
 
-    /// Bytes of the log that entries of these lengths take at most, in frames of their own.
+    /// Bytes of the log that entries of these lengths take at most, each in its own frame.
     #[must_use]
     pub fn cost_bytes(&self, lengths: impl Iterator<Item = usize>) -> u64 {
         let entries: usize = lengths.map(|length| ENTRY_HEAD_LEN + length).sum();

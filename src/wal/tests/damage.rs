@@ -1,4 +1,4 @@
-//! TORN-TAIL-ONLY: the drills of findings/wal.md section 3, and every bit of a small log.
+//! TORN-TAIL-ONLY: one drill for each rule of recovery, and every bit of a small log.
 
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
