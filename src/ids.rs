@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub u64);
 
-/// A position's index in the Raft log; the first real entry of a new cluster is 2 (design 3.6), 0 is "nothing".
+/// A position's index in the Raft log; the first real entry of a new cluster is 2, 0 is "nothing".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Index(pub u64);
 

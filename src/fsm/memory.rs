@@ -1,6 +1,6 @@
 //! The simulated twin of the RocksDB store: rows in memory that a crash takes back to the last flush, or to a later commit.
 //!
-//! Real RocksDB may flush by itself at any commit, so a crash is told how many commits after the last flush were lucky.
+//! Real RocksDB may flush by itself at any commit, so a crash takes the number of commits after the last flush that survive.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What a run of entries has done so far, in plaintext, on top of a [`Base`]; the next command sees it, the store not yet.
 //!
-//! A row remembers which entry and which of its sealed writes (`op`, design 3.4) made it, so that sealing at the end of
+//! A row remembers which entry and which of its sealed writes (`op`) made it, so that sealing at the end of
 //! the run, or at a later flush, gives the same bytes however the entries were cut into runs (SAME-BYTES). Nothing here
 //! reads a clock; the order of the hash map never shows: changes leave sorted.
 
@@ -44,7 +44,7 @@ pub enum RowChange {
 /// All effects of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// All rows go first; `rows` is what came after.
+    /// All rows go first; `rows` was written after that.
     pub clear: bool,
     /// Each changed key once, in key order. With `clear` there is no `Delete`.
     pub rows: Vec<(Vec<u8>, RowChange)>,

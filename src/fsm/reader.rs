@@ -18,7 +18,7 @@ use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::ids::Index;
 
-/// Why a value could not be read. During apply a halt; on a client's read an error and a metric (design 3.5).
+/// Why a value could not be read. During apply a halt; on a client's read an error and a metric.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The store.

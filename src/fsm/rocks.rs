@@ -1,4 +1,4 @@
-//! The store on RocksDB: one column family, no log of its own (ours replays), one write batch per commit.
+//! The store on RocksDB: one column family, without RocksDB's log (ours replays), one write batch per commit.
 //!
 //! ```text
 //! row key  0x00 | 0x01   applied row          state rows sort before all users' rows
@@ -88,7 +88,7 @@ impl RocksStore {
         RocksStore::finish(DB::open(&db_options(options), path))
     }
 
-    /// Opens the store in `path` to look at it: nothing in the directory changes (design 3.6), and it may be held by
+    /// Opens the store in `path` to look at it: nothing in the directory changes, and it may be held by
     /// another process. Writing answers an error.
     ///
     /// # Errors
@@ -245,7 +245,7 @@ fn state_key(row: StateRow) -> [u8; 2] {
     }
 }
 
-/// RocksDB's words. They name files, offsets and at most keys, never values; cut all the same.
+/// RocksDB's words. They name files, offsets and at most keys, never values; they are cut to be safe.
 fn backend(error: &rocksdb::Error) -> StoreError {
     StoreError::Backend(shortened(error.as_ref()).to_owned())
 }
@@ -258,7 +258,7 @@ const USERS_BEGIN: [u8; 1] = [0x01];
 const USERS_END: [u8; 1] = [0x02];
 /// One false positive in a hundred look-ups of absent keys; RocksDB's own recommendation.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Part of a memtable that its filter takes: 2 %, so that a miss does not walk the skip list (findings/store.md).
+/// Part of a memtable that its filter takes: 2 %, so that a miss does not walk the skip list (measured).
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// Fixed, so that a newer RocksDB writes what the one before it can read.
 const TABLE_FORMAT: i32 = 5;

@@ -195,7 +195,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// The state that the founders of a new cluster begin with (design 3.6).
+    /// The state that the founders of a new cluster begin with.
     #[must_use]
     pub fn founding(cluster: ClusterId, conf_state: ConfState, members: Vec<Member>) -> Applied {
         Applied {

@@ -3,7 +3,7 @@
 //! Rows of users are `value_header | body` as drawn in `value.rs`; the store does not look inside. The state record's
 //! rows (applied, keyring) change in the same commit as the effects they belong to (ATOMIC-APPLY).
 
-/// The rows of the state record (design 3.5).
+/// The rows of the state record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StateRow {
     /// Index, term, last stamp, membership, digest of the keyring row, MAC.
@@ -15,7 +15,7 @@ pub enum StateRow {
 /// Everything one run changes, in one commit.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// All users' rows go first (FLUSHALL); `puts` and `deletes` are what came after.
+    /// All users' rows go first (FLUSHALL); `puts` and `deletes` came after that.
     pub clear: bool,
     /// Users' keys and their rows as they will stand; no key twice, none that is in `deletes`.
     pub puts: Vec<(Vec<u8>, Vec<u8>)>,

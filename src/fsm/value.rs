@@ -3,7 +3,7 @@
 //! ```text
 //! row     off  size  field
 //!         0    9     header
-//!         9    N     body in the clear, or an envelope around it (design 3.1), as the header says
+//!         9    N     body in the clear, or an envelope around it, as the header says
 //!
 //! header  0    1     flags: bit 0 tombstone (always 0 here: a deleted key has no row), bits 1..2 state of the body
 //!                    (0 clear, 1 sealed, others refused), the rest 0
