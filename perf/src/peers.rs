@@ -7,6 +7,7 @@ use aes_gcm::AeadInOut;
 use aes_gcm::KeyInit;
 use aes_gcm::aead::inout::InOutBuf;
 use sealkv::crypto::aead::Aead;
+use sealkv::crypto::aead::Kernels;
 use sealkv::crypto::aead::Message;
 use sealkv::crypto::aead::Tier;
 use sealkv::crypto::aead::Verdict;
@@ -41,28 +42,25 @@ pub trait Peer {
     fn open(&mut self, messages: &mut [Message<'_>]) -> bool;
 }
 
-/// All that can run here, and the names of those that cannot.
-pub fn all() -> (Vec<Box<dyn Peer>>, Vec<&'static str>) {
+/// All that can run here with texts of `size`, and the names of those that cannot.
+pub fn all(size: usize) -> (Vec<Box<dyn Peer>>, Vec<&'static str>) {
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
     let mut missing = Vec::new();
     for tier in Tier::ALL {
-        let Some(aead) = tier.key(&KEY) else {
+        let mut add = |kernels, batch, aad_len| {
+            let Some(aead) = tier.key_with(kernels, &KEY) else { return false };
+            peers.push(Box::new(Sealkv { aead, kernels, batch, aad_len, verdicts: vec![Verdict::Unauthentic; batch] }));
+            true
+        };
+        if !add(Kernels::All, 64, AAD_LEN) {
             missing.push(tier.name());
-            continue;
-        };
-        let mut add = |batch, aad_len| {
-            peers.push(Box::new(Sealkv {
-                aead: aead.clone(),
-                batch,
-                aad_len,
-                verdicts: vec![Verdict::Unauthentic; batch],
-            }));
-        };
-        add(64, AAD_LEN);
-        if tier != Tier::Library {
-            add(64, LONG_AAD_LEN);
-            add(4, AAD_LEN);
-            add(1, AAD_LEN);
+        } else if tier != Tier::Library {
+            add(Kernels::All, 64, LONG_AAD_LEN);
+            add(Kernels::All, 4, AAD_LEN);
+            add(Kernels::All, 1, AAD_LEN);
+            for kernels in fewer(tier, size) {
+                add(kernels, 64, AAD_LEN);
+            }
         }
     }
     peers.push(Box::new(aws()));
@@ -83,6 +81,17 @@ pub fn all() -> (Vec<Box<dyn Peer>>, Vec<&'static str>) {
     (peers, missing)
 }
 
+/// Longest text that is taken beside others: longer ones have one kernel, or `segments`, which one tier has.
+const BESIDE_OTHERS_MAX: usize = 1024;
+
+/// Which fewer kernels of a tier are not the same ones as more of them, for texts of `size`.
+fn fewer(tier: Tier, size: usize) -> impl Iterator<Item = Kernels> {
+    let has_own = tier == Tier::Vaes512;
+    let is_short = size <= BESIDE_OTHERS_MAX;
+    let all = [(Kernels::Shared, has_own), (Kernels::Unlike, is_short), (Kernels::One, is_short)];
+    all.into_iter().filter_map(|(kernels, differs)| differs.then_some(kernels))
+}
+
 /// Text and tag of a message.
 fn split<'a>(message: &'a mut Message<'_>) -> (&'a mut [u8], &'a mut [u8; TAG_LEN]) {
     message.text_inout.split_last_chunk_mut().expect("room for the tag")
@@ -90,6 +99,7 @@ fn split<'a>(message: &'a mut Message<'_>) -> (&'a mut [u8], &'a mut [u8; TAG_LE
 
 struct Sealkv {
     aead: Arc<dyn Aead>,
+    kernels: Kernels,
     batch: usize,
     aad_len: usize,
     verdicts: Vec<Verdict>,
@@ -97,7 +107,13 @@ struct Sealkv {
 
 impl Peer for Sealkv {
     fn name(&self) -> String {
-        "sealkv".to_owned()
+        match self.kernels {
+            Kernels::All => "sealkv",
+            Kernels::Shared => "sealkv kernels=shared",
+            Kernels::Unlike => "sealkv kernels=unlike",
+            Kernels::One => "sealkv kernels=one",
+        }
+        .to_owned()
     }
 
     fn tier(&self) -> &'static str {

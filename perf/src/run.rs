@@ -35,7 +35,7 @@ const TURN: Duration = Duration::from_micros(300);
 /// # Panics
 /// If an implementation makes other bytes than the rest, or does not open what it sealed.
 pub fn measure(size: usize, filter: &str, seconds: f64) -> Vec<Row> {
-    let (mut peers, missing) = all();
+    let (mut peers, missing) = all(size);
     for name in missing {
         eprintln!("missing here: {name}");
     }

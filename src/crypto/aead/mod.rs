@@ -29,6 +29,8 @@ pub use message::TAG_LEN;
 pub use message::TagMessage;
 pub use message::Tags;
 pub use message::Verdict;
+#[cfg(any(test, feature = "kernels"))]
+pub use tier::Kernels;
 pub use tier::Tier;
 pub use tier::TierChoice;
 pub use tier::TierError;

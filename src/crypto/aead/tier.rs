@@ -20,6 +20,16 @@ use crate::crypto::aead::known;
 use crate::crypto::aead::lanes::Lanes;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::aead::lanes::TagLanes;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "kernels")))]
+use crate::crypto::aead::lanes::fewer::Fewer;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "kernels")))]
+use crate::crypto::aead::lanes::fewer::ONE;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "kernels")))]
+use crate::crypto::aead::lanes::fewer::SHARED;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "kernels")))]
+use crate::crypto::aead::lanes::fewer::UNLIKE;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "kernels")))]
+use crate::crypto::aead::lanes::kernel::Kernel;
 use crate::crypto::aead::library::Library;
 use crate::crypto::aead::library_tags::LibraryTags;
 use crate::crypto::aead::message::Aead;
@@ -38,6 +48,20 @@ pub enum Tier {
     AesNi,
     /// The `aes-gcm` crate, everywhere.
     Library,
+}
+
+/// Which kernels of a tier run: all, or fewer, to measure what the others are worth. Each has those behind it too.
+#[cfg(any(test, feature = "kernels"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// All of them: the tier as it runs.
+    All,
+    /// Those that all tiers share.
+    Shared,
+    /// Four messages side by side, whether they are alike or not.
+    Unlike,
+    /// One message after another.
+    One,
 }
 
 /// Which tiers may be used: a setting of the operator.
@@ -112,6 +136,32 @@ impl Tier {
             #[cfg(not(target_arch = "x86_64"))]
             Tier::Vaes512 | Tier::Vaes256 | Tier::AesNi => None,
             Tier::Library => Some(Arc::new(Library::new(bytes))),
+        }
+    }
+
+    /// The same with fewer kernels. The library has only one way: `None`, unless it is all.
+    #[cfg(any(test, feature = "kernels"))]
+    #[must_use]
+    pub fn key_with(self, kernels: Kernels, bytes: &[u8; KEY_LEN]) -> Option<Arc<dyn Aead>> {
+        #[cfg(target_arch = "x86_64")]
+        fn fewer<K: Kernel>(cpu: Option<K>, kernels: Kernels, bytes: &[u8; KEY_LEN]) -> Option<Arc<dyn Aead>> {
+            let cpu = cpu?;
+            Some(match kernels {
+                Kernels::All => Arc::new(Lanes::new(cpu, bytes)),
+                Kernels::Shared => Arc::new(Lanes::new(Fewer::<K, SHARED>(cpu), bytes)),
+                Kernels::Unlike => Arc::new(Lanes::new(Fewer::<K, UNLIKE>(cpu), bytes)),
+                Kernels::One => Arc::new(Lanes::new(Fewer::<K, ONE>(cpu), bytes)),
+            })
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Vaes512 => fewer(HasVaes512::detect(), kernels, bytes),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Vaes256 => fewer(HasVaes256::detect(), kernels, bytes),
+            #[cfg(target_arch = "x86_64")]
+            Tier::AesNi => fewer(HasAesNi::detect(), kernels, bytes),
+            _ if kernels == Kernels::All => self.key(bytes),
+            _ => None,
         }
     }
 

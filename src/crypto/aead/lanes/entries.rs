@@ -47,6 +47,21 @@ macro_rules! entries {
                 $one::<SEAL>(table, message)
             }
 
+            #[cfg(any(test, feature = "kernels"))]
+            unsafe fn fours<const SEAL: bool>(
+                self,
+                table: &Table,
+                messages: &mut [Message<'_>],
+                verdicts: &mut [Verdict],
+            ) -> usize {
+                fours::<SEAL>(table, messages, verdicts)
+            }
+
+            #[cfg(any(test, feature = "kernels"))]
+            unsafe fn long<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool {
+                long::<SEAL>(table, message)
+            }
+
             fn clear(self) {
                 // SAFETY: `self` proves the features.
                 unsafe { $clear() }

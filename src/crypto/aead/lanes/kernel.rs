@@ -41,6 +41,23 @@ pub(in crate::crypto::aead) trait Kernel: Copy + Send + Sync + 'static {
     /// # Safety
     /// It has room for its tag, and no more text than there are counters.
     unsafe fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
+    /// [`Kernel::alike`] by the kernel that all tiers share.
+    ///
+    /// # Safety
+    /// As for [`Kernel::alike`].
+    #[cfg(any(test, feature = "kernels"))]
+    unsafe fn fours<const SEAL: bool>(
+        self,
+        table: &Table,
+        messages: &mut [Message<'_>],
+        verdicts: &mut [Verdict],
+    ) -> usize;
+    /// [`Kernel::one`] by the kernel that all tiers share.
+    ///
+    /// # Safety
+    /// As for [`Kernel::one`].
+    #[cfg(any(test, feature = "kernels"))]
+    unsafe fn long<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
     /// Zeroes every vector register and, below its caller's frame, the stack where kernels may have spilled key stream.
     fn clear(self);
 }

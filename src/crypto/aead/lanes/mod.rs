@@ -9,9 +9,11 @@ mod avx2;
 mod avx512;
 mod batch;
 mod entries;
+#[cfg(any(test, feature = "kernels"))]
+pub(super) mod fewer;
 mod four;
 mod hash;
-mod kernel;
+pub(super) mod kernel;
 mod one;
 mod sse;
 mod table;

@@ -25,6 +25,23 @@ fn every_length_to_1024_is_sealed_and_opened_as_the_library_does() {
 }
 
 #[test]
+fn fewer_kernels_make_the_same_bytes() {
+    let random = Seeded::replayable(SEED);
+    let key = random.array();
+    let library = Library::new(&key);
+    for tier in Tier::ALL {
+        for kernels in [Kernels::Shared, Kernels::Unlike, Kernels::One] {
+            let Some(aead) = tier.key_with(kernels, &key) else { continue };
+            for len in (0..=1100).step_by(13).chain([1024, 3000]) {
+                let aad_len = AAD_LENGTHS[random.index(AAD_LENGTHS.len())];
+                let plain: Vec<Owned> = (0..11).map(|_| Owned::random(&random, len, aad_len)).collect();
+                assert_same_both_ways(aead.as_ref(), &library, &plain, &format!("{kernels:?}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn longer_texts_are_sealed_and_opened_as_the_library_does() {
     let random = Seeded::replayable(SEED);
     let key = random.array();

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::KEY_LEN;
+use crate::crypto::aead::Kernels;
 use crate::crypto::aead::Library;
 use crate::crypto::aead::Message;
 use crate::crypto::aead::TAG_LEN;
