@@ -32,6 +32,7 @@
 pub mod apply;
 #[cfg(feature = "node")]
 pub mod cli;
+pub mod codec;
 pub mod crypto;
 #[doc = include_str!("design.md")]
 pub mod design {}

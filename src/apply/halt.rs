@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::apply::ports::CutoverNotDurable;
+use crate::codec::CodecError;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::seal::SealError;
 use crate::fsm::codec::PayloadError;
@@ -14,7 +15,6 @@ use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;
 use crate::ids::Position;
 use crate::ids::ProposalId;
-use crate::keys::codec::CodecError;
 use crate::keys::ring::InstallError;
 use crate::keys::ring::KeyLack;
 

@@ -1,11 +1,11 @@
 //! The state record as a start finds it: both rows, verified, and the keyring in the ring.
 
+use crate::codec::CodecError;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateError;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
-use crate::keys::codec::CodecError;
 use crate::keys::keyring::Keyring;
 use crate::keys::ring::InstallError;
 use crate::keys::ring::KeyLack;

@@ -18,14 +18,14 @@
 //! Written in one commit with the effects that it counts (ATOMIC-APPLY). Lists are sorted here, because raft's come out of
 //! hash sets and replicas must hold the same bytes (SAME-BYTES). Before bootstrap there is no keyring and no MAC.
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::derive::MAC_LEN;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::keys::codec::CodecError;
-use crate::keys::codec::Reader;
 use crate::keys::keyring::DIGEST_LEN;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;

@@ -25,14 +25,14 @@
 //!
 //! What an existing version and kind does never changes. Nothing here is secret: wraps are opaque, the salt is public.
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::KeyId;
 use crate::ids::Term;
-use crate::keys::codec::CodecError;
-use crate::keys::codec::Reader;
 
 /// Longest control command: a bootstrap.
 pub const CHANGE_LEN_MAX: usize = 3 + 16 + 3 * NEW_KEY_LEN;

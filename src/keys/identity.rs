@@ -21,6 +21,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::derive::MAC_LEN;
@@ -32,8 +34,6 @@ use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
-use crate::keys::codec::CodecError;
-use crate::keys::codec::Reader;
 use crate::keys::kek::KekSet;
 use crate::keys::kek::UnwrapError;
 use crate::world::Entropy;

@@ -33,6 +33,8 @@
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::TermSalt;
@@ -44,8 +46,6 @@ use crate::ids::Term;
 use crate::keys::change::NewKey;
 use crate::keys::change::take_key_id;
 use crate::keys::change::take_purpose;
-use crate::keys::codec::CodecError;
-use crate::keys::codec::Reader;
 use crate::limits::KEYRING_KEYS_MAX;
 
 /// Bytes of the digest of a keyring row.

@@ -6,7 +6,6 @@
 //! that says who a node is and whether its log is sealed.
 
 pub mod change;
-pub mod codec;
 pub mod file;
 pub mod identity;
 pub mod kek;

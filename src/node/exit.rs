@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::codec::CodecError;
 use crate::fsm::state::StateError;
-use crate::keys::codec::CodecError;
 use crate::keys::identity::IdentityError;
 use crate::keys::kek::KekError;
 use crate::keys::ring::InstallError;

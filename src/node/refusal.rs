@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::apply::load::LoadError;
+use crate::codec::CodecError;
 use crate::fsm::store::StoreError;
-use crate::keys::codec::CodecError;
 use crate::keys::kek::KekError;
 use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::codec::CodecError;
 use crate::crypto::keystore::Dek;
 use crate::fsm::state::Applied;
 use crate::fsm::state::ConfLists;
@@ -12,7 +13,6 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::keys::codec::CodecError;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
 use crate::keys::ring::unwrap_mac;

@@ -1,7 +1,7 @@
 //! IDENTITY: golden bytes, and no byte of it can be changed, cut or taken from elsewhere without a refusal.
 
+use crate::codec::CodecError;
 use crate::ids::NodeId;
-use crate::keys::codec::CodecError;
 use crate::keys::identity::IDENTITY_LEN_MAX;
 use crate::keys::identity::Identity;
 use crate::keys::identity::IdentityError;

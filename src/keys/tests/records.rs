@@ -1,5 +1,6 @@
 //! Bytes of control commands and of the keyring: golden (made by a second implementation), canonical, refused when hurt.
 
+use crate::codec::CodecError;
 use crate::crypto::keystore::Purpose;
 use crate::ids::Term;
 use crate::keys::change::CHANGE_LEN_MAX;
@@ -7,7 +8,6 @@ use crate::keys::change::Change;
 use crate::keys::change::Cutover;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
-use crate::keys::codec::CodecError;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
