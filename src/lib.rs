@@ -42,6 +42,7 @@ pub mod fsm;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod members;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "node")]

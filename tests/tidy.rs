@@ -37,7 +37,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fsm", &["ids", "entry", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "entry", "members", "codec", "exit", "limits", "world", "wal"]),
     ("propose", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft"]),
-    ("apply", &["ids", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft", "propose"]),
+    (
+        "apply",
+        &["ids", "codec", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft", "propose"],
+    ),
     ("resp", &["ids", "limits", "world", "fsm", "propose"]),
 ];
 
@@ -137,7 +140,6 @@ const CITES: &[&str] = &[
     "propose/waiters.rs",
     "raft/config.rs",
     "raft/input.rs",
-    "raft/members.rs",
     "raft/run.rs",
     "raft/start.rs",
     "raft/tests/traps.rs",

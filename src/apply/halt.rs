@@ -66,7 +66,7 @@ pub enum Malformation {
     /// A control command among a client's, or the reverse.
     #[error("the command and its envelope are of different kinds")]
     Kind,
-    /// Raft handed a membership change without the ConfState that follows from it.
+    /// Raft handed a membership change without the members that follow from it.
     #[error("membership change without its members")]
     Membership,
 }

@@ -12,7 +12,6 @@ pub mod gate;
 pub mod halt;
 pub mod load;
 mod machine;
-pub mod membership;
 pub mod metrics;
 pub mod open;
 pub mod ports;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::Malformation;
-use crate::apply::membership::members_of;
 use crate::apply::step::Loop;
 use crate::apply::step::Progress;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::RUN_ENTRIES_MAX;
+use crate::members::Members;
 use crate::raft::Committed;
-use crate::raft::Members;
+use crate::raft::members_after;
 
 /// Applies `entries`, which are those from applied + 1 to commit, and flushes. `on_progress` hears of every run.
 ///
@@ -28,7 +28,7 @@ pub fn replay(
     entries: impl IntoIterator<Item = LogEntry>,
     mut on_progress: impl FnMut(Index),
 ) -> Result<(), Arc<Halt>> {
-    let mut members = members_of(&apply.applied().conf_state);
+    let mut members = apply.applied().members.clone();
     let mut entries = entries.into_iter().peekable();
     while entries.peek().is_some() {
         let mut committed = Vec::new();
@@ -56,10 +56,9 @@ pub fn replay(
 /// A membership change with the members that follow from it, as raft would hand it out.
 fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Halt> {
     if entry.kind == EntryKind::Normal {
-        return Ok(Committed { entry, conf_state: None });
+        return Ok(Committed { entry, members: None });
     }
     let malformed = |_| Halt::at(entry.position(), HaltCause::Malformed(Malformation::Membership));
-    *members = members.after(&entry).map_err(malformed)?;
-    let conf_state = Some(members.encode());
-    Ok(Committed { entry, conf_state })
+    *members = members_after(members, &entry).map_err(malformed)?;
+    Ok(Committed { entry, members: Some(members.clone()) })
 }

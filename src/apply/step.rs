@@ -22,7 +22,6 @@ use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
 use crate::apply::machine::lack_stop;
-use crate::apply::membership::set_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
@@ -225,8 +224,8 @@ impl Loop {
         let mut applied = self.applied.clone();
         applied.position = position;
         let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
-        let conf_state = committed.conf_state.as_ref().ok_or_else(malformed)?;
-        set_members(&mut applied, conf_state).ok_or_else(malformed)?;
+        let members = committed.members.as_ref().ok_or_else(malformed)?;
+        applied.set_members(members).ok_or_else(malformed)?;
         self.write(Commit::default(), Record { applied, keyring_row: None, mac }, position)?;
         self.count_applied(std::slice::from_ref(committed));
         self.publish();

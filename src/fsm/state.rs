@@ -8,15 +8,13 @@
 //! 18   8     applied index
 //! 26   8     its term
 //! 34   8     last stamp, ms since 1970
-//! 42         ConfState: four lists (voters, outgoing voters, learners, next learners), each count(2) then
-//!            count * node id(8), strictly ascending; then auto leave(1), 0 or 1
-//!            members: count(2), then each node id(8), strictly ascending, address length(2), address (UTF-8)
+//! 42         members, as drawn in `members.rs`
+//!            addresses: count(2), then each node id(8), strictly ascending, address length(2), address (UTF-8)
 //!            with a keyring: SHA-256 of the keyring row (32)
 //! end        with a keyring: HMAC-SHA256 (32) over all before it, as drawn in `keys/mac.rs`
 //! ```
 //!
-//! Written in one commit with the effects that it counts (ATOMIC-APPLY). Lists are sorted here, because raft's come out of
-//! hash sets and replicas must hold the same bytes (SAME-BYTES). Before bootstrap there is no keyring and no MAC.
+//! Written in one commit with the effects that it counts (ATOMIC-APPLY). Before bootstrap there is no keyring and no MAC.
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
@@ -31,6 +29,7 @@ use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
+use crate::members::Members;
 
 /// Why an applied row is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,126 +48,9 @@ pub enum StateError {
     Unauthentic,
 }
 
-/// Raft's membership as it stands in rows, snapshots and hand-overs: plain ids, sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfState {
-    voters: Vec<u64>,
-    voters_outgoing: Vec<u64>,
-    learners: Vec<u64>,
-    learners_next: Vec<u64>,
-    auto_leave: bool,
-}
-
-/// The lists of a [`ConfState`] in any order.
-#[derive(Clone, Debug, Default)]
-pub struct ConfLists {
-    /// Voters of the (incoming) configuration.
-    pub voters: Vec<u64>,
-    /// Voters of the outgoing one, while a joint change is under way.
-    pub voters_outgoing: Vec<u64>,
-    /// Learners.
-    pub learners: Vec<u64>,
-    /// Voters that become learners when the joint change ends.
-    pub learners_next: Vec<u64>,
-    /// Raft leaves the joint configuration by itself.
-    pub auto_leave: bool,
-}
-
-impl ConfState {
-    /// Sorts the lists.
-    ///
-    /// # Errors
-    /// [`CodecError::Field`]: id 0, an id twice in a list, or more than [`MEMBERS_MAX`] in one.
-    pub fn new(lists: ConfLists) -> Result<ConfState, CodecError> {
-        let ConfLists { voters, voters_outgoing, learners, learners_next, auto_leave } = lists;
-        Ok(ConfState {
-            voters: sorted(voters)?,
-            voters_outgoing: sorted(voters_outgoing)?,
-            learners: sorted(learners)?,
-            learners_next: sorted(learners_next)?,
-            auto_leave,
-        })
-    }
-
-    /// The one voter of a new cluster of one.
-    #[must_use]
-    pub fn single(node: NodeId) -> ConfState {
-        ConfState { voters: vec![node.value()], ..ConfState::default() }
-    }
-
-    /// Ascending.
-    #[must_use]
-    pub fn voters(&self) -> &[u64] {
-        &self.voters
-    }
-
-    /// Ascending.
-    #[must_use]
-    pub fn voters_outgoing(&self) -> &[u64] {
-        &self.voters_outgoing
-    }
-
-    /// Ascending.
-    #[must_use]
-    pub fn learners(&self) -> &[u64] {
-        &self.learners
-    }
-
-    /// Ascending.
-    #[must_use]
-    pub fn learners_next(&self) -> &[u64] {
-        &self.learners_next
-    }
-
-    /// Raft leaves the joint configuration by itself.
-    #[must_use]
-    pub fn auto_leave(&self) -> bool {
-        self.auto_leave
-    }
-
-    /// The bytes drawn above, alone.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.put(&mut out);
-        out
-    }
-
-    /// Reads what [`ConfState::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`CodecError`].
-    pub fn decode(bytes: &[u8]) -> Result<ConfState, CodecError> {
-        let mut reader = Reader::new(bytes);
-        let conf_state = ConfState::take(&mut reader)?;
-        reader.end()?;
-        Ok(conf_state)
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        for list in [&self.voters, &self.voters_outgoing, &self.learners, &self.learners_next] {
-            put_count(out, list.len());
-            for id in list {
-                out.extend_from_slice(&id.to_be_bytes());
-            }
-        }
-        out.push(u8::from(self.auto_leave));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<ConfState, CodecError> {
-        Ok(ConfState {
-            voters: take_ids(reader, "voters")?,
-            voters_outgoing: take_ids(reader, "outgoing voters")?,
-            learners: take_ids(reader, "learners")?,
-            learners_next: take_ids(reader, "next learners")?,
-            auto_leave: reader.flag("auto leave")?,
-        })
-    }
-}
-
 /// A member and where its peers reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct MemberAddress {
     /// Its Raft id.
     pub node: NodeId,
     /// `HOST:PORT`; empty while a cluster of one has none.
@@ -186,10 +68,10 @@ pub struct Applied {
     pub last_stamp_ms: u64,
     /// An entry of client commands was applied: from then on a bootstrap cannot be the cutover.
     pub client_command_applied: bool,
-    /// Raft's membership at that index.
-    pub conf_state: ConfState,
-    /// Ascending by node.
-    pub members: Vec<Member>,
+    /// Raft's members at that index.
+    pub members: Members,
+    /// Where their peers reach them, ascending by node.
+    pub addresses: Vec<MemberAddress>,
     /// Digest of the keyring row of the same commit, [`Keyring::digest`]; `None` before bootstrap.
     pub keyring_digest: Option<[u8; DIGEST_LEN]>,
 }
@@ -197,27 +79,41 @@ pub struct Applied {
 impl Applied {
     /// The state that the founders of a new cluster begin with.
     #[must_use]
-    pub fn founding(cluster: ClusterId, conf_state: ConfState, members: Vec<Member>) -> Applied {
+    pub fn founding(cluster: ClusterId, members: Members, addresses: Vec<MemberAddress>) -> Applied {
         Applied {
             cluster,
             position: Position { term: Term(1), index: Index(1) },
             last_stamp_ms: 0,
             client_command_applied: false,
-            conf_state,
             members,
+            addresses,
             keyring_digest: None,
         }
+    }
+
+    /// Takes over the members after a membership change; `None` if they are none, and nothing is changed. Known addresses
+    /// stay with their nodes.
+    #[must_use]
+    pub fn set_members(&mut self, members: &Members) -> Option<()> {
+        members.check().ok()?;
+        let known = |node| self.addresses.iter().find(|member| member.node == node);
+        let address = |node| known(node).map(|member| member.address.clone()).unwrap_or_default();
+        let nodes = members.nodes()?.into_iter();
+        self.addresses = nodes.map(|node| MemberAddress { node, address: address(node) }).collect();
+        self.members = members.clone();
+        Some(())
     }
 
     /// The row drawn at the head of this file, with its MAC.
     ///
     /// # Panics
-    /// If there is a MAC key without a keyring digest or the reverse, or members are too many, too long or not sorted:
-    /// the caller made the row.
+    /// If there is a MAC key without a keyring digest or the reverse, or members or addresses are too many, too long or
+    /// not sorted: the caller made the row.
     #[must_use]
     pub fn encode(&self, mac: Option<&MacKey>) -> Vec<u8> {
         assert_eq!(mac.is_some(), self.keyring_digest.is_some(), "a keyring brings its MAC key");
-        assert!(self.members.is_sorted_by(|a, b| a.node < b.node), "members are ascending by node");
+        assert!(self.members.check().is_ok(), "members are checked where they are taken");
+        assert!(self.addresses.is_sorted_by(|a, b| a.node < b.node), "addresses are ascending by node");
         let mut out = Vec::with_capacity(256);
         let is_keyed = self.keyring_digest.is_some();
         out.extend_from_slice(&[VERSION, u8::from(self.client_command_applied) | u8::from(is_keyed) << 1]);
@@ -225,9 +121,9 @@ impl Applied {
         out.extend_from_slice(&self.position.index.0.to_be_bytes());
         out.extend_from_slice(&self.position.term.0.to_be_bytes());
         out.extend_from_slice(&self.last_stamp_ms.to_be_bytes());
-        self.conf_state.put(&mut out);
-        put_count(&mut out, self.members.len());
-        for member in &self.members {
+        self.members.put(&mut out);
+        put_count(&mut out, self.addresses.len());
+        for member in &self.addresses {
             assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
             out.extend_from_slice(&member.node.value().to_be_bytes());
             let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
@@ -260,8 +156,8 @@ impl Applied {
         let index = Index(reader.u64("applied index")?);
         let term = Term(reader.u64("applied term")?);
         let last_stamp_ms = reader.u64("last stamp")?;
-        let conf_state = ConfState::take(&mut reader)?;
-        let members = take_members(&mut reader)?;
+        let members = Members::take(&mut reader)?;
+        let addresses = take_addresses(&mut reader)?;
         let keyring_digest = if flags & FLAG_KEYRING != 0 {
             let digest = reader.array("keyring digest")?;
             reader.array::<MAC_LEN>("MAC")?;
@@ -281,8 +177,8 @@ impl Applied {
             position: Position { term, index },
             last_stamp_ms,
             client_command_applied,
-            conf_state,
             members,
+            addresses,
             keyring_digest,
         })
     }
@@ -314,13 +210,13 @@ impl Applied {
     }
 }
 
-fn take_members(reader: &mut Reader<'_>) -> Result<Vec<Member>, CodecError> {
+fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecError> {
     let field = "members";
     let count = take_count(reader, field)?;
-    let mut members: Vec<Member> = Vec::with_capacity(count);
+    let mut addresses: Vec<MemberAddress> = Vec::with_capacity(count);
     for _ in 0..count {
         let node = NodeId::new(reader.u64(field)?).ok_or(CodecError::Field { field })?;
-        if members.last().is_some_and(|before| before.node >= node) {
+        if addresses.last().is_some_and(|before| before.node >= node) {
             return Err(CodecError::Field { field });
         }
         let len = usize::from(reader.u16("address of a member")?);
@@ -330,22 +226,9 @@ fn take_members(reader: &mut Reader<'_>) -> Result<Vec<Member>, CodecError> {
         let address = str::from_utf8(reader.slice(len, "address of a member")?)
             .map_err(|_| CodecError::Field { field: "address of a member" })?
             .to_owned();
-        members.push(Member { node, address });
+        addresses.push(MemberAddress { node, address });
     }
-    Ok(members)
-}
-
-fn take_ids(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<u64>, CodecError> {
-    let count = take_count(reader, field)?;
-    let mut ids: Vec<u64> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let id = reader.u64(field)?;
-        if id <= ids.last().copied().unwrap_or(0) {
-            return Err(CodecError::Field { field });
-        }
-        ids.push(id);
-    }
-    Ok(ids)
+    Ok(addresses)
 }
 
 fn take_count(reader: &mut Reader<'_>, field: &'static str) -> Result<usize, CodecError> {
@@ -356,15 +239,6 @@ fn take_count(reader: &mut Reader<'_>, field: &'static str) -> Result<usize, Cod
 fn put_count(out: &mut Vec<u8>, count: usize) {
     assert!(count <= MEMBERS_MAX, "a cluster has at most MEMBERS_MAX members");
     out.extend_from_slice(&u16::try_from(count).expect("at most MEMBERS_MAX").to_be_bytes());
-}
-
-fn sorted(mut ids: Vec<u64>) -> Result<Vec<u64>, CodecError> {
-    ids.sort_unstable();
-    let is_rising = ids.windows(2).all(|pair| pair[0] < pair[1]);
-    if ids.len() > MEMBERS_MAX || !is_rising || ids.first() == Some(&0) {
-        return Err(CodecError::Field { field: "ConfState" });
-    }
-    Ok(ids)
 }
 
 const VERSION: u8 = 0x01;

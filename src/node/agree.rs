@@ -147,10 +147,10 @@ impl std::fmt::Display for Known {
 mod tests {
     use super::*;
 
-    use crate::fsm::state::ConfState;
     use crate::ids::NodeId;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
+    use crate::members::Members;
     use crate::node::exit::ExitStatus;
     use crate::node::exit::Fatal;
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn applied(index: u64) -> Applied {
-        let mut applied = Applied::founding(CLUSTER, ConfState::single(identity().node), Vec::new());
+        let mut applied = Applied::founding(CLUSTER, Members::founders(&[identity().node]), Vec::new());
         applied.position.index = Index(index);
         applied
     }

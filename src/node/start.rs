@@ -13,8 +13,7 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::RocksStore;
 use crate::fsm::state::Applied;
-use crate::fsm::state::ConfState;
-use crate::fsm::state::Member;
+use crate::fsm::state::MemberAddress;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
@@ -26,6 +25,7 @@ use crate::keys::identity::LogKey;
 use crate::keys::kek;
 use crate::keys::kek::KekSet;
 use crate::keys::ring::Ring;
+use crate::members::Members;
 use crate::node::agree;
 use crate::node::agree::LogFacts;
 use crate::node::config::Config;
@@ -141,7 +141,7 @@ fn make_log(
     std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
     let disk = options.open_disk().map_err(wal::WalError::from)?;
     let mut progress = ProgressLine::begin("making the log", "bytes");
-    let begins_behind = Applied::founding(identity.cluster, ConfState::default(), Vec::new()).position;
+    let begins_behind = Applied::founding(identity.cluster, Members::default(), Vec::new()).position;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
     let made = wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| progress.at(done, all));
     progress.end();
@@ -151,8 +151,8 @@ fn make_log(
 }
 
 fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Result<(), Refusal> {
-    let founder = Member { node: identity.node, address: String::new() };
-    let applied = Applied::founding(identity.cluster, ConfState::single(identity.node), vec![founder]);
+    let founder = MemberAddress { node: identity.node, address: String::new() };
+    let applied = Applied::founding(identity.cluster, Members::founders(&[identity.node]), vec![founder]);
     let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
     store.write(Commit { state: vec![(StateRow::Applied, applied.encode(None))], ..Commit::default() })?;
     store.flush()?;

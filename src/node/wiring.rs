@@ -19,7 +19,6 @@ use rayon::ThreadPoolBuilder;
 use crate::apply;
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
-use crate::apply::membership::members_of;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::replay::replay;
@@ -176,7 +175,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
         entries: recovered.entries,
-        members: members_of(&apply.applied().conf_state),
+        members: apply.applied().members.clone(),
         applied: apply.applied().position,
     };
     let outside = outside(world, &shared, queue, batches, space);

@@ -9,8 +9,7 @@ use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::RAFT_TICK;
 use crate::limits::READ_INDEX_DEADLINE;
-use crate::raft::members::Members;
-use crate::raft::members::MembersError;
+use crate::members::Members;
 use crate::wal::HardState;
 
 /// Settings of one node's part in the agreement.
@@ -84,9 +83,6 @@ pub enum Fatal {
         /// The index that was found.
         found: Index,
     },
-    /// Damage: the members of the state make no sense.
-    #[error("members")]
-    Members(#[from] MembersError),
     /// N6: a batch does not stand where it was sealed.
     #[error("sealed for term {term} index {first}, but raft put entry {offset} of the batch elsewhere")]
     Misplaced {

@@ -10,8 +10,8 @@ use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::raft::members::Change;
-use crate::raft::members::ChangeRefused;
+use crate::raft::members_change::ChangeRefused;
+use crate::raft::members_change::MemberChange;
 use crate::raft::transport::PeerMessage;
 
 /// Answers a proposed membership change: where it stands, or why it was not proposed.
@@ -41,7 +41,7 @@ pub enum Input {
     /// A membership change that an operator wants.
     Change {
         /// Which.
-        change: Change,
+        change: MemberChange,
         /// Called once.
         done: ChangeDone,
     },

@@ -4,7 +4,7 @@ mod config;
 mod input;
 mod log;
 mod logger;
-mod members;
+mod members_change;
 mod place;
 mod read;
 mod ready;
@@ -21,10 +21,10 @@ pub use config::Fatal;
 pub use config::Recovered;
 pub use input::ChangeDone;
 pub use input::Input;
-pub use members::Change;
-pub use members::ChangeRefused;
-pub use members::Members;
-pub use members::MembersError;
+pub use members_change::ChangeRefused;
+pub use members_change::MemberChange;
+pub use members_change::NotAChange;
+pub use members_change::members_after;
 pub use run::Loop;
 pub use run::Outside;
 pub use transport::Nowhere;
@@ -37,6 +37,7 @@ use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::members::Members;
 use crate::wal::Append;
 
 /// Why a batch was given back. Nothing of it was appended.
@@ -101,13 +102,13 @@ pub trait Proposer: Send {
     fn stop(&mut self) {}
 }
 
-/// A committed entry on its way to apply. A membership change brings the ConfState that raft has after it.
+/// A committed entry on its way to apply. A membership change brings the members that raft has after it.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// The entry.
     pub entry: LogEntry,
-    /// Sorted, encoded ConfState after a membership change; `None` for normal entries.
-    pub conf_state: Option<Bytes>,
+    /// The members after a membership change; `None` for normal entries.
+    pub members: Option<Members>,
 }
 
 /// Where the raft loop's effects go. Calls must not block for the disk; the thread shell backs them with channels.

@@ -21,11 +21,11 @@ use crate::raft::input::ChangeDone;
 use crate::raft::log::ENTRY_OVERHEAD;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
-use crate::raft::members::Change;
-use crate::raft::members::ChangeRefused;
-use crate::raft::members::ChangeView;
-use crate::raft::members::encode_change;
-use crate::raft::members::guard;
+use crate::raft::members_change::ChangeRefused;
+use crate::raft::members_change::ChangeView;
+use crate::raft::members_change::MemberChange;
+use crate::raft::members_change::encode_change;
+use crate::raft::members_change::guard;
 use crate::raft::run::Loop;
 use crate::raft::transport::PeerMessage;
 
@@ -156,7 +156,7 @@ impl Loop {
     }
 
     /// Proposes a membership change, unless the guard says no. It is a barrier like a control entry.
-    pub(super) fn propose_change(&mut self, change: Change, done: ChangeDone) -> Result<(), Fatal> {
+    pub(super) fn propose_change(&mut self, change: MemberChange, done: ChangeDone) -> Result<(), Fatal> {
         if !self.is_leader() {
             done(Err(ChangeRefused::NotLeader(self.other_leader())));
             return Ok(());

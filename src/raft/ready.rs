@@ -23,7 +23,7 @@ use crate::raft::input::to_log_entry;
 use crate::raft::input::to_raft_entry;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
-use crate::raft::members::decode_change;
+use crate::raft::members_change::decode_change;
 use crate::raft::run::Loop;
 use crate::raft::transport::PeerMessage;
 use crate::wal::Append;
@@ -142,16 +142,16 @@ impl Loop {
     fn hand_out(&mut self, entries: Vec<Entry>) {
         for entry in &entries {
             let entry = to_log_entry(entry);
-            let conf_state = (entry.kind != EntryKind::Normal).then(|| {
+            let members = (entry.kind != EntryKind::Normal).then(|| {
                 let change = decode_change(entry.kind, &entry.data).ok();
                 if let Some(members) = change.and_then(|change| change.apply(&mut self.node)) {
                     self.members = members;
                     self.keep_for_followers();
                 }
-                self.members.encode()
+                self.members.clone()
             });
             self.handed = entry.index;
-            self.backlog.push(Committed { entry, conf_state });
+            self.backlog.push(Committed { entry, members });
         }
         self.flush_backlog();
     }

@@ -13,6 +13,7 @@ use ::raft::StateRole;
 
 use crate::ids::Index;
 use crate::ids::Term;
+use crate::members::Members;
 use crate::raft::Committed;
 use crate::raft::Ports;
 use crate::raft::Proposer;
@@ -23,7 +24,6 @@ use crate::raft::config::Recovered;
 use crate::raft::input::Input;
 use crate::raft::log::Log;
 use crate::raft::log::Wanted;
-use crate::raft::members::Members;
 use crate::raft::read::Reads;
 use crate::raft::ready::Unpersisted;
 use crate::raft::start;

@@ -13,6 +13,7 @@ use crate::raft::config::Recovered;
 use crate::raft::input::to_raft_entry;
 use crate::raft::log::Log;
 use crate::raft::logger;
+use crate::raft::members_change::to_conf_state;
 use crate::wal::HardState;
 
 /// Entries handed to apply in one Ready, in bytes: TiKV's 16 MiB is for many cores.
@@ -34,7 +35,7 @@ pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, F
     let entries: Vec<Entry> = recovered.entries.iter().map(to_raft_entry).collect();
     let mut hs = ::raft::eraftpb::HardState::default();
     (hs.term, hs.vote, hs.commit) = (hard_state.term.0, hard_state.vote, hard_state.commit.0);
-    let initial = RaftState::new(hs, recovered.members.to_conf_state());
+    let initial = RaftState::new(hs, to_conf_state(&recovered.members));
     let trimmed = (recovered.compacted.index.0, recovered.compacted.term.0);
     let applied = recovered.applied.index.0;
     // The library takes everything above `first_index - 1` as not applied until it has read `applied`.

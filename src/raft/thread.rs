@@ -68,6 +68,7 @@ mod tests {
     use crate::ids::NodeId;
     use crate::ids::Position;
     use crate::ids::Term;
+    use crate::members::Members;
     use crate::raft::*;
     use crate::wal::Append;
     use crate::wal::HardState;

@@ -35,9 +35,9 @@ use crate::keys::ring::Ring;
 use crate::keys::ring::View;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
+use crate::members::Members;
 use crate::propose::Outcome;
 use crate::raft::Committed;
-use crate::raft::Members;
 use crate::testing::seed::Seeded;
 
 /// The cluster that tests are in unless they say otherwise.
@@ -253,7 +253,7 @@ impl Leader {
         let members = Members { learners, ..Members::founders(&[NodeId::new(1).expect("not 0")]) };
         // ConfChangeV2 { changes: [{ AddLearnerNode, node 2 }] }
         let data = Bytes::from_static(b"\x12\x04\x08\x02\x10\x02");
-        self.push(EntryKind::ConfChangeV2, data, Some(members.encode()))
+        self.push(EntryKind::ConfChangeV2, data, Some(members))
     }
 
     /// Entry data around a client's payload, as sealed or clear as the next place asks for.
@@ -280,10 +280,10 @@ impl Leader {
     }
 
     /// Any entry.
-    pub fn push(&mut self, kind: EntryKind, data: Bytes, conf_state: Option<Bytes>) -> Position {
+    pub fn push(&mut self, kind: EntryKind, data: Bytes, members: Option<Members>) -> Position {
         let position = self.next_position();
         let entry = LogEntry { term: position.term, index: position.index, kind, data };
-        self.log.push(Committed { entry, conf_state });
+        self.log.push(Committed { entry, members });
         position
     }
 

@@ -576,7 +576,7 @@ fn an_applied_row_without_a_mac_is_believed_only_where_it_can_be_true() {
     let ends: [End; 7] = [
         forge(&|applied| applied.last_stamp_ms = u64::MAX / 2),
         forge(&|applied| applied.client_command_applied = true),
-        forge(&|applied| applied.members.clear()),
+        forge(&|applied| applied.addresses.clear()),
         forge(&|applied| applied.position.term = Term(99)),
         forge(&|applied| applied.position.index = Index(2)),
         forge(&|applied| applied.position.index = Index(3)),

@@ -21,7 +21,6 @@ use sealkv::apply::step::Parts;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
-use sealkv::fsm::state::ConfState;
 use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
 use sealkv::fsm::store::Store;
@@ -31,6 +30,7 @@ use sealkv::ids::Position;
 use sealkv::keys::kek::KekSet;
 use sealkv::keys::ring::Ring;
 use sealkv::keys::rules::RuleError;
+use sealkv::members::Members;
 use sealkv::propose::Waiters;
 use sealkv::raft::Committed;
 use sealkv::testing::clock::SimClock;
@@ -83,7 +83,7 @@ impl ApplyLog for Log {
 /// The state of a new cluster of one.
 pub fn founded() -> Arc<MemoryStore> {
     let store = MemoryStore::new();
-    let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
+    let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
     store.write(Commit { state: vec![(StateRow::Applied, founding.encode(None))], ..Commit::default() }).unwrap();
     store.flush().unwrap();
     Arc::new(store)

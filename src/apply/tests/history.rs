@@ -38,6 +38,7 @@ use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::limits::ENTRY_WRITES_MAX;
+use crate::members::Members;
 use crate::raft::Committed;
 use crate::testing::seed::Seeded;
 
@@ -239,7 +240,7 @@ impl Author {
         };
         let position = leader.next_position();
         let entry = entry_at(position, data);
-        self.bad = Some((position.index.0, Committed { entry, conf_state: None }));
+        self.bad = Some((position.index.0, Committed { entry, members: None }));
     }
 
     fn poisoned(mut self) -> History {
@@ -266,11 +267,11 @@ impl Author {
     /// The entry at `victim`, damaged on a disk or moved there by somebody.
     fn spoilt(&self, victim: u64) -> Committed {
         let (leader, chance) = (&self.leader, &self.leader.chance);
-        let Committed { entry, conf_state } = &leader.log[usize::try_from(victim - 2).unwrap()];
+        let Committed { entry, members } = &leader.log[usize::try_from(victim - 2).unwrap()];
         let mut entry = entry.clone();
         if entry.kind != EntryKind::Normal {
-            let conf_state = if chance.below(2) == 0 { None } else { Some(Bytes::from_static(b"none")) };
-            return Committed { entry, conf_state };
+            let none = || Members { voters: vec![0], ..Members::default() };
+            return Committed { entry, members: (chance.below(2) != 0).then(none) };
         }
         let mut data = entry.data.to_vec();
         let other = leader.entry(chance.below(leader.log.len() as u64) + 2);
@@ -290,7 +291,7 @@ impl Author {
             _ => data[0] = chance.below(4) as u8,
         }
         entry.data = Bytes::from(data);
-        Committed { entry, conf_state: conf_state.clone() }
+        Committed { entry, members: members.clone() }
     }
 }
 

@@ -32,7 +32,6 @@ use crate::fsm::command::Reply;
 use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
-use crate::fsm::state::ConfState;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
@@ -43,6 +42,7 @@ use crate::ids::Position;
 use crate::keys::kek::KekSet;
 use crate::keys::ring::Ring;
 use crate::keys::rules::RuleError;
+use crate::members::Members;
 use crate::propose::Slot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
@@ -132,7 +132,7 @@ pub(super) struct TestStore {
 impl TestStore {
     pub(super) fn founded() -> Arc<TestStore> {
         let store = TestStore::default();
-        let founding = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
+        let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
         let state = vec![(StateRow::Applied, founding.encode(None))];
         store.memory.write(Commit { state, ..Commit::default() }).unwrap();
         store.memory.flush().unwrap();

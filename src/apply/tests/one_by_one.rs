@@ -30,9 +30,7 @@ use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::Applied;
-use crate::fsm::state::ConfLists;
-use crate::fsm::state::ConfState;
-use crate::fsm::state::Member;
+use crate::fsm::state::MemberAddress;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
@@ -48,8 +46,8 @@ use crate::keys::ring::unwrap_mac;
 use crate::keys::rules::Facts;
 use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
+use crate::members::Members;
 use crate::raft::Committed;
-use crate::raft::Members;
 
 /// Where and why somebody stopped, as far as it must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +117,7 @@ pub(super) struct Twin {
 
 impl Twin {
     pub(super) fn new(keks: KekSet, waiting: BTreeMap<(u64, u64), Vec<Wanted>>) -> Twin {
-        let applied = Applied::founding(CLUSTER, ConfState::single(NodeId::new(1).unwrap()), Vec::new());
+        let applied = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
         let (rows, answers, controls) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Twin { keks, rows, keyring: None, applied, waiting, answers, controls, cutovers: Vec::new(), commands: [0; 2] }
     }
@@ -153,7 +151,7 @@ impl Twin {
         let at = entry.position();
         let stopped = |class, word| Stopped { at, class, word, key_id: None, proposal_id: None };
         if entry.kind != EntryKind::Normal {
-            self.members(committed.conf_state.as_ref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;
+            self.members(committed.members.as_ref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;
             self.applied.position = at;
             return Ok(());
         }
@@ -279,20 +277,19 @@ impl Twin {
         Ok(())
     }
 
-    fn members(&mut self, encoded: Option<&Bytes>) -> Option<()> {
-        let members = Members::decode(encoded?).ok()?;
-        let Members { voters, learners, voters_outgoing, learners_next, auto_leave } = members;
-        let mut ids = [&voters[..], &learners, &voters_outgoing, &learners_next].concat();
+    fn members(&mut self, members: Option<&Members>) -> Option<()> {
+        let members = members?;
+        members.check().ok()?;
+        let Members { voters, learners, voters_outgoing, learners_next, .. } = members;
+        let mut ids = [&voters[..], learners, voters_outgoing, learners_next].concat();
         ids.sort_unstable();
         ids.dedup();
-        let conf_state = ConfState::new(ConfLists { voters, learners, voters_outgoing, learners_next, auto_leave });
-        let conf_state = conf_state.ok()?;
-        let known = std::mem::take(&mut self.applied.members);
+        let known = std::mem::take(&mut self.applied.addresses);
         for node in ids.into_iter().map(|id| NodeId::new(id).unwrap()) {
             let address = known.iter().find(|member| member.node == node).map(|member| member.address.clone());
-            self.applied.members.push(Member { node, address: address.unwrap_or_default() });
+            self.applied.addresses.push(MemberAddress { node, address: address.unwrap_or_default() });
         }
-        self.applied.conf_state = conf_state;
+        self.applied.members = members.clone();
         Some(())
     }
 }

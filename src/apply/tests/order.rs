@@ -280,8 +280,8 @@ fn members_come_from_raft_and_stand_in_the_record() {
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
     let applied = node.store.applied();
-    assert_eq!((applied.conf_state.voters(), applied.conf_state.learners()), (&[1][..], &[2][..]));
-    assert_eq!(applied.members.iter().map(|member| member.node.value()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((&applied.members.voters[..], &applied.members.learners[..]), (&[1][..], &[2][..]));
+    assert_eq!(applied.addresses.iter().map(|member| member.node.value()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]

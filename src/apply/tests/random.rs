@@ -291,7 +291,7 @@ impl Trial {
 
     fn count(&self, twin: &Twin, log: &[Committed], stopped: Option<&Stopped>, tally: &mut Tally) {
         let applied = twin.applied.position.index.0;
-        let is_member_change = |committed: &&Committed| committed.conf_state.is_some();
+        let is_member_change = |committed: &&Committed| committed.members.is_some();
         if let Some(stopped) = stopped {
             *tally.halts.entry(stopped.class).or_default() += 1;
         }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::codec::CodecError;
 use crate::crypto::keystore::Dek;
 use crate::fsm::state::Applied;
-use crate::fsm::state::ConfLists;
-use crate::fsm::state::ConfState;
-use crate::fsm::state::Member;
+use crate::fsm::state::MemberAddress;
 use crate::fsm::state::StateError;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -22,7 +20,7 @@ use crate::keys::tests::kit::golden;
 use crate::keys::tests::kit::hurt;
 use crate::keys::tests::kit::keks;
 use crate::limits::ADDRESS_BYTES_MAX;
-use crate::limits::MEMBERS_MAX;
+use crate::members::Members;
 
 fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
@@ -33,16 +31,16 @@ fn mac() -> Arc<MacKey> {
 }
 
 fn applied(is_keyed: bool) -> Applied {
-    let lists = ConfLists { voters: vec![7, 5, 6], learners: vec![9], ..ConfLists::default() };
+    let members = Members { learners: vec![9], ..Members::founders(&[node(7), node(5), node(6)]) };
     Applied {
         cluster: CLUSTER,
         position: Position { term: Term(2), index: Index(10) },
         last_stamp_ms: 1_700_000_000_123,
         client_command_applied: true,
-        conf_state: ConfState::new(lists).unwrap(),
-        members: vec![
-            Member { node: node(5), address: "a:6379".to_owned() },
-            Member { node: node(7), address: String::new() },
+        members,
+        addresses: vec![
+            MemberAddress { node: node(5), address: "a:6379".to_owned() },
+            MemberAddress { node: node(7), address: String::new() },
         ],
         keyring_digest: is_keyed.then(|| Keyring::digest(&golden("keyring-old"))),
     }
@@ -63,9 +61,9 @@ fn applied_row_is_read_as_written() {
 
 #[test]
 fn founders_of_a_cluster_write_the_same_row() {
-    let conf_state = ConfState::single(node(7));
-    let members = vec![Member { node: node(7), address: String::new() }];
-    let founding = Applied::founding(CLUSTER, conf_state, members);
+    let members = Members::founders(&[node(7)]);
+    let addresses = vec![MemberAddress { node: node(7), address: String::new() }];
+    let founding = Applied::founding(CLUSTER, members, addresses);
     assert_eq!(founding.position, Position { term: Term(1), index: Index(1) });
     assert!(!founding.client_command_applied);
     assert_eq!(Applied::decode(&founding.encode(None)), Ok(founding));
@@ -110,29 +108,6 @@ fn row_under_another_mac_key_is_refused() {
     assert_eq!(error, StateError::Unauthentic);
 }
 
-/// SAME-BYTES: raft's lists come in any order, the row has one.
-#[test]
-fn conf_state_is_sorted_whatever_order_it_came_in() {
-    let make =
-        |voters: Vec<u64>| ConfState::new(ConfLists { voters, auto_leave: true, ..ConfLists::default() }).unwrap();
-    let one = make(vec![3, 1, 2]);
-    assert_eq!(one.encode(), make(vec![2, 3, 1]).encode());
-    assert_eq!((one.voters(), one.auto_leave()), (&[1, 2, 3][..], true));
-    assert_eq!(ConfState::decode(&one.encode()), Ok(one));
-}
-
-#[test]
-fn conf_state_with_id_0_a_double_or_too_many_is_refused() {
-    let refused = |voters| ConfState::new(ConfLists { voters, ..ConfLists::default() }).unwrap_err();
-    let expected = CodecError::Field { field: "ConfState" };
-    assert_eq!(refused(vec![0, 1]), expected);
-    assert_eq!(refused(vec![2, 1, 2]), expected);
-    assert_eq!(refused((1..=MEMBERS_MAX as u64 + 1).collect()), expected);
-    let full = ConfLists { voters: (1..=MEMBERS_MAX as u64).collect(), ..ConfLists::default() };
-    let full = ConfState::new(full).unwrap();
-    assert_eq!(ConfState::decode(&full.encode()), Ok(full));
-}
-
 #[test]
 fn lists_that_are_not_strictly_ascending_are_refused() {
     let (voters, first_member) = (42, 42 + 2 + 24 + 2 + 2 + 8 + 2 + 1 + 2);
@@ -155,7 +130,7 @@ fn counts_and_lengths_beyond_their_bounds_are_refused() {
         assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place}");
     }
     let mut long = applied(false);
-    long.members[0].address = "x".repeat(ADDRESS_BYTES_MAX);
+    long.addresses[0].address = "x".repeat(ADDRESS_BYTES_MAX);
     assert_eq!(Applied::decode(&long.encode(None)), Ok(long));
 }
 
@@ -180,7 +155,6 @@ fn garbage_never_panics() {
     let (keyring, mac) = (golden("keyring-old"), mac());
     garbage(8, &golden("applied")[..60], |row| Applied::open(row, Some(&keyring), Some(&mac)));
     garbage(9, &golden("applied-clear")[..44], |row| Applied::open(row, None, None));
-    garbage(10, &[0, 1], ConfState::decode);
 }
 
 #[test]

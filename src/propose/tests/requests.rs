@@ -12,9 +12,7 @@ use super::rig::request;
 use super::rig::set;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::state::ConfState;
 use crate::ids::Index;
-use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
@@ -23,7 +21,6 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::*;
 use crate::raft::Input;
 use crate::raft::LeaderView;
-use crate::raft::Members;
 use crate::raft::Proposer;
 use crate::raft::Refusal;
 
@@ -201,22 +198,4 @@ fn a_removal_of_expired_keys_is_an_ordinary_entry() {
     rig.handle.remove_expired(vec![Bytes::from_static(b"k")]);
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
-}
-
-// Two codecs for the same bytes, because neither room may know the other.
-#[test]
-fn raft_and_state_agree_on_the_bytes_of_the_members() {
-    let one = NodeId::new(1).unwrap();
-    assert_eq!(Members::founders(&[one]).encode(), ConfState::single(one).encode());
-    let all = Members {
-        voters: vec![1, 2],
-        learners: vec![5],
-        voters_outgoing: vec![1, 3],
-        learners_next: vec![4],
-        auto_leave: true,
-    };
-    let read = ConfState::decode(&all.encode()).unwrap();
-    assert_eq!((read.voters(), read.voters_outgoing()), ([1, 2].as_slice(), [1, 3].as_slice()));
-    assert_eq!((read.learners(), read.learners_next()), ([5].as_slice(), [4].as_slice()));
-    assert!(read.auto_leave());
 }

@@ -11,6 +11,7 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::members::Members;
 use crate::raft::*;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;

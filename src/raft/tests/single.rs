@@ -224,7 +224,7 @@ fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() 
     let change = |id| {
         let answers = Arc::clone(&answers);
         let done: ChangeDone = Box::new(move |answer| answers.lock().unwrap().push(answer));
-        Input::Change { change: Change::AddLearner(NodeId::new(id).unwrap()), done }
+        Input::Change { change: MemberChange::AddLearner(NodeId::new(id).unwrap()), done }
     };
     node.step([change(2), change(3)]);
     let position = Position { term: Term(2), index: Index(3) };
@@ -232,7 +232,7 @@ fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() 
     node.persist(1);
     let committed = node.wires.lock().unwrap().committed.pop_front().unwrap();
     assert_eq!(committed.entry.kind, EntryKind::ConfChangeV2);
-    let members = Members::decode(&committed.conf_state.unwrap()).unwrap();
+    let members = committed.members.unwrap();
     assert_eq!((members.voters.as_slice(), members.learners.as_slice()), ([1].as_slice(), [2].as_slice()));
     node.step([Input::Applied(position)]);
     node.step([change(3)]);
