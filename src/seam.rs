@@ -61,7 +61,7 @@
 //! }
 //!
 //! let logger = slog::Logger::root(slog::Discard, slog::o!());
-//! let config = raft::Config { id: 1, ..raft::Config::default() };
+//! let config = raft::RaftConfig { id: 1, ..raft::RaftConfig::default() };
 //! let mut node = RawNode::new(&config, MemStorage::new_with_conf_state((vec![1], vec![])), &logger)?;
 //! node.campaign()?;
 //!

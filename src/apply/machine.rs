@@ -27,7 +27,7 @@ use crate::ids::Index;
 use crate::keys::ring::ActiveValue;
 use crate::keys::ring::KeyLack;
 use crate::limits::REPLY_BYTES_MAX;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 
@@ -143,7 +143,7 @@ impl<'a> Machine<'a> {
         &mut self,
         batch: &CommandBatch<'_>,
         context: &mut WriteContext,
-        slots: &[Slot],
+        slots: &[RequestSlot],
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, Stop> {
         let mut commands = batch.commands();
@@ -151,11 +151,11 @@ impl<'a> Machine<'a> {
         let mut bytes_left = REPLY_BYTES_MAX;
         for slot in slots {
             let reply = match slot {
-                Slot::Write(_) => {
+                RequestSlot::Write(_) => {
                     let write = commands.next().expect("the entry has the writes of its waiter");
                     self.overlay.execute(self.base, write, context)?
                 }
-                Slot::Read(read) => {
+                RequestSlot::Read(read) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
                     let view = self.overlay.view(self.base);
                     kv::read_within(&view, read, stamp_ms, bytes_left).unwrap_or_else(|_| {

@@ -10,7 +10,7 @@ use crate::apply::halt::Halt;
 use crate::limits::ENDS_MAX;
 use crate::node::exit::ExitStatus;
 use crate::node::exit::chain;
-use crate::raft::Fatal;
+use crate::raft::RaftFatal;
 use crate::wal::WalError;
 
 /// A reason to end.
@@ -23,7 +23,7 @@ pub enum End {
     /// Apply stands at an entry that it cannot apply.
     Halt(Arc<Halt>),
     /// Agreement cannot go on.
-    Raft(Fatal),
+    Raft(RaftFatal),
 }
 
 impl End {

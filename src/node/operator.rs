@@ -20,7 +20,7 @@ use crate::node::exit::chain;
 use crate::node::settings::Encryption;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;
-use crate::propose::Handle;
+use crate::propose::ProposeHandle;
 use crate::propose::RenewLimits;
 use crate::resp::Operator;
 use crate::resp::OperatorDone;
@@ -42,7 +42,7 @@ pub struct NodeOperator {
     /// How far apply is.
     pub apply: Arc<Metrics>,
     /// The way to the leader's gate.
-    pub proposer: Handle,
+    pub proposer: ProposeHandle,
 }
 
 impl Operator for NodeOperator {

@@ -65,7 +65,7 @@ pub struct RaftPorts {
     /// To the apply thread.
     pub apply: Sender<Vec<Committed>>,
     /// Clients' reads that wait for a read point.
-    pub reads: Arc<propose::Reads>,
+    pub reads: Arc<propose::ReadPoints>,
     /// For metrics and INFO.
     pub status: Arc<StatusCell>,
 }
@@ -185,7 +185,7 @@ pub struct AppliedTo {
     /// The proposer's replicated facts; told before anything learns the position.
     pub facts: Arc<AppliedFacts>,
     /// Clients' reads that wait for an index.
-    pub reads: Arc<propose::Reads>,
+    pub reads: Arc<propose::ReadPoints>,
     /// The keys as of the newest control entry.
     pub ring: Arc<Ring>,
 }
@@ -286,7 +286,7 @@ mod tests {
     fn raft_is_told_after_each_control_entry_whether_this_node_may_campaign() {
         let (raft, inputs) = unbounded();
         let ring = Arc::new(Ring::new(CLUSTER, KekSet::default()));
-        let reads = Arc::new(propose::Reads::new(Index(1)));
+        let reads = Arc::new(propose::ReadPoints::new(Index(1)));
         let mut port = AppliedTo { raft, facts: Arc::default(), reads, ring: Arc::clone(&ring) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));

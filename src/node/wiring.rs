@@ -82,7 +82,7 @@ pub struct Running {
     apply_thread: apply::thread::Handle,
     log: Arc<LogThread>,
     waiters: Arc<Waiters>,
-    read_points: Arc<propose::Reads>,
+    read_points: Arc<propose::ReadPoints>,
     /// Held to the end.
     _directory: DataDir,
 }
@@ -92,7 +92,7 @@ struct Shared {
     log: Arc<LogThread>,
     facts: Arc<AppliedFacts>,
     waiters: Arc<Waiters>,
-    reads: Arc<propose::Reads>,
+    reads: Arc<propose::ReadPoints>,
     status: Arc<StatusCell>,
     metrics: Arc<Metrics>,
     published: Arc<Published>,
@@ -113,7 +113,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         log: Arc::new(log_thread),
         facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
         waiters: Arc::new(Waiters::new()),
-        reads: Arc::new(propose::Reads::new(applied.position.index)),
+        reads: Arc::new(propose::ReadPoints::new(applied.position.index)),
         status: Arc::new(StatusCell::default()),
         metrics: Arc::new(Metrics::default()),
         published: Arc::new(Published::new(applied.position)),
@@ -160,7 +160,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         is_serving: AtomicBool::new(false),
         aead_tier: NodeNumbers::tier(),
     };
-    let settings = propose::Settings::new(mode(config));
+    let settings = propose::ProposeConfig::new(mode(config));
     let (queue, handle) = proposer(settings, world, &shared, Arc::clone(&ring));
     let operator = NodeOperator {
         mode: config.encryption,
@@ -171,7 +171,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         proposer: handle.clone(),
     };
     let (batches, apply_receiver) = apply::thread::queue();
-    let recovered = raft::Recovered {
+    let recovered = raft::StartingPoint {
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
         entries: recovered.entries,
@@ -179,7 +179,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         applied: apply.applied().position,
     };
     let outside = outside(world, &shared, queue, batches, space);
-    let raft = raft::Loop::new(raft::Config::new(identity.node), recovered, outside);
+    let raft = raft::RaftLoop::new(raft::RaftConfig::new(identity.node), recovered, outside);
     let raft = raft.map_err(|fatal| ended(End::Raft(fatal)))?;
     let (raft_thread, apply_thread) = spawn(raft, raft_receiver, apply, apply_receiver, &ends)?;
     Ok(Running {
@@ -246,13 +246,13 @@ fn mode(config: &Config) -> propose::Mode {
 }
 
 fn proposer(
-    settings: propose::Settings,
+    settings: propose::ProposeConfig,
     world: &World,
     shared: &Shared,
     ring: Arc<Ring>,
-) -> (propose::Queue, propose::Handle) {
+) -> (propose::Queue, propose::ProposeHandle) {
     let raft = shared.raft.clone();
-    let parts = propose::Parts {
+    let parts = propose::ProposeParts {
         ring,
         facts: Arc::clone(&shared.facts),
         waiters: Arc::clone(&shared.waiters),
@@ -270,8 +270,8 @@ fn outside(
     queue: propose::Queue,
     apply: Sender<Vec<Committed>>,
     space: Arc<wal::LogSpace>,
-) -> raft::Outside {
-    raft::Outside {
+) -> raft::RaftParts {
+    raft::RaftParts {
         proposer: Box::new(queue),
         ports: Box::new(RaftPorts {
             log: Arc::clone(&shared.log),
@@ -287,7 +287,7 @@ fn outside(
 }
 
 fn spawn(
-    raft: raft::Loop,
+    raft: raft::RaftLoop,
     inputs: Receiver<Input>,
     apply: step::Loop,
     batches: Receiver<Vec<Committed>>,

@@ -36,7 +36,7 @@ use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
 use crate::propose::waiters::Waiters;
 use crate::raft::Batch;
-use crate::raft::Refusal;
+use crate::raft::BatchRefusal;
 use crate::world::Clock;
 use crate::world::Entropy;
 use crate::world::random_array;
@@ -120,7 +120,7 @@ impl Batch for ClientBatch {
         false
     }
 
-    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {
         let stamp_ms = self.bench.stamp();
         let proposals = std::mem::take(&mut self.payloads).into_iter().map(|mut data| {
             set_stamp(&mut data[FRAME_HEADER_LEN..], stamp_ms);
@@ -135,11 +135,11 @@ impl Batch for ClientBatch {
         self.bench.waiters.register(first, self.waiters, deadline);
     }
 
-    fn refused(self: Box<Self>, refusal: Refusal) {
+    fn refused(self: Box<Self>, refusal: BatchRefusal) {
         for waiter in self.waiters {
             waiter.answer(match refusal {
-                Refusal::NotLeader(leader) => Outcome::NotLeader(leader),
-                Refusal::NotNow | Refusal::SealFailed => Outcome::TryAgain,
+                BatchRefusal::NotLeader(leader) => Outcome::NotLeader(leader),
+                BatchRefusal::NotNow | BatchRefusal::SealFailed => Outcome::TryAgain,
             });
         }
     }
@@ -168,9 +168,9 @@ impl Batch for ControlBatch {
         true
     }
 
-    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {
         if term != self.term {
-            return Err(Refusal::SealFailed);
+            return Err(BatchRefusal::SealFailed);
         }
         let proposal_id = self.bench.next_id();
         if !self.bench.is_sealed(first_index) {
@@ -189,19 +189,19 @@ impl Batch for ControlBatch {
         gate.placed(first, self.due, self.is_ordered);
     }
 
-    fn refused(self: Box<Self>, refusal: Refusal) {
+    fn refused(self: Box<Self>, refusal: BatchRefusal) {
         tracing::warn!(entry = ?self.due, ?refusal, "control entry not proposed");
         let now = self.bench.clock.monotonic();
         let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
         gate.pause(self.due, now);
-        if self.is_ordered && refusal == Refusal::SealFailed {
+        if self.is_ordered && refusal == BatchRefusal::SealFailed {
             gate.fail(ControlError::NotSealed);
         }
     }
 }
 
 /// The proposer's answer to its clients is `TRYAGAIN`; why is for the operator.
-fn seal_failed(error: &SealerError) -> Refusal {
+fn seal_failed(error: &SealerError) -> BatchRefusal {
     tracing::error!(error = error as &dyn Error, "nothing can be sealed");
-    Refusal::SealFailed
+    BatchRefusal::SealFailed
 }

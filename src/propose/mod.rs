@@ -26,13 +26,13 @@ pub use operator::ControlResult;
 pub use operator::KekWitness;
 pub use operator::MemberLack;
 pub use operator::SoleVoter;
-pub use queue::Handle;
-pub use queue::Parts;
+pub use queue::ProposeConfig;
+pub use queue::ProposeHandle;
+pub use queue::ProposeParts;
 pub use queue::Queue;
-pub use queue::Settings;
 pub use queue::queue;
 pub use reads::ReadDone;
-pub use reads::Reads;
+pub use reads::ReadPoints;
 pub use stamp::AppliedFacts;
 pub use waiters::Waiter;
 pub use waiters::Waiters;
@@ -47,24 +47,22 @@ use crate::fsm::command::WriteCommand;
 use crate::ids::Index;
 
 /// What one connection had ready, to become one entry; reads that came after a write ride with it (design 2).
-pub struct Request {
-    /// In the order of the pipeline; at least one `Slot::Write`.
-    pub slots: Vec<Slot>,
-    /// MULTI/EXEC: applied whole; today only a hint for metrics, an entry is atomic anyway.
-    pub is_transaction: bool,
+pub struct ClientRequest {
+    /// In the order of the pipeline; at least one `RequestSlot::Write`.
+    pub slots: Vec<RequestSlot>,
     /// Called exactly once, from the raft or apply thread: must not block.
     pub done: Box<dyn FnOnce(Outcome) + Send>,
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for ClientRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("ClientRequest").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
 /// One command of a request.
 #[derive(Debug)]
-pub enum Slot {
+pub enum RequestSlot {
     /// Goes into the entry.
     Write(WriteCommand),
     /// Stays here and runs at its place among the writes when the entry is applied on this node.
@@ -103,7 +101,7 @@ pub trait Gateway: Send + Sync {
     ///
     /// # Errors
     /// The request itself, unchanged.
-    fn propose(&self, request: Request) -> Result<(), Request>;
+    fn propose(&self, request: ClientRequest) -> Result<(), ClientRequest>;
 
     /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
@@ -111,8 +109,8 @@ pub trait Gateway: Send + Sync {
     /// Has keys that were found past due removed: an ordinary entry that nobody waits for. Dropped if the queue is full:
     /// they are found again.
     fn remove_expired(&self, keys: Vec<Bytes>) {
-        let slots = vec![Slot::Write(WriteCommand::RemoveExpired { keys })];
-        let _ = self.propose(Request { slots, is_transaction: false, done: Box::new(|_| {}) });
+        let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })];
+        let _ = self.propose(ClientRequest { slots, done: Box::new(|_| {}) });
     }
 
     /// The wall clock in ms that a leader judges past-due keys by.

@@ -1,6 +1,6 @@
 //! The queue between clients and raft: requests are encoded where they arrive, wait here, and leave as batches.
 //!
-//! [`Handle`] is what clients' threads hold; [`Queue`] is asked by the raft thread only. Full means that the caller gets
+//! [`ProposeHandle`] is what clients' threads hold; [`Queue`] is asked by the raft thread only. Full means that the caller gets
 //! its request back and reads no further (BOUNDED). A request that waits too long is certainly not executed.
 
 use std::collections::VecDeque;
@@ -23,11 +23,11 @@ use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::PROPOSE_QUEUE_BYTES_MAX;
 use crate::limits::PROPOSE_QUEUE_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_MAX;
+use crate::propose::ClientRequest;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
-use crate::propose::Request;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::propose::batch::Bench;
 use crate::propose::batch::ClientBatch;
 use crate::propose::batch::ControlBatch;
@@ -47,7 +47,7 @@ use crate::propose::operator::KekWitness;
 use crate::propose::operator::Order;
 use crate::propose::operator::Orders;
 use crate::propose::operator::SoleVoter;
-use crate::propose::reads::Reads;
+use crate::propose::reads::ReadPoints;
 use crate::propose::stamp::AppliedFacts;
 use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
@@ -59,9 +59,9 @@ use crate::world::Clock;
 use crate::world::Entropy;
 use crate::world::random_array;
 
-/// Settings of the proposer.
+/// What the proposer is started with: checked settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct ProposeConfig {
     /// Whether entries are sealed.
     pub mode: Mode,
     /// How long a request may wait to be proposed; then [`Outcome::TryAgain`].
@@ -72,11 +72,11 @@ pub struct Settings {
     pub limits: RenewLimits,
 }
 
-impl Settings {
+impl ProposeConfig {
     /// 5 s to be proposed, 10 s to be answered: above two elections, below the patience of usual clients.
     #[must_use]
-    pub fn new(mode: Mode) -> Settings {
-        Settings {
+    pub fn new(mode: Mode) -> ProposeConfig {
+        ProposeConfig {
             mode,
             queue_deadline: PROPOSE_QUEUE_DEADLINE,
             answer_deadline: PROPOSE_ANSWER_DEADLINE,
@@ -86,7 +86,7 @@ impl Settings {
 }
 
 /// What the proposer shares with the rest of the node.
-pub struct Parts {
+pub struct ProposeParts {
     /// Keys and cutover.
     pub ring: Arc<Ring>,
     /// Told by apply.
@@ -94,7 +94,7 @@ pub struct Parts {
     /// Answered by apply.
     pub waiters: Arc<Waiters>,
     /// Answered by raft's port and apply.
-    pub reads: Arc<Reads>,
+    pub reads: Arc<ReadPoints>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -103,9 +103,9 @@ pub struct Parts {
     pub wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for ProposeParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").finish_non_exhaustive()
+        f.debug_struct("ProposeParts").finish_non_exhaustive()
     }
 }
 
@@ -119,7 +119,7 @@ struct Waiting {
 struct Shared {
     waiting: Mutex<Waiting>,
     orders: Orders,
-    reads: Arc<Reads>,
+    reads: Arc<ReadPoints>,
     clock: Arc<dyn Clock>,
     queue_deadline: Duration,
     answer_deadline: Duration,
@@ -130,8 +130,8 @@ struct Shared {
 
 /// Makes the two ends.
 #[must_use]
-pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
-    let Parts { ring, facts, waiters, reads, clock, entropy, wake } = parts;
+pub fn queue(settings: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandle) {
+    let ProposeParts { ring, facts, waiters, reads, clock, entropy, wake } = parts;
     let shared = Arc::new(Shared {
         waiting: Mutex::default(),
         orders: Orders::default(),
@@ -162,16 +162,16 @@ pub fn queue(settings: Settings, parts: Parts) -> (Queue, Handle) {
         shared: Arc::clone(&shared),
         bench,
     };
-    (queue, Handle { shared })
+    (queue, ProposeHandle { shared })
 }
 
 /// The clients' end.
 #[derive(Clone)]
-pub struct Handle {
+pub struct ProposeHandle {
     shared: Arc<Shared>,
 }
 
-impl Handle {
+impl ProposeHandle {
     /// Requests that wait to be proposed.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -186,15 +186,15 @@ impl Handle {
     }
 }
 
-impl Gateway for Handle {
-    fn propose(&self, request: Request) -> Result<(), Request> {
+impl Gateway for ProposeHandle {
+    fn propose(&self, request: ClientRequest) -> Result<(), ClientRequest> {
         if self.shared.waiting().is_full(0) {
             return Err(request);
         }
         let mut data = vec![0; FRAME_HEADER_LEN];
         let writes = request.slots.iter().filter_map(|slot| match slot {
-            Slot::Write(write) => Some(write),
-            Slot::Read(_) => None,
+            RequestSlot::Write(write) => Some(write),
+            RequestSlot::Read(_) => None,
         });
         // Encoded on the caller's thread; the stamp comes with the place.
         if let Err(error) = encode_batch(0, writes, &mut data) {
@@ -229,9 +229,9 @@ impl Gateway for Handle {
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for ProposeHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("waiting", &self.waiting()).finish_non_exhaustive()
+        f.debug_struct("ProposeHandle").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 

@@ -29,15 +29,15 @@ struct Inner {
 
 /// All read points that are waited for on this node.
 #[derive(Default)]
-pub struct Reads {
+pub struct ReadPoints {
     inner: Mutex<Inner>,
 }
 
-impl Reads {
+impl ReadPoints {
     /// Nobody waits; `applied` is where the state is.
     #[must_use]
-    pub fn new(applied: Index) -> Reads {
-        Reads { inner: Mutex::new(Inner { applied: applied.0, ..Inner::default() }) }
+    pub fn new(applied: Index) -> ReadPoints {
+        ReadPoints { inner: Mutex::new(Inner { applied: applied.0, ..Inner::default() }) }
     }
 
     /// Takes a caller. Whoever calls wakes the raft thread afterwards.
@@ -116,9 +116,9 @@ impl Reads {
     }
 }
 
-impl fmt::Debug for Reads {
+impl fmt::Debug for ReadPoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reads").field("waiting", &self.inner().count).finish_non_exhaustive()
+        f.debug_struct("ReadPoints").field("waiting", &self.inner().count).finish_non_exhaustive()
     }
 }
 
@@ -137,14 +137,14 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<(u32, ReadOutcome)>>>;
 
-    fn add(reads: &Reads, log: &Log, name: u32) {
+    fn add(reads: &ReadPoints, log: &Log, name: u32) {
         let log = Arc::clone(log);
         reads.add(Box::new(move |outcome| log.lock().unwrap().push((name, outcome))));
     }
 
     #[test]
     fn callers_share_one_context_and_wait_until_its_index_is_applied() {
-        let (reads, log) = (Reads::new(Index(5)), Log::default());
+        let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
         add(&reads, &log, 0);
         add(&reads, &log, 1);
         let context = reads.ask().unwrap();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_lost_context_and_the_end_are_answered() {
-        let (reads, log) = (Reads::new(Index(5)), Log::default());
+        let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
         add(&reads, &log, 0);
         reads.lost(reads.ask().unwrap());
         add(&reads, &log, 1);

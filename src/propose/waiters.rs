@@ -14,19 +14,19 @@ use std::time::Duration;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::propose::Outcome;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 
 /// A request whose entry stands in the log. Dropped without an answer it answers [`Outcome::Unknown`].
 pub struct Waiter {
     /// In the order of the pipeline; replies are in this order, one a slot.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<RequestSlot>,
     done: Option<Box<dyn FnOnce(Outcome) + Send>>,
 }
 
 impl Waiter {
     /// `done` is called exactly once, from whatever thread answers: it must not block.
     #[must_use]
-    pub fn new(slots: Vec<Slot>, done: Box<dyn FnOnce(Outcome) + Send>) -> Waiter {
+    pub fn new(slots: Vec<RequestSlot>, done: Box<dyn FnOnce(Outcome) + Send>) -> Waiter {
         Waiter { slots, done: Some(done) }
     }
 

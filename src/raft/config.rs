@@ -14,7 +14,7 @@ use crate::wal::HardState;
 
 /// Settings of one node's part in the agreement.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct RaftConfig {
     /// This node; a member of what was recovered, or waiting to become one.
     pub node_id: NodeId,
     /// Length of a tick.
@@ -31,11 +31,11 @@ pub struct Config {
     pub can_fetch: bool,
 }
 
-impl Config {
+impl RaftConfig {
     /// The defaults: 100 ms ticks, elections after 1 to 2 s, as etcd and TiKV (findings/raft-and-clients.md 1.7).
     #[must_use]
-    pub fn new(node_id: NodeId) -> Config {
-        Config {
+    pub fn new(node_id: NodeId) -> RaftConfig {
+        RaftConfig {
             node_id,
             tick: RAFT_TICK,
             election_ticks: 10,
@@ -49,7 +49,7 @@ impl Config {
 
 /// What the log and the state hold at the start. `compacted.index <= applied.index <= last`, entries without gaps.
 #[derive(Clone, Debug)]
-pub struct Recovered {
+pub struct StartingPoint {
     /// As logged; its commit is raised to `applied` here (design 3.6).
     pub hard_state: HardState,
     /// Entries up to this position are gone from the log.
@@ -64,7 +64,7 @@ pub struct Recovered {
 
 /// Why the loop cannot go on. No message and no byte left this node after it arose.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fatal {
+pub enum RaftFatal {
     /// Damage: what recovery found does not fit together (design 3.6).
     #[error("log and state do not fit: compacted {compacted}, applied {applied}, last {last}")]
     Unfit {

@@ -16,17 +16,17 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
-pub use config::Fatal;
-pub use config::Recovered;
+pub use config::RaftConfig;
+pub use config::RaftFatal;
+pub use config::StartingPoint;
 pub use input::ChangeDone;
 pub use input::Input;
 pub use members_change::ChangeRefused;
 pub use members_change::MemberChange;
 pub use members_change::NotAChange;
 pub use members_change::members_after;
-pub use run::Loop;
-pub use run::Outside;
+pub use run::RaftLoop;
+pub use run::RaftParts;
 pub use transport::Nowhere;
 pub use transport::PeerMessage;
 pub use transport::Transport;
@@ -42,7 +42,7 @@ use crate::wal::Append;
 
 /// Why a batch was given back. Nothing of it was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BatchRefusal {
     /// This node does not lead; the leader's id, if known.
     NotLeader(Option<u64>),
     /// Leading, but a transfer is under way, the gate is not open, or the deadline for space passed.
@@ -62,12 +62,12 @@ pub trait Batch: Send {
     /// The entries' data for `(term, first_index)`, `(term, first_index + 1)`, ...; called at most once.
     ///
     /// # Errors
-    /// [`Refusal::SealFailed`]: nothing was made.
-    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal>;
+    /// [`BatchRefusal::SealFailed`]: nothing was made.
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal>;
     /// They stand in the log from `first` on (N6 was checked): waiters are registered here, before apply can see them.
     fn placed(self: Box<Self>, first: Position);
     /// Given back.
-    fn refused(self: Box<Self>, refusal: Refusal);
+    fn refused(self: Box<Self>, refusal: BatchRefusal);
 }
 
 /// What the proposer may know when it is asked for the next batch.
@@ -124,7 +124,7 @@ pub trait Ports: Send {
     /// Something in it changed; called at most once a step.
     fn status(&mut self, status: Status);
     /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
-    /// `Config::can_fetch`, one at a time.
+    /// `RaftConfig::can_fetch`, one at a time.
     fn fetch(&mut self, _first: Index, _last: Index) {}
 }
 

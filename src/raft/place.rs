@@ -14,9 +14,9 @@ use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::RAFT_STEP_BATCHES_MAX;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::raft::Batch;
+use crate::raft::BatchRefusal;
 use crate::raft::LeaderView;
-use crate::raft::Refusal;
-use crate::raft::config::Fatal;
+use crate::raft::config::RaftFatal;
 use crate::raft::input::ChangeDone;
 use crate::raft::log::ENTRY_OVERHEAD;
 use crate::raft::log::GROUP_OVERHEAD;
@@ -26,7 +26,7 @@ use crate::raft::members_change::ChangeView;
 use crate::raft::members_change::MemberChange;
 use crate::raft::members_change::encode_change;
 use crate::raft::members_change::guard;
-use crate::raft::run::Loop;
+use crate::raft::run::RaftLoop;
 use crate::raft::transport::PeerMessage;
 
 /// What a batch takes besides its sealed bytes, at most: taken off the space that the proposer sees.
@@ -35,9 +35,9 @@ const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 
 /// What a peer's append takes besides its entries: it has at most about one frame of them, so two groups.
 const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
 
-impl Loop {
+impl RaftLoop {
     /// Asks the proposer until it has nothing, or enough for one step; what each batch wants done is done at once.
-    pub(super) fn propose_all(&mut self) -> Result<(), Fatal> {
+    pub(super) fn propose_all(&mut self) -> Result<(), RaftFatal> {
         self.has_more = false;
         for _ in 0..RAFT_STEP_BATCHES_MAX {
             if !self.is_leader() {
@@ -89,28 +89,28 @@ impl Loop {
     }
 
     /// N6: checks, reads the next index, has the batch sealed for it, steps, and compares.
-    pub(super) fn place(&mut self, mut batch: Box<dyn Batch>) -> Result<(), Fatal> {
+    pub(super) fn place(&mut self, mut batch: Box<dyn Batch>) -> Result<(), RaftFatal> {
         if !self.is_leader() {
-            return refuse(batch, Refusal::NotLeader(self.other_leader()));
+            return refuse(batch, BatchRefusal::NotLeader(self.other_leader()));
         }
         let view = self.leader_view();
         let has_space = batch.is_control() || batch.bytes_max() <= view.space_bytes;
         // N2 and N3, as far as they can be seen from here: the proposer is held to them too.
         if !view.own_term_applied || view.is_blocked || !has_space {
-            return refuse(batch, Refusal::NotNow);
+            return refuse(batch, BatchRefusal::NotNow);
         }
         let term = view.term;
         if self.durable.term != term {
-            return Err(Fatal::TermNotDurable { term, durable: self.durable.term });
+            return Err(RaftFatal::TermNotDurable { term, durable: self.durable.term });
         }
         let first = view.last_index.next();
         let sealed = match batch.seal(term, first) {
             Ok(sealed) if sealed.len() == batch.count() && sealed.iter().all(|data| !data.is_empty()) => sealed,
-            Ok(_) => return refuse(batch, Refusal::SealFailed),
+            Ok(_) => return refuse(batch, BatchRefusal::SealFailed),
             Err(refusal) => return refuse(batch, refusal),
         };
         if !self.append(EntryType::EntryNormal, term, first, &sealed)? {
-            return refuse(batch, Refusal::NotNow);
+            return refuse(batch, BatchRefusal::NotNow);
         }
         if batch.is_control() {
             self.barrier = self.last_index();
@@ -120,14 +120,14 @@ impl Loop {
     }
 
     /// Steps one MsgPropose; false if the library dropped it whole.
-    fn append(&mut self, kind: EntryType, term: Term, first: Index, data: &[Bytes]) -> Result<bool, Fatal> {
+    fn append(&mut self, kind: EntryType, term: Term, first: Index, data: &[Bytes]) -> Result<bool, RaftFatal> {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.config.node_id.value();
         message.set_entries(data.iter().map(|data| new_entry(kind, data)).collect());
         let stepped = self.node.step(message);
         let last = self.last_index();
-        let misplaced = |offset| Fatal::Misplaced { term, first, offset };
+        let misplaced = |offset| RaftFatal::Misplaced { term, first, offset };
         if stepped.is_err() {
             return if last.next() == first { Ok(false) } else { Err(misplaced(0)) };
         }
@@ -151,12 +151,12 @@ impl Loop {
     }
 
     #[cfg(test)]
-    pub(super) fn append_at(&mut self, term: Term, first: Index, data: &[Bytes]) -> Result<bool, Fatal> {
+    pub(super) fn append_at(&mut self, term: Term, first: Index, data: &[Bytes]) -> Result<bool, RaftFatal> {
         self.append(EntryType::EntryNormal, term, first, data)
     }
 
     /// Proposes a membership change, unless the guard says no. It is a barrier like a control entry.
-    pub(super) fn propose_change(&mut self, change: MemberChange, done: ChangeDone) -> Result<(), Fatal> {
+    pub(super) fn propose_change(&mut self, change: MemberChange, done: ChangeDone) -> Result<(), RaftFatal> {
         if !self.is_leader() {
             done(Err(ChangeRefused::NotLeader(self.other_leader())));
             return Ok(());
@@ -184,7 +184,7 @@ impl Loop {
     }
 
     /// Steps a peer's message, if it is one that a peer may send. A bad one is dropped: raft sends again.
-    pub(super) fn take_message(&mut self, message: PeerMessage) -> Result<(), Fatal> {
+    pub(super) fn take_message(&mut self, message: PeerMessage) -> Result<(), RaftFatal> {
         let Some(mut message) = message.into_message() else {
             return Ok(());
         };
@@ -198,7 +198,7 @@ impl Loop {
             MessageType::MsgTimeoutNow if self.is_sole_voter() || !self.may_campaign() => return Ok(()),
             MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => return Ok(()),
             MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > self.last_index().0 => {
-                return Err(Fatal::LogLost { matched: Index(message.commit), last: self.last_index() });
+                return Err(RaftFatal::LogLost { matched: Index(message.commit), last: self.last_index() });
             }
             MessageType::MsgAppend if !is_well_formed(&message) => return Ok(()),
             MessageType::MsgAppend => self.cut(&mut message),
@@ -242,7 +242,7 @@ impl Loop {
     }
 }
 
-fn refuse(batch: Box<dyn Batch>, refusal: Refusal) -> Result<(), Fatal> {
+fn refuse(batch: Box<dyn Batch>, refusal: BatchRefusal) -> Result<(), RaftFatal> {
     batch.refused(refusal);
     Ok(())
 }

@@ -18,13 +18,13 @@ use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::raft::Committed;
-use crate::raft::config::Fatal;
+use crate::raft::config::RaftFatal;
 use crate::raft::input::to_log_entry;
 use crate::raft::input::to_raft_entry;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
 use crate::raft::members_change::decode_change;
-use crate::raft::run::Loop;
+use crate::raft::run::RaftLoop;
 use crate::raft::transport::PeerMessage;
 use crate::wal::Append;
 use crate::wal::HardState;
@@ -41,8 +41,8 @@ pub(super) struct Unpersisted {
     messages: Vec<Message>,
 }
 
-impl Loop {
-    pub(super) fn drain_ready(&mut self) -> Result<(), Fatal> {
+impl RaftLoop {
+    pub(super) fn drain_ready(&mut self) -> Result<(), RaftFatal> {
         while self.node.has_ready() {
             let ready = self.node.ready();
             self.handle_ready(ready)?;
@@ -51,9 +51,9 @@ impl Loop {
         Ok(())
     }
 
-    fn handle_ready(&mut self, mut ready: Ready) -> Result<(), Fatal> {
+    fn handle_ready(&mut self, mut ready: Ready) -> Result<(), RaftFatal> {
         if !ready.snapshot().is_empty() {
-            return Err(Fatal::Library("a snapshot, though none was stepped".to_owned()));
+            return Err(RaftFatal::Library("a snapshot, though none was stepped".to_owned()));
         }
         let raft = &self.node.raft;
         let hard_state = HardState { term: Term(raft.term), vote: raft.vote, commit: Index(raft.raft_log.committed) };
@@ -166,9 +166,9 @@ impl Loop {
     }
 
     /// The state holds everything up to `position`.
-    pub(super) fn applied(&mut self, position: Position) -> Result<(), Fatal> {
+    pub(super) fn applied(&mut self, position: Position) -> Result<(), RaftFatal> {
         if position.index > self.handed {
-            return Err(Fatal::AppliedAhead { applied: position.index, handed: self.handed });
+            return Err(RaftFatal::AppliedAhead { applied: position.index, handed: self.handed });
         }
         if position.index.0 <= self.node.raft.raft_log.applied {
             return Ok(());

@@ -18,9 +18,9 @@ use crate::raft::Committed;
 use crate::raft::Ports;
 use crate::raft::Proposer;
 use crate::raft::Status;
-use crate::raft::config::Config;
-use crate::raft::config::Fatal;
-use crate::raft::config::Recovered;
+use crate::raft::config::RaftConfig;
+use crate::raft::config::RaftFatal;
+use crate::raft::config::StartingPoint;
 use crate::raft::input::Input;
 use crate::raft::log::Log;
 use crate::raft::log::Wanted;
@@ -34,8 +34,8 @@ use crate::world::Clock;
 use crate::world::Entropy;
 use crate::world::random_array;
 
-/// Everything injected into a [`Loop`].
-pub struct Outside {
+/// Everything injected into a [`RaftLoop`].
+pub struct RaftParts {
     /// Where client batches come from.
     pub proposer: Box<dyn Proposer>,
     /// Where effects go.
@@ -50,17 +50,17 @@ pub struct Outside {
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for RaftParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outside").finish_non_exhaustive()
+        f.debug_struct("RaftParts").finish_non_exhaustive()
     }
 }
 
 /// One node's part in the agreement. See the head of this file.
-pub struct Loop {
+pub struct RaftLoop {
     pub(super) node: RawNode<Log>,
-    pub(super) config: Config,
-    pub(super) outside: Outside,
+    pub(super) config: RaftConfig,
+    pub(super) outside: RaftParts,
     pub(super) members: Members,
     /// Readys whose last group is not durable yet, oldest first.
     pub(super) unpersisted: VecDeque<Unpersisted>,
@@ -86,7 +86,7 @@ pub struct Loop {
     may_campaign: bool,
     status: Status,
     is_stopped: bool,
-    dead: Option<Fatal>,
+    dead: Option<RaftFatal>,
 }
 
 /// The election timeout in force, drawn from the injected chance; the library's own draw never decides anything.
@@ -96,18 +96,18 @@ struct Timeout {
     ticks: usize,
 }
 
-impl fmt::Debug for Loop {
+impl fmt::Debug for RaftLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loop").field("status", &self.status).field("dead", &self.dead).finish_non_exhaustive()
+        f.debug_struct("RaftLoop").field("status", &self.status).field("dead", &self.dead).finish_non_exhaustive()
     }
 }
 
-impl Loop {
+impl RaftLoop {
     /// Starts from what log and state hold; everything up to commit should have been applied before (design 6).
     ///
     /// # Errors
-    /// [`Fatal`] if log and state do not fit together: damage, nothing was changed.
-    pub fn new(config: Config, recovered: Recovered, outside: Outside) -> Result<Loop, Fatal> {
+    /// [`RaftFatal`] if log and state do not fit together: damage, nothing was changed.
+    pub fn new(config: RaftConfig, recovered: StartingPoint, outside: RaftParts) -> Result<RaftLoop, RaftFatal> {
         let started = start::start(&config, &recovered)?;
         let mut node = started.node;
         node.mut_store().set_can_fetch(config.can_fetch);
@@ -116,7 +116,7 @@ impl Loop {
         let reads = Reads::new(config.node_id, process, config.read_deadline, resend_after);
         let next_tick = outside.clock.monotonic() + config.tick;
         let campaigns_at_once = recovered.members.voters == [config.node_id.value()];
-        let mut raft = Loop {
+        let mut raft = RaftLoop {
             node,
             members: recovered.members,
             unpersisted: VecDeque::new(),
@@ -149,8 +149,8 @@ impl Loop {
     /// Takes `inputs`, lets time pass and does all that follows from it.
     ///
     /// # Errors
-    /// [`Fatal`]: nothing that follows from the cause has left this node, and nothing will; every later call says the same.
-    pub fn step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), Fatal> {
+    /// [`RaftFatal`]: nothing that follows from the cause has left this node, and nothing will; every later call says the same.
+    pub fn step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), RaftFatal> {
         if let Some(fatal) = &self.dead {
             return Err(fatal.clone());
         }
@@ -185,7 +185,7 @@ impl Loop {
         &self.members
     }
 
-    fn try_step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), Fatal> {
+    fn try_step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), RaftFatal> {
         for input in inputs {
             if self.is_stopped {
                 return Ok(());
@@ -205,7 +205,7 @@ impl Loop {
         Ok(())
     }
 
-    fn take(&mut self, input: Input) -> Result<(), Fatal> {
+    fn take(&mut self, input: Input) -> Result<(), RaftFatal> {
         match input {
             Input::Wake => {}
             Input::Message(message) => self.take_message(message)?,

@@ -7,9 +7,9 @@ use ::raft::eraftpb::Entry;
 use crate::ids::Index;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
-use crate::raft::config::Config;
-use crate::raft::config::Fatal;
-use crate::raft::config::Recovered;
+use crate::raft::config::RaftConfig;
+use crate::raft::config::RaftFatal;
+use crate::raft::config::StartingPoint;
 use crate::raft::input::to_raft_entry;
 use crate::raft::log::Log;
 use crate::raft::logger;
@@ -28,7 +28,7 @@ pub(super) struct Started {
 }
 
 /// Checks and builds.
-pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, Fatal> {
+pub(super) fn start(config: &RaftConfig, recovered: &StartingPoint) -> Result<Started, RaftFatal> {
     check(recovered)?;
     let last = recovered.entries.last().map_or(recovered.compacted, |entry| entry.position());
     let hard_state = raise(recovered, last.term, last.index);
@@ -41,29 +41,29 @@ pub(super) fn start(config: &Config, recovered: &Recovered) -> Result<Started, F
     // The library takes everything above `first_index - 1` as not applied until it has read `applied`.
     let store = Log::new(initial, trimmed, entries, applied);
     let node = RawNode::new(&library_config(config, applied), store, &logger::forward());
-    let node = node.map_err(|error| Fatal::Library(error.to_string()))?;
+    let node = node.map_err(|error| RaftFatal::Library(error.to_string()))?;
     Ok(Started { node, hard_state })
 }
 
-fn check(recovered: &Recovered) -> Result<(), Fatal> {
+fn check(recovered: &StartingPoint) -> Result<(), RaftFatal> {
     let compacted = recovered.compacted.index;
     let mut expected = compacted;
     for entry in &recovered.entries {
         expected = expected.next();
         if entry.index != expected {
-            return Err(Fatal::Gap { expected, found: entry.index });
+            return Err(RaftFatal::Gap { expected, found: entry.index });
         }
     }
     let applied = recovered.applied.index;
     if compacted <= applied && applied <= expected {
         Ok(())
     } else {
-        Err(Fatal::Unfit { compacted, applied, last: expected })
+        Err(RaftFatal::Unfit { compacted, applied, last: expected })
     }
 }
 
 /// Commit as design 3.6 says. A term is never below the last entry's: then nothing was voted in it either.
-fn raise(recovered: &Recovered, last_term: Term, last: Index) -> HardState {
+fn raise(recovered: &StartingPoint, last_term: Term, last: Index) -> HardState {
     let logged = recovered.hard_state;
     let commit = logged.commit.max(recovered.compacted.index).max(recovered.applied.index).min(last);
     if logged.term < last_term {
@@ -72,7 +72,7 @@ fn raise(recovered: &Recovered, last_term: Term, last: Index) -> HardState {
     HardState { commit, ..logged }
 }
 
-fn library_config(config: &Config, applied: u64) -> ::raft::Config {
+fn library_config(config: &RaftConfig, applied: u64) -> ::raft::Config {
     ::raft::Config {
         id: config.node_id.value(),
         election_tick: config.election_ticks,

@@ -13,9 +13,9 @@ use crossbeam_channel::bounded;
 
 use crate::limits::RAFT_QUEUE_MAX;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
-use crate::raft::config::Fatal;
+use crate::raft::config::RaftFatal;
 use crate::raft::input::Input;
-use crate::raft::run::Loop;
+use crate::raft::run::RaftLoop;
 
 /// The queue in front of the thread; full means that whoever sends waits, or drops what raft sends again.
 #[must_use]
@@ -31,17 +31,17 @@ pub fn queue() -> (Sender<Input>, Receiver<Input>) {
 /// # Errors
 /// If the thread cannot be made.
 pub fn spawn(
-    raft: Loop,
+    raft: RaftLoop,
     inputs: Receiver<Input>,
-    ended: impl FnOnce(Result<(), Fatal>) + Send + 'static,
+    ended: impl FnOnce(Result<(), RaftFatal>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("raft".to_owned()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(|| run(raft, &inputs)));
-        ended(result.unwrap_or(Err(Fatal::Panicked)));
+        ended(result.unwrap_or(Err(RaftFatal::Panicked)));
     })
 }
 
-fn run(mut raft: Loop, inputs: &Receiver<Input>) -> Result<(), Fatal> {
+fn run(mut raft: RaftLoop, inputs: &Receiver<Input>) -> Result<(), RaftFatal> {
     let mut first = None;
     loop {
         raft.step(first.take().into_iter().chain(inputs.try_iter()).take(RAFT_STEP_INPUTS_MAX))?;
@@ -109,7 +109,7 @@ mod tests {
     fn the_thread_steps_on_input_and_ends_when_told() {
         let founded = Position { term: Term(1), index: Index(1) };
         let node = NodeId::new(1).unwrap();
-        let recovered = Recovered {
+        let recovered = StartingPoint {
             hard_state: HardState { term: Term(1), vote: 0, commit: Index(1) },
             compacted: founded,
             entries: Vec::new(),
@@ -117,7 +117,7 @@ mod tests {
             applied: founded,
         };
         let (effects, seen) = unbounded();
-        let outside = Outside {
+        let outside = RaftParts {
             proposer: Box::new(Idle),
             ports: Box::new(Out(effects)),
             transport: Box::new(Nowhere),
@@ -125,7 +125,7 @@ mod tests {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(KernelEntropy),
         };
-        let raft = Loop::new(Config::new(node), recovered, outside).unwrap();
+        let raft = RaftLoop::new(RaftConfig::new(node), recovered, outside).unwrap();
         let (sender, inputs) = queue();
         let (ended, end) = unbounded();
         let thread = spawn(raft, inputs, move |result| ended.send(result).unwrap()).unwrap();

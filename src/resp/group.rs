@@ -13,7 +13,7 @@ use crate::limits::GROUP_OPENS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 
 /// What a group is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) enum ReplyPlace {
 #[derive(Debug, Default)]
 pub(crate) struct CommandGroup {
     pub(crate) purpose: GroupPurpose,
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) slots: Vec<RequestSlot>,
     pub(crate) places: Vec<ReplyPlace>,
     /// Replies that are known already and wait for those before them.
     pub(crate) held: Vec<u8>,
@@ -91,7 +91,7 @@ impl CommandGroup {
         self.loads += usize::from(loads_value(&write));
         self.made += made_bytes(&write);
         self.opens += write_opens(&write);
-        self.slots.push(Slot::Write(write));
+        self.slots.push(RequestSlot::Write(write));
         self.places.push(ReplyPlace::Slot);
     }
 
@@ -102,7 +102,7 @@ impl CommandGroup {
         }
         self.read_keys += read_keys(&read);
         self.opens += read_keys(&read);
-        self.slots.push(Slot::Read(read));
+        self.slots.push(RequestSlot::Read(read));
         self.places.push(ReplyPlace::Slot);
     }
 

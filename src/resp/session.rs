@@ -17,7 +17,7 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::propose::Outcome;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::reply::reply_bytes;
@@ -199,8 +199,8 @@ impl Session {
             }
             GroupPurpose::ReadRound => {
                 let reads = slots.into_iter().filter_map(|slot| match slot {
-                    Slot::Read(read) => Some(read),
-                    Slot::Write(_) => None,
+                    RequestSlot::Read(read) => Some(read),
+                    RequestSlot::Write(_) => None,
                 });
                 self.read_round(&reads.collect::<Vec<ReadCommand>>(), &mut weaver, wire).await?;
             }

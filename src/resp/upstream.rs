@@ -19,10 +19,10 @@ use crate::fsm::reader::ReadError;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
+use crate::propose::ClientRequest;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
-use crate::propose::Request;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::resp::codec::reply::reply_bytes;
 use crate::resp::group::read_keys;
 use crate::resp::session::Session;
@@ -31,13 +31,13 @@ use crate::resp::stats::add;
 
 impl Session {
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
-    pub(crate) async fn propose(&self, slots: Vec<Slot>) -> Outcome {
+    pub(crate) async fn propose(&self, slots: Vec<RequestSlot>) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |outcome| {
             // The connection may have gone; then nobody wants the outcome.
             let _ = sender.send(outcome);
         });
-        let mut request = Request { slots, is_transaction: false, done };
+        let mut request = ClientRequest { slots, done };
         let queue_deadline = Instant::now() + self.shared.bounds.queue_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(back) = self.shared.gateway.propose(request) {
@@ -121,7 +121,7 @@ impl Session {
         keys.sort_unstable();
         keys.dedup();
         add(&self.shared.stats.past_due_total, keys.len());
-        match self.propose(vec![Slot::Write(WriteCommand::RemoveExpired { keys })]).await {
+        match self.propose(vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })]).await {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),

@@ -17,15 +17,15 @@ use sealkv::keys::ring::Ring;
 use sealkv::keys::rules::Facts;
 use sealkv::keys::rules::decide;
 use sealkv::propose::AppliedFacts;
+use sealkv::propose::ClientRequest;
 use sealkv::propose::Gateway;
-use sealkv::propose::Handle;
 use sealkv::propose::Mode;
 use sealkv::propose::Outcome;
-use sealkv::propose::Parts;
+use sealkv::propose::ProposeConfig;
+use sealkv::propose::ProposeHandle;
+use sealkv::propose::ProposeParts;
 use sealkv::propose::Queue;
-use sealkv::propose::Request;
-use sealkv::propose::Settings;
-use sealkv::propose::Slot;
+use sealkv::propose::RequestSlot;
 use sealkv::propose::queue;
 use sealkv::raft::LeaderView;
 use sealkv::raft::Proposer;
@@ -40,14 +40,14 @@ use crate::kit::set;
 /// The queue of a node, with the keys of what it has applied.
 struct Desk {
     queue: Queue,
-    handle: Handle,
+    handle: ProposeHandle,
     ring: Arc<Ring>,
     ends: Arc<Mutex<Vec<String>>>,
 }
 
 impl Desk {
     fn new(ring: Arc<Ring>, seed: u64) -> Desk {
-        let parts = Parts {
+        let parts = ProposeParts {
             ring: Arc::clone(&ring),
             facts: Arc::new(AppliedFacts::new(0, true)),
             waiters: Arc::default(),
@@ -56,15 +56,15 @@ impl Desk {
             entropy: Arc::new(Seeded::new(seed)),
             wake: Box::new(|| {}),
         };
-        let (queue, handle) = queue(Settings::new(Mode::On), parts);
+        let (queue, handle) = queue(ProposeConfig::new(Mode::On), parts);
         Desk { queue, handle, ring, ends: Arc::default() }
     }
 
     fn ask(&self) {
         let ends = Arc::clone(&self.ends);
         let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push(format!("{outcome:?}")));
-        let slots = vec![Slot::Write(set("canary-key", "canary-value"))];
-        self.handle.propose(Request { slots, is_transaction: false, done }).unwrap();
+        let slots = vec![RequestSlot::Write(set("canary-key", "canary-value"))];
+        self.handle.propose(ClientRequest { slots, done }).unwrap();
     }
 
     /// What it gives to a leader of `term` whose log ends at `last` and who has applied `applied`.

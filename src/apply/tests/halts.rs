@@ -34,7 +34,7 @@ use crate::keys::change::Retire;
 use crate::keys::kek::KekSet;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 
 /// Entries 5 to 14 sealed, each with a waiter, 10 with a changed byte of its ciphertext.
 fn poisoned() -> (Leader, Bytes) {
@@ -53,7 +53,7 @@ fn wait_for_all(node: &Node, leader: &Leader, first: u64) {
     for committed in &leader.log {
         let entry = &committed.entry;
         if entry.index.0 >= first {
-            let slots = vec![Slot::Write(set("", "")), Slot::Write(incr(""))];
+            let slots = vec![RequestSlot::Write(set("", "")), RequestSlot::Write(incr(""))];
             node.wait_for(entry.position(), slots);
         }
     }
@@ -346,7 +346,7 @@ fn a_value_that_does_not_open_halts_the_write_that_needs_it_and_only_fails_a_rea
     node.store.write(step).unwrap();
     let position = leader.clients(&[set("b", "2")]);
     let read = ReadCommand::Get { key: Bytes::from_static(b"a") };
-    node.wait_for(position, vec![Slot::Write(set("b", "2")), Slot::Read(read)]);
+    node.wait_for(position, vec![RequestSlot::Write(set("b", "2")), RequestSlot::Read(read)]);
     node.run(&leader.log).unwrap();
     let told = node.told.lock().unwrap().pop().unwrap().1.unwrap();
     assert_eq!(told[0], Reply::Ok);
@@ -404,6 +404,6 @@ fn a_retired_entry_key_opens_nothing_any_more() {
     assert!(halt.source().unwrap().source().unwrap().to_string().contains("retired"));
 }
 
-pub(super) fn write_slots(count: usize) -> Vec<Slot> {
-    (0..count).map(|_| Slot::Write(set("", ""))).collect()
+pub(super) fn write_slots(count: usize) -> Vec<RequestSlot> {
+    (0..count).map(|_| RequestSlot::Write(set("", ""))).collect()
 }

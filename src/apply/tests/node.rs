@@ -43,7 +43,7 @@ use crate::keys::kek::KekSet;
 use crate::keys::ring::Ring;
 use crate::keys::rules::RuleError;
 use crate::members::Members;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
@@ -283,7 +283,7 @@ impl Node {
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.
-    pub(super) fn wait_for(&self, position: Position, slots: Vec<Slot>) {
+    pub(super) fn wait_for(&self, position: Position, slots: Vec<RequestSlot>) {
         let told = Arc::clone(&self.told);
         let done = move |outcome| {
             let word = word(outcome);

@@ -34,15 +34,15 @@ use crate::keys::change::Change;
 use crate::keys::change::Retire;
 use crate::keys::rules::RuleError;
 use crate::limits::ENTRY_WRITES_MAX;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::raft::Committed;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn get(key: &str) -> Slot {
-    Slot::Read(ReadCommand::Get { key: bytes(key) })
+fn get(key: &str) -> RequestSlot {
+    RequestSlot::Read(ReadCommand::Get { key: bytes(key) })
 }
 
 /// All kinds of entries: clear and sealed commands, bootstrap, cutover, openers, rotations, a refusal, members, two terms.
@@ -92,10 +92,10 @@ fn same_decision_waiters_and_riding_reads_leave_no_trace() {
     for committed in &leader.log[4..] {
         let count = if committed.entry.index.0 == 6 { 1 } else { 0 };
         if count > 0 {
-            asked.wait_for(committed.entry.position(), vec![get("old"), Slot::Write(set("", "")), get("none")]);
+            asked.wait_for(committed.entry.position(), vec![get("old"), RequestSlot::Write(set("", "")), get("none")]);
         }
     }
-    asked.wait_for(leader.entry(5).position(), vec![get("old"), Slot::Write(set("", "")), get("old")]);
+    asked.wait_for(leader.entry(5).position(), vec![get("old"), RequestSlot::Write(set("", "")), get("old")]);
     asked.run(&leader.log).unwrap();
     assert_eq!(asked.store.picture(), alone.store.picture());
     let told = asked.told.lock().unwrap();
@@ -145,7 +145,8 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
     let mut node = Node::new(&Setup::default());
     for number in 0..3 {
         let position = leader.clients(&[incr("n"), append("s", "ab")]);
-        let slots = vec![get("n"), Slot::Write(incr("n")), get("n"), Slot::Write(append("s", "ab")), get("s")];
+        let slots =
+            vec![get("n"), RequestSlot::Write(incr("n")), get("n"), RequestSlot::Write(append("s", "ab")), get("s")];
         if number != 1 {
             node.wait_for(position, slots);
         }
@@ -178,7 +179,7 @@ fn time_never_goes_back_from_entry_to_entry() {
     let late = leader.clients(&[append("brief", "x")]);
     for run_entries in [1, 10] {
         let mut node = Node::new(&Setup { run_entries, ..Setup::default() });
-        node.wait_for(late, vec![get("brief"), Slot::Write(set("", "")), get("brief")]);
+        node.wait_for(late, vec![get("brief"), RequestSlot::Write(set("", "")), get("brief")]);
         node.run(&leader.log).unwrap();
         let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
         assert_eq!(replies, [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))], "it does not come back");

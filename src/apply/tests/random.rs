@@ -32,7 +32,7 @@ use crate::fsm::store::Commit;
 use crate::fsm::store::Store;
 use crate::keys::kek::KekSet;
 use crate::keys::rules::RuleError;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::raft::Committed;
 use crate::testing::seed::Seeded;
@@ -129,8 +129,8 @@ impl Trial {
     fn wait(&self, node: &Node, from: u64, to: u64) {
         for (&(index, term), wanted) in self.history.waiting.range((from + 1, 0)..(to + 1, 0)) {
             let slots = wanted.iter().map(|wanted| match wanted {
-                Wanted::Write => Slot::Write(set("", "")),
-                Wanted::Read(read) => Slot::Read(read.clone()),
+                Wanted::Write => RequestSlot::Write(set("", "")),
+                Wanted::Read(read) => RequestSlot::Read(read.clone()),
             });
             let told = Arc::clone(&self.told);
             let done = move |outcome| {

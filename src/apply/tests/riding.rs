@@ -15,7 +15,7 @@ use crate::fsm::command::WriteCommand;
 use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 
 fn large(key: &'static str, bytes: usize) -> WriteCommand {
     WriteCommand::Set {
@@ -27,8 +27,8 @@ fn large(key: &'static str, bytes: usize) -> WriteCommand {
     }
 }
 
-fn get(key: &'static str) -> Slot {
-    Slot::Read(ReadCommand::Get { key: Bytes::from_static(key.as_bytes()) })
+fn get(key: &'static str) -> RequestSlot {
+    RequestSlot::Read(ReadCommand::Get { key: Bytes::from_static(key.as_bytes()) })
 }
 
 /// Bytes of each reply, `None` for an error.
@@ -43,9 +43,9 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
     leader.clients(&[large("k", VALUE_BYTES_MAX)]);
     let place = leader.clients(&[set("small", "12345"), set("after", "x")]);
     let fit = REPLY_BYTES_MAX / VALUE_BYTES_MAX;
-    let mut slots = vec![Slot::Write(set("small", "12345"))];
+    let mut slots = vec![RequestSlot::Write(set("small", "12345"))];
     slots.extend((0..fit + 3).map(|_| get("k")));
-    slots.extend([get("small"), Slot::Write(set("after", "x")), get("k"), get("after")]);
+    slots.extend([get("small"), RequestSlot::Write(set("after", "x")), get("k"), get("after")]);
     node.wait_for(place, slots);
     node.run(&leader.log).unwrap();
     let told = std::mem::take(&mut *node.told.lock().unwrap());
@@ -72,7 +72,7 @@ fn bounded_a_run_ends_where_its_answers_take_much_memory() {
     let reads = 40;
     for number in 0..9 {
         let place = leader.clients(&[set(&format!("{number}"), "x")]);
-        let mut slots = vec![Slot::Write(set(&format!("{number}"), "x"))];
+        let mut slots = vec![RequestSlot::Write(set(&format!("{number}"), "x"))];
         slots.extend((0..reads).map(|_| get("k")));
         node.wait_for(place, slots);
     }

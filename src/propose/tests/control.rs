@@ -213,7 +213,7 @@ fn whose_entry_is_in_the_log_and_not_committed_is_told_that_nobody_knows() {
 
 fn limited(mode: Mode, value_delta: u64, entry_delta: u64) -> Rig {
     let limits = RenewLimits { value_delta, entry_delta };
-    Rig::set_up(Setup { settings: Settings { limits, ..Settings::new(mode) }, ..Setup::sole(mode) })
+    Rig::set_up(Setup { settings: ProposeConfig { limits, ..ProposeConfig::new(mode) }, ..Setup::sole(mode) })
 }
 
 // The limits are 2^35 and 2^39: no test gets there, so they are lowered.

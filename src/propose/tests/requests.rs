@@ -19,10 +19,10 @@ use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::PROPOSE_QUEUE_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::*;
+use crate::raft::BatchRefusal;
 use crate::raft::Input;
 use crate::raft::LeaderView;
 use crate::raft::Proposer;
-use crate::raft::Refusal;
 
 fn named(name: u32, outcome: &str) -> (u32, String) {
     (name, outcome.to_owned())
@@ -31,7 +31,7 @@ fn named(name: u32, outcome: &str) -> (u32, String) {
 #[test]
 fn a_request_is_one_entry_and_its_reads_ride_with_the_waiter() {
     let mut rig = Rig::new(Mode::On);
-    let read = Slot::Read(ReadCommand::Get { key: Bytes::from_static(b"a") });
+    let read = RequestSlot::Read(ReadCommand::Get { key: Bytes::from_static(b"a") });
     rig.handle.propose(rig.request(1, vec![set("a", b"1"), read, set("b", b"2")])).unwrap();
     rig.handle.propose(rig.request(2, vec![set("c", b"3")])).unwrap();
     rig.settle();
@@ -60,7 +60,7 @@ fn what_fits_no_entry_is_refused_before_it_is_proposed() {
     let keys: Vec<(Bytes, Bytes)> =
         (0..=1_u32 << 16).map(|n| (Bytes::from(n.to_be_bytes().to_vec()), Bytes::new())).collect();
     rig.handle
-        .propose(rig.request(2, vec![Slot::Write(WriteCommand::SetMany { pairs: keys, absent_only: false })]))
+        .propose(rig.request(2, vec![RequestSlot::Write(WriteCommand::SetMany { pairs: keys, absent_only: false })]))
         .unwrap();
     assert_eq!(rig.ends(), [named(1, "TooLarge"), named(2, "TooLarge")]);
     assert_eq!(rig.handle.waiting(), 0);
@@ -149,7 +149,7 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
     assert!(queue.next(&LeaderView { space_bytes: 10, ..view }).is_none());
     let mut batch = queue.next(&view).unwrap();
     assert_eq!(batch.seal(Term(2), Index(6)).unwrap().len(), batch.count());
-    batch.refused(Refusal::NotNow);
+    batch.refused(BatchRefusal::NotNow);
     assert_eq!(*ends.lock().unwrap(), [named(1, "TryAgain")]);
     assert!(queue.next(&view).is_none());
 }

@@ -35,7 +35,7 @@ use crate::propose::*;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
-use crate::raft::Loop;
+use crate::raft::RaftLoop;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
@@ -49,7 +49,7 @@ use crate::world::Entropy;
 struct Wires {
     appends: VecDeque<Append>,
     committed: VecDeque<Committed>,
-    reads: Option<Arc<Reads>>,
+    reads: Option<Arc<ReadPoints>>,
 }
 
 struct Tap(Arc<Mutex<Wires>>);
@@ -82,7 +82,7 @@ pub(super) type Ends = Arc<Mutex<Vec<(u32, String)>>>;
 /// What a node of a test is started with.
 #[derive(Clone)]
 pub(super) struct Setup {
-    pub(super) settings: Settings,
+    pub(super) settings: ProposeConfig,
     /// The first is this node, unless `node` says otherwise.
     pub(super) voters: Vec<u64>,
     pub(super) node: u64,
@@ -96,7 +96,7 @@ pub(super) struct Setup {
 impl Setup {
     pub(super) fn sole(mode: Mode) -> Setup {
         Setup {
-            settings: Settings::new(mode),
+            settings: ProposeConfig::new(mode),
             voters: vec![1],
             node: 1,
             seed: 1,
@@ -117,11 +117,11 @@ impl KekWitness for Witness {
 
 pub(super) struct Rig {
     pub(super) setup: Setup,
-    pub(super) raft: Loop,
-    pub(super) handle: Handle,
+    pub(super) raft: RaftLoop,
+    pub(super) handle: ProposeHandle,
     pub(super) ring: Arc<Ring>,
     pub(super) waiters: Arc<Waiters>,
-    pub(super) reads: Arc<Reads>,
+    pub(super) reads: Arc<ReadPoints>,
     pub(super) ends: Ends,
     pub(super) wakes: Arc<AtomicUsize>,
     /// What was applied, in words, and the bytes of the log.
@@ -163,7 +163,7 @@ impl Rig {
     /// The same log and keys in a new life, with the state where the log ends.
     pub(super) fn restarted(self, mode: Mode) -> Rig {
         let setup = Setup { seed: 77, clock: Arc::default(), ..self.setup.clone() };
-        self.restarted_with(Setup { settings: Settings { mode, ..setup.settings }, ..setup })
+        self.restarted_with(Setup { settings: ProposeConfig { mode, ..setup.settings }, ..setup })
     }
 
     pub(super) fn restarted_with(self, setup: Setup) -> Rig {
@@ -183,11 +183,11 @@ impl Rig {
         let founded = Position { term: Term(1), index: Index(1) };
         let applied = entries.last().map_or(founded, |last| last.position());
         let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
-        let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(Reads::new(applied.index)));
+        let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(ReadPoints::new(applied.index)));
         let wires = Arc::new(Mutex::new(Wires { reads: Some(Arc::clone(&reads)), ..Wires::default() }));
         let wakes = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&wakes);
-        let parts = Parts {
+        let parts = ProposeParts {
             ring: Arc::clone(&ring),
             facts: Arc::clone(&facts),
             waiters: Arc::clone(&waiters),
@@ -204,7 +204,7 @@ impl Rig {
             None => Box::new(raft::Nowhere),
             Some(network) => Box::new(network.endpoint()),
         };
-        let outside = raft::Outside {
+        let outside = raft::RaftParts {
             proposer: Box::new(queue),
             ports: Box::new(Tap(Arc::clone(&wires))),
             transport,
@@ -214,8 +214,9 @@ impl Rig {
         };
         let ids: Vec<NodeId> = setup.voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
         let members = Members::founders(&ids);
-        let recovered = raft::Recovered { hard_state, compacted: founded, entries: entries.clone(), members, applied };
-        let raft = Loop::new(raft::Config::new(NodeId::new(setup.node).unwrap()), recovered, outside).unwrap();
+        let recovered =
+            raft::StartingPoint { hard_state, compacted: founded, entries: entries.clone(), members, applied };
+        let raft = RaftLoop::new(raft::RaftConfig::new(NodeId::new(setup.node).unwrap()), recovered, outside).unwrap();
         Rig {
             setup,
             raft,
@@ -316,7 +317,7 @@ impl Rig {
         self.handle.control(request, Box::new(move |end| ends.lock().unwrap().push((name, format!("{end:?}")))));
     }
 
-    pub(super) fn request(&self, name: u32, slots: Vec<Slot>) -> Request {
+    pub(super) fn request(&self, name: u32, slots: Vec<RequestSlot>) -> ClientRequest {
         request(&self.ends, name, slots)
     }
 
@@ -330,12 +331,12 @@ impl Rig {
 }
 
 /// The two ends without a raft loop; requests made by `request` end in the returned list.
-pub(super) fn alone() -> (Queue, Handle, Ends) {
+pub(super) fn alone() -> (Queue, ProposeHandle, Ends) {
     alone_with(Mode::Off, ring(Mode::Off))
 }
 
-pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, Handle, Ends) {
-    let parts = Parts {
+pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, ProposeHandle, Ends) {
+    let parts = ProposeParts {
         ring,
         facts: Arc::default(),
         waiters: Arc::default(),
@@ -344,18 +345,18 @@ pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, Handle, Ends) {
         entropy: Arc::new(Seeded::new(1)),
         wake: Box::new(|| {}),
     };
-    let (queue, handle) = queue(Settings::new(mode), parts);
+    let (queue, handle) = queue(ProposeConfig::new(mode), parts);
     (queue, handle, Ends::default())
 }
 
-pub(super) fn request(ends: &Ends, name: u32, slots: Vec<Slot>) -> Request {
+pub(super) fn request(ends: &Ends, name: u32, slots: Vec<RequestSlot>) -> ClientRequest {
     let ends = Arc::clone(ends);
     let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
-    Request { slots, is_transaction: false, done }
+    ClientRequest { slots, done }
 }
 
-pub(super) fn set(key: &str, value: &[u8]) -> Slot {
-    Slot::Write(WriteCommand::Set {
+pub(super) fn set(key: &str, value: &[u8]) -> RequestSlot {
+    RequestSlot::Write(WriteCommand::Set {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value),
         when: SetIf::Always,

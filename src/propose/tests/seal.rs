@@ -29,9 +29,9 @@ use crate::propose::seal::Proposal;
 use crate::propose::seal::Sealer;
 use crate::propose::seal::SealerError;
 use crate::propose::seal::seal_batch;
+use crate::raft::BatchRefusal;
 use crate::raft::LeaderView;
 use crate::raft::Proposer;
-use crate::raft::Refusal;
 use crate::world::KernelEntropy;
 
 const FIRST: Position = Position { term: Term(3), index: Index(10) };
@@ -158,7 +158,7 @@ fn a_batch_that_cannot_be_sealed_never_touches_raft_and_its_clients_may_try_agai
     let mut batch = queue.next(&view).unwrap();
     // Raft asks for another leadership's term: there is nothing that it could append.
     let refusal = batch.seal(Term(term_salt.term.0 + 1), term_salt.index.next()).unwrap_err();
-    assert_eq!(refusal, Refusal::SealFailed);
+    assert_eq!(refusal, BatchRefusal::SealFailed);
     batch.refused(refusal);
     assert_eq!(*ends.lock().unwrap(), [(1, "TryAgain".to_owned())]);
     assert!(queue.next(&view).is_none(), "it is not sealed again");

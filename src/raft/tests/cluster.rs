@@ -37,7 +37,7 @@ impl Cluster {
         Cluster::with(seed, |_| {})
     }
 
-    fn with(seed: u64, set: impl Fn(&mut Config)) -> Cluster {
+    fn with(seed: u64, set: impl Fn(&mut RaftConfig)) -> Cluster {
         let (clock, network) = (Arc::<SimClock>::default(), Network::default());
         let node = |id| (id, Node::start_with(id, Disk::founded(&IDS), &clock, seed, &network, &set));
         let nodes = IDS.map(node).into_iter().collect();

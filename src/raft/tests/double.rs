@@ -64,7 +64,7 @@ impl Ports for Tap {
 pub(super) enum Fate {
     Sealed(Term, Index),
     Placed(Term, Index),
-    Refused(Refusal),
+    Refused(BatchRefusal),
 }
 
 /// What the test wants proposed, and what became of it.
@@ -103,7 +103,7 @@ impl Proposer for TestProposer {
         let mut desk = self.0.lock().unwrap();
         if leader.is_some() {
             while desk.batches.pop_front().is_some() {
-                desk.fates.push(Fate::Refused(Refusal::NotLeader(leader)));
+                desk.fates.push(Fate::Refused(BatchRefusal::NotLeader(leader)));
             }
         }
     }
@@ -122,7 +122,7 @@ impl Batch for TestBatch {
         self.is_control
     }
 
-    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, Refusal> {
+    fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {
         self.desk.lock().unwrap().fates.push(Fate::Sealed(term, first_index));
         Ok(self.data.clone())
     }
@@ -131,7 +131,7 @@ impl Batch for TestBatch {
         self.desk.lock().unwrap().fates.push(Fate::Placed(first.term, first.index));
     }
 
-    fn refused(self: Box<Self>, refusal: Refusal) {
+    fn refused(self: Box<Self>, refusal: BatchRefusal) {
         self.desk.lock().unwrap().fates.push(Fate::Refused(refusal));
     }
 }
@@ -168,7 +168,7 @@ pub(super) const FOUNDED: Position = Position { term: Term(1), index: Index(1) }
 
 /// A node and everything around it.
 pub(super) struct Node {
-    pub(super) raft: Loop,
+    pub(super) raft: RaftLoop,
     pub(super) clock: Arc<SimClock>,
     pub(super) wires: Arc<Mutex<Wires>>,
     pub(super) desk: Arc<Mutex<Desk>>,
@@ -188,11 +188,11 @@ impl Node {
         clock: &Arc<SimClock>,
         seed: u64,
         network: &Network,
-        set: impl Fn(&mut Config),
+        set: impl Fn(&mut RaftConfig),
     ) -> Node {
         let (wires, desk) = (Arc::<Mutex<Wires>>::default(), Arc::<Mutex<Desk>>::default());
         let space = Arc::new(LogSpace::of(1 << 40, 1 << 40));
-        let outside = Outside {
+        let outside = RaftParts {
             proposer: Box::new(TestProposer(Arc::clone(&desk))),
             ports: Box::new(Tap(Arc::clone(&wires))),
             transport: Box::new(network.endpoint()),
@@ -202,16 +202,16 @@ impl Node {
         };
         // The state of these tests is volatile: it is made again from the log, as far as the log says.
         disk.applied = FOUNDED;
-        let recovered = Recovered {
+        let recovered = StartingPoint {
             hard_state: disk.hard_state,
             compacted: FOUNDED,
             entries: disk.entries.clone(),
             members: disk.members.clone(),
             applied: FOUNDED,
         };
-        let mut config = Config::new(NodeId::new(id).unwrap());
+        let mut config = RaftConfig::new(NodeId::new(id).unwrap());
         set(&mut config);
-        let raft = Loop::new(config, recovered, outside).unwrap();
+        let raft = RaftLoop::new(config, recovered, outside).unwrap();
         Node { raft, clock: Arc::clone(clock), wires, desk, space, disk, applied: Vec::new() }
     }
 

@@ -63,7 +63,7 @@ fn n1_nothing_is_sealed_before_the_term_is_durable() {
     node.step([Input::Wake]);
     assert!(node.raft.status().is_leader);
     assert_eq!(node.disk.hard_state.term, Term(1));
-    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotNow)]);
+    assert_eq!(node.fates(), [Fate::Refused(BatchRefusal::NotNow)]);
 }
 
 // N2: the gate opens when the empty entry of this term is applied, not when it is committed.
@@ -89,7 +89,7 @@ fn n3_nothing_is_proposed_behind_a_control_entry_until_it_is_applied() {
     assert_eq!(node.fates(), placed(2, 3));
     node.desk.lock().unwrap().is_pushy = true;
     node.step([Input::Wake]);
-    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotNow)], "raft holds it too, whatever the proposer does");
+    assert_eq!(node.fates(), [Fate::Refused(BatchRefusal::NotNow)], "raft holds it too, whatever the proposer does");
     node.desk.lock().unwrap().is_pushy = false;
     node.propose(&["client"]);
     node.settle();
@@ -249,20 +249,20 @@ fn log_and_state_that_do_not_fit_are_refused() {
         if has_hole {
             entries.remove(1);
         }
-        let recovered = Recovered {
+        let recovered = StartingPoint {
             hard_state: node.disk.hard_state,
             compacted: FOUNDED,
             entries,
             members: node.disk.members.clone(),
             applied: Position { term: Term(2), index: Index(applied) },
         };
-        start::start(&Config::new(NodeId::new(1).unwrap()), &recovered).err()
+        start::start(&RaftConfig::new(NodeId::new(1).unwrap()), &recovered).err()
     };
     assert_eq!(build(4, false), None);
-    let unfit = |applied| Fatal::Unfit { compacted: Index(1), applied: Index(applied), last: Index(4) };
+    let unfit = |applied| RaftFatal::Unfit { compacted: Index(1), applied: Index(applied), last: Index(4) };
     assert_eq!(build(5, false), Some(unfit(5)));
     assert_eq!(build(0, false), Some(unfit(0)));
-    assert_eq!(build(4, true), Some(Fatal::Gap { expected: Index(3), found: Index(4) }));
+    assert_eq!(build(4, true), Some(RaftFatal::Gap { expected: Index(3), found: Index(4) }));
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_follower_accepts_no_proposal_and_ships_none() {
     let _ = network.take(2);
     node.propose(&["a"]);
     node.settle();
-    assert_eq!(node.fates(), [Fate::Refused(Refusal::NotLeader(Some(2)))]);
+    assert_eq!(node.fates(), [Fate::Refused(BatchRefusal::NotLeader(Some(2)))]);
     assert!(network.take(2).iter().all(|message| message.entry_bytes() == 0));
 }
 
@@ -167,7 +167,7 @@ fn a_node_that_lost_its_log_ends_with_a_word_instead_of_a_panic() {
     let (mut node, _) = follower();
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1, 5);
     heartbeat.commit = 90;
-    let lost = Fatal::LogLost { matched: Index(90), last: Index(1) };
+    let lost = RaftFatal::LogLost { matched: Index(90), last: Index(1) };
     assert_eq!(node.raft.step([told(heartbeat)].into_iter()), Err(lost.clone()));
     assert_eq!(node.raft.step(std::iter::once(Input::Wake)), Err(lost), "and stays ended");
 }
@@ -176,7 +176,7 @@ fn a_node_that_lost_its_log_ends_with_a_word_instead_of_a_panic() {
 fn what_apply_never_got_cannot_be_applied() {
     let mut node = sole();
     let ahead = Input::Applied(Position { term: Term(2), index: Index(3) });
-    let fatal = Fatal::AppliedAhead { applied: Index(3), handed: Index(2) };
+    let fatal = RaftFatal::AppliedAhead { applied: Index(3), handed: Index(2) };
     assert_eq!(node.raft.step(std::iter::once(ahead)), Err(fatal));
 }
 
@@ -186,10 +186,10 @@ fn n6_a_batch_that_does_not_stand_where_it_was_sealed_ends_the_loop_before_a_byt
     let mut node = sole();
     let term = Term(2);
     let wrong = node.raft.append_at(term, Index(9), &[b"x".to_vec().into()]);
-    assert_eq!(wrong, Err(Fatal::Misplaced { term, first: Index(9), offset: 1 }));
+    assert_eq!(wrong, Err(RaftFatal::Misplaced { term, first: Index(9), offset: 1 }));
     assert!(node.wires.lock().unwrap().appends.is_empty());
     let wrong = sole().raft.append_at(Term(7), Index(3), &[b"x".to_vec().into()]);
-    assert_eq!(wrong, Err(Fatal::Misplaced { term: Term(7), first: Index(3), offset: 0 }));
+    assert_eq!(wrong, Err(RaftFatal::Misplaced { term: Term(7), first: Index(3), offset: 0 }));
 }
 
 #[test]

@@ -33,11 +33,11 @@ use crate::fsm::store::Commit;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::ids::Index;
+use crate::propose::ClientRequest;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
-use crate::propose::Request;
-use crate::propose::Slot;
+use crate::propose::RequestSlot;
 use crate::resp::ClientBounds;
 use crate::resp::ClientReads;
 use crate::resp::Drained;
@@ -113,13 +113,13 @@ impl Below {
         }
     }
 
-    fn apply(&self, slots: &[Slot]) -> Vec<Reply> {
+    fn apply(&self, slots: &[RequestSlot]) -> Vec<Reply> {
         let mut state = self.state.lock().unwrap();
         state.index += 1;
         let stamp_ms = self.wall_ms().max(self.stamp_ms.load(Ordering::Acquire));
         let writes = slots.iter().filter_map(|slot| match slot {
-            Slot::Write(write) => Some(write),
-            Slot::Read(_) => None,
+            RequestSlot::Write(write) => Some(write),
+            RequestSlot::Read(_) => None,
         });
         let mut payload = Vec::new();
         encode_batch(stamp_ms, writes.collect::<Vec<&WriteCommand>>(), &mut payload).unwrap();
@@ -130,8 +130,8 @@ impl Below {
         let mut overlay = Overlay::new();
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
-            Slot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
-            Slot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
+            RequestSlot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
+            RequestSlot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
         });
         let replies = replies.collect();
         let changes = overlay.into_changes();
@@ -149,12 +149,12 @@ impl Below {
 }
 
 impl Gateway for Below {
-    fn propose(&self, request: Request) -> Result<(), Request> {
+    fn propose(&self, request: ClientRequest) -> Result<(), ClientRequest> {
         let mishap = self.mishaps.lock().unwrap().pop_front();
         if matches!(mishap, Some(Mishap::QueueFull)) {
             return Err(request);
         }
-        let writes = request.slots.iter().filter(|slot| matches!(slot, Slot::Write(_))).count();
+        let writes = request.slots.iter().filter(|slot| matches!(slot, RequestSlot::Write(_))).count();
         assert!(writes > 0, "an entry has a write");
         self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
         match mishap {
