@@ -92,7 +92,7 @@ impl raft::Ports for RaftPorts {
         self.reads.ready(context, index);
     }
 
-    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+    fn read_lost(&mut self, context: u64) {
         self.reads.lost(context);
     }
 

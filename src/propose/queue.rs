@@ -47,7 +47,7 @@ use crate::propose::operator::KekWitness;
 use crate::propose::operator::Order;
 use crate::propose::operator::Orders;
 use crate::propose::operator::SoleVoter;
-use crate::propose::reads::ReadPoints;
+use crate::propose::read_points::ReadPoints;
 use crate::propose::stamp::AppliedFacts;
 use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
@@ -381,9 +381,9 @@ impl Proposer for Queue {
         }
     }
 
-    fn ask_reads(&mut self) -> Option<u64> {
+    fn ask_reads(&mut self, unsent: Option<u64>) -> Option<u64> {
         self.shared.is_awake.store(false, SeqCst);
-        self.shared.reads.ask()
+        self.shared.reads.ask(unsent)
     }
 
     fn stop(&mut self) {

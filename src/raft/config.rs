@@ -1,5 +1,7 @@
 //! What the loop is started with, and how it ends: settings, what recovery found, the fatal errors.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::LogEntry;
@@ -10,7 +12,13 @@ use crate::ids::Term;
 use crate::limits::RAFT_TICK;
 use crate::limits::READ_INDEX_DEADLINE;
 use crate::members::Members;
+use crate::raft::Ports;
+use crate::raft::Proposer;
+use crate::raft::transport::Transport;
 use crate::wal::HardState;
+use crate::wal::LogSpace;
+use crate::world::Clock;
+use crate::world::Entropy;
 
 /// Settings of one node's part in the agreement.
 #[derive(Clone, Debug)]
@@ -60,6 +68,28 @@ pub struct StartingPoint {
     pub members: Members,
     /// What the state holds.
     pub applied: Position,
+}
+
+/// Everything injected into a [`RaftLoop`](crate::raft::RaftLoop).
+pub struct RaftParts {
+    /// Where client batches come from.
+    pub proposer: Box<dyn Proposer>,
+    /// Where effects go.
+    pub ports: Box<dyn Ports>,
+    /// The way to the peers.
+    pub transport: Box<dyn Transport>,
+    /// The log's free space.
+    pub space: Arc<LogSpace>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for RaftParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftParts").finish_non_exhaustive()
+    }
 }
 
 /// Why the loop cannot go on. No message and no byte left this node after it arose.

@@ -29,11 +29,6 @@ pub enum Input {
     Persisted(u64),
     /// The state holds everything up to here.
     Applied(Position),
-    /// Somebody wants a linearizable read point; answered through the ports.
-    Read {
-        /// Chosen by the caller, handed back as it is.
-        context: u64,
-    },
     /// The log dropped everything up to here.
     Trimmed(Position),
     /// What `Ports::fetch` asked for; empty if it is gone.
@@ -59,7 +54,6 @@ impl fmt::Debug for Input {
             Input::Unreachable(node) => write!(f, "Unreachable({node})"),
             Input::Persisted(ticket) => write!(f, "Persisted({ticket})"),
             Input::Applied(position) => write!(f, "Applied({position:?})"),
-            Input::Read { context } => write!(f, "Read({context})"),
             Input::Trimmed(position) => write!(f, "Trimmed({position:?})"),
             Input::Fetched(entries) => write!(f, "Fetched({} entries)", entries.len()),
             Input::Change { change, .. } => write!(f, "Change({change:?})"),

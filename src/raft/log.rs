@@ -16,8 +16,11 @@ use ::raft::StorageError;
 use ::raft::eraftpb::Entry;
 use ::raft::eraftpb::Snapshot;
 
+use crate::entry::LogEntry;
+use crate::ids::Index;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::READ_BATCHES_MAX;
+use crate::raft::input::to_raft_entry;
 
 /// What one entry costs in memory and in a frame besides its data: its header, rounded up.
 pub(super) const ENTRY_OVERHEAD: u64 = 64;
@@ -26,10 +29,10 @@ pub(super) const GROUP_OVERHEAD: u64 = 4096 + 512;
 
 /// Entries that raft wants to send and that are not in memory any more.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) context: GetEntriesContext,
+struct Wanted {
+    first: u64,
+    last: u64,
+    context: GetEntriesContext,
 }
 
 /// Bytes up to and including an entry, since the start of the process.
@@ -54,6 +57,8 @@ pub(super) struct Log {
     can_fetch: bool,
     fetched: VecDeque<Entry>,
     wanted: RefCell<Vec<Wanted>>,
+    /// Being read back.
+    fetching: Option<Wanted>,
 }
 
 impl Log {
@@ -71,6 +76,7 @@ impl Log {
             can_fetch: false,
             fetched: VecDeque::new(),
             wanted: RefCell::new(Vec::new()),
+            fetching: None,
         };
         log.append(&entries);
         log.evict();
@@ -119,6 +125,7 @@ impl Log {
 
     /// raft's applied index moved.
     pub(super) fn applied_to(&mut self, index: u64) {
+        assert!(self.applied <= index, "applied never decreases");
         self.applied = index;
         self.evict();
     }
@@ -132,6 +139,7 @@ impl Log {
     /// The log on disk holds nothing up to `index` any more.
     pub(super) fn trimmed_to(&mut self, index: u64) {
         let index = index.min(self.applied);
+        assert!(index <= self.last, "only what was appended is trimmed");
         while self.entries.front().is_some_and(|entry| entry.index <= index) {
             self.pop_front();
         }
@@ -157,6 +165,7 @@ impl Log {
     fn pop_front(&mut self) {
         self.entries.pop_front();
         self.base = self.totals.pop_front().expect("as many totals as entries");
+        debug_assert_eq!(self.totals.len(), self.entries.len());
     }
 
     /// Bytes of everything above raft's applied index, all of it in memory.
@@ -189,9 +198,17 @@ impl Log {
         self.totals.get(slot).copied().unwrap_or_else(|| self.end())
     }
 
-    /// Entries that raft asked for since the last call; the first call also says that somebody fetches.
-    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(self.wanted.get_mut())
+    /// The first and last index to read back now, one read at a time: raft asks again for what is left out here.
+    pub(super) fn next_fetch(&mut self) -> Option<(Index, Index)> {
+        let mut wanted = std::mem::take(self.wanted.get_mut()).into_iter();
+        if self.fetching.is_some() {
+            return None;
+        }
+        let next = wanted.next()?;
+        assert!(next.first <= next.last, "at least one entry is wanted");
+        let range = (Index(next.first), Index(next.last));
+        self.fetching = Some(next);
+        Some(range)
     }
 
     /// Whether older entries can be read back at all.
@@ -199,9 +216,17 @@ impl Log {
         self.can_fetch = can_fetch;
     }
 
-    /// Read back from disk, consecutive; kept until the next call.
-    pub(super) fn set_fetched(&mut self, entries: Vec<Entry>) {
-        self.fetched = VecDeque::from(entries);
+    /// Entries read back from disk, consecutive, for the call that wanted them; none if they are gone.
+    pub(super) fn set_fetched(&mut self, entries: &[LogEntry]) -> Option<GetEntriesContext> {
+        let wanted = self.fetching.take()?;
+        assert!(entries.is_sorted_by_key(|entry| entry.index), "the log reads in its order");
+        self.fetched = entries.iter().map(to_raft_entry).collect();
+        (!entries.is_empty()).then_some(wanted.context)
+    }
+
+    /// That call is done.
+    pub(super) fn forget_fetched(&mut self) {
+        self.fetched.clear();
     }
 
     fn first_in_memory(&self) -> u64 {
@@ -304,6 +329,7 @@ impl Storage for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::input::to_log_entry;
 
     fn entry(index: u64, term: u64, bytes: usize) -> Entry {
         Entry { index, term, data: vec![7; bytes].into(), ..Entry::default() }
@@ -377,10 +403,14 @@ mod tests {
         let fetch = |log: &Log, can_wait| log.entries(3, 13, None, GetEntriesContext::empty(can_wait));
         assert_eq!(fetch(&log, false), Err(Error::Store(StorageError::Compacted)));
         assert_eq!(fetch(&log, true), Err(Error::Store(StorageError::LogTemporarilyUnavailable)));
-        let wanted = log.take_wanted();
-        assert_eq!((wanted[0].first, wanted[0].last), (3, 10));
-        log.set_fetched((3..=6).map(|index| entry(index, 1 + index / 4, 100)).collect());
+        assert_eq!(log.next_fetch(), Some((Index(3), Index(10))));
+        assert_eq!(fetch(&log, true), Err(Error::Store(StorageError::LogTemporarilyUnavailable)));
+        assert_eq!(log.next_fetch(), None, "one at a time");
+        let read: Vec<LogEntry> = (3..=6).map(|index| to_log_entry(&entry(index, 1 + index / 4, 100))).collect();
+        assert!(log.set_fetched(&read).is_some());
         assert_eq!(fetch(&log, true).unwrap().len(), 4);
+        log.forget_fetched();
+        assert!(fetch(&log, true).is_err());
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn start(config: &RaftConfig, recovered: &StartingPoint) -> Result<St
     // The library takes everything above `first_index - 1` as not applied until it has read `applied`.
     let store = Log::new(initial, trimmed, entries, applied);
     let node = RawNode::new(&library_config(config, applied), store, &logger::forward());
-    let node = node.map_err(|error| RaftFatal::Library(error.to_string()))?;
+    let mut node = node.map_err(|error| RaftFatal::Library(error.to_string()))?;
+    node.mut_store().set_can_fetch(config.can_fetch);
     Ok(Started { node, hard_state })
 }
 

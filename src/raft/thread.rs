@@ -15,7 +15,7 @@ use crate::limits::RAFT_QUEUE_MAX;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
 use crate::raft::config::RaftFatal;
 use crate::raft::input::Input;
-use crate::raft::run::RaftLoop;
+use crate::raft::raft_loop::RaftLoop;
 
 /// The queue in front of the thread; full means that whoever sends waits, or drops what raft sends again.
 #[must_use]
@@ -99,7 +99,7 @@ mod tests {
 
         fn read_ready(&mut self, _context: u64, _index: Index) {}
 
-        fn read_lost(&mut self, _context: u64, _leader: Option<u64>) {}
+        fn read_lost(&mut self, _context: u64) {}
 
         fn status(&mut self, _status: Status) {}
     }

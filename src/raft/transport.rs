@@ -3,8 +3,13 @@
 //! Whatever carries messages may lose, repeat and reorder them; raft sends again. Proposals never travel: an entry that
 //! another node appends stands at another place than the one it was sealed for, so both ends drop them (design 6).
 
+use ::raft::Raft;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
+
+use crate::ids::Index;
+use crate::raft::config::RaftFatal;
+use crate::raft::log::Log;
 
 /// A message between members. Only this room looks inside.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,9 +21,37 @@ impl PeerMessage {
         may_travel(message.get_msg_type()).then_some(PeerMessage(message))
     }
 
-    /// `None` as for `new`: whoever made it.
-    pub(super) fn into_message(self) -> Option<Message> {
+    /// `None` as for `new`, on the receiving side.
+    fn into_message(self) -> Option<Message> {
         may_travel(self.0.get_msg_type()).then_some(self.0)
+    }
+
+    /// The message if raft may step it; one that no member sends is dropped. `may_lead`: a leader may hand over to this node.
+    ///
+    /// # Errors
+    /// [`RaftFatal::LogLost`]: the leader counts on entries that are not here.
+    pub(super) fn admit(self, raft: &Raft<Log>, may_lead: bool) -> Result<Option<Message>, RaftFatal> {
+        let Some(message) = self.into_message() else { return Ok(None) };
+        let is_between_members = message.to == raft.id && message.from != raft.id && message.from != ::raft::INVALID_ID;
+        let last = raft.raft_log.last_index();
+        let may_step = match message.get_msg_type() {
+            _ if !is_between_members => false,
+            // Owed with the cluster: the snapshot's bytes go another way and must be complete first.
+            MessageType::MsgSnapshot => false,
+            MessageType::MsgTimeoutNow => may_lead,
+            MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => message.entries.len() == 1,
+            MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > last => {
+                return Err(RaftFatal::LogLost { matched: Index(message.commit), last: Index(last) });
+            }
+            MessageType::MsgAppend => is_well_formed(&message),
+            _ => true,
+        };
+        Ok(may_step.then_some(message))
+    }
+
+    /// Whether it asks for a vote, or for the promise of one.
+    pub(super) fn asks_for_votes(&self) -> bool {
+        matches!(self.0.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
     }
 
     /// Whom it is for.
@@ -76,6 +109,17 @@ fn may_travel(kind: MessageType) -> bool {
             | MessageType::MsgSnapStatus
             | MessageType::MsgCheckQuorum
     )
+}
+
+/// Consecutive behind the matched position, terms ascending up to the sender's: the library trusts that blindly.
+fn is_well_formed(message: &Message) -> bool {
+    let mut index = message.index;
+    let mut term = message.log_term;
+    message.entries.iter().all(|entry| {
+        let follows = index.checked_add(1) == Some(entry.index) && entry.term >= term && entry.term <= message.term;
+        (index, term) = (entry.index, entry.term);
+        follows
+    })
 }
 
 /// Sends messages to members; never blocks.

@@ -68,7 +68,7 @@ impl raft::Ports for Tap {
         reads.unwrap().ready(context, index);
     }
 
-    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+    fn read_lost(&mut self, context: u64) {
         let reads = self.0.lock().unwrap().reads.clone();
         reads.unwrap().lost(context);
     }

@@ -161,7 +161,7 @@ fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
     let mut cluster = Cluster::new(seed(20));
     let old = cluster.elect();
     cluster.cut_off = Some(old);
-    cluster.nodes.get_mut(&old).unwrap().step([Input::Read { context: 5 }]);
+    cluster.nodes.get_mut(&old).unwrap().read(5);
     cluster.rounds(300);
     let wires = cluster.nodes[&old].wires.lock().unwrap();
     assert_eq!((wires.ready.as_slice(), wires.lost.as_slice()), ([].as_slice(), [5].as_slice()));
@@ -174,7 +174,7 @@ fn a_follower_gets_a_read_point_from_the_leader() {
     cluster.nodes[&leader].propose(&["a"]);
     cluster.rounds(20);
     let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
-    cluster.nodes.get_mut(&follower).unwrap().step([Input::Read { context: 5 }]);
+    cluster.nodes.get_mut(&follower).unwrap().read(5);
     cluster.rounds(20);
     assert_eq!(cluster.nodes[&follower].wires.lock().unwrap().ready, [(5, Index(3))]);
 }

@@ -16,6 +16,7 @@ use crate::raft::*;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
+use crate::wal::Append;
 use crate::wal::HardState;
 use crate::wal::LogSpace;
 use crate::world::Clock;
@@ -46,7 +47,7 @@ impl Ports for Tap {
         self.0.lock().unwrap().ready.push((context, index));
     }
 
-    fn read_lost(&mut self, context: u64, _leader: Option<u64>) {
+    fn read_lost(&mut self, context: u64) {
         self.0.lock().unwrap().lost.push(context);
     }
 
@@ -72,7 +73,9 @@ pub(super) enum Fate {
 pub(super) struct Desk {
     pub(super) batches: VecDeque<(Vec<Bytes>, bool)>,
     pub(super) fates: Vec<Fate>,
-    /// SimClock batches out whatever the view says.
+    /// Contexts of reads, one for each step.
+    pub(super) reads: VecDeque<u64>,
+    /// Hands batches out whatever the view says.
     pub(super) is_pushy: bool,
 }
 
@@ -97,6 +100,10 @@ impl Proposer for TestProposer {
         }
         let (data, is_control) = desk.batches.pop_front()?;
         Some(Box::new(TestBatch { desk: Arc::clone(&self.0), data, is_control }))
+    }
+
+    fn ask_reads(&mut self, unsent: Option<u64>) -> Option<u64> {
+        self.0.lock().unwrap().reads.pop_front().filter(|_| unsent.is_none())
     }
 
     fn not_leading(&mut self, leader: Option<u64>) {
@@ -264,6 +271,12 @@ impl Node {
     pub(super) fn tick(&mut self) {
         self.clock.advance_ms(100);
         self.settle();
+    }
+
+    /// One step that asks for a read point under this context.
+    pub(super) fn read(&mut self, context: u64) {
+        self.desk.lock().unwrap().reads.push_back(context);
+        self.step([Input::Wake]);
     }
 
     pub(super) fn propose(&self, data: &[&str]) {

@@ -203,14 +203,15 @@ fn reads_are_confirmed_at_the_commit_index() {
     let mut node = sole();
     node.propose(&["a"]);
     node.settle();
-    node.step([Input::Read { context: 7 }, Input::Read { context: 8 }]);
+    node.read(7);
+    node.read(8);
     assert_eq!(node.wires.lock().unwrap().ready, [(7, Index(3)), (8, Index(3))]);
 }
 
 #[test]
 fn a_read_before_the_own_term_is_committed_waits_for_it() {
     let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
-    node.step([Input::Read { context: 7 }]);
+    node.read(7);
     assert_eq!(node.wires.lock().unwrap().ready, []);
     node.settle();
     assert_eq!(node.wires.lock().unwrap().ready, [(7, Index(2))]);
@@ -268,7 +269,7 @@ fn log_and_state_that_do_not_fit_are_refused() {
 #[test]
 fn a_stopped_loop_does_nothing_more() {
     let mut node = sole();
-    node.step([Input::Stop, Input::Read { context: 1 }]);
+    node.step([Input::Stop, Input::Wake]);
     assert!(node.raft.is_stopped());
     node.propose(&["late"]);
     node.step([Input::Wake]);

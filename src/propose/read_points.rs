@@ -14,14 +14,14 @@ use crate::propose::ReadOutcome;
 pub type ReadDone = Box<dyn FnOnce(ReadOutcome) + Send>;
 
 #[derive(Default)]
-struct Inner {
+struct ReadTable {
     /// Came since raft last asked: the next ReadIndex is taken after all of them.
     gathering: Vec<ReadDone>,
     /// By context, with raft.
     asked: BTreeMap<u64, Vec<ReadDone>>,
     /// By index, confirmed and not applied yet.
     confirmed: BTreeMap<u64, Vec<ReadDone>>,
-    next_context: u64,
+    newest_context: u64,
     count: usize,
     applied: u64,
     is_closed: bool,
@@ -29,73 +29,74 @@ struct Inner {
 
 /// All read points that are waited for on this node.
 #[derive(Default)]
-pub struct ReadPoints {
-    inner: Mutex<Inner>,
-}
+pub struct ReadPoints(Mutex<ReadTable>);
 
 impl ReadPoints {
     /// Nobody waits; `applied` is where the state is.
     #[must_use]
     pub fn new(applied: Index) -> ReadPoints {
-        ReadPoints { inner: Mutex::new(Inner { applied: applied.0, ..Inner::default() }) }
+        ReadPoints(Mutex::new(ReadTable { applied: applied.0, ..ReadTable::default() }))
     }
 
     /// Takes a caller. Whoever calls wakes the raft thread afterwards.
     pub(super) fn add(&self, done: ReadDone) {
-        let mut inner = self.inner();
-        if inner.is_closed || inner.count >= READS_WAITING_MAX {
-            drop(inner);
+        let mut table = self.table();
+        if table.is_closed || table.count >= READS_WAITING_MAX {
+            drop(table);
             return done(ReadOutcome::TryAgain);
         }
-        inner.count += 1;
-        inner.gathering.push(done);
+        table.count += 1;
+        table.gathering.push(done);
     }
 
-    /// A context for everybody who came since the last call: the ReadIndex has to be taken after this.
-    pub(super) fn ask(&self) -> Option<u64> {
-        let mut inner = self.inner();
-        if inner.gathering.is_empty() {
+    /// A context for the callers since the last call: the ReadIndex has to be taken after this. They join `unsent`, a
+    /// context that raft has not sent yet, if there is one; then there is no new one.
+    pub(super) fn ask(&self, unsent: Option<u64>) -> Option<u64> {
+        let mut table = self.table();
+        let callers = std::mem::take(&mut table.gathering);
+        if callers.is_empty() {
             return None;
         }
-        inner.next_context += 1;
-        let context = inner.next_context;
-        let callers = std::mem::take(&mut inner.gathering);
-        inner.asked.insert(context, callers);
-        Some(context)
+        let new = unsent.is_none().then_some(table.newest_context + 1);
+        let context = unsent.or(new)?;
+        assert!(context <= table.newest_context + 1, "contexts are given here");
+        table.newest_context = table.newest_context.max(context);
+        table.asked.entry(context).or_default().extend(callers);
+        new
     }
 
     /// `context` was confirmed at `index`.
     pub fn ready(&self, context: u64, index: Index) {
-        let mut inner = self.inner();
-        let Some(callers) = inner.asked.remove(&context) else {
+        let mut table = self.table();
+        let Some(callers) = table.asked.remove(&context) else {
             return;
         };
-        if index.0 <= inner.applied {
-            inner.count -= callers.len();
-            drop(inner);
+        if index.0 <= table.applied {
+            table.count -= callers.len();
+            drop(table);
             answer(callers, ReadOutcome::Ready(index));
         } else {
-            inner.confirmed.entry(index.0).or_default().extend(callers);
+            table.confirmed.entry(index.0).or_default().extend(callers);
         }
     }
 
     /// `context` was not confirmed and will not be.
     pub fn lost(&self, context: u64) {
-        let mut inner = self.inner();
-        let callers = inner.asked.remove(&context).unwrap_or_default();
-        inner.count -= callers.len();
-        drop(inner);
+        let mut table = self.table();
+        let callers = table.asked.remove(&context).unwrap_or_default();
+        table.count -= callers.len();
+        drop(table);
         answer(callers, ReadOutcome::TryAgain);
     }
 
     /// The state holds everything up to `index`.
     pub fn applied(&self, index: Index) {
-        let mut inner = self.inner();
-        inner.applied = inner.applied.max(index.0);
-        let later = inner.confirmed.split_off(&index.0.saturating_add(1));
-        let reached = std::mem::replace(&mut inner.confirmed, later);
-        inner.count -= reached.values().map(Vec::len).sum::<usize>();
-        drop(inner);
+        let mut table = self.table();
+        table.applied = table.applied.max(index.0);
+        let later = table.confirmed.split_off(&index.0.saturating_add(1));
+        let reached = std::mem::replace(&mut table.confirmed, later);
+        table.count -= reached.values().map(Vec::len).sum::<usize>();
+        drop(table);
         for (index, callers) in reached {
             answer(callers, ReadOutcome::Ready(Index(index)));
         }
@@ -103,22 +104,22 @@ impl ReadPoints {
 
     /// A halt or the end of the process: nothing is read any more.
     pub fn close(&self) {
-        let mut inner = self.inner();
-        let left = std::mem::take(&mut *inner);
-        inner.is_closed = true;
-        drop(inner);
+        let mut table = self.table();
+        let left = std::mem::take(&mut *table);
+        table.is_closed = true;
+        drop(table);
         let callers = left.asked.into_values().chain(left.confirmed.into_values()).chain([left.gathering]);
         callers.for_each(|callers| answer(callers, ReadOutcome::TryAgain));
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, ReadTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for ReadPoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadPoints").field("waiting", &self.inner().count).finish_non_exhaustive()
+        f.debug_struct("ReadPoints").field("waiting", &self.table().count).finish_non_exhaustive()
     }
 }
 
@@ -147,8 +148,8 @@ mod tests {
         let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
         add(&reads, &log, 0);
         add(&reads, &log, 1);
-        let context = reads.ask().unwrap();
-        assert_eq!(reads.ask(), None);
+        let context = reads.ask(None).unwrap();
+        assert_eq!(reads.ask(None), None);
         add(&reads, &log, 2);
         reads.ready(context, Index(7));
         assert!(log.lock().unwrap().is_empty());
@@ -157,7 +158,7 @@ mod tests {
         reads.applied(Index(9));
         let ready = ReadOutcome::Ready(Index(7));
         assert_eq!(*log.lock().unwrap(), [(0, ready), (1, ready)]);
-        reads.ready(reads.ask().unwrap(), Index(8));
+        reads.ready(reads.ask(None).unwrap(), Index(8));
         assert_eq!(log.lock().unwrap()[2], (2, ReadOutcome::Ready(Index(8))));
     }
 
@@ -165,11 +166,11 @@ mod tests {
     fn a_lost_context_and_the_end_are_answered() {
         let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
         add(&reads, &log, 0);
-        reads.lost(reads.ask().unwrap());
+        reads.lost(reads.ask(None).unwrap());
         add(&reads, &log, 1);
-        reads.ready(reads.ask().unwrap(), Index(6));
+        reads.ready(reads.ask(None).unwrap(), Index(6));
         add(&reads, &log, 2);
-        reads.ask();
+        reads.ask(None);
         add(&reads, &log, 3);
         reads.close();
         add(&reads, &log, 4);

@@ -1,0 +1,103 @@
+//! The door: what may come into the log. Raft cannot take back what it has accepted, so space is made sure of before.
+//!
+//! Two bounds hold at once: free bytes of the log on disk, and bytes above raft's applied index, which are all in memory.
+//! Control entries may use the log's reserve. A peer's append is never dropped: entries without space are cut from its end,
+//! and the rest is stepped, so that the match is answered and the commit is learned. Behind a control entry or a membership
+//! change the door is closed until that is applied (N3).
+
+use std::sync::Arc;
+
+use ::raft::Raft;
+use ::raft::eraftpb::Message;
+
+use crate::ids::Index;
+use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
+use crate::limits::UNAPPLIED_BYTES_MAX;
+use crate::raft::log::ENTRY_OVERHEAD;
+use crate::raft::log::GROUP_OVERHEAD;
+use crate::raft::log::Log;
+use crate::raft::log::cost;
+use crate::wal::LogSpace;
+
+/// What a batch takes besides its sealed bytes, at most: taken off the space that the proposer sees.
+const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 8 * GROUP_OVERHEAD;
+
+/// What a peer's append takes besides its entries: it has at most about one frame of them, so two groups.
+const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct EntryDoor {
+    space: Arc<LogSpace>,
+    /// Bytes of peers' entries stepped since the last Ready: nothing else counts them yet.
+    stepped_bytes: u64,
+    /// The newest control entry or membership change proposed here.
+    barrier: Index,
+}
+
+impl EntryDoor {
+    pub(super) fn new(space: Arc<LogSpace>) -> EntryDoor {
+        EntryDoor { space, stepped_bytes: 0, barrier: Index(0) }
+    }
+
+    /// Bytes of client entries that may come in now. `is_log_full`: the log's queue has its share of groups.
+    ///
+    /// Own proposals stop while entries above *commit* take half of the log's pool, so that a leader without a quorum
+    /// cannot fill it.
+    pub(super) fn client_bytes(&self, raft: &Raft<Log>, is_log_full: bool) -> u64 {
+        let uncommitted = raft.store().log_bytes_above(raft.raft_log.committed);
+        if uncommitted >= self.space.pool_bytes() / 2 {
+            return 0;
+        }
+        self.free_bytes(raft, is_log_full, 0).saturating_sub(BATCH_OVERHEAD)
+    }
+
+    /// What memory and log can still take once `freed` bytes of memory are overwritten.
+    fn free_bytes(&self, raft: &Raft<Log>, is_log_full: bool, freed: u64) -> u64 {
+        if is_log_full {
+            return 0;
+        }
+        let memory = UNAPPLIED_BYTES_MAX.saturating_sub(raft.store().unapplied_bytes()) + freed;
+        memory.min(self.space.available_bytes()).saturating_sub(self.stepped_bytes)
+    }
+
+    /// Cuts entries without space from the end of a peer's append, all if need be. Entries that are here already need none.
+    pub(super) fn cut(&mut self, message: &mut Message, raft: &Raft<Log>, is_log_full: bool) {
+        let known =
+            message.entries.iter().take_while(|entry| raft.raft_log.match_term(entry.index, entry.term)).count();
+        let Some(conflict) = message.entries.get(known) else { return };
+        let freed = raft.store().bytes_from(conflict.index);
+        let mut left = self.free_bytes(raft, is_log_full, freed).saturating_sub(APPEND_OVERHEAD);
+        let mut fits = known;
+        for entry in message.entries.iter().skip(known) {
+            let Some(rest) = left.checked_sub(cost(entry)) else { break };
+            self.stepped_bytes += cost(entry);
+            left = rest;
+            fits += 1;
+        }
+        if fits > known {
+            self.stepped_bytes += APPEND_OVERHEAD;
+        }
+        assert!(known <= fits, "entries that are here stay");
+        if fits < message.entries.len() {
+            tracing::debug!(cut = message.entries.len() - fits, "no space for a peer's entries");
+            message.mut_entries().truncate(fits);
+        }
+    }
+
+    /// A Ready took the stepped entries: the log counts them from now on.
+    pub(super) fn ready(&mut self) {
+        self.stepped_bytes = 0;
+    }
+
+    /// Nothing comes in behind `barrier` until it is applied.
+    pub(super) fn close_behind(&mut self, barrier: Index) {
+        assert!(self.barrier < barrier, "barriers stand one behind another");
+        self.barrier = barrier;
+    }
+
+    /// Whether a barrier is not applied yet.
+    pub(super) fn is_closed(&self, applied: Index) -> bool {
+        self.barrier > applied
+    }
+}

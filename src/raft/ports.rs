@@ -1,0 +1,50 @@
+//! The seam below and behind the loop: where its effects go.
+
+use crate::entry::LogEntry;
+use crate::ids::Index;
+use crate::ids::Term;
+use crate::members::Members;
+use crate::wal::Append;
+
+/// A committed entry on its way to apply. A membership change brings the members that raft has after it.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The entry.
+    pub entry: LogEntry,
+    /// The members after a membership change; `None` for normal entries.
+    pub members: Option<Members>,
+}
+
+/// Where the raft loop's effects go. Calls must not block for the disk; the thread shell backs them with channels.
+pub trait Ports: Send {
+    /// To the log thread.
+    fn log(&mut self, append: Append);
+    /// To the apply thread.
+    fn apply(&mut self, committed: Vec<Committed>);
+    /// A ReadIndex with this context was confirmed at `index`.
+    fn read_ready(&mut self, context: u64, index: Index);
+    /// No ReadIndex with this context will be confirmed.
+    fn read_lost(&mut self, context: u64);
+    /// Something in it changed; called at most once a step.
+    fn status(&mut self, status: Status);
+    /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
+    /// `RaftConfig::can_fetch`, one at a time.
+    fn fetch(&mut self, _first: Index, _last: Index) {}
+}
+
+/// The raft thread's view of itself, for metrics and INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Current term.
+    pub term: Term,
+    /// This node leads.
+    pub is_leader: bool,
+    /// The leader, 0 = unknown.
+    pub leader: u64,
+    /// Newest committed index.
+    pub committed: Index,
+    /// Newest index that this node's log has durably.
+    pub persisted: Index,
+    /// Newest index in the log.
+    pub last: Index,
+}
