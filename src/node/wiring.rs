@@ -253,6 +253,7 @@ fn proposer(
 ) -> (propose::Queue, propose::ProposeHandle) {
     let raft = shared.raft.clone();
     let parts = propose::ProposeParts {
+        witness: Box::new(propose::SoleVoter),
         ring,
         facts: Arc::clone(&shared.facts),
         waiters: Arc::clone(&shared.waiters),

@@ -1,11 +1,13 @@
-//! Batches: entries whose bytes raft asks for once it knows their place.
+//! The two kinds of batches: their bytes are made when raft knows their position, as [`crate::raft::Batch`] says.
 //!
 //! At or below the cutover an entry's data is the frame around the payload; above it the frame around an envelope. Which
-//! one is decided when the place is known. What was sealed and not appended is dropped and never sealed again (N6).
+//! one is decided when the position is known. Sealed entries that raft does not append are dropped and never sealed
+//! again (N6).
 
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,10 +25,11 @@ use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
 use crate::keys::ring::Ring;
-use crate::propose::Outcome;
-use crate::propose::gate::Due;
-use crate::propose::gate::Gate;
-use crate::propose::operator::ControlError;
+use crate::propose::control::ControlError;
+use crate::propose::due::ControlQueue;
+use crate::propose::due::Due;
+use crate::propose::request::Outcome;
+use crate::propose::requests::QueuedRequest;
 use crate::propose::seal::LeaderSealer;
 use crate::propose::seal::Proposal;
 use crate::propose::seal::SealerError;
@@ -42,20 +45,33 @@ use crate::world::Entropy;
 use crate::world::random_array;
 
 /// What every batch of this node uses.
-pub(super) struct Bench {
+pub(super) struct BatchContext {
     pub(super) ring: Arc<Ring>,
     pub(super) facts: Arc<AppliedFacts>,
     pub(super) waiters: Arc<Waiters>,
-    pub(super) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) answer_deadline: Duration,
-    pub(super) stamps: Mutex<StampClock>,
-    pub(super) gate: Mutex<Gate>,
+    answer_deadline: Duration,
+    stamps: Mutex<StampClock>,
+    controls: Mutex<ControlQueue>,
     /// Random start, then counted: ids of two lives of a node do not meet.
-    pub(super) next_id: AtomicU64,
+    next_id: AtomicU64,
 }
 
-impl Bench {
+impl BatchContext {
+    pub(super) fn new(
+        ring: Arc<Ring>,
+        facts: Arc<AppliedFacts>,
+        waiters: Arc<Waiters>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        answer_deadline: Duration,
+    ) -> BatchContext {
+        let next_id = u64::from_be_bytes(random_array(&*entropy)).into();
+        let (stamps, controls) = (Mutex::default(), Mutex::default());
+        BatchContext { ring, facts, waiters, clock, entropy, answer_deadline, stamps, controls, next_id }
+    }
+
     fn next_id(&self) -> ProposalId {
         ProposalId(self.next_id.fetch_add(1, Relaxed))
     }
@@ -63,6 +79,11 @@ impl Bench {
     fn stamp(&self) -> u64 {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         stamps.stamp(&*self.clock, self.facts.stamp_ms())
+    }
+
+    /// For the raft thread: no other takes this lock.
+    pub(super) fn controls(&self) -> MutexGuard<'_, ControlQueue> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_sealed(&self, index: Index) -> bool {
@@ -79,31 +100,19 @@ impl Bench {
     }
 }
 
-/// One request's entry before it has a place: `FRAME_HEADER_LEN` bytes of space, then the payload.
-pub(super) struct Item {
-    pub(super) data: Vec<u8>,
-    pub(super) waiter: Waiter,
-}
-
-impl Item {
-    pub(super) fn sealed_len(&self) -> usize {
-        self.data.len() - FRAME_HEADER_LEN + SEALED_OVERHEAD
-    }
-}
-
 /// Requests of clients.
 pub(super) struct ClientBatch {
-    bench: Arc<Bench>,
+    context: Arc<BatchContext>,
     payloads: Vec<Vec<u8>>,
     waiters: Vec<Waiter>,
     bytes_max: u64,
 }
 
 impl ClientBatch {
-    pub(super) fn new(bench: Arc<Bench>, items: Vec<Item>) -> ClientBatch {
+    pub(super) fn new(context: Arc<BatchContext>, items: Vec<QueuedRequest>) -> ClientBatch {
         let bytes_max = items.iter().map(|item| item.sealed_len() as u64).sum();
         let (payloads, waiters) = items.into_iter().map(|item| (item.data, item.waiter)).unzip();
-        ClientBatch { bench, payloads, waiters, bytes_max }
+        ClientBatch { context, payloads, waiters, bytes_max }
     }
 }
 
@@ -121,18 +130,19 @@ impl Batch for ClientBatch {
     }
 
     fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {
-        let stamp_ms = self.bench.stamp();
+        assert!(!self.payloads.is_empty(), "sealed once");
+        let stamp_ms = self.context.stamp();
         let proposals = std::mem::take(&mut self.payloads).into_iter().map(|mut data| {
             set_stamp(&mut data[FRAME_HEADER_LEN..], stamp_ms);
-            Proposal::in_place(self.bench.next_id(), data)
+            Proposal::in_place(self.context.next_id(), data)
         });
         let proposals = proposals.collect();
-        self.bench.seal(Position { term, index: first_index }, proposals).map_err(|error| seal_failed(&error))
+        self.context.seal(Position { term, index: first_index }, proposals).map_err(|error| seal_failed(&error))
     }
 
     fn placed(self: Box<Self>, first: Position) {
-        let deadline = self.bench.clock.monotonic() + self.bench.answer_deadline;
-        self.bench.waiters.register(first, self.waiters, deadline);
+        let deadline = self.context.clock.monotonic() + self.context.answer_deadline;
+        self.context.waiters.register(first, self.waiters, deadline);
     }
 
     fn refused(self: Box<Self>, refusal: BatchRefusal) {
@@ -147,9 +157,9 @@ impl Batch for ClientBatch {
 
 /// One control entry, made for one term.
 pub(super) struct ControlBatch {
-    pub(super) bench: Arc<Bench>,
+    pub(super) context: Arc<BatchContext>,
     pub(super) due: Due,
-    /// By an operator.
+    /// For an operator's request.
     pub(super) is_ordered: bool,
     pub(super) term: Term,
     pub(super) payload: Vec<u8>,
@@ -172,12 +182,12 @@ impl Batch for ControlBatch {
         if term != self.term {
             return Err(BatchRefusal::SealFailed);
         }
-        let proposal_id = self.bench.next_id();
-        if !self.bench.is_sealed(first_index) {
+        let proposal_id = self.context.next_id();
+        if !self.context.is_sealed(first_index) {
             return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
         }
-        let dek = self.bench.ring.view().control_key().map_err(|lack| seal_failed(&lack.into()))?;
-        let nonce = random_array(&*self.bench.entropy);
+        let dek = self.context.ring.view().control_key().map_err(|lack| seal_failed(&lack.into()))?;
+        let nonce = random_array(&*self.context.entropy);
         let position = Position { term, index: first_index };
         let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
         Ok(vec![sealed.map_err(|error| seal_failed(&error.into()))?])
@@ -185,22 +195,21 @@ impl Batch for ControlBatch {
 
     fn placed(self: Box<Self>, first: Position) {
         tracing::info!(entry = ?self.due, term = %first.term, index = %first.index, "control entry proposed");
-        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.placed(first, self.due, self.is_ordered);
+        self.context.controls().placed(first, self.due, self.is_ordered);
     }
 
     fn refused(self: Box<Self>, refusal: BatchRefusal) {
         tracing::warn!(entry = ?self.due, ?refusal, "control entry not proposed");
-        let now = self.bench.clock.monotonic();
-        let mut gate = self.bench.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.pause(self.due, now);
+        let now = self.context.clock.monotonic();
+        let mut controls = self.context.controls();
+        controls.pause(self.due, now);
         if self.is_ordered && refusal == BatchRefusal::SealFailed {
-            gate.fail(ControlError::NotSealed);
+            controls.fail(ControlError::NotSealed);
         }
     }
 }
 
-/// The proposer's answer to its clients is `TRYAGAIN`; why is for the operator.
+/// Clients get `TRYAGAIN`; the reason is for the operator.
 fn seal_failed(error: &SealerError) -> BatchRefusal {
     tracing::error!(error = error as &dyn Error, "nothing can be sealed");
     BatchRefusal::SealFailed

@@ -1,63 +1,116 @@
-//! Making control entries: fresh keys and salts, checked before they are proposed (design 3.5).
+//! What an operator may ask of the leader, and how it ends: the cutover and rotations, one at a time, each answered once.
 
-use std::sync::Arc;
-
-use crate::fsm::codec::encode_control;
-use crate::ids::Position;
-use crate::keys::change::Change;
-use crate::keys::make::make_bootstrap;
-use crate::keys::make::make_cutover;
-use crate::keys::make::make_opener;
-use crate::keys::make::make_rotate;
-use crate::keys::make::verify_wraps;
-use crate::keys::ring::View;
-use crate::keys::rules;
+use crate::crypto::keystore::Purpose;
+use crate::ids::Index;
+use crate::ids::KeyId;
+use crate::ids::NodeId;
+use crate::keys::make::MakeError;
 use crate::keys::rules::RuleError;
-use crate::propose::batch::Bench;
-use crate::propose::batch::ControlBatch;
-use crate::propose::gate::Due;
-use crate::propose::operator::ControlError;
-use crate::propose::operator::KekWitness;
-use crate::raft::LeaderView;
 
-/// The control entry that is due, for the place behind the log's last one.
-///
-/// # Errors
-/// [`ControlError`]: it could not apply, could not be unwrapped again, or another member could not.
-pub(super) fn make(
-    bench: &Arc<Bench>,
-    members: &dyn KekWitness,
-    due: Due,
-    view: &LeaderView,
-    keys: &View,
-) -> Result<ControlBatch, ControlError> {
-    let change = change(bench, members, due, view, keys)?;
-    // What could not apply never gets into the log.
-    let at = Position { term: view.term, index: view.last_index.next() };
-    let client_command_applied = bench.facts.has_client_commands();
-    let facts = rules::Facts { cluster: bench.ring.cluster(), client_command_applied };
-    rules::decide(keys.keyring(), &change, at, facts)?;
-    let mut payload = Vec::new();
-    encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
-    Ok(ControlBatch { bench: Arc::clone(bench), due, is_ordered: false, term: view.term, payload })
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlRequest {
+    /// The cutover, and the opener behind it: everything from then on is sealed.
+    Enable,
+    /// A new DEK in place of the active one.
+    Rotate(Purpose),
 }
 
-fn change(
-    bench: &Bench,
-    members: &dyn KekWitness,
-    due: Due,
-    view: &LeaderView,
-    keys: &View,
-) -> Result<Change, ControlError> {
-    let (ring, entropy) = (&bench.ring, &*bench.entropy);
-    let keyring = || keys.keyring().ok_or(RuleError::NotBootstrapped);
-    let change = match due {
-        Due::Opener => return Ok(make_opener(view.term, entropy)),
-        Due::Bootstrap { is_cutover } => make_bootstrap(ring.keks(), ring.cluster(), is_cutover, entropy)?,
-        Due::Cutover => make_cutover(keyring()?),
-        Due::Rotate(purpose) => make_rotate(ring.keks(), keyring()?, purpose, entropy)?,
-    };
-    members.check()?;
-    verify_wraps(ring.keks(), ring.cluster(), &change)?;
-    Ok(change)
+/// It is applied here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlDone {
+    /// Everything above is sealed, and the opener is applied.
+    Enabled {
+        /// The entry that turned sealing on, itself in the clear.
+        cutover: Index,
+    },
+    /// The new DEK is active.
+    Rotated {
+        /// Its id.
+        key_id: KeyId,
+    },
 }
+
+/// Why it was not done. Only after [`ControlError::Unknown`] it may yet happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Operator: this node has no KEK.
+    #[error(
+        "this node was started without a KEK: start it with kek-file; a directory that was made without one must be replaced by a new node that has one"
+    )]
+    NoKek,
+    /// Nothing to do.
+    #[error("encryption is on since index {cutover}")]
+    IsOn {
+        /// Since this index.
+        cutover: Index,
+    },
+    /// The rules say no.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The new key could not be made.
+    #[error(transparent)]
+    Make(#[from] MakeError),
+    /// Operator: another member could not unwrap the key.
+    #[error(transparent)]
+    Member(#[from] MemberLack),
+    /// The control entry could not be sealed here.
+    #[error("the control entry cannot be sealed: this node lacks a key, see its log")]
+    NotSealed,
+    /// Too many such requests wait.
+    #[error("too many requests of operators wait")]
+    Busy,
+    /// Certainly not done: it waited too long for its turn, or the node stops.
+    #[error("not done: no entry could be proposed in time")]
+    TryAgain,
+    /// Certainly not done: another node leads.
+    #[error("not done: this node does not lead")]
+    NotLeader(Option<u64>),
+    /// The entry stands in this node's log, and whether it will be committed is not known here.
+    #[error("it is not known whether it was done: ask for the status")]
+    Unknown,
+}
+
+/// Why a key must not be put into the keyring yet: other members must be able to unwrap it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberLack {
+    /// That member has shown that it lacks the KEK.
+    #[error("member {node} lacks the KEK of this node: give it the KEK first")]
+    Lacks {
+        /// Which.
+        node: NodeId,
+    },
+    /// Too few members have shown that they have it.
+    #[error("only {shown} of {voters} voters have shown that they have the KEK of this node")]
+    NoMajority {
+        /// Voters that have, this one included.
+        shown: usize,
+        /// All.
+        voters: usize,
+    },
+}
+
+/// What the other members have shown of their KEKs. Asked on the raft thread before bootstrap, cutover and rotation.
+pub trait KekWitness: Send + Sync {
+    /// Whether enough members have shown that they have this node's KEK.
+    ///
+    /// # Errors
+    /// [`MemberLack`]: nothing is proposed.
+    fn check(&self) -> Result<(), MemberLack>;
+}
+
+/// A sole voter: what it wraps it has unwrapped itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SoleVoter;
+
+impl KekWitness for SoleVoter {
+    fn check(&self) -> Result<(), MemberLack> {
+        Ok(())
+    }
+}
+
+/// How a request of an operator ended.
+pub type ControlResult = Result<ControlDone, ControlError>;
+
+/// Called exactly once, from the raft thread or the caller's own: must not block.
+pub type ControlCallback = Box<dyn FnOnce(ControlResult) + Send>;

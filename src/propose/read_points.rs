@@ -1,4 +1,4 @@
-//! Linearizable read points for clients: many callers share one ReadIndex, and are told once that index is applied here.
+//! Linearizable read points for clients: many callers share one ReadIndex, and are answered once that index is applied here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::sync::PoisonError;
 
 use crate::ids::Index;
 use crate::limits::READS_WAITING_MAX;
-use crate::propose::ReadOutcome;
+use crate::propose::request::ReadOutcome;
 
-/// Told once.
+/// Called exactly once.
 pub type ReadDone = Box<dyn FnOnce(ReadOutcome) + Send>;
 
 #[derive(Default)]
 struct ReadTable {
-    /// Came since raft last asked: the next ReadIndex is taken after all of them.
+    /// Callers since raft last asked: the next ReadIndex is taken after all of them.
     gathering: Vec<ReadDone>,
     /// By context, with raft.
     asked: BTreeMap<u64, Vec<ReadDone>>,
@@ -27,7 +27,7 @@ struct ReadTable {
     is_closed: bool,
 }
 
-/// All read points that are waited for on this node.
+/// All callers that wait for a read point on this node.
 #[derive(Default)]
 pub struct ReadPoints(Mutex<ReadTable>);
 
@@ -38,7 +38,7 @@ impl ReadPoints {
         ReadPoints(Mutex::new(ReadTable { applied: applied.0, ..ReadTable::default() }))
     }
 
-    /// Takes a caller. Whoever calls wakes the raft thread afterwards.
+    /// Takes a caller; the raft thread has to be woken afterwards.
     pub(super) fn add(&self, done: ReadDone) {
         let mut table = self.table();
         if table.is_closed || table.count >= READS_WAITING_MAX {
@@ -46,6 +46,7 @@ impl ReadPoints {
             return done(ReadOutcome::TryAgain);
         }
         table.count += 1;
+        assert!(table.count <= READS_WAITING_MAX, "BOUNDED");
         table.gathering.push(done);
     }
 
@@ -72,7 +73,7 @@ impl ReadPoints {
             return;
         };
         if index.0 <= table.applied {
-            table.count -= callers.len();
+            table.uncount(callers.len());
             drop(table);
             answer(callers, ReadOutcome::Ready(index));
         } else {
@@ -84,7 +85,7 @@ impl ReadPoints {
     pub fn lost(&self, context: u64) {
         let mut table = self.table();
         let callers = table.asked.remove(&context).unwrap_or_default();
-        table.count -= callers.len();
+        table.uncount(callers.len());
         drop(table);
         answer(callers, ReadOutcome::TryAgain);
     }
@@ -95,7 +96,7 @@ impl ReadPoints {
         table.applied = table.applied.max(index.0);
         let later = table.confirmed.split_off(&index.0.saturating_add(1));
         let reached = std::mem::replace(&mut table.confirmed, later);
-        table.count -= reached.values().map(Vec::len).sum::<usize>();
+        table.uncount(reached.values().map(Vec::len).sum::<usize>());
         drop(table);
         for (index, callers) in reached {
             answer(callers, ReadOutcome::Ready(Index(index)));
@@ -114,6 +115,13 @@ impl ReadPoints {
 
     fn table(&self) -> MutexGuard<'_, ReadTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadTable {
+    fn uncount(&mut self, answered: usize) {
+        assert!(answered <= self.count, "each caller was counted");
+        self.count -= answered;
     }
 }
 
@@ -160,6 +168,33 @@ mod tests {
         assert_eq!(*log.lock().unwrap(), [(0, ready), (1, ready)]);
         reads.ready(reads.ask(None).unwrap(), Index(8));
         assert_eq!(log.lock().unwrap()[2], (2, ReadOutcome::Ready(Index(8))));
+    }
+
+    #[test]
+    fn a_hundred_callers_between_two_turns_share_one_context() {
+        let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
+        (0..100).for_each(|name| add(&reads, &log, name));
+        let context = reads.ask(None).unwrap();
+        assert_eq!(reads.ask(None), None);
+        reads.ready(context, Index(5));
+        let answered: Vec<u32> = log.lock().unwrap().iter().map(|(name, _)| *name).collect();
+        assert_eq!(answered, (0..100).collect::<Vec<_>>());
+        reads.ready(context, Index(5));
+        assert_eq!(log.lock().unwrap().len(), 100, "answered once");
+    }
+
+    #[test]
+    fn callers_join_a_context_that_raft_has_not_sent() {
+        let (reads, log) = (ReadPoints::new(Index(5)), Log::default());
+        add(&reads, &log, 0);
+        let context = reads.ask(None).unwrap();
+        add(&reads, &log, 1);
+        assert_eq!(reads.ask(Some(context)), None);
+        add(&reads, &log, 2);
+        assert_eq!(reads.ask(None), Some(context + 1));
+        reads.lost(context);
+        let answered: Vec<u32> = log.lock().unwrap().iter().map(|(name, _)| *name).collect();
+        assert_eq!(answered, [0, 1]);
     }
 
     #[test]

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use crate::ids::Position;
 use crate::keys::rules::RuleError;
-use crate::propose::operator::Outcomes;
+use crate::propose::orders::ControlOutcomes;
 use crate::world::Clock;
 
-/// What apply tells the proposer, before it says how far it is.
+/// Facts that apply sets before it reports its position.
 #[derive(Debug, Default)]
 pub struct AppliedFacts {
     stamp_ms: AtomicU64,
     has_client_commands: AtomicBool,
-    controls: Outcomes,
+    controls: ControlOutcomes,
 }
 
 impl AppliedFacts {
@@ -29,7 +29,7 @@ impl AppliedFacts {
         AppliedFacts {
             stamp_ms: stamp_ms.into(),
             has_client_commands: has_client_commands.into(),
-            controls: Outcomes::default(),
+            controls: ControlOutcomes::default(),
         }
     }
 
@@ -84,6 +84,7 @@ impl StampClock {
             // Only whole milliseconds were added: the rest is not lost, or many batches would slow time down.
             (self.last_ms, self.at) = (continued, self.at + Duration::from_millis(since_ms));
         }
+        assert!(self.last_ms >= applied_ms, "stamps never decrease");
         self.last_ms
     }
 

@@ -1,6 +1,6 @@
-//! Who waits for which place of the log: found by `(term, index)` and by nothing else (design 2, Waiters).
+//! Requests whose entries stand in the log, each found by `(term, index)` and by nothing else.
 //!
-//! The entry of that term applied there: apply takes the waiter and answers it. An entry of another term there: this one
+//! The entry of that term is applied there: apply takes the waiter and answers it. An entry of another term is: this one
 //! was certainly not executed. A snapshot past it, a halt, the deadline: nobody knows. Losing the leadership changes nothing.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::ids::Index;
 use crate::ids::Position;
-use crate::propose::Outcome;
-use crate::propose::RequestSlot;
+use crate::propose::request::Outcome;
+use crate::propose::request::RequestSlot;
 
 /// A request whose entry stands in the log. Dropped without an answer it answers [`Outcome::Unknown`].
 pub struct Waiter {
@@ -30,7 +30,7 @@ impl Waiter {
         Waiter { slots, done: Some(done) }
     }
 
-    /// Tells the client.
+    /// Calls the callback.
     pub fn answer(mut self, outcome: Outcome) {
         if let Some(done) = self.done.take() {
             done(outcome);
@@ -53,20 +53,18 @@ impl fmt::Debug for Waiter {
 }
 
 /// `(index, term)`: ascending as the log is applied.
-type Place = (u64, u64);
+type WaiterKey = (u64, u64);
 
 #[derive(Debug, Default)]
-struct Inner {
-    by_place: BTreeMap<Place, Waiter>,
-    deadlines: VecDeque<(Duration, Place)>,
+struct WaiterTable {
+    by_key: BTreeMap<WaiterKey, Waiter>,
+    deadlines: VecDeque<(Duration, WaiterKey)>,
     is_closed: bool,
 }
 
 /// All waiters of this node. The raft thread registers, apply takes.
 #[derive(Debug, Default)]
-pub struct Waiters {
-    inner: Mutex<Inner>,
-}
+pub struct Waiters(Mutex<WaiterTable>);
 
 impl Waiters {
     /// Nobody waits.
@@ -75,72 +73,73 @@ impl Waiters {
         Waiters::default()
     }
 
-    /// Registers waiters for consecutive places from `first` on, before apply can see their entries.
+    /// Registers waiters for consecutive positions from `first` on, before apply can see their entries.
     pub fn register(&self, first: Position, waiters: impl IntoIterator<Item = Waiter>, deadline: Duration) {
-        let mut inner = self.inner();
-        if inner.is_closed {
-            drop(inner);
+        let mut table = self.table();
+        if table.is_closed {
+            drop(table);
             return waiters.into_iter().for_each(drop);
         }
         for (index, waiter) in (first.index.0..).zip(waiters) {
-            let place = (index, first.term.0);
-            inner.by_place.insert(place, waiter);
-            inner.deadlines.push_back((deadline, place));
+            let key = (index, first.term.0);
+            let before = table.by_key.insert(key, waiter);
+            assert!(before.is_none(), "raft makes at most one entry for a position");
+            table.deadlines.push_back((deadline, key));
         }
     }
 
     /// The waiter of the client entry at `position`, which is being applied. To be called for each of them, in order.
     ///
-    /// Whoever waits at or below that index in another term is answered [`Outcome::TryAgain`]: another entry stands there.
+    /// Waiters at or below that index in another term are answered [`Outcome::TryAgain`]: another entry stands there.
     #[must_use]
     pub fn take(&self, position: Position) -> Option<Waiter> {
-        let mut inner = self.inner();
-        let exact = inner.by_place.remove(&(position.index.0, position.term.0));
-        let passed = inner.up_to(position.index);
-        drop(inner);
+        let mut table = self.table();
+        let exact = table.by_key.remove(&(position.index.0, position.term.0));
+        let passed = table.up_to(position.index);
+        drop(table);
         answer_all(passed, || Outcome::TryAgain);
         exact
     }
 
     /// Everything up to `index` is applied, and `take` was called for every client entry among it.
     pub fn passed(&self, index: Index) {
-        let passed = self.inner().up_to(index);
+        let passed = self.table().up_to(index);
         answer_all(passed, || Outcome::TryAgain);
     }
 
-    /// A snapshot replaced the state up to `index`: what became of the entries up to there cannot be told.
+    /// A snapshot replaced the state up to `index`: nobody knows how the entries up to there ended.
     pub fn skipped(&self, index: Index) {
-        drop(self.inner().up_to(index));
+        drop(self.table().up_to(index));
     }
 
     /// Gives up those whose deadline has passed: nobody knows.
     pub fn expire(&self, now: Duration) {
         let mut expired = Vec::new();
-        let mut inner = self.inner();
-        while let Some((deadline, place)) = inner.deadlines.front().copied()
+        let mut table = self.table();
+        while let Some((deadline, key)) = table.deadlines.front().copied()
             && deadline <= now
         {
-            inner.deadlines.pop_front();
-            expired.extend(inner.by_place.remove(&place));
+            table.deadlines.pop_front();
+            expired.extend(table.by_key.remove(&key));
         }
-        drop(inner);
+        drop(table);
         drop(expired);
     }
 
     /// A halt or the end of the process: nobody knows, now or later.
     pub fn close(&self) {
-        let mut inner = self.inner();
-        inner.is_closed = true;
-        inner.deadlines.clear();
-        let all = std::mem::take(&mut inner.by_place);
-        drop(inner);
+        let mut table = self.table();
+        table.is_closed = true;
+        table.deadlines.clear();
+        let all = std::mem::take(&mut table.by_key);
+        drop(table);
         drop(all);
     }
 
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inner().by_place.len()
+        self.table().by_key.len()
     }
 
     /// Whether nobody waits.
@@ -149,25 +148,26 @@ impl Waiters {
         self.len() == 0
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, WaiterTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl WaiterTable {
     /// Removes everything at or below `index`, and the deadlines in front that wait for nobody any more.
-    fn up_to(&mut self, index: Index) -> BTreeMap<Place, Waiter> {
-        let above = self.by_place.split_off(&(index.0.saturating_add(1), 0));
-        let passed = std::mem::replace(&mut self.by_place, above);
-        while self.deadlines.front().is_some_and(|(_, place)| !self.by_place.contains_key(place)) {
+    fn up_to(&mut self, index: Index) -> BTreeMap<WaiterKey, Waiter> {
+        let above = self.by_key.split_off(&(index.0.saturating_add(1), 0));
+        let passed = std::mem::replace(&mut self.by_key, above);
+        while self.deadlines.front().is_some_and(|(_, key)| !self.by_key.contains_key(key)) {
             self.deadlines.pop_front();
         }
+        assert!(self.by_key.first_key_value().is_none_or(|(key, _)| key.0 > index.0), "the rest is above");
         passed
     }
 }
 
 /// Outside the lock: an answer may do anything but block.
-fn answer_all(waiters: BTreeMap<Place, Waiter>, outcome: impl Fn() -> Outcome) {
+fn answer_all(waiters: BTreeMap<WaiterKey, Waiter>, outcome: impl Fn() -> Outcome) {
     for (_, waiter) in waiters {
         waiter.answer(outcome());
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_is_dropped_is_answered_all_the_same() {
+    fn a_waiter_that_is_dropped_is_answered_with_unknown() {
         let (waiters, log) = setup();
         waiters.register(at(3, 10), [waiter(&log, 0)], SOON);
         drop(waiters.take(at(3, 10)));

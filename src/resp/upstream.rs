@@ -142,7 +142,6 @@ impl Session {
             }));
             match timeout_at(deadline, receiver).await {
                 Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
-                Ok(Ok(ReadOutcome::NotLeader(leader))) => return Err(self.not_leader(leader, TRY_AGAIN)),
                 Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
                 Err(_) => return Err(TRY_AGAIN),
             }

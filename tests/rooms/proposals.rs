@@ -9,6 +9,7 @@ use sealkv::crypto::envelope::Version;
 use sealkv::crypto::open::OpenJob;
 use sealkv::crypto::open::open_entry;
 use sealkv::fsm::codec::Payload;
+use sealkv::fsm::command::WriteCommand;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::Term;
@@ -26,6 +27,7 @@ use sealkv::propose::ProposeHandle;
 use sealkv::propose::ProposeParts;
 use sealkv::propose::Queue;
 use sealkv::propose::RequestSlot;
+use sealkv::propose::SoleVoter;
 use sealkv::propose::queue;
 use sealkv::raft::LeaderView;
 use sealkv::raft::Proposer;
@@ -48,6 +50,7 @@ struct Desk {
 impl Desk {
     fn new(ring: Arc<Ring>, seed: u64) -> Desk {
         let parts = ProposeParts {
+            witness: Box::new(SoleVoter),
             ring: Arc::clone(&ring),
             facts: Arc::new(AppliedFacts::new(0, true)),
             waiters: Arc::default(),
@@ -146,7 +149,9 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
     let mut desk = Desk::new(Arc::new(leader.ring), 64);
     for _ in 0..50 {
         desk.ask();
-        desk.handle.remove_expired(vec![Bytes::from_static(b"canary-expired")]);
+        let keys = vec![Bytes::from_static(b"canary-expired")];
+        let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })];
+        desk.handle.propose(ClientRequest { slots, done: Box::new(|_| {}) }).unwrap();
     }
     let mut given = Vec::new();
     while let Some(data) = desk.next(&view(term, last + given.len() as u64, (term, last))) {

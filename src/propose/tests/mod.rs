@@ -2,7 +2,7 @@
 
 mod cluster;
 mod control;
-mod gate;
+mod due;
 mod requests;
 mod rig;
 mod seal;

@@ -195,7 +195,8 @@ fn a_read_point_without_a_leader_is_given_up() {
 #[test]
 fn a_removal_of_expired_keys_is_an_ordinary_entry() {
     let mut rig = Rig::new(Mode::Off);
-    rig.handle.remove_expired(vec![Bytes::from_static(b"k")]);
+    let keys = vec![Bytes::from_static(b"k")];
+    rig.handle.propose(rig.request(1, vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })])).unwrap();
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
 }

@@ -188,6 +188,7 @@ impl Rig {
         let wakes = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&wakes);
         let parts = ProposeParts {
+            witness: Box::new(Witness(setup.lack)),
             ring: Arc::clone(&ring),
             facts: Arc::clone(&facts),
             waiters: Arc::clone(&waiters),
@@ -199,7 +200,6 @@ impl Rig {
             }),
         };
         let (queue, handle) = queue(setup.settings, parts);
-        let queue = queue.with_members(Box::new(Witness(setup.lack)));
         let transport: Box<dyn raft::Transport> = match &setup.network {
             None => Box::new(raft::Nowhere),
             Some(network) => Box::new(network.endpoint()),
@@ -337,6 +337,7 @@ pub(super) fn alone() -> (Queue, ProposeHandle, Ends) {
 
 pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, ProposeHandle, Ends) {
     let parts = ProposeParts {
+        witness: Box::new(SoleVoter),
         ring,
         facts: Arc::default(),
         waiters: Arc::default(),

@@ -9,11 +9,11 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::ring::View;
-use crate::propose::gate::Due;
-use crate::propose::gate::Facts;
-use crate::propose::gate::Gate;
-use crate::propose::gate::Next;
-use crate::propose::gate::Scene;
+use crate::propose::due::ControlQueue;
+use crate::propose::due::Due;
+use crate::propose::due::Next;
+use crate::propose::due::Scene;
+use crate::propose::orders::Orders;
 use crate::propose::*;
 use crate::raft::LeaderView;
 
@@ -86,36 +86,43 @@ fn ready_makes_the_keys_and_seals_nothing() {
 #[test]
 fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
     let keys = ring(Mode::On).view();
-    let facts = Facts { cutover: Index::NEVER, has_client_commands: true };
-    let mut gate = Gate::default();
-    let next = ask(&mut gate, Mode::On, view(5, 9), &keys, facts, Duration::ZERO);
-    assert_eq!(next, Next::Control(Due::Bootstrap { is_cutover: false }));
+    let facts = (Index::NEVER, true);
+    let mut queue = ControlQueue::default();
+    let next = ask(&mut queue, Mode::On, view(5, 9), &keys, facts, Duration::ZERO);
+    assert_eq!(next, Next::Control { due: Due::Bootstrap { is_cutover: false }, is_ordered: false });
 }
 
 #[test]
 fn a_cutover_without_keys_here_lets_no_client_through() {
     let keys = ring(Mode::Off).view();
-    let facts = Facts { cutover: Index(4), has_client_commands: true };
-    let next = ask(&mut Gate::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO);
-    assert_eq!(next, Next::Control(Due::Opener), "which cannot be sealed, so nothing is proposed");
+    let facts = (Index(4), true);
+    let next = ask(&mut ControlQueue::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO);
+    assert_eq!(
+        next,
+        Next::Control { due: Due::Opener, is_ordered: false },
+        "which cannot be sealed, so nothing is proposed"
+    );
 }
 
 #[test]
 fn a_control_entry_without_effect_is_made_again_after_a_pause() {
     let keys = ring(Mode::On).view();
-    let facts = Facts { cutover: Index::NEVER, has_client_commands: false };
-    let mut gate = Gate::default();
+    let facts = (Index::NEVER, false);
+    let mut queue = ControlQueue::default();
     let due = Due::Bootstrap { is_cutover: true };
     let ms = Duration::from_millis;
-    assert_eq!(ask(&mut gate, Mode::On, view(5, 9), &keys, facts, ms(0)), Next::Control(due));
-    gate.placed(at(5, 10), due, false);
-    assert_eq!(ask(&mut gate, Mode::On, view(5, 9), &keys, facts, ms(10)), Next::Wait);
-    assert_eq!(ask(&mut gate, Mode::On, view(5, 10), &keys, facts, ms(20)), Next::Wait);
-    assert_eq!(ask(&mut gate, Mode::On, view(5, 10), &keys, facts, ms(1100)), Next::Control(due));
-    gate.placed(at(5, 11), due, false);
+    assert_eq!(ask(&mut queue, Mode::On, view(5, 9), &keys, facts, ms(0)), Next::Control { due, is_ordered: false });
+    queue.placed(at(5, 10), due, false);
+    assert_eq!(ask(&mut queue, Mode::On, view(5, 9), &keys, facts, ms(10)), Next::Wait);
+    assert_eq!(ask(&mut queue, Mode::On, view(5, 10), &keys, facts, ms(20)), Next::Wait);
     assert_eq!(
-        ask(&mut gate, Mode::On, view(6, 10), &keys, facts, ms(3000)),
-        Next::Control(due),
+        ask(&mut queue, Mode::On, view(5, 10), &keys, facts, ms(1100)),
+        Next::Control { due, is_ordered: false }
+    );
+    queue.placed(at(5, 11), due, false);
+    assert_eq!(
+        ask(&mut queue, Mode::On, view(6, 10), &keys, facts, ms(3000)),
+        Next::Control { due, is_ordered: false },
         "dropped with its term"
     );
 }
@@ -123,16 +130,26 @@ fn a_control_entry_without_effect_is_made_again_after_a_pause() {
 #[test]
 fn n2_the_gate_is_closed_before_the_own_term_is_applied() {
     let keys = ring(Mode::Off).view();
-    let facts = Facts { cutover: Index::NEVER, has_client_commands: false };
+    let facts = (Index::NEVER, false);
     let early = LeaderView { own_term_applied: false, ..view(5, 9) };
-    assert_eq!(ask(&mut Gate::default(), Mode::Off, early, &keys, facts, Duration::ZERO), Next::Wait);
-    assert_eq!(ask(&mut Gate::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO), Next::Clients);
+    assert_eq!(ask(&mut ControlQueue::default(), Mode::Off, early, &keys, facts, Duration::ZERO), Next::Wait);
+    assert_eq!(ask(&mut ControlQueue::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO), Next::Clients);
 }
 
-fn ask(gate: &mut Gate, mode: Mode, view: LeaderView, keys: &View, facts: Facts, now: Duration) -> Next {
+/// `facts`: the cutover, and whether a client command was applied.
+fn ask(
+    queue: &mut ControlQueue,
+    mode: Mode,
+    view: LeaderView,
+    keys: &View,
+    facts: (Index, bool),
+    now: Duration,
+) -> Next {
     let has_kek = mode != Mode::Off;
-    let scene = Scene { mode, view: &view, keys, facts, has_kek, limits: RenewLimits::default(), now };
-    gate.next(&scene, &AppliedFacts::default())
+    let (cutover, has_client_commands) = facts;
+    let limits = RenewLimits::default();
+    let scene = Scene { mode, view: &view, keys, cutover, has_client_commands, has_kek, limits, now };
+    queue.next(&scene, &Orders::default(), &AppliedFacts::default())
 }
 
 fn at(term: u64, index: u64) -> Position {

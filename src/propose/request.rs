@@ -1,0 +1,71 @@
+//! What clients' connections put in and get back: requests, their outcomes, and the door that takes them.
+
+use std::fmt;
+
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::Reply;
+use crate::fsm::command::WriteCommand;
+use crate::ids::Index;
+
+/// The commands of one connection that become one entry; reads behind a write ride with it.
+pub struct ClientRequest {
+    /// In the order of the pipeline; at least one `RequestSlot::Write`.
+    pub slots: Vec<RequestSlot>,
+    /// Called exactly once, from the raft or apply thread: must not block.
+    pub done: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+impl fmt::Debug for ClientRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRequest").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// One command of a request.
+#[derive(Debug)]
+pub enum RequestSlot {
+    /// Goes into the entry.
+    Write(WriteCommand),
+    /// Stays here and runs at its place among the writes when the entry is applied on this node.
+    Read(ReadCommand),
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Applied: one reply a slot, in order.
+    Replies(Vec<Reply>),
+    /// Certainly not executed; the client may send it again.
+    TryAgain,
+    /// Certainly not executed: not the leader; the leader if known (node id).
+    NotLeader(Option<u64>),
+    /// Certainly not executed: too large or too many writes for one entry.
+    TooLarge,
+    /// Nobody knows: the connection must be closed.
+    Unknown,
+}
+
+/// A linearizable read point was reached, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// Everything up to this index is applied here and was committed when the read arrived: read now.
+    Ready(Index),
+    /// Ask again; nothing was read.
+    TryAgain,
+}
+
+/// What `resp` sees of the rooms below: it proposes requests and asks for read points. Each is answered once, through its
+/// callback.
+pub trait Gateway: Send + Sync {
+    /// Puts a request in the queue; `Err` gives it back if the queue is full (BOUNDED): wait for space, read no more.
+    ///
+    /// # Errors
+    /// The request itself, unchanged.
+    fn propose(&self, request: ClientRequest) -> Result<(), ClientRequest>;
+
+    /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
+    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
+
+    /// The wall clock in ms that a leader judges past-due keys by.
+    fn wall_ms(&self) -> u64;
+}
