@@ -11,8 +11,11 @@ use ::raft::Raft;
 use ::raft::eraftpb::Message;
 
 use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::UNAPPLIED_BYTES_MAX;
+use crate::raft::LeaderView;
 use crate::raft::log::ENTRY_OVERHEAD;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::Log;
@@ -40,11 +43,23 @@ impl EntryDoor {
         EntryDoor { space, stepped_bytes: 0, barrier: Index(0) }
     }
 
-    /// Bytes of client entries that may come in now. `is_log_full`: the log's queue has its share of groups.
-    ///
+    /// What the proposer may know. `is_log_full`: the log's queue has its share of groups.
+    pub(super) fn view(&self, raft: &Raft<Log>, is_log_full: bool) -> LeaderView {
+        let applied = raft.raft_log.applied;
+        let term = raft.raft_log.term(applied).unwrap_or(0);
+        LeaderView {
+            term: Term(raft.term),
+            last_index: Index(raft.raft_log.last_index()),
+            applied: Position { term: Term(term), index: Index(applied) },
+            own_term_applied: term == raft.term,
+            is_blocked: self.barrier.0 > applied || raft.lead_transferee.is_some(),
+            space_bytes: self.client_bytes(raft, is_log_full),
+        }
+    }
+
     /// Own proposals stop while entries above *commit* take half of the log's pool, so that a leader without a quorum
     /// cannot fill it.
-    pub(super) fn client_bytes(&self, raft: &Raft<Log>, is_log_full: bool) -> u64 {
+    fn client_bytes(&self, raft: &Raft<Log>, is_log_full: bool) -> u64 {
         let uncommitted = raft.store().log_bytes_above(raft.raft_log.committed);
         if uncommitted >= self.space.pool_bytes() / 2 {
             return 0;
@@ -94,10 +109,5 @@ impl EntryDoor {
     pub(super) fn close_behind(&mut self, barrier: Index) {
         assert!(self.barrier < barrier, "barriers stand one behind another");
         self.barrier = barrier;
-    }
-
-    /// Whether a barrier is not applied yet.
-    pub(super) fn is_closed(&self, applied: Index) -> bool {
-        self.barrier > applied
     }
 }

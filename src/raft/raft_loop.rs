@@ -255,27 +255,13 @@ impl RaftLoop {
                 self.proposer.not_leading(leader);
                 return Ok(());
             }
-            let view = self.leader_view();
+            let view = self.door.view(&self.node.raft, self.persisting.is_full());
             let Some(batch) = self.proposer.next(&view) else { return Ok(()) };
             self.place(batch, &view)?;
             self.drain_ready()?;
         }
         self.has_more = true;
         Ok(())
-    }
-
-    fn leader_view(&self) -> LeaderView {
-        let raft = &self.node.raft;
-        let applied = raft.raft_log.applied;
-        let term = raft.raft_log.term(applied).unwrap_or(0);
-        LeaderView {
-            term: Term(raft.term),
-            last_index: self.last_index(),
-            applied: Position { term: Term(term), index: Index(applied) },
-            own_term_applied: term == raft.term,
-            is_blocked: self.door.is_closed(Index(applied)) || raft.lead_transferee.is_some(),
-            space_bytes: self.door.client_bytes(raft, self.persisting.is_full()),
-        }
     }
 
     /// Seals a batch for the positions behind the last entry and appends it there (N6), or gives it back. `view` is as of now.
@@ -310,7 +296,7 @@ impl RaftLoop {
         if !is_leader(&self.node.raft) {
             return Ok(Err(ChangeRefused::NotLeader(self.other_leader())));
         }
-        let view = self.leader_view();
+        let view = self.door.view(&self.node.raft, self.persisting.is_full());
         let seen = ChangeView {
             node: self.id,
             members: &self.members,
