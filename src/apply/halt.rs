@@ -9,7 +9,7 @@ use crate::apply::ports::CutoverNotDurable;
 use crate::codec::CodecError;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::seal::SealError;
-use crate::fsm::codec::PayloadError;
+use crate::fsm::command::PayloadError;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;

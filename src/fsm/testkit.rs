@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
-use crate::fsm::codec::WriteRef;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
@@ -141,33 +140,6 @@ pub(crate) fn batch(payload: &[u8]) -> CommandBatch<'_> {
     match Payload::decode(payload).unwrap() {
         Payload::Batch(batch) => batch,
         Payload::Control(_) => panic!("a batch was encoded"),
-    }
-}
-
-pub(crate) fn owned(write: WriteRef<'_>) -> WriteCommand {
-    let copy = Bytes::copy_from_slice;
-    match write {
-        WriteRef::Set { key, value, when, expiry, reply } => {
-            WriteCommand::Set { key: copy(key), value: copy(value), when, expiry, reply }
-        }
-        WriteRef::SetMany { pairs, absent_only } => {
-            WriteCommand::SetMany { pairs: pairs.map(|(key, value)| (copy(key), copy(value))).collect(), absent_only }
-        }
-        WriteRef::Append { key, value } => WriteCommand::Append { key: copy(key), value: copy(value) },
-        WriteRef::SetRange { key, offset, value } => {
-            WriteCommand::SetRange { key: copy(key), offset, value: copy(value) }
-        }
-        WriteRef::IncrementBy { key, delta } => WriteCommand::IncrementBy { key: copy(key), delta },
-        WriteRef::IncrementByFloat { key, delta } => {
-            WriteCommand::IncrementByFloat { key: copy(key), delta: copy(delta) }
-        }
-        WriteRef::GetDelete { key } => WriteCommand::GetDelete { key: copy(key) },
-        WriteRef::GetExpire { key, expiry } => WriteCommand::GetExpire { key: copy(key), expiry },
-        WriteRef::Delete { keys } => WriteCommand::Delete { keys: keys.map(copy).collect() },
-        WriteRef::Expire { key, expiry, when } => WriteCommand::Expire { key: copy(key), expiry, when },
-        WriteRef::Persist { key } => WriteCommand::Persist { key: copy(key) },
-        WriteRef::FlushAll => WriteCommand::FlushAll,
-        WriteRef::RemoveExpired { keys } => WriteCommand::RemoveExpired { keys: keys.map(copy).collect() },
     }
 }
 

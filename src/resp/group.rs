@@ -1,18 +1,14 @@
 //! Commands of one connection that go below together, and the places of their replies.
 
-use crate::fsm::codec::command_len;
-use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
-use crate::fsm::command::SetIf;
-use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::command::WriteCost;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_LOADS_MAX;
 use crate::limits::GROUP_MADE_BYTES_MAX;
 use crate::limits::GROUP_OPENS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
-use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::RequestSlot;
 
 /// What a group is for.
@@ -48,11 +44,10 @@ pub(crate) struct CommandGroup {
     /// Replies that are known already and wait for those before them.
     pub(crate) held: Vec<u8>,
     bytes: usize,
-    writes: usize,
-    loads: usize,
-    made: usize,
-    opens: usize,
-    read_keys: usize,
+    /// Of all its commands.
+    cost: WriteCost,
+    /// The part of `cost.opens` that reads open.
+    read_opens: usize,
 }
 
 impl CommandGroup {
@@ -62,11 +57,12 @@ impl CommandGroup {
             GroupPurpose::Empty => true,
             GroupPurpose::ReadRound => false,
             GroupPurpose::Entry => {
-                self.bytes + command_len(write) <= GROUP_BYTES_MAX
-                    && self.writes + write.sealed_writes_max() <= GROUP_WRITES_MAX
-                    && self.loads + usize::from(loads_value(write)) <= GROUP_LOADS_MAX
-                    && self.made + made_bytes(write) <= GROUP_MADE_BYTES_MAX
-                    && self.opens + write_opens(write) <= GROUP_OPENS_MAX
+                let cost = write.cost();
+                self.bytes + write.encoded_len() <= GROUP_BYTES_MAX
+                    && self.cost.seals + cost.seals <= GROUP_WRITES_MAX
+                    && self.cost.loads + cost.loads <= GROUP_LOADS_MAX
+                    && self.cost.made_bytes + cost.made_bytes <= GROUP_MADE_BYTES_MAX
+                    && self.cost.opens + cost.opens <= GROUP_OPENS_MAX
             }
         }
     }
@@ -77,8 +73,10 @@ impl CommandGroup {
             GroupPurpose::Empty => true,
             GroupPurpose::ReadRound => self.slots.len() < GROUP_WRITES_MAX,
             GroupPurpose::Entry => {
-                let keys = read_keys(read);
-                keys > 0 && self.read_keys + keys <= GROUP_READ_KEYS_MAX && self.opens + keys <= GROUP_OPENS_MAX
+                let opens = read.opens();
+                opens > 0
+                    && self.read_opens + opens <= GROUP_READ_KEYS_MAX
+                    && self.cost.opens + opens <= GROUP_OPENS_MAX
             }
         }
     }
@@ -86,11 +84,8 @@ impl CommandGroup {
     /// Adds a write; it may be alone and larger than a group.
     pub(crate) fn push_write(&mut self, write: WriteCommand) {
         self.purpose = GroupPurpose::Entry;
-        self.bytes += command_len(&write);
-        self.writes += write.sealed_writes_max();
-        self.loads += usize::from(loads_value(&write));
-        self.made += made_bytes(&write);
-        self.opens += write_opens(&write);
+        self.bytes += write.encoded_len();
+        self.cost += write.cost();
         self.slots.push(RequestSlot::Write(write));
         self.places.push(ReplyPlace::Slot);
     }
@@ -100,8 +95,8 @@ impl CommandGroup {
         if self.purpose == GroupPurpose::Empty {
             self.purpose = GroupPurpose::ReadRound;
         }
-        self.read_keys += read_keys(&read);
-        self.opens += read_keys(&read);
+        self.read_opens += read.opens();
+        self.cost.opens += read.opens();
         self.slots.push(RequestSlot::Read(read));
         self.places.push(ReplyPlace::Slot);
     }
@@ -109,74 +104,6 @@ impl CommandGroup {
     /// Notes that what was appended to `held` is a reply whose place is here.
     pub(crate) fn hold(&mut self) {
         self.places.push(ReplyPlace::Held { end: self.held.len() });
-    }
-}
-
-/// Keys that a read names; none for a count of them all.
-pub(crate) fn read_keys(read: &ReadCommand) -> usize {
-    match read {
-        ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } => keys.len(),
-        ReadCommand::Get { .. }
-        | ReadCommand::Length { .. }
-        | ReadCommand::Range { .. }
-        | ReadCommand::Ttl { .. }
-        | ReadCommand::Type { .. } => 1,
-        ReadCommand::Count => 0,
-    }
-}
-
-/// Whether a write brings a stored value into memory, whatever its own length: an entry may do that only so often
-/// (`ENTRY_VALUE_BYTES_MAX`), and a pipeline must not fail where its commands one by one would not.
-fn loads_value(write: &WriteCommand) -> bool {
-    match write {
-        WriteCommand::Set { reply, .. } => *reply == SetReply::Old,
-        WriteCommand::Append { .. }
-        | WriteCommand::SetRange { .. }
-        | WriteCommand::GetDelete { .. }
-        | WriteCommand::GetExpire { .. }
-        | WriteCommand::Expire { .. }
-        | WriteCommand::Persist { .. } => true,
-        WriteCommand::SetMany { .. }
-        | WriteCommand::IncrementBy { .. }
-        | WriteCommand::IncrementByFloat { .. }
-        | WriteCommand::Delete { .. }
-        | WriteCommand::FlushAll
-        | WriteCommand::RemoveExpired { .. } => false,
-    }
-}
-
-/// Bytes of a value that a write makes without having been sent them.
-fn made_bytes(write: &WriteCommand) -> usize {
-    match write {
-        // One that would be too large is refused before anything is made.
-        WriteCommand::SetRange { offset, value, .. } if !value.is_empty() => (*offset as usize).min(VALUE_BYTES_MAX),
-        _ => 0,
-    }
-}
-
-/// How many stored values a write opens at most, kept in memory or not: each may take apply milliseconds.
-fn write_opens(write: &WriteCommand) -> usize {
-    match write {
-        WriteCommand::Set { when, reply, expiry, .. } => {
-            usize::from(*when != SetIf::Always || *reply == SetReply::Old || *expiry == Expiry::Keep)
-        }
-        WriteCommand::SetMany { pairs, absent_only } => {
-            if *absent_only {
-                pairs.len()
-            } else {
-                0
-            }
-        }
-        WriteCommand::Delete { keys } | WriteCommand::RemoveExpired { keys } => keys.len(),
-        WriteCommand::FlushAll => 0,
-        WriteCommand::Append { .. }
-        | WriteCommand::SetRange { .. }
-        | WriteCommand::IncrementBy { .. }
-        | WriteCommand::IncrementByFloat { .. }
-        | WriteCommand::GetDelete { .. }
-        | WriteCommand::GetExpire { .. }
-        | WriteCommand::Expire { .. }
-        | WriteCommand::Persist { .. } => 1,
     }
 }
 

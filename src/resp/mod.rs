@@ -1,4 +1,4 @@
-//! Clients: the Redis protocol (RESP2, RESP3, inline), the commands, and the order of one connection (design 2).
+//! Clients: the Redis protocol (RESP2, RESP3, inline), the commands, and the order of one connection.
 //!
 //! `codec` turns bytes into arguments and replies into bytes; `commands` turns arguments into writes, reads and locals;
 //! `session` keeps the order of one connection and asks the [`Gateway`](crate::propose::Gateway); `connection` moves

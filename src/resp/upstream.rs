@@ -24,7 +24,6 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
 use crate::resp::codec::reply::reply_bytes;
-use crate::resp::group::read_keys;
 use crate::resp::session::Session;
 use crate::resp::session::TRY_AGAIN;
 use crate::resp::stats::add;
@@ -93,7 +92,7 @@ impl Session {
     }
 
     async fn read_one(&self, read: &ReadCommand, now_ms: u64) -> ReadAnswer {
-        let result = if matches!(read, ReadCommand::Count) || read_keys(read) > READ_KEYS_HERE_MAX {
+        let result = if matches!(read, ReadCommand::Count) || read.opens() > READ_KEYS_HERE_MAX {
             self.read_aside(read.clone(), now_ms).await
         } else {
             Some(self.shared.reads.read(read, now_ms))

@@ -2,21 +2,20 @@
 
 use bytes::Bytes;
 
-use crate::fsm::codec::EncodeError;
 use crate::fsm::codec::Payload;
-use crate::fsm::codec::PayloadError;
-use crate::fsm::codec::command_len;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::codec::encode_control;
 use crate::fsm::codec::set_stamp;
+use crate::fsm::command::EncodeError;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::PayloadError;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::command::WriteRef;
 use crate::fsm::testkit::Rng;
 use crate::fsm::testkit::batch;
-use crate::fsm::testkit::owned;
 use crate::fsm::testkit::payload;
 use crate::fsm::testkit::random_write;
 use crate::limits::ENTRY_WRITES_MAX;
@@ -100,14 +99,14 @@ fn what_is_decoded_is_what_was_encoded() {
             writes = one_of_each().into_iter().map(|(write, _)| write).collect();
         }
         let mut bytes = payload(7, &writes);
-        assert_eq!(bytes.len(), super::BATCH_HEADER_LEN + writes.iter().map(command_len).sum::<usize>());
+        assert_eq!(bytes.len(), super::BATCH_HEADER_LEN + writes.iter().map(WriteCommand::encoded_len).sum::<usize>());
         set_stamp(&mut bytes, 9);
         let batch = batch(&bytes);
         assert_eq!((batch.stamp_ms, batch.count()), (9, writes.len()));
         for (write, decoded) in writes.iter().zip(batch.commands()) {
-            assert_eq!(decoded.sealed_writes_max(), write.sealed_writes_max());
+            assert_eq!(decoded.cost(), write.cost());
         }
-        assert_eq!(batch.commands().map(owned).collect::<Vec<_>>(), writes);
+        assert_eq!(batch.commands().map(WriteRef::copied).collect::<Vec<_>>(), writes);
     }
 }
 
@@ -137,7 +136,7 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
         bytes.truncate(rng.below(bytes.len() * 4));
         if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
             // Walking what was accepted is the test: it must neither panic nor yield more than there is.
-            let again: Vec<WriteCommand> = batch.commands().map(owned).collect();
+            let again: Vec<WriteCommand> = batch.commands().map(WriteRef::copied).collect();
             assert_eq!(payload(batch.stamp_ms, &again), bytes, "one meaning, one encoding");
             accepted += 1;
         }

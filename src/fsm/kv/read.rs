@@ -19,7 +19,7 @@ pub enum ReadAnswer {
     /// The reply.
     Reply(Reply),
     /// These keys are there by the applied stamp and past due by the leader's clock: have them removed
-    /// (`Write::RemoveExpired`), then read again.
+    /// (`WriteCommand::RemoveExpired`), then read again.
     PastDue(Vec<Bytes>),
 }
 

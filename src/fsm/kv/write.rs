@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use crate::fsm::codec::KeyList;
-use crate::fsm::codec::PairList;
-use crate::fsm::codec::WriteRef;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::KeyList;
+use crate::fsm::command::PairList;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
+use crate::fsm::command::WriteRef;
 use crate::fsm::kv::decimal::DecimalSum;
 use crate::fsm::kv::decimal::add;
 use crate::fsm::kv::words;

@@ -1,0 +1,80 @@
+//! Commands that change nothing: their fields and what they cost. They never stand in an entry, so they have no bytes.
+
+use bytes::Bytes;
+
+/// How TTL-like reads answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TtlForm {
+    /// TTL.
+    Seconds,
+    /// PTTL.
+    Millis,
+    /// EXPIRETIME.
+    AtSeconds,
+    /// PEXPIRETIME.
+    AtMillis,
+}
+
+/// A command that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadCommand {
+    /// GET (and GETEX without option).
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// MGET.
+    GetMany {
+        /// The keys; one answer each.
+        keys: Vec<Bytes>,
+    },
+    /// STRLEN.
+    Length {
+        /// The key.
+        key: Bytes,
+    },
+    /// GETRANGE, SUBSTR.
+    Range {
+        /// The key.
+        key: Bytes,
+        /// First byte; negative counts from the end.
+        start: i64,
+        /// Last byte, inclusive; negative counts from the end.
+        end: i64,
+    },
+    /// EXISTS, TOUCH: counts.
+    Exists {
+        /// The keys; one named twice counts twice.
+        keys: Vec<Bytes>,
+    },
+    /// TTL family: -2 no key, -1 no expiry.
+    Ttl {
+        /// The key.
+        key: Bytes,
+        /// Which of the family.
+        form: TtlForm,
+    },
+    /// TYPE: `string` or `none`.
+    Type {
+        /// The key.
+        key: Bytes,
+    },
+    /// DBSIZE: counted on demand. Names no key, so it never rides with a write.
+    Count,
+}
+
+impl ReadCommand {
+    /// Stored values that it opens at most: one for each key that it names, none for a count of them all.
+    #[must_use]
+    pub fn opens(&self) -> usize {
+        match self {
+            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } => keys.len(),
+            ReadCommand::Get { .. }
+            | ReadCommand::Length { .. }
+            | ReadCommand::Range { .. }
+            | ReadCommand::Ttl { .. }
+            | ReadCommand::Type { .. } => 1,
+            ReadCommand::Count => 0,
+        }
+    }
+}
