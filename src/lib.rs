@@ -38,6 +38,7 @@ pub mod crypto;
 pub mod design {}
 pub mod disk;
 pub mod entry;
+pub mod exit;
 pub mod fsm;
 pub mod ids;
 pub mod keys;

@@ -10,8 +10,8 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use sealkv::cli;
-use sealkv::node::exit::ExitStatus;
-use sealkv::node::exit::chain;
+use sealkv::exit::Blame;
+use sealkv::exit::chain;
 use sealkv::node::settings::Settings;
 use sealkv::world::KernelEntropy;
 
@@ -86,7 +86,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             .collect();
         eprintln!("sealkv: {} (see --help)", said.join(" ").trim_start_matches("error: "));
     }
-    ExitStatus::Config.into()
+    Blame::Config.into()
 }
 
 fn keygen(file: &Path) -> ExitCode {
@@ -98,7 +98,7 @@ fn keygen(file: &Path) -> ExitCode {
         }
         Err(error) => {
             eprintln!("sealkv: {}", chain(&error));
-            ExitStatus::Config.into()
+            Blame::Config.into()
         }
     }
 }

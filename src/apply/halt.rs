@@ -9,6 +9,7 @@ use crate::apply::ports::CutoverNotDurable;
 use crate::codec::CodecError;
 use crate::crypto::envelope::OpenError;
 use crate::crypto::seal::SealError;
+use crate::exit::Blame;
 use crate::fsm::command::PayloadError;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::StateError;
@@ -131,12 +132,12 @@ impl HaltClass {
         }
     }
 
-    /// Exit status of a process that halted: 78 where keys or configuration are at fault, 74 where damage is.
+    /// Who must act.
     #[must_use]
-    pub fn exit_status(self) -> u8 {
+    pub fn blame(self) -> Blame {
         match self {
-            HaltClass::NoCipher | HaltClass::UnknownKey => EXIT_CONFIGURATION,
-            HaltClass::Unauthentic | HaltClass::Malformed | HaltClass::StateMachine => EXIT_DAMAGE,
+            HaltClass::NoCipher | HaltClass::UnknownKey => Blame::Config,
+            HaltClass::Unauthentic | HaltClass::Malformed | HaltClass::StateMachine => Blame::Damage,
         }
     }
 }
@@ -205,10 +206,10 @@ impl Halt {
         self.cause.class()
     }
 
-    /// See [`HaltClass::exit_status`].
+    /// Who must act.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
-        self.class().exit_status()
+    pub fn blame(&self) -> Blame {
+        self.class().blame()
     }
 }
 
@@ -230,8 +231,3 @@ impl std::error::Error for Halt {
         Some(&self.cause)
     }
 }
-
-/// EX_CONFIG of sysexits.h.
-const EXIT_CONFIGURATION: u8 = 78;
-/// EX_IOERR of sysexits.h.
-const EXIT_DAMAGE: u8 = 74;

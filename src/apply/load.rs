@@ -1,6 +1,7 @@
 //! The state record as a start finds it: both rows, verified, and the keyring in the ring.
 
 use crate::codec::CodecError;
+use crate::exit::Blame;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateError;
 use crate::fsm::store::StateRow;
@@ -11,7 +12,7 @@ use crate::keys::ring::InstallError;
 use crate::keys::ring::KeyLack;
 use crate::keys::ring::Ring;
 
-/// Why a state cannot be gone on with. Nothing was changed.
+/// Why a state cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The store.
@@ -32,6 +33,20 @@ pub enum LoadError {
     /// Another cluster's keyring, or one without the cutover that is known here.
     #[error("the keyring of the state is refused")]
     Install(#[from] InstallError),
+}
+
+impl LoadError {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            LoadError::Record(error) => error.blame(),
+            LoadError::Key(error) => error.blame(),
+            LoadError::Install(error) => error.blame(),
+            LoadError::Keyring(CodecError::Version { .. }) => Blame::Config,
+            LoadError::Keyring(_) | LoadError::Store(_) | LoadError::NoRecord => Blame::Damage,
+        }
+    }
 }
 
 /// Reads the state record, verifies it and installs its keyring in `ring`.

@@ -21,7 +21,7 @@ use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
 
-/// Told once if apply stops before it was asked to; the node then ends with [`Halt::exit_status`].
+/// Told once if apply stops before it was asked to; the node then ends with [`Halt::blame`]'s status.
 pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
 
 /// The running threads. Dropping the sender of batches stops them once everything that was sent is applied.

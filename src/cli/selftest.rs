@@ -3,7 +3,6 @@
 //! One line for each failure, then `N passed, N failed`. With a file only its vectors are counted as passed, without one
 //! the known answers are one; whatever fails is counted.
 
-use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::io::Write;
@@ -14,6 +13,7 @@ use crate::crypto::elastickv::vectors;
 use crate::crypto::elastickv::vectors::Report;
 use crate::crypto::elastickv::vectors::VectorsError;
 use crate::crypto::selftest::known_answers;
+use crate::exit::chain;
 
 /// Runs the known answers and, if given, every vector of the file (may be gzipped); prints to standard output.
 ///
@@ -34,7 +34,9 @@ pub fn print(vectors: Option<&Path>, out: &mut impl Write) -> io::Result<usize> 
     let mut report = match vectors.map(|path| (path, run_file(path))) {
         None => Report::default(),
         Some((_, Ok(report))) => report,
-        Some((path, Err(error))) => Report { passed: 0, failed: 1, lines: vec![chain(path, &error)] },
+        Some((path, Err(error))) => {
+            Report { passed: 0, failed: 1, lines: vec![format!("{}: {}", path.display(), chain(&error))] }
+        }
     };
     match known_answers() {
         Ok(()) => report.passed += usize::from(vectors.is_none()),
@@ -53,17 +55,6 @@ pub fn print(vectors: Option<&Path>, out: &mut impl Write) -> io::Result<usize> 
 
 fn run_file(path: &Path) -> Result<Report, VectorsError> {
     vectors::run(File::open(path).map_err(VectorsError::Read)?)
-}
-
-/// The path, the error and all its causes on one line.
-fn chain(path: &Path, error: &dyn Error) -> String {
-    let mut line = format!("{}: {error}", path.display());
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::exit::Blame;
 use crate::node;
 use crate::node::config::Config;
-use crate::node::exit::ExitStatus;
 use crate::node::process;
 use crate::node::settings::ConfigError;
 use crate::node::settings::LogFormat;
@@ -59,5 +59,5 @@ fn refuse(logs: bool, message: &str) -> ExitCode {
     } else {
         eprintln!("sealkv: {message}");
     }
-    ExitStatus::Config.into()
+    Blame::Config.into()
 }

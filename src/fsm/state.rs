@@ -19,6 +19,7 @@
 use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::crypto::derive::MAC_LEN;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -46,6 +47,17 @@ pub enum StateError {
     /// Damage or forgery.
     #[error("applied row: its MAC is wrong")]
     Unauthentic,
+}
+
+impl StateError {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            StateError::Malformed(CodecError::Version { .. }) => Blame::Config,
+            StateError::Malformed(_) | StateError::Keyring { .. } | StateError::Unauthentic => Blame::Damage,
+        }
+    }
 }
 
 /// A member and where its peers reach it.

@@ -32,6 +32,7 @@ use crate::crypto::derive::hmac_verify;
 use crate::crypto::keystore::Dek;
 use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WRAPPED_LEN;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::keys::kek::KekSet;
@@ -85,6 +86,20 @@ pub enum IdentityError {
         "this data directory is in the clear and a KEK is configured: start it without, or replace the node by one with an empty directory"
     )]
     KekForClear,
+}
+
+impl IdentityError {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            IdentityError::Damaged(_) | IdentityError::Unauthentic { .. } => Blame::Damage,
+            IdentityError::Format { .. }
+            | IdentityError::KekMissing { .. }
+            | IdentityError::OtherKek { .. }
+            | IdentityError::KekForClear => Blame::Config,
+        }
+    }
 }
 
 /// What a node is. Set at the first start, never changed.

@@ -35,13 +35,14 @@ use crate::crypto::wrap::Kek;
 use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::crypto::wrap::WrapError;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::keys::file;
 use crate::keys::file::FileKind;
 use crate::limits::KEK_DESCRIPTOR_WAIT;
 use crate::world::Clock;
 
-/// Why a KEK was not taken. The operator's to mend, every one of them: exit status 78.
+/// Why a KEK was not taken. The operator mends every one of them.
 #[derive(Debug, thiserror::Error)]
 pub enum KekError {
     /// It cannot be opened.
@@ -139,6 +140,14 @@ pub enum KekError {
         /// Its id.
         kek_id: KekId,
     },
+}
+
+impl KekError {
+    /// Who must act: always the operator.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        Blame::Config
+    }
 }
 
 /// The KEK in a file.

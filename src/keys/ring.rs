@@ -21,6 +21,7 @@ use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::ValueDek;
 use crate::crypto::open::EntryKeys;
 use crate::crypto::wrap::KekId;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::Cutover;
 use crate::ids::Index;
@@ -98,10 +99,20 @@ pub enum KeyLack {
 }
 
 impl KeyLack {
-    /// Whether bytes are wrong, so that no KEK given to this node would mend it (74); otherwise a matter of keys (78).
+    /// Who must act: the bytes are wrong and no KEK mends that, or another KEK is needed.
     #[must_use]
-    pub fn is_damage(&self) -> bool {
-        matches!(self, KeyLack::Unauthentic { .. } | KeyLack::OtherKey { .. })
+    pub fn blame(&self) -> Blame {
+        match self {
+            KeyLack::Unauthentic { .. } | KeyLack::OtherKey { .. } => Blame::Damage,
+            KeyLack::NoCipher { .. }
+            | KeyLack::OtherKek { .. }
+            | KeyLack::NotBootstrapped
+            | KeyLack::NoOpener
+            | KeyLack::Unknown { .. }
+            | KeyLack::Retired { .. }
+            | KeyLack::OtherPurpose { .. }
+            | KeyLack::OtherTerm { .. } => Blame::Config,
+        }
     }
 }
 
@@ -127,6 +138,17 @@ pub enum InstallError {
     /// Key ids name keys for ever.
     #[error("keyring")]
     Key(#[from] KeyError),
+}
+
+impl InstallError {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            InstallError::OtherCluster { .. } | InstallError::OtherCutover { .. } => Blame::Config,
+            InstallError::Key(_) => Blame::Damage,
+        }
+    }
 }
 
 /// The DEK that values of the next run are sealed under.

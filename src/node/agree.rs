@@ -2,6 +2,7 @@
 //!
 //! Pure comparisons of what was read. The state's own rows are verified before ([`crate::fsm::state::Applied::open`]).
 
+use crate::exit::Blame;
 use crate::fsm::state::Applied;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -78,6 +79,19 @@ pub enum Disagreement {
     },
 }
 
+impl Disagreement {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Disagreement::OtherCluster { .. } | Disagreement::Cutover { .. } => Blame::Config,
+            Disagreement::StateBehindLog { .. }
+            | Disagreement::StateAheadOfLog { .. }
+            | Disagreement::OtherHistory { .. } => Blame::Damage,
+        }
+    }
+}
+
 /// Compares what a start has read.
 ///
 /// A cutover is durable in the log before the step of the store that makes it true, so the log may know one that the
@@ -147,12 +161,11 @@ impl std::fmt::Display for Known {
 mod tests {
     use super::*;
 
+    use crate::exit::Blame;
     use crate::ids::NodeId;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
     use crate::members::Members;
-    use crate::node::exit::ExitStatus;
-    use crate::node::exit::Fatal;
 
     fn identity() -> Identity {
         Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
@@ -178,7 +191,7 @@ mod tests {
         let ahead = check(10, log(5, 9, Index::NEVER)).unwrap_err();
         assert!(matches!(behind, Disagreement::StateBehindLog { .. }));
         assert!(matches!(ahead, Disagreement::StateAheadOfLog { .. }));
-        assert_eq!((behind.exit_status(), ahead.exit_status()), (ExitStatus::Damage, ExitStatus::Damage));
+        assert_eq!((behind.blame(), ahead.blame()), (Blame::Damage, Blame::Damage));
     }
 
     #[test]
@@ -188,7 +201,7 @@ mod tests {
         for term in [Term(2), Term(4)] {
             let error = check_history(at, term).unwrap_err();
             assert!(matches!(error, Disagreement::OtherHistory { .. }));
-            assert_eq!(error.exit_status(), ExitStatus::Damage);
+            assert_eq!(error.blame(), Blame::Damage);
         }
     }
 
@@ -198,7 +211,7 @@ mod tests {
         other.cluster = ClusterId([1; 16]);
         let error = check(&identity(), &other, None, &log(1, 9, Index::NEVER)).unwrap_err();
         assert!(matches!(error, Disagreement::OtherCluster { .. }));
-        assert_eq!(error.exit_status(), ExitStatus::Config);
+        assert_eq!(error.blame(), Blame::Config);
         let elsewhere = Identity { cluster: ClusterId([1; 16]), ..identity() };
         assert!(check(&elsewhere, &other, Some(&keyring_new()), &log(1, 9, Index(3))).is_err());
     }
@@ -220,7 +233,7 @@ mod tests {
         ] {
             let error = check(index, keyring, cutover).unwrap_err();
             assert!(matches!(error, Disagreement::Cutover { .. }), "{error}");
-            assert_eq!(error.exit_status(), ExitStatus::Config);
+            assert_eq!(error.blame(), Blame::Config);
         }
     }
 

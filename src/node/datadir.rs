@@ -28,6 +28,7 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::exit::Blame;
 use crate::keys::file;
 use crate::keys::file::FileKind;
 use crate::keys::identity::IDENTITY_LEN_MAX;
@@ -115,6 +116,24 @@ pub enum DataDirError {
         #[source]
         source: io::Error,
     },
+}
+
+impl DataDirError {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            DataDirError::Unusable { .. }
+            | DataDirError::NotADirectory { .. }
+            | DataDirError::Locked { .. }
+            | DataDirError::Foreign { .. } => Blame::Config,
+            DataDirError::Identity { source, .. } => source.blame(),
+            DataDirError::WithoutIdentity { .. }
+            | DataDirError::Missing { .. }
+            | DataDirError::NotAFile { .. }
+            | DataDirError::Io { .. } => Blame::Damage,
+        }
+    }
 }
 
 /// What a start finds.

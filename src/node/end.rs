@@ -7,9 +7,9 @@ use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
 
 use crate::apply::halt::Halt;
+use crate::exit::Blame;
+use crate::exit::chain;
 use crate::limits::ENDS_MAX;
-use crate::node::exit::ExitStatus;
-use crate::node::exit::chain;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
 
@@ -27,18 +27,14 @@ pub enum End {
 }
 
 impl End {
-    /// The exit status and one line, for every end but a signal's.
+    /// Who must act and one line, for every end but a signal's.
     #[must_use]
-    pub fn status(&self) -> Option<(ExitStatus, String)> {
+    pub fn status(&self) -> Option<(Blame, String)> {
         match self {
             End::Signal => None,
-            End::Log(error) => Some((ExitStatus::Damage, format!("log: {}", chain(error)))),
-            End::Halt(halt) => {
-                let config = halt.exit_status() == ExitStatus::Config.code();
-                let status = if config { ExitStatus::Config } else { ExitStatus::Damage };
-                Some((status, chain(&**halt)))
-            }
-            End::Raft(fatal) => Some((ExitStatus::Damage, format!("raft: {}", chain(fatal)))),
+            End::Log(error) => Some((Blame::Damage, format!("log: {}", chain(error)))),
+            End::Halt(halt) => Some((halt.blame(), chain(&**halt))),
+            End::Raft(fatal) => Some((Blame::Damage, format!("raft: {}", chain(fatal)))),
         }
     }
 }

@@ -5,7 +5,6 @@ pub mod agree;
 pub mod config;
 pub mod datadir;
 pub mod end;
-pub mod exit;
 pub mod families;
 pub mod numbers;
 pub mod operator;

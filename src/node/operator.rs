@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::apply::metrics::Metrics;
 use crate::crypto::keystore::Purpose;
+use crate::exit::chain;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::fsm::value::BodyState;
@@ -16,7 +17,6 @@ use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::ring::Ring;
 use crate::limits::KEYRING_KEYS_MAX;
-use crate::node::exit::chain;
 use crate::node::settings::Encryption;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;

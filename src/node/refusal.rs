@@ -4,13 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::apply::load::LoadError;
-use crate::codec::CodecError;
+use crate::exit::Blame;
 use crate::fsm::store::StoreError;
 use crate::keys::kek::KekError;
 use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
-use crate::node::exit::ExitStatus;
-use crate::node::exit::Fatal;
 use crate::wal::WalError;
 
 /// A start that ends before it began.
@@ -38,7 +36,7 @@ pub enum Refusal {
     /// Damage: the state cannot be read.
     #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
     Store(#[from] StoreError),
-    /// The state record cannot be gone on with.
+    /// The state record cannot be used.
     #[error("state/")]
     Load(#[from] LoadError),
     /// Identity, log and state do not belong together.
@@ -54,29 +52,17 @@ pub enum Refusal {
     },
 }
 
-impl Fatal for Refusal {
-    fn exit_status(&self) -> ExitStatus {
+impl Refusal {
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
         match self {
-            Refusal::Kek(error) => error.exit_status(),
-            Refusal::Directory(error) => error.exit_status(),
-            Refusal::Log(error) | Refusal::MakeLog { source: error, .. } if error.is_configuration() => {
-                ExitStatus::Config
-            }
-            Refusal::Load(error) => error.exit_status(),
-            Refusal::Disagreement(error) => error.exit_status(),
-            Refusal::Log(_) | Refusal::MakeLog { .. } | Refusal::Store(_) | Refusal::Make { .. } => ExitStatus::Damage,
-        }
-    }
-}
-
-impl Fatal for LoadError {
-    fn exit_status(&self) -> ExitStatus {
-        match self {
-            LoadError::Record(error) => error.exit_status(),
-            LoadError::Key(error) => error.exit_status(),
-            LoadError::Install(error) => error.exit_status(),
-            LoadError::Keyring(CodecError::Version { .. }) => ExitStatus::Config,
-            LoadError::Keyring(_) | LoadError::Store(_) | LoadError::NoRecord => ExitStatus::Damage,
+            Refusal::Kek(error) => error.blame(),
+            Refusal::Directory(error) => error.blame(),
+            Refusal::Log(error) | Refusal::MakeLog { source: error, .. } => error.blame(),
+            Refusal::Load(error) => error.blame(),
+            Refusal::Disagreement(error) => error.blame(),
+            Refusal::Store(_) | Refusal::Make { .. } => Blame::Damage,
         }
     }
 }

@@ -24,15 +24,15 @@ use zeroize::Zeroizing;
 use crate::crypto::aead;
 use crate::crypto::aead::TierError;
 use crate::crypto::selftest;
+use crate::exit::Blame;
+use crate::exit::SECOND_SIGNAL_STATUS;
+use crate::exit::chain;
 use crate::limits::BACKLOG;
 use crate::limits::PASSWORD_FILE_BYTES_MAX;
 use crate::node::admin;
 use crate::node::config::Config;
 use crate::node::end::End;
 use crate::node::end::Ends;
-use crate::node::exit::ExitStatus;
-use crate::node::exit::Fatal;
-use crate::node::exit::chain;
 use crate::node::process;
 use crate::node::start;
 use crate::node::wiring;
@@ -59,25 +59,25 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-type Ended = (ExitStatus, String);
+type Ended = (Blame, String);
 
 fn serve(config: &Config) -> Result<(), Ended> {
     aead::choose(config.aead_tier).map_err(|error| tier_refused(&error))?;
     let world = World::real();
-    let keks = start::keks(config, &world).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
-    selftest::known_answers().map_err(|error| (ExitStatus::Damage, chain(&error)))?;
+    let keks = start::keks(config, &world).map_err(|refusal| (refusal.blame(), chain(&refusal)))?;
+    selftest::known_answers().map_err(|error| (Blame::Damage, chain(&error)))?;
     let password = config.requirepass_file.as_deref().map(password).transpose()?;
-    let clients_max = process::allow_descriptors(config.maxclients).map_err(|line| (ExitStatus::Config, line))?;
-    let runtime = runtime().map_err(|error| (ExitStatus::Damage, format!("threads for the network: {error}")))?;
+    let clients_max = process::allow_descriptors(config.maxclients).map_err(|line| (Blame::Config, line))?;
+    let runtime = runtime().map_err(|error| (Blame::Damage, format!("threads for the network: {error}")))?;
     let (ends, ended) = Ends::new();
     let is_serving = Arc::new(AtomicBool::new(false));
     let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving));
     // Before anything is made or replayed: a port that is taken is said at once.
     let sockets = reserve(config, &runtime)?;
-    let opened = start::open_with(config, &world, keks).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
+    let opened = start::open_with(config, &world, keks).map_err(|refusal| (refusal.blame(), chain(&refusal)))?;
     let running = wiring::start(config, &world, opened, ends).map_err(|error| match error {
-        StartError::Refused(refusal) => (refusal.exit_status(), refusal.line()),
-        StartError::Ended(end) => end.status().unwrap_or((ExitStatus::Damage, "ended".to_owned())),
+        StartError::Refused(refusal) => (refusal.blame(), chain(&refusal)),
+        StartError::Ended(end) => end.status().unwrap_or((Blame::Damage, "ended".to_owned())),
     })?;
     let listeners = listen(config, &runtime, sockets)?;
     is_serving.store(true, Relaxed);
@@ -122,15 +122,15 @@ fn stop(running: Running, ended: &Receiver<End>) -> Result<(), Ended> {
 ///
 /// # Errors
 /// The exit status and the line of a start that would be refused for it.
-pub fn check(config: &Config) -> Result<(), (ExitStatus, String)> {
+pub fn check(config: &Config) -> Result<(), (Blame, String)> {
     config.aead_tier.resolve().map_err(|error| tier_refused(&error))?;
-    start::keks(config, &World::real()).map_err(|refusal| (refusal.exit_status(), refusal.line()))?;
+    start::keks(config, &World::real()).map_err(|refusal| (refusal.blame(), chain(&refusal)))?;
     config.requirepass_file.as_deref().map(password).transpose()?;
     Ok(())
 }
 
 fn tier_refused(error: &TierError) -> Ended {
-    let status = if matches!(error, TierError::Wrong { .. }) { ExitStatus::Damage } else { ExitStatus::Config };
+    let status = if matches!(error, TierError::Wrong { .. }) { Blame::Damage } else { Blame::Config };
     (status, format!("aead-tier: {}", chain(error)))
 }
 
@@ -206,7 +206,7 @@ fn taken(name: &str, address: SocketAddr, error: &io::Error) -> Ended {
         io::ErrorKind::PermissionDenied => " (ports below 1024 need the right to bind them)",
         _ => "",
     };
-    (ExitStatus::Config, format!("{name} {address}: {error}{hint}: give another --{name}"))
+    (Blame::Config, format!("{name} {address}: {error}{hint}: give another --{name}"))
 }
 
 /// Takes clients and scrapers in, and says where they come in.
@@ -220,7 +220,7 @@ fn open_doors(
 ) -> Result<JoinHandle<Drained>, Ended> {
     let _in_runtime = runtime.enter();
     let Listeners { clients, admin } = listeners;
-    let no_address = |error: io::Error| (ExitStatus::Damage, format!("the address of a listener: {error}"));
+    let no_address = |error: io::Error| (Blame::Damage, format!("the address of a listener: {error}"));
     let admin_address = admin.local_addr().map_err(no_address)?;
     let parts = ServerParts {
         gateway: Arc::clone(&running.gateway),
@@ -247,7 +247,7 @@ fn open_doors(
 
 /// The first line of the file.
 fn password(path: &Path) -> Result<Password, Ended> {
-    let refused = |why: String| (ExitStatus::Config, format!("requirepass-file {}: {why}", path.display()));
+    let refused = |why: String| (Blame::Config, format!("requirepass-file {}: {why}", path.display()));
     let metadata = fs::metadata(path).map_err(|error| refused(error.to_string()))?;
     if !metadata.is_file() {
         return Err(refused("not a regular file".to_owned()));
@@ -264,6 +264,3 @@ fn password(path: &Path) -> Result<Password, Ended> {
     }
     Ok(Password::new(&Zeroizing::new(line.to_vec())))
 }
-
-/// As a shell reports a process that SIGTERM ended.
-const SECOND_SIGNAL_STATUS: i32 = 143;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::disk::DiskError;
 use crate::disk::SlotId;
+use crate::exit::Blame;
 use crate::ids::Index;
 
 /// Why the log cannot be made, opened, read or written. Everything that a running log returns is final.
@@ -117,16 +118,16 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// True if an operator's key or setting is the cause (exit status 78); otherwise it is damage or I/O (74).
+    /// Who must act: an operator's key or setting is the cause, or else damage or I/O.
     #[must_use]
-    pub fn is_configuration(&self) -> bool {
+    pub fn blame(&self) -> Blame {
         match self {
             WalError::WrongKey { .. }
             | WalError::Foreign { .. }
             | WalError::Version { .. }
             | WalError::BlockBytes { .. }
             | WalError::Config(_)
-            | WalError::Open(DiskError::EngineRefused { .. }) => true,
+            | WalError::Open(DiskError::EngineRefused { .. }) => Blame::Config,
             WalError::Refused { .. }
             | WalError::SlotMissing { .. }
             | WalError::NoSegment
@@ -136,7 +137,7 @@ impl WalError {
             | WalError::NoSlot { .. }
             | WalError::Open(DiskError::Open { .. })
             | WalError::Contradiction { .. }
-            | WalError::Poisoned => false,
+            | WalError::Poisoned => Blame::Damage,
         }
     }
 }

@@ -53,7 +53,7 @@ impl LogLoop {
     /// Recovers a log. Changes nothing on disk: that begins with the first append.
     ///
     /// # Errors
-    /// Damage, another key, another owner, a missing slot; see [`WalError::is_configuration`].
+    /// Damage, another key, another owner, a missing slot; see [`WalError::blame`].
     pub fn open(
         config: &LogConfig,
         mut disk: Box<dyn Disk>,

@@ -83,7 +83,7 @@ fn w03_a_blank_node_without_the_kek_or_the_keyring_applies_nothing() {
     // A node that follows the log from the start without a KEK stops where the keys appear.
     let mut keyless = Node::start(crate::kit::founded(), KekSet::default()).unwrap();
     let halt = keyless.run(&leader.log).unwrap_err();
-    assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (4, HaltClass::NoCipher, 78));
+    assert_eq!((halt.position.index.0, halt.class(), halt.blame().status()), (4, HaltClass::NoCipher, 78));
 }
 
 /// W5: there, idle compaction past the newest control entry made the next start impossible.

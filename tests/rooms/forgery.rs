@@ -150,7 +150,7 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     assert!(matches!(node.reader.value(b"k"), Err(ReadError::Unauthentic)));
     leader.clients(&[append("k", "x")]);
     let halt = node.run(&leader.log).unwrap_err();
-    assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (15, HaltClass::StateMachine, 74));
+    assert_eq!((halt.position.index.0, halt.class(), halt.blame().status()), (15, HaltClass::StateMachine, 74));
 
     // Where clients wrote before the cutover there are such rows until all are rewritten: that much remains.
     let mut leader = Leader::new(4);

@@ -67,7 +67,7 @@ fn err_mark_a_halt_has_its_class_and_its_cause_in_the_chain() {
         let has_more = cause.source().is_some();
         assert_eq!(has_more, !matches!(class, HaltClass::NoCipher | HaltClass::Unauthentic), "{class:?}: {cause}");
         let is_key = matches!(class, HaltClass::NoCipher | HaltClass::UnknownKey);
-        assert_eq!(halt.exit_status(), if is_key { 78 } else { 74 });
+        assert_eq!(halt.blame().status(), if is_key { 78 } else { 74 });
     }
 }
 

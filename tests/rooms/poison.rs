@@ -1,6 +1,7 @@
 //! Control entries that cannot apply, committed all the same: nobody halts, nothing changes, at no start.
 
 use sealkv::crypto::keystore::Purpose;
+use sealkv::exit::Blame;
 use sealkv::ids::ClusterId;
 use sealkv::ids::KeyId;
 use sealkv::ids::Term;
@@ -133,5 +134,5 @@ fn w08_swapped_wraps_are_never_used_for_the_wrong_purpose() {
     assert!(leader.ring.view().active_value().is_err());
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
-    assert!(node.ring.view().needs().is_some_and(|lack| lack.is_damage()));
+    assert!(node.ring.view().needs().is_some_and(|lack| lack.blame() == Blame::Damage));
 }

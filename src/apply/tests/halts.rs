@@ -60,7 +60,7 @@ fn wait_for_all(node: &Node, leader: &Leader, first: u64) {
 }
 
 fn is_halt(halt: &Halt, index: u64, class: HaltClass, exit_status: u8) {
-    assert_eq!((halt.position.index.0, halt.class(), halt.exit_status()), (index, class, exit_status));
+    assert_eq!((halt.position.index.0, halt.class(), halt.blame().status()), (index, class, exit_status));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn halt_of_every_class_is_exactly_there_tells_nobody_a_failure_and_goes_on_witho
             assert_eq!(told.len(), 10);
             let mut unknown = told.iter().filter(|(index, _)| *index >= at);
             assert!(unknown.all(|(_, told)| *told == Err("unknown")), "never that it failed");
-            is_halt(&node.run(&log).unwrap_err(), at, class, halt.exit_status());
+            is_halt(&node.run(&log).unwrap_err(), at, class, halt.blame().status());
             assert_eq!(node.store.picture(), picture);
             *node.store.fail_get_of.lock().unwrap() = None;
             let mut node = node.crash_and_restart(0, keks(7), &setup);

@@ -7,6 +7,7 @@ use crate::crypto::keystore::Purpose;
 use crate::crypto::open::OpenJob;
 use crate::crypto::open::open_entry;
 use crate::crypto::seal::seal_entries;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::ProposalId;
@@ -140,7 +141,7 @@ fn without_a_kek_the_cutover_counts_and_every_key_says_no_cipher() {
     assert_eq!(view.active_value().unwrap_err(), no_cipher);
     assert_eq!(view.mac_key().unwrap_err(), no_cipher);
     assert_eq!(view.needs(), Some(no_cipher));
-    assert!(!no_cipher.is_damage());
+    assert_eq!(no_cipher.blame(), Blame::Config);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
     let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
     ring.install(keyring, Index(3)).unwrap();
     let lack = ring.view().control_key().unwrap_err();
-    assert!(lack.is_damage() && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }), "{lack}");
+    assert!(lack.blame() == Blame::Damage && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }), "{lack}");
 
     let mut lying = good;
     lying.mac.check[0] ^= 1;
@@ -243,5 +244,5 @@ fn wrap_of_another_cluster_does_not_unwrap_here() {
     let keyring = decide(None, &Change::Bootstrap(moved), at(2, 3), facts()).unwrap();
     let ring = Ring::new(CLUSTER, keks());
     ring.install(keyring, Index(3)).unwrap();
-    assert!(ring.view().control_key().unwrap_err().is_damage());
+    assert_eq!(ring.view().control_key().unwrap_err().blame(), Blame::Damage);
 }

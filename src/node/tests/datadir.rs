@@ -13,6 +13,8 @@ use std::time::Instant;
 use tempfile::TempDir;
 use tempfile::tempdir;
 
+use crate::exit::Blame;
+use crate::exit::chain;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::identity::IdentityError;
@@ -26,8 +28,6 @@ use crate::keys::tests::kit::other_keks;
 use crate::node::datadir::DataDir;
 use crate::node::datadir::DataDirError;
 use crate::node::datadir::DirectoryKind;
-use crate::node::exit::ExitStatus;
-use crate::node::exit::Fatal;
 
 fn identity() -> Identity {
     Identity { node: NodeId::new(7).unwrap(), cluster: CLUSTER, log_slots: 8 }
@@ -65,13 +65,13 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, std::time::SystemTime, Vec<u8>)>
 }
 
 /// Starts, expects a refusal with `status` in one line that names the directory, and that nothing changed.
-fn refused(path: &Path, keks: &KekSet, status: ExitStatus) -> DataDirError {
+fn refused(path: &Path, keks: &KekSet, status: Blame) -> DataDirError {
     let before = tree(path);
     let begin = Instant::now();
     let error = DataDir::lock(path).and_then(|directory| directory.classify(keks)).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(1));
-    assert_eq!(error.exit_status(), status, "{}", error.line());
-    assert!(error.line().contains(path.to_str().unwrap()) && !error.line().contains('\n'), "{}", error.line());
+    assert_eq!(error.blame(), status, "{}", chain(&error));
+    assert!(chain(&error).contains(path.to_str().unwrap()) && !chain(&error).contains('\n'), "{}", chain(&error));
     assert!(before == tree(path), "a refused start changes nothing but LOCK");
     error
 }
@@ -111,8 +111,8 @@ fn first_start_ends_in_a_node_that_is_found_again() {
 fn second_process_is_refused_until_the_first_is_gone() {
     let directory = sealed();
     let first = DataDir::lock(directory.path()).unwrap();
-    let error = refused(directory.path(), &keks(), ExitStatus::Config);
-    assert!(error.line().contains(&format!("number {}", std::process::id())), "{}", error.line());
+    let error = refused(directory.path(), &keks(), Blame::Config);
+    assert!(chain(&error).contains(&format!("number {}", std::process::id())), "{}", chain(&error));
     drop(first);
     assert!(DataDir::lock(directory.path()).is_ok());
 }
@@ -153,13 +153,13 @@ fn log_or_state_without_identity_is_refused_as_damage() {
     for part in ["log", "state", "incoming", "old"] {
         let directory = tempdir().unwrap();
         fs::create_dir(directory.path().join(part)).unwrap();
-        let error = refused(directory.path(), &keks(), ExitStatus::Damage);
+        let error = refused(directory.path(), &keks(), Blame::Damage);
         assert!(matches!(error, DataDirError::WithoutIdentity { .. }), "{error}");
-        assert!(error.line().contains(part));
+        assert!(chain(&error).contains(part));
     }
     let directory = sealed();
     fs::remove_file(directory.path().join("IDENTITY")).unwrap();
-    refused(directory.path(), &keks(), ExitStatus::Damage);
+    refused(directory.path(), &keks(), Blame::Damage);
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn directory_of_something_else_is_refused() {
         if has_identity_new {
             fs::write(directory.path().join("IDENTITY.new"), golden("identity-clear")).unwrap();
         }
-        let error = refused(directory.path(), &keks(), ExitStatus::Config);
+        let error = refused(directory.path(), &keks(), Blame::Config);
         assert!(matches!(error, DataDirError::Foreign { .. }), "{error}");
-        assert!(error.line().contains("thesis.tex"));
+        assert!(chain(&error).contains("thesis.tex"));
     }
 }
 
@@ -184,10 +184,10 @@ fn path_that_is_no_directory_is_refused() {
     fs::write(&path, b"").unwrap();
     let error = DataDir::lock(&path).unwrap_err();
     assert!(matches!(error, DataDirError::NotADirectory { .. }));
-    assert_eq!(error.exit_status(), ExitStatus::Config);
+    assert_eq!(error.blame(), Blame::Config);
     let error = DataDir::lock(&path.join("below")).unwrap_err();
     assert!(matches!(error, DataDirError::Unusable { .. }));
-    assert_eq!(error.exit_status(), ExitStatus::Config);
+    assert_eq!(error.blame(), Blame::Config);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn missing_parts_of_a_node_are_never_created() {
     for part in ["log", "state"] {
         let directory = sealed();
         fs::remove_dir(directory.path().join(part)).unwrap();
-        let error = refused(directory.path(), &keks(), ExitStatus::Damage);
+        let error = refused(directory.path(), &keks(), Blame::Damage);
         assert!(matches!(error, DataDirError::Missing { name, .. } if name == part), "{error}");
     }
     // Between the renames of an install the state is in incoming.
@@ -208,11 +208,11 @@ fn missing_parts_of_a_node_are_never_created() {
 #[test]
 fn wrong_kek_missing_kek_and_kek_for_a_clear_directory_are_refused() {
     let directory = sealed();
-    refused(directory.path(), &other_keks(), ExitStatus::Config);
-    refused(directory.path(), &KekSet::default(), ExitStatus::Config);
+    refused(directory.path(), &other_keks(), Blame::Config);
+    refused(directory.path(), &KekSet::default(), Blame::Config);
     let clear = tempdir().unwrap();
     first_start(clear.path(), &KekSet::default());
-    let error = refused(clear.path(), &keks(), ExitStatus::Config);
+    let error = refused(clear.path(), &keks(), Blame::Config);
     assert!(matches!(error, DataDirError::Identity { source: IdentityError::KekForClear, .. }));
 }
 
@@ -222,8 +222,8 @@ fn another_format_version_is_refused() {
     let mut bytes = golden("identity-sealed");
     bytes[15] = 9;
     fs::write(directory.path().join("IDENTITY"), bytes).unwrap();
-    let error = refused(directory.path(), &keks(), ExitStatus::Config);
-    assert!(error.line().contains("log format 9"), "{}", error.line());
+    let error = refused(directory.path(), &keks(), Blame::Config);
+    assert!(chain(&error).contains("log format 9"), "{}", chain(&error));
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn damaged_identity_is_refused_as_damage() {
     let longer = [&golden("identity-sealed")[..], &[0; 5000]].concat();
     for bytes in [changed, longer, Vec::new(), golden("identity-sealed")[..60].to_vec()] {
         fs::write(&path, bytes).unwrap();
-        refused(directory.path(), &keks(), ExitStatus::Damage);
+        refused(directory.path(), &keks(), Blame::Damage);
     }
 }
 
@@ -245,12 +245,12 @@ fn identity_that_is_no_regular_file_does_not_hang() {
     let path = directory.path().join("IDENTITY");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    refused(directory.path(), &keks(), ExitStatus::Damage);
+    refused(directory.path(), &keks(), Blame::Damage);
     fs::remove_dir(&path).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let error = DataDir::lock(directory.path()).and_then(|directory| directory.classify(&keks())).unwrap_err();
-    assert!(matches!(error, DataDirError::NotAFile { .. }) && error.exit_status() == ExitStatus::Damage);
+    assert!(matches!(error, DataDirError::NotAFile { .. }) && error.blame() == Blame::Damage);
 }
 
 #[test]
@@ -259,12 +259,12 @@ fn lock_that_is_a_link_or_a_pipe_is_refused_without_waiting() {
     let lock = directory.path().join("LOCK");
     symlink(directory.path().join("elsewhere"), &lock).unwrap();
     let error = DataDir::lock(directory.path()).unwrap_err();
-    assert_eq!(error.exit_status(), ExitStatus::Config);
+    assert_eq!(error.blame(), Blame::Config);
     assert!(!directory.path().join("elsewhere").exists());
     fs::remove_file(&lock).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert_eq!(DataDir::lock(directory.path()).unwrap_err().exit_status(), ExitStatus::Config);
+    assert_eq!(DataDir::lock(directory.path()).unwrap_err().blame(), Blame::Config);
 }
 
 #[test]

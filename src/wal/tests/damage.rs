@@ -2,6 +2,7 @@
 
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
+use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::testing::log::LogRig;
@@ -261,7 +262,7 @@ fn the_wrong_key_is_told_from_damage_and_from_another_owner() {
     assert!(matches!(opened, Err(WalError::Refused { reason: Reason::Sealed, .. })), "{opened:?}");
     rig.config.log_key = Some(zeroize::Zeroizing::new([0x43; 32]));
     let opened = rig.open();
-    assert!(opened.as_ref().is_err_and(WalError::is_configuration));
+    assert!(opened.as_ref().is_err_and(|error| error.blame() == Blame::Config));
     assert!(matches!(opened, Err(WalError::WrongKey { .. })));
     rig.config.log_key = key;
     rig.config.cluster_id = ClusterId([8; 16]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::disk::SlotId;
+use crate::exit::Blame;
 use crate::ids::Index;
 use crate::testing::disk::Fault;
 use crate::testing::log::LogRig;
@@ -34,7 +35,7 @@ fn after_a_failed_write_or_sync_nothing_is_written_or_acknowledged_again() {
         rig.platters.arm(fault);
         let error = write(&mut log, append(2, entries(1, 3, 1, 100))).unwrap_err();
         assert!(matches!(error, WalError::Disk { slot: SlotId(1), .. }), "{error}");
-        assert!(!error.is_configuration());
+        assert_eq!(error.blame(), Blame::Damage);
         let requests = rig.platters.requests();
         for ticket in 3..6 {
             let answer = write(&mut log, append(ticket, entries(1, 4, 1, 100)));
