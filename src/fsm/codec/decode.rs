@@ -2,11 +2,11 @@
 //!
 //! Everything is checked in [`Payload::decode`]; after that, walking a batch, its commands and their lists cannot fail.
 
+use crate::codec::Reader;
 use crate::fsm::codec::KIND_BATCH;
 use crate::fsm::codec::KIND_CONTROL;
 use crate::fsm::command::PayloadError;
 use crate::fsm::command::WriteRef;
-use crate::fsm::command::fields::PayloadReader;
 use crate::fsm::command::write::HEADER_LEN;
 use crate::limits::ENTRY_WRITES_MAX;
 
@@ -33,7 +33,7 @@ pub struct CommandBatch<'a> {
 #[derive(Clone, Debug)]
 pub struct Commands<'a> {
     left: u32,
-    reader: PayloadReader<'a>,
+    reader: Reader<'a>,
 }
 
 impl<'a> Payload<'a> {
@@ -42,8 +42,8 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// [`PayloadError`]: it is not a payload of this version.
     pub fn decode(bytes: &'a [u8]) -> Result<Payload<'a>, PayloadError> {
-        let mut reader = PayloadReader::new(bytes);
-        match reader.byte()? {
+        let mut reader = Reader::new(bytes);
+        match reader.u8("kind")? {
             KIND_BATCH => decode_batch(reader).map(Payload::Batch),
             KIND_CONTROL => Ok(Payload::Control(reader.rest())),
             kind => Err(PayloadError::Kind { kind }),
@@ -68,7 +68,7 @@ impl<'a> CommandBatch<'a> {
     /// The commands, in order.
     #[must_use]
     pub fn commands(&self) -> Commands<'a> {
-        Commands { left: self.count, reader: PayloadReader::new(self.commands) }
+        Commands { left: self.count, reader: Reader::new(self.commands) }
     }
 }
 
@@ -87,9 +87,9 @@ impl<'a> Iterator for Commands<'a> {
 
 impl ExactSizeIterator for Commands<'_> {}
 
-fn decode_batch(mut reader: PayloadReader<'_>) -> Result<CommandBatch<'_>, PayloadError> {
-    let stamp_ms = reader.u64()?;
-    let count = reader.count(HEADER_LEN)?;
+fn decode_batch(mut reader: Reader<'_>) -> Result<CommandBatch<'_>, PayloadError> {
+    let stamp_ms = reader.u64("stamp")?;
+    let count = reader.count(HEADER_LEN, "count of commands")?;
     if count == 0 {
         return Err(PayloadError::Empty);
     }
@@ -98,8 +98,6 @@ fn decode_batch(mut reader: PayloadReader<'_>) -> Result<CommandBatch<'_>, Paylo
     for _ in 0..count {
         sealed_writes_max += WriteRef::take(&mut reader)?.cost().seals;
     }
-    match reader.rest().len() {
-        0 => Ok(CommandBatch { stamp_ms, count, sealed_writes_max, commands }),
-        count => Err(PayloadError::Trailing { count }),
-    }
+    reader.end()?;
+    Ok(CommandBatch { stamp_ms, count, sealed_writes_max, commands })
 }

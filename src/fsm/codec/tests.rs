@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::codec::CodecError;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::codec::encode_control;
@@ -115,10 +116,13 @@ fn no_prefix_and_no_longer_payload_is_accepted() {
     let writes: Vec<WriteCommand> = one_of_each().into_iter().map(|(write, _)| write).collect();
     let mut bytes = payload(7, &writes);
     for len in 0..bytes.len() {
-        assert!(matches!(Payload::decode(&bytes[..len]), Err(PayloadError::Short { .. })), "prefix of {len}");
+        assert!(
+            matches!(Payload::decode(&bytes[..len]), Err(PayloadError::Codec(CodecError::Truncated { .. }))),
+            "prefix of {len}"
+        );
     }
     bytes.push(0);
-    assert_eq!(Payload::decode(&bytes), Err(PayloadError::Trailing { count: 1 }));
+    assert_eq!(Payload::decode(&bytes), Err(PayloadError::Codec(CodecError::Trailing { bytes: 1 })));
 }
 
 #[test]
@@ -148,10 +152,10 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
 fn a_count_or_length_beyond_the_bytes_is_refused() {
     let mut commands = payload(7, &[WriteCommand::FlushAll]);
     commands[9..13].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert!(matches!(Payload::decode(&commands), Err(PayloadError::Short { .. })));
+    assert!(matches!(Payload::decode(&commands), Err(PayloadError::Codec(CodecError::Truncated { .. }))));
     let mut keys = payload(7, &[WriteCommand::Delete { keys: vec![] }]);
     keys[15..19].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert!(matches!(Payload::decode(&keys), Err(PayloadError::Short { .. })));
+    assert!(matches!(Payload::decode(&keys), Err(PayloadError::Codec(CodecError::Truncated { .. }))));
     let mut key = payload(7, &[WriteCommand::Persist { key: Bytes::new() }]);
     key[15..19].copy_from_slice(&u32::MAX.to_be_bytes());
     assert!(matches!(Payload::decode(&key), Err(PayloadError::Long { field: "key", .. })));
@@ -159,7 +163,7 @@ fn a_count_or_length_beyond_the_bytes_is_refused() {
 
 #[test]
 fn unknown_kinds_commands_versions_and_fields_are_refused() {
-    assert!(matches!(Payload::decode(&[]), Err(PayloadError::Short { .. })));
+    assert!(matches!(Payload::decode(&[]), Err(PayloadError::Codec(CodecError::Truncated { .. }))));
     for kind in (0..=255).filter(|kind| ![1, 2].contains(kind)) {
         assert_eq!(Payload::decode(&[kind]), Err(PayloadError::Kind { kind }));
     }

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -30,7 +32,7 @@ pub(super) trait Field {
     ///
     /// # Errors
     /// The bytes are not those of such a field.
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<Self::Borrowed<'a>, PayloadError>;
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<Self::Borrowed<'a>, PayloadError>;
 
     /// A copy that outlives the entry.
     #[cfg(test)]
@@ -71,8 +73,8 @@ impl<T: OneByte> Field for T {
         Ok(())
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<T, PayloadError> {
-        let found = reader.byte()?;
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<T, PayloadError> {
+        let found = reader.u8(T::FIELD)?;
         T::MEANINGS.get(usize::from(found)).copied().ok_or(PayloadError::Field { field: T::FIELD, found })
     }
 
@@ -97,8 +99,8 @@ macro_rules! number_fields {
                 Ok(())
             }
 
-            fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<$number, PayloadError> {
-                reader.array().map($number::from_be_bytes)
+            fn take<'a>(reader: &mut Reader<'a>) -> Result<$number, PayloadError> {
+                Ok(reader.array("number").map($number::from_be_bytes)?)
             }
 
             #[cfg(test)]
@@ -126,8 +128,8 @@ impl Field for KeyField {
         put_text(owned, out)
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<&'a [u8], PayloadError> {
-        reader.text("key", KEY_BYTES_MAX)
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], PayloadError> {
+        take_text(reader, "key", KEY_BYTES_MAX)
     }
 
     #[cfg(test)]
@@ -151,8 +153,8 @@ impl Field for ValueField {
         put_text(owned, out)
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<&'a [u8], PayloadError> {
-        reader.text("value", VALUE_BYTES_MAX)
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], PayloadError> {
+        take_text(reader, "value", VALUE_BYTES_MAX)
     }
 
     #[cfg(test)]
@@ -174,13 +176,13 @@ impl Field for KeysField {
         owned.iter().try_for_each(|key| KeyField::put(key, out))
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<KeyList<'a>, PayloadError> {
-        let left = reader.count(LEN_LEN)?;
-        let start = reader.rest;
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<KeyList<'a>, PayloadError> {
+        let left = reader.count(LEN_LEN, "count of keys")?;
+        let start = reader.rest();
         for _ in 0..left {
             KeyField::take(reader)?;
         }
-        Ok(KeyList { left, bytes: &start[..start.len() - reader.rest.len()] })
+        Ok(KeyList { left, bytes: &start[..start.len() - reader.remaining()] })
     }
 
     #[cfg(test)]
@@ -205,14 +207,14 @@ impl Field for PairsField {
         })
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<PairList<'a>, PayloadError> {
-        let left = reader.count(2 * LEN_LEN)?;
-        let start = reader.rest;
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<PairList<'a>, PayloadError> {
+        let left = reader.count(2 * LEN_LEN, "count of pairs")?;
+        let start = reader.rest();
         for _ in 0..left {
             KeyField::take(reader)?;
             ValueField::take(reader)?;
         }
-        Ok(PairList { left, bytes: &start[..start.len() - reader.rest.len()] })
+        Ok(PairList { left, bytes: &start[..start.len() - reader.remaining()] })
     }
 
     #[cfg(test)]
@@ -240,9 +242,9 @@ impl<'a> Iterator for KeyList<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        let mut reader = PayloadReader::new(self.bytes);
+        let mut reader = Reader::new(self.bytes);
         let key = KeyField::take(&mut reader).expect("Payload::decode checked every key");
-        self.bytes = reader.rest;
+        self.bytes = reader.rest();
         Some(key)
     }
 
@@ -258,10 +260,10 @@ impl<'a> Iterator for PairList<'a> {
 
     fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         self.left = self.left.checked_sub(1)?;
-        let mut reader = PayloadReader::new(self.bytes);
+        let mut reader = Reader::new(self.bytes);
         let key = KeyField::take(&mut reader).expect("Payload::decode checked every key");
         let value = ValueField::take(&mut reader).expect("Payload::decode checked every value");
-        self.bytes = reader.rest;
+        self.bytes = reader.rest();
         Some((key, value))
     }
 
@@ -272,58 +274,12 @@ impl<'a> Iterator for PairList<'a> {
 
 impl ExactSizeIterator for PairList<'_> {}
 
-/// The bytes that are left to read.
-#[derive(Clone, Debug)]
-pub(in crate::fsm) struct PayloadReader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> PayloadReader<'a> {
-    pub(in crate::fsm) fn new(bytes: &'a [u8]) -> PayloadReader<'a> {
-        PayloadReader { rest: bytes }
+fn take_text<'a>(reader: &mut Reader<'a>, field: &'static str, max: usize) -> Result<&'a [u8], PayloadError> {
+    let found = reader.u32(field)? as usize;
+    if found > max {
+        return Err(PayloadError::Long { field, found, max });
     }
-
-    pub(in crate::fsm) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
-    pub(in crate::fsm) fn array<const N: usize>(&mut self) -> Result<[u8; N], PayloadError> {
-        let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(PayloadError::Short { need: N as u64, left: self.rest.len() });
-        };
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    pub(in crate::fsm) fn byte(&mut self) -> Result<u8, PayloadError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub(in crate::fsm) fn u64(&mut self) -> Result<u64, PayloadError> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    /// A count of items that take at least `item_len_min` bytes each.
-    pub(in crate::fsm) fn count(&mut self, item_len_min: usize) -> Result<u32, PayloadError> {
-        let count = self.array().map(u32::from_be_bytes)?;
-        let need = u64::from(count) * item_len_min as u64;
-        if need > self.rest.len() as u64 {
-            return Err(PayloadError::Short { need, left: self.rest.len() });
-        }
-        Ok(count)
-    }
-
-    fn text(&mut self, field: &'static str, max: usize) -> Result<&'a [u8], PayloadError> {
-        let found = self.array().map(u32::from_be_bytes)? as usize;
-        if found > max {
-            return Err(PayloadError::Long { field, found, max });
-        }
-        let Some((taken, rest)) = self.rest.split_at_checked(found) else {
-            return Err(PayloadError::Short { need: found as u64, left: self.rest.len() });
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
+    Ok(reader.slice(found, field)?)
 }
 
 fn put_text(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -350,14 +306,9 @@ pub enum PayloadError {
         /// The byte.
         kind: u8,
     },
-    /// The bytes end inside a field, or a count or length promises more than there is.
-    #[error("payload ends early: {need} bytes wanted, {left} left")]
-    Short {
-        /// Bytes that the field takes at least.
-        need: u64,
-        /// Bytes that there are.
-        left: usize,
-    },
+    /// The bytes end inside a field, or go on behind the last command.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// A batch without a command.
     #[error("batch without a command")]
     Empty,
@@ -386,12 +337,6 @@ pub enum PayloadError {
         found: usize,
         /// The bound.
         max: usize,
-    },
-    /// Bytes behind the last command.
-    #[error("{count} bytes behind the last command")]
-    Trailing {
-        /// How many.
-        count: usize,
     },
 }
 

@@ -1,10 +1,10 @@
 //! The options of writes, with their bytes.
 
+use crate::codec::Reader;
 use crate::fsm::command::fields::EncodeError;
 use crate::fsm::command::fields::Field;
 use crate::fsm::command::fields::OneByte;
 use crate::fsm::command::fields::PayloadError;
-use crate::fsm::command::fields::PayloadReader;
 
 /// How a write treats the expiry of its key. Relative times are resolved at apply against the entry's stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +105,8 @@ impl Field for Expiry {
         ms.map_or(Ok(()), |ms| i64::put(ms, out))
     }
 
-    fn take<'a>(reader: &mut PayloadReader<'a>) -> Result<Expiry, PayloadError> {
-        Ok(match reader.byte()? {
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<Expiry, PayloadError> {
+        Ok(match reader.u8("expiry")? {
             0 => Expiry::Clear,
             1 => Expiry::Keep,
             2 => Expiry::In(i64::take(reader)?),

@@ -7,6 +7,7 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 
+use crate::codec::Reader;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::KeyList;
@@ -19,7 +20,6 @@ use crate::fsm::command::fields::KeyField;
 use crate::fsm::command::fields::KeysField;
 use crate::fsm::command::fields::PairsField;
 use crate::fsm::command::fields::PayloadError;
-use crate::fsm::command::fields::PayloadReader;
 use crate::fsm::command::fields::ValueField;
 use crate::limits::VALUE_BYTES_MAX;
 
@@ -140,8 +140,8 @@ macro_rules! write_commands {
             ///
             /// # Errors
             /// The bytes are not those of a command of this version.
-            pub(in crate::fsm) fn take(reader: &mut PayloadReader<'a>) -> Result<WriteRef<'a>, PayloadError> {
-                let [tag, version] = reader.array()?;
+            pub(in crate::fsm) fn take(reader: &mut Reader<'a>) -> Result<WriteRef<'a>, PayloadError> {
+                let [tag, version] = reader.array("tag and version")?;
                 match (tag, version) {
                     $(($tag, VERSION) => {
                         $($(let $field = <$kind as Field>::take(reader)?;)*)?
