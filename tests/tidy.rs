@@ -131,7 +131,7 @@ const CITES: &[&str] = &[
     "fsm/codec/encode.rs",
     "fsm/codec/mod.rs",
     "fsm/command.rs",
-    "keys/ring.rs",
+    "keys/node_keys.rs",
     "propose/control.rs",
     "propose/mod.rs",
     "propose/operator.rs",
@@ -184,7 +184,7 @@ fn what_is_forbidden_is_found_in_each_door_wherever_it_stands() {
         let up = "super::".repeat(door.module().len());
         let mut forbidden = vec!["node::wiring", "cli::serve", "testing::disk"];
         if matches!(door.room(), "raft" | "wal" | "disk") {
-            forbidden.extend(["keys::ring", "crypto::open", "fsm::store"]);
+            forbidden.extend(["keys::node_keys", "crypto::open", "fsm::store"]);
         }
         for room in forbidden {
             let name = |at: usize| format!("{room}::planted_{at}");

@@ -21,19 +21,19 @@ use crate::apply::step::mac_of;
 use crate::apply::step::machine_halt;
 use crate::apply::step::nanos;
 use crate::keys::mac::MacKey;
-use crate::keys::ring::ActiveValue;
-use crate::keys::ring::KeyLack;
-use crate::keys::ring::View;
+use crate::keys::node_keys::ActiveValue;
+use crate::keys::node_keys::KeyLack;
+use crate::keys::node_keys::KeysAt;
 use crate::propose::Outcome;
 
 impl Loop {
     /// Applies one run of command entries.
-    pub(super) fn commands(&mut self, run: Run, view: &View) -> Result<(), Halt> {
+    pub(super) fn commands(&mut self, run: Run, view: &KeysAt) -> Result<(), Halt> {
         let began = self.parts.clock.monotonic();
         let first = &run.entries[0].entry;
         let mac = mac_of(view, first)?;
         let cutover = cutover_of(view);
-        let keys = (!self.parts.ring.keks().is_empty()).then(|| view.entry_keys());
+        let keys = (!self.parts.node_keys.keks().is_empty()).then(|| view.entry_keys());
         let entries = || run.entries.iter().map(|committed| &committed.entry);
         let opened = open_sealed(entries(), cutover, keys.as_ref(), &mut self.parts.openings);
         let opened_at = self.parts.clock.monotonic();

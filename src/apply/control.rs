@@ -1,7 +1,7 @@
 //! Control entries: a run of its own each, one change of the keyring, decided from replicated bytes alone.
 //!
 //! A change that the rules refuse is a no-op with an error. The order of one that applies: the cutover is durable in the
-//! log, then the step of the store makes keyring and applied index true together, then the node's ring follows.
+//! log, then the step of the store makes keyring and applied index true together, then the node's keys follow.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::ids::Position;
 use crate::keys::change::Change;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
 use crate::keys::rules::Facts;
 use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
@@ -37,12 +37,12 @@ use crate::raft::Committed;
 
 impl Loop {
     /// Applies one control entry.
-    pub(super) fn control(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
+    pub(super) fn control(&mut self, committed: &Committed, view: &KeysAt) -> Result<(), Halt> {
         let entry = &committed.entry;
         let position = entry.position();
         let cutover = cutover_of(view);
         let mac = mac_of(view, entry)?;
-        let keys = (!self.parts.ring.keks().is_empty()).then(|| view.entry_keys());
+        let keys = (!self.parts.node_keys.keks().is_empty()).then(|| view.entry_keys());
         let mut reader = ControlReader::default();
         pass(std::iter::once(entry), cutover, keys.as_ref(), &mut self.parts.openings, &mut reader)
             .map_err(|halted| explain(halted.halt, view))?;
@@ -68,7 +68,7 @@ impl Loop {
         cutover: Index,
     ) -> Result<Result<(), RuleError>, Stop> {
         // The new keyring's MAC key authenticates the record from this step on: without it nothing can be written.
-        let mac = self.parts.ring.mac_key_of(&keyring).map_err(lack_stop)?;
+        let mac = self.parts.node_keys.mac_key_of(&keyring).map_err(lack_stop)?;
         if keyring.cutover() != cutover {
             let durable = self.parts.log.make_durable(keyring.cutover());
             durable.map_err(|error| HaltCause::StateMachine(error.into()))?;
@@ -78,7 +78,7 @@ impl Loop {
         applied.keyring_digest = Some(Keyring::digest(&row));
         let record = Record { applied, keyring_row: Some(row), mac: Some(mac) };
         self.write(Commit::default(), record, position).map_err(|halt| halt.cause)?;
-        let installed = self.parts.ring.install(keyring, position.index);
+        let installed = self.parts.node_keys.install(keyring, position.index);
         installed.map_err(|error| HaltCause::StateMachine(MachineError::Install(error)))?;
         Ok(Ok(()))
     }

@@ -16,8 +16,8 @@ use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;
 use crate::ids::Position;
 use crate::ids::ProposalId;
-use crate::keys::ring::InstallError;
-use crate::keys::ring::KeyLack;
+use crate::keys::node_keys::InstallError;
+use crate::keys::node_keys::KeyLack;
 
 /// The entry that cannot be applied, and why. Everything before it is applied, nothing from it on is.
 #[derive(Debug)]

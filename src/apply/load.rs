@@ -1,4 +1,4 @@
-//! The state record as a start finds it: both rows, verified, and the keyring in the ring.
+//! The state record as a start finds it: both rows, verified, and the keyring installed in the node's keys.
 
 use crate::codec::CodecError;
 use crate::exit::Blame;
@@ -8,9 +8,9 @@ use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::keys::keyring::Keyring;
-use crate::keys::ring::InstallError;
-use crate::keys::ring::KeyLack;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::InstallError;
+use crate::keys::node_keys::KeyLack;
+use crate::keys::node_keys::NodeKeys;
 
 /// Why a state cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -49,18 +49,18 @@ impl LoadError {
     }
 }
 
-/// Reads the state record, verifies it and installs its keyring in `ring`.
+/// Reads the state record, verifies it and installs its keyring in `node_keys`.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(store: &dyn Store, ring: &Ring) -> Result<Applied, LoadError> {
+pub fn load(store: &dyn Store, node_keys: &NodeKeys) -> Result<Applied, LoadError> {
     let row = store.state(StateRow::Applied)?.ok_or(LoadError::NoRecord)?;
     let Some(keyring_row) = store.state(StateRow::Keyring)? else {
         return Ok(Applied::open(&row, None, None)?);
     };
     let keyring = Keyring::decode(&keyring_row)?;
-    let mac = ring.mac_key_of(&keyring)?;
+    let mac = node_keys.mac_key_of(&keyring)?;
     let applied = Applied::open(&row, Some(&keyring_row), Some(&mac))?;
-    ring.install(keyring, applied.position.index)?;
+    node_keys.install(keyring, applied.position.index)?;
     Ok(applied)
 }

@@ -10,31 +10,31 @@ use crate::crypto::stored::open_value;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
 use crate::keys::keyring::ClearRows;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 
-/// Opens rows under the keys of a [`Ring`].
-pub struct RingRows {
-    ring: Arc<Ring>,
+/// Opens rows under the keys of a [`NodeKeys`].
+pub struct SealedRows {
+    node_keys: Arc<NodeKeys>,
 }
 
-impl RingRows {
+impl SealedRows {
     /// A cipher that always uses the newest applied keyring.
     #[must_use]
-    pub fn new(ring: Arc<Ring>) -> RingRows {
-        RingRows { ring }
+    pub fn new(node_keys: Arc<NodeKeys>) -> SealedRows {
+        SealedRows { node_keys }
     }
 }
 
-impl RowCipher for RingRows {
+impl RowCipher for SealedRows {
     fn accepts_clear_rows(&self) -> bool {
-        self.ring.view().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
+        self.node_keys.current().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
     }
 
     fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError> {
-        if self.ring.keks().is_empty() {
+        if self.node_keys.keks().is_empty() {
             return Err(ReadError::NoCipher);
         }
-        let view = self.ring.view();
+        let view = self.node_keys.current();
         open_value(view.keys(), key, &row).map(Bytes::from).map_err(|error| match error {
             OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
             OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
@@ -47,8 +47,8 @@ impl RowCipher for RingRows {
     }
 }
 
-impl fmt::Debug for RingRows {
+impl fmt::Debug for SealedRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingRows").finish_non_exhaustive()
+        f.debug_struct("SealedRows").finish_non_exhaustive()
     }
 }

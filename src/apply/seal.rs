@@ -15,7 +15,7 @@ use crate::fsm::store::Commit;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::HEADER_LEN;
 use crate::fsm::value::Value;
-use crate::keys::ring::ActiveValue;
+use crate::keys::node_keys::ActiveValue;
 
 /// A commit with the users' rows of `changes`, and how many of them were sealed.
 ///

@@ -41,9 +41,9 @@ use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
-use crate::keys::ring::KeyLack;
-use crate::keys::ring::Ring;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeyLack;
+use crate::keys::node_keys::KeysAt;
+use crate::keys::node_keys::NodeKeys;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
@@ -65,7 +65,7 @@ pub struct Parts {
     /// Opens rows of `store`.
     pub reader: RowReader,
     /// The node's keys, with the state's keyring installed.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     /// Who waits for which entry.
     pub waiters: Arc<Waiters>,
     /// Opens entries.
@@ -109,11 +109,11 @@ impl Loop {
     /// A loop that goes on from `applied`, the record that is in the store.
     ///
     /// # Panics
-    /// If the ring has a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
+    /// If the node's keys have a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
     #[must_use]
     pub fn new(parts: Parts, applied: Applied) -> Loop {
-        let (in_ring, in_record) = (parts.ring.view().keyring().is_some(), applied.keyring_digest.is_some());
-        assert_eq!(in_ring, in_record, "the ring has the keyring of the record");
+        let (in_keys, in_record) = (parts.node_keys.current().keyring().is_some(), applied.keyring_digest.is_some());
+        assert_eq!(in_keys, in_record, "the keys have the keyring of the record");
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
         Loop { parts, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
     }
@@ -152,7 +152,7 @@ impl Loop {
         if let Some(halt) = &self.halt {
             return Err(Arc::clone(halt));
         }
-        let view = self.parts.ring.view();
+        let view = self.parts.node_keys.current();
         let Some(run) = take_run(&mut self.queue, cutover_of(&view), self.parts.bounds) else {
             return Ok(Progress::Idle);
         };
@@ -217,7 +217,7 @@ impl Loop {
         metrics.applied_index.store(self.applied.position.index.0, Relaxed);
     }
 
-    fn membership(&mut self, committed: &Committed, view: &View) -> Result<(), Halt> {
+    fn membership(&mut self, committed: &Committed, view: &KeysAt) -> Result<(), Halt> {
         let entry = &committed.entry;
         let mac = mac_of(view, entry)?;
         let position = entry.position();
@@ -275,12 +275,12 @@ impl fmt::Debug for Parts {
         f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
-pub(super) fn cutover_of(view: &View) -> Index {
+pub(super) fn cutover_of(view: &KeysAt) -> Index {
     view.keyring().map_or(Index::NEVER, Keyring::cutover)
 }
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
-pub(super) fn mac_of(view: &View, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
+pub(super) fn mac_of(view: &KeysAt, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
     view.mac_key().map_err(|lack| describe(first, first.position(), cutover_of(view), lack_stop(lack)))
 }
 
@@ -289,7 +289,7 @@ pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {
 }
 
 /// Says of an unknown key why this node does not have it.
-pub(super) fn explain(mut halt: Halt, view: &View) -> Halt {
+pub(super) fn explain(mut halt: Halt, view: &KeysAt) -> Halt {
     if let HaltCause::UnknownKey(KeyLack::Unknown { key_id }) = halt.cause
         && let Some(key_id) = KeyId::new(key_id)
     {

@@ -197,7 +197,7 @@ impl Applied {
 
     /// Reads and verifies a row beside the keyring row that was found with it.
     ///
-    /// `mac` is the key that the keyring holds ([`crate::keys::ring::unwrap_mac`]); `None` before bootstrap.
+    /// `mac` is the key that the keyring holds ([`crate::keys::node_keys::unwrap_mac`]); `None` before bootstrap.
     ///
     /// # Errors
     /// [`StateError`]: the state must not be used.

@@ -2,7 +2,7 @@
 //!
 //! A KEK comes from outside ([`kek`]) and is never written. The [`keyring`] is a replicated row of wrapped keys;
 //! [`rules`] decides from replicated bytes alone what a control entry ([`change`]) makes of it; [`make`] is the leader's
-//! side, where keys are born; [`ring`] is what the threads of a node share of all this. [`identity`] is the one file
+//! side, where keys are born; [`node_keys`] is what the threads of a node share of all this. [`identity`] is the one file
 //! that says who a node is and whether its log is sealed.
 
 pub mod change;
@@ -12,7 +12,7 @@ pub mod kek;
 pub mod keyring;
 pub mod mac;
 pub mod make;
-pub mod ring;
+pub mod node_keys;
 pub mod rules;
 
 #[cfg(test)]

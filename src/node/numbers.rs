@@ -13,8 +13,8 @@ use crate::apply::metrics::Metrics;
 use crate::crypto::aead;
 use crate::ids::Index;
 use crate::keys::identity::Identity;
-use crate::keys::ring::Ring;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
+use crate::keys::node_keys::NodeKeys;
 use crate::node::families::Families;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
@@ -40,7 +40,7 @@ pub struct NodeNumbers {
     /// The clients' counters.
     pub clients: Arc<Stats>,
     /// The keys.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     /// The log's free space.
     pub space: Arc<LogSpace>,
     /// The log's times.
@@ -91,7 +91,7 @@ impl NodeNumbers {
         families
     }
 
-    fn encryption(&self, view: &View) -> &'static str {
+    fn encryption(&self, view: &KeysAt) -> &'static str {
         match (self.is_log_sealed, view.keyring().map(|keyring| keyring.cutover())) {
             (false, _) => "off",
             (true, Some(cutover)) if cutover != Index::NEVER => "on",
@@ -141,7 +141,7 @@ impl NodeFacts for NodeNumbers {
 
 impl NodeNumbers {
     fn sealkv_lines(&self) -> Vec<(&'static str, String)> {
-        let view = self.ring.view();
+        let view = self.node_keys.current();
         let mut lines = vec![
             ("node_id", self.identity.node.to_string()),
             ("cluster_id", self.identity.cluster.to_string()),
@@ -231,7 +231,7 @@ impl NodeNumbers {
         out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.space.available_bytes());
         out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.space.free_slots());
         out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
-        let view = self.ring.view();
+        let view = self.node_keys.current();
         out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);
         out.labeled("sealkv_encryption_info", "Mode of encryption", ("mode", self.encryption(&view)), 1);
         if let Some(keyring) = view.keyring() {

@@ -15,7 +15,7 @@ use crate::ids::Index;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
 use crate::node::settings::Encryption;
 use crate::propose::ControlError;
@@ -36,7 +36,7 @@ pub struct NodeOperator {
     /// When keys are renewed.
     pub limits: RenewLimits,
     /// The keys.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     /// The rows.
     pub store: Arc<dyn Store>,
     /// How far apply is.
@@ -56,7 +56,7 @@ impl Operator for NodeOperator {
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {
-        let view = self.ring.view();
+        let view = self.node_keys.current();
         let applied = Index(self.apply.applied_index.load(Relaxed));
         let keyring = view.keyring();
         let cutover = keyring.map(Keyring::cutover).filter(|cutover| *cutover != Index::NEVER);

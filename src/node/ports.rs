@@ -21,7 +21,7 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::ids::Index;
 use crate::ids::Position;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
 use crate::node::end::End;
 use crate::node::end::Ends;
@@ -187,7 +187,7 @@ pub struct AppliedTo {
     /// Clients' reads that wait for an index.
     pub reads: Arc<propose::ReadPoints>,
     /// The keys as of the newest control entry.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
 }
 
 impl AppliedPort for AppliedTo {
@@ -206,14 +206,14 @@ impl AppliedPort for AppliedTo {
             }
         }
         self.facts.control(position, outcome);
-        drop(self.raft.send(may_campaign(&self.ring)));
+        drop(self.raft.send(may_campaign(&self.node_keys)));
     }
 }
 
 /// Whether this node can open and seal what a leader must.
 #[must_use]
-pub fn may_campaign(ring: &Ring) -> Input {
-    let lack = ring.view().needs();
+pub fn may_campaign(node_keys: &NodeKeys) -> Input {
+    let lack = node_keys.current().needs();
     if let Some(lack) = &lack {
         tracing::error!(%lack, "this node cannot lead");
     }
@@ -285,13 +285,13 @@ mod tests {
     #[test]
     fn raft_is_told_after_each_control_entry_whether_this_node_may_campaign() {
         let (raft, inputs) = unbounded();
-        let ring = Arc::new(Ring::new(CLUSTER, KekSet::default()));
+        let node_keys = Arc::new(NodeKeys::new(CLUSTER, KekSet::default()));
         let reads = Arc::new(propose::ReadPoints::new(Index(1)));
-        let mut port = AppliedTo { raft, facts: Arc::default(), reads, ring: Arc::clone(&ring) };
+        let mut port = AppliedTo { raft, facts: Arc::default(), reads, node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(told(&inputs), ["MayCampaign(true)"]);
-        ring.install(keyring_new(), position.index).unwrap();
+        node_keys.install(keyring_new(), position.index).unwrap();
         port.control(position, Ok(()));
         assert_eq!(told(&inputs), ["MayCampaign(false)"], "it has no KEK");
     }

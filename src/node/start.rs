@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::apply::load::load;
-use crate::apply::rows::RingRows;
+use crate::apply::rows::SealedRows;
 use crate::disk::EngineChoice;
 use crate::fsm::reader::RowReader;
 use crate::fsm::rocks::RocksOptions;
@@ -24,7 +24,7 @@ use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
 use crate::keys::kek;
 use crate::keys::kek::KekSet;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::members::Members;
 use crate::node::agree;
 use crate::node::agree::LogFacts;
@@ -54,10 +54,10 @@ pub struct Opened {
     pub recovered: Recovered,
     /// The state.
     pub store: Arc<dyn Store>,
-    /// Its reader, with the keys of `ring`.
+    /// Its reader, with the keys of `node_keys`.
     pub reader: RowReader,
     /// The keys, with the state's keyring installed.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     /// The state record as it is in the store.
     pub applied: Applied,
 }
@@ -90,11 +90,11 @@ pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<Opened,
     let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
     tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
     let rocks = rocks_options(config);
-    let ring = Arc::new(Ring::new(identity.cluster, keks));
-    let applied = check_state(&directory, &rocks, &identity, &recovered, &ring)?;
+    let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
+    let applied = check_state(&directory, &rocks, &identity, &recovered, &node_keys)?;
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
-    let reader = RowReader::new(Arc::clone(&store), Arc::new(RingRows::new(Arc::clone(&ring))));
-    Ok(Opened { directory, identity, log, recovered, store, reader, ring, applied })
+    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
+    Ok(Opened { directory, identity, log, recovered, store, reader, node_keys, applied })
 }
 
 /// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
@@ -165,12 +165,12 @@ fn check_state(
     rocks: &RocksOptions,
     identity: &Identity,
     recovered: &Recovered,
-    ring: &Ring,
+    node_keys: &NodeKeys,
 ) -> Result<Applied, Refusal> {
     directory.check_state_files()?;
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
-    let applied = load(&store, ring)?;
-    agree::check(identity, &applied, ring.view().keyring(), &log_facts(recovered))?;
+    let applied = load(&store, node_keys)?;
+    agree::check(identity, &applied, node_keys.current().keyring(), &log_facts(recovered))?;
     let index = applied.position.index;
     let entry = recovered.entries.iter().find(|entry| entry.index == index);
     agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;

@@ -24,7 +24,7 @@ use crate::apply::open::Openings;
 use crate::apply::replay::replay;
 use crate::apply::run::RunBounds;
 use crate::apply::step;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::node::agree;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
@@ -104,7 +104,7 @@ struct Shared {
 /// # Errors
 /// [`StartError`]: a refusal before anything changed, or a halt in the replay.
 pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Result<Running, StartError> {
-    let Opened { directory, identity, log, recovered, store, reader, ring, applied } = opened;
+    let Opened { directory, identity, log, recovered, store, reader, node_keys, applied } = opened;
     let (raft_sender, raft_receiver) = raft::thread::queue();
     let (log_engine, space) = (log.engine().word(), log.space());
     let log_reports = Arc::new(LogReports::new(raft_sender.clone(), ends.clone()));
@@ -126,7 +126,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     let parts = step::Parts {
         store,
         reader: reader.clone(),
-        ring: Arc::clone(&ring),
+        node_keys: Arc::clone(&node_keys),
         waiters: Arc::clone(&shared.waiters),
         openings: Openings::new(Some(pool(config)?)),
         log: apply_log,
@@ -134,7 +134,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
             raft: shared.raft.clone(),
             facts: Arc::clone(&shared.facts),
             reads: Arc::clone(&shared.reads),
-            ring: Arc::clone(&ring),
+            node_keys: Arc::clone(&node_keys),
         }),
         published: Arc::clone(&shared.published),
         flusher: Arc::new(flusher),
@@ -145,7 +145,7 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
     };
     let mut apply = step::Loop::new(parts, applied);
     replay_log(&mut apply, &recovered, &raft_receiver)?;
-    drop(shared.raft.send(may_campaign(&ring)));
+    drop(shared.raft.send(may_campaign(&node_keys)));
 
     let numbers = NodeNumbers {
         identity,
@@ -154,18 +154,18 @@ pub fn start(config: &Config, world: &World, opened: Opened, ends: Ends) -> Resu
         status: Arc::clone(&shared.status),
         apply: Arc::clone(&shared.metrics),
         clients: Arc::new(Stats::default()),
-        ring: Arc::clone(&ring),
+        node_keys: Arc::clone(&node_keys),
         space: Arc::clone(&space),
         log: log_reports,
         is_serving: AtomicBool::new(false),
         aead_tier: NodeNumbers::tier(),
     };
     let settings = propose::ProposeConfig::new(mode(config));
-    let (queue, handle) = proposer(settings, world, &shared, Arc::clone(&ring));
+    let (queue, handle) = proposer(settings, world, &shared, Arc::clone(&node_keys));
     let operator = NodeOperator {
         mode: config.encryption,
         limits: settings.limits,
-        ring,
+        node_keys,
         store: state,
         apply: Arc::clone(&shared.metrics),
         proposer: handle.clone(),
@@ -249,12 +249,12 @@ fn proposer(
     settings: propose::ProposeConfig,
     world: &World,
     shared: &Shared,
-    ring: Arc<Ring>,
+    node_keys: Arc<NodeKeys>,
 ) -> (propose::Queue, propose::ProposeHandle) {
     let raft = shared.raft.clone();
     let parts = propose::ProposeParts {
         witness: Box::new(propose::SoleVoter),
-        ring,
+        node_keys,
         facts: Arc::clone(&shared.facts),
         waiters: Arc::clone(&shared.waiters),
         reads: Arc::clone(&shared.reads),

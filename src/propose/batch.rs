@@ -24,7 +24,7 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::propose::control::ControlError;
 use crate::propose::due::ControlQueue;
 use crate::propose::due::Due;
@@ -46,7 +46,7 @@ use crate::world::random_array;
 
 /// What every batch of this node uses.
 pub(super) struct BatchContext {
-    pub(super) ring: Arc<Ring>,
+    pub(super) node_keys: Arc<NodeKeys>,
     pub(super) facts: Arc<AppliedFacts>,
     pub(super) waiters: Arc<Waiters>,
     clock: Arc<dyn Clock>,
@@ -60,7 +60,7 @@ pub(super) struct BatchContext {
 
 impl BatchContext {
     pub(super) fn new(
-        ring: Arc<Ring>,
+        node_keys: Arc<NodeKeys>,
         facts: Arc<AppliedFacts>,
         waiters: Arc<Waiters>,
         clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ impl BatchContext {
     ) -> BatchContext {
         let next_id = u64::from_be_bytes(random_array(&*entropy)).into();
         let (stamps, controls) = (Mutex::default(), Mutex::default());
-        BatchContext { ring, facts, waiters, clock, entropy, answer_deadline, stamps, controls, next_id }
+        BatchContext { node_keys, facts, waiters, clock, entropy, answer_deadline, stamps, controls, next_id }
     }
 
     fn next_id(&self) -> ProposalId {
@@ -87,7 +87,7 @@ impl BatchContext {
     }
 
     fn is_sealed(&self, index: Index) -> bool {
-        index > self.ring.cutover()
+        index > self.node_keys.cutover()
     }
 
     /// The one way of clients' entries into raft. Above the cutover there is no way without a key.
@@ -95,7 +95,7 @@ impl BatchContext {
         if !self.is_sealed(first.index) {
             return seal_batch(None, first, proposals);
         }
-        let key = self.ring.view().leadership_key()?;
+        let key = self.node_keys.current().leadership_key()?;
         seal_batch(Some(&LeaderSealer::new(&key, &*self.entropy)), first, proposals)
     }
 }
@@ -186,7 +186,7 @@ impl Batch for ControlBatch {
         if !self.context.is_sealed(first_index) {
             return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
         }
-        let dek = self.context.ring.view().control_key().map_err(|lack| seal_failed(&lack.into()))?;
+        let dek = self.context.node_keys.current().control_key().map_err(|lack| seal_failed(&lack.into()))?;
         let nonce = random_array(&*self.context.entropy);
         let position = Position { term, index: first_index };
         let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);

@@ -12,7 +12,7 @@ use crate::keys::make::make_cutover;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::keys::make::verify_wraps;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
 use crate::keys::rules;
 use crate::keys::rules::RuleError;
 use crate::propose::batch::BatchContext;
@@ -31,12 +31,12 @@ pub(super) fn make(
     witness: &dyn KekWitness,
     due: Due,
     view: &LeaderView,
-    keys: &View,
+    keys: &KeysAt,
 ) -> Result<ControlBatch, ControlError> {
     let change = change(context, witness, due, view, keys)?;
     let at = Position { term: view.term, index: view.last_index.next() };
     let client_command_applied = context.facts.has_client_commands();
-    let facts = rules::Facts { cluster: context.ring.cluster(), client_command_applied };
+    let facts = rules::Facts { cluster: context.node_keys.cluster(), client_command_applied };
     rules::decide(keys.keyring(), &change, at, facts)?;
     let mut payload = Vec::new();
     encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
@@ -48,17 +48,17 @@ fn change(
     witness: &dyn KekWitness,
     due: Due,
     view: &LeaderView,
-    keys: &View,
+    keys: &KeysAt,
 ) -> Result<Change, ControlError> {
-    let (ring, entropy) = (&context.ring, &*context.entropy);
+    let (node_keys, entropy) = (&context.node_keys, &*context.entropy);
     let keyring = || keys.keyring().ok_or(RuleError::NotBootstrapped);
     let change = match due {
         Due::Opener => return Ok(make_opener(view.term, entropy)),
-        Due::Bootstrap { is_cutover } => make_bootstrap(ring.keks(), ring.cluster(), is_cutover, entropy)?,
+        Due::Bootstrap { is_cutover } => make_bootstrap(node_keys.keks(), node_keys.cluster(), is_cutover, entropy)?,
         Due::Cutover => make_cutover(keyring()?),
-        Due::Rotate(purpose) => make_rotate(ring.keks(), keyring()?, purpose, entropy)?,
+        Due::Rotate(purpose) => make_rotate(node_keys.keks(), keyring()?, purpose, entropy)?,
     };
     witness.check()?;
-    verify_wraps(ring.keks(), ring.cluster(), &change)?;
+    verify_wraps(node_keys.keks(), node_keys.cluster(), &change)?;
     Ok(change)
 }

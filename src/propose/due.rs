@@ -14,7 +14,7 @@ use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::keys::keyring::Keyring;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
 use crate::keys::rules::RuleError;
 use crate::propose::control::ControlDone;
 use crate::propose::control::ControlError;
@@ -108,7 +108,7 @@ pub(super) struct ControlQueue {
 pub(super) struct Scene<'a> {
     pub(super) mode: Mode,
     pub(super) view: &'a LeaderView,
-    pub(super) keys: &'a View,
+    pub(super) keys: &'a KeysAt,
     pub(super) cutover: Index,
     /// An entry of client commands was applied.
     pub(super) has_client_commands: bool,

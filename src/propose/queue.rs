@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::fsm::codec::encode_batch;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_DEADLINE;
 use crate::propose::batch::BatchContext;
@@ -73,7 +73,7 @@ pub struct ProposeParts {
     /// What the other members have shown of their KEKs.
     pub witness: Box<dyn KekWitness>,
     /// Keys and cutover.
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     /// Set by apply.
     pub facts: Arc<AppliedFacts>,
     /// Answered by apply.
@@ -118,7 +118,7 @@ impl SharedQueue {
 /// Makes the two ends.
 #[must_use]
 pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandle) {
-    let ProposeParts { witness, ring, facts, waiters, reads, clock, entropy, wake } = parts;
+    let ProposeParts { witness, node_keys, facts, waiters, reads, clock, entropy, wake } = parts;
     let shared = Arc::new(SharedQueue {
         requests: RequestQueue::default(),
         orders: Orders::default(),
@@ -129,7 +129,7 @@ pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandl
         is_awake: AtomicBool::new(false),
         wake,
     });
-    let context = Arc::new(BatchContext::new(ring, facts, waiters, clock, entropy, config.answer_deadline));
+    let context = Arc::new(BatchContext::new(node_keys, facts, waiters, clock, entropy, config.answer_deadline));
     let queue = Queue { mode: config.mode, limits: config.limits, witness, shared: Arc::clone(&shared), context };
     (queue, ProposeHandle { shared })
 }
@@ -207,15 +207,15 @@ impl Queue {
     fn next_batch(&mut self, view: &LeaderView, now: Duration) -> Option<Box<dyn Batch>> {
         let context = &self.context;
         // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
-        let cutover = context.ring.cutover();
-        let keys = context.ring.view();
+        let cutover = context.node_keys.cutover();
+        let keys = context.node_keys.current();
         let scene = Scene {
             mode: self.mode,
             view,
             keys: &keys,
             cutover,
             has_client_commands: context.facts.has_client_commands(),
-            has_kek: !context.ring.keks().is_empty(),
+            has_kek: !context.node_keys.keks().is_empty(),
             limits: self.limits,
             now,
         };
@@ -262,7 +262,7 @@ impl Proposer for Queue {
 
     fn not_leading(&mut self, leader: Option<u64>) {
         self.expire(self.shared.clock.monotonic());
-        let keys = self.context.ring.view();
+        let keys = self.context.node_keys.current();
         self.context.controls().not_leading(leader, keys.keyring(), &self.context.facts);
         // Without a known leader an election is under way: this node may well win it.
         if leader.is_some() {

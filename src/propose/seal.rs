@@ -22,7 +22,7 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
-use crate::keys::ring::KeyLack;
+use crate::keys::node_keys::KeyLack;
 use crate::world::Entropy;
 use crate::world::random_array;
 

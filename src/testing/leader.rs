@@ -31,8 +31,8 @@ use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_cutover;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
-use crate::keys::ring::Ring;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
+use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
 use crate::members::Members;
@@ -108,7 +108,7 @@ pub struct Leader {
     /// Chance, proposal ids, nonces, keys.
     pub chance: Seeded,
     /// Its keys, as of the newest control entry that applies.
-    pub ring: Ring,
+    pub node_keys: NodeKeys,
     /// The term in which it makes entries.
     pub term: u64,
     /// What it made, from index 2 on.
@@ -128,8 +128,15 @@ impl Leader {
     /// A leader that wraps new keys by the first of `keks` and can unwrap by all of them.
     #[must_use]
     pub fn with(cluster: ClusterId, keks: KekSet, seed: u64) -> Leader {
-        let ring = Ring::new(cluster, keks);
-        Leader { chance: Seeded::new(seed), ring, term: 1, log: Vec::new(), stamp_ms: 1_000_000, has_clients: false }
+        let node_keys = NodeKeys::new(cluster, keks);
+        Leader {
+            chance: Seeded::new(seed),
+            node_keys,
+            term: 1,
+            log: Vec::new(),
+            stamp_ms: 1_000_000,
+            has_clients: false,
+        }
     }
 
     /// A log that begins sealed: 2 empty, 3 bootstrap and cutover, 4 opener; clients' entries begin at 5.
@@ -173,14 +180,14 @@ impl Leader {
     pub fn elect(&mut self) {
         self.term += 1;
         self.empty();
-        if self.ring.cutover() != Index::NEVER {
+        if self.node_keys.cutover() != Index::NEVER {
             self.opener();
         }
     }
 
     /// New keys; with them the cutover, or not yet.
     pub fn bootstrap(&mut self, is_cutover: bool) -> Position {
-        let change = make_bootstrap(self.ring.keks(), self.ring.cluster(), is_cutover, &self.chance);
+        let change = make_bootstrap(self.node_keys.keks(), self.node_keys.cluster(), is_cutover, &self.chance);
         self.control(&change.expect("a KEK wraps new keys"))
     }
 
@@ -201,7 +208,7 @@ impl Leader {
     pub fn rotation(&self, purpose: Purpose) -> Change {
         let view = self.view();
         let keyring = view.keyring().expect("bootstrapped");
-        make_rotate(self.ring.keks(), keyring, purpose, &self.chance).expect("a KEK wraps new keys")
+        make_rotate(self.node_keys.keks(), keyring, purpose, &self.chance).expect("a KEK wraps new keys")
     }
 
     /// A new key of that purpose.
@@ -214,9 +221,9 @@ impl Leader {
     pub fn control(&mut self, change: &Change) -> Position {
         let data = self.seal_control(&control_payload(change));
         let position = self.push(EntryKind::Normal, data, None);
-        let facts = Facts { cluster: self.ring.cluster(), client_command_applied: self.has_clients };
+        let facts = Facts { cluster: self.node_keys.cluster(), client_command_applied: self.has_clients };
         if let Ok(keyring) = decide(self.view().keyring(), change, position, facts) {
-            self.ring.install(keyring, position.index).expect("it was decided here");
+            self.node_keys.install(keyring, position.index).expect("it was decided here");
         }
         position
     }
@@ -260,7 +267,7 @@ impl Leader {
     #[must_use]
     pub fn seal(&self, payload: &[u8]) -> Bytes {
         let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.bits()));
-        if position.index <= self.ring.cutover() {
+        if position.index <= self.node_keys.cutover() {
             return EntryFrame { proposal_id, payload }.encode();
         }
         let key = self.view().leadership_key().expect("an opener of this term");
@@ -272,7 +279,7 @@ impl Leader {
     #[must_use]
     pub fn seal_control(&self, payload: &[u8]) -> Bytes {
         let (position, proposal_id) = (self.next_position(), ProposalId(self.chance.bits()));
-        if position.index <= self.ring.cutover() {
+        if position.index <= self.node_keys.cutover() {
             return EntryFrame { proposal_id, payload }.encode();
         }
         let key = self.view().control_key().expect("a key above the cutover");
@@ -287,8 +294,8 @@ impl Leader {
         position
     }
 
-    fn view(&self) -> Arc<View> {
-        self.ring.view()
+    fn view(&self) -> Arc<KeysAt> {
+        self.node_keys.current()
     }
 }
 

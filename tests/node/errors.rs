@@ -17,7 +17,7 @@ use sealkv::apply::halt::HaltCause;
 use sealkv::apply::halt::HaltClass;
 use sealkv::apply::halt::Malformation;
 use sealkv::apply::open::Openings;
-use sealkv::apply::rows::RingRows;
+use sealkv::apply::rows::SealedRows;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::entry::EntryKind;
@@ -46,7 +46,7 @@ use sealkv::keys::kek::KekSet;
 use sealkv::keys::keyring::Keyring;
 use sealkv::keys::make::make_bootstrap;
 use sealkv::keys::make::make_rotate;
-use sealkv::keys::ring::Ring;
+use sealkv::keys::node_keys::NodeKeys;
 use sealkv::limits::ENTRY_BYTES_MAX;
 use sealkv::limits::VALUE_BYTES_MAX;
 use sealkv::node::config::Config;
@@ -168,7 +168,7 @@ fn no_secrets_out_of_any_error_line_or_panic_that_can_be_provoked() {
 
 /// Halts of every class that the library makes, and a sealer's errors.
 fn entries(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
-    let view = opened.ring.view();
+    let view = opened.node_keys.current();
     let key = view.leadership_key().unwrap();
     let first = Position { term: key.term_salt().term, index: opened.applied.position.index.next() };
     let mut payload = Vec::new();
@@ -237,15 +237,15 @@ fn rows(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let value = opened.reader.value(&key).unwrap().unwrap();
     assert_eq!(value.bytes, VALUE.as_bytes());
     judge("a value", debugged(&value));
-    let keyless = Arc::new(Ring::new(opened.ring.cluster(), KekSet::default()));
+    let keyless = Arc::new(NodeKeys::new(opened.node_keys.cluster(), KekSet::default()));
     for at in 0..row.len() {
         let mut bad = row.clone();
         bad[at] ^= 0x21;
         let store = Arc::new(MemoryStore::new());
         store.write(Commit { puts: vec![(key.clone(), bad)], ..Commit::default() }).unwrap();
-        for ring in [&opened.ring, &keyless] {
+        for node_keys in [&opened.node_keys, &keyless] {
             let reader =
-                RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(RingRows::new(Arc::clone(ring))));
+                RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SealedRows::new(Arc::clone(node_keys))));
             judge("a read error", everything_in(&reader.value(&key).unwrap_err()));
         }
     }
@@ -253,7 +253,7 @@ fn rows(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 
 /// Keyring, applied row and IDENTITY, changed at each byte; other KEKs; KEK files that are none.
 fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
-    let cluster = opened.ring.cluster();
+    let cluster = opened.node_keys.cluster();
     let right = std::fs::read(site.kek()).unwrap();
     let kek = || kek::from_bytes(&Zeroizing::new(right[..].try_into().unwrap()));
     let ours = || KekSet::new(vec![kek()]).unwrap();
@@ -262,7 +262,7 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let at = opened.applied.position.index;
     let keyring_row = opened.store.state(StateRow::Keyring).unwrap().unwrap();
     let applied_row = opened.store.state(StateRow::Applied).unwrap().unwrap();
-    let mac = opened.ring.view().mac_key().unwrap();
+    let mac = opened.node_keys.current().mac_key().unwrap();
     let identity = std::fs::read(site.data().join("IDENTITY")).unwrap();
     let flip = |bytes: &[u8], at: usize| [&bytes[..at], &[bytes[at] ^ 0x11], &bytes[at + 1..]].concat();
     for place in 0..keyring_row.len() {
@@ -270,14 +270,14 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
             Err(error) => judge("a keyring's error", everything_in(&error)),
             Ok(keyring) => {
                 for keks in [ours(), other(), KekSet::default()] {
-                    let ring = Ring::new(cluster, keks);
-                    match ring.install(keyring.clone(), at) {
+                    let node_keys = NodeKeys::new(cluster, keks);
+                    match node_keys.install(keyring.clone(), at) {
                         Err(error) => judge("an install error", everything_in(&error)),
                         Ok(()) => {
-                            let lack = ring.view().needs();
+                            let lack = node_keys.current().needs();
                             judge(
                                 "a ring",
-                                debugged(&ring) + &lack.map(|lack| everything_in(&lack)).unwrap_or_default(),
+                                debugged(&node_keys) + &lack.map(|lack| everything_in(&lack)).unwrap_or_default(),
                             );
                         }
                     }
@@ -318,15 +318,15 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 
 /// What holds secrets, printed.
 fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
-    let view = opened.ring.view();
-    let keks = opened.ring.keks();
-    judge("a node", debugged(&opened) + &debugged(&opened.ring) + &debugged(&view));
+    let view = opened.node_keys.current();
+    let keks = opened.node_keys.keks();
+    judge("a node", debugged(&opened) + &debugged(&opened.node_keys) + &debugged(&view));
     judge("keys", debugged(view.keys()) + &debugged(&view.entry_keys()) + &debugged(keks));
     judge("a keyring", debugged(view.keyring().unwrap()));
     let identity = std::fs::read(site.data().join("IDENTITY")).unwrap();
     judge("an identity", debugged(&Identity::open(&identity, keks).unwrap()));
     judge("a MAC key", debugged(&view.mac_key().unwrap()));
-    judge("a change", debugged(&make_bootstrap(keks, opened.ring.cluster(), true, &KernelEntropy).unwrap()));
+    judge("a change", debugged(&make_bootstrap(keks, opened.node_keys.cluster(), true, &KernelEntropy).unwrap()));
     let rotate = make_rotate(keks, view.keyring().unwrap(), Purpose::Entry, &KernelEntropy);
     judge("a change", debugged(&rotate.unwrap()));
 }
@@ -335,7 +335,7 @@ fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 fn panic_messages(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let data = EntryFrame { proposal_id: ProposalId(1), payload: VALUE.as_bytes() }.encode();
     let change = LogEntry { term: Term(1), index: Index(2), kind: EntryKind::ConfChange, data };
-    let keys = opened.ring.view().entry_keys();
+    let keys = opened.node_keys.current().entry_keys();
     let broken: [&dyn Fn(); 4] = [
         &|| drop(Hook::default().apply(std::slice::from_ref(&change), Some(&keys), &mut Decoder)),
         &|| drop(Proposal::in_place(ProposalId(1), VALUE.as_bytes()[..3].to_vec())),

@@ -140,7 +140,7 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
     let mut opened = open(&site, Some(site.kek()));
     // A node that stopped cleanly has flushed everything, so its applied position is the end of its log.
     let last = opened.applied.position;
-    let key = opened.ring.view().leadership_key().expect("the node has its keys");
+    let key = opened.node_keys.current().leadership_key().expect("the node has its keys");
     assert_eq!(key.term_salt().term, last.term, "the newest opener is of the newest term");
     let added = Added { key, first: Position { term: last.term, index: last.index.next() } };
     let good: Vec<Bytes> = (0..ENTRIES).map(|n| added.seal(n, &payload(n))).collect();
@@ -283,6 +283,6 @@ fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
         assert_eq!(opened.applied.position.index.next(), at.index);
         assert!(opened.reader.value(b"added-0").unwrap().is_some());
         assert!(opened.reader.value(b"added-1").unwrap().is_none());
-        assert!(opened.ring.view().keyring().is_none());
+        assert!(opened.node_keys.current().keyring().is_none());
     }
 }

@@ -36,11 +36,11 @@ impl Planted {
     pub fn keys_of(site: &Site, opened: &Opened) -> Planted {
         let mut planted = Planted::default();
         planted.add("KEK", &fs::read(site.kek()).unwrap());
-        let keks = opened.ring.keks();
+        let keks = opened.node_keys.keks();
         let identity = fs::read(site.data().join("IDENTITY")).unwrap();
         let log_key = Identity::open(&identity, keks).unwrap().1.expect("a sealed log");
         planted.add("log key", log_key.expose());
-        let view = opened.ring.view();
+        let view = opened.node_keys.current();
         let keyring = view.keyring().expect("a sealed cluster");
         let cluster = keyring.cluster().0;
         let unwrap = |number: u32, purpose: u8, wrapped| -> Dek {

@@ -62,8 +62,8 @@ fn w03_a_state_copied_past_the_cutover_opens_everything_on_a_blank_node() {
         let mut source = Node::new();
         source.run(&leader.log[..upto as usize - 1]).unwrap();
         let mut blank = Node::start(copied(&source.store), keks(7)).unwrap();
-        assert_eq!((blank.applied(), blank.ring.cutover()), (upto, cutover));
-        assert!(blank.ring.view().needs().is_none());
+        assert_eq!((blank.applied(), blank.node_keys.cutover()), (upto, cutover));
+        assert!(blank.node_keys.current().needs().is_none());
         blank.run(&leader.log).unwrap();
         assert!(same_state(&blank.store, &whole.store), "copied at {upto}");
     }
@@ -123,7 +123,7 @@ fn w10_the_keyring_is_the_same_whatever_is_replayed_after_a_crash() {
             drop(node);
             store.crash(kept_steps);
             let mut node = Node::start(store, keks(7)).unwrap();
-            let (applied, at) = (node.applied(), node.ring.view().at().0);
+            let (applied, at) = (node.applied(), node.node_keys.current().at().0);
             assert!(at <= applied, "the keyring is of no later entry than the state");
             node.run(&leader.log).unwrap();
             assert!(same_state(&node.store, &whole.store), "{first} entries, {kept_steps} steps kept");
@@ -146,14 +146,14 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     });
     let last = one.log.last().unwrap().entry.clone();
     assert_eq!((last.index, last.term), (two.log.last().unwrap().entry.index, two.log.last().unwrap().entry.term));
-    let opener = |leader: &Leader| *leader.ring.view().keyring().unwrap().opener().unwrap();
+    let opener = |leader: &Leader| *leader.node_keys.current().keyring().unwrap().opener().unwrap();
     assert_eq!((opener(&one).term, opener(&one).index), (opener(&two).term, opener(&two).index));
     assert_ne!(opener(&one).salt, opener(&two).salt);
     // Two keys: what one sealed does not open for the other, at the same place under the same key id.
     let position = last.position();
     let job = |data| OpenJob { position, data };
-    assert!(open_entry(&one.ring.view().entry_keys(), job(&last.data)).is_ok());
-    assert!(open_entry(&two.ring.view().entry_keys(), job(&last.data)).is_err());
+    assert!(open_entry(&one.node_keys.current().entry_keys(), job(&last.data)).is_ok());
+    assert!(open_entry(&two.node_keys.current().entry_keys(), job(&last.data)).is_err());
     // Stored values: key, index and op are the same in both futures, so the nonce tells what differs.
     let values = [&one, &two].map(|leader| {
         let mut node = Node::new();

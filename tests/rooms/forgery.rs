@@ -16,7 +16,7 @@ use sealkv::keys::change::Retire;
 use sealkv::keys::keyring::ClearRows;
 use sealkv::keys::keyring::Keyring;
 use sealkv::keys::make::make_cutover;
-use sealkv::keys::ring::Ring;
+use sealkv::keys::node_keys::NodeKeys;
 
 use crate::kit::CLUSTER;
 use crate::kit::Leader;
@@ -111,7 +111,7 @@ fn w01_an_entry_relabelled_to_an_older_key_never_opens() {
 fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
     let good = history().entry(7).data.clone();
     let clear_command = history().payload(&[set("k", "forged")]);
-    let retire = Change::Retire(Retire { key_id: history().ring.view().keyring().unwrap().active_entry().id });
+    let retire = Change::Retire(Retire { key_id: history().node_keys.current().keyring().unwrap().active_entry().id });
     let nonsense = [
         good[..1].to_vec(),
         good[..8].to_vec(),
@@ -160,7 +160,7 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     leader.cutover();
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
-    assert_eq!(node.ring.view().keyring().unwrap().clear_rows(), ClearRows::Allowed);
+    assert_eq!(node.node_keys.current().keyring().unwrap().clear_rows(), ClearRows::Allowed);
     forge(&node);
     assert_eq!(node.reader.value(b"k").unwrap().unwrap().bytes, "forged");
 }
@@ -191,7 +191,7 @@ fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
     let before_cutover = picture(&node.store);
-    let keyring = node.ring.view().keyring().unwrap().clone();
+    let keyring = node.node_keys.current().keyring().unwrap().clone();
     leader.clients(&[set("k", "old")]);
     leader.cutover();
     leader.opener();
@@ -203,13 +203,13 @@ fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
         let mut step = picture(&node.store);
         step.state.retain(|(name, _)| *name == StateRow::Applied);
         step.state.extend(row.map(|row| (StateRow::Keyring, row)));
-        load(&*stored(step), &Ring::new(CLUSTER, keks(7)))
+        load(&*stored(step), &NodeKeys::new(CLUSTER, keks(7)))
     };
     assert!(with_keyring(None).is_err());
     assert!(with_keyring(Some(keyring.encode())).is_err());
     assert!(with_keyring(Some(Keyring::encode(&at_another_index(&keyring)))).is_err());
-    // The whole record of before, put under a node that knows better: its ring, or its log, says no.
-    let known = Ring::new(CLUSTER, keks(7));
+    // The whole record of before, put under a node that knows better: its keys, or its log, say no.
+    let known = NodeKeys::new(CLUSTER, keks(7));
     load(&*copied(&node.store), &known).unwrap();
     assert!(load(&*stored(before_cutover), &known).is_err());
 }

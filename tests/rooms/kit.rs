@@ -14,7 +14,7 @@ use sealkv::apply::open::Openings;
 use sealkv::apply::ports::AppliedPort;
 use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
-use sealkv::apply::rows::RingRows;
+use sealkv::apply::rows::SealedRows;
 use sealkv::apply::run::RunBounds;
 use sealkv::apply::step::Loop;
 use sealkv::apply::step::Parts;
@@ -28,7 +28,7 @@ use sealkv::ids::Index;
 use sealkv::ids::NodeId;
 use sealkv::ids::Position;
 use sealkv::keys::kek::KekSet;
-use sealkv::keys::ring::Ring;
+use sealkv::keys::node_keys::NodeKeys;
 use sealkv::keys::rules::RuleError;
 use sealkv::members::Members;
 use sealkv::propose::Waiters;
@@ -127,7 +127,7 @@ pub fn same_state(left: &MemoryStore, right: &MemoryStore) -> bool {
 #[derive(Debug)]
 pub struct Node {
     pub store: Arc<MemoryStore>,
-    pub ring: Arc<Ring>,
+    pub node_keys: Arc<NodeKeys>,
     pub reader: RowReader,
     pub notes: Arc<Notes>,
     pub apply: Loop,
@@ -140,18 +140,18 @@ impl Node {
 
     /// Starts on what is in `store`.
     pub fn start(store: Arc<MemoryStore>, keks: KekSet) -> Result<Node, LoadError> {
-        let ring = Arc::new(Ring::new(CLUSTER, keks));
-        let applied = load(&*store, &ring)?;
+        let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks));
+        let applied = load(&*store, &node_keys)?;
         let (notes, metrics) = (Arc::<Notes>::default(), Arc::<Metrics>::default());
         let published = Arc::new(Published::new(applied.position));
         let state: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let reader = RowReader::new(Arc::clone(&state), Arc::new(RingRows::new(Arc::clone(&ring))));
+        let reader = RowReader::new(Arc::clone(&state), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let log: Arc<dyn ApplyLog> = Arc::new(Log(Arc::clone(&notes)));
         let flusher = Flusher::new(Arc::clone(&state), Arc::clone(&published), Arc::clone(&metrics), Arc::clone(&log));
         let parts = Parts {
             store: state,
             reader: reader.clone(),
-            ring: Arc::clone(&ring),
+            node_keys: Arc::clone(&node_keys),
             waiters: Arc::new(Waiters::new()),
             openings: Openings::eager(None),
             log,
@@ -163,7 +163,7 @@ impl Node {
             clock: Arc::new(SimClock::default()),
             bounds: RunBounds::default(),
         };
-        Ok(Node { store, ring, reader, notes, apply: Loop::new(parts, applied) })
+        Ok(Node { store, node_keys, reader, notes, apply: Loop::new(parts, applied) })
     }
 
     pub fn applied(&self) -> u64 {

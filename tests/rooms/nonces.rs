@@ -63,7 +63,7 @@ fn live(leader: &mut Leader, chance: &Seeded, steps: u64, seen: &mut Seen) {
                 leader.clients(&[set(&key, "same"), append(&key, "x"), set("other", "same")])
             }
         };
-        let salt = leader.ring.view().keyring().unwrap().opener().unwrap().salt;
+        let salt = leader.node_keys.current().keyring().unwrap().opener().unwrap().salt;
         for committed in &leader.log[before..] {
             if let Ok(frame) = EntryFrame::decode(&committed.entry.data) {
                 seen.add(frame.payload, committed.entry.term.0, salt);

@@ -23,7 +23,7 @@ use crate::kit::set;
 
 /// Every change that `leader`'s keyring refuses: what a confused operator, an old leader or a replay could bring.
 fn poison(leader: &Leader) -> Vec<Change> {
-    let view = leader.ring.view();
+    let view = leader.node_keys.current();
     let keyring = view.keyring().unwrap();
     let Change::Rotate(next) = leader.rotation(Purpose::Value) else { panic!("a rotation") };
     let mut again = next.clone();
@@ -51,7 +51,7 @@ fn poison(leader: &Leader) -> Vec<Change> {
 fn w07_control_entries_that_cannot_apply_are_no_ops_now_and_at_every_restart() {
     let mut leader = Leader::sealed(51);
     leader.clients(&[set("a", "before")]);
-    let before = leader.ring.view().keyring().unwrap().clone();
+    let before = leader.node_keys.current().keyring().unwrap().clone();
     let poison = poison(&leader);
     let first = leader.next_position().index.0;
     for change in &poison {
@@ -62,7 +62,7 @@ fn w07_control_entries_that_cannot_apply_are_no_ops_now_and_at_every_restart() {
     node.run(&leader.log).unwrap();
     let refused: Vec<u64> = node.notes.refused.lock().unwrap().iter().map(|(index, _)| *index).collect();
     assert_eq!(refused, (first..first + poison.len() as u64).collect::<Vec<u64>>());
-    assert_eq!(node.ring.view().keyring(), Some(&before));
+    assert_eq!(node.node_keys.current().keyring(), Some(&before));
     for upto in 3..=leader.log.len() {
         let mut part = Node::new();
         part.run(&leader.log[..upto]).unwrap();
@@ -84,7 +84,7 @@ fn w12_a_rotation_or_opener_committed_again_changes_nothing() {
             change
         })
         .collect();
-    let keyring = leader.ring.view().keyring().unwrap().clone();
+    let keyring = leader.node_keys.current().keyring().unwrap().clone();
     for change in &rotations {
         leader.control(change);
     }
@@ -92,8 +92,8 @@ fn w12_a_rotation_or_opener_committed_again_changes_nothing() {
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
     assert_eq!(node.notes.refused.lock().unwrap().len(), 3);
-    assert_eq!(node.ring.view().keyring(), Some(&keyring));
-    assert_eq!(node.ring.view().active_value().unwrap().dek.key_id().value(), 4);
+    assert_eq!(node.node_keys.current().keyring(), Some(&keyring));
+    assert_eq!(node.node_keys.current().active_value().unwrap().dek.key_id().value(), 4);
 }
 
 /// W7, W8: what a leader checks before it proposes: each wrap opens, for its place, to the key that the entry says.
@@ -129,10 +129,10 @@ fn w08_swapped_wraps_are_never_used_for_the_wrong_purpose() {
     };
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
     leader.control(&Change::Bootstrap(swapped));
-    assert!(leader.ring.view().needs().is_some(), "it may not lead");
-    assert!(leader.ring.view().control_key().is_err());
-    assert!(leader.ring.view().active_value().is_err());
+    assert!(leader.node_keys.current().needs().is_some(), "it may not lead");
+    assert!(leader.node_keys.current().control_key().is_err());
+    assert!(leader.node_keys.current().active_value().is_err());
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
-    assert!(node.ring.view().needs().is_some_and(|lack| lack.blame() == Blame::Damage));
+    assert!(node.node_keys.current().needs().is_some_and(|lack| lack.blame() == Blame::Damage));
 }

@@ -14,7 +14,7 @@ use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::Term;
 use sealkv::keys::change::Change;
-use sealkv::keys::ring::Ring;
+use sealkv::keys::node_keys::NodeKeys;
 use sealkv::keys::rules::Facts;
 use sealkv::keys::rules::decide;
 use sealkv::propose::AppliedFacts;
@@ -43,15 +43,15 @@ use crate::kit::set;
 struct Desk {
     queue: Queue,
     handle: ProposeHandle,
-    ring: Arc<Ring>,
+    node_keys: Arc<NodeKeys>,
     ends: Arc<Mutex<Vec<String>>>,
 }
 
 impl Desk {
-    fn new(ring: Arc<Ring>, seed: u64) -> Desk {
+    fn new(node_keys: Arc<NodeKeys>, seed: u64) -> Desk {
         let parts = ProposeParts {
             witness: Box::new(SoleVoter),
-            ring: Arc::clone(&ring),
+            node_keys: Arc::clone(&node_keys),
             facts: Arc::new(AppliedFacts::new(0, true)),
             waiters: Arc::default(),
             reads: Arc::default(),
@@ -60,7 +60,7 @@ impl Desk {
             wake: Box::new(|| {}),
         };
         let (queue, handle) = queue(ProposeConfig::new(Mode::On), parts);
-        Desk { queue, handle, ring, ends: Arc::default() }
+        Desk { queue, handle, node_keys, ends: Arc::default() }
     }
 
     fn ask(&self) {
@@ -81,16 +81,16 @@ impl Desk {
 
     /// Applies a control entry to the keys, as the apply thread does.
     fn apply(&self, position: Position, data: &[u8]) -> &'static str {
-        let payload = if position.index > self.ring.cutover() {
-            open_entry(&self.ring.view().entry_keys(), OpenJob { position, data }).unwrap()
+        let payload = if position.index > self.node_keys.cutover() {
+            open_entry(&self.node_keys.current().entry_keys(), OpenJob { position, data }).unwrap()
         } else {
             EntryFrame::decode(data).unwrap().payload.to_vec()
         };
         let Payload::Control(bytes) = Payload::decode(&payload).unwrap() else { panic!("no control entry") };
         let change = Change::decode(bytes).unwrap();
         let facts = Facts { cluster: CLUSTER, client_command_applied: true };
-        let keyring = decide(self.ring.view().keyring(), &change, position, facts).unwrap();
-        self.ring.install(keyring, position.index).unwrap();
+        let keyring = decide(self.node_keys.current().keyring(), &change, position, facts).unwrap();
+        self.node_keys.install(keyring, position.index).unwrap();
         change.word()
     }
 }
@@ -115,20 +115,20 @@ fn w06_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_is_appl
     old.empty();
     old.bootstrap(false);
     old.clients(&[set("a", "clear")]);
-    let ring = Arc::new(Ring::new(CLUSTER, keks(7)));
-    ring.install(old.ring.view().keyring().unwrap().clone(), Index(4)).unwrap();
+    let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks(7)));
+    node_keys.install(old.node_keys.current().keyring().unwrap().clone(), Index(4)).unwrap();
     old.cutover();
-    let mut desk = Desk::new(ring, 62);
+    let mut desk = Desk::new(node_keys, 62);
     desk.ask();
     // It is elected in term 2: 6 is its empty entry. Nothing while anything of this is unapplied.
     for applied in [(1, 4), (1, 5)] {
         assert!(desk.next(&view(2, 6, applied)).is_none(), "applied {applied:?}");
         if applied.1 == 4 {
-            assert_eq!(desk.ring.cutover(), Index::NEVER, "it does not know yet");
+            assert_eq!(desk.node_keys.cutover(), Index::NEVER, "it does not know yet");
             desk.apply(Position { term: Term(1), index: Index(5) }, &old.entry(5).data);
         }
     }
-    assert_eq!(desk.ring.cutover(), Index(5));
+    assert_eq!(desk.node_keys.cutover(), Index(5));
     // Its own entry is applied: the opener, and nothing behind it before that is applied too.
     let opener = desk.next(&view(2, 6, (2, 6))).unwrap().remove(0);
     assert_eq!(Version::peek(EntryFrame::decode(&opener).unwrap().payload), Some(Version::Control));
@@ -136,7 +136,7 @@ fn w06_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_is_appl
     assert_eq!(desk.apply(Position { term: Term(2), index: Index(7) }, &opener), "opener");
     let client = desk.next(&view(2, 7, (2, 7))).unwrap().remove(0);
     let position = Position { term: Term(2), index: Index(8) };
-    assert!(open_entry(&desk.ring.view().entry_keys(), OpenJob { position, data: &client }).is_ok());
+    assert!(open_entry(&desk.node_keys.current().entry_keys(), OpenJob { position, data: &client }).is_ok());
     assert!(desk.ends.lock().unwrap().is_empty(), "nobody was answered on the way");
 }
 
@@ -146,7 +146,7 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
     let mut leader = Leader::sealed(63);
     leader.elect();
     let (last, term) = (leader.next_position().index.0 - 1, leader.term);
-    let mut desk = Desk::new(Arc::new(leader.ring), 64);
+    let mut desk = Desk::new(Arc::new(leader.node_keys), 64);
     for _ in 0..50 {
         desk.ask();
         let keys = vec![Bytes::from_static(b"canary-expired")];
@@ -161,7 +161,7 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
     for (index, data) in (last + 1..).zip(&given) {
         assert!(!data.windows(6).any(|at| at == b"canary"));
         let position = Position { term: Term(term), index: Index(index) };
-        let keys = desk.ring.view().entry_keys();
+        let keys = desk.node_keys.current().entry_keys();
         assert!(open_entry(&keys, OpenJob { position, data }).is_ok());
     }
     // Of a term whose opener is not here, nothing can be sealed, so nothing is given.

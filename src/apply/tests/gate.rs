@@ -56,7 +56,7 @@ fn sealed_entries(count: usize) -> (Leader, Vec<LogEntry>, Index, EntryKeys) {
         leader.clients(&[set(&format!("key {number}"), "value")]);
     }
     let entries = leader.log[3..].iter().map(|committed| committed.entry.clone()).collect();
-    let view = leader.ring.view();
+    let view = leader.node_keys.current();
     (leader, entries, Index(3), view.entry_keys())
 }
 
@@ -190,7 +190,7 @@ fn an_entry_of_another_term_than_the_openers_has_no_key() {
     leader.empty();
     leader.clients(&[set("a", "b")]);
     let entries: Vec<LogEntry> = leader.log[4..].iter().map(|committed| committed.entry.clone()).collect();
-    let (machine, result) = run(&entries, cutover, Some(&leader.ring.view().entry_keys()));
+    let (machine, result) = run(&entries, cutover, Some(&leader.node_keys.current().entry_keys()));
     assert_eq!(class_at(result), (1, HaltClass::UnknownKey, 7));
     assert!(machine.seen.is_empty());
 }
@@ -213,7 +213,7 @@ fn place_bound_an_entry_that_was_moved_repeated_or_renamed_does_not_open() {
 #[test]
 fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse() {
     let (mut leader, entries, cutover, keys) = sealed_entries(2);
-    let active = leader.ring.view().active_value().unwrap();
+    let active = leader.node_keys.current().active_value().unwrap();
     let item = ValueItem {
         store_key: b"k",
         header: [2, 0, 0, 0, 0, 0, 0, 0, 0],

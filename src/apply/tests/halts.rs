@@ -257,7 +257,7 @@ fn unknown_key_halt_names_the_entry_without_an_opener() {
 fn unknown_key_halt_a_value_key_that_is_not_here_stops_the_first_entry_that_seals_under_it() {
     let mut leader = Leader::sealed(13);
     leader.clients(&[set("a", "1"), set("b", "1")]);
-    let view = leader.ring.view();
+    let view = leader.node_keys.current();
     let change = make_rotate(&keks(8), view.keyring().unwrap(), Purpose::Value, &leader.chance).unwrap();
     leader.control(&change);
     leader.clients(&[delete("a")]);
@@ -368,7 +368,7 @@ fn a_cutover_that_the_log_does_not_take_never_becomes_true() {
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 3, HaltClass::StateMachine, 74);
     assert_eq!(node.store.applied().position.index.0, 2);
-    assert!(node.ring.view().keyring().is_none());
+    assert!(node.node_keys.current().keyring().is_none());
 }
 
 #[test]

@@ -134,15 +134,15 @@ impl Author {
     }
 
     fn has_keys(&self) -> bool {
-        self.leader.ring.view().keyring().is_some()
+        self.leader.node_keys.current().keyring().is_some()
     }
 
     fn is_sealed(&self) -> bool {
-        self.leader.ring.cutover() != Index::NEVER
+        self.leader.node_keys.cutover() != Index::NEVER
     }
 
     fn rotate_by_the_other_kek(&mut self) {
-        let view = self.leader.ring.view();
+        let view = self.leader.node_keys.current();
         let purpose = if self.leader.chance.below(2) == 0 { Purpose::Value } else { Purpose::Entry };
         let change = make_rotate(&keks(8), view.keyring().unwrap(), purpose, &self.leader.chance).unwrap();
         self.leader.control(&change);
@@ -150,7 +150,7 @@ impl Author {
 
     /// One that is often refused, each for another reason, or applies all the same.
     fn refused_control(&mut self) {
-        let view = self.leader.ring.view();
+        let view = self.leader.node_keys.current();
         let chance = &self.leader.chance;
         let key_id = KeyId::new(chance.below(5) as u32 + 1).unwrap();
         let change = match (chance.below(7), view.keyring()) {
@@ -253,7 +253,7 @@ impl Author {
         let mut log = good.clone();
         let mut poisoned_at = None;
         if let Some((index, bad)) = self.bad.filter(|(index, _)| *index <= last) {
-            let is_clear = index <= self.leader.ring.cutover().0;
+            let is_clear = index <= self.leader.node_keys.cutover().0;
             log[usize::try_from(index - 2).unwrap()] = bad;
             poisoned_at = Some(index);
             if is_clear {

@@ -27,7 +27,7 @@ use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;
 use crate::ids::Term;
-use crate::keys::ring::KeyLack;
+use crate::keys::node_keys::KeyLack;
 
 /// Notes payloads; sets the cutover at an entry, and may say that it is full.
 struct Machine {
@@ -85,7 +85,7 @@ fn inert_default_a_hook_without_anything_gives_out_what_was_proposed() {
 #[test]
 fn cutover_strict_an_entry_that_sets_the_cutover_is_followed_by_sealed_ones_in_the_same_call() {
     let (leader, entries) = across();
-    let keys = leader.ring.view().entry_keys();
+    let keys = leader.node_keys.current().entry_keys();
     let cutover = Arc::<Cutover>::default();
     let mut machine = Machine::new(&cutover, 4);
     let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
@@ -103,7 +103,7 @@ fn cutover_strict_an_entry_that_sets_the_cutover_is_followed_by_sealed_ones_in_t
 #[test]
 fn a_full_machine_gets_the_rest_in_the_next_call_and_a_halt_counts_from_the_first_entry() {
     let (leader, mut entries) = across();
-    let keys = leader.ring.view().entry_keys();
+    let keys = leader.node_keys.current().entry_keys();
     let cutover = Arc::<Cutover>::default();
     let mut machine = Machine::new(&cutover, 4);
     machine.full_after = 3;

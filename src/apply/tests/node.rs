@@ -21,7 +21,7 @@ use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
-use crate::apply::rows::RingRows;
+use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::apply::step::Loop;
 use crate::apply::step::Parts;
@@ -40,7 +40,7 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::keys::kek::KekSet;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
 use crate::members::Members;
 use crate::propose::RequestSlot;
@@ -229,7 +229,7 @@ impl Default for Setup {
 /// A node that applies.
 pub(super) struct Node {
     pub(super) store: Arc<TestStore>,
-    pub(super) ring: Arc<Ring>,
+    pub(super) node_keys: Arc<NodeKeys>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) notes: Arc<Notes>,
     pub(super) metrics: Arc<Metrics>,
@@ -251,8 +251,8 @@ impl Node {
 
     /// Starts on what is in `store`.
     pub(super) fn start(store: Arc<TestStore>, keks: KekSet, setup: &Setup) -> Node {
-        let ring = Arc::new(Ring::new(CLUSTER, keks));
-        let applied = load(&*store, &ring).unwrap();
+        let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks));
+        let applied = load(&*store, &node_keys).unwrap();
         let (notes, metrics) = (Arc::new(Notes::default()), Arc::new(Metrics::default()));
         let published = Arc::new(Published::new(applied.position));
         let waiters = Arc::new(Waiters::new());
@@ -261,8 +261,8 @@ impl Node {
         let flusher = flusher(&store, &published, &metrics, Arc::clone(&log));
         let parts = Parts {
             store: Arc::clone(&dyn_store),
-            reader: RowReader::new(dyn_store, Arc::new(RingRows::new(Arc::clone(&ring)))),
-            ring: Arc::clone(&ring),
+            reader: RowReader::new(dyn_store, Arc::new(SealedRows::new(Arc::clone(&node_keys)))),
+            node_keys: Arc::clone(&node_keys),
             waiters: Arc::clone(&waiters),
             openings: Openings::eager(pool(setup.threads)),
             log,
@@ -279,7 +279,7 @@ impl Node {
             },
         };
         let apply = Loop::new(parts, applied);
-        Node { store, ring, waiters, notes, metrics, published, apply, told: Told::default() }
+        Node { store, node_keys, waiters, notes, metrics, published, apply, told: Told::default() }
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.

@@ -214,7 +214,7 @@ fn a_cutover_is_durable_in_the_log_before_it_is_true_in_the_state() {
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
     assert_eq!(*node.notes.cutovers.lock().unwrap(), [(4, 3)], "while the state stood at 3");
-    assert_eq!(node.ring.cutover().0, 4);
+    assert_eq!(node.node_keys.cutover().0, 4);
 }
 
 #[test]

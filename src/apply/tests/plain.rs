@@ -1,7 +1,7 @@
 //! The seals of design section 3 written out once more, plainly, for the twin: one thing at a time, nothing kept.
 //!
 //! It reads the keyring record and has the KEKs. Every data key is unwrapped and every key derived anew for each use, with
-//! the library's AES-GCM: no key store, no ring, no arena, no batch, no lanes. Offsets are the drawings of the design.
+//! the library's AES-GCM: no key store, no node's keys, no arena, no batch, no lanes. Offsets are the drawings of the design.
 
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::Library;

@@ -114,7 +114,7 @@ fn same_decision_an_entry_is_judged_by_the_keyring_of_the_control_entry_right_be
 fn no_way_down_a_control_entry_in_the_clear_above_the_cutover_halts() {
     let mut leader = Leader::sealed(43);
     leader.clients(&[set("a", "b")]);
-    let keyring = leader.ring.view().keyring().unwrap().clone();
+    let keyring = leader.node_keys.current().keyring().unwrap().clone();
     let forged = Change::Retire(Retire { key_id: keyring.active_entry().id });
     let mut payload = Vec::new();
     encode_control(&forged.encode(), &mut payload).unwrap();
@@ -123,7 +123,7 @@ fn no_way_down_a_control_entry_in_the_clear_above_the_cutover_halts() {
     let mut node = Node::new(&Setup::default());
     let halt = node.run(&leader.log).unwrap_err();
     assert_eq!((halt.class(), halt.position.index.0), (HaltClass::Malformed, 6));
-    assert_eq!(node.ring.view().keyring(), Some(&keyring));
+    assert_eq!(node.node_keys.current().keyring(), Some(&keyring));
     assert!(node.notes.controls.lock().unwrap().iter().all(|(index, _)| *index < 6));
 }
 

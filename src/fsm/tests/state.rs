@@ -13,7 +13,7 @@ use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
-use crate::keys::ring::unwrap_mac;
+use crate::keys::node_keys::unwrap_mac;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::garbage;
 use crate::keys::tests::kit::golden;

@@ -4,6 +4,6 @@ pub(crate) mod kit;
 
 mod identity;
 mod kek;
+mod node_keys;
 mod records;
-mod ring;
 mod rules;

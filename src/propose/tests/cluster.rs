@@ -107,7 +107,7 @@ impl Cluster {
 
     /// Logs agree where both have applied; up to the cutover everything is in the clear, above it nothing is.
     fn check_logs(&self, context: &str) {
-        let cutovers: Vec<Index> = self.nodes.values().map(|node| node.ring.cutover()).collect();
+        let cutovers: Vec<Index> = self.nodes.values().map(|node| node.node_keys.cutover()).collect();
         assert!(cutovers.iter().all(|cutover| *cutover == cutovers[0]), "{context}: {cutovers:?}");
         for (id, node) in &self.nodes {
             for entry in node.entries.iter().filter(|entry| !entry.data.is_empty()) {
@@ -141,8 +141,8 @@ fn n2_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_has_appl
     cluster.rounds(20);
     let enabled = cluster.end_of(100).unwrap().to_owned();
     assert!(enabled.starts_with("Ok(Enabled"), "{enabled}");
-    let cutover = cluster.nodes[&old].ring.cutover();
-    assert_eq!(cluster.nodes[&heir].ring.cutover(), Index::NEVER);
+    let cutover = cluster.nodes[&old].node_keys.cutover();
+    assert_eq!(cluster.nodes[&heir].node_keys.cutover(), Index::NEVER);
     // Only the heir may win: the third node is silent until it has asked for votes.
     cluster.cut_off = Some(old);
     let third = IDS.into_iter().find(|id| *id != old && *id != heir).unwrap();
@@ -157,7 +157,7 @@ fn n2_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_has_appl
     cluster.is_slow = None;
     cluster.rounds(20);
     assert_eq!(cluster.end_of(2), Some("Replies([Ok])"));
-    assert_eq!(cluster.nodes[&heir].ring.cutover(), cutover);
+    assert_eq!(cluster.nodes[&heir].node_keys.cutover(), cutover);
     let tail = &cluster.words[cluster.words.len() - 3..];
     assert_eq!(tail, ["empty", "sealed opener", "sealed batch of 1"]);
     cluster.cut_off = None;
@@ -177,7 +177,7 @@ fn who_asked_a_leader_that_lost_its_office_is_told_once_the_entry_is_applied_the
     cluster.cut_off = Some(old);
     let new = cluster.elect();
     cluster.rounds(20);
-    assert_ne!(cluster.nodes[&new].ring.cutover(), Index::NEVER);
+    assert_ne!(cluster.nodes[&new].node_keys.cutover(), Index::NEVER);
     assert_eq!(cluster.end_of(100), None);
     cluster.cut_off = None;
     cluster.rounds(100);
@@ -211,7 +211,7 @@ fn a_leadership_lost_at_any_step_of_enable_leaves_one_or_the_other_everywhere() 
         cluster.set(new, 20);
         cluster.rounds(30);
         assert_eq!(cluster.end_of(20), Some("Replies([Ok])"), "{context}");
-        let is_on = cluster.nodes[&new].ring.cutover() != Index::NEVER;
+        let is_on = cluster.nodes[&new].node_keys.cutover() != Index::NEVER;
         if is_on {
             was_on += 1
         } else {

@@ -37,7 +37,7 @@ fn enable_seals_everything_above_the_cutover_and_nothing_up_to_it() {
     rig.settle();
     // The request of the operator closes the gate: clients wait, and none is lost.
     assert_eq!(rig.words(), ["clear cutover", "sealed opener", "sealed batch of 1", "sealed batch of 1"]);
-    assert_eq!(rig.ring.cutover(), Index(5));
+    assert_eq!(rig.node_keys.cutover(), Index(5));
     let done = named(2, "Ok(Enabled { cutover: Index(5) })");
     assert_eq!(rig.ends(), [done, named(1, "Replies([Ok])"), named(3, "Replies([Ok])")]);
 }
@@ -99,7 +99,7 @@ fn a_ready_node_started_again_after_the_cutover_stays_sealed() {
         set_one(&rig, 2);
         rig.settle();
         assert_eq!(rig.words(), ["empty", "sealed opener", "sealed batch of 1"]);
-        assert_eq!(rig.ring.cutover(), Index(5));
+        assert_eq!(rig.node_keys.cutover(), Index(5));
     }
 }
 
@@ -116,17 +116,17 @@ fn a_crash_at_any_step_of_enable_leaves_one_or_the_other_and_the_next_life_knows
                 rig.persist();
             }
         }
-        let is_on = rig.ring.cutover() != Index::NEVER;
+        let is_on = rig.node_keys.cutover() != Index::NEVER;
         // What is in the log will be applied before the next life proposes anything.
         while rig.persist() | rig.apply() {}
         rig.words();
-        let cutover = rig.ring.cutover();
+        let cutover = rig.node_keys.cutover();
         assert!(!is_on || cutover == Index(5));
         let mut rig = rig.restarted(Mode::Ready);
         set_one(&rig, 3);
         rig.settle();
         assert_eq!(rig.words(), ["empty", "sealed opener", "sealed batch of 1"], "after {steps} steps");
-        assert_eq!(rig.ring.cutover(), cutover);
+        assert_eq!(rig.node_keys.cutover(), cutover);
     }
 }
 
@@ -145,7 +145,7 @@ fn rotate_makes_a_new_key_and_clients_go_on_under_it() {
         let rotated = named(name, &format!("Ok(Rotated {{ key_id: KeyId({id}) }})"));
         assert_eq!(rig.ends(), [rotated, named(10, "Replies([Ok])"), named(11, "Replies([Ok])")]);
         assert_eq!(rig.words(), ["sealed rotate", "sealed batch of 1", "sealed batch of 1"]);
-        let view = rig.ring.view();
+        let view = rig.node_keys.current();
         let keyring = view.keyring().unwrap();
         let active = match purpose {
             Purpose::Entry => keyring.active_entry().id,
@@ -225,7 +225,7 @@ fn n4_value_keys_entry_keys_and_openers_are_renewed_at_their_limits() {
         set_one(&rig, name);
         rig.settle();
         assert_eq!(rig.ends(), [named(name, "Replies([Ok])")], "no client is refused for it");
-        let view = rig.ring.view();
+        let view = rig.node_keys.current();
         let keyring = view.keyring().unwrap();
         let last = rig.raft.status().last.0;
         assert!(last - keyring.active_value().active_from.0 <= 10);
@@ -273,7 +273,7 @@ fn n4_a_renewal_that_fails_stops_clients_before_a_nonce_overflows() {
         done += rig.ends().len();
     }
     let last = rig.raft.status().last.0;
-    let from = rig.ring.view().keyring().unwrap().active_value().active_from.0;
+    let from = rig.node_keys.current().keyring().unwrap().active_value().active_from.0;
     assert_eq!(last - from, 30, "half as much again, and no further");
     assert!(done > 20 && done < 30, "{done}");
 }

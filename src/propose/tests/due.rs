@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::rig::ring;
+use super::rig::node_keys;
 use super::rig::set;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::keys::ring::View;
+use crate::keys::node_keys::KeysAt;
 use crate::propose::due::ControlQueue;
 use crate::propose::due::Due;
 use crate::propose::due::Next;
@@ -23,7 +23,7 @@ fn n2_bootstrap_and_opener_come_before_the_first_client_command() {
     rig.handle.propose(rig.request(1, vec![set("k", b"canary-in-the-log")])).unwrap();
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear bootstrap", "sealed opener", "sealed batch of 1"]);
-    assert_eq!(rig.ring.cutover(), Index(3), "the bootstrap is the cutover");
+    assert_eq!(rig.node_keys.cutover(), Index(3), "the bootstrap is the cutover");
     assert_eq!(rig.ends(), [(1, "Replies([Ok])".to_owned())]);
     let holds = |needle: &[u8]| rig.entries.iter().any(|entry| entry.data.windows(needle.len()).any(|at| at == needle));
     assert!(!holds(b"canary"), "the log holds no plaintext");
@@ -33,7 +33,7 @@ fn n2_bootstrap_and_opener_come_before_the_first_client_command() {
 fn every_term_has_its_own_opener_before_its_client_commands() {
     let mut rig = Rig::new(Mode::On);
     rig.settle();
-    let salt = |rig: &Rig| *rig.ring.view().keyring().unwrap().opener().unwrap();
+    let salt = |rig: &Rig| *rig.node_keys.current().keyring().unwrap().opener().unwrap();
     let first = salt(&rig);
     let mut rig = rig.restarted(Mode::On);
     rig.handle.propose(rig.request(1, vec![set("k", b"v")])).unwrap();
@@ -68,7 +68,7 @@ fn without_a_kek_nothing_but_client_entries_is_made_and_they_are_in_the_clear() 
     rig.handle.propose(rig.request(1, vec![set("k", b"in the clear")])).unwrap();
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
-    assert_eq!(rig.ring.cutover(), Index::NEVER);
+    assert_eq!(rig.node_keys.cutover(), Index::NEVER);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn ready_makes_the_keys_and_seals_nothing() {
 
 #[test]
 fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
-    let keys = ring(Mode::On).view();
+    let keys = node_keys(Mode::On).current();
     let facts = (Index::NEVER, true);
     let mut queue = ControlQueue::default();
     let next = ask(&mut queue, Mode::On, view(5, 9), &keys, facts, Duration::ZERO);
@@ -94,7 +94,7 @@ fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
 
 #[test]
 fn a_cutover_without_keys_here_lets_no_client_through() {
-    let keys = ring(Mode::Off).view();
+    let keys = node_keys(Mode::Off).current();
     let facts = (Index(4), true);
     let next = ask(&mut ControlQueue::default(), Mode::Off, view(5, 9), &keys, facts, Duration::ZERO);
     assert_eq!(
@@ -106,7 +106,7 @@ fn a_cutover_without_keys_here_lets_no_client_through() {
 
 #[test]
 fn a_control_entry_without_effect_is_made_again_after_a_pause() {
-    let keys = ring(Mode::On).view();
+    let keys = node_keys(Mode::On).current();
     let facts = (Index::NEVER, false);
     let mut queue = ControlQueue::default();
     let due = Due::Bootstrap { is_cutover: true };
@@ -129,7 +129,7 @@ fn a_control_entry_without_effect_is_made_again_after_a_pause() {
 
 #[test]
 fn n2_the_gate_is_closed_before_the_own_term_is_applied() {
-    let keys = ring(Mode::Off).view();
+    let keys = node_keys(Mode::Off).current();
     let facts = (Index::NEVER, false);
     let early = LeaderView { own_term_applied: false, ..view(5, 9) };
     assert_eq!(ask(&mut ControlQueue::default(), Mode::Off, early, &keys, facts, Duration::ZERO), Next::Wait);
@@ -141,7 +141,7 @@ fn ask(
     queue: &mut ControlQueue,
     mode: Mode,
     view: LeaderView,
-    keys: &View,
+    keys: &KeysAt,
     facts: (Index, bool),
     now: Duration,
 ) -> Next {

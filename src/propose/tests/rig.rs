@@ -28,7 +28,7 @@ use crate::ids::Term;
 use crate::keys::change::Change;
 use crate::keys::kek;
 use crate::keys::kek::KekSet;
-use crate::keys::ring::Ring;
+use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules;
 use crate::members::Members;
 use crate::propose::*;
@@ -119,7 +119,7 @@ pub(super) struct Rig {
     pub(super) setup: Setup,
     pub(super) raft: RaftLoop,
     pub(super) handle: ProposeHandle,
-    pub(super) ring: Arc<Ring>,
+    pub(super) node_keys: Arc<NodeKeys>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) reads: Arc<ReadPoints>,
     pub(super) ends: Ends,
@@ -137,12 +137,12 @@ pub(super) struct Rig {
 
 pub(super) const CLUSTER: ClusterId = ClusterId([7; 16]);
 
-pub(super) fn ring(mode: Mode) -> Arc<Ring> {
+pub(super) fn node_keys(mode: Mode) -> Arc<NodeKeys> {
     let keks = match mode {
         Mode::Off => KekSet::default(),
         Mode::Ready | Mode::On => KekSet::new(vec![kek::from_bytes(&Zeroizing::new([9; 32]))]).unwrap(),
     };
-    Arc::new(Ring::new(CLUSTER, keks))
+    Arc::new(NodeKeys::new(CLUSTER, keks))
 }
 
 impl Rig {
@@ -156,8 +156,8 @@ impl Rig {
 
     pub(super) fn set_up(setup: Setup) -> Rig {
         let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
-        let ring = ring(setup.settings.mode);
-        Rig::start(setup, ring, hard_state, Vec::new(), false)
+        let node_keys = node_keys(setup.settings.mode);
+        Rig::start(setup, node_keys, hard_state, Vec::new(), false)
     }
 
     /// The same log and keys in a new life, with the state where the log ends.
@@ -168,12 +168,12 @@ impl Rig {
 
     pub(super) fn restarted_with(self, setup: Setup) -> Rig {
         let has_commands = self.facts.has_client_commands();
-        Rig::start(setup, self.ring, self.hard_state, self.entries, has_commands)
+        Rig::start(setup, self.node_keys, self.hard_state, self.entries, has_commands)
     }
 
     fn start(
         setup: Setup,
-        ring: Arc<Ring>,
+        node_keys: Arc<NodeKeys>,
         hard_state: HardState,
         entries: Vec<LogEntry>,
         has_client_commands: bool,
@@ -189,7 +189,7 @@ impl Rig {
         let counted = Arc::clone(&wakes);
         let parts = ProposeParts {
             witness: Box::new(Witness(setup.lack)),
-            ring: Arc::clone(&ring),
+            node_keys: Arc::clone(&node_keys),
             facts: Arc::clone(&facts),
             waiters: Arc::clone(&waiters),
             reads: Arc::clone(&reads),
@@ -221,7 +221,7 @@ impl Rig {
             setup,
             raft,
             handle,
-            ring,
+            node_keys,
             waiters,
             reads,
             ends: Ends::default(),
@@ -277,9 +277,9 @@ impl Rig {
         }
         let frame = EntryFrame::decode(data).unwrap();
         self.ids.push(frame.proposal_id);
-        let is_sealed = position.index > self.ring.cutover();
+        let is_sealed = position.index > self.node_keys.cutover();
         let payload = if is_sealed {
-            open_entry(&self.ring.view().entry_keys(), OpenJob { position, data }).unwrap()
+            open_entry(&self.node_keys.current().entry_keys(), OpenJob { position, data }).unwrap()
         } else {
             frame.payload.to_vec()
         };
@@ -288,9 +288,9 @@ impl Rig {
             Payload::Control(change) => {
                 let change = Change::decode(change).unwrap();
                 let facts = rules::Facts { cluster: CLUSTER, client_command_applied: self.facts.has_client_commands() };
-                let view = self.ring.view();
+                let view = self.node_keys.current();
                 let decided = rules::decide(view.keyring(), &change, position, facts);
-                let outcome = decided.map(|keyring| self.ring.install(keyring, position.index).unwrap());
+                let outcome = decided.map(|keyring| self.node_keys.install(keyring, position.index).unwrap());
                 self.facts.control(position, outcome);
                 format!("{how} {}{}", change.word(), if outcome.is_ok() { "" } else { " refused" })
             }
@@ -332,13 +332,13 @@ impl Rig {
 
 /// The two ends without a raft loop; requests made by `request` end in the returned list.
 pub(super) fn alone() -> (Queue, ProposeHandle, Ends) {
-    alone_with(Mode::Off, ring(Mode::Off))
+    alone_with(Mode::Off, node_keys(Mode::Off))
 }
 
-pub(super) fn alone_with(mode: Mode, ring: Arc<Ring>) -> (Queue, ProposeHandle, Ends) {
+pub(super) fn alone_with(mode: Mode, node_keys: Arc<NodeKeys>) -> (Queue, ProposeHandle, Ends) {
     let parts = ProposeParts {
         witness: Box::new(SoleVoter),
-        ring,
+        node_keys,
         facts: Arc::default(),
         waiters: Arc::default(),
         reads: Arc::default(),

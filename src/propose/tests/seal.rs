@@ -144,8 +144,8 @@ fn with_neither_sealer_nor_cutover_the_engine_is_the_nil_engine_byte_for_byte() 
 fn a_batch_that_cannot_be_sealed_never_touches_raft_and_its_clients_may_try_again() {
     let mut rig = Rig::new(Mode::On);
     rig.settle();
-    let term_salt = *rig.ring.view().leadership_key().unwrap().term_salt();
-    let (mut queue, handle, ends) = alone_with(Mode::On, Arc::clone(&rig.ring));
+    let term_salt = *rig.node_keys.current().leadership_key().unwrap().term_salt();
+    let (mut queue, handle, ends) = alone_with(Mode::On, Arc::clone(&rig.node_keys));
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     let view = LeaderView {
         term: term_salt.term,

@@ -1,6 +1,6 @@
-//! What the threads of a node share of its keys: the cutover by value, and a view that is swapped whole.
+//! What the threads of a node share of its keys: the cutover by value, and the keys of one applied index, swapped whole.
 //!
-//! Apply installs a keyring after the step of the store that made it true; proposer, apply and readers take a [`View`]
+//! Apply installs a keyring after the step of the store that made it true; proposer, apply and readers take a [`KeysAt`]
 //! once per batch or run. Readers never wait. A key that cannot be unwrapped here is remembered with its reason and
 //! refused at its first use, so that a node says what it lacks when it needs it, not before.
 
@@ -116,7 +116,7 @@ impl KeyLack {
     }
 }
 
-/// A keyring was not installed; the ring is as before. Nothing that this cluster's rules made: damage, or a forgery.
+/// A keyring was not installed; the node's keys are as before. Nothing that this cluster's rules made: damage, or a forgery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstallError {
     /// Of another cluster.
@@ -162,7 +162,7 @@ pub struct ActiveValue {
 
 /// The keys and the keyring as they were at one applied index.
 #[derive(Debug)]
-pub struct View {
+pub struct KeysAt {
     at: Index,
     keyring: Option<Keyring>,
     keys: Arc<DataKeys>,
@@ -170,7 +170,7 @@ pub struct View {
     lacks: BTreeMap<KeyId, KeyLack>,
 }
 
-impl View {
+impl KeysAt {
     /// Index of the entry that made it so, or of the state that the node started from.
     #[must_use]
     pub fn at(&self) -> Index {
@@ -189,7 +189,7 @@ impl View {
         &self.keys
     }
 
-    /// All that decides which key opens an entry of the run behind this view.
+    /// All that decides which key opens an entry of the run behind these keys.
     #[must_use]
     pub fn entry_keys(&self) -> EntryKeys {
         let opener = self.keyring.as_ref().and_then(|keyring| keyring.opener().copied());
@@ -269,31 +269,31 @@ impl View {
 
 /// A node's keys, shared by its threads.
 #[derive(Debug)]
-pub struct Ring {
+pub struct NodeKeys {
     cluster: ClusterId,
     cutover: Cutover,
-    view: ArcSwap<View>,
+    current: ArcSwap<KeysAt>,
     store: KeyStore,
     keks: KekSet,
     installing: Mutex<()>,
 }
 
-impl Ring {
+impl NodeKeys {
     /// Before any keyring: inert. Without a KEK the set is empty, and every use of a key says [`KeyLack::NoCipher`].
     #[must_use]
-    pub fn new(cluster: ClusterId, keks: KekSet) -> Ring {
+    pub fn new(cluster: ClusterId, keks: KekSet) -> NodeKeys {
         let store = KeyStore::new(cluster);
-        let view = View {
+        let current = KeysAt {
             at: Index(0),
             keyring: None,
             keys: store.snapshot(),
             mac: Err(KeyLack::NotBootstrapped),
             lacks: BTreeMap::new(),
         };
-        Ring {
+        NodeKeys {
             cluster,
             cutover: Cutover::default(),
-            view: ArcSwap::from_pointee(view),
+            current: ArcSwap::from_pointee(current),
             store,
             keks,
             installing: Mutex::new(()),
@@ -315,8 +315,8 @@ impl Ring {
 
     /// The keys of this moment; take one per batch or run.
     #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        self.view.load_full()
+    pub fn current(&self) -> Arc<KeysAt> {
+        self.current.load_full()
     }
 
     /// The KEKs that this node was given.
@@ -330,8 +330,8 @@ impl Ring {
     /// # Errors
     /// [`KeyLack`]: the step must not be written; halt.
     pub fn mac_key_of(&self, keyring: &Keyring) -> Result<Arc<MacKey>, KeyLack> {
-        let view = self.view.load();
-        match (&view.keyring, &view.mac) {
+        let current = self.current.load();
+        match (&current.keyring, &current.mac) {
             (Some(known), Ok(mac)) if known.mac() == keyring.mac() => Ok(Arc::clone(mac)),
             _ => unwrap_mac(&self.keks, keyring),
         }
@@ -339,10 +339,10 @@ impl Ring {
 
     /// Makes `keyring` the one that everybody sees, after the step of the store that made it true at `at`.
     ///
-    /// Keys that do not unwrap are remembered ([`View::lack`]), not an error here. The cutover moves once, from none.
+    /// Keys that do not unwrap are remembered ([`KeysAt::lack`]), not an error here. The cutover moves once, from none.
     ///
     /// # Errors
-    /// [`InstallError`]: the ring is as before, the node must halt.
+    /// [`InstallError`]: the keys are as before, the node must halt.
     pub fn install(&self, keyring: Keyring, at: Index) -> Result<(), InstallError> {
         let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
         if keyring.cluster() != self.cluster {
@@ -354,9 +354,9 @@ impl Ring {
         }
         let lacks = self.take_deks(&keyring)?;
         let mac = self.mac_key_of(&keyring);
-        let view = View { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
-        // The view first: whoever sees the cutover sees the keys that it asks for.
-        self.view.store(Arc::new(view));
+        let current = KeysAt { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
+        // The keys first: whoever sees the cutover sees the keys that it asks for.
+        self.current.store(Arc::new(current));
         self.cutover.set(offered);
         Ok(())
     }
@@ -394,7 +394,7 @@ impl Ring {
     }
 }
 
-/// The MAC key of a keyring, unwrapped; for a start that verifies the state record before there is a [`Ring`].
+/// The MAC key of a keyring, unwrapped; for a start that verifies the state record before there is a [`NodeKeys`].
 ///
 /// # Errors
 /// [`KeyLack`].

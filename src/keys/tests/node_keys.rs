@@ -1,4 +1,4 @@
-//! The ring: inert before a keyring, never back behind a cutover, and lacking keys are named at their first use.
+//! A node's keys: inert before a keyring, never back behind a cutover, and lacking keys are named at their first use.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_cutover;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
-use crate::keys::ring::InstallError;
-use crate::keys::ring::KeyLack;
-use crate::keys::ring::Ring;
-use crate::keys::ring::unwrap_mac;
+use crate::keys::node_keys::InstallError;
+use crate::keys::node_keys::KeyLack;
+use crate::keys::node_keys::NodeKeys;
+use crate::keys::node_keys::unwrap_mac;
 use crate::keys::rules::decide;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::Counting;
@@ -50,11 +50,11 @@ fn rotated(keyring: &Keyring, purpose: Purpose, index: u64) -> Keyring {
 }
 
 #[test]
-fn ring_is_inert_before_a_keyring() {
+fn node_keys_are_inert_before_a_keyring() {
     for keks in [keks(), KekSet::default()] {
-        let ring = Ring::new(CLUSTER, keks);
-        assert_eq!(ring.cutover(), Index::NEVER);
-        let view = ring.view();
+        let node_keys = NodeKeys::new(CLUSTER, keks);
+        assert_eq!(node_keys.cutover(), Index::NEVER);
+        let view = node_keys.current();
         assert!(view.keyring().is_none() && view.needs().is_none());
         assert!(matches!(view.mac_key(), Ok(None)));
         assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NotBootstrapped);
@@ -65,10 +65,10 @@ fn ring_is_inert_before_a_keyring() {
 
 #[test]
 fn installed_keyring_gives_every_key_and_the_cutover() {
-    let ring = Ring::new(CLUSTER, keks());
-    ring.install(keyring_new(), Index(3)).unwrap();
-    assert_eq!(ring.cutover(), Index(3));
-    let view = ring.view();
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    node_keys.install(keyring_new(), Index(3)).unwrap();
+    assert_eq!(node_keys.cutover(), Index(3));
+    let view = node_keys.current();
     assert_eq!(view.at(), Index(3));
     assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NoOpener);
     assert_eq!(view.control_key().unwrap().key_id(), key_id(1));
@@ -76,65 +76,65 @@ fn installed_keyring_gives_every_key_and_the_cutover() {
     assert_eq!((value.dek.key_id(), value.active_from), (key_id(2), Index(3)));
     assert!(view.mac_key().unwrap().is_some() && view.needs().is_none());
 
-    ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
-    let key = ring.view().leadership_key().unwrap();
+    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    let key = node_keys.current().leadership_key().unwrap();
     assert_eq!((key.key_id(), key.term_salt().term, key.term_salt().index), (key_id(1), Term(2), Index(4)));
-    assert!(Arc::ptr_eq(&key, &ring.view().leadership_key().unwrap()), "derived and expanded once");
+    assert!(Arc::ptr_eq(&key, &node_keys.current().leadership_key().unwrap()), "derived and expanded once");
     // A view that was taken before stays as it was.
     assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NoOpener);
 }
 
 #[test]
 fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
-    let ring = Ring::new(CLUSTER, keks());
+    let node_keys = NodeKeys::new(CLUSTER, keks());
     let keyring = rotated(&opened(&keyring_new(), 4), Purpose::Entry, 5);
     let keyring = rotated(&keyring, Purpose::Value, 6);
-    ring.install(keyring.clone(), Index(6)).unwrap();
-    let view = ring.view();
+    node_keys.install(keyring.clone(), Index(6)).unwrap();
+    let view = node_keys.current();
     assert_eq!(view.leadership_key().unwrap().key_id(), key_id(3));
     assert_eq!(view.active_value().unwrap().dek.key_id(), key_id(4));
     assert_eq!(view.active_value().unwrap().active_from, Index(6));
     assert!(view.keys().entry(key_id(1)).is_some() && view.keys().value(key_id(2)).is_some());
 
     let keyring = apply(&keyring, &Change::Retire(Retire { key_id: key_id(1) }), 7);
-    ring.install(keyring, Index(7)).unwrap();
-    assert!(ring.view().keys().entry(key_id(1)).is_none());
-    assert_eq!(ring.view().lack(key_id(1), Purpose::Entry), KeyLack::Retired { key_id: 1 });
+    node_keys.install(keyring, Index(7)).unwrap();
+    assert!(node_keys.current().keys().entry(key_id(1)).is_none());
+    assert_eq!(node_keys.current().lack(key_id(1), Purpose::Entry), KeyLack::Retired { key_id: 1 });
 }
 
 /// NO-WAY-DOWN in memory: a cutover that is known stays, whatever comes.
 #[test]
 fn cutover_that_is_known_never_moves() {
-    let ring = Ring::new(CLUSTER, keks());
+    let node_keys = NodeKeys::new(CLUSTER, keks());
     let clear = decide(None, &bootstrap(false), at(2, 3), facts()).unwrap();
-    ring.install(clear.clone(), Index(3)).unwrap();
-    assert_eq!(ring.cutover(), Index::NEVER);
+    node_keys.install(clear.clone(), Index(3)).unwrap();
+    assert_eq!(node_keys.cutover(), Index::NEVER);
     let sealed = apply(&clear, &make_cutover(&clear), 9);
-    ring.install(sealed.clone(), Index(9)).unwrap();
-    assert_eq!(ring.cutover(), Index(9));
+    node_keys.install(sealed.clone(), Index(9)).unwrap();
+    assert_eq!(node_keys.cutover(), Index(9));
     let refused = InstallError::OtherCutover { offered: Index::NEVER, known: Index(9) };
-    assert_eq!(ring.install(clear, Index(10)), Err(refused));
+    assert_eq!(node_keys.install(clear, Index(10)), Err(refused));
     let refused = InstallError::OtherCutover { offered: Index(3), known: Index(9) };
-    assert_eq!(ring.install(keyring_new(), Index(10)), Err(refused));
-    assert_eq!(ring.cutover(), Index(9));
-    assert_eq!(ring.view().keyring(), Some(&sealed));
+    assert_eq!(node_keys.install(keyring_new(), Index(10)), Err(refused));
+    assert_eq!(node_keys.cutover(), Index(9));
+    assert_eq!(node_keys.current().keyring(), Some(&sealed));
 }
 
 #[test]
 fn keyring_of_another_cluster_is_refused() {
-    let ring = Ring::new(ClusterId([1; 16]), keks());
+    let node_keys = NodeKeys::new(ClusterId([1; 16]), keks());
     let refused = InstallError::OtherCluster { offered: CLUSTER, known: ClusterId([1; 16]) };
-    assert_eq!(ring.install(keyring_new(), Index(3)), Err(refused));
-    assert_eq!(ring.cutover(), Index::NEVER);
+    assert_eq!(node_keys.install(keyring_new(), Index(3)), Err(refused));
+    assert_eq!(node_keys.cutover(), Index::NEVER);
 }
 
 /// NO-CIPHER-HALT needs it: the cutover is known even where no key is.
 #[test]
 fn without_a_kek_the_cutover_counts_and_every_key_says_no_cipher() {
-    let ring = Ring::new(CLUSTER, KekSet::default());
-    ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
-    assert_eq!(ring.cutover(), Index(3));
-    let view = ring.view();
+    let node_keys = NodeKeys::new(CLUSTER, KekSet::default());
+    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    assert_eq!(node_keys.cutover(), Index(3));
+    let view = node_keys.current();
     let no_cipher = KeyLack::NoCipher { wrapped_by: kek().id() };
     assert_eq!(view.leadership_key().unwrap_err(), no_cipher);
     assert_eq!(view.control_key().unwrap_err(), no_cipher);
@@ -146,23 +146,23 @@ fn without_a_kek_the_cutover_counts_and_every_key_says_no_cipher() {
 
 #[test]
 fn with_another_kek_a_key_is_named_with_the_kek_that_it_needs() {
-    let ring = Ring::new(CLUSTER, other_keks());
-    ring.install(keyring_new(), Index(3)).unwrap();
-    let view = ring.view();
+    let node_keys = NodeKeys::new(CLUSTER, other_keks());
+    node_keys.install(keyring_new(), Index(3)).unwrap();
+    let view = node_keys.current();
     let wrapped_by = kek().id();
     assert_eq!(view.control_key().unwrap_err(), KeyLack::OtherKek { key_id: 1, wrapped_by });
     assert_eq!(view.active_value().unwrap_err(), KeyLack::OtherKek { key_id: 2, wrapped_by });
     assert_eq!(view.mac_key().unwrap_err(), KeyLack::OtherKek { key_id: 0, wrapped_by });
     assert!(view.needs().is_some());
-    assert_eq!(ring.mac_key_of(&keyring_new()).unwrap_err(), KeyLack::OtherKek { key_id: 0, wrapped_by });
+    assert_eq!(node_keys.mac_key_of(&keyring_new()).unwrap_err(), KeyLack::OtherKek { key_id: 0, wrapped_by });
 }
 
 #[test]
 fn second_kek_unwraps_what_it_wrapped() {
-    let ring = Ring::new(CLUSTER, KekSet::new(vec![other_kek(), kek()]).unwrap());
-    ring.install(keyring_new(), Index(3)).unwrap();
-    assert_eq!(ring.view().needs(), None);
-    assert_eq!(ring.keks().first().unwrap().id(), other_kek().id());
+    let node_keys = NodeKeys::new(CLUSTER, KekSet::new(vec![other_kek(), kek()]).unwrap());
+    node_keys.install(keyring_new(), Index(3)).unwrap();
+    assert_eq!(node_keys.current().needs(), None);
+    assert_eq!(node_keys.keks().first().unwrap().id(), other_kek().id());
 }
 
 #[test]
@@ -170,10 +170,10 @@ fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
     let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
     let mut swapped = good.clone();
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
-    let ring = Ring::new(CLUSTER, keks());
+    let node_keys = NodeKeys::new(CLUSTER, keks());
     let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
-    ring.install(keyring, Index(3)).unwrap();
-    let lack = ring.view().control_key().unwrap_err();
+    node_keys.install(keyring, Index(3)).unwrap();
+    let lack = node_keys.current().control_key().unwrap_err();
     assert!(lack.blame() == Blame::Damage && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }), "{lack}");
 
     let mut lying = good;
@@ -184,9 +184,9 @@ fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
 
 #[test]
 fn cause_of_an_unknown_key_is_told_apart() {
-    let ring = Ring::new(CLUSTER, keks());
-    ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
-    let view = ring.view();
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    let view = node_keys.current();
     assert_eq!(view.lack(key_id(9), Purpose::Entry), KeyLack::Unknown { key_id: 9 });
     assert_eq!(view.lack(key_id(2), Purpose::Entry), KeyLack::OtherPurpose { key_id: 2 });
     assert_eq!(view.lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
@@ -194,22 +194,22 @@ fn cause_of_an_unknown_key_is_told_apart() {
 
 #[test]
 fn mac_key_of_a_keyring_to_be_written_needs_no_install() {
-    let ring = Ring::new(CLUSTER, keks());
-    let before = ring.mac_key_of(&keyring_new()).unwrap();
-    ring.install(keyring_new(), Index(3)).unwrap();
-    let after = ring.view().mac_key().unwrap().unwrap();
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    let before = node_keys.mac_key_of(&keyring_new()).unwrap();
+    node_keys.install(keyring_new(), Index(3)).unwrap();
+    let after = node_keys.current().mac_key().unwrap().unwrap();
     assert_eq!(before.tag_applied(b"row"), after.tag_applied(b"row"));
     assert!(after.is_applied(b"row", &before.tag_applied(b"row")));
     assert!(!after.is_applied(b"other", &before.tag_applied(b"row")));
-    assert!(Arc::ptr_eq(&after, &ring.mac_key_of(&opened(&keyring_new(), 4)).unwrap()), "unwrapped once");
+    assert!(Arc::ptr_eq(&after, &node_keys.mac_key_of(&opened(&keyring_new(), 4)).unwrap()), "unwrapped once");
 }
 
-/// NO-SECRETS-OUT: fixed key bytes, and nothing of them in what the ring prints.
+/// NO-SECRETS-OUT: fixed key bytes, and nothing of them in what they print.
 #[test]
 fn debug_of_the_ring_shows_no_key_bytes() {
-    let ring = Ring::new(CLUSTER, keks());
-    ring.install(keyring_new(), Index(3)).unwrap();
-    let text = format!("{ring:?}");
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    node_keys.install(keyring_new(), Index(3)).unwrap();
+    let text = format!("{node_keys:?}");
     // The first DEK is 0, 1, 2, ... (`kit::Counting`), the KEK 64, 65, 66, ...
     assert!(!text.contains("0, 1, 2, 3, 4") && !text.contains("64, 65, 66, 67"), "{text}");
 }
@@ -218,19 +218,19 @@ fn debug_of_the_ring_shows_no_key_bytes() {
 #[test]
 fn entry_sealed_by_one_ring_opens_by_another_of_the_same_term_only() {
     let [leader, replica] = [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| {
-        let ring = Ring::new(CLUSTER, keks);
-        ring.install(opened(&keyring_new(), 4), Index(4)).unwrap();
-        ring
+        let node_keys = NodeKeys::new(CLUSTER, keks);
+        node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+        node_keys
     });
-    let key = leader.view().leadership_key().unwrap();
+    let key = leader.current().leadership_key().unwrap();
     let sealed = seal_entries(&key, [1; 7], Index(5), &[(ProposalId(9), &b"command"[..])]).unwrap();
     let job = OpenJob { position: at(2, 5), data: &sealed[0] };
-    assert_eq!(open_entry(&replica.view().entry_keys(), job), Ok(b"command".to_vec()));
-    let next_term = decide(leader.view().keyring(), &make_opener(Term(3), &Counting::from(9)), at(3, 6), facts());
+    assert_eq!(open_entry(&replica.current().entry_keys(), job), Ok(b"command".to_vec()));
+    let next_term = decide(leader.current().keyring(), &make_opener(Term(3), &Counting::from(9)), at(3, 6), facts());
     replica.install(next_term.unwrap(), Index(6)).unwrap();
     let unknown = OpenError::UnknownKey { key_id: key_id(1) };
-    assert_eq!(open_entry(&replica.view().entry_keys(), job), Err(unknown));
-    assert_eq!(replica.view().lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
+    assert_eq!(open_entry(&replica.current().entry_keys(), job), Err(unknown));
+    assert_eq!(replica.current().lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
 }
 
 /// Another cluster's bootstrap under the same KEK gives keys of its own: a wrap is bound to its cluster.
@@ -242,7 +242,7 @@ fn wrap_of_another_cluster_does_not_unwrap_here() {
     };
     moved.cluster = CLUSTER;
     let keyring = decide(None, &Change::Bootstrap(moved), at(2, 3), facts()).unwrap();
-    let ring = Ring::new(CLUSTER, keks());
-    ring.install(keyring, Index(3)).unwrap();
-    assert_eq!(ring.view().control_key().unwrap_err().blame(), Blame::Damage);
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    node_keys.install(keyring, Index(3)).unwrap();
+    assert_eq!(node_keys.current().control_key().unwrap_err().blame(), Blame::Damage);
 }
