@@ -61,8 +61,8 @@ pub mod world;
 /// Without the node: the hook.
 #[cfg(not(feature = "node"))]
 pub mod apply {
-    pub mod gate;
     pub mod halt;
+    pub mod hook;
     pub mod open;
     pub mod ports;
 }

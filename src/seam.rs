@@ -95,16 +95,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// A committed entry, opened, as the state machine gets it.
-pub use crate::apply::gate::Delivery;
-/// The half behind the log: opens committed entries and hands them over in order.
-pub use crate::apply::gate::Hook;
-/// What applies opened entries.
-pub use crate::apply::gate::StateMachine;
-/// Why a state machine does not apply an entry.
-pub use crate::apply::gate::Stop;
 /// The kind of a halt, with its exit status.
 pub use crate::apply::halt::HaltClass;
+/// A committed entry, opened, as the state machine gets it.
+pub use crate::apply::hook::Delivery;
+/// The half behind the log: opens committed entries and hands them over in order.
+pub use crate::apply::hook::Hook;
+/// What applies opened entries.
+pub use crate::apply::hook::StateMachine;
+/// Why a state machine does not apply an entry.
+pub use crate::apply::hook::Stop;
 /// Buffers to open in, and the threads that share the work.
 pub use crate::apply::open::Openings;
 /// A data-encryption key.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sealkv::apply::gate::Delivery;
-use sealkv::apply::gate::Hook;
-use sealkv::apply::gate::StateMachine;
-use sealkv::apply::gate::Stop;
+use sealkv::apply::hook::Delivery;
+use sealkv::apply::hook::Hook;
+use sealkv::apply::hook::StateMachine;
+use sealkv::apply::hook::Stop;
 use sealkv::apply::open::Openings;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Dek;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::apply::gate::deliver;
-use crate::apply::gate::open_sealed;
 use crate::apply::halt::Halt;
+use crate::apply::hook::deliver;
+use crate::apply::hook::open_sealed;
 use crate::apply::machine::Answer;
 use crate::apply::machine::Machine;
 use crate::apply::machine::Progressed;

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use crate::apply::gate::Delivery;
-use crate::apply::gate::StateMachine;
-use crate::apply::gate::Stop;
-use crate::apply::gate::describe;
-use crate::apply::gate::pass;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
+use crate::apply::hook::Delivery;
+use crate::apply::hook::StateMachine;
+use crate::apply::hook::Stop;
+use crate::apply::hook::describe;
+use crate::apply::hook::pass;
 use crate::apply::machine::lack_stop;
 use crate::apply::metrics::Metrics;
 use crate::apply::step::Loop;
@@ -46,7 +46,7 @@ impl Loop {
         let mut reader = ControlReader::default();
         pass(std::iter::once(entry), cutover, keys.as_ref(), &mut self.parts.openings, &mut reader)
             .map_err(|halted| explain(halted.halt, view))?;
-        let change = reader.change.expect("the gate delivered the entry");
+        let change = reader.change.expect("the hook delivered the entry");
         let facts =
             Facts { cluster: self.applied.cluster, client_command_applied: self.applied.client_command_applied };
         let decided = decide(view.keyring(), &change, position, facts);

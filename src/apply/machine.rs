@@ -1,17 +1,17 @@
-//! The state machine of clients' commands behind the gate: an overlay over the store, and the answers to be given.
+//! The state machine of clients' commands behind the hook: an overlay over the store, and the answers to be given.
 //!
 //! Nothing here is visible to anybody before the step of the store is written. What an entry does to the overlay depends
 //! on replicated bytes only (SAME-DECISION); the reads of a local waiter run at their place among its writes, see the
 //! overlay, and change nothing.
 
-use crate::apply::gate::Delivery;
-use crate::apply::gate::Halted;
-use crate::apply::gate::StateMachine;
-use crate::apply::gate::Stop;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
+use crate::apply::hook::Delivery;
+use crate::apply::hook::Halted;
+use crate::apply::hook::StateMachine;
+use crate::apply::hook::Stop;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::nonce::VALUE_DELTA_MAX;
 use crate::crypto::seal::SealError;

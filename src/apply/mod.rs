@@ -1,15 +1,15 @@
 //! Sealed in, effects out: committed entries are opened in parallel, run strictly in order, and written in one step.
 //!
-//! - [`gate`] is the pre-apply hook as a library: keys, cutover, entries and a state machine of one's own.
-//! - [`step`] is the loop of a node: the gate in front of `fsm`, control entries, the step of the store, the answers.
+//! - [`hook`] is the pre-apply hook as a library: keys, cutover, entries and a state machine of one's own.
+//! - [`step`] is the loop of a node: the hook in front of `fsm`, control entries, the step of the store, the answers.
 //! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
 mod commands;
 mod control;
 pub mod flush;
-pub mod gate;
 pub mod halt;
+pub mod hook;
 pub mod load;
 mod machine;
 pub mod metrics;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::apply::gate::is_sealed;
+use crate::apply::hook::is_sealed;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Version;
 use crate::entry::EntryKind;

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
-use crate::apply::gate::describe;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
+use crate::apply::hook::describe;
 use crate::apply::machine::lack_stop;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It happens when the place of the batch is known and before raft has seen any of it: an error goes back to whoever
-//! proposed, and raft is not touched. [`crate::seam`] has an example, and `apply::gate` is the other half.
+//! proposed, and raft is not touched. [`crate::seam`] has an example, and `apply::hook` is the other half.
 
 use std::fmt;
 

@@ -217,7 +217,7 @@ impl Leader {
         self.control(&change)
     }
 
-    /// A control entry in the clear or sealed, as its place asks for; the leader's ring follows if it applies.
+    /// A control entry in the clear or sealed, as its place asks for; the leader's keys follow if it applies.
     pub fn control(&mut self, change: &Change) -> Position {
         let data = self.seal_control(&control_payload(change));
         let position = self.push(EntryKind::Normal, data, None);

@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use sealkv::apply::gate::Delivery;
-use sealkv::apply::gate::Hook;
-use sealkv::apply::gate::StateMachine;
-use sealkv::apply::gate::Stop;
 use sealkv::apply::halt::HaltCause;
 use sealkv::apply::halt::HaltClass;
 use sealkv::apply::halt::Malformation;
+use sealkv::apply::hook::Delivery;
+use sealkv::apply::hook::Hook;
+use sealkv::apply::hook::StateMachine;
+use sealkv::apply::hook::Stop;
 use sealkv::apply::open::Openings;
 use sealkv::apply::rows::SealedRows;
 use sealkv::crypto::envelope::EntryFrame;

@@ -1,157 +1,286 @@
-//! The hook that an embedder holds, and what a halt says of itself.
-
-use std::error::Error;
-use std::sync::Arc;
+//! The hook alone, with a state machine that only notes what it is given.
 
 use bytes::Bytes;
 
-use crate::apply::gate::Delivery;
-use crate::apply::gate::Hook;
-use crate::apply::gate::StateMachine;
-use crate::apply::gate::Stop;
-use crate::apply::halt::Halt;
-use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
-use crate::apply::halt::MachineError;
-use crate::apply::halt::Malformation;
+use crate::apply::hook::Delivery;
+use crate::apply::hook::Halted;
+use crate::apply::hook::StateMachine;
+use crate::apply::hook::Stop;
+use crate::apply::hook::is_sealed;
+use crate::apply::hook::pass;
 use crate::apply::open::Openings;
 use crate::apply::tests::kit::Leader;
-use crate::apply::tests::kit::at;
 use crate::apply::tests::kit::set;
+use crate::apply::tests::node::pool;
 use crate::crypto::envelope::EntryFrame;
-use crate::crypto::envelope::OpenError;
+use crate::crypto::open::EntryKeys;
+use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::seal_values;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
-use crate::fsm::reader::ReadError;
-use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;
-use crate::ids::Term;
-use crate::keys::node_keys::KeyLack;
 
-/// Notes payloads; sets the cutover at an entry, and may say that it is full.
-struct Machine {
-    cutover: Arc<Cutover>,
-    cutover_at: u64,
-    full_after: usize,
-    seen: Vec<Vec<u8>>,
+/// Notes index, proposal and payload of every delivery, and where the payload lay in memory.
+#[derive(Default)]
+struct Notebook {
+    seen: Vec<(u64, ProposalId, Vec<u8>)>,
+    places: Vec<*const u8>,
 }
 
-impl Machine {
-    fn new(cutover: &Arc<Cutover>, cutover_at: u64) -> Machine {
-        Machine { cutover: Arc::clone(cutover), cutover_at, full_after: usize::MAX, seen: Vec::new() }
-    }
-}
-
-impl StateMachine for Machine {
+impl StateMachine for Notebook {
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
-        if delivery.position.index == Index(self.cutover_at) {
-            self.cutover.set(delivery.position.index);
-        }
-        self.seen.push(delivery.payload.to_vec());
+        self.seen.push((delivery.position.index.0, delivery.proposal_id, delivery.payload.to_vec()));
+        self.places.push(delivery.payload.as_ptr());
         Ok(())
     }
+}
 
-    fn is_full(&self) -> bool {
-        self.seen.len() >= self.full_after
+impl Notebook {
+    fn indexes(&self) -> Vec<u64> {
+        self.seen.iter().map(|(index, ..)| *index).collect()
     }
 }
 
-fn clear(index: u64, payload: &[u8]) -> LogEntry {
-    let data = EntryFrame { proposal_id: ProposalId(index), payload }.encode();
-    LogEntry { term: Term(1), index: Index(index), kind: EntryKind::Normal, data }
+fn run(entries: &[LogEntry], cutover: Index, keys: Option<&EntryKeys>) -> (Notebook, Result<usize, Halted>) {
+    let mut machine = Notebook::default();
+    let result = pass(entries.iter(), cutover, keys, &mut Openings::new(None), &mut machine);
+    (machine, result)
 }
 
-/// Entry 4 (the opener of a real log) replaced by a clear one of our own, 5 to 8 sealed.
-fn across() -> (Leader, Vec<LogEntry>) {
+/// A sealed log of client entries 5, 6, 7, ... (2 empty, 3 cutover, 4 opener), and what opens it.
+fn sealed_entries(count: usize) -> (Leader, Vec<LogEntry>, Index, EntryKeys) {
     let mut leader = Leader::sealed(1);
-    for _ in 0..4 {
-        leader.clients(&[set("k", "v")]);
+    for number in 0..count {
+        leader.clients(&[set(&format!("key {number}"), "value")]);
     }
-    let sealed = leader.log[3..].iter().map(|committed| committed.entry.clone());
-    let entries = [clear(3, b"three"), clear(4, b"turn it on")].into_iter().chain(sealed).collect();
-    (leader, entries)
+    let entries = leader.log[3..].iter().map(|committed| committed.entry.clone()).collect();
+    let view = leader.node_keys.current();
+    (leader, entries, Index(3), view.entry_keys())
+}
+
+fn class_at(result: Result<usize, Halted>) -> (usize, HaltClass, u64) {
+    let halted = result.unwrap_err();
+    (halted.at, halted.halt.class(), halted.halt.position.index.0)
 }
 
 #[test]
-fn inert_default_a_hook_without_anything_gives_out_what_was_proposed() {
-    let mut machine = Machine::new(&Arc::default(), 0);
-    let entries =
-        [clear(2, b"one"), clear(3, b""), LogEntry { data: Bytes::new(), ..clear(4, b"") }, clear(u64::MAX, b"x")];
-    assert_eq!(Hook::default().apply(&entries, None, &mut machine).unwrap(), 4);
-    assert_eq!(machine.seen, [&b"one"[..], b"", b"x"]);
+fn cutover_strict_the_entry_at_the_cutover_is_in_the_clear() {
+    assert!(!is_sealed(Index(7), Index(7)));
+    assert!(is_sealed(Index(8), Index(7)));
+    assert!(!is_sealed(Index(u64::MAX), Index::NEVER), "no cutover: no index is above it");
+    let (_leader, mut entries, _, keys) = sealed_entries(3);
+    let clear = EntryFrame { proposal_id: ProposalId(9), payload: b"clear" }.encode();
+    entries[0].data = clear.clone();
+    let (machine, result) = run(&entries, Index(5), Some(&keys));
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(machine.seen[0], (5, ProposalId(9), b"clear".to_vec()));
+    entries[1].data = clear;
+    let (machine, result) = run(&entries, Index(5), Some(&keys));
+    assert_eq!(class_at(result), (1, HaltClass::Malformed, 6));
+    assert_eq!(machine.indexes(), [5]);
 }
 
 #[test]
-fn cutover_strict_an_entry_that_sets_the_cutover_is_followed_by_sealed_ones_in_the_same_call() {
-    let (leader, entries) = across();
-    let keys = leader.node_keys.current().entry_keys();
-    let cutover = Arc::<Cutover>::default();
-    let mut machine = Machine::new(&cutover, 4);
-    let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
-    assert_eq!(hook.apply(&entries, Some(&keys), &mut machine).unwrap(), 6);
-    assert_eq!(machine.seen[1], b"turn it on");
-    let opened = Leader::payload(&leader, &[set("k", "v")]);
-    assert!(machine.seen[2..].iter().all(|payload| payload.len() == opened.len()), "no envelope reached the machine");
-    // Without keys nothing behind it does.
-    let cutover = Arc::<Cutover>::default();
-    let mut machine = Machine::new(&cutover, 4);
-    let halted = Hook::new(cutover, Openings::new(None)).apply(&entries, None, &mut machine).unwrap_err();
-    assert_eq!((halted.at, halted.halt.class(), machine.seen.len()), (2, HaltClass::NoCipher, 2));
-}
-
-#[test]
-fn a_full_machine_gets_the_rest_in_the_next_call_and_a_halt_counts_from_the_first_entry() {
-    let (leader, mut entries) = across();
-    let keys = leader.node_keys.current().entry_keys();
-    let cutover = Arc::<Cutover>::default();
-    let mut machine = Machine::new(&cutover, 4);
-    machine.full_after = 3;
-    let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
-    assert_eq!(hook.apply(&entries, Some(&keys), &mut machine).unwrap(), 3);
-    let mut data = entries[5].data.to_vec();
-    *data.last_mut().unwrap() ^= 1;
-    entries[5].data = Bytes::from(data);
-    machine.full_after = usize::MAX;
-    let halted = hook.apply(&entries[3..], Some(&keys), &mut machine).unwrap_err();
-    assert_eq!((halted.at, halted.halt.class(), halted.halt.position.index), (2, HaltClass::Unauthentic, Index(8)));
-    assert_eq!(machine.seen.len(), 5);
-}
-
-/// Goal: whoever looks at a halt finds its class, and by the chain of sources the exact error of the room below.
-#[test]
-fn err_mark_a_halt_matches_its_class_and_its_cause_and_says_where_and_what_to_do() {
-    fn has<E: Error + PartialEq + 'static>(halt: &Halt, cause: &E) -> bool {
-        chain(halt).any(|error| error.downcast_ref::<E>() == Some(cause))
-    }
-    let made = |cause| Halt { position: at(7, 81), proposal_id: Some(ProposalId(5)), key_id: Some(9), cause };
-    let lack = KeyLack::Unknown { key_id: 9 };
-    let short = OpenError::EnvelopeShort { bytes: 3 };
-    let unknown = made(HaltCause::UnknownKey(lack));
-    assert!(matches!(unknown.class(), HaltClass::UnknownKey) && has(&unknown, &lack));
-    let malformed = made(short.into());
-    assert!(matches!(malformed.class(), HaltClass::Malformed) && has(&malformed, &short));
-    assert!(has(&malformed, &Malformation::Bytes(short)));
-    let machine = made(HaltCause::StateMachine(MachineError::Read(ReadError::UnknownKey { key_id: 4 })));
-    assert!(matches!(machine.class(), HaltClass::StateMachine));
-    let read = chain(&machine).find_map(|error| error.downcast_ref::<ReadError>());
-    assert!(matches!(read, Some(ReadError::UnknownKey { key_id: 4 })));
-    let all = [unknown, malformed, machine, made(HaltCause::NoCipher), made(HaltCause::Unauthentic)];
-    let mut classes: Vec<HaltClass> = all.iter().map(Halt::class).collect();
-    classes.sort_unstable();
-    assert_eq!(classes, HaltClass::ALL);
-    for halt in &all {
-        assert!(
-            matches!(halt.source().unwrap().downcast_ref(), Some(cause) if halt.class() == HaltCause::class(cause))
-        );
-        let line = halt.to_string();
-        for part in ["index 81", "term 7", "key 9", "0x0000000000000005", halt.class().word(), halt.cause.advice()] {
-            assert!(line.contains(part), "{part:?} is not in {line:?}");
+fn without_a_cutover_the_hook_is_inert_and_copies_nothing() {
+    let (_leader, entries, _, keys) = sealed_entries(4);
+    for keys in [None, Some(&keys)] {
+        let (machine, result) = run(&entries, Index::NEVER, keys);
+        assert_eq!(result.unwrap(), 4);
+        for (entry, (seen, place)) in entries.iter().zip(machine.seen.iter().zip(&machine.places)) {
+            assert_eq!(seen.2, &entry.data[9..]);
+            assert_eq!(*place, entry.data[9..].as_ptr(), "borrowed from the entry");
         }
     }
 }
 
-/// An error and its sources.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+#[test]
+fn decode_first_the_proposal_id_is_readable_before_and_after() {
+    let (_leader, mut entries, cutover, keys) = sealed_entries(2);
+    let before = entries.clone();
+    let (machine, _) = run(&entries, cutover, Some(&keys));
+    assert_eq!(entries, before, "an entry's bytes are never modified");
+    let id = EntryFrame::decode(&entries[1].data).unwrap().proposal_id;
+    assert_eq!(machine.seen[1].1, id);
+    flip(&mut entries[1], 40);
+    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err().halt;
+    assert_eq!(halt.proposal_id, Some(id));
+    assert_eq!(halt.key_id, Some(1));
+    // No frame, no cipher: the frame is judged first.
+    entries[1].data = Bytes::from_static(b"\x02 not a frame at all");
+    let halt = run(&entries[1..], cutover, None).1.unwrap_err().halt;
+    assert_eq!((halt.class(), halt.proposal_id), (HaltClass::Malformed, None));
+}
+
+#[test]
+fn no_cipher_halt_envelope_bytes_never_reach_the_state_machine() {
+    let (_leader, entries, cutover, _) = sealed_entries(2);
+    let (machine, result) = run(&entries, cutover, None);
+    assert_eq!(class_at(result), (0, HaltClass::NoCipher, 5));
+    assert!(machine.seen.is_empty());
+}
+
+#[test]
+fn malformed_halt_bytes_that_no_leader_makes_stop_the_log() {
+    let (_leader, entries, cutover, keys) = sealed_entries(3);
+    let good = entries[1].data.to_vec();
+    let with = |at: usize, byte: u8| {
+        let mut data = good.clone();
+        data[at] = byte;
+        data
+    };
+    let malformed = [
+        b"\x01".to_vec(),
+        good[..8].to_vec(),
+        good[..9].to_vec(),
+        good[..9 + 33].to_vec(),
+        with(0, 0),
+        with(0, 2),
+        with(9, 0),
+        with(9, 1),
+        with(9, 4),
+        with(10, 1),
+        with(14, 0),
+    ];
+    for data in malformed {
+        let mut entries = entries.clone();
+        entries[1].data = Bytes::from(data.clone());
+        let (machine, result) = run(&entries, cutover, Some(&keys));
+        assert_eq!(class_at(result), (1, HaltClass::Malformed, 6), "{}", hex::encode(data));
+        assert_eq!(machine.indexes(), [5]);
+    }
+}
+
+#[test]
+fn an_empty_entry_never_halts_anybody() {
+    let (_leader, mut entries, cutover, keys) = sealed_entries(3);
+    entries[1].data = Bytes::new();
+    let (machine, result) = run(&entries, cutover, Some(&keys));
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(machine.indexes(), [5, 7], "nothing is made of it");
+    assert_eq!(run(&entries[1..2], cutover, None).1.unwrap(), 1);
+}
+
+#[test]
+fn open_halt_the_state_machine_sees_nothing_from_there_on() {
+    let (_leader, entries, cutover, keys) = sealed_entries(5);
+    for bad in 0..5 {
+        // Nonce, ciphertext, tag: every byte of the envelope behind its key id.
+        for byte in [15, 30, entries[bad].data.len() - 1] {
+            let mut entries = entries.clone();
+            flip(&mut entries[bad], byte);
+            let (machine, result) = run(&entries, cutover, Some(&keys));
+            assert_eq!(class_at(result), (bad, HaltClass::Unauthentic, bad as u64 + 5));
+            assert_eq!(machine.seen.len(), bad);
+        }
+    }
+    let mut entries = entries;
+    let mut data = entries[2].data.to_vec();
+    data[14] = 77;
+    entries[2].data = Bytes::from(data);
+    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err().halt;
+    assert_eq!((halt.class(), halt.key_id), (HaltClass::UnknownKey, Some(77)));
+}
+
+#[test]
+fn an_entry_of_another_term_than_the_openers_has_no_key() {
+    let (mut leader, _, cutover, _) = sealed_entries(1);
+    leader.term += 1;
+    leader.empty();
+    leader.clients(&[set("a", "b")]);
+    let entries: Vec<LogEntry> = leader.log[4..].iter().map(|committed| committed.entry.clone()).collect();
+    let (machine, result) = run(&entries, cutover, Some(&leader.node_keys.current().entry_keys()));
+    assert_eq!(class_at(result), (1, HaltClass::UnknownKey, 7));
+    assert!(machine.seen.is_empty());
+}
+
+#[test]
+fn place_bound_an_entry_that_was_moved_repeated_or_renamed_does_not_open() {
+    let (_leader, entries, cutover, keys) = sealed_entries(4);
+    let mut swapped = entries.clone();
+    let (one, two) = (swapped[1].data.clone(), swapped[2].data.clone());
+    (swapped[1].data, swapped[2].data) = (two, one);
+    assert_eq!(class_at(run(&swapped, cutover, Some(&keys)).1), (1, HaltClass::Unauthentic, 6));
+    let mut repeated = entries.clone();
+    repeated[3].data = repeated[2].data.clone();
+    assert_eq!(class_at(run(&repeated, cutover, Some(&keys)).1), (3, HaltClass::Unauthentic, 8));
+    let mut renamed = entries;
+    flip(&mut renamed[0], 8);
+    assert_eq!(class_at(run(&renamed, cutover, Some(&keys)).1), (0, HaltClass::Unauthentic, 5));
+}
+
+#[test]
+fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse() {
+    let (mut leader, entries, cutover, keys) = sealed_entries(2);
+    let active = leader.node_keys.current().active_value().unwrap();
+    let item = ValueItem {
+        store_key: b"k",
+        header: [2, 0, 0, 0, 0, 0, 0, 0, 0],
+        body: b"b",
+        entry_tag: [0; 16],
+        delta: 1,
+        op: 0,
+    };
+    let row = seal_values(&active.dek, &[item]).unwrap().remove(0);
+    let opener = leader.opener();
+    let control = leader.entry(opener.index.0).data[9..].to_vec();
+    let entry = entries[1].data[9..].to_vec();
+    let as_version = |envelope: &[u8], version: u8| [&[version], &envelope[1..]].concat();
+    let forged = [
+        (row[9..].to_vec(), HaltClass::Malformed),
+        // Key 2 is the value DEK: no entry key has that id.
+        (as_version(&row[9..], 2), HaltClass::UnknownKey),
+        (as_version(&row[9..], 3), HaltClass::UnknownKey),
+        (as_version(&control, 2), HaltClass::Unauthentic),
+        (as_version(&entry, 3), HaltClass::Unauthentic),
+    ];
+    for (envelope, class) in forged {
+        let mut entries = entries.clone();
+        entries[1].data = EntryFrame { proposal_id: ProposalId(1), payload: &envelope }.encode();
+        let (machine, result) = run(&entries, cutover, Some(&keys));
+        assert_eq!(class_at(result), (1, class, 6));
+        assert_eq!(machine.indexes(), [5]);
+    }
+}
+
+#[test]
+fn in_order_for_any_run_length_and_thread_count() {
+    let (_leader, entries, cutover, keys) = sealed_entries(300);
+    for threads in 1..=4 {
+        let mut openings = Openings::eager(pool(threads));
+        for length in [1, 2, 3, 7, 64, 300] {
+            let mut machine = Notebook::default();
+            for run in entries.chunks(length) {
+                assert_eq!(pass(run.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap(), run.len());
+            }
+            assert_eq!(machine.indexes(), (5..305).collect::<Vec<u64>>());
+        }
+    }
+}
+
+#[test]
+fn results_of_an_earlier_run_are_never_taken_for_this_one() {
+    let (_leader, entries, cutover, keys) = sealed_entries(4);
+    let mut openings = Openings::eager(pool(3));
+    let mut machine = Notebook::default();
+    pass(entries.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap();
+    let result = pass(entries[..1].iter(), cutover, None, &mut openings, &mut machine);
+    assert_eq!(class_at(result), (0, HaltClass::NoCipher, 5));
+    pass(entries[..0].iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap();
+    assert_eq!(machine.seen.len(), 4);
+}
+
+#[test]
+#[should_panic(expected = "membership changes are cut out of runs")]
+fn a_membership_change_is_never_handed_to_a_state_machine() {
+    let (_leader, mut entries, cutover, keys) = sealed_entries(1);
+    entries[0].kind = EntryKind::ConfChange;
+    let _ = run(&entries, cutover, Some(&keys));
+}
+
+fn flip(entry: &mut LogEntry, byte: usize) {
+    let mut data = entry.data.to_vec();
+    data[byte] ^= 0x10;
+    entry.data = Bytes::from(data);
 }

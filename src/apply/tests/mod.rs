@@ -1,6 +1,6 @@
 //! The invariants of design section 5 that belong to apply, each by its name, with real keys and the store's twin.
 
-mod gate;
+mod embedder;
 mod halts;
 mod history;
 mod hook;

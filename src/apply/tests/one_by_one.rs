@@ -1,7 +1,7 @@
 //! The slow, obvious twin: one entry after another, each opened alone, run alone, sealed value by value.
 //!
 //! It is written from the design, not from the loop. Of the code under test it shares nothing: no cutting into runs, no
-//! gate, no opening or sealing in batches, no node's keys, no rows, no store, no waiters. What it does share has proofs of its own
+//! hook, no opening or sealing in batches, no node's keys, no rows, no store, no waiters. What it does share has proofs of its own
 //! elsewhere: the codecs of records and commands, what a command does to a value (`fsm::kv`, against its model), what a
 //! control entry makes of a keyring (`keys::rules`), and the primitives (`plain.rs` says which).
 

@@ -12,9 +12,9 @@
 //! What a state machine is given is borrowed for the call, whether it was sealed or not, so it cannot be kept:
 //!
 //! ```compile_fail,E0521
-//! use sealkv::apply::gate::Delivery;
-//! use sealkv::apply::gate::StateMachine;
-//! use sealkv::apply::gate::Stop;
+//! use sealkv::apply::hook::Delivery;
+//! use sealkv::apply::hook::StateMachine;
+//! use sealkv::apply::hook::Stop;
 //!
 //! struct Keeper(Vec<&'static [u8]>);
 //!
