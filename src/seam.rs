@@ -11,9 +11,10 @@
 //!
 //! use raft::RawNode;
 //! use raft::storage::MemStorage;
-//! use sealkv::seam::{ClusterId, Cutover, Delivery, Dek, EntryKeys, EntryKind, HaltClass, Hook, Index, KernelEntropy};
-//! use sealkv::seam::{KeyId, KeyStore, LeaderSealer, LogEntry, Openings, Position, Proposal, ProposalId, Purpose};
-//! use sealkv::seam::{Sealer, SealerError, StateMachine, Stop, Term, TermSalt, seal_batch};
+//! use sealkv::seam::{ClusterId, Cutover, Delivery, Dek, EntryKeys, EntryKind, HaltCause, HaltClass, Hook, Index};
+//! use sealkv::seam::{KernelEntropy, KeyId, KeyStore, LeaderSealer, LogEntry, Openings, Position};
+//! use sealkv::seam::{Proposal, ProposalId, Purpose};
+//! use sealkv::seam::{Sealer, SealerError, StateMachine, Term, TermSalt, seal_batch};
 //!
 //! /// Keeps words; the word CUTOVER turns sealing on, for the entries behind it.
 //! struct Words {
@@ -22,7 +23,7 @@
 //! }
 //!
 //! impl StateMachine for Words {
-//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
 //!         match std::str::from_utf8(delivery.payload).expect("only words are proposed") {
 //!             "CUTOVER" => self.cutover.set(delivery.position.index),
 //!             word => self.words.push(word.to_owned()),
@@ -70,7 +71,7 @@
 //! let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
 //! let mut machine = Words { words: Vec::new(), cutover: Arc::clone(&cutover) };
 //! propose(&mut node, None, &["in", "the", "clear", "CUTOVER"])?;
-//! hook.apply(&committed(&mut node), None, &mut machine)?;
+//! hook.open_and_deliver(&committed(&mut node), None, &mut machine)?;
 //! assert_eq!(machine.words, ["in", "the", "clear"]);
 //!
 //! // Above the cutover: a data key, and a salt that is published by the leader of this term, here with the cutover.
@@ -85,17 +86,21 @@
 //!
 //! // Every replica opens an entry at its place, and nowhere else.
 //! let keys = EntryKeys::new(store.snapshot(), Some(term_salt));
-//! hook.apply(&entries, Some(&keys), &mut machine)?;
+//! hook.open_and_deliver(&entries, Some(&keys), &mut machine)?;
 //! assert_eq!(machine.words[3..], ["in", "secret"]);
 //! let mut moved = entries[1].clone();
 //! moved.index = moved.index.next();
-//! let halted = hook.apply(&[moved], Some(&keys), &mut machine).expect_err("its tag holds its place");
-//! assert_eq!((halted.at, halted.halt.class()), (0, HaltClass::Unauthentic));
+//! let halt = hook.open_and_deliver(&[moved], Some(&keys), &mut machine).expect_err("its tag holds its place");
+//! assert_eq!(halt.class(), HaltClass::Unauthentic);
 //! assert_eq!(machine.words.len(), 5, "the state machine was not called");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// The kind of a halt, with its exit status.
+/// Where and why a log goes no further.
+pub use crate::apply::halt::Halt;
+/// Why a state machine does not apply an entry.
+pub use crate::apply::halt::HaltCause;
+/// The kind of a halt.
 pub use crate::apply::halt::HaltClass;
 /// A committed entry, opened, as the state machine gets it.
 pub use crate::apply::hook::Delivery;
@@ -103,8 +108,6 @@ pub use crate::apply::hook::Delivery;
 pub use crate::apply::hook::Hook;
 /// What applies opened entries.
 pub use crate::apply::hook::StateMachine;
-/// Why a state machine does not apply an entry.
-pub use crate::apply::hook::Stop;
 /// Buffers to open in, and the threads that share the work.
 pub use crate::apply::open::Openings;
 /// A data-encryption key.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use sealkv::apply::halt::HaltCause;
 use sealkv::apply::hook::Delivery;
 use sealkv::apply::hook::Hook;
 use sealkv::apply::hook::StateMachine;
-use sealkv::apply::hook::Stop;
 use sealkv::apply::open::Openings;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Dek;
@@ -99,7 +99,7 @@ struct Sum {
 }
 
 impl StateMachine for Sum {
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         self.entries += 1;
         self.bytes += delivery.payload.iter().map(|byte| u64::from(*byte)).sum::<u64>();
         Ok(())
@@ -156,7 +156,7 @@ fn hook(cutover: Index, openings: Openings) -> Hook {
 /// Not inlined, so that a profiler can name it: see the last test.
 #[inline(never)]
 fn through_the_hook(hook: &mut Hook, entries: &[LogEntry], keys: Option<&EntryKeys>, machine: &mut Sum) {
-    assert_eq!(hook.apply(black_box(entries), keys, machine).unwrap(), entries.len());
+    assert_eq!(hook.open_and_deliver(black_box(entries), keys, machine).unwrap(), entries.len());
 }
 
 #[inline(never)]

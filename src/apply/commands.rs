@@ -1,25 +1,22 @@
 //! A run of commands: opened, run in order, sealed, written in one step, answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::apply::halt::Halt;
-use crate::apply::hook::deliver;
-use crate::apply::hook::open_sealed;
+use crate::apply::halt::MachineError;
 use crate::apply::machine::Answer;
 use crate::apply::machine::Machine;
 use crate::apply::machine::Progressed;
-use crate::apply::machine::Settled;
-use crate::apply::machine::settle;
+use crate::apply::machine::RunContext;
+use crate::apply::machine::RunResult;
 use crate::apply::metrics::Metrics;
 use crate::apply::run::Run;
 use crate::apply::seal;
 use crate::apply::step::Loop;
 use crate::apply::step::Record;
-use crate::apply::step::cutover_of;
-use crate::apply::step::explain;
 use crate::apply::step::mac_of;
-use crate::apply::step::machine_halt;
-use crate::apply::step::nanos;
+use crate::apply::step::why_unknown;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::ActiveValue;
 use crate::keys::node_keys::KeyLack;
@@ -28,77 +25,78 @@ use crate::propose::Outcome;
 
 impl Loop {
     /// Applies one run of command entries.
-    pub(super) fn commands(&mut self, run: Run, view: &KeysAt) -> Result<(), Halt> {
+    pub(super) fn commands(&mut self, run: Run, keys: &KeysAt) -> Result<(), Halt> {
         let began = self.parts.clock.monotonic();
         let first = &run.entries[0].entry;
-        let mac = mac_of(view, first)?;
-        let cutover = cutover_of(view);
-        let keys = (!self.parts.node_keys.keks().is_empty()).then(|| view.entry_keys());
+        let mac = mac_of(keys, first)?;
+        let values = keys.active_value();
+        let mut machine = Machine::new(RunContext {
+            base: &self.parts.reader,
+            values: &values,
+            waiters: Some(&*self.parts.waiters),
+            clock: &*self.parts.clock,
+            from: Progressed {
+                stamp_ms: self.applied.last_stamp_ms,
+                has_run_commands: self.applied.client_command_applied,
+            },
+            overlay_bytes_max: self.parts.bounds.overlay_bytes_max,
+        });
+        let hook = &mut self.hook;
+        let entry_keys = keys.entry_keys();
         let entries = || run.entries.iter().map(|committed| &committed.entry);
-        let opened = open_sealed(entries(), cutover, keys.as_ref(), &mut self.parts.openings);
-        let opened_at = self.parts.clock.monotonic();
-        let values = view.active_value();
-        let from =
-            Progressed { stamp_ms: self.applied.last_stamp_ms, has_run_commands: self.applied.client_command_applied };
-        let waiters = Some(&*self.parts.waiters);
-        let mut machine = Machine::new(&self.parts.reader, &values, waiters, from, self.parts.bounds.overlay_bytes_max);
-        let openings = &self.parts.openings;
-        let outcome = deliver(entries(), cutover, keys.is_some(), openings, &mut machine);
-        let rerun = |again: &mut Machine<'_>, at| deliver(entries().take(at), cutover, keys.is_some(), openings, again);
-        let mut settled = settle(outcome, machine, from, rerun);
-        let halt = settled.halt.take().map(|halt| explain(halt, view));
+        let outcome = hook.open_and_deliver(entries(), entry_keys.as_ref(), &mut machine);
+        let mut result = machine.finish(first.index, outcome, |again, count| {
+            hook.open_and_deliver(entries().take(count), entry_keys.as_ref(), again)
+        });
         let ran_at = self.parts.clock.monotonic();
+        let halt = result.halt.take();
         let Metrics { opened_entries, opened_bytes, open_nanos, run_nanos, .. } = &*self.parts.metrics;
-        Metrics::add(opened_entries, opened.entries);
-        Metrics::add(opened_bytes, opened.bytes);
-        Metrics::add(open_nanos, nanos(opened_at, began));
-        Metrics::add(run_nanos, nanos(ran_at, opened_at));
-        self.finish_commands(run, settled, &values, mac)?;
-        halt.map_or(Ok(()), Err)
+        Metrics::add(opened_entries, result.opened.entries);
+        Metrics::add(opened_bytes, result.opened.bytes);
+        Metrics::add(open_nanos, nanos(result.opened_at, began));
+        Metrics::add(run_nanos, nanos(ran_at, result.opened_at));
+        self.finish_commands(run, result, &values, mac)?;
+        halt.map_or(Ok(()), |halt| Err(why_unknown(halt, keys)))
     }
 
     /// Writes what the entries that went through did, answers them, and puts the others back.
     fn finish_commands(
         &mut self,
-        run: Run,
-        settled: Settled,
+        mut run: Run,
+        result: RunResult,
         values: &Result<ActiveValue, KeyLack>,
         mac: Option<Arc<MacKey>>,
     ) -> Result<(), Halt> {
-        self.owed.extend(settled.unanswered);
-        Metrics::add(&self.parts.metrics.failed_reads, settled.failed_reads);
-        let count = settled.count;
+        self.owed.extend(result.unanswered);
+        Metrics::add(&self.parts.metrics.failed_reads, result.failed_reads);
+        let count = result.count;
         let Some(last) = count.checked_sub(1).map(|last| run.entries[last].entry.position()) else {
             return Ok(());
         };
         let began = self.parts.clock.monotonic();
         let mut applied = self.applied.clone();
         applied.position = last;
-        applied.last_stamp_ms = settled.progressed.stamp_ms;
-        applied.client_command_applied = settled.progressed.has_run_commands;
+        applied.last_stamp_ms = result.progressed.stamp_ms;
+        applied.client_command_applied = result.progressed.has_run_commands;
         let first = run.entries[0].entry.position();
-        let sealed = seal::rows(settled.overlay.into_changes(), values.as_ref().ok());
-        let (step, sealed_values) = match sealed {
+        let sealed = seal::rows(result.overlay.into_changes(), values.as_ref().ok());
+        let (commit, sealed_values) = match sealed {
             Ok(sealed) => sealed,
-            Err(error) => return Err(self.lost(settled.answers, machine_halt(first, error.into()))),
+            Err(error) => return Err(self.lost(result.answers, Halt::at(first, MachineError::Seal(error)))),
         };
-        if let Err(halt) = self.write(step, Record { applied, keyring_row: None, mac }, first) {
-            return Err(self.lost(settled.answers, halt));
+        if let Err(halt) = self.write(commit, Record { applied, keyring_row: None, mac }, first) {
+            return Err(self.lost(result.answers, halt));
         }
         let metrics = &self.parts.metrics;
         Metrics::add(&metrics.sealed_values, sealed_values);
         Metrics::add(&metrics.commit_nanos, nanos(self.parts.clock.monotonic(), began));
-        let rest = run.entries.len() - count;
         self.count_applied(&run.entries[..count]);
-        for answer in settled.answers {
+        for answer in result.answers {
             answer.waiter.answer(Outcome::Replies(answer.replies));
         }
         self.publish();
-        if rest > 0 {
-            let mut entries = run.entries;
-            for committed in entries.drain(count..).rev() {
-                self.queue.push_front(committed);
-            }
+        for committed in run.entries.drain(count..).rev() {
+            self.queue.push_front(committed);
         }
         Ok(())
     }
@@ -108,4 +106,8 @@ impl Loop {
         self.owed.extend(answers.into_iter().map(|answer| answer.waiter));
         halt
     }
+}
+
+fn nanos(end: Duration, start: Duration) -> u64 {
+    u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
 }

@@ -46,10 +46,10 @@ pub enum HaltCause {
     Unauthentic,
     /// The bytes are none that a leader of this version makes.
     #[error("its bytes are none that a leader makes")]
-    Malformed(#[source] Malformation),
+    Malformed(#[from] Malformation),
     /// The state could not be read or written, or holds something that no apply wrote.
     #[error("the state machine cannot go on")]
-    StateMachine(#[source] MachineError),
+    StateMachine(#[from] MachineError),
 }
 
 /// What is wrong with an entry's bytes.
@@ -156,7 +156,39 @@ impl From<OpenError> for HaltCause {
     }
 }
 
+impl From<KeyLack> for HaltCause {
+    fn from(lack: KeyLack) -> HaltCause {
+        match lack {
+            KeyLack::NoCipher { .. } => HaltCause::NoCipher,
+            lack => HaltCause::UnknownKey(lack),
+        }
+    }
+}
+
+impl From<ReadError> for HaltCause {
+    fn from(error: ReadError) -> HaltCause {
+        match error {
+            ReadError::NoCipher => HaltCause::NoCipher,
+            ReadError::UnknownKey { key_id } => HaltCause::UnknownKey(KeyLack::Unknown { key_id }),
+            ReadError::Store(_)
+            | ReadError::Malformed(_)
+            | ReadError::Envelope
+            | ReadError::Unauthentic
+            | ReadError::Ahead { .. } => HaltCause::StateMachine(MachineError::Read(error)),
+        }
+    }
+}
+
 impl HaltCause {
+    /// The key that is missing, where the cause says which: for a value it is not the key of the entry.
+    #[must_use]
+    pub fn key_id(&self) -> Option<u32> {
+        match self {
+            HaltCause::UnknownKey(lack) => lack.key_id(),
+            _ => None,
+        }
+    }
+
     /// What the operator can do.
     #[must_use]
     pub fn advice(&self) -> &'static str {
@@ -196,8 +228,8 @@ impl HaltCause {
 impl Halt {
     /// A halt at `position` about which no more is known than `cause`.
     #[must_use]
-    pub fn at(position: Position, cause: HaltCause) -> Halt {
-        Halt { position, proposal_id: None, key_id: None, cause }
+    pub fn at(position: Position, cause: impl Into<HaltCause>) -> Halt {
+        Halt { position, proposal_id: None, key_id: None, cause: cause.into() }
     }
 
     /// Which kind of cause it has.

@@ -1,25 +1,25 @@
-//! The gate between the log and a state machine: the pre-apply hook as a library.
+//! The hook between the log and a state machine: what an embedder holds, and what a node runs.
 //!
 //! It decides, entry by entry and strictly in order, what the state machine gets: nothing for raft's own empty entries,
 //! the payload as it stands for entries at or below the cutover, the opened payload above it. At the first entry that
 //! does not open or is malformed it stops: the state machine has then seen exactly the entries before it.
 //!
-//! The gate knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
+//! The hook knows no store, no waiters, no clock; what it does depends on the entries, the keys and the cutover alone.
 //!
-//! [`Hook`] is what an embedder holds: it shares the cutover with the proposer's half, `propose::seal`, and may stand in
-//! front of any state machine. [`crate::seam`] has an example from the proposal to the applied command.
+//! [`Hook`] shares the cutover with the proposer's half, `propose::seal`, and stands in front of any state machine.
+//! [`crate::seam`] has an example from the proposal to the applied command.
 //!
 //! What a state machine is given is borrowed for the call, whether it was sealed or not, so it cannot be kept:
 //!
 //! ```compile_fail,E0521
+//! use sealkv::apply::halt::HaltCause;
 //! use sealkv::apply::hook::Delivery;
 //! use sealkv::apply::hook::StateMachine;
-//! use sealkv::apply::hook::Stop;
 //!
 //! struct Keeper(Vec<&'static [u8]>);
 //!
 //! impl StateMachine for Keeper {
-//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+//!     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
 //!         self.0.push(delivery.payload); // a copy, `delivery.payload.to_vec()`, may be kept
 //!         Ok(())
 //!     }
@@ -74,45 +74,31 @@ impl fmt::Debug for Delivery<'_> {
 
 /// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
 pub trait StateMachine {
+    /// The sealed ones of the next entries are opened; [`StateMachine::apply`] and [`StateMachine::skip`] follow.
+    fn begin(&mut self, _opened: OpenedCount) {}
+
     /// Applies one entry wholly, or not at all.
     ///
     /// # Errors
-    /// A [`Stop`]: the entry has had no effect and the log halts here.
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop>;
+    /// A [`HaltCause`]: the entry has had no effect and the log halts here.
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause>;
 
     /// An entry that does nothing: raft's own, the first of a term.
     fn skip(&mut self, _position: Position) {}
 
-    /// Whether the pass should end before the next entry, since what was done so far takes much memory.
+    /// Whether the call should end before the next entry, because the entries so far take much memory.
     fn is_full(&self) -> bool {
         false
     }
 }
 
-/// Why an entry goes no further.
-#[derive(Debug)]
-pub struct Stop {
-    /// Why.
-    pub cause: HaltCause,
-    /// A stored value's key, where that is what was missing; an entry's own key is added by the gate.
-    pub key_id: Option<u32>,
-}
-
-impl<C: Into<HaltCause>> From<C> for Stop {
-    fn from(cause: C) -> Stop {
-        Stop { cause: cause.into(), key_id: None }
-    }
-}
-
-/// Where a pass ended early: `at` entries went through, the next one is the halt's.
-#[derive(Debug, thiserror::Error)]
-#[error("halted behind {at} entries")]
-pub struct Halted {
-    /// How many entries were delivered.
-    pub at: usize,
-    /// The entry behind them.
-    #[source]
-    pub halt: Halt,
+/// How much was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenedCount {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of their envelopes and entry frames.
+    pub bytes: u64,
 }
 
 /// The pre-apply hook: a cutover that an entry may set, and the arenas to open in. By default it is inert.
@@ -129,30 +115,37 @@ impl Hook {
         Hook { cutover, openings }
     }
 
-    /// Hands committed entries to `machine`, opened with `keys` where they are sealed.
+    /// Hands committed, consecutive entries to `machine`, opened with `keys` where they are sealed (`None`: no cipher).
     ///
     /// If `machine` sets the cutover by an entry, the entries behind it are judged by the new one; any other thread may
     /// set it only between calls. Keys that the machine puts in place are for the next call, so an entry that does that
     /// should be the last of a call. Returns how many entries went through: all, unless the machine said that it is full.
     ///
     /// # Errors
-    /// [`Halted`] at the first entry that cannot be applied: everything before it is, nothing from it on.
+    /// [`Halt`] at the first entry that cannot be applied: everything before it is, nothing from it on.
     ///
     /// # Panics
     /// If an entry is a membership change: those are no business of a state machine.
-    pub fn apply(
+    pub fn open_and_deliver<'e, I>(
         &mut self,
-        entries: &[LogEntry],
+        entries: I,
         keys: Option<&EntryKeys>,
         machine: &mut impl StateMachine,
-    ) -> Result<usize, Halted> {
+    ) -> Result<usize, Halt>
+    where
+        I: IntoIterator<Item = &'e LogEntry>,
+        I::IntoIter: Clone + ExactSizeIterator,
+    {
+        let mut rest = entries.into_iter();
         let mut done = 0;
-        while done < entries.len() {
+        while rest.len() > 0 {
             let planned = self.cutover.load();
-            let mut watched = Watched { cutover: &self.cutover, planned, machine: &mut *machine };
-            let count = pass(entries[done..].iter(), planned, keys, &mut self.openings, &mut watched)
-                .map_err(|halted| Halted { at: done + halted.at, ..halted })?;
+            let mut until = StopAtCutover { cutover: &self.cutover, planned, machine: &mut *machine };
+            until.begin(open_sealed(rest.clone(), planned, keys, &mut self.openings));
+            let count = deliver(rest.clone(), keys.is_some(), &self.openings, &mut until)?;
+            assert!(count > 0, "the first entry goes through or halts");
             done += count;
+            rest.nth(count - 1);
             if machine.is_full() {
                 break;
             }
@@ -167,15 +160,20 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// Ends a pass where the cutover is not the one that it was planned with: what lies behind was not opened for it.
-struct Watched<'a, M> {
+/// A state machine that is full as soon as the cutover moves: the entries behind were not opened for the new one.
+struct StopAtCutover<'a, M> {
     cutover: &'a Cutover,
+    /// The cutover that the entries were opened for.
     planned: Index,
     machine: &'a mut M,
 }
 
-impl<M: StateMachine> StateMachine for Watched<'_, M> {
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+impl<M: StateMachine> StateMachine for StopAtCutover<'_, M> {
+    fn begin(&mut self, opened: OpenedCount) {
+        self.machine.begin(opened);
+    }
+
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         self.machine.apply(delivery)
     }
 
@@ -188,64 +186,33 @@ impl<M: StateMachine> StateMachine for Watched<'_, M> {
     }
 }
 
-/// Opens what is sealed among `entries` and hands them to `machine` in order.
-///
-/// `keys` are those of the run, `None` = no cipher; `cutover` the index above which entries are sealed, strictly. Both
-/// are constant here, so a control entry must not be followed by others in one call (`run` cuts so). Returns how many
-/// entries went through: all, unless the machine said that it is full.
-///
-/// # Errors
-/// [`Halted`] at the first entry that cannot be applied.
-///
-/// # Panics
-/// If an entry is a membership change: those are no business of a state machine.
-pub fn pass<'e, I>(
-    entries: I,
+/// Opens everything that is sealed, in parallel. `cutover` is the index above which entries are sealed, strictly.
+fn open_sealed<'e>(
+    entries: impl Iterator<Item = &'e LogEntry> + Clone,
     cutover: Index,
     keys: Option<&EntryKeys>,
     openings: &mut Openings,
-    machine: &mut impl StateMachine,
-) -> Result<usize, Halted>
-where
-    I: Iterator<Item = &'e LogEntry> + Clone,
-{
-    open_sealed(entries.clone(), cutover, keys, openings);
-    deliver(entries, cutover, keys.is_some(), openings, machine)
-}
-
-/// The first half: plan, then open everything that is sealed, in parallel.
-pub(crate) fn open_sealed<'e, I>(
-    entries: I,
-    cutover: Index,
-    keys: Option<&EntryKeys>,
-    openings: &mut Openings,
-) -> Opened
-where
-    I: Iterator<Item = &'e LogEntry> + Clone,
-{
+) -> OpenedCount {
     openings.clear();
     let Some(keys) = keys else {
-        return Opened::default();
+        return OpenedCount::default();
     };
     let sealed = || entries.clone().filter(|entry| needs_opening(entry, cutover));
     // Counted first, so that a run costs one allocation for its plan, however long it is, and none if nothing is sealed.
     let mut jobs = Vec::with_capacity(sealed().count());
-    jobs.extend(sealed().map(open_job));
+    jobs.extend(sealed().map(|entry| OpenJob { position: entry.position(), data: &entry.data }));
     openings.open(keys, &jobs);
-    Opened { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
+    OpenedCount { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
 }
 
-/// The second half: strictly in order, up to the first entry that cannot be applied.
-pub(crate) fn deliver<'e, I>(
-    entries: I,
-    cutover: Index,
+/// Hands the entries over strictly in order, up to the first one that cannot be applied.
+fn deliver<'e, M: StateMachine>(
+    entries: impl Iterator<Item = &'e LogEntry>,
     has_keys: bool,
     openings: &Openings,
-    machine: &mut impl StateMachine,
-) -> Result<usize, Halted>
-where
-    I: Iterator<Item = &'e LogEntry>,
-{
+    machine: &mut StopAtCutover<'_, M>,
+) -> Result<usize, Halt> {
+    let cutover = machine.planned;
     let mut results = openings.results();
     let mut count = 0;
     for entry in entries {
@@ -265,17 +232,10 @@ where
         } else {
             deliver_clear(entry, position, machine)
         };
-        outcome.map_err(|stop| Halted { at: count, halt: describe(entry, position, cutover, stop) })?;
+        outcome.map_err(|cause| halt_at(entry, cutover, cause))?;
         count += 1;
     }
     Ok(count)
-}
-
-/// How much was opened.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Opened {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
 }
 
 /// Above the cutover, not empty, not a membership change.
@@ -284,11 +244,7 @@ fn needs_opening(entry: &LogEntry, cutover: Index) -> bool {
     is_sealed(entry.index, cutover) && !entry.data.is_empty() && entry.kind == EntryKind::Normal
 }
 
-fn open_job(entry: &LogEntry) -> OpenJob<'_> {
-    OpenJob { position: entry.position(), data: &entry.data }
-}
-
-fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), Stop> {
+fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), HaltCause> {
     let frame = EntryFrame::decode(&entry.data)?;
     machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload: frame.payload, entry_tag: None })
 }
@@ -298,23 +254,23 @@ fn deliver_sealed(
     position: Position,
     opened: Option<Result<&[u8], OpenError>>,
     machine: &mut impl StateMachine,
-) -> Result<(), Stop> {
+) -> Result<(), HaltCause> {
     let frame = EntryFrame::decode(&entry.data)?;
     let payload = opened.ok_or(HaltCause::NoCipher)??;
     let entry_tag = entry.data.last_chunk().copied();
-    debug_assert!(entry_tag.is_some(), "what opened has a tag");
+    debug_assert!(entry_tag.is_some(), "an entry that opened has a tag");
     machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload, entry_tag })
 }
 
-/// Adds to a stop what the entry's clear bytes say: its proposal, and the key of its envelope.
-pub(crate) fn describe(entry: &LogEntry, position: Position, cutover: Index, stop: Stop) -> Halt {
+/// A halt at `entry`. Its clear bytes name the proposal, and the key unless `cause` is about another one.
+pub(crate) fn halt_at(entry: &LogEntry, cutover: Index, cause: HaltCause) -> Halt {
     let frame = EntryFrame::decode(&entry.data).ok();
     let envelope = frame.filter(|_| is_sealed(entry.index, cutover)).map(|frame| Envelope::parse(frame.payload));
     let entry_key = envelope.and_then(Result::ok).map(|envelope| envelope.key_id.value());
     Halt {
-        position,
+        position: entry.position(),
         proposal_id: frame.map(|frame| frame.proposal_id),
-        key_id: stop.key_id.or(entry_key),
-        cause: stop.cause,
+        key_id: cause.key_id().or(entry_key),
+        cause,
     }
 }

@@ -61,6 +61,6 @@ pub fn load(store: &dyn Store, node_keys: &NodeKeys) -> Result<Applied, LoadErro
     let keyring = Keyring::decode(&keyring_row)?;
     let mac = node_keys.mac_key_of(&keyring)?;
     let applied = Applied::open(&row, Some(&keyring_row), Some(&mac))?;
-    node_keys.install(keyring, applied.position.index)?;
+    node_keys.install(keyring)?;
     Ok(applied)
 }

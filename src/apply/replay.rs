@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::apply::halt::Halt;
-use crate::apply::halt::HaltCause;
 use crate::apply::halt::Malformation;
 use crate::apply::step::Loop;
 use crate::apply::step::Progress;
@@ -58,7 +57,7 @@ fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Hal
     if entry.kind == EntryKind::Normal {
         return Ok(Committed { entry, members: None });
     }
-    let malformed = |_| Halt::at(entry.position(), HaltCause::Malformed(Malformation::Membership));
+    let malformed = |_| Halt::at(entry.position(), Malformation::Membership);
     *members = members_after(members, &entry).map_err(malformed)?;
     Ok(Committed { entry, members: Some(members.clone()) })
 }

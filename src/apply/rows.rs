@@ -31,11 +31,11 @@ impl RowCipher for SealedRows {
     }
 
     fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError> {
-        if self.node_keys.keks().is_empty() {
+        let current = self.node_keys.current();
+        if !current.has_kek() {
             return Err(ReadError::NoCipher);
         }
-        let view = self.node_keys.current();
-        open_value(view.keys(), key, &row).map(Bytes::from).map_err(|error| match error {
+        open_value(current.keys(), key, &row).map(Bytes::from).map_err(|error| match error {
             OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
             OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
             OpenError::Unauthentic { .. } => ReadError::Unauthentic,

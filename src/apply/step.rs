@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
@@ -20,8 +19,8 @@ use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
-use crate::apply::hook::describe;
-use crate::apply::machine::lack_stop;
+use crate::apply::hook::Hook;
+use crate::apply::hook::halt_at;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::AppliedPort;
@@ -36,10 +35,8 @@ use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
-use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
-use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::KeysAt;
@@ -91,6 +88,7 @@ pub struct Parts {
 /// Applies committed entries, run by run. See the head of this file.
 pub struct Loop {
     pub(super) parts: Parts,
+    pub(super) hook: Hook,
     pub(super) queue: VecDeque<Committed>,
     pub(super) applied: Applied,
     pub(super) halt: Option<Arc<Halt>>,
@@ -111,11 +109,12 @@ impl Loop {
     /// # Panics
     /// If the node's keys have a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
     #[must_use]
-    pub fn new(parts: Parts, applied: Applied) -> Loop {
+    pub fn new(mut parts: Parts, applied: Applied) -> Loop {
         let (in_keys, in_record) = (parts.node_keys.current().keyring().is_some(), applied.keyring_digest.is_some());
         assert_eq!(in_keys, in_record, "the keys have the keyring of the record");
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
-        Loop { parts, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
+        let hook = Hook::new(parts.node_keys.shared_cutover(), std::mem::take(&mut parts.openings));
+        Loop { parts, hook, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
     }
 
     /// Takes committed entries in.
@@ -152,14 +151,14 @@ impl Loop {
         if let Some(halt) = &self.halt {
             return Err(Arc::clone(halt));
         }
-        let view = self.parts.node_keys.current();
-        let Some(run) = take_run(&mut self.queue, cutover_of(&view), self.parts.bounds) else {
+        let keys = self.parts.node_keys.current();
+        let Some(run) = take_run(&mut self.queue, keys.cutover(), self.parts.bounds) else {
             return Ok(Progress::Idle);
         };
         let outcome = match run.kind {
-            RunKind::Commands => self.commands(run, &view),
-            RunKind::Control => self.control(&run.entries[0], &view),
-            RunKind::Membership => self.membership(&run.entries[0], &view),
+            RunKind::Commands => self.commands(run, &keys),
+            RunKind::Control => self.control(&run.entries[0], &keys),
+            RunKind::Membership => self.membership(&run.entries[0], &keys),
         };
         match outcome.and_then(|()| self.flush_if_due()) {
             Ok(()) => Ok(Progress::Applied(self.applied.position)),
@@ -173,7 +172,7 @@ impl Loop {
     /// [`Halt`] if the store does not take it.
     pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
         let flushed = self.parts.flusher.flush();
-        flushed.map(|_| ()).map_err(|error| self.halted(machine_halt(self.applied.position, error)))
+        flushed.map(|_| ()).map_err(|error| self.halted(Halt::at(self.applied.position, error)))
     }
 
     /// Halts at an entry that cannot even be offered.
@@ -195,7 +194,7 @@ impl Loop {
         assert!(applied.position.index > self.applied.position.index, "every step moves applied on");
         commit.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
         commit.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
-        self.parts.store.write(commit).map_err(|error| machine_halt(first, error.into()))?;
+        self.parts.store.write(commit).map_err(|error| Halt::at(first, MachineError::Store(error)))?;
         self.applied = applied;
         Ok(())
     }
@@ -217,13 +216,13 @@ impl Loop {
         metrics.applied_index.store(self.applied.position.index.0, Relaxed);
     }
 
-    fn membership(&mut self, committed: &Committed, view: &KeysAt) -> Result<(), Halt> {
+    fn membership(&mut self, committed: &Committed, keys: &KeysAt) -> Result<(), Halt> {
         let entry = &committed.entry;
-        let mac = mac_of(view, entry)?;
+        let mac = mac_of(keys, entry)?;
         let position = entry.position();
         let mut applied = self.applied.clone();
         applied.position = position;
-        let malformed = || Halt::at(position, HaltCause::Malformed(Malformation::Membership));
+        let malformed = || Halt::at(position, Malformation::Membership);
         let members = committed.members.as_ref().ok_or_else(malformed)?;
         applied.set_members(members).ok_or_else(malformed)?;
         self.write(Commit::default(), Record { applied, keyring_row: None, mac }, position)?;
@@ -243,7 +242,7 @@ impl Loop {
             }
             None => {
                 let flushed = self.parts.flusher.flush();
-                flushed.map(|_| ()).map_err(|error| machine_halt(self.applied.position, error))
+                flushed.map(|_| ()).map_err(|error| Halt::at(self.applied.position, error))
             }
         }
     }
@@ -275,33 +274,22 @@ impl fmt::Debug for Parts {
         f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
-pub(super) fn cutover_of(view: &KeysAt) -> Index {
-    view.keyring().map_or(Index::NEVER, Keyring::cutover)
-}
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
-pub(super) fn mac_of(view: &KeysAt, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
-    view.mac_key().map_err(|lack| describe(first, first.position(), cutover_of(view), lack_stop(lack)))
+pub(super) fn mac_of(keys: &KeysAt, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
+    keys.mac_key().map_err(|lack| halt_at(first, keys.cutover(), lack.into()))
 }
 
-pub(super) fn machine_halt(position: Position, error: MachineError) -> Halt {
-    Halt::at(position, HaltCause::StateMachine(error))
-}
-
-/// Says of an unknown key why this node does not have it.
-pub(super) fn explain(mut halt: Halt, view: &KeysAt) -> Halt {
+/// Finds out why this node does not have the key that stopped it.
+pub(super) fn why_unknown(mut halt: Halt, keys: &KeysAt) -> Halt {
     if let HaltCause::UnknownKey(KeyLack::Unknown { key_id }) = halt.cause
         && let Some(key_id) = KeyId::new(key_id)
     {
-        let purpose = match view.keyring().and_then(|keyring| keyring.dek(key_id)) {
+        let purpose = match keys.keyring().and_then(|keyring| keyring.dek(key_id)) {
             Some(dek) => dek.purpose,
             None => Purpose::Entry,
         };
-        halt.cause = HaltCause::UnknownKey(view.lack(key_id, purpose));
+        halt.cause = HaltCause::UnknownKey(keys.lack(key_id, purpose));
     }
     halt
-}
-
-pub(super) fn nanos(end: Duration, start: Duration) -> u64 {
-    u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,6 @@ use crossbeam_channel::bounded;
 
 use crate::apply::flush::Flusher;
 use crate::apply::halt::Halt;
-use crate::apply::halt::HaltCause;
 use crate::apply::step::Loop;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
@@ -107,7 +106,7 @@ fn drive_flush(flusher: &Flusher, woken: &Receiver<()>, on_halt: &dyn Fn(Arc<Hal
         }
         if let Err(error) = flusher.flush() {
             let position = flusher.published().position();
-            return on_halt(Arc::new(Halt::at(position, HaltCause::StateMachine(error))));
+            return on_halt(Arc::new(Halt::at(position, error)));
         }
     }
 }

@@ -99,6 +99,21 @@ pub enum KeyLack {
 }
 
 impl KeyLack {
+    /// The key that is missing; the MAC key has no id.
+    #[must_use]
+    pub fn key_id(&self) -> Option<u32> {
+        match *self {
+            KeyLack::NoCipher { .. } | KeyLack::NotBootstrapped | KeyLack::NoOpener => None,
+            KeyLack::OtherKek { key_id, .. } | KeyLack::Unauthentic { key_id, .. } | KeyLack::OtherKey { key_id } => {
+                Some(key_id).filter(|id| *id != 0)
+            }
+            KeyLack::Unknown { key_id }
+            | KeyLack::Retired { key_id }
+            | KeyLack::OtherPurpose { key_id }
+            | KeyLack::OtherTerm { key_id } => Some(key_id),
+        }
+    }
+
     /// Who must act: the bytes are wrong and no KEK mends that, or another KEK is needed.
     #[must_use]
     pub fn blame(&self) -> Blame {
@@ -163,20 +178,14 @@ pub struct ActiveValue {
 /// The keys and the keyring as they were at one applied index.
 #[derive(Debug)]
 pub struct KeysAt {
-    at: Index,
     keyring: Option<Keyring>,
     keys: Arc<DataKeys>,
     mac: Result<Arc<MacKey>, KeyLack>,
     lacks: BTreeMap<KeyId, KeyLack>,
+    has_kek: bool,
 }
 
 impl KeysAt {
-    /// Index of the entry that made it so, or of the state that the node started from.
-    #[must_use]
-    pub fn at(&self) -> Index {
-        self.at
-    }
-
     /// The keyring, `None` before bootstrap.
     #[must_use]
     pub fn keyring(&self) -> Option<&Keyring> {
@@ -189,11 +198,23 @@ impl KeysAt {
         &self.keys
     }
 
-    /// All that decides which key opens an entry of the run behind these keys.
+    /// The index above which entries are sealed; [`Index::NEVER`] if there is none.
     #[must_use]
-    pub fn entry_keys(&self) -> EntryKeys {
+    pub fn cutover(&self) -> Index {
+        self.keyring.as_ref().map_or(Index::NEVER, Keyring::cutover)
+    }
+
+    /// Whether this node was given a KEK; without one it has no cipher.
+    #[must_use]
+    pub fn has_kek(&self) -> bool {
+        self.has_kek
+    }
+
+    /// All that decides which key opens an entry of the run behind these keys; `None` without a cipher.
+    #[must_use]
+    pub fn entry_keys(&self) -> Option<EntryKeys> {
         let opener = self.keyring.as_ref().and_then(|keyring| keyring.opener().copied());
-        EntryKeys::new(Arc::clone(&self.keys), opener)
+        self.has_kek.then(|| EntryKeys::new(Arc::clone(&self.keys), opener))
     }
 
     /// What a leader seals entries under: the active entry DEK with the newest opener. Its term is the caller's to
@@ -271,7 +292,7 @@ impl KeysAt {
 #[derive(Debug)]
 pub struct NodeKeys {
     cluster: ClusterId,
-    cutover: Cutover,
+    cutover: Arc<Cutover>,
     current: ArcSwap<KeysAt>,
     store: KeyStore,
     keks: KekSet,
@@ -284,7 +305,7 @@ impl NodeKeys {
     pub fn new(cluster: ClusterId, keks: KekSet) -> NodeKeys {
         let store = KeyStore::new(cluster);
         let current = KeysAt {
-            at: Index(0),
+            has_kek: !keks.is_empty(),
             keyring: None,
             keys: store.snapshot(),
             mac: Err(KeyLack::NotBootstrapped),
@@ -292,7 +313,7 @@ impl NodeKeys {
         };
         NodeKeys {
             cluster,
-            cutover: Cutover::default(),
+            cutover: Arc::default(),
             current: ArcSwap::from_pointee(current),
             store,
             keks,
@@ -311,6 +332,12 @@ impl NodeKeys {
     #[must_use]
     pub fn cutover(&self) -> Index {
         self.cutover.load()
+    }
+
+    /// The cutover as it is shared with a hook; only [`NodeKeys::install`] sets it.
+    #[must_use]
+    pub fn shared_cutover(&self) -> Arc<Cutover> {
+        Arc::clone(&self.cutover)
     }
 
     /// The keys of this moment; take one per batch or run.
@@ -337,13 +364,13 @@ impl NodeKeys {
         }
     }
 
-    /// Makes `keyring` the one that everybody sees, after the step of the store that made it true at `at`.
+    /// Makes `keyring` the one that everybody sees, after the step of the store that made it true.
     ///
     /// Keys that do not unwrap are remembered ([`KeysAt::lack`]), not an error here. The cutover moves once, from none.
     ///
     /// # Errors
     /// [`InstallError`]: the keys are as before, the node must halt.
-    pub fn install(&self, keyring: Keyring, at: Index) -> Result<(), InstallError> {
+    pub fn install(&self, keyring: Keyring) -> Result<(), InstallError> {
         let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
         if keyring.cluster() != self.cluster {
             return Err(InstallError::OtherCluster { offered: keyring.cluster(), known: self.cluster });
@@ -354,7 +381,8 @@ impl NodeKeys {
         }
         let lacks = self.take_deks(&keyring)?;
         let mac = self.mac_key_of(&keyring);
-        let current = KeysAt { at, keyring: Some(keyring), keys: self.store.snapshot(), mac, lacks };
+        let keys = self.store.snapshot();
+        let current = KeysAt { keyring: Some(keyring), keys, mac, lacks, has_kek: !self.keks.is_empty() };
         // The keys first: whoever sees the cutover sees the keys that it asks for.
         self.current.store(Arc::new(current));
         self.cutover.set(offered);

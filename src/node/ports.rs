@@ -291,7 +291,7 @@ mod tests {
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(told(&inputs), ["MayCampaign(true)"]);
-        node_keys.install(keyring_new(), position.index).unwrap();
+        node_keys.install(keyring_new()).unwrap();
         port.control(position, Ok(()));
         assert_eq!(told(&inputs), ["MayCampaign(false)"], "it has no KEK");
     }

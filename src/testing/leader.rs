@@ -223,7 +223,7 @@ impl Leader {
         let position = self.push(EntryKind::Normal, data, None);
         let facts = Facts { cluster: self.node_keys.cluster(), client_command_applied: self.has_clients };
         if let Ok(keyring) = decide(self.view().keyring(), change, position, facts) {
-            self.node_keys.install(keyring, position.index).expect("it was decided here");
+            self.node_keys.install(keyring).expect("it was decided here");
         }
         position
     }

@@ -15,7 +15,6 @@ use sealkv::apply::halt::Malformation;
 use sealkv::apply::hook::Delivery;
 use sealkv::apply::hook::Hook;
 use sealkv::apply::hook::StateMachine;
-use sealkv::apply::hook::Stop;
 use sealkv::apply::open::Openings;
 use sealkv::apply::rows::SealedRows;
 use sealkv::crypto::envelope::EntryFrame;
@@ -99,9 +98,9 @@ impl io::Write for Said {
 struct Decoder;
 
 impl StateMachine for Decoder {
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         assert!(!debugged(&delivery).contains("canary"));
-        Payload::decode(delivery.payload).map_err(|error| HaltCause::Malformed(Malformation::Payload(error)))?;
+        Payload::decode(delivery.payload).map_err(Malformation::Payload)?;
         Ok(())
     }
 }
@@ -179,15 +178,15 @@ fn entries(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let cutover = Arc::new(Cutover::default());
     cutover.set(view.keyring().unwrap().cutover());
     let mut hook = Hook::new(cutover, Openings::new(None));
-    let keys = view.entry_keys();
+    let keys = view.entry_keys().unwrap();
     let good = seal(&payload).unwrap().remove(0);
-    hook.apply(&[entry(good.clone())], Some(&keys), &mut Decoder).unwrap();
+    hook.open_and_deliver(&[entry(good.clone())], Some(&keys), &mut Decoder).unwrap();
 
     let mut classes = Vec::new();
     let mut halts = |data: Bytes, keys| {
-        let halted = hook.apply(&[entry(data)], keys, &mut Decoder).unwrap_err();
-        classes.push(halted.halt.class());
-        judge("a halt", everything_in(&halted));
+        let halt = hook.open_and_deliver(&[entry(data)], keys, &mut Decoder).unwrap_err();
+        classes.push(halt.class());
+        judge("a halt", everything_in(&halt));
     };
     for at in 0..good.len() {
         let mut data = good.to_vec();
@@ -259,7 +258,6 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let ours = || KekSet::new(vec![kek()]).unwrap();
     let other = || KekSet::new(vec![kek::from_bytes(&Zeroizing::new([0x77; 32]))]).unwrap();
     judge("two KEKs", everything_in(&KekSet::new(vec![kek(), kek()]).unwrap_err()));
-    let at = opened.applied.position.index;
     let keyring_row = opened.store.state(StateRow::Keyring).unwrap().unwrap();
     let applied_row = opened.store.state(StateRow::Applied).unwrap().unwrap();
     let mac = opened.node_keys.current().mac_key().unwrap();
@@ -271,12 +269,12 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
             Ok(keyring) => {
                 for keks in [ours(), other(), KekSet::default()] {
                     let node_keys = NodeKeys::new(cluster, keks);
-                    match node_keys.install(keyring.clone(), at) {
+                    match node_keys.install(keyring.clone()) {
                         Err(error) => judge("an install error", everything_in(&error)),
                         Ok(()) => {
                             let lack = node_keys.current().needs();
                             judge(
-                                "a ring",
+                                "a node's keys",
                                 debugged(&node_keys) + &lack.map(|lack| everything_in(&lack)).unwrap_or_default(),
                             );
                         }
@@ -321,7 +319,7 @@ fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let view = opened.node_keys.current();
     let keks = opened.node_keys.keks();
     judge("a node", debugged(&opened) + &debugged(&opened.node_keys) + &debugged(&view));
-    judge("keys", debugged(view.keys()) + &debugged(&view.entry_keys()) + &debugged(keks));
+    judge("keys", debugged(view.keys()) + &debugged(&view.entry_keys().unwrap()) + &debugged(keks));
     judge("a keyring", debugged(view.keyring().unwrap()));
     let identity = std::fs::read(site.data().join("IDENTITY")).unwrap();
     judge("an identity", debugged(&Identity::open(&identity, keks).unwrap()));
@@ -335,9 +333,9 @@ fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 fn panic_messages(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
     let data = EntryFrame { proposal_id: ProposalId(1), payload: VALUE.as_bytes() }.encode();
     let change = LogEntry { term: Term(1), index: Index(2), kind: EntryKind::ConfChange, data };
-    let keys = opened.node_keys.current().entry_keys();
+    let keys = opened.node_keys.current().entry_keys().unwrap();
     let broken: [&dyn Fn(); 4] = [
-        &|| drop(Hook::default().apply(std::slice::from_ref(&change), Some(&keys), &mut Decoder)),
+        &|| drop(Hook::default().open_and_deliver(std::slice::from_ref(&change), Some(&keys), &mut Decoder)),
         &|| drop(Proposal::in_place(ProposalId(1), VALUE.as_bytes()[..3].to_vec())),
         &|| assert_eq!(Index(u64::MAX).next(), Index(0)),
         &|| sealkv::fsm::codec::set_stamp(&mut VALUE.as_bytes()[..5].to_vec(), 1),

@@ -13,7 +13,6 @@ use crate::apply::halt::Malformation;
 use crate::apply::hook::Delivery;
 use crate::apply::hook::Hook;
 use crate::apply::hook::StateMachine;
-use crate::apply::hook::Stop;
 use crate::apply::open::Openings;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::at;
@@ -44,7 +43,7 @@ impl Machine {
 }
 
 impl StateMachine for Machine {
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         if delivery.position.index == Index(self.cutover_at) {
             self.cutover.set(delivery.position.index);
         }
@@ -78,43 +77,43 @@ fn inert_default_a_hook_without_anything_gives_out_what_was_proposed() {
     let mut machine = Machine::new(&Arc::default(), 0);
     let entries =
         [clear(2, b"one"), clear(3, b""), LogEntry { data: Bytes::new(), ..clear(4, b"") }, clear(u64::MAX, b"x")];
-    assert_eq!(Hook::default().apply(&entries, None, &mut machine).unwrap(), 4);
+    assert_eq!(Hook::default().open_and_deliver(&entries, None, &mut machine).unwrap(), 4);
     assert_eq!(machine.seen, [&b"one"[..], b"", b"x"]);
 }
 
 #[test]
 fn cutover_strict_an_entry_that_sets_the_cutover_is_followed_by_sealed_ones_in_the_same_call() {
     let (leader, entries) = across();
-    let keys = leader.node_keys.current().entry_keys();
+    let keys = leader.node_keys.current().entry_keys().unwrap();
     let cutover = Arc::<Cutover>::default();
     let mut machine = Machine::new(&cutover, 4);
     let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
-    assert_eq!(hook.apply(&entries, Some(&keys), &mut machine).unwrap(), 6);
+    assert_eq!(hook.open_and_deliver(&entries, Some(&keys), &mut machine).unwrap(), 6);
     assert_eq!(machine.seen[1], b"turn it on");
     let opened = Leader::payload(&leader, &[set("k", "v")]);
     assert!(machine.seen[2..].iter().all(|payload| payload.len() == opened.len()), "no envelope reached the machine");
     // Without keys nothing behind it does.
     let cutover = Arc::<Cutover>::default();
     let mut machine = Machine::new(&cutover, 4);
-    let halted = Hook::new(cutover, Openings::new(None)).apply(&entries, None, &mut machine).unwrap_err();
-    assert_eq!((halted.at, halted.halt.class(), machine.seen.len()), (2, HaltClass::NoCipher, 2));
+    let halt = Hook::new(cutover, Openings::new(None)).open_and_deliver(&entries, None, &mut machine).unwrap_err();
+    assert_eq!((halt.position.index, halt.class(), machine.seen.len()), (Index(5), HaltClass::NoCipher, 2));
 }
 
 #[test]
 fn a_full_machine_gets_the_rest_in_the_next_call_and_a_halt_counts_from_the_first_entry() {
     let (leader, mut entries) = across();
-    let keys = leader.node_keys.current().entry_keys();
+    let keys = leader.node_keys.current().entry_keys().unwrap();
     let cutover = Arc::<Cutover>::default();
     let mut machine = Machine::new(&cutover, 4);
     machine.full_after = 3;
     let mut hook = Hook::new(Arc::clone(&cutover), Openings::new(None));
-    assert_eq!(hook.apply(&entries, Some(&keys), &mut machine).unwrap(), 3);
+    assert_eq!(hook.open_and_deliver(&entries, Some(&keys), &mut machine).unwrap(), 3);
     let mut data = entries[5].data.to_vec();
     *data.last_mut().unwrap() ^= 1;
     entries[5].data = Bytes::from(data);
     machine.full_after = usize::MAX;
-    let halted = hook.apply(&entries[3..], Some(&keys), &mut machine).unwrap_err();
-    assert_eq!((halted.at, halted.halt.class(), halted.halt.position.index), (2, HaltClass::Unauthentic, Index(8)));
+    let halt = hook.open_and_deliver(&entries[3..], Some(&keys), &mut machine).unwrap_err();
+    assert_eq!((halt.class(), halt.position.index), (HaltClass::Unauthentic, Index(8)));
     assert_eq!(machine.seen.len(), 5);
 }
 

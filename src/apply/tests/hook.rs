@@ -1,14 +1,16 @@
 //! The hook alone, with a state machine that only notes what it is given.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::apply::halt::Halt;
+use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
 use crate::apply::hook::Delivery;
-use crate::apply::hook::Halted;
+use crate::apply::hook::Hook;
 use crate::apply::hook::StateMachine;
-use crate::apply::hook::Stop;
 use crate::apply::hook::is_sealed;
-use crate::apply::hook::pass;
 use crate::apply::open::Openings;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::set;
@@ -19,6 +21,7 @@ use crate::crypto::stored::ValueItem;
 use crate::crypto::stored::seal_values;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
+use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;
 
@@ -30,7 +33,7 @@ struct Notebook {
 }
 
 impl StateMachine for Notebook {
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         self.seen.push((delivery.position.index.0, delivery.proposal_id, delivery.payload.to_vec()));
         self.places.push(delivery.payload.as_ptr());
         Ok(())
@@ -43,9 +46,17 @@ impl Notebook {
     }
 }
 
-fn run(entries: &[LogEntry], cutover: Index, keys: Option<&EntryKeys>) -> (Notebook, Result<usize, Halted>) {
+fn hook(cutover: Index, openings: Openings) -> Hook {
+    let shared = Cutover::default();
+    if cutover != Index::NEVER {
+        shared.set(cutover);
+    }
+    Hook::new(Arc::new(shared), openings)
+}
+
+fn run(entries: &[LogEntry], cutover: Index, keys: Option<&EntryKeys>) -> (Notebook, Result<usize, Halt>) {
     let mut machine = Notebook::default();
-    let result = pass(entries.iter(), cutover, keys, &mut Openings::new(None), &mut machine);
+    let result = hook(cutover, Openings::new(None)).open_and_deliver(entries, keys, &mut machine);
     (machine, result)
 }
 
@@ -57,12 +68,12 @@ fn sealed_entries(count: usize) -> (Leader, Vec<LogEntry>, Index, EntryKeys) {
     }
     let entries = leader.log[3..].iter().map(|committed| committed.entry.clone()).collect();
     let view = leader.node_keys.current();
-    (leader, entries, Index(3), view.entry_keys())
+    (leader, entries, Index(3), view.entry_keys().unwrap())
 }
 
-fn class_at(result: Result<usize, Halted>) -> (usize, HaltClass, u64) {
-    let halted = result.unwrap_err();
-    (halted.at, halted.halt.class(), halted.halt.position.index.0)
+fn class_at(result: Result<usize, Halt>) -> (HaltClass, u64) {
+    let halt = result.unwrap_err();
+    (halt.class(), halt.position.index.0)
 }
 
 #[test]
@@ -78,7 +89,7 @@ fn cutover_strict_the_entry_at_the_cutover_is_in_the_clear() {
     assert_eq!(machine.seen[0], (5, ProposalId(9), b"clear".to_vec()));
     entries[1].data = clear;
     let (machine, result) = run(&entries, Index(5), Some(&keys));
-    assert_eq!(class_at(result), (1, HaltClass::Malformed, 6));
+    assert_eq!(class_at(result), (HaltClass::Malformed, 6));
     assert_eq!(machine.indexes(), [5]);
 }
 
@@ -104,12 +115,12 @@ fn decode_first_the_proposal_id_is_readable_before_and_after() {
     let id = EntryFrame::decode(&entries[1].data).unwrap().proposal_id;
     assert_eq!(machine.seen[1].1, id);
     flip(&mut entries[1], 40);
-    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err().halt;
+    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err();
     assert_eq!(halt.proposal_id, Some(id));
     assert_eq!(halt.key_id, Some(1));
     // No frame, no cipher: the frame is judged first.
     entries[1].data = Bytes::from_static(b"\x02 not a frame at all");
-    let halt = run(&entries[1..], cutover, None).1.unwrap_err().halt;
+    let halt = run(&entries[1..], cutover, None).1.unwrap_err();
     assert_eq!((halt.class(), halt.proposal_id), (HaltClass::Malformed, None));
 }
 
@@ -117,7 +128,7 @@ fn decode_first_the_proposal_id_is_readable_before_and_after() {
 fn no_cipher_halt_envelope_bytes_never_reach_the_state_machine() {
     let (_leader, entries, cutover, _) = sealed_entries(2);
     let (machine, result) = run(&entries, cutover, None);
-    assert_eq!(class_at(result), (0, HaltClass::NoCipher, 5));
+    assert_eq!(class_at(result), (HaltClass::NoCipher, 5));
     assert!(machine.seen.is_empty());
 }
 
@@ -147,7 +158,7 @@ fn malformed_halt_bytes_that_no_leader_makes_stop_the_log() {
         let mut entries = entries.clone();
         entries[1].data = Bytes::from(data.clone());
         let (machine, result) = run(&entries, cutover, Some(&keys));
-        assert_eq!(class_at(result), (1, HaltClass::Malformed, 6), "{}", hex::encode(data));
+        assert_eq!(class_at(result), (HaltClass::Malformed, 6), "{}", hex::encode(data));
         assert_eq!(machine.indexes(), [5]);
     }
 }
@@ -171,7 +182,7 @@ fn open_halt_the_state_machine_sees_nothing_from_there_on() {
             let mut entries = entries.clone();
             flip(&mut entries[bad], byte);
             let (machine, result) = run(&entries, cutover, Some(&keys));
-            assert_eq!(class_at(result), (bad, HaltClass::Unauthentic, bad as u64 + 5));
+            assert_eq!(class_at(result), (HaltClass::Unauthentic, bad as u64 + 5));
             assert_eq!(machine.seen.len(), bad);
         }
     }
@@ -179,7 +190,7 @@ fn open_halt_the_state_machine_sees_nothing_from_there_on() {
     let mut data = entries[2].data.to_vec();
     data[14] = 77;
     entries[2].data = Bytes::from(data);
-    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err().halt;
+    let halt = run(&entries, cutover, Some(&keys)).1.unwrap_err();
     assert_eq!((halt.class(), halt.key_id), (HaltClass::UnknownKey, Some(77)));
 }
 
@@ -190,8 +201,8 @@ fn an_entry_of_another_term_than_the_openers_has_no_key() {
     leader.empty();
     leader.clients(&[set("a", "b")]);
     let entries: Vec<LogEntry> = leader.log[4..].iter().map(|committed| committed.entry.clone()).collect();
-    let (machine, result) = run(&entries, cutover, Some(&leader.node_keys.current().entry_keys()));
-    assert_eq!(class_at(result), (1, HaltClass::UnknownKey, 7));
+    let (machine, result) = run(&entries, cutover, Some(&leader.node_keys.current().entry_keys().unwrap()));
+    assert_eq!(class_at(result), (HaltClass::UnknownKey, 7));
     assert!(machine.seen.is_empty());
 }
 
@@ -201,13 +212,13 @@ fn place_bound_an_entry_that_was_moved_repeated_or_renamed_does_not_open() {
     let mut swapped = entries.clone();
     let (one, two) = (swapped[1].data.clone(), swapped[2].data.clone());
     (swapped[1].data, swapped[2].data) = (two, one);
-    assert_eq!(class_at(run(&swapped, cutover, Some(&keys)).1), (1, HaltClass::Unauthentic, 6));
+    assert_eq!(class_at(run(&swapped, cutover, Some(&keys)).1), (HaltClass::Unauthentic, 6));
     let mut repeated = entries.clone();
     repeated[3].data = repeated[2].data.clone();
-    assert_eq!(class_at(run(&repeated, cutover, Some(&keys)).1), (3, HaltClass::Unauthentic, 8));
+    assert_eq!(class_at(run(&repeated, cutover, Some(&keys)).1), (HaltClass::Unauthentic, 8));
     let mut renamed = entries;
     flip(&mut renamed[0], 8);
-    assert_eq!(class_at(run(&renamed, cutover, Some(&keys)).1), (0, HaltClass::Unauthentic, 5));
+    assert_eq!(class_at(run(&renamed, cutover, Some(&keys)).1), (HaltClass::Unauthentic, 5));
 }
 
 #[test]
@@ -239,7 +250,7 @@ fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse
         let mut entries = entries.clone();
         entries[1].data = EntryFrame { proposal_id: ProposalId(1), payload: &envelope }.encode();
         let (machine, result) = run(&entries, cutover, Some(&keys));
-        assert_eq!(class_at(result), (1, class, 6));
+        assert_eq!(class_at(result), (class, 6));
         assert_eq!(machine.indexes(), [5]);
     }
 }
@@ -248,11 +259,11 @@ fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse
 fn in_order_for_any_run_length_and_thread_count() {
     let (_leader, entries, cutover, keys) = sealed_entries(300);
     for threads in 1..=4 {
-        let mut openings = Openings::eager(pool(threads));
+        let mut hook = hook(cutover, Openings::eager(pool(threads)));
         for length in [1, 2, 3, 7, 64, 300] {
             let mut machine = Notebook::default();
             for run in entries.chunks(length) {
-                assert_eq!(pass(run.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap(), run.len());
+                assert_eq!(hook.open_and_deliver(run, Some(&keys), &mut machine).unwrap(), run.len());
             }
             assert_eq!(machine.indexes(), (5..305).collect::<Vec<u64>>());
         }
@@ -262,12 +273,12 @@ fn in_order_for_any_run_length_and_thread_count() {
 #[test]
 fn results_of_an_earlier_run_are_never_taken_for_this_one() {
     let (_leader, entries, cutover, keys) = sealed_entries(4);
-    let mut openings = Openings::eager(pool(3));
+    let mut hook = hook(cutover, Openings::eager(pool(3)));
     let mut machine = Notebook::default();
-    pass(entries.iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap();
-    let result = pass(entries[..1].iter(), cutover, None, &mut openings, &mut machine);
-    assert_eq!(class_at(result), (0, HaltClass::NoCipher, 5));
-    pass(entries[..0].iter(), cutover, Some(&keys), &mut openings, &mut machine).unwrap();
+    hook.open_and_deliver(&entries, Some(&keys), &mut machine).unwrap();
+    let result = hook.open_and_deliver(&entries[..1], None, &mut machine);
+    assert_eq!(class_at(result), (HaltClass::NoCipher, 5));
+    hook.open_and_deliver(&entries[..0], Some(&keys), &mut machine).unwrap();
     assert_eq!(machine.seen.len(), 4);
 }
 

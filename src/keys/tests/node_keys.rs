@@ -66,17 +66,17 @@ fn node_keys_are_inert_before_a_keyring() {
 #[test]
 fn installed_keyring_gives_every_key_and_the_cutover() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
-    node_keys.install(keyring_new(), Index(3)).unwrap();
+    node_keys.install(keyring_new()).unwrap();
     assert_eq!(node_keys.cutover(), Index(3));
     let view = node_keys.current();
-    assert_eq!(view.at(), Index(3));
+    assert_eq!(view.cutover(), Index(3));
     assert_eq!(view.leadership_key().unwrap_err(), KeyLack::NoOpener);
     assert_eq!(view.control_key().unwrap().key_id(), key_id(1));
     let value = view.active_value().unwrap();
     assert_eq!((value.dek.key_id(), value.active_from), (key_id(2), Index(3)));
     assert!(view.mac_key().unwrap().is_some() && view.needs().is_none());
 
-    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    node_keys.install(opened(&keyring_new(), 4)).unwrap();
     let key = node_keys.current().leadership_key().unwrap();
     assert_eq!((key.key_id(), key.term_salt().term, key.term_salt().index), (key_id(1), Term(2), Index(4)));
     assert!(Arc::ptr_eq(&key, &node_keys.current().leadership_key().unwrap()), "derived and expanded once");
@@ -89,7 +89,7 @@ fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
     let keyring = rotated(&opened(&keyring_new(), 4), Purpose::Entry, 5);
     let keyring = rotated(&keyring, Purpose::Value, 6);
-    node_keys.install(keyring.clone(), Index(6)).unwrap();
+    node_keys.install(keyring.clone()).unwrap();
     let view = node_keys.current();
     assert_eq!(view.leadership_key().unwrap().key_id(), key_id(3));
     assert_eq!(view.active_value().unwrap().dek.key_id(), key_id(4));
@@ -97,7 +97,7 @@ fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
     assert!(view.keys().entry(key_id(1)).is_some() && view.keys().value(key_id(2)).is_some());
 
     let keyring = apply(&keyring, &Change::Retire(Retire { key_id: key_id(1) }), 7);
-    node_keys.install(keyring, Index(7)).unwrap();
+    node_keys.install(keyring).unwrap();
     assert!(node_keys.current().keys().entry(key_id(1)).is_none());
     assert_eq!(node_keys.current().lack(key_id(1), Purpose::Entry), KeyLack::Retired { key_id: 1 });
 }
@@ -107,15 +107,15 @@ fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
 fn cutover_that_is_known_never_moves() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
     let clear = decide(None, &bootstrap(false), at(2, 3), facts()).unwrap();
-    node_keys.install(clear.clone(), Index(3)).unwrap();
+    node_keys.install(clear.clone()).unwrap();
     assert_eq!(node_keys.cutover(), Index::NEVER);
     let sealed = apply(&clear, &make_cutover(&clear), 9);
-    node_keys.install(sealed.clone(), Index(9)).unwrap();
+    node_keys.install(sealed.clone()).unwrap();
     assert_eq!(node_keys.cutover(), Index(9));
     let refused = InstallError::OtherCutover { offered: Index::NEVER, known: Index(9) };
-    assert_eq!(node_keys.install(clear, Index(10)), Err(refused));
+    assert_eq!(node_keys.install(clear), Err(refused));
     let refused = InstallError::OtherCutover { offered: Index(3), known: Index(9) };
-    assert_eq!(node_keys.install(keyring_new(), Index(10)), Err(refused));
+    assert_eq!(node_keys.install(keyring_new()), Err(refused));
     assert_eq!(node_keys.cutover(), Index(9));
     assert_eq!(node_keys.current().keyring(), Some(&sealed));
 }
@@ -124,7 +124,7 @@ fn cutover_that_is_known_never_moves() {
 fn keyring_of_another_cluster_is_refused() {
     let node_keys = NodeKeys::new(ClusterId([1; 16]), keks());
     let refused = InstallError::OtherCluster { offered: CLUSTER, known: ClusterId([1; 16]) };
-    assert_eq!(node_keys.install(keyring_new(), Index(3)), Err(refused));
+    assert_eq!(node_keys.install(keyring_new()), Err(refused));
     assert_eq!(node_keys.cutover(), Index::NEVER);
 }
 
@@ -132,7 +132,7 @@ fn keyring_of_another_cluster_is_refused() {
 #[test]
 fn without_a_kek_the_cutover_counts_and_every_key_says_no_cipher() {
     let node_keys = NodeKeys::new(CLUSTER, KekSet::default());
-    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    node_keys.install(opened(&keyring_new(), 4)).unwrap();
     assert_eq!(node_keys.cutover(), Index(3));
     let view = node_keys.current();
     let no_cipher = KeyLack::NoCipher { wrapped_by: kek().id() };
@@ -147,7 +147,7 @@ fn without_a_kek_the_cutover_counts_and_every_key_says_no_cipher() {
 #[test]
 fn with_another_kek_a_key_is_named_with_the_kek_that_it_needs() {
     let node_keys = NodeKeys::new(CLUSTER, other_keks());
-    node_keys.install(keyring_new(), Index(3)).unwrap();
+    node_keys.install(keyring_new()).unwrap();
     let view = node_keys.current();
     let wrapped_by = kek().id();
     assert_eq!(view.control_key().unwrap_err(), KeyLack::OtherKek { key_id: 1, wrapped_by });
@@ -160,7 +160,7 @@ fn with_another_kek_a_key_is_named_with_the_kek_that_it_needs() {
 #[test]
 fn second_kek_unwraps_what_it_wrapped() {
     let node_keys = NodeKeys::new(CLUSTER, KekSet::new(vec![other_kek(), kek()]).unwrap());
-    node_keys.install(keyring_new(), Index(3)).unwrap();
+    node_keys.install(keyring_new()).unwrap();
     assert_eq!(node_keys.current().needs(), None);
     assert_eq!(node_keys.keks().first().unwrap().id(), other_kek().id());
 }
@@ -172,7 +172,7 @@ fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
     let node_keys = NodeKeys::new(CLUSTER, keks());
     let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
-    node_keys.install(keyring, Index(3)).unwrap();
+    node_keys.install(keyring).unwrap();
     let lack = node_keys.current().control_key().unwrap_err();
     assert!(lack.blame() == Blame::Damage && matches!(lack, KeyLack::Unauthentic { key_id: 1, .. }), "{lack}");
 
@@ -185,7 +185,7 @@ fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
 #[test]
 fn cause_of_an_unknown_key_is_told_apart() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
-    node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+    node_keys.install(opened(&keyring_new(), 4)).unwrap();
     let view = node_keys.current();
     assert_eq!(view.lack(key_id(9), Purpose::Entry), KeyLack::Unknown { key_id: 9 });
     assert_eq!(view.lack(key_id(2), Purpose::Entry), KeyLack::OtherPurpose { key_id: 2 });
@@ -196,7 +196,7 @@ fn cause_of_an_unknown_key_is_told_apart() {
 fn mac_key_of_a_keyring_to_be_written_needs_no_install() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
     let before = node_keys.mac_key_of(&keyring_new()).unwrap();
-    node_keys.install(keyring_new(), Index(3)).unwrap();
+    node_keys.install(keyring_new()).unwrap();
     let after = node_keys.current().mac_key().unwrap().unwrap();
     assert_eq!(before.tag_applied(b"row"), after.tag_applied(b"row"));
     assert!(after.is_applied(b"row", &before.tag_applied(b"row")));
@@ -208,7 +208,7 @@ fn mac_key_of_a_keyring_to_be_written_needs_no_install() {
 #[test]
 fn debug_of_the_ring_shows_no_key_bytes() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
-    node_keys.install(keyring_new(), Index(3)).unwrap();
+    node_keys.install(keyring_new()).unwrap();
     let text = format!("{node_keys:?}");
     // The first DEK is 0, 1, 2, ... (`kit::Counting`), the KEK 64, 65, 66, ...
     assert!(!text.contains("0, 1, 2, 3, 4") && !text.contains("64, 65, 66, 67"), "{text}");
@@ -219,17 +219,17 @@ fn debug_of_the_ring_shows_no_key_bytes() {
 fn entry_sealed_by_one_ring_opens_by_another_of_the_same_term_only() {
     let [leader, replica] = [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| {
         let node_keys = NodeKeys::new(CLUSTER, keks);
-        node_keys.install(opened(&keyring_new(), 4), Index(4)).unwrap();
+        node_keys.install(opened(&keyring_new(), 4)).unwrap();
         node_keys
     });
     let key = leader.current().leadership_key().unwrap();
     let sealed = seal_entries(&key, [1; 7], Index(5), &[(ProposalId(9), &b"command"[..])]).unwrap();
     let job = OpenJob { position: at(2, 5), data: &sealed[0] };
-    assert_eq!(open_entry(&replica.current().entry_keys(), job), Ok(b"command".to_vec()));
+    assert_eq!(open_entry(&replica.current().entry_keys().unwrap(), job), Ok(b"command".to_vec()));
     let next_term = decide(leader.current().keyring(), &make_opener(Term(3), &Counting::from(9)), at(3, 6), facts());
-    replica.install(next_term.unwrap(), Index(6)).unwrap();
+    replica.install(next_term.unwrap()).unwrap();
     let unknown = OpenError::UnknownKey { key_id: key_id(1) };
-    assert_eq!(open_entry(&replica.current().entry_keys(), job), Err(unknown));
+    assert_eq!(open_entry(&replica.current().entry_keys().unwrap(), job), Err(unknown));
     assert_eq!(replica.current().lack(key_id(1), Purpose::Entry), KeyLack::OtherTerm { key_id: 1 });
 }
 
@@ -243,6 +243,6 @@ fn wrap_of_another_cluster_does_not_unwrap_here() {
     moved.cluster = CLUSTER;
     let keyring = decide(None, &Change::Bootstrap(moved), at(2, 3), facts()).unwrap();
     let node_keys = NodeKeys::new(CLUSTER, keks());
-    node_keys.install(keyring, Index(3)).unwrap();
+    node_keys.install(keyring).unwrap();
     assert_eq!(node_keys.current().control_key().unwrap_err().blame(), Blame::Damage);
 }

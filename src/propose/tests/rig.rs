@@ -279,7 +279,7 @@ impl Rig {
         self.ids.push(frame.proposal_id);
         let is_sealed = position.index > self.node_keys.cutover();
         let payload = if is_sealed {
-            open_entry(&self.node_keys.current().entry_keys(), OpenJob { position, data }).unwrap()
+            open_entry(&self.node_keys.current().entry_keys().unwrap(), OpenJob { position, data }).unwrap()
         } else {
             frame.payload.to_vec()
         };
@@ -290,7 +290,7 @@ impl Rig {
                 let facts = rules::Facts { cluster: CLUSTER, client_command_applied: self.facts.has_client_commands() };
                 let view = self.node_keys.current();
                 let decided = rules::decide(view.keyring(), &change, position, facts);
-                let outcome = decided.map(|keyring| self.node_keys.install(keyring, position.index).unwrap());
+                let outcome = decided.map(|keyring| self.node_keys.install(keyring).unwrap());
                 self.facts.control(position, outcome);
                 format!("{how} {}{}", change.word(), if outcome.is_ok() { "" } else { " refused" })
             }
