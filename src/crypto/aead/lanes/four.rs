@@ -297,8 +297,10 @@ unsafe fn crypt_vectors<V: Vector<Q>, const Q: usize, const SEAL: bool, const AL
 ) {
     let begin = v.wrapping_mul(V::BYTES);
     let powers = |m: usize| {
-        // In bounds: powers beyond the table's are its padding, which is zero.
-        let offset = PowerOffset(texts.offset[m].0.wrapping_add(begin).min(POWERS * 16));
+        // In bounds: behind its end a text is multiplied by the table's padding, which is zero. Texts that are alike end
+        // together.
+        let at = texts.offset[m].0.wrapping_add(begin);
+        let offset = PowerOffset(if ALIKE { at } else { at.min(POWERS * 16) });
         (V::load(table.h_at(offset)), V::load(table.d_at(offset)))
     };
     let (mut h, mut d) = powers(0);
