@@ -1,6 +1,6 @@
 //! HKDF-SHA256 and HMAC-SHA256: how one key becomes many, each with its own label, and how records are authenticated.
 //!
-//! Notation of the design: `HKDF(key, salt, label, parts..)`, where the parts are appended to the label as info. Parts
+//! Notation of [`crate::design`]: `HKDF(key, salt, label, parts..)`, where the parts are appended to the label as info. Parts
 //! have fixed lengths at every call, so the concatenation is unambiguous.
 
 use hkdf::Hkdf;

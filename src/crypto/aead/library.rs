@@ -1,4 +1,4 @@
-//! The backend without `unsafe`: the `aes-gcm` crate, one message after another. Every other backend is compared with it.
+//! The tier without `unsafe`: the `aes-gcm` crate, one message after another. Every other tier is compared with it.
 
 use std::fmt;
 

@@ -90,8 +90,8 @@ impl<K: Kernel> Lanes<K> {
         }
     }
 
-    /// Takes the run of messages of one length in front, or most of it, if it is of four at least that fit a group. How
-    /// many were taken.
+    /// Takes messages from the first on that have its lengths, if there are four of them at least and they fit `four`. Returns
+    /// how many it took: not always all of them.
     #[inline(always)]
     fn alike<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict]) -> usize {
         let [a, b, c, d, ..] = messages else { return 0 };
@@ -99,7 +99,7 @@ impl<K: Kernel> Lanes<K> {
         if lengths(a) != lengths(b) || lengths(a) != lengths(c) || lengths(a) != lengths(d) || class(a) >= CLASS_LONG {
             return 0;
         }
-        // SAFETY: the first fits a group and has room for its tag; when opening there are as many verdicts.
+        // SAFETY: the first fits `four` and has room for its tag; when opening there are as many verdicts.
         unsafe { self.kernel.alike::<SEAL>(&self.table, messages, verdicts) }
     }
 
@@ -126,7 +126,7 @@ impl<K: Kernel> Lanes<K> {
         for four in fours {
             let ids = four.map(usize::from);
             let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
-            // SAFETY: their class says that they fit a group and have room for their tags.
+            // SAFETY: their class says that they fit `four` and have room for their tags.
             let wrong = unsafe { self.kernel.four::<SEAL>(&self.table, group) };
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);

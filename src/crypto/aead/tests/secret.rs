@@ -1,7 +1,8 @@
 //! Goal: no branch and no address depends on key or plaintext. Method: under valgrind both are marked as undefined, and
-//! memcheck reports every branch and address that comes of undefined bytes. `scripts/slow constant-time` runs it; valgrind
-//! knows the instructions of the AES-NI tier only: `eights`, `stream` and `segments`, which only 512 bits have, are not run. Sealing and opening are compiled from the same source; opening ends
-//! in a verdict that is public, so sealing is what is run.
+//! memcheck reports every branch and address that comes of undefined bytes. `scripts/slow constant-time` runs it.
+//!
+//! Valgrind knows the instructions of the AES-NI tier only: `eights`, `stream` and `segments`, which only 512 bits have, are
+//! not run. Opening is compiled from the same source and ends in a verdict that is public, so sealing is what is run.
 
 use super::*;
 
