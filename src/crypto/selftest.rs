@@ -57,7 +57,7 @@ pub fn known_answers() -> Result<(), SelfTestError> {
     }
 }
 
-/// Test case 16 of the GCM submission, several times in one batch, so that every lane of a backend meets it.
+/// Test case 16 of the GCM submission, several times in one batch, so that every lane of a tier meets it.
 fn gcm_is_right() -> bool {
     let key = aead::key(&unhex(GCM_KEY));
     let aad: [u8; 20] = unhex("feedfacedeadbeeffeedfacedeadbeefabaddad2");

@@ -297,7 +297,7 @@ fn choice_of_environment() -> TierChoice {
     }
 }
 
-/// Expands a key for the fastest backend of this machine; the choice is made here, once per key, never per message.
+/// Expands a key for the fastest tier of this machine; the choice is made here, once per key, never per message.
 #[must_use]
 pub fn key(bytes: &[u8; KEY_LEN]) -> Arc<dyn Aead> {
     chosen().key(bytes).unwrap_or_else(|| Arc::new(Library::new(bytes)))

@@ -17,7 +17,7 @@ use crate::crypto::aead::message::TAG_LEN;
 const STEP: usize = 8;
 
 /// A message on its way.
-pub(super) struct Progress<V> {
+pub(super) struct TextProgress<V> {
     /// The next counters, in the machine's order.
     pub(super) counters: V,
     /// The encrypted first counter block, in the first place.
@@ -42,7 +42,7 @@ pub(super) unsafe fn one<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     // In bounds: the text is good for `len` bytes and the tag behind it; the AAD for its length.
     let nonce = V::splat_nonce(&message.nonce);
     let mut first = V::quad_of_firsts([nonce.xor(V::ramp(1u32.to_be(), 0)); 4]);
-    let mut progress = Progress {
+    let mut progress = TextProgress {
         counters: nonce.xor(V::ramp(2, 1)),
         mask: V::zero(),
         state: absorb::<V, Q, true>(table, V::zero(), message.aad.as_ptr(), message.aad.len()),
@@ -62,7 +62,7 @@ pub(super) unsafe fn one<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 pub(super) unsafe fn go_on<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     message: &mut Message<'_>,
-    progress: &mut Progress<V>,
+    progress: &mut TextProgress<V>,
     first: &mut [V; Q],
 ) -> bool {
     let len = message.text_inout.len() - TAG_LEN;
@@ -98,7 +98,7 @@ unsafe fn finish<V: Vector<Q>, const Q: usize, const SEAL: bool>(tag: V, tag_at:
 
 /// The next eight vectors of counters.
 #[inline(always)]
-unsafe fn next<V: Vector<Q>, const Q: usize>(progress: &mut Progress<V>) -> [V; STEP] {
+unsafe fn next<V: Vector<Q>, const Q: usize>(progress: &mut TextProgress<V>) -> [V; STEP] {
     let step = V::ramp(V::BLOCKS as u32, 0);
     let mut x = [V::zero(); STEP];
     for counters in &mut x {
@@ -127,7 +127,7 @@ unsafe fn hash_vector<V: Vector<Q>, const Q: usize>(
 
 /// Takes eight vectors into the hash.
 #[inline(always)]
-unsafe fn hash_step<V: Vector<Q>, const Q: usize>(table: &Table, from: *const u8, progress: &mut Progress<V>) {
+unsafe fn hash_step<V: Vector<Q>, const Q: usize>(table: &Table, from: *const u8, progress: &mut TextProgress<V>) {
     // In bounds: eight vectors are good at `from`.
     let mut sum = zero_sum();
     for t in 0..STEP {
@@ -138,7 +138,7 @@ unsafe fn hash_step<V: Vector<Q>, const Q: usize>(table: &Table, from: *const u8
 
 /// XORs eight vectors of text with their key stream.
 #[inline(always)]
-unsafe fn crypt_step<V: Vector<Q>, const Q: usize>(text: *mut u8, x: [V; STEP], progress: &mut Progress<V>) {
+unsafe fn crypt_step<V: Vector<Q>, const Q: usize>(text: *mut u8, x: [V; STEP], progress: &mut TextProgress<V>) {
     // In bounds: eight vectors are good behind what is done.
     for (t, stream) in x.into_iter().enumerate() {
         let at = text.add(progress.done + t * V::BYTES);
@@ -152,7 +152,7 @@ unsafe fn crypt_step<V: Vector<Q>, const Q: usize>(text: *mut u8, x: [V; STEP], 
 unsafe fn first_step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     text: *mut u8,
-    progress: &mut Progress<V>,
+    progress: &mut TextProgress<V>,
     first: &mut [V; Q],
 ) {
     // In bounds: the text has eight vectors.
@@ -170,7 +170,7 @@ unsafe fn first_step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 unsafe fn step<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     text: *mut u8,
-    progress: &mut Progress<V>,
+    progress: &mut TextProgress<V>,
 ) {
     let keys = &table.round_keys;
     // In bounds: the text has eight vectors behind what is done, and if that is sealed, eight before it.
@@ -221,7 +221,7 @@ unsafe fn rest<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     text: *mut u8,
     len: usize,
-    progress: &mut Progress<V>,
+    progress: &mut TextProgress<V>,
     first: &mut [V; Q],
 ) -> ProductSum<V> {
     let keys = &table.round_keys;

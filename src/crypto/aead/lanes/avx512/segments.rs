@@ -21,7 +21,7 @@ use crate::crypto::aead::lanes::avx512::wide::share_beside;
 use crate::crypto::aead::lanes::avx512::wide::zero_karatsuba;
 use crate::crypto::aead::lanes::hash::absorb;
 use crate::crypto::aead::lanes::one;
-use crate::crypto::aead::lanes::one::Progress;
+use crate::crypto::aead::lanes::one::TextProgress;
 use crate::crypto::aead::lanes::table::Table;
 use crate::crypto::aead::lanes::vector::Vector;
 use crate::crypto::aead::message::Message;
@@ -68,7 +68,7 @@ pub(super) unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<
         state = hash_first_half(table, text.add(whole - SEGMENT), state);
     }
     let counters = nonce.xor(__m512i::ramp((whole / 16) as u32 + 2, 1));
-    let mut progress = Progress { counters, mask, state, done: whole };
+    let mut progress = TextProgress { counters, mask, state, done: whole };
     one::go_on::<__m512i, 1, SEAL>(table, message, &mut progress, &mut [mask])
 }
 
