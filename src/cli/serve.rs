@@ -34,9 +34,8 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
         Err(error) => return refuse(true, &error.to_string()),
     };
     if check_only {
-        if let Err((status, line)) = node::run::check(&config) {
-            tracing::error!("{line}");
-            return status.into();
+        if let Err(refusal) = node::run::check(&config) {
+            return node::run::ended(refusal.blame(), &refusal);
         }
         tracing::info!("configuration ok");
         return ExitCode::SUCCESS;

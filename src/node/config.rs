@@ -6,7 +6,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::crypto::aead::TierChoice;
+use crate::disk::EngineChoice;
+use crate::fsm::rocks::RocksOptions;
+use crate::keys::identity::Identity;
+use crate::keys::identity::LogKey;
 use crate::limits::BLOCK_CACHE_BYTES;
 use crate::limits::BLOCK_CACHE_BYTES_MAX;
 use crate::limits::BLOCK_CACHE_BYTES_MIN;
@@ -25,6 +31,7 @@ use crate::node::settings::ConfigError;
 use crate::node::settings::Encryption;
 use crate::node::settings::LogEngine;
 use crate::node::settings::Settings;
+use crate::wal::LogConfig;
 
 /// Where the KEK comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +115,30 @@ impl Config {
             aead_tier: settings.aead_tier.unwrap_or_default(),
             profiling: settings.profiling.unwrap_or(false),
         })
+    }
+
+    /// The log's configuration in `dir`. Number and size of its slots hold for a new log; an old one keeps its own.
+    pub(crate) fn log(&self, dir: PathBuf, identity: &Identity, log_key: Option<&LogKey>) -> LogConfig {
+        let mut log = LogConfig::new(dir, identity.node, identity.cluster);
+        log.engine = match self.log_engine {
+            LogEngine::Auto => EngineChoice::Auto,
+            LogEngine::Uring => EngineChoice::Uring,
+            LogEngine::Plain => EngineChoice::Plain,
+        };
+        log.slots = identity.log_slots;
+        log.slots_max = log.slots_max.max(identity.log_slots);
+        log.slot_bytes = self.log_slot_bytes;
+        log.log_key = log_key.map(|key| Zeroizing::new(*key.expose()));
+        log
+    }
+
+    /// The store's configuration.
+    pub(crate) fn rocks(&self) -> RocksOptions {
+        RocksOptions {
+            values_are_sealed: self.kek.is_some(),
+            block_cache_bytes: self.block_cache_bytes,
+            ..RocksOptions::default()
+        }
     }
 }
 

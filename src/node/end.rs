@@ -1,4 +1,4 @@
-//! Why a running node ends: whoever finds out says so once, and the main thread acts on the first that comes.
+//! Why a running node ends. The first reason that is reported counts, and the main thread acts on it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use crossbeam_channel::bounded;
 
 use crate::apply::halt::Halt;
 use crate::exit::Blame;
-use crate::exit::chain;
 use crate::limits::ENDS_MAX;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
@@ -18,28 +17,36 @@ use crate::wal::WalError;
 pub enum End {
     /// SIGTERM or SIGINT: finish what is in flight.
     Signal,
-    /// The log is poisoned (SYNC-FATAL).
-    Log(WalError),
-    /// Apply stands at an entry that it cannot apply.
-    Halt(Arc<Halt>),
-    /// Agreement cannot go on.
-    Raft(RaftFatal),
+    /// A part of the node cannot continue.
+    Failure(NodeFailure),
 }
 
-impl End {
-    /// Who must act and one line, for every end but a signal's.
+/// A part of the node that cannot continue.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFailure {
+    /// The log is poisoned (SYNC-FATAL).
+    #[error("log")]
+    Log(#[source] WalError),
+    /// Apply stands at an entry that it cannot apply.
+    #[error(transparent)]
+    Halt(Arc<Halt>),
+    /// Agreement cannot continue.
+    #[error("raft")]
+    Raft(#[source] RaftFatal),
+}
+
+impl NodeFailure {
+    /// Who must act.
     #[must_use]
-    pub fn status(&self) -> Option<(Blame, String)> {
+    pub fn blame(&self) -> Blame {
         match self {
-            End::Signal => None,
-            End::Log(error) => Some((Blame::Damage, format!("log: {}", chain(error)))),
-            End::Halt(halt) => Some((halt.blame(), chain(&**halt))),
-            End::Raft(fatal) => Some((Blame::Damage, format!("raft: {}", chain(fatal)))),
+            NodeFailure::Halt(halt) => halt.blame(),
+            NodeFailure::Log(_) | NodeFailure::Raft(_) => Blame::Damage,
         }
     }
 }
 
-/// Where ends are said. The first one counts; later ones follow from it.
+/// Where ends are reported. The first one counts; later ones follow from it.
 #[derive(Clone, Debug)]
 pub struct Ends(Sender<End>);
 
@@ -51,10 +58,15 @@ impl Ends {
         (Ends(sender), receiver)
     }
 
-    /// Says it. Never blocks.
+    /// Reports `end`. Never blocks.
     pub fn end(&self, end: End) {
         if let Err(error) = self.0.try_send(end) {
             tracing::debug!(end = ?error.into_inner(), "one more end of a node that is ending");
         }
+    }
+
+    /// Reports that a part of the node cannot continue. Never blocks.
+    pub fn fail(&self, failure: NodeFailure) {
+        self.end(End::Failure(failure));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::proto::MetricFamily;
@@ -45,6 +46,8 @@ pub struct NodeNumbers {
     pub space: Arc<LogSpace>,
     /// The log's times.
     pub log: Arc<LogReports>,
+    /// How many members have a vote.
+    pub voters: Arc<AtomicUsize>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// The tier that a key gets on this machine.
@@ -123,7 +126,7 @@ impl NodeFacts for NodeNumbers {
     }
 
     fn voters(&self) -> usize {
-        1
+        self.voters.load(Relaxed)
     }
 
     fn applied_index(&self) -> u64 {

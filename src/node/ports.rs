@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
@@ -23,8 +24,8 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
-use crate::node::end::End;
 use crate::node::end::Ends;
+use crate::node::end::NodeFailure;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::raft;
@@ -136,7 +137,7 @@ impl Callbacks for LogReports {
     }
 
     fn on_fatal(&self, error: WalError) {
-        self.ends.end(End::Log(error));
+        self.ends.fail(NodeFailure::Log(error));
     }
 
     fn on_progress(&self, progress: &LogProgress) {
@@ -186,6 +187,8 @@ pub struct AppliedTo {
     pub facts: Arc<AppliedFacts>,
     /// Clients' reads that wait for an index.
     pub reads: Arc<propose::ReadPoints>,
+    /// How many members have a vote.
+    pub voters: Arc<AtomicUsize>,
     /// The keys as of the newest control entry.
     pub node_keys: Arc<NodeKeys>,
 }
@@ -194,6 +197,7 @@ impl AppliedPort for AppliedTo {
     fn applied(&mut self, record: &Applied) {
         self.facts.set(record.last_stamp_ms, record.client_command_applied);
         self.reads.applied(record.position.index);
+        self.voters.store(record.members.voters.len(), Ordering::Relaxed);
         // The raft thread always drains its queue; it is gone only when the node ends.
         drop(self.raft.send(Input::Applied(record.position)));
     }
@@ -287,7 +291,8 @@ mod tests {
         let (raft, inputs) = unbounded();
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, KekSet::default()));
         let reads = Arc::new(propose::ReadPoints::new(Index(1)));
-        let mut port = AppliedTo { raft, facts: Arc::default(), reads, node_keys: Arc::clone(&node_keys) };
+        let mut port =
+            AppliedTo { raft, facts: Arc::default(), reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(told(&inputs), ["MayCampaign(true)"]);

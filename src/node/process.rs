@@ -8,6 +8,7 @@ use rustix::process::Rlimit;
 use tracing_subscriber::EnvFilter;
 
 use crate::limits::OWN_DESCRIPTORS;
+use crate::node::refusal::Refusal;
 use crate::node::settings::LogFormat;
 
 /// Starts logging to stdout.
@@ -46,9 +47,8 @@ pub fn forbid_core_dumps() {
 /// Raises the limit of descriptors for `clients` clients beside the node's own; returns for how many it suffices.
 ///
 /// # Errors
-/// A line for the operator: the hard limit leaves none for any client. A node that runs out of descriptors while it runs
-/// could not open a table of its own state.
-pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
+/// [`Refusal::Descriptors`]: the hard limit leaves none for any client.
+pub fn allow_descriptors(clients: u32) -> Result<usize, Refusal> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let need = u64::from(clients) + OWN_DESCRIPTORS;
     let most = limit.maximum.map_or(need, |maximum| maximum.min(need));
@@ -61,10 +61,7 @@ pub fn allow_descriptors(clients: u32) -> Result<usize, String> {
         has
     };
     if allowed <= OWN_DESCRIPTORS {
-        return Err(format!(
-            "open files are limited to {allowed}, the node needs {} and one for each client: raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)",
-            OWN_DESCRIPTORS
-        ));
+        return Err(Refusal::Descriptors { allowed, own: OWN_DESCRIPTORS });
     }
     let fitting = (allowed - OWN_DESCRIPTORS).min(u64::from(clients));
     if fitting < u64::from(clients) {

@@ -1,220 +1,346 @@
-//! From a directory to everything a node stands on: identity, keys, log, state, checked against each other.
+//! The threads of a node, started in the order in which an entry needs them: log, apply, propose, raft.
 //!
-//! Nothing is written but LOCK until every check has passed. A first start makes the directory, its log and
-//! its state, and becomes a node by one rename at the very end.
+//! ```text
+//! clients -> propose queue -> raft thread -> log thread -> persisted -> raft thread
+//!                                  |                                        |
+//!                                  '------------ committed -> apply thread -'-> answers
+//! ```
+//!
+//! Each step of [`start`] returns what the next one needs. Apply replays the log before raft exists; no thread but the
+//! log's runs until everything that can be refused is built.
 
-use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
 
-use crate::apply::load::load;
-use crate::apply::rows::SealedRows;
-use crate::disk::EngineChoice;
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use rayon::ThreadPool;
+use rayon::ThreadPoolBuilder;
+
+use crate::apply;
+use crate::apply::flush::Flusher;
+use crate::apply::flush::Published;
+use crate::apply::metrics::Metrics;
+use crate::apply::open::Openings;
+use crate::apply::replay::replay;
+use crate::apply::run::RunBounds;
+use crate::apply::step;
 use crate::fsm::reader::RowReader;
-use crate::fsm::rocks::RocksOptions;
-use crate::fsm::rocks::RocksStore;
 use crate::fsm::state::Applied;
-use crate::fsm::state::MemberAddress;
-use crate::fsm::store::Commit;
-use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
-use crate::ids::ClusterId;
-use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
-use crate::keys::identity::LogKey;
-use crate::keys::kek;
-use crate::keys::kek::KekSet;
 use crate::keys::node_keys::NodeKeys;
-use crate::members::Members;
 use crate::node::agree;
-use crate::node::agree::LogFacts;
 use crate::node::config::Config;
-use crate::node::config::KekSource;
-use crate::node::datadir::DataDir;
-use crate::node::datadir::DirectoryKind;
+use crate::node::encryption::NodeOperator;
+use crate::node::end::Ends;
+use crate::node::end::NodeFailure;
+use crate::node::numbers::NodeNumbers;
+use crate::node::open::OpenedNode;
+use crate::node::open::log_facts;
+
+use crate::node::ports::AppliedTo;
+use crate::node::ports::LogReports;
+use crate::node::ports::RaftPorts;
+use crate::node::ports::StateReads;
+use crate::node::ports::StatusCell;
+use crate::node::ports::TrimmedLog;
+use crate::node::ports::may_campaign;
 use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
-use crate::node::settings::LogEngine;
+use crate::node::running::NodeThreads;
+use crate::node::running::RunningNode;
+use crate::node::settings::Encryption;
+use crate::propose;
+use crate::propose::AppliedFacts;
+use crate::propose::ProposeConfig;
+use crate::propose::ProposeHandle;
+use crate::propose::ProposeParts;
+use crate::propose::ReadPoints;
+use crate::propose::Waiters;
+use crate::raft;
+use crate::raft::Committed;
+use crate::raft::Input;
+use crate::raft::RaftConfig;
+use crate::raft::RaftLoop;
+use crate::raft::RaftParts;
+use crate::raft::StartingPoint;
+use crate::resp::Stats;
 use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
-use crate::world::Entropy;
+use crate::wal::thread::LogThread;
 use crate::world::World;
-use crate::world::random_array;
 
-/// A directory that passed every check, opened.
-pub struct Opened {
-    /// Held as long as the node lives.
-    pub directory: DataDir,
-    /// Who this node is.
-    pub identity: Identity,
-    /// Its log, recovered and not yet written to.
-    pub log: LogLoop,
-    /// What the log held.
-    pub recovered: Recovered,
-    /// The state.
-    pub store: Arc<dyn Store>,
-    /// Its reader, with the keys of `node_keys`.
-    pub reader: RowReader,
-    /// The keys, with the state's keyring installed.
-    pub node_keys: Arc<NodeKeys>,
-    /// The state record as it is in the store.
-    pub applied: Applied,
-}
-
-impl fmt::Debug for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("identity", &self.identity).finish_non_exhaustive()
-    }
-}
-
-/// Reads the KEK, then opens the directory of `config`, or makes it.
+/// Replays the log and starts every thread but the network's.
 ///
 /// # Errors
-/// [`Refusal`]: this node must not start; nothing but LOCK was changed, unless it was its first start.
-pub fn open(config: &Config, world: &World) -> Result<Opened, Refusal> {
-    open_with(config, world, keks(config, world)?)
+/// [`Refusal::Failure`] if the replay halts or agreement cannot begin, [`Refusal::Make`] for a thread.
+pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) -> Result<RunningNode, Refusal> {
+    let OpenedNode { directory, identity, log, recovered, store, reader, node_keys, applied } = opened;
+    let (raft, inputs) = raft::thread::queue();
+    let links = Links::new(&applied, raft);
+    let start = Start { config, world, ends, links, state: StateHandle { store, reader, node_keys } };
+    let log = start.log(log)?;
+    let mut apply = start.apply(&log, applied)?;
+    start.replay(&mut apply, &recovered, &inputs)?;
+    let (proposals, proposer) = start.propose();
+    let (to_apply, committed) = apply::thread::queue();
+    let raft = start.raft(&log, proposals, to_apply, identity.node, starting_point(recovered, apply.applied()))?;
+    let apply_thread = start.spawn_apply(apply, committed)?;
+    let raft_thread = start.spawn_raft(raft, inputs)?;
+    let numbers = start.numbers(identity, &log);
+    let operator = start.operator(proposer.clone());
+    let Start { links, state, .. } = start;
+    Ok(RunningNode {
+        gateway: Arc::new(proposer),
+        reads: Arc::new(StateReads { reader: state.reader, facts: links.facts }),
+        operator: Arc::new(operator),
+        numbers: Arc::new(numbers),
+        threads: NodeThreads {
+            raft: links.raft,
+            raft_thread,
+            apply_thread,
+            log: log.thread,
+            waiters: links.waiters,
+            read_points: links.read_points,
+            _directory: directory,
+        },
+    })
 }
 
-/// The same with KEKs that were read before.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<Opened, Refusal> {
-    let directory = DataDir::lock(&config.data_dir)?;
-    let (identity, log_key) = match directory.classify(&keks)? {
-        DirectoryKind::Existing { identity, log_key } => (identity, log_key),
-        DirectoryKind::Fresh | DirectoryKind::Unfinished => first_start(config, world, &directory, &keks)?,
-    };
-    let options = log_options(config, &directory, &identity, log_key.as_ref());
-    let (log, recovered) = wal::open(&options, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
-    tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
-    let rocks = rocks_options(config);
-    let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
-    let applied = check_state(&directory, &rocks, &identity, &recovered, &node_keys)?;
-    let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
-    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
-    Ok(Opened { directory, identity, log, recovered, store, reader, node_keys, applied })
+/// A start under way: what its steps share.
+struct Start<'a> {
+    config: &'a Config,
+    world: &'a World,
+    ends: &'a Ends,
+    links: Links,
+    state: StateHandle,
 }
 
-/// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
-/// a descriptor that was not inherited would else be one of its own.
-///
-/// # Errors
-/// [`Refusal::Kek`].
-pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
-    let kek = match &config.kek {
-        None => return Ok(KekSet::new(Vec::new())?),
-        Some(KekSource::File(path)) => kek::from_file(path)?,
-        Some(KekSource::Descriptor(descriptor)) => kek::from_descriptor(*descriptor, &*world.clock)?,
-    };
-    Ok(KekSet::new(vec![kek])?)
+/// What threads share with each other.
+struct Links {
+    raft: Sender<Input>,
+    facts: Arc<AppliedFacts>,
+    waiters: Arc<Waiters>,
+    read_points: Arc<ReadPoints>,
+    status: Arc<StatusCell>,
+    voters: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+    published: Arc<Published>,
 }
 
-/// Makes a cluster of one: who it is, its log, its state at (term 1, index 1).
-fn first_start(
-    config: &Config,
-    world: &World,
-    directory: &DataDir,
-    keks: &KekSet,
-) -> Result<(Identity, Option<LogKey>), Refusal> {
-    let cluster = ClusterId(random_array(&*world.entropy));
-    let node = random_node_id(&*world.entropy);
-    let identity = Identity { node, cluster, log_slots: config.log_slots };
-    let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
-    directory.begin(&identity, log_key.as_ref())?;
-    make_log(config, world, directory, &identity, log_key.as_ref())?;
-    make_state(config, directory, &identity)?;
-    directory.finish()?;
-    tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");
-    Ok((identity, log_key))
+/// The state and its keys.
+struct StateHandle {
+    store: Arc<dyn Store>,
+    reader: RowReader,
+    node_keys: Arc<NodeKeys>,
 }
 
-fn make_log(
-    config: &Config,
-    world: &World,
-    directory: &DataDir,
-    identity: &Identity,
-    log_key: Option<&LogKey>,
-) -> Result<(), Refusal> {
-    let options = log_options(config, directory, identity, log_key);
-    std::fs::create_dir(&options.dir).map_err(|source| Refusal::Make { path: options.dir.clone(), source })?;
-    let disk = options.open_disk().map_err(wal::WalError::from)?;
-    let mut progress = ProgressLine::begin("making the log", "bytes");
-    let begins_behind = Applied::founding(identity.cluster, Members::default(), Vec::new()).position;
-    let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    let made = wal::create(&options, disk, clock, entropy, begins_behind, &mut |done, all| progress.at(done, all));
-    progress.end();
-    let need_bytes = u64::from(options.slots) * options.slot_bytes;
-    made.map_err(|source| Refusal::MakeLog { path: options.dir.clone(), need_bytes, source })?;
-    Ok(())
+/// The log, whose thread runs.
+struct LogHandle {
+    thread: Arc<LogThread>,
+    reports: Arc<LogReports>,
+    engine: &'static str,
 }
 
-fn make_state(config: &Config, directory: &DataDir, identity: &Identity) -> Result<(), Refusal> {
-    let founder = MemberAddress { node: identity.node, address: String::new() };
-    let applied = Applied::founding(identity.cluster, Members::founders(&[identity.node]), vec![founder]);
-    let store = RocksStore::create(&directory.state(), &rocks_options(config))?;
-    store.write(Commit { state: vec![(StateRow::Applied, applied.encode(None))], ..Commit::default() })?;
-    store.flush()?;
-    Ok(())
-}
-
-/// Looks at the state without writing to it, and compares it with identity and log.
-fn check_state(
-    directory: &DataDir,
-    rocks: &RocksOptions,
-    identity: &Identity,
-    recovered: &Recovered,
-    node_keys: &NodeKeys,
-) -> Result<Applied, Refusal> {
-    directory.check_state_files()?;
-    let store = RocksStore::open_read_only(&directory.state(), rocks)?;
-    let applied = load(&store, node_keys)?;
-    agree::check(identity, &applied, node_keys.current().keyring(), &log_facts(recovered))?;
-    let index = applied.position.index;
-    let entry = recovered.entries.iter().find(|entry| entry.index == index);
-    agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
-    Ok(applied)
-}
-
-/// What the recovered log says of itself.
-#[must_use]
-pub fn log_facts(recovered: &Recovered) -> LogFacts {
-    LogFacts {
-        compacted: recovered.compacted.index,
-        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
-        commit: recovered.hard_state.commit,
-        cutover: recovered.cutover.unwrap_or(Index::NEVER),
-    }
-}
-
-fn log_options(config: &Config, directory: &DataDir, identity: &Identity, log_key: Option<&LogKey>) -> wal::LogConfig {
-    let mut options = wal::LogConfig::new(directory.log(), identity.node, identity.cluster);
-    options.engine = match config.log_engine {
-        LogEngine::Auto => EngineChoice::Auto,
-        LogEngine::Uring => EngineChoice::Uring,
-        LogEngine::Plain => EngineChoice::Plain,
-    };
-    options.slots = identity.log_slots;
-    options.slots_max = options.slots_max.max(identity.log_slots);
-    options.slot_bytes = config.log_slot_bytes;
-    options.log_key = log_key.map(|key| zeroize::Zeroizing::new(*key.expose()));
-    options
-}
-
-fn rocks_options(config: &Config) -> RocksOptions {
-    RocksOptions {
-        values_are_sealed: config.kek.is_some(),
-        block_cache_bytes: config.block_cache_bytes,
-        ..RocksOptions::default()
-    }
-}
-
-fn random_node_id(entropy: &dyn Entropy) -> NodeId {
-    loop {
-        // 63 bits: tools that show ids as signed numbers stay right.
-        if let Some(node) = NodeId::new(u64::from_be_bytes(random_array(entropy)) >> 1) {
-            return node;
+impl Links {
+    fn new(applied: &Applied, raft: Sender<Input>) -> Links {
+        Links {
+            raft,
+            facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
+            waiters: Arc::new(Waiters::new()),
+            read_points: Arc::new(ReadPoints::new(applied.position.index)),
+            status: Arc::new(StatusCell::default()),
+            voters: Arc::new(AtomicUsize::new(applied.members.voters.len())),
+            metrics: Arc::new(Metrics::default()),
+            published: Arc::new(Published::new(applied.position)),
         }
     }
+}
+
+impl Start<'_> {
+    fn log(&self, log: LogLoop) -> Result<LogHandle, Refusal> {
+        let engine = log.engine().word();
+        let reports = Arc::new(LogReports::new(self.links.raft.clone(), self.ends.clone()));
+        let thread = wal::thread::spawn(log, reports.clone()).map_err(NodeFailure::Log)?;
+        Ok(LogHandle { thread: Arc::new(thread), reports, engine })
+    }
+
+    fn apply(&self, log: &LogHandle, applied: Applied) -> Result<step::Loop, Refusal> {
+        let Links { raft, facts, waiters, read_points, voters, metrics, published, .. } = &self.links;
+        let StateHandle { store, reader, node_keys } = &self.state;
+        let log = Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: raft.clone() });
+        let flusher = Flusher::new(Arc::clone(store), Arc::clone(published), Arc::clone(metrics), log.clone());
+        let port = AppliedTo {
+            raft: raft.clone(),
+            facts: Arc::clone(facts),
+            reads: Arc::clone(read_points),
+            voters: Arc::clone(voters),
+            node_keys: Arc::clone(node_keys),
+        };
+        let parts = step::Parts {
+            store: Arc::clone(store),
+            reader: reader.clone(),
+            node_keys: Arc::clone(node_keys),
+            waiters: Arc::clone(waiters),
+            openings: Openings::new(Some(self.open_threads()?)),
+            log,
+            port: Box::new(port),
+            published: Arc::clone(published),
+            flusher: Arc::new(flusher),
+            flush_wake: None,
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(&self.world.clock),
+            bounds: RunBounds::default(),
+        };
+        Ok(step::Loop::new(parts, applied))
+    }
+
+    fn open_threads(&self) -> Result<Arc<ThreadPool>, Refusal> {
+        let built = ThreadPoolBuilder::new()
+            .num_threads(self.config.open_threads)
+            .thread_name(|number| format!("open-{number}"))
+            .build();
+        built
+            .map(Arc::new)
+            .map_err(|error| no_threads("threads that open entries", io::Error::other(error.to_string())))
+    }
+
+    /// Applies what is committed and not applied yet, flushes, and tells raft whether this node may lead.
+    fn replay(&self, apply: &mut step::Loop, recovered: &Recovered, inputs: &Receiver<Input>) -> Result<(), Refusal> {
+        let applied = apply.applied().position.index;
+        let commit = agree::commit(applied, &log_facts(recovered));
+        let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
+        let mut progress = ProgressLine::begin("replaying the log", "entries");
+        let all = commit.0 - applied.0;
+        // What the replay tells raft is in what raft starts from, and nobody takes it yet: the queue must not fill.
+        let drain = || inputs.try_iter().for_each(drop);
+        let replayed = replay(apply, entries.cloned(), |index| {
+            progress.at(index.0 - applied.0, all);
+            drain();
+        });
+        drain();
+        progress.end();
+        replayed.map_err(NodeFailure::Halt)?;
+        assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
+        tracing::info!(%applied, %commit, "log replayed");
+        drop(self.links.raft.send(may_campaign(&self.state.node_keys)));
+        Ok(())
+    }
+
+    fn propose(&self) -> (propose::Queue, ProposeHandle) {
+        let raft = self.links.raft.clone();
+        let parts = ProposeParts {
+            witness: Box::new(propose::SoleVoter),
+            node_keys: Arc::clone(&self.state.node_keys),
+            facts: Arc::clone(&self.links.facts),
+            waiters: Arc::clone(&self.links.waiters),
+            reads: Arc::clone(&self.links.read_points),
+            clock: Arc::clone(&self.world.clock),
+            entropy: Arc::clone(&self.world.entropy),
+            wake: Box::new(move || drop(raft.try_send(Input::Wake))),
+        };
+        propose::queue(self.propose_config(), parts)
+    }
+
+    fn propose_config(&self) -> ProposeConfig {
+        ProposeConfig::new(match self.config.encryption {
+            Encryption::Off => propose::Mode::Off,
+            Encryption::Ready => propose::Mode::Ready,
+            Encryption::On => propose::Mode::On,
+        })
+    }
+
+    fn raft(
+        &self,
+        log: &LogHandle,
+        proposals: propose::Queue,
+        apply: Sender<Vec<Committed>>,
+        node: NodeId,
+        from: StartingPoint,
+    ) -> Result<RaftLoop, Refusal> {
+        let ports = RaftPorts {
+            log: Arc::clone(&log.thread),
+            apply,
+            reads: Arc::clone(&self.links.read_points),
+            status: Arc::clone(&self.links.status),
+        };
+        let parts = RaftParts {
+            proposer: Box::new(proposals),
+            ports: Box::new(ports),
+            transport: Box::new(raft::Nowhere),
+            space: Arc::clone(log.thread.space()),
+            clock: Arc::clone(&self.world.clock),
+            entropy: Arc::clone(&self.world.entropy),
+        };
+        Ok(RaftLoop::new(RaftConfig::new(node), from, parts).map_err(NodeFailure::Raft)?)
+    }
+
+    fn spawn_apply(
+        &self,
+        apply: step::Loop,
+        committed: Receiver<Vec<Committed>>,
+    ) -> Result<apply::thread::Handle, Refusal> {
+        let ends = self.ends.clone();
+        let on_halt = Box::new(move |halt| ends.fail(NodeFailure::Halt(halt)));
+        apply::thread::spawn(apply, committed, on_halt).map_err(|source| no_threads("threads", source))
+    }
+
+    fn spawn_raft(&self, raft: RaftLoop, inputs: Receiver<Input>) -> Result<JoinHandle<()>, Refusal> {
+        let ends = self.ends.clone();
+        let on_end = move |result| {
+            if let Err(fatal) = result {
+                ends.fail(NodeFailure::Raft(fatal));
+            }
+        };
+        raft::thread::spawn(raft, inputs, on_end).map_err(|source| no_threads("threads", source))
+    }
+
+    fn numbers(&self, identity: Identity, log: &LogHandle) -> NodeNumbers {
+        NodeNumbers {
+            identity,
+            log_engine: log.engine,
+            is_log_sealed: self.config.kek.is_some(),
+            status: Arc::clone(&self.links.status),
+            apply: Arc::clone(&self.links.metrics),
+            clients: Arc::new(Stats::default()),
+            node_keys: Arc::clone(&self.state.node_keys),
+            space: Arc::clone(log.thread.space()),
+            log: Arc::clone(&log.reports),
+            voters: Arc::clone(&self.links.voters),
+            is_serving: AtomicBool::new(false),
+            aead_tier: NodeNumbers::tier(),
+        }
+    }
+
+    fn operator(&self, proposer: ProposeHandle) -> NodeOperator {
+        NodeOperator {
+            mode: self.config.encryption,
+            limits: self.propose_config().limits,
+            node_keys: Arc::clone(&self.state.node_keys),
+            store: Arc::clone(&self.state.store),
+            apply: Arc::clone(&self.links.metrics),
+            proposer,
+        }
+    }
+}
+
+/// What raft begins with, after the replay.
+fn starting_point(recovered: Recovered, applied: &Applied) -> StartingPoint {
+    StartingPoint {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries,
+        members: applied.members.clone(),
+        applied: applied.position,
+    }
+}
+
+fn no_threads(which: &str, source: io::Error) -> Refusal {
+    Refusal::Make { what: format!("{which} cannot be made"), source }
 }

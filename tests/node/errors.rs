@@ -49,9 +49,9 @@ use sealkv::keys::node_keys::NodeKeys;
 use sealkv::limits::ENTRY_BYTES_MAX;
 use sealkv::limits::VALUE_BYTES_MAX;
 use sealkv::node::config::Config;
+use sealkv::node::open;
+use sealkv::node::open::OpenedNode;
 use sealkv::node::settings::Settings;
-use sealkv::node::start;
-use sealkv::node::start::Opened;
 use sealkv::propose::seal::LeaderSealer;
 use sealkv::propose::seal::Proposal;
 use sealkv::propose::seal::seal_batch;
@@ -116,7 +116,7 @@ fn set(value: &[u8]) -> WriteCommand {
 }
 
 /// A sealed node's directory with [`VALUE`] in it, opened here.
-fn used() -> (Site, Opened) {
+fn used() -> (Site, OpenedNode) {
     let site = Site::new();
     site.make_random_kek();
     let node = Node::start(&site.sealed());
@@ -126,7 +126,7 @@ fn used() -> (Site, Opened) {
     assert_eq!(node.stop().code(), Some(0));
     let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
     let world = World::real();
-    let opened = start::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
+    let opened = open::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
     (site, opened)
 }
 
@@ -166,7 +166,7 @@ fn no_secrets_out_of_any_error_line_or_panic_that_can_be_provoked() {
 }
 
 /// Halts of every class that the library makes, and a sealer's errors.
-fn entries(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
+fn entries(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let view = opened.node_keys.current();
     let key = view.leadership_key().unwrap();
     let first = Position { term: key.term_salt().term, index: opened.applied.position.index.next() };
@@ -223,7 +223,7 @@ fn entries(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 }
 
 /// Stored rows, changed at each byte, and read with keys and without.
-fn rows(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
+fn rows(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let mut row = None;
     opened
         .store
@@ -251,7 +251,7 @@ fn rows(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 }
 
 /// Keyring, applied row and IDENTITY, changed at each byte; other KEKs; KEK files that are none.
-fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
+fn records(site: &Site, opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let cluster = opened.node_keys.cluster();
     let right = std::fs::read(site.kek()).unwrap();
     let kek = || kek::from_bytes(&Zeroizing::new(right[..].try_into().unwrap()));
@@ -315,7 +315,7 @@ fn records(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 }
 
 /// What holds secrets, printed.
-fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
+fn things(site: &Site, opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let view = opened.node_keys.current();
     let keks = opened.node_keys.keks();
     judge("a node", debugged(&opened) + &debugged(&opened.node_keys) + &debugged(&view));
@@ -330,7 +330,7 @@ fn things(site: &Site, opened: &Opened, judge: &mut impl FnMut(&str, String)) {
 }
 
 /// Broken promises of callers, with secrets in hand.
-fn panic_messages(opened: &Opened, judge: &mut impl FnMut(&str, String)) {
+fn panic_messages(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let data = EntryFrame { proposal_id: ProposalId(1), payload: VALUE.as_bytes() }.encode();
     let change = LogEntry { term: Term(1), index: Index(2), kind: EntryKind::ConfChange, data };
     let keys = opened.node_keys.current().entry_keys().unwrap();

@@ -29,9 +29,9 @@ use sealkv::keys::kek;
 use sealkv::keys::kek::KekSet;
 use sealkv::keys::make::make_bootstrap;
 use sealkv::node::config::Config;
+use sealkv::node::open;
+use sealkv::node::open::OpenedNode;
 use sealkv::node::settings::Settings;
-use sealkv::node::start;
-use sealkv::node::start::Opened;
 use sealkv::wal::Append;
 use sealkv::wal::HardState;
 use sealkv::world::KernelEntropy;
@@ -48,11 +48,11 @@ const ENTRIES: u64 = 7;
 const POISONED: u64 = 4;
 
 /// A directory with the library's eyes. The node must not run.
-pub fn open(site: &Site, kek_file: Option<PathBuf>) -> Opened {
+pub fn open(site: &Site, kek_file: Option<PathBuf>) -> OpenedNode {
     let settings = Settings { data_dir: Some(site.data()), kek_file, ..Settings::default() };
     let config = Config::check(settings).unwrap();
     let world = World::real();
-    start::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()
+    open::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()
 }
 
 /// A site whose node ran, took one write, and stopped.
@@ -84,7 +84,7 @@ impl Added {
 }
 
 /// Puts committed entries into the log; what was there from the first one's index on is gone.
-fn write(opened: &mut Opened, entries: Vec<LogEntry>) {
+fn write(opened: &mut OpenedNode, entries: Vec<LogEntry>) {
     let newest = entries.last().unwrap();
     let before = opened.recovered.hard_state;
     let term = before.term.max(newest.term);

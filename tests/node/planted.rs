@@ -9,7 +9,7 @@ use sealkv::crypto::derive::derive;
 use sealkv::crypto::keystore::Dek;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::keys::identity::Identity;
-use sealkv::node::start::Opened;
+use sealkv::node::open::OpenedNode;
 
 use crate::harness::Site;
 
@@ -33,7 +33,7 @@ impl Planted {
     }
 
     /// The KEK, and every key that it wraps or that is derived from those.
-    pub fn keys_of(site: &Site, opened: &Opened) -> Planted {
+    pub fn keys_of(site: &Site, opened: &OpenedNode) -> Planted {
         let mut planted = Planted::default();
         planted.add("KEK", &fs::read(site.kek()).unwrap());
         let keks = opened.node_keys.keks();

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use sealkv::node::config::Config;
+use sealkv::node::open;
 use sealkv::node::settings::Settings;
-use sealkv::node::start;
 use sealkv::world::World;
 
 use crate::client::Reply;
@@ -103,7 +103,7 @@ fn no_secrets_out_of_a_node_at_trace_level_under_load() {
     }
     let settings = Settings { data_dir: Some(site.data()), kek_file: Some(site.kek()), ..Settings::default() };
     let world = World::real();
-    let opened = start::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
+    let opened = open::open(&Config::check(settings).unwrap(), &world).map_err(|refusal| refusal.to_string()).unwrap();
     let mut planted = Planted::keys_of(&site, &opened);
     planted.add("value", canary.as_bytes());
     planted.add("password", password.as_bytes());

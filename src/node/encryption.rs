@@ -1,4 +1,4 @@
-//! What an operator sees and asks of this node's encryption, for the `SEALKV` commands: clients' door to the gate.
+//! How an operator sees and changes this node's encryption, for the `SEALKV` commands.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Operator for NodeOperator {
             OperatorRequest::RotateEntryKey => ControlRequest::Rotate(Purpose::Entry),
             OperatorRequest::RotateValueKey => ControlRequest::Rotate(Purpose::Value),
         };
-        self.proposer.control(request, Box::new(move |result| done(result.map(drop).map_err(told))));
+        self.proposer.control(request, Box::new(move |result| done(result.map(drop).map_err(operator_error))));
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {
@@ -103,7 +103,7 @@ impl fmt::Debug for NodeOperator {
     }
 }
 
-fn told(error: ControlError) -> OperatorError {
+fn operator_error(error: ControlError) -> OperatorError {
     match error {
         ControlError::TryAgain | ControlError::Busy => OperatorError::TryAgain,
         ControlError::NotLeader(leader) => OperatorError::NotLeader(leader),
@@ -125,7 +125,7 @@ fn clear_rows(keyring: Option<&Keyring>) -> &'static str {
     }
 }
 
-/// The names of what is told of an active key.
+/// The names of what is operator_error of an active key.
 type KeyWords = [&'static str; 4];
 
 fn key(words: KeyWords, dek: Option<&WrappedDek>, applied: Index, limit: u64) -> [(&'static str, OperatorFact); 4] {

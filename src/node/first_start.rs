@@ -1,0 +1,85 @@
+//! A first start: a cluster of one in an empty directory, which becomes a node by one rename at the very end.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::fsm::rocks::RocksStore;
+use crate::fsm::state::Applied;
+use crate::fsm::state::MemberAddress;
+use crate::fsm::store::Commit;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Store as _;
+use crate::ids::ClusterId;
+use crate::ids::NodeId;
+use crate::keys::identity::Identity;
+use crate::keys::identity::LogKey;
+use crate::keys::kek::KekSet;
+use crate::members::Members;
+use crate::node::config::Config;
+use crate::node::datadir::DataDir;
+use crate::node::progress::ProgressLine;
+use crate::node::refusal::Refusal;
+use crate::wal;
+use crate::wal::LogConfig;
+use crate::wal::WalError;
+use crate::world::Entropy;
+use crate::world::World;
+use crate::world::random_array;
+
+/// Makes a cluster of one: who it is, its log, its state at (term 1, index 1).
+///
+/// # Errors
+/// [`Refusal`]; the next start finds an unfinished first start and makes it again.
+pub(crate) fn first_start(
+    config: &Config,
+    world: &World,
+    directory: &DataDir,
+    keks: &KekSet,
+) -> Result<(Identity, Option<LogKey>), Refusal> {
+    let cluster = ClusterId(random_array(&*world.entropy));
+    let node = random_node_id(&*world.entropy);
+    let identity = Identity { node, cluster, log_slots: config.log_slots };
+    let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
+    directory.begin(&identity, log_key.as_ref())?;
+    let founded = founded(&identity);
+    make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded)?;
+    make_state(config, directory, &founded)?;
+    directory.finish()?;
+    tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");
+    Ok((identity, log_key))
+}
+
+/// The state of a cluster whose only member is this node.
+fn founded(identity: &Identity) -> Applied {
+    let founder = MemberAddress { node: identity.node, address: String::new() };
+    Applied::founding(identity.cluster, Members::founders(&[identity.node]), vec![founder])
+}
+
+fn make_log(log: &LogConfig, world: &World, founded: &Applied) -> Result<(), Refusal> {
+    let cannot_be_made = |source| Refusal::Make { what: format!("{} cannot be made", log.dir.display()), source };
+    fs::create_dir(&log.dir).map_err(cannot_be_made)?;
+    let disk = log.open_disk().map_err(WalError::from)?;
+    let mut progress = ProgressLine::begin("making the log", "bytes");
+    let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+    let made = wal::create(log, disk, clock, entropy, founded.position, &mut |done, all| progress.at(done, all));
+    progress.end();
+    let need_bytes = u64::from(log.slots) * log.slot_bytes;
+    made.map_err(|source| Refusal::MakeLog { path: log.dir.clone(), need_bytes, source })?;
+    Ok(())
+}
+
+fn make_state(config: &Config, directory: &DataDir, founded: &Applied) -> Result<(), Refusal> {
+    let store = RocksStore::create(&directory.state(), &config.rocks())?;
+    store.write(Commit { state: vec![(StateRow::Applied, founded.encode(None))], ..Commit::default() })?;
+    store.flush()?;
+    Ok(())
+}
+
+fn random_node_id(entropy: &dyn Entropy) -> NodeId {
+    loop {
+        // 63 bits: tools that show ids as signed numbers stay right.
+        if let Some(node) = NodeId::new(u64::from_be_bytes(random_array(entropy)) >> 1) {
+            return node;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! From a directory to everything a node stands on: identity, keys, log, state, checked against each other.
+//!
+//! Nothing is written but LOCK until every check has passed. Only a first start makes anything: see `first_start.rs`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::apply::load::load;
+use crate::apply::rows::SealedRows;
+use crate::fsm::reader::RowReader;
+use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::RocksStore;
+use crate::fsm::state::Applied;
+use crate::fsm::store::Store;
+use crate::ids::Index;
+use crate::keys::identity::Identity;
+use crate::keys::kek;
+use crate::keys::kek::KekSet;
+use crate::keys::node_keys::NodeKeys;
+use crate::node::agree;
+use crate::node::agree::LogFacts;
+use crate::node::config::Config;
+use crate::node::config::KekSource;
+use crate::node::datadir::DataDir;
+use crate::node::datadir::DirectoryKind;
+use crate::node::first_start::first_start;
+use crate::node::refusal::Refusal;
+use crate::wal;
+use crate::wal::LogLoop;
+use crate::wal::Recovered;
+use crate::world::World;
+
+/// A directory that passed every check, opened.
+pub struct OpenedNode {
+    /// Held as long as the node lives.
+    pub directory: DataDir,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Its log, recovered and not yet written to.
+    pub log: LogLoop,
+    /// What the log held.
+    pub recovered: Recovered,
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// Its reader, with the keys of `node_keys`.
+    pub reader: RowReader,
+    /// The keys, with the state's keyring installed.
+    pub node_keys: Arc<NodeKeys>,
+    /// The state record as it is in the store.
+    pub applied: Applied,
+}
+
+impl fmt::Debug for OpenedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedNode").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Reads the KEK, then opens the directory of `config`, or makes it.
+///
+/// # Errors
+/// [`Refusal`]: this node must not start; nothing but LOCK was changed, unless it was its first start.
+pub fn open(config: &Config, world: &World) -> Result<OpenedNode, Refusal> {
+    open_with(config, world, keks(config, world)?)
+}
+
+/// The same with KEKs that were read before.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<OpenedNode, Refusal> {
+    let directory = DataDir::lock(&config.data_dir)?;
+    let (identity, log_key) = match directory.classify(&keks)? {
+        DirectoryKind::Existing { identity, log_key } => (identity, log_key),
+        DirectoryKind::Fresh | DirectoryKind::Unfinished => first_start(config, world, &directory, &keks)?,
+    };
+    let log = config.log(directory.log(), &identity, log_key.as_ref());
+    let (log, recovered) = wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
+    tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
+    let rocks = config.rocks();
+    let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
+    let applied = check_state(&directory, &rocks, &identity, &recovered, &node_keys)?;
+    let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
+    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
+    Ok(OpenedNode { directory, identity, log, recovered, store, reader, node_keys, applied })
+}
+
+/// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
+/// a descriptor that was not inherited would else be one of its own.
+///
+/// # Errors
+/// [`Refusal::Kek`].
+pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
+    let kek = match &config.kek {
+        None => return Ok(KekSet::new(Vec::new())?),
+        Some(KekSource::File(path)) => kek::from_file(path)?,
+        Some(KekSource::Descriptor(descriptor)) => kek::from_descriptor(*descriptor, &*world.clock)?,
+    };
+    Ok(KekSet::new(vec![kek])?)
+}
+
+/// Looks at the state without writing to it, and compares it with identity and log.
+fn check_state(
+    directory: &DataDir,
+    rocks: &RocksOptions,
+    identity: &Identity,
+    recovered: &Recovered,
+    node_keys: &NodeKeys,
+) -> Result<Applied, Refusal> {
+    directory.check_state_files()?;
+    let store = RocksStore::open_read_only(&directory.state(), rocks)?;
+    let applied = load(&store, node_keys)?;
+    agree::check(identity, &applied, node_keys.current().keyring(), &log_facts(recovered))?;
+    let index = applied.position.index;
+    let entry = recovered.entries.iter().find(|entry| entry.index == index);
+    agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
+    Ok(applied)
+}
+
+/// How far the recovered log reaches.
+#[must_use]
+pub fn log_facts(recovered: &Recovered) -> LogFacts {
+    LogFacts {
+        compacted: recovered.compacted.index,
+        last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
+        commit: recovered.hard_state.commit,
+        cutover: recovered.cutover.unwrap_or(Index::NEVER),
+    }
+}

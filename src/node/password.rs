@@ -1,0 +1,37 @@
+//! The password of clients: the first line of a file.
+
+use std::fs::File;
+use std::fs::metadata;
+use std::io::Read as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::limits::PASSWORD_FILE_BYTES_MAX;
+use crate::node::config::Config;
+use crate::node::refusal::Refusal;
+use crate::resp::Password;
+
+/// The password that the settings name; `None` if they name none.
+///
+/// # Errors
+/// [`Refusal::Password`].
+pub(crate) fn read(config: &Config) -> Result<Option<Password>, Refusal> {
+    let read = |path: &Path| first_line(path).map_err(|why| Refusal::Password { path: path.to_owned(), why });
+    config.requirepass_file.as_deref().map(read).transpose()
+}
+
+fn first_line(path: &Path) -> Result<Password, String> {
+    if !metadata(path).map_err(|error| error.to_string())?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_FILE_BYTES_MAX + 1));
+    file.take(PASSWORD_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || bytes.len() > PASSWORD_FILE_BYTES_MAX {
+        return Err(format!("expected one line of 1 to {PASSWORD_FILE_BYTES_MAX} bytes"));
+    }
+    Ok(Password::new(&Zeroizing::new(line.to_vec())))
+}
