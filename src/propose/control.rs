@@ -66,7 +66,7 @@ pub enum ControlError {
     /// Certainly not done: another node leads.
     #[error("not done: this node does not lead")]
     NotLeader(Option<u64>),
-    /// The entry stands in this node's log, and whether it will be committed is not known here.
+    /// The entry stands in this node's log; whether it will be committed is not known here.
     #[error("it is not known whether it was done: ask for the status")]
     Unknown,
 }
@@ -99,7 +99,7 @@ pub trait KekWitness: Send + Sync {
     fn check(&self) -> Result<(), MemberLack>;
 }
 
-/// A sole voter: what it wraps it has unwrapped itself.
+/// A sole voter: it has unwrapped its keys itself, and there is no other member.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SoleVoter;
 

@@ -39,7 +39,7 @@ pub enum Mode {
     On,
 }
 
-/// Distances in the log at which keys are renewed, far below what a nonce's field holds (N4). Smaller only in tests.
+/// Distances in the log at which keys are renewed, far below the capacity of a nonce's field (N4). Smaller only in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewLimits {
     /// From the index where the value DEK became active.
@@ -103,7 +103,7 @@ pub(super) struct ControlQueue {
     underway: Option<Underway>,
 }
 
-/// What is decided from.
+/// The facts that decide.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene<'a> {
     pub(super) mode: Mode,

@@ -206,7 +206,7 @@ impl Queue {
     /// The control entry or the batch of clients' requests that may be proposed now.
     fn next_batch(&mut self, view: &LeaderView, now: Duration) -> Option<Box<dyn Batch>> {
         let context = &self.context;
-        // The view after the cutover: whoever sees a cutover sees the keys that it asks for.
+        // The keys after the cutover: a reader that sees a cutover sees the keys that it needs.
         let cutover = context.node_keys.cutover();
         let keys = context.node_keys.current();
         let scene = Scene {

@@ -1,4 +1,4 @@
-//! What clients' connections put in and get back: requests, their outcomes, and the door that takes them.
+//! Requests of clients' connections, their outcomes, and the trait that takes them.
 
 use std::fmt;
 

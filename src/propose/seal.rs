@@ -6,8 +6,8 @@
 //!               a sealer:  what it makes of all of them  one call for a batch, each proposal in it once
 //! ```
 //!
-//! It happens when the place of the batch is known and before raft has seen any of it: an error goes back to whoever
-//! proposed, and raft is not touched. [`crate::seam`] has an example, and `apply::hook` is the other half.
+//! It happens when the position of the batch is known and before raft has seen any of it: an error goes back to the
+//! proposer, and raft is not touched. [`crate::seam`] has an example, and `apply::hook` is the other half.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl Proposal {
         Proposal::in_place(id, data)
     }
 
-    /// For who encodes a command in place: `data` is space for the entry frame's header, then the payload. No copy.
+    /// Without a copy, for a command that is encoded in place: `data` is space for the entry frame's header, then the payload.
     ///
     /// # Panics
     /// If `data` is shorter than that header.
@@ -60,7 +60,7 @@ impl Proposal {
         self.id
     }
 
-    /// What the state machine is to get. Plaintext.
+    /// The state machine's bytes. Plaintext.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.data[FRAME_HEADER_LEN..]
@@ -73,9 +73,9 @@ impl fmt::Debug for Proposal {
     }
 }
 
-/// Makes sealed entries of a batch of proposals. A node has [`LeaderSealer`]; who embeds this may bring another.
+/// Makes sealed entries of a batch of proposals. A node has [`LeaderSealer`]; an embedder may bring another.
 pub trait Sealer {
-    /// The data of the entries for consecutive places from `first` on, one for each proposal, in their order. Called once
+    /// The data of the entries for consecutive positions from `first` on, one for each proposal, in their order. Called once
     /// for a batch; nothing in it is ever sealed again, for any place.
     ///
     /// # Errors
@@ -115,11 +115,11 @@ pub enum SealerError {
     Own(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The entries' data for consecutive places from `first` on: sealed in one call of `sealer`; without one the proposals'
+/// The entries' data for consecutive positions from `first` on: sealed in one call of `sealer`; without one the proposals'
 /// own buffers, not copied.
 ///
 /// # Errors
-/// [`SealerError`], the sealer's own or about what it made.
+/// [`SealerError`]: the sealer's, or about the entries that it made.
 pub fn seal_batch(
     sealer: Option<&dyn Sealer>,
     first: Position,
@@ -135,7 +135,7 @@ pub fn seal_batch(
     Ok(sealed)
 }
 
-/// Seals for a leader: under the key of its term, with random bytes that are drawn for each batch (design 3.4).
+/// Seals for a leader: under the key of its term, with random bytes that are drawn for each batch.
 pub struct LeaderSealer<'a> {
     key: &'a LeadershipKey,
     entropy: &'a dyn Entropy,

@@ -1,7 +1,7 @@
 //! The stamp of an entry, and the replicated facts that the proposer reads.
 //!
 //! A stamp is the larger of the wall clock and (last stamp + monotonic time since): it never goes back, also when the
-//! leader's clock does or the leadership moves (design 2, Time). Apply keeps the newest in the state record.
+//! leader's clock does or the leadership moves. Apply keeps the newest in the state record.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -33,7 +33,7 @@ impl AppliedFacts {
         }
     }
 
-    /// As of the step of the store that was just written.
+    /// As of the commit that was just written.
     pub fn set(&self, stamp_ms: u64, has_client_commands: bool) {
         self.stamp_ms.store(stamp_ms, Release);
         self.has_client_commands.store(has_client_commands, Release);

@@ -1,4 +1,4 @@
-//! Proposals at their positions (N6): one `MsgPropose` is stepped, then every entry is compared with what was asked for.
+//! Proposals at their positions (N6): one `MsgPropose` is stepped, then every entry is compared with the wanted one.
 
 use ::raft::RawNode;
 use ::raft::eraftpb::Entry;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::ids::Index;
 use crate::ids::Term;
-use crate::raft::config::RaftFatal;
+use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 
 /// Appends `data` at `first` and the positions behind it; false if the library dropped it whole.

@@ -1,4 +1,4 @@
-//! The door: what may come into the log. Raft cannot take back what it has accepted, so space is made sure of before.
+//! The door: which entries may come into the log. Raft cannot take back an accepted entry, so space is checked before.
 //!
 //! Two bounds hold at once: free bytes of the log on disk, and bytes above raft's applied index, which are all in memory.
 //! Control entries may use the log's reserve. A peer's append is never dropped: entries without space are cut from its end,
@@ -22,10 +22,10 @@ use crate::raft::log::Log;
 use crate::raft::log::cost;
 use crate::wal::LogSpace;
 
-/// What a batch takes besides its sealed bytes, at most: taken off the space that the proposer sees.
+/// Bytes that a batch takes besides its sealed entries, at most: the proposer sees so much less space.
 const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 8 * GROUP_OVERHEAD;
 
-/// What a peer's append takes besides its entries: it has at most about one frame of them, so two groups.
+/// Bytes that a peer's append takes besides its entries: they are about one frame at most, so two groups.
 const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
 
 /// See the head of this file.
@@ -43,7 +43,7 @@ impl EntryDoor {
         EntryDoor { space, stepped_bytes: 0, barrier: Index(0) }
     }
 
-    /// What the proposer may know. `is_log_full`: the log's queue has its share of groups.
+    /// The view of a leader's proposer. `is_log_full`: the log's queue has its share of groups.
     pub(super) fn view(&self, raft: &Raft<Log>, is_log_full: bool) -> LeaderView {
         let applied = raft.raft_log.applied;
         let term = raft.raft_log.term(applied).unwrap_or(0);
@@ -67,7 +67,7 @@ impl EntryDoor {
         self.free_bytes(raft, is_log_full, 0).saturating_sub(BATCH_OVERHEAD)
     }
 
-    /// What memory and log can still take once `freed` bytes of memory are overwritten.
+    /// Bytes that memory and log can still take once `freed` bytes of memory are overwritten.
     fn free_bytes(&self, raft: &Raft<Log>, is_log_full: bool, freed: u64) -> u64 {
         if is_log_full {
             return 0;

@@ -6,7 +6,7 @@ use crate::ids::Index;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::raft::Committed;
 use crate::raft::Ports;
-use crate::raft::config::RaftFatal;
+use crate::raft::fatal::RaftFatal;
 
 /// See the head of this file.
 #[derive(Debug)]

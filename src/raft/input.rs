@@ -1,15 +1,9 @@
-//! What the loop is told, and entries in the forms of the library and of the log.
+//! The inputs of the loop.
 
 use std::fmt;
 
-use ::raft::eraftpb::Entry;
-use ::raft::eraftpb::EntryType;
-
-use crate::entry::EntryKind;
 use crate::entry::LogEntry;
-use crate::ids::Index;
 use crate::ids::Position;
-use crate::ids::Term;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::MemberChange;
 use crate::raft::transport::PeerMessage;
@@ -17,7 +11,7 @@ use crate::raft::transport::PeerMessage;
 /// Answers a proposed membership change: where it stands, or why it was not proposed.
 pub type ChangeDone = Box<dyn FnOnce(Result<Position, ChangeRefused>) + Send>;
 
-/// What the loop is told.
+/// One input of the loop.
 pub enum Input {
     /// The proposer has something, or the log has space again.
     Wake,
@@ -40,9 +34,9 @@ pub enum Input {
         /// Called once.
         done: ChangeDone,
     },
-    /// Whether this node can open what a leader must (design 3.5); true at the start.
+    /// Whether this node has the keys that a leader needs; true at the start.
     MayCampaign(bool),
-    /// Give back what waits and end.
+    /// Give back all waiting batches and end.
     Stop,
 }
 
@@ -61,28 +55,4 @@ impl fmt::Debug for Input {
             Input::Stop => f.write_str("Stop"),
         }
     }
-}
-
-/// The library's entry as the log writes it.
-pub(super) fn to_log_entry(entry: &Entry) -> LogEntry {
-    let kind = match entry.get_entry_type() {
-        EntryType::EntryNormal => EntryKind::Normal,
-        EntryType::EntryConfChange => EntryKind::ConfChange,
-        EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
-    };
-    LogEntry { term: Term(entry.term), index: Index(entry.index), kind, data: entry.data.clone() }
-}
-
-/// The other way.
-pub(super) fn to_raft_entry(entry: &LogEntry) -> Entry {
-    let mut out = Entry::default();
-    out.set_entry_type(match entry.kind {
-        EntryKind::Normal => EntryType::EntryNormal,
-        EntryKind::ConfChange => EntryType::EntryConfChange,
-        EntryKind::ConfChangeV2 => EntryType::EntryConfChangeV2,
-    });
-    out.term = entry.term.0;
-    out.index = entry.index.0;
-    out.data = entry.data.clone();
-    out
 }

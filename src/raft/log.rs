@@ -20,11 +20,11 @@ use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::READ_BATCHES_MAX;
-use crate::raft::input::to_raft_entry;
+use crate::raft::convert::to_raft_entry;
 
-/// What one entry costs in memory and in a frame besides its data: its header, rounded up.
+/// Bytes of one entry in memory and in a frame besides its data: its header, rounded up.
 pub(super) const ENTRY_OVERHEAD: u64 = 64;
-/// What one group costs in the log besides its entries: frame header, records, tag, and padding to a block.
+/// Bytes of one group in the log besides its entries: frame header, records, tag, and padding to a block.
 pub(super) const GROUP_OVERHEAD: u64 = 4096 + 512;
 
 /// Entries that raft wants to send and that are not in memory any more.
@@ -130,7 +130,7 @@ impl Log {
         self.evict();
     }
 
-    /// How many bytes of applied entries stay in memory; 0 where nobody listens.
+    /// How many bytes of applied entries stay in memory; 0 where there is no follower.
     pub(super) fn keep_applied(&mut self, bytes_max: u64) {
         self.cache_bytes_max = bytes_max;
         self.evict();
@@ -178,7 +178,7 @@ impl Log {
         self.end().log - self.total(index).log
     }
 
-    /// Bytes in memory that entries from `index` on take: what an append at `index` would free.
+    /// Bytes in memory that entries from `index` on take: an append at `index` frees them.
     pub(super) fn bytes_from(&self, index: u64) -> u64 {
         self.end().memory - self.total(index.saturating_sub(1).max(self.applied)).memory
     }
@@ -198,7 +198,7 @@ impl Log {
         self.totals.get(slot).copied().unwrap_or_else(|| self.end())
     }
 
-    /// The first and last index to read back now, one read at a time: raft asks again for what is left out here.
+    /// The first and last index to read back now, one read at a time: raft asks again for the rest.
     pub(super) fn next_fetch(&mut self) -> Option<(Index, Index)> {
         let mut wanted = std::mem::take(self.wanted.get_mut()).into_iter();
         if self.fetching.is_some() {
@@ -242,7 +242,7 @@ impl Log {
     }
 }
 
-/// What an entry costs against the door, besides its group.
+/// Bytes of an entry at the door, besides its group.
 pub(super) fn cost(entry: &Entry) -> u64 {
     entry.data.len() as u64 + ENTRY_OVERHEAD
 }
@@ -320,7 +320,7 @@ impl Storage for Log {
         Ok(self.last)
     }
 
-    /// There is none yet: who lacks entries waits. Snapshots come with the cluster.
+    /// There is none yet: a follower that lacks trimmed entries waits. Snapshots come with the cluster.
     fn snapshot(&self, _request_index: u64, _to: u64) -> ::raft::Result<Snapshot> {
         Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
@@ -329,7 +329,7 @@ impl Storage for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::input::to_log_entry;
+    use crate::raft::convert::to_log_entry;
 
     fn entry(index: u64, term: u64, bytes: usize) -> Entry {
         Entry { index, term, data: vec![7; bytes].into(), ..Entry::default() }

@@ -13,7 +13,7 @@ pub(super) fn forward() -> Logger {
     Logger::root(Forward, slog::o!())
 }
 
-/// Says nothing: for scratch nodes.
+/// Drops everything: for scratch nodes.
 pub(super) fn discard() -> Logger {
     Logger::root(slog::Discard, slog::o!())
 }

@@ -1,10 +1,15 @@
-//! Agreement. One thread owns the state machine of the `raft` crate; what is in an entry is opaque here.
+//! Agreement. One thread owns the state machine of the `raft` crate; the bytes of an entry are opaque here.
+//!
+//! `raft_loop` is the place to begin: it owns the other parts and calls them in order. [`Batch`] and [`Proposer`] are the seam
+//! to the proposer, [`Ports`] the seam to log and apply, [`Transport`] the seam to the peers.
 
 mod append;
 mod batch;
 mod config;
+mod convert;
 mod door;
 mod election;
+mod fatal;
 mod hand_out;
 mod input;
 mod log;
@@ -26,9 +31,9 @@ pub use batch::BatchRefusal;
 pub use batch::LeaderView;
 pub use batch::Proposer;
 pub use config::RaftConfig;
-pub use config::RaftFatal;
 pub use config::RaftParts;
 pub use config::StartingPoint;
+pub use fatal::RaftFatal;
 pub use input::ChangeDone;
 pub use input::Input;
 pub use members_change::ChangeRefused;

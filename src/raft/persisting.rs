@@ -1,7 +1,7 @@
 //! Readys on their way to the disk, from the log's queue until the log has them durably.
 //!
 //! A Ready goes to the log in as many groups as its entries need, its hard state in the first; it is durable with its last.
-//! A Ready with nothing to write waits for the newest one that is not durable: its messages may promise what that one holds.
+//! A Ready with nothing to write waits for the newest one that is not durable: its messages may promise entries of that one.
 
 use std::collections::VecDeque;
 
@@ -11,13 +11,13 @@ use ::raft::eraftpb::Message;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::LOG_GROUPS_UNPERSISTED_MAX;
-use crate::raft::input::to_log_entry;
+use crate::raft::convert::to_log_entry;
 use crate::raft::log::GROUP_OVERHEAD;
 use crate::raft::log::cost;
 use crate::wal::Append;
 use crate::wal::HardState;
 
-/// What a Ready leaves to be done once it is durable.
+/// The rest of a Ready, to be done once it is durable.
 #[derive(Debug)]
 pub(super) struct Afterwards {
     /// The library's number of the Ready, or of the newest that waited with it: for `on_persist_ready`.
@@ -54,7 +54,7 @@ impl Persisting {
         Persisting { unpersisted, next_ticket: 1, groups: 0, durable: hard_state, logged: hard_state }
     }
 
-    /// Hands a Ready over through `log`. What it leaves to be done is given back at once if nothing has to wait for it.
+    /// Hands a Ready over through `log`. Gives the rest back at once if it has nothing to wait for.
     pub(super) fn write(
         &mut self,
         entries: &[Entry],

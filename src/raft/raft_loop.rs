@@ -43,16 +43,16 @@ use crate::raft::Proposer;
 use crate::raft::Status;
 use crate::raft::append::append;
 use crate::raft::config::RaftConfig;
-use crate::raft::config::RaftFatal;
 use crate::raft::config::RaftParts;
 use crate::raft::config::StartingPoint;
+use crate::raft::convert::to_log_entry;
 use crate::raft::door::EntryDoor;
 use crate::raft::election::ElectionClock;
 use crate::raft::election::is_leader;
 use crate::raft::election::is_sole_voter;
+use crate::raft::fatal::RaftFatal;
 use crate::raft::hand_out::HandOut;
 use crate::raft::input::Input;
-use crate::raft::input::to_log_entry;
 use crate::raft::log::Log;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::ChangeView;
@@ -130,10 +130,10 @@ impl RaftLoop {
         Ok(raft)
     }
 
-    /// Takes `inputs`, lets time pass and does all that follows from it.
+    /// Takes `inputs`, lets time pass and does everything that follows.
     ///
     /// # Errors
-    /// [`RaftFatal`]: nothing that follows from the cause has left this node, and nothing will; every later call says the same.
+    /// [`RaftFatal`]: nothing that follows from the cause has left this node, and nothing will; every later call returns the same.
     pub fn step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), RaftFatal> {
         if let Some(fatal) = &self.dead {
             return Err(fatal.clone());
@@ -180,7 +180,7 @@ impl RaftLoop {
         let now = self.clock.monotonic();
         self.reads.expire(now, &mut *self.ports);
         self.election.pass_time(&mut self.node, now, self.persisting.is_done());
-        // Before read points are asked for: those of a reign that has just ended are lost, the new ones are not.
+        // Before read points are asked for: a change of leadership loses those under way, and not the new ones.
         self.report();
         self.reads.ask(&mut self.node, &mut *self.proposer, now);
         self.drain_ready()?;
@@ -235,8 +235,8 @@ impl RaftLoop {
         };
         assert!(self.status.term <= status.term, "terms never decrease");
         assert!(self.status.committed <= status.committed, "commit never decreases");
-        let reign = |status: &Status| (status.term, status.is_leader, status.leader);
-        if reign(&status) != reign(&self.status) {
+        let leadership = |status: &Status| (status.term, status.is_leader, status.leader);
+        if leadership(&status) != leadership(&self.status) {
             tracing::info!(term = status.term.0, leader = status.leader, is_leader = status.is_leader, "raft role");
             self.reads.lose_sent(&mut *self.ports);
         }

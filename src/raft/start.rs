@@ -8,9 +8,9 @@ use crate::ids::Index;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::config::RaftConfig;
-use crate::raft::config::RaftFatal;
 use crate::raft::config::StartingPoint;
-use crate::raft::input::to_raft_entry;
+use crate::raft::convert::to_raft_entry;
+use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 use crate::raft::logger;
 use crate::raft::members_change::to_conf_state;
@@ -18,7 +18,7 @@ use crate::wal::HardState;
 
 /// Entries handed to apply in one Ready, in bytes: TiKV's 16 MiB is for many cores.
 const COMMITTED_BYTES_PER_READY: u64 = 4 << 20;
-/// Appends on their way to one follower (findings/raft-and-clients.md 1.7).
+/// Appends on their way to one follower: as in etcd and TiKV.
 const INFLIGHT_MESSAGES: usize = 256;
 
 /// A state machine and the hard state it began with.
@@ -63,7 +63,8 @@ fn check(recovered: &StartingPoint) -> Result<(), RaftFatal> {
     }
 }
 
-/// Commit as design 3.6 says. A term is never below the last entry's: then nothing was voted in it either.
+/// The logged commit may be older than the trim or the state, which only committed entries reach, and newer than a torn end.
+/// A term is never below the last entry's: then nothing was voted in it either.
 fn raise(recovered: &StartingPoint, last_term: Term, last: Index) -> HardState {
     let logged = recovered.hard_state;
     let commit = logged.commit.max(recovered.compacted.index).max(recovered.applied.index).min(last);
@@ -85,7 +86,7 @@ fn library_config(config: &RaftConfig, applied: u64) -> ::raft::Config {
         pre_vote: true,
         batch_append: true,
         max_committed_size_per_ready: COMMITTED_BYTES_PER_READY,
-        // The door bounds what is uncommitted, before anything is sealed; the library would drop it afterwards.
+        // The door bounds uncommitted bytes before anything is sealed; the library would drop entries afterwards.
         max_uncommitted_size: ::raft::NO_LIMIT,
         ..::raft::Config::default()
     }

@@ -1,4 +1,4 @@
-//! The thread around the loop: takes everything that waits, steps, sleeps until the next input or tick.
+//! The thread around the loop: takes all waiting inputs, steps, sleeps until the next input or tick.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -13,20 +13,20 @@ use crossbeam_channel::bounded;
 
 use crate::limits::RAFT_QUEUE_MAX;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
-use crate::raft::config::RaftFatal;
+use crate::raft::fatal::RaftFatal;
 use crate::raft::input::Input;
 use crate::raft::raft_loop::RaftLoop;
 
-/// The queue in front of the thread; full means that whoever sends waits, or drops what raft sends again.
+/// The queue in front of the thread. When it is full, senders wait, or drop a message that raft sends again.
 #[must_use]
 pub fn queue() -> (Sender<Input>, Receiver<Input>) {
     bounded(RAFT_QUEUE_MAX)
 }
 
-/// Runs `raft` on a thread of its own until [`Input::Stop`], a fatal error, or the last sender is gone; then calls `ended`.
+/// Runs `raft` on its thread until [`Input::Stop`], a fatal error, or the last sender is gone; then calls `ended`.
 ///
-/// A panic of the library (its way of saying that a peer or a caller broke its rules) is a fatal error too: a node
-/// without this thread must not live on.
+/// The library panics when a peer or a caller breaks its rules. That is a fatal error too: a node without this thread must
+/// not live on.
 ///
 /// # Errors
 /// If the thread cannot be made.

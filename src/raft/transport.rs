@@ -1,14 +1,14 @@
 //! The way to the peers, as a trait.
 //!
-//! Whatever carries messages may lose, repeat and reorder them; raft sends again. Proposals never travel: an entry that
-//! another node appends stands at another place than the one it was sealed for, so both ends drop them (design 6).
+//! A transport may lose, repeat and reorder messages; raft sends again. Proposals never travel: an entry that another node
+//! appends stands at another position than the one it was sealed for, so both ends drop them.
 
 use ::raft::Raft;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
 use crate::ids::Index;
-use crate::raft::config::RaftFatal;
+use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 
 /// A message between members. Only this room looks inside.
@@ -16,7 +16,7 @@ use crate::raft::log::Log;
 pub struct PeerMessage(Message);
 
 impl PeerMessage {
-    /// `None` for what must never travel: proposals, and what the library keeps for itself.
+    /// `None` for a message that must never travel: a proposal, or one that the library sends to itself.
     pub(super) fn new(message: Message) -> Option<PeerMessage> {
         may_travel(message.get_msg_type()).then_some(PeerMessage(message))
     }
@@ -54,13 +54,13 @@ impl PeerMessage {
         matches!(self.0.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
     }
 
-    /// Whom it is for.
+    /// The node that it is for.
     #[must_use]
     pub fn to(&self) -> u64 {
         self.0.to
     }
 
-    /// Who sent it.
+    /// The node that sent it.
     #[must_use]
     pub fn from(&self) -> u64 {
         self.0.from
@@ -128,7 +128,7 @@ pub trait Transport: Send {
     fn send(&mut self, message: PeerMessage);
 }
 
-/// Nobody to talk to: a cluster of one.
+/// No peers: a cluster of one.
 #[derive(Debug, Default)]
 pub struct Nowhere;
 

@@ -1,4 +1,4 @@
-//! What the library would get wrong if it were left alone (design 6), and what must not happen.
+//! The traps of the library: where its defaults would lose entries or panic, and inputs that no peer may send.
 
 use std::sync::Arc;
 
