@@ -62,7 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hkdf", &["crypto", "wal"]),
     ("hmac", &["crypto"]),
     ("io_uring", &["disk"]),
-    ("libc", &["disk", "wal"]),
+    ("libc", &["disk"]),
     ("memchr", &["resp"]),
     ("mimalloc", &["main"]),
     ("polyval", &["crypto"]),

@@ -166,13 +166,15 @@ impl Disk for UringDisk {
             Some(index) => opcode::WriteFixed::new(place, bytes.as_ptr(), length, index).offset(write.offset).build(),
             None => opcode::Write::new(place, bytes.as_ptr(), length).offset(write.offset).build(),
         };
-        self.in_flight.insert(write.op.0, Some(write.buffer));
+        let known = self.in_flight.insert(write.op.0, Some(write.buffer));
+        assert!(known.is_none(), "an op names one request");
         self.push(&entry.user_data(write.op.0))
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
         let entry = opcode::Fsync::new(types::Fixed(slot.0)).flags(types::FsyncFlags::DATASYNC).build();
-        self.in_flight.insert(op.0, None);
+        let known = self.in_flight.insert(op.0, None);
+        assert!(known.is_none(), "an op names one request");
         self.push(&entry.user_data(op.0))
     }
 

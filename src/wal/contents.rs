@@ -48,10 +48,9 @@ impl LogContents {
     /// Takes in the next frame, the newest one of `segment`.
     ///
     /// # Errors
-    /// As [`LogState::apply`]; the contents are of no use then.
+    /// As [`LogState::frame_taken`]; the contents are of no use then.
     pub(crate) fn frame_taken(&mut self, segment: &mut Segment, frame: WholeFrame<'_>) -> Result<(), Reason> {
-        self.state.apply(frame.records, frame.entries)?;
-        (self.state.frame, self.state.chain) = (self.state.frame + 1, frame.tag);
+        self.state.frame_taken(frame.tag, frame.records, frame.entries)?;
         let is_reset = frame.records.reset.is_some();
         segment.frame_taken(is_reset, frame.entries.last().map(|last| last.index));
         if is_reset {

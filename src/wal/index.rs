@@ -29,6 +29,7 @@ pub(crate) struct FrameIndex {
 impl FrameIndex {
     /// Takes in the newest frame; frames that it replaces are forgotten.
     pub(crate) fn push(&mut self, frame: FrameEntries) {
+        assert!(frame.first < frame.end, "a frame in the index holds an entry");
         while self.frames.back().is_some_and(|last| last.first >= frame.first) {
             self.frames.pop_back();
         }

@@ -23,6 +23,7 @@ pub mod measure;
 mod open;
 mod pipeline;
 mod pool;
+mod pulse;
 mod recovery;
 mod scan;
 mod seal;

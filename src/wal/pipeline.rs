@@ -6,9 +6,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::disk::AlignedBuffer;
@@ -21,6 +18,7 @@ use crate::disk::SlotId;
 use crate::disk::WriteRequest;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
+use crate::wal::pulse::Pulse;
 use crate::world::Clock;
 
 /// The disk, and every request that has not come back.
@@ -45,14 +43,6 @@ pub(crate) enum Event {
     Durable(u64),
     /// The slot's headers are zero, durably.
     Zeroed(SlotId),
-}
-
-/// When the thread that drives the log began a call into the kernel that may block; read by a watchdog.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    /// Microseconds of the monotonic clock, plus one; 0 = not in a call.
-    since: AtomicU64,
-    slot: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -88,25 +78,6 @@ struct WriteFlight {
     was_short: bool,
     retries: u32,
     since: Duration,
-}
-
-impl Pulse {
-    /// Which slot the current call is about, and for how long it has lasted.
-    pub(crate) fn busy_for(&self, now: Duration) -> Option<(SlotId, Duration)> {
-        let since = self.since.load(Ordering::Acquire).checked_sub(1)?;
-        let slot = SlotId(self.slot.load(Ordering::Relaxed));
-        Some((slot, now.saturating_sub(Duration::from_micros(since))))
-    }
-
-    pub(super) fn begin(&self, slot: SlotId, now: Duration) {
-        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX - 1);
-        self.slot.store(slot.0, Ordering::Relaxed);
-        self.since.store(micros + 1, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.since.store(0, Ordering::Release);
-    }
 }
 
 impl Pipeline {
@@ -184,7 +155,7 @@ impl Pipeline {
 
     /// Submits the zeroing of a slot's first `bytes`; one at a time.
     pub(crate) fn zero(&mut self, slot: SlotId, bytes: usize) -> Result<(), WalError> {
-        assert!(self.zeroing.is_none());
+        assert!(self.zeroing.is_none(), "one slot is zeroed at a time");
         let mut buffer = self.disk.take_buffer(bytes);
         buffer[..bytes].fill(0);
         let write = self.submit_write(slot, 0, buffer, 0, bytes)?;
@@ -194,7 +165,7 @@ impl Pipeline {
 
     /// Syncs a slot and waits for it; nothing else may be in flight.
     pub(crate) fn sync_now(&mut self, slot: SlotId) -> Result<(), WalError> {
-        assert!(self.is_empty());
+        assert!(self.is_empty(), "nothing else is in flight");
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.submit_sync(op, slot)?;
         loop {
@@ -287,6 +258,7 @@ impl Pipeline {
         completion: Completion,
         during: During,
     ) -> Result<bool, WalError> {
+        assert!(!write.done, "a write completes once");
         let slot = write.slot;
         let failed = |source| WalError::Disk { slot, during, source };
         let buffer =
@@ -330,6 +302,8 @@ impl Pipeline {
         let Some((up_to, slot)) = written.map(|flight| (flight.frame, flight.write.slot)) else {
             return Ok(());
         };
+        let first = self.frames.front().map(|flight| flight.write.slot);
+        assert_eq!(first, Some(slot), "frames in flight are in one slot: one sync covers them");
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.sync = Some(SyncFlight { op, slot, up_to, since });
         self.submit_sync(op, slot)

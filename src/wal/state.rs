@@ -56,11 +56,11 @@ impl LogState {
         })
     }
 
-    /// Takes in one frame's contents.
+    /// Takes in the next frame.
     ///
     /// # Errors
     /// [`Reason::Malformed`] for contents that no writer makes: a gap, a trim beyond the end, another cutover.
-    pub(crate) fn apply(&mut self, records: &Records, entries: &[LogEntry]) -> Result<(), Reason> {
+    pub(crate) fn frame_taken(&mut self, tag: Tag, records: &Records, entries: &[LogEntry]) -> Result<(), Reason> {
         if let Some(hard_state) = records.hard_state {
             if hard_state.term < self.hard_state.term {
                 return Err(Reason::Malformed);
@@ -96,6 +96,8 @@ impl LogState {
             }
             self.cutover = cutover;
         }
+        (self.frame, self.chain) = (self.frame + 1, tag);
+        assert!(self.low <= self.next, "entries from low to next are held");
         Ok(())
     }
 

@@ -32,7 +32,7 @@ use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::LogProgress;
-use crate::wal::pipeline::Pulse;
+use crate::wal::pulse::Pulse;
 use crate::wal::space::LogSpace;
 use crate::wal::tickets::Owner;
 use crate::wal::tickets::Tickets;

@@ -29,7 +29,7 @@ use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
 use crate::wal::open;
-use crate::wal::pipeline::Pulse;
+use crate::wal::pulse::Pulse;
 use crate::wal::thread::Callbacks;
 use crate::wal::thread::Fetch;
 use crate::wal::thread::LogThread;
