@@ -144,11 +144,14 @@ pub const READ_BATCHES_MAX: usize = 64;
 pub const PEER_QUEUE_MAX: usize = 4096;
 /// Time between two ticks of raft: etcd's heartbeat.
 pub const RAFT_TICK: Duration = Duration::from_millis(100);
+/// Ticks without a leader before a node asks for votes; up to twice as many, at random: 1 to 2 s, as etcd and TiKV.
+pub const ELECTION_TICKS: u32 = 10;
 /// A ReadIndex that no quorum has confirmed by then is given up.
 pub const READ_INDEX_DEADLINE: Duration = Duration::from_secs(5);
 
 const _: () = assert!(UNAPPLIED_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
-const _: () = assert!(is_shorter(RAFT_TICK, READ_INDEX_DEADLINE));
+const _: () = assert!(ELECTION_TICKS > 1);
+const _: () = assert!(is_shorter(ELECTION_MAX, READ_INDEX_DEADLINE));
 
 // propose
 
@@ -173,6 +176,8 @@ pub const PROPOSE_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(PROPOSE_QUEUE_BYTES_MAX >= 16 * PROPOSE_BATCH_BYTES_MAX);
 const _: () = assert!(is_shorter(PROPOSE_QUEUE_DEADLINE, PROPOSE_ANSWER_DEADLINE));
+// A request outlives two elections in the queue.
+const _: () = assert!(is_shorter(ELECTION_MAX.saturating_mul(2), PROPOSE_QUEUE_DEADLINE));
 
 // apply
 
@@ -301,6 +306,9 @@ pub const ENDS_MAX: usize = 8;
 
 const _: () = assert!(OPEN_THREADS_MAX <= OPEN_THREADS_SETTING_MAX);
 const _: () = assert!(OWN_DESCRIPTORS > 512 + (LOG_SLOTS_GROWN_MAX + LOG_SLOTS_SPARE) as u64);
+
+/// The longest time without a leader after which a node asks for votes.
+const ELECTION_MAX: Duration = RAFT_TICK.saturating_mul(2 * ELECTION_TICKS);
 
 /// [`Duration`]s cannot be compared in a constant.
 const fn is_shorter(one: Duration, other: Duration) -> bool {

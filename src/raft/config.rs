@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::entry::LogEntry;
 use crate::ids::NodeId;
 use crate::ids::Position;
+use crate::limits::ELECTION_TICKS;
 use crate::limits::RAFT_TICK;
 use crate::limits::READ_INDEX_DEADLINE;
 use crate::members::Members;
@@ -44,7 +45,7 @@ impl RaftConfig {
         RaftConfig {
             node_id,
             tick: RAFT_TICK,
-            election_ticks: 10,
+            election_ticks: ELECTION_TICKS as usize,
             heartbeat_ticks: 1,
             read_deadline: READ_INDEX_DEADLINE,
             read_resend_ticks: 4,
