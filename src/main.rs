@@ -78,13 +78,13 @@ fn usage(error: &clap::Error) -> ExitCode {
     if is_help {
         eprint!("{text}");
     } else {
-        let said: Vec<&str> = text
+        let lines: Vec<&str> = text
             .lines()
             .map(str::trim)
             .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
             .filter(|line| !line.is_empty())
             .collect();
-        eprintln!("sealkv: {} (see --help)", said.join(" ").trim_start_matches("error: "));
+        eprintln!("sealkv: {} (see --help)", lines.join(" ").trim_start_matches("error: "));
     }
     Blame::Config.into()
 }

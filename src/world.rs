@@ -1,4 +1,4 @@
-//! The seam to time and chance: every loop gets a [`Clock`] and an [`Entropy`] and reads neither from the kernel.
+//! The seam to time and randomness: every loop gets a [`Clock`] and an [`Entropy`] and reads neither from the kernel.
 //!
 //! The real ones live here; the simulated ones in `testing`. Nothing else in the crate calls the system clock or
 //! the kernel's random source.
@@ -27,12 +27,12 @@ pub trait Entropy: Send + Sync {
     fn fill(&self, out: &mut [u8]);
 }
 
-/// Time and chance of one process, for everything in it that needs both.
+/// Clock and entropy of one process, for everything in it that needs both.
 #[derive(Clone)]
 pub struct World {
-    /// Time.
+    /// Its clock.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
+    /// Its entropy.
     pub entropy: Arc<dyn Entropy>,
 }
 

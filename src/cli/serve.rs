@@ -18,7 +18,7 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
     let settings = match settings(file, flags) {
         Ok(settings) => settings,
         Err(error) => {
-            // What the file says of log lines is not known; the flags' word is.
+            // The file could not be read: log lines are as the flags ask.
             let started =
                 process::start_logging(format.unwrap_or(LogFormat::Text), filter.as_deref().unwrap_or("info"));
             return refuse(started.is_ok(), &error.to_string());

@@ -41,7 +41,7 @@ pub struct NodeOperator {
     pub store: Arc<dyn Store>,
     /// How far apply is.
     pub apply: Arc<Metrics>,
-    /// The way to the leader's gate.
+    /// Takes requests for control entries.
     pub proposer: ProposeHandle,
 }
 

@@ -86,7 +86,7 @@ pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<OpenedN
 }
 
 /// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
-/// a descriptor that was not inherited would else be one of its own.
+/// a descriptor that was not inherited would otherwise be one that the process opened.
 ///
 /// # Errors
 /// [`Refusal::Kek`].

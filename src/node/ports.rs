@@ -76,14 +76,14 @@ impl raft::Ports for RaftPorts {
         let ticket = append.ticket;
         match self.log.append(append) {
             Ok(()) => {}
-            // The log said why through `on_fatal`; nothing of this will be acknowledged.
+            // `on_fatal` has reported why; nothing of this will be acknowledged.
             Err(NotSent::Ended) => tracing::debug!(ticket, "an append after the end of the log"),
-            Err(NotSent::Full(_)) => unreachable!("the door keeps raft's groups below half of the log's queue"),
+            Err(NotSent::Full(_)) => unreachable!("raft hands over at most half of the log's queue"),
         }
     }
 
     fn apply(&mut self, committed: Vec<Committed>) {
-        // Raft keeps its handfuls below half of this queue; a closed one means that apply has halted.
+        // Raft keeps its batches below half of this queue; a closed one means that apply has halted.
         if self.apply.try_send(committed).is_err() {
             tracing::debug!("committed entries after the end of apply");
         }
@@ -179,11 +179,11 @@ impl ApplyLog for TrimmedLog {
     }
 }
 
-/// Whom apply tells how far it is.
+/// Where apply reports how far it is.
 pub struct AppliedTo {
     /// The raft thread.
     pub raft: Sender<Input>,
-    /// The proposer's replicated facts; told before anything learns the position.
+    /// The proposer's replicated facts; set before any other part learns the position.
     pub facts: Arc<AppliedFacts>,
     /// Clients' reads that wait for an index.
     pub reads: Arc<propose::ReadPoints>,
@@ -281,7 +281,7 @@ mod tests {
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
 
-    fn told(inputs: &Receiver<Input>) -> Vec<String> {
+    fn received(inputs: &Receiver<Input>) -> Vec<String> {
         inputs.try_iter().map(|input| format!("{input:?}")).collect()
     }
 
@@ -295,9 +295,9 @@ mod tests {
             AppliedTo { raft, facts: Arc::default(), reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
-        assert_eq!(told(&inputs), ["MayCampaign(true)"]);
+        assert_eq!(received(&inputs), ["MayCampaign(true)"]);
         node_keys.install(keyring_new()).unwrap();
         port.control(position, Ok(()));
-        assert_eq!(told(&inputs), ["MayCampaign(false)"], "it has no KEK");
+        assert_eq!(received(&inputs), ["MayCampaign(false)"], "it has no KEK");
     }
 }

@@ -241,7 +241,7 @@ pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), Conf
     Ok(())
 }
 
-/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on somebody's answer to find its own address.
+/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on a name server to find its own address.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let numeric = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),

@@ -218,7 +218,7 @@ impl Start<'_> {
         let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
         let mut progress = ProgressLine::begin("replaying the log", "entries");
         let all = commit.0 - applied.0;
-        // What the replay tells raft is in what raft starts from, and nobody takes it yet: the queue must not fill.
+        // Raft starts from the state after the replay and takes no inputs yet: those of the replay must not fill its queue.
         let drain = || inputs.try_iter().for_each(drop);
         let replayed = replay(apply, entries.cloned(), |index| {
             progress.at(index.0 - applied.0, all);
