@@ -169,7 +169,7 @@ pub const READS_WAITING_MAX: usize = 65536;
 pub const CONTROL_QUEUE_MAX: usize = 16;
 /// Outcomes of control entries that are remembered for the proposer: one is under way at a time.
 pub const CONTROL_OUTCOMES_MAX: usize = 64;
-/// How long a request waits in the queue before its client is told to try again.
+/// How long a request waits in the queue before its client gets `-TRYAGAIN`.
 pub const PROPOSE_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 /// A proposed request that is not applied by then has an unknown outcome.
 pub const PROPOSE_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -267,7 +267,7 @@ pub const AUTH_DEADLINE: Duration = Duration::from_secs(10);
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
 /// Replies must be taken by then, and a second later for every 64 KiB.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a request waits for space in the proposer's queue before its client is told to try again.
+/// How long a request waits for space in the proposer's queue before its client gets `-TRYAGAIN`.
 pub const CLIENT_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 /// A request without an outcome by then has an unknown one: the last resort behind the proposer's own deadlines.
 pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ use crate::resp::Password;
 /// Bounds and deadlines of client connections.
 #[derive(Debug)]
 pub struct ClientBounds {
-    /// Connections at once; more are told so and closed.
+    /// Connections at once; more get an error and are closed.
     pub clients_max: usize,
     /// What AUTH must present; `None` lets everybody in.
     pub password: Option<Password>,
@@ -28,7 +28,7 @@ pub struct ClientBounds {
     pub command_deadline: Duration,
     /// Replies must be taken at this pace: so long, and a second more for every 64 KiB.
     pub write_deadline: Duration,
-    /// How long a request waits for space in the queue before its clients are told to try again.
+    /// How long a request waits for space in the queue before its clients get `-TRYAGAIN`.
     pub queue_deadline: Duration,
     /// A request without an outcome by then has an unknown one; the proposer's own deadline is shorter.
     pub outcome_deadline: Duration,

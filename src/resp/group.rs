@@ -1,4 +1,4 @@
-//! Commands of one connection that go below together, and the places of their replies.
+//! Commands of one connection that go to `propose` together, and the slots of their replies.
 
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;

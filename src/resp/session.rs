@@ -1,9 +1,9 @@
 //! One connection's commands in their order: what goes into one entry, what reads where, what is answered here.
 //!
 //! A pipeline has the effect and the replies of its commands run one after another. At most one group is
-//! below at a time, so the order of effects is the order of groups; inside a group it is that of the slots. Reads
+//! in `propose` at a time, so the order of effects is the order of groups; inside a group it is that of the slots. Reads
 //! without a write before them in the group get a ReadIndex taken after they arrived, when all earlier entries are
-//! applied. Nothing is ever sent twice: what may be sent again the client is told, and decides.
+//! applied. No command is ever sent twice: the client gets `-TRYAGAIN` and decides.
 
 use std::io;
 use std::sync::Arc;

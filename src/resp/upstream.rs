@@ -1,4 +1,4 @@
-//! What a session asks below, and waits for: requests, read points, reads, removals of what is past due.
+//! What a session asks of `propose`, and waits for: requests, read points, reads, removals of expired keys.
 
 use std::sync::Arc;
 use std::time::Duration;

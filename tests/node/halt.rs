@@ -257,7 +257,7 @@ fn malformed_halts_the_node_with_74_at_a_clear_command_above_the_cutover() {
 }
 
 /// A node without a KEK in a cluster whose leader bootstraps. It cannot be given the KEK afterwards: a directory that was
-/// made without a log key refuses one (design 3.6), so such a node is replaced; that is why nothing is put right here.
+/// made without a log key refuses one, so such a node is replaced; that is why nothing is put right here.
 #[test]
 fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
     let site = used_site(Site::clear);

@@ -58,7 +58,7 @@ impl<'a> CommandBatch<'a> {
         self.count as usize
     }
 
-    /// Whether it has more sealed writes than `op` can number. Nobody proposes such a batch; committed all the same, each
+    /// Whether it has more sealed writes than `op` can number. No node proposes such a batch; if it is committed, each
     /// of its commands answers an error and writes nothing, so that no two values are sealed with one nonce. `WriteContext::new` sees to that.
     #[must_use]
     pub fn exceeds_writes(&self) -> bool {
