@@ -92,49 +92,16 @@ const FILE_LINES_MAX: usize = 450;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Functions that are longer, until they are broken up.
-const LONG_FUNCTIONS: &[&str] = &[];
+const LONG_FUNCTIONS: &[&str] = &["node/wiring.rs: start"];
 
 /// Files that reach each other by imports: how many such circles may stand in each room.
-const CIRCLES: &[(&str, usize)] = &[("crypto", 1), ("fsm", 1), ("resp", 2)];
+const CIRCLES: &[(&str, usize)] = &[("crypto", 1), ("raft", 1), ("resp", 2)];
 
 /// Type names that two files make.
-const TYPE_NAMES_TWICE: &[&str] = &[
-    "Batch",
-    "Change",
-    "Config",
-    "Cutover",
-    "Facts",
-    "Fatal",
-    "Handle",
-    "Inner",
-    "Loop",
-    "Opened",
-    "Parts",
-    "Pending",
-    "Progress",
-    "Reads",
-    "Recovered",
-    "Refusal",
-    "Settings",
-    "Shared",
-    "Slot",
-    "Waiting",
-];
+const TYPE_NAMES_TWICE: &[&str] = &["Cutover", "Opened", "Parts", "Progress", "Slot"];
 
 /// Files that still cite a document outside of the repository.
-const CITES: &[&str] = &[
-    "apply/flush.rs",
-    "apply/replay.rs",
-    "apply/run.rs",
-    "apply/tests/plain.rs",
-    "fsm/codec/decode.rs",
-    "fsm/codec/encode.rs",
-    "fsm/codec/mod.rs",
-    "fsm/command.rs",
-    "keys/node_keys.rs",
-    "resp/mod.rs",
-    "resp/session.rs",
-];
+const CITES: &[&str] = &["apply/flush.rs", "apply/replay.rs", "apply/run.rs", "apply/tests/plain.rs", "keys/ring.rs"];
 
 /// A rule: it finds what is wrong in the files that it is given.
 type Rule = fn(&[Source]) -> BTreeSet<String>;
