@@ -9,9 +9,6 @@ mod strings;
 mod table;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use hashbrown::HashMap;
 
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
@@ -19,6 +16,7 @@ use crate::resp::codec::request::Arguments;
 
 pub(crate) use arguments::integer;
 pub(crate) use table::COMMANDS;
+pub(crate) use table::find;
 
 /// What a command asks for.
 #[derive(Debug)]
@@ -164,16 +162,6 @@ impl CommandSpec {
     }
 }
 
-/// The command of that name, in any letter case, and its number in [`COMMANDS`].
-pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static CommandSpec)> {
-    let mut lower = [0; NAME_BYTES_MAX];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    let position = *INDEX.get(&*lower)?;
-    Some((position, &COMMANDS[position]))
-}
-
 /// The refusal of a name that is not in the table, with the beginning of the arguments.
 pub(crate) fn unknown(arguments: Arguments<'_>) -> ErrorLine {
     let name = arguments.slice(0);
@@ -192,11 +180,5 @@ pub(crate) fn unknown(arguments: Arguments<'_>) -> ErrorLine {
     ErrorLine::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
 }
 
-static INDEX: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
-    COMMANDS.iter().enumerate().map(|(position, command)| (command.name.as_bytes(), position)).collect()
-});
-
-/// Longer than every name of the table; a longer one is unknown.
-const NAME_BYTES_MAX: usize = 16;
 /// How much of what a client sent is repeated in an error (Redis 7).
 const NAME_ECHO_BYTES_MAX: usize = 128;

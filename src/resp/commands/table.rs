@@ -1,5 +1,9 @@
 //! The table of commands, by name. Arity and key positions are those of Redis 7.
 
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
+
 use crate::resp::commands::ActionResult;
 use crate::resp::commands::Call;
 use crate::resp::commands::CommandSpec;
@@ -68,6 +72,22 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("unlink", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
 ];
 
+/// The command of that name, in any letter case, and its number in [`COMMANDS`].
+pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static CommandSpec)> {
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let position = *INDEX.get(&*lower)?;
+    Some((position, &COMMANDS[position]))
+}
+
+static INDEX: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
+    COMMANDS.iter().enumerate().map(|(position, command)| (command.name.as_bytes(), position)).collect()
+});
+
+/// Longer than every name of the table; a longer one is unknown.
+const NAME_BYTES_MAX: usize = 16;
 const NO_KEY: KeySpec = KeySpec { first: 0, last: 0, step: 0 };
 const ONE_KEY: KeySpec = KeySpec { first: 1, last: 1, step: 1 };
 const ALL_KEYS: KeySpec = KeySpec { first: 1, last: -1, step: 1 };
