@@ -1,4 +1,4 @@
-//! Control entries: a run of its own each, one change of the keyring, decided from replicated bytes alone.
+//! Control entries: each is a run by itself, one change of the keyring, decided from replicated bytes alone.
 //!
 //! A change that the rules refuse is a no-op with an error. The order of one that applies: the cutover is durable in the
 //! log, then the step of the store makes keyring and applied index true together, then the node's keys follow.

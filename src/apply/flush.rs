@@ -1,7 +1,7 @@
-//! When the state is flushed, and what the log may drop afterwards (design 3.7).
+//! When the state is flushed, and what the log may drop afterwards.
 //!
 //! A flush is due once more than a quarter of the log's pool was written since the newest one began. It may run on a
-//! thread of its own: it takes what is in the store at that moment and never more than what was told to be applied.
+//! separate thread: it takes what is in the store at that moment, and never more than apply has published.
 
 use std::fmt;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Flusher {
         Flusher { store, published, metrics, log, flushed_at_bytes: AtomicU64::new(0) }
     }
 
-    /// What is told to be applied.
+    /// What apply has published.
     #[must_use]
     pub fn published(&self) -> &Published {
         &self.published
@@ -116,7 +116,7 @@ impl fmt::Debug for Flusher {
     }
 }
 
-/// The part of the log's pool that may lie above the flushed state (design 3.7).
+/// The part of the log's pool that may lie above the flushed state.
 const POOL_PART: u64 = 4;
 
 /// The position that a crash would leave.

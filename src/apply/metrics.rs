@@ -1,4 +1,4 @@
-//! Counters of the apply loop as plain atomics: written by one thread, read by whoever exposes them.
+//! Counters of the apply loop as plain atomics: written by one thread, read by the metrics endpoint.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

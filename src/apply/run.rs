@@ -1,7 +1,7 @@
 //! Cutting the stream of committed entries into runs: consecutive entries that are applied with one step of the store.
 //!
-//! A control entry or a membership change is a run of its own, so nothing inside a run can change the cutover, the
-//! keyring or the members (design 4). Where a run of commands ends otherwise is a matter of size only: the result of
+//! A control entry or a membership change is a run by itself, so nothing inside a run can change the cutover, the
+//! keyring or the members. Where a run of commands ends otherwise is a matter of size only: the result of
 //! applying does not depend on it.
 
 use std::collections::VecDeque;

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It reads no clock but to count time, and no randomness; nothing it decides depends on either (SAME-DECISION). At the
-//! first entry that cannot be applied it halts for ever: what came before is written, flushed and answered, nothing from
-//! there on is, and the waiters from there on are told nothing.
+//! first entry that cannot be applied it halts for ever: all entries before it are written, flushed and answered, nothing from
+//! there on is, and the waiters from there on get no answer.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The threads that drive apply: one owns the [`Loop`], another flushes the state beside it.
 //!
-//! Both are thin: take what came, step, say why it ended. Bounded channels in front of both (BOUNDED).
+//! Both are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
 
 use std::fmt;
 use std::io;

@@ -278,7 +278,7 @@ impl KeysAt {
         }
     }
 
-    /// The first key that this node needs and lacks; with one it must not campaign (design 3.5).
+    /// The first key that this node needs and lacks; with one it must not campaign.
     #[must_use]
     pub fn needs(&self) -> Option<KeyLack> {
         let keyring = self.keyring.as_ref()?;

@@ -1,4 +1,4 @@
-//! The invariants of design section 5 that belong to apply, each by its name, with real keys and the store's twin.
+//! The invariants of [`crate::design`] that belong to apply, each by its name, with real keys and the store's twin.
 
 mod embedder;
 mod halts;

@@ -1,4 +1,4 @@
-//! The seals of design section 3 written out once more, plainly, for the twin: one thing at a time, nothing kept.
+//! The seals of [`crate::design`] written out once more, plainly, for the twin: one thing at a time, nothing kept.
 //!
 //! It reads the keyring record and has the KEKs. Every data key is unwrapped and every key derived anew for each use, with
 //! the library's AES-GCM: no key store, no node's keys, no arena, no batch, no lanes. Offsets are the drawings of the design.
@@ -162,7 +162,7 @@ pub(super) struct SealedFor<'a> {
     pub(super) entry_tag: [u8; 16],
 }
 
-/// A sealed row: `header | envelope`, its nonce `delta(36 bits) | op(16) | 44 bits of T` (design 3.4).
+/// A sealed row: `header | envelope`, its nonce `delta(36 bits) | op(16) | 44 bits of T`.
 pub(super) fn seal_row((key_id, active_from, dek): &(KeyId, u64, Dek), of: &SealedFor<'_>, body: &[u8]) -> Vec<u8> {
     let place = u128::from(of.index - active_from) << 60 | u128::from(of.op) << 44;
     let low_12 = |bits: u128| -> [u8; 12] { bits.to_be_bytes()[4..].try_into().unwrap() };
