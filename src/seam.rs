@@ -11,10 +11,9 @@
 //!
 //! use raft::RawNode;
 //! use raft::storage::MemStorage;
-//! use sealkv::seam::{ClusterId, Cutover, Delivery, Dek, EntryKeys, EntryKind, HaltCause, HaltClass, Hook, Index};
-//! use sealkv::seam::{KernelEntropy, KeyId, KeyStore, LeaderSealer, LogEntry, Openings, Position};
-//! use sealkv::seam::{Proposal, ProposalId, Purpose};
-//! use sealkv::seam::{Sealer, SealerError, StateMachine, Term, TermSalt, seal_batch};
+//! use sealkv::seam::{ClusterId, Cutover, Dek, Delivery, EntryKeys, EntryKind, HaltCause, HaltClass, Hook, Index};
+//! use sealkv::seam::{KernelEntropy, KeyId, KeyStore, LeaderSealer, LogEntry, Openings, Position, Proposal};
+//! use sealkv::seam::{ProposalId, Purpose, Sealer, SealerError, StateMachine, Term, TermSalt, seal_batch};
 //!
 //! /// Keeps words; the word CUTOVER turns sealing on, for the entries behind it.
 //! struct Words {
@@ -62,7 +61,7 @@
 //! }
 //!
 //! let logger = slog::Logger::root(slog::Discard, slog::o!());
-//! let config = raft::RaftConfig { id: 1, ..raft::RaftConfig::default() };
+//! let config = raft::Config { id: 1, ..raft::Config::default() };
 //! let mut node = RawNode::new(&config, MemStorage::new_with_conf_state((vec![1], vec![])), &logger)?;
 //! node.campaign()?;
 //!
@@ -84,14 +83,14 @@
 //! let entries = committed(&mut node);
 //! assert!(entries.iter().all(|entry| !entry.data.ends_with(b"secret")));
 //!
-//! // Every replica opens an entry at its place, and nowhere else.
+//! // Every replica opens an entry at its position, and nowhere else.
 //! let keys = EntryKeys::new(store.snapshot(), Some(term_salt));
 //! hook.open_and_deliver(&entries, Some(&keys), &mut machine)?;
 //! assert_eq!(machine.words[3..], ["in", "secret"]);
 //! let mut moved = entries[1].clone();
 //! moved.index = moved.index.next();
-//! let halt = hook.open_and_deliver(&[moved], Some(&keys), &mut machine).expect_err("its tag holds its place");
-//! assert_eq!(halt.class(), HaltClass::Unauthentic);
+//! let halt = hook.open_and_deliver(&[moved], Some(&keys), &mut machine).expect_err("its tag holds its position");
+//! assert_eq!((halt.position.index, halt.class()), (entries[1].index.next(), HaltClass::Unauthentic));
 //! assert_eq!(machine.words.len(), 5, "the state machine was not called");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -249,18 +249,6 @@ impl DataDir {
         self.path.join(STATE)
     }
 
-    /// Where a snapshot is received.
-    #[must_use]
-    pub fn incoming(&self) -> PathBuf {
-        self.path.join(INCOMING)
-    }
-
-    /// Where the state before an install waits to be removed.
-    #[must_use]
-    pub fn old(&self) -> PathBuf {
-        self.path.join(OLD)
-    }
-
     /// Refuses a state that holds anything but regular files: RocksDB opens files by name, and a pipe would block it forever.
     ///
     /// # Errors

@@ -1,4 +1,7 @@
-//! The roof: the only room that knows every room. Configuration, wiring, admin, metrics, and what a start refuses.
+//! The roof: the only room that knows every room. Settings, start, threads, admin and metrics.
+//!
+//! A node begins in [`run`]: [`open`] checks the directory, [`start`] starts the threads, clients are served until an end is
+//! reported. Every error on the way is a [`refusal::Refusal`].
 
 pub mod admin;
 pub mod agree;
