@@ -21,7 +21,8 @@
 //! | [`keys`] | the KEK, the keyring, and the rules of bootstrap, cutover and rotation | the log, raft, clients |
 //! | [`node`], [`cli`] | the roof: settings, start, threads, metrics, the commands of the binary | nothing: they may import every room |
 //! | `testing` | a simulated disk, clock and network, behind a feature | |
-//! | [`ids`], [`limits`], [`world`] | the ground floor: indexes and terms, every bound with its reason, clock and entropy | every room above |
+//! | [`ids`], [`entry`], [`members`] | the words of the log: terms and indexes, an entry, the members of the cluster | every room above |
+//! | [`limits`], [`world`], [`codec`], [`exit`] | every bound with its reason, clock and entropy, one byte reader, the exit statuses | every room above |
 //!
 //! Imports go down only. `tests/tidy.rs` holds the allowed ones as a table.
 //!
