@@ -1,6 +1,5 @@
 //! How an operator sees and changes this node's encryption, for the `SEALKV` commands.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -94,12 +93,6 @@ impl Operator for NodeOperator {
             !is_malformed
         })?;
         if is_malformed { Err(StoreError::Malformed { what: "a user's value" }) } else { Ok(counts) }
-    }
-}
-
-impl fmt::Debug for NodeOperator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeOperator").field("mode", &self.mode).finish_non_exhaustive()
     }
 }
 

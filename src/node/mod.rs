@@ -1,26 +1,26 @@
 //! The roof: the only room that knows every room. Settings, start, threads, admin and metrics.
 //!
-//! A node begins in [`run`]: [`open`] checks the directory, [`start`] starts the threads, clients are served until an end is
-//! reported. Every error on the way is a [`refusal::Refusal`].
+//! A node begins in [`run`]: [`open`] checks the directory, `start` starts the threads, clients are served until an end is
+//! reported. Every error of a start is a [`refusal::Refusal`].
 
-pub mod admin;
-pub mod agree;
+mod admin;
+mod agree;
 pub mod config;
-pub mod datadir;
-pub mod encryption;
-pub mod end;
-pub mod families;
+mod datadir;
+mod encryption;
+mod end;
+mod families;
 mod first_start;
 mod listeners;
-pub mod numbers;
+mod numbers;
 pub mod open;
 mod password;
-pub mod ports;
-pub mod process;
-pub mod profile;
-pub mod progress;
+mod ports;
+pub(crate) mod process;
+mod profile;
+mod progress;
 pub mod refusal;
 pub mod run;
-pub mod running;
+mod running;
 pub mod settings;
-pub mod start;
+mod start;

@@ -1,6 +1,5 @@
 //! The node's numbers: lines for INFO, metrics for Prometheus, and whether it is ready.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -247,12 +246,6 @@ impl NodeNumbers {
                 out.labeled("sealkv_active_key_id", "Active data key", ("purpose", purpose), u64::from(id.value()));
             }
         }
-    }
-}
-
-impl fmt::Debug for NodeNumbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeNumbers").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 

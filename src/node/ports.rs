@@ -1,6 +1,5 @@
 //! The adapters between rooms that must not know each other: raft's effects, apply's news, the log's reports, reads.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -237,36 +236,6 @@ impl ClientReads for StateReads {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
         read_as_leader(&self.reader, read, self.facts.stamp_ms(), wall_ms)
-    }
-}
-
-impl fmt::Debug for RaftPorts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RaftPorts").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for LogReports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogReports").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TrimmedLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrimmedLog").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for AppliedTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppliedTo").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for StateReads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateReads").finish_non_exhaustive()
     }
 }
 

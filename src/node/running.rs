@@ -1,6 +1,5 @@
 //! A node whose threads run, and the two ways in which it ends.
 
-use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -68,11 +67,5 @@ impl RunningNode {
         // the process exits uses what the exit has destroyed already, which is an abort instead of an exit status.
         std::mem::forget(self.threads.log);
         std::mem::forget(self.reads);
-    }
-}
-
-impl fmt::Debug for RunningNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningNode").finish_non_exhaustive()
     }
 }
