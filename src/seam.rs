@@ -95,7 +95,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// Where and why a log goes no further.
+/// The entry at which apply stops, and why.
 pub use crate::apply::halt::Halt;
 /// Why a state machine does not apply an entry.
 pub use crate::apply::halt::HaltCause;
@@ -113,7 +113,7 @@ pub use crate::apply::open::Openings;
 pub use crate::crypto::keystore::Dek;
 /// The data keys of a process, by id.
 pub use crate::crypto::keystore::KeyStore;
-/// What a data key seals: entries or stored values.
+/// Whether a data key seals entries or stored values.
 pub use crate::crypto::keystore::Purpose;
 /// The salt of one term, published by its leader.
 pub use crate::crypto::keystore::TermSalt;
@@ -127,7 +127,7 @@ pub use crate::entry::LogEntry;
 pub use crate::ids::ClusterId;
 /// The index above which entries are sealed, shared by both halves.
 pub use crate::ids::Cutover;
-/// Place in the log.
+/// Index of an entry in the log.
 pub use crate::ids::Index;
 /// Names a data key; never 0.
 pub use crate::ids::KeyId;
