@@ -16,6 +16,8 @@ pub const KEY_BYTES_MAX: usize = 64 << 10;
 pub const VALUE_BYTES_MAX: usize = ENTRY_BYTES_MAX - KEY_BYTES_MAX - 4096;
 /// Sealed writes of one entry, because `op` in the nonce of a stored value has 16 bits.
 pub const ENTRY_WRITES_MAX: usize = 1 << 16;
+/// Conditions of one entry, which are the keys that one transaction may watch: apply opens the stored value of each.
+pub const ENTRY_CONDITIONS_MAX: usize = 1 << 10;
 /// Bytes of values that the writes of one entry may load or make: 64 of the largest values. Without it a few kilobytes
 /// of `SETRANGE key 8000000 x` or `EXPIRE` of large keys would make every replica hold 512 GiB, at every replay again.
 pub const ENTRY_VALUE_BYTES_MAX: u64 = 512 << 20;

@@ -15,7 +15,6 @@ use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::overlay::Overlay;
-use sealkv::fsm::overlay::WriteContext;
 use sealkv::fsm::reader::NoCipher;
 use sealkv::fsm::reader::RowReader;
 use sealkv::ids::Index;
@@ -42,7 +41,7 @@ pub fn sets(criterion: &mut Criterion) {
                     panic!("encode_batch made it");
                 };
                 let mut overlay = Overlay::new();
-                let mut context = WriteContext::new(Index(7), 1, Some([0; 16]), &batch);
+                let mut context = overlay.begin(&reader, Index(7), 1, Some([0; 16]), &batch).expect("no conditions");
                 for write in batch.commands() {
                     overlay.execute(&reader, write, &mut context).expect("reads nothing");
                 }

@@ -165,13 +165,8 @@ impl<'a> Machine<'a> {
     fn batch(&mut self, delivery: &Delivery<'_>, batch: &CommandBatch<'_>) -> Result<(), HaltCause> {
         let index = delivery.position.index;
         let stamp_ms = batch.stamp_ms.max(self.progressed.stamp_ms);
-        let mut context = WriteContext::new(index, stamp_ms, delivery.entry_tag, batch);
         let waiter = self.context.waiters.and_then(|waiters| waiters.take(delivery.position));
-        let outcome = match &waiter {
-            Some(waiter) => self.commands_with_reads(batch, &mut context, &waiter.slots, stamp_ms),
-            None => self.commands(batch, &mut context),
-        };
-        match outcome.and_then(|replies| self.can_seal(index, &context, delivery).map(|()| replies)) {
+        match self.run(delivery, batch, waiter.as_ref(), stamp_ms) {
             Ok(replies) => {
                 self.answers.extend(waiter.map(|waiter| Answer { index, waiter, replies }));
                 self.progressed = Progressed { stamp_ms, has_run_commands: true };
@@ -182,6 +177,24 @@ impl<'a> Machine<'a> {
                 Err(cause)
             }
         }
+    }
+
+    /// Runs the commands of one entry, and the reads that ride with them.
+    fn run(
+        &mut self,
+        delivery: &Delivery<'_>,
+        batch: &CommandBatch<'_>,
+        waiter: Option<&Waiter>,
+        stamp_ms: u64,
+    ) -> Result<Vec<Reply>, HaltCause> {
+        let index = delivery.position.index;
+        let mut context = self.overlay.begin(self.context.base, index, stamp_ms, delivery.entry_tag, batch)?;
+        let replies = match waiter {
+            Some(waiter) => self.commands_with_reads(batch, &mut context, &waiter.slots, stamp_ms)?,
+            None => self.commands(batch, &mut context)?,
+        };
+        self.can_seal(index, &context, delivery)?;
+        Ok(replies)
     }
 
     fn commands(&mut self, batch: &CommandBatch<'_>, context: &mut WriteContext) -> Result<Vec<Reply>, HaltCause> {

@@ -7,7 +7,6 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use crate::fsm::codec::CommandBatch;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
@@ -62,22 +61,20 @@ pub struct WriteContext {
     op: u32,
     /// Bytes of values loaded or made so far (`ENTRY_VALUE_BYTES_MAX`).
     value_bytes: u64,
-    /// N4: every command answers an error and writes nothing.
-    is_refused: bool,
+    /// The error that every command answers in place of running.
+    refusal: Option<&'static str>,
 }
 
 impl WriteContext {
-    /// The entry at `index` with these commands.
-    ///
-    /// `stamp_ms` must never decrease from entry to entry: the larger of the batch's own and the last applied stamp, or
-    /// a key that expired could come back. `entry_tag` is the tag of the entry's envelope, `None` at or below the cutover.
-    ///
-    /// # Panics
-    /// At index 0, which stands for "no such key".
-    #[must_use]
-    pub fn new(index: Index, stamp_ms: u64, entry_tag: Option<[u8; 16]>, batch: &CommandBatch<'_>) -> WriteContext {
+    /// The entry at `index`; with a `refusal` none of its commands runs. [`Overlay::begin`] finds out.
+    pub(super) fn new(
+        index: Index,
+        stamp_ms: u64,
+        entry_tag: Option<[u8; 16]>,
+        refusal: Option<&'static str>,
+    ) -> WriteContext {
         assert_ne!(index, Index(0), "no entry has index 0");
-        WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, is_refused: batch.exceeds_writes() }
+        WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, refusal }
     }
 
     /// Sealed writes that were executed so far, overwritten ones included.
@@ -86,9 +83,9 @@ impl WriteContext {
         self.op
     }
 
-    /// Whether the entry has more writes than `op` can number, so that none of it is executed.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.is_refused
+    /// The error that every command of the entry answers, because none of them may run.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.refusal
     }
 
     /// Takes `bytes` from what the entry may load and make; false, and nothing taken, if there is not as much left.

@@ -26,7 +26,6 @@ use crate::fsm::command::Reply;
 use crate::fsm::kv;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::Applied;
@@ -196,7 +195,7 @@ impl Twin {
     fn batch(&mut self, batch: &CommandBatch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
         let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
         let mut overlay = Overlay::new();
-        let mut context = WriteContext::new(at.index, stamp_ms, entry_tag, batch);
+        let mut context = overlay.begin(self, at.index, stamp_ms, entry_tag, batch).map_err(cause_of_read)?;
         let place = (at.index.0, at.term.0);
         let wanted = self.waiting.get(&place).cloned();
         let everything = || vec![Wanted::Write; batch.count()];

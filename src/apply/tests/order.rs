@@ -23,6 +23,7 @@ use crate::apply::tests::node::noted_log;
 use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
 use crate::entry::EntryKind;
+use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
@@ -242,8 +243,8 @@ fn an_entry_with_too_many_writes_answers_errors_and_writes_nothing() {
     // The encoder refuses it, so two halves are joined by hand.
     let half: Vec<WriteCommand> = vec![set("k", "v"); ENTRY_WRITES_MAX / 2 + 1];
     let (one, two) = (leader.payload(&half), leader.payload(&half));
-    let mut payload = [&one[..], &two[13..]].concat();
-    payload[9..13].copy_from_slice(&(2 * half.len() as u32).to_be_bytes());
+    let mut payload = [&one[..], &two[BATCH_HEADER_LEN..]].concat();
+    payload[BATCH_HEADER_LEN - 4..BATCH_HEADER_LEN].copy_from_slice(&(2 * half.len() as u32).to_be_bytes());
     let data = leader.seal(&payload);
     let position = leader.push(EntryKind::Normal, data, None);
     leader.clients(&[set("k2", "v")]);

@@ -5,9 +5,12 @@
 use crate::codec::Reader;
 use crate::fsm::codec::KIND_BATCH;
 use crate::fsm::codec::KIND_CONTROL;
+use crate::fsm::codec::condition::ConditionRef;
+use crate::fsm::codec::condition::Conditions;
 use crate::fsm::command::PayloadError;
 use crate::fsm::command::WriteRef;
 use crate::fsm::command::write::HEADER_LEN;
+use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 
 /// What an entry asks for.
@@ -24,9 +27,21 @@ pub enum Payload<'a> {
 pub struct CommandBatch<'a> {
     /// The proposer's time, ms since 1970.
     pub stamp_ms: u64,
+    condition_count: u32,
+    /// They begin here; the commands follow.
+    conditions: &'a [u8],
     count: u32,
     sealed_writes_max: usize,
     commands: &'a [u8],
+}
+
+/// A command of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryCommand<'a> {
+    /// The database that it works on.
+    pub database: u8,
+    /// The command.
+    pub write: WriteRef<'a>,
 }
 
 /// Walks the commands of a [`CommandBatch`] in order.
@@ -58,8 +73,14 @@ impl<'a> CommandBatch<'a> {
         self.count as usize
     }
 
-    /// Whether it has more sealed writes than `op` can number. No node proposes such a batch; if it is committed, each
-    /// of its commands answers an error and writes nothing, so that no two values are sealed with one nonce. `WriteContext::new` sees to that.
+    /// The conditions under which the commands run.
+    #[must_use]
+    pub fn conditions(&self) -> Conditions<'a> {
+        Conditions::new(self.condition_count, self.conditions)
+    }
+
+    /// Whether it has more sealed writes than `op` can number. No node proposes such a batch. If one is committed anyway,
+    /// each of its commands answers an error and writes nothing, so that no two values are sealed with one nonce.
     #[must_use]
     pub fn exceeds_writes(&self) -> bool {
         self.sealed_writes_max > ENTRY_WRITES_MAX
@@ -73,11 +94,11 @@ impl<'a> CommandBatch<'a> {
 }
 
 impl<'a> Iterator for Commands<'a> {
-    type Item = WriteRef<'a>;
+    type Item = EntryCommand<'a>;
 
-    fn next(&mut self) -> Option<WriteRef<'a>> {
+    fn next(&mut self) -> Option<EntryCommand<'a>> {
         self.left = self.left.checked_sub(1)?;
-        Some(WriteRef::take(&mut self.reader).expect("Payload::decode checked every command"))
+        Some(EntryCommand::take(&mut self.reader).expect("Payload::decode checked every command"))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -87,17 +108,37 @@ impl<'a> Iterator for Commands<'a> {
 
 impl ExactSizeIterator for Commands<'_> {}
 
+impl<'a> EntryCommand<'a> {
+    fn take(reader: &mut Reader<'a>) -> Result<EntryCommand<'a>, PayloadError> {
+        let (database, write) = WriteRef::take(reader)?;
+        Ok(EntryCommand { database, write })
+    }
+}
+
 fn decode_batch(mut reader: Reader<'_>) -> Result<CommandBatch<'_>, PayloadError> {
     let stamp_ms = reader.u64("stamp")?;
+    let condition_count = reader.u32("count of conditions")?;
+    if condition_count as usize > ENTRY_CONDITIONS_MAX {
+        return Err(PayloadError::ConditionsMany { found: condition_count });
+    }
     let count = reader.count(HEADER_LEN, "count of commands")?;
     if count == 0 {
         return Err(PayloadError::Empty);
     }
+    let conditions = reader.rest();
+    let mut before: Option<ConditionRef<'_>> = None;
+    for _ in 0..condition_count {
+        let condition = ConditionRef::take(&mut reader)?;
+        if before.is_some_and(|before| before.order() >= condition.order()) {
+            return Err(PayloadError::ConditionsUnsorted);
+        }
+        before = Some(condition);
+    }
     let commands = reader.rest();
     let mut sealed_writes_max = 0;
     for _ in 0..count {
-        sealed_writes_max += WriteRef::take(&mut reader)?.cost().seals;
+        sealed_writes_max += EntryCommand::take(&mut reader)?.write.cost().seals;
     }
     reader.end()?;
-    Ok(CommandBatch { stamp_ms, count, sealed_writes_max, commands })
+    Ok(CommandBatch { stamp_ms, condition_count, conditions, count, sealed_writes_max, commands })
 }

@@ -5,14 +5,20 @@
 //!           0    1     kind: 0x01 client batch, 0x02 control entry; others are malformed, 0x00 for ever
 //!
 //! client    1    8     stamp_ms, ms since 1970
-//! batch     9    4     count, at least 1
-//!           13         count commands; nothing behind them
+//! batch     9    4     conditions, at most ENTRY_CONDITIONS_MAX
+//!           13   4     commands, at least 1
+//!           17         the conditions, ascending by database and key, none twice; then the commands; nothing behind them
 //!
 //! control   1    N     a change of the keyring, drawn in `keys`; opaque here
 //!
+//! condition 0    1     database of the key
+//!           1    8     index of the last change that the key must still have; 0 = there must be no such key
+//!           9          key
+//!
 //! command   0    1     tag
 //!           1    1     version of this command; all are at 1
-//!           2          fields, in the order in which `command::write` declares them
+//!           2    1     database
+//!           3          fields, in the order in which `command::write` declares them
 //!
 //! key       len(4), at most KEY_BYTES_MAX, and as many bytes
 //! value     len(4), at most VALUE_BYTES_MAX, and as many bytes
@@ -25,25 +31,33 @@
 //! flag      0 no, 1 yes
 //! ```
 //!
-//! Integers are big-endian. What a (tag, version) means never changes: another meaning takes another version. The kind
+//! Integers are big-endian. A batch has one encoding: no conditions are the count 0, the first database is the byte 0. If
+//! a condition does not hold when the entry is applied, none of its commands runs. Rows know one database so far, so a
+//! command or a condition of another one is an error at apply, not a malformed entry. What a (tag, version) means never changes: another meaning takes another version. The kind
 //! byte makes a control command inside a client's envelope, or a client's inside a control envelope, visible; that it
 //! is then malformed is the caller's rule. A payload is checked whole before its first command is seen, allocates
 //! nothing, and borrows keys and values from the opened entry; the one copy of a value is made where it is kept.
 
+mod condition;
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
+pub use condition::Condition;
+pub use condition::ConditionRef;
+pub use condition::Conditions;
 pub use decode::CommandBatch;
 pub use decode::Commands;
+pub use decode::EntryCommand;
 pub use decode::Payload;
 pub use encode::encode_batch;
+pub use encode::encode_batch_if;
 pub use encode::encode_control;
 pub use encode::set_stamp;
 
 /// Bytes of a client batch in front of its first command.
-pub const BATCH_HEADER_LEN: usize = 13;
+pub const BATCH_HEADER_LEN: usize = 17;
 
 const KIND_BATCH: u8 = 0x01;
 const KIND_CONTROL: u8 = 0x02;

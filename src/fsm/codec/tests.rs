@@ -1,10 +1,16 @@
 //! Golden bytes, and what a decoder must not do: panic, allocate, take bytes that nobody meant.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::codec::CodecError;
+use crate::fsm::codec::CommandBatch;
+use crate::fsm::codec::Condition;
+use crate::fsm::codec::ConditionRef;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
+use crate::fsm::codec::encode_batch_if;
 use crate::fsm::codec::encode_control;
 use crate::fsm::codec::set_stamp;
 use crate::fsm::command::EncodeError;
@@ -14,11 +20,13 @@ use crate::fsm::command::PayloadError;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::command::WriteRef;
 use crate::fsm::testkit::Rng;
 use crate::fsm::testkit::batch;
 use crate::fsm::testkit::payload;
+use crate::fsm::testkit::random_key;
 use crate::fsm::testkit::random_write;
+use crate::ids::Index;
+use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -37,7 +45,7 @@ fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
                 expiry: Expiry::In(-2),
                 reply: SetReply::Old,
             },
-            "01010201 02fffffffffffffffe 000000016b 000000027676",
+            "0101000201 02fffffffffffffffe 000000016b 000000027676",
         ),
         (
             WriteCommand::Set {
@@ -47,40 +55,157 @@ fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
                 expiry: Expiry::Keep,
                 reply: SetReply::Integer,
             },
-            "01010102 01 000000016b 000000027676",
+            "0101000102 01 000000016b 000000027676",
         ),
         (
             WriteCommand::SetMany { pairs: vec![(k.clone(), v.clone())], absent_only: true },
-            "020101 00000001 000000016b 000000027676",
+            "02010001 00000001 000000016b 000000027676",
         ),
-        (WriteCommand::Append { key: k.clone(), value: v.clone() }, "0301 000000016b 000000027676"),
+        (WriteCommand::Append { key: k.clone(), value: v.clone() }, "030100 000000016b 000000027676"),
         (
             WriteCommand::SetRange { key: k.clone(), offset: 258, value: v.clone() },
-            "0401 00000102 000000016b 000000027676",
+            "040100 00000102 000000016b 000000027676",
         ),
-        (WriteCommand::IncrementBy { key: k.clone(), delta: -3 }, "0501 fffffffffffffffd 000000016b"),
-        (WriteCommand::IncrementByFloat { key: k.clone(), delta: v }, "0601 000000016b 000000027676"),
-        (WriteCommand::GetDelete { key: k.clone() }, "0701 000000016b"),
-        (WriteCommand::GetExpire { key: k.clone(), expiry: Expiry::Clear }, "0801 00 000000016b"),
-        (WriteCommand::Delete { keys: keys.clone() }, "0901 00000002 000000016b 00000000"),
+        (WriteCommand::IncrementBy { key: k.clone(), delta: -3 }, "050100 fffffffffffffffd 000000016b"),
+        (WriteCommand::IncrementByFloat { key: k.clone(), delta: v }, "060100 000000016b 000000027676"),
+        (WriteCommand::GetDelete { key: k.clone() }, "070100 000000016b"),
+        (WriteCommand::GetExpire { key: k.clone(), expiry: Expiry::Clear }, "080100 00 000000016b"),
+        (WriteCommand::Delete { keys: keys.clone() }, "090100 00000002 000000016b 00000000"),
         (
             WriteCommand::Expire { key: k.clone(), expiry: Expiry::At(5), when: ExpireIf::SomeSooner },
-            "0a01 05 030000000000000005 000000016b",
+            "0a0100 05 030000000000000005 000000016b",
         ),
-        (WriteCommand::Persist { key: k }, "0b01 000000016b"),
-        (WriteCommand::FlushAll, "0c01"),
-        (WriteCommand::RemoveExpired { keys }, "0d01 00000002 000000016b 00000000"),
+        (WriteCommand::Persist { key: k }, "0b0100 000000016b"),
+        (WriteCommand::FlushAll, "0c0100"),
+        (WriteCommand::RemoveExpired { keys }, "0d0100 00000002 000000016b 00000000"),
     ]
+}
+
+fn random_conditions(rng: &mut Rng) -> Vec<Condition> {
+    let mut named = BTreeMap::new();
+    for _ in 0..rng.below(4) {
+        named.insert((rng.pick(&[0, 0, 0, 1, 0xff]), random_key(rng)), Index(rng.pick(&[0, 1, 7, u64::MAX])));
+    }
+    named.into_iter().map(|((database, key), last_change)| Condition { database, key, last_change }).collect()
+}
+
+/// A batch with everything that one can have.
+fn random_payload(rng: &mut Rng) -> Vec<u8> {
+    let writes: Vec<(u8, WriteCommand)> =
+        (0..=rng.below(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 0xff]), random_write(rng, 1000))).collect();
+    let mut bytes = Vec::new();
+    let commands = writes.iter().map(|(database, write)| (*database, write));
+    encode_batch_if(rng.next(), &random_conditions(rng), commands, &mut bytes).unwrap();
+    bytes
+}
+
+fn encoded_again(batch: &CommandBatch<'_>) -> Vec<u8> {
+    let copied = |found: ConditionRef<'_>| {
+        let ConditionRef { database, key, last_change } = found;
+        Condition { database, key: Bytes::copy_from_slice(key), last_change }
+    };
+    let conditions: Vec<Condition> = batch.conditions().map(copied).collect();
+    let writes: Vec<(u8, WriteCommand)> =
+        batch.commands().map(|command| (command.database, command.write.copied())).collect();
+    let mut bytes = Vec::new();
+    let commands = writes.iter().map(|(database, write)| (*database, write));
+    encode_batch_if(batch.stamp_ms, &conditions, commands, &mut bytes).unwrap();
+    bytes
 }
 
 #[test]
 fn golden_bytes_of_every_command_are_what_the_drawing_says() {
     let cases = one_of_each();
-    let mut expected = String::from("01 0102030405060708 0000000e");
+    let mut expected = String::from("01 0102030405060708 00000000 0000000e");
     expected.extend(cases.iter().map(|(_, bytes)| *bytes));
     expected.retain(|letter| letter != ' ');
     let writes: Vec<WriteCommand> = cases.into_iter().map(|(write, _)| write).collect();
     assert_eq!(hex::encode(payload(0x0102_0304_0506_0708, &writes)), expected);
+}
+
+#[test]
+fn golden_bytes_of_conditions_and_databases_are_what_the_drawing_says() {
+    let condition = |database: u8, key: &'static [u8], last_change: u64| Condition {
+        database,
+        key: Bytes::from_static(key),
+        last_change: Index(last_change),
+    };
+    let conditions = [condition(0, b"a", 0), condition(0, b"b", 0x0102), condition(3, b"a", 1)];
+    let writes = [WriteCommand::FlushAll, WriteCommand::Persist { key: Bytes::from_static(b"k") }];
+    let mut bytes = Vec::new();
+    encode_batch_if(7, &conditions, [(0, &writes[0]), (3, &writes[1])], &mut bytes).unwrap();
+    let expected = "01 0000000000000007 00000003 00000002 \
+                    00 0000000000000000 0000000161 00 0000000000000102 0000000162 03 0000000000000001 0000000161 \
+                    0c0100 0b0103 000000016b";
+    assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
+    let batch = batch(&bytes);
+    assert_eq!(batch.conditions().map(|condition| condition.last_change.0).collect::<Vec<_>>(), [0, 0x0102, 1]);
+    assert_eq!(batch.commands().map(|command| command.database).collect::<Vec<_>>(), [0, 3]);
+}
+
+#[test]
+fn a_batch_without_conditions_on_the_first_database_has_one_form() {
+    let writes = [WriteCommand::FlushAll];
+    let mut bytes = Vec::new();
+    encode_batch_if(7, &[], [(0, &writes[0])], &mut bytes).unwrap();
+    assert_eq!(bytes, payload(7, &writes));
+}
+
+#[test]
+fn what_is_decoded_with_conditions_and_databases_is_what_was_encoded() {
+    let mut rng = Rng::from_env("what_is_decoded_with_conditions_and_databases_is_what_was_encoded");
+    for _ in 0..300 {
+        let bytes = random_payload(&mut rng);
+        assert_eq!(encoded_again(&batch(&bytes)), bytes);
+        for len in 0..bytes.len() {
+            assert!(
+                matches!(Payload::decode(&bytes[..len]), Err(PayloadError::Codec(CodecError::Truncated { .. }))),
+                "prefix of {len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_bytes_are_decoded_to_what_encodes_to_them_or_refused() {
+    let mut rng = Rng::from_env("any_bytes_are_decoded_to_what_encodes_to_them_or_refused");
+    for _ in 0..20_000 {
+        // Small numbers, so that counts and lengths are often possible.
+        let bytes: Vec<u8> = (0..rng.below(80))
+            .map(|at| if at < 1 { 1 } else { rng.pick(&[0, 0, 0, 0, 1, 2, 3, 9, 12, 0xff]) })
+            .collect();
+        if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
+            assert_eq!(encoded_again(&batch), bytes);
+        }
+    }
+}
+
+#[test]
+fn conditions_that_are_too_many_unsorted_or_doubled_are_refused() {
+    let condition = |key: &'static [u8]| Condition { database: 0, key: Bytes::from_static(key), last_change: Index(1) };
+    let write = WriteCommand::FlushAll;
+    let mut sorted = Vec::new();
+    encode_batch_if(7, &[condition(b"a"), condition(b"b")], [(0, &write)], &mut sorted).unwrap();
+    let place = |number: usize| 17 + number * 14;
+    let mut doubled = sorted.clone();
+    doubled[place(2) - 1] = b'a';
+    assert_eq!(Payload::decode(&doubled), Err(PayloadError::ConditionsUnsorted));
+    let mut unsorted = doubled;
+    unsorted[place(1) - 1] = b'b';
+    assert_eq!(Payload::decode(&unsorted), Err(PayloadError::ConditionsUnsorted));
+    let many: Vec<Condition> = (0..=u32::try_from(ENTRY_CONDITIONS_MAX).unwrap())
+        .map(|number| Condition { database: 0, key: number.to_be_bytes().to_vec().into(), last_change: Index(0) })
+        .collect();
+    let mut out = b"before".to_vec();
+    let found = ENTRY_CONDITIONS_MAX + 1;
+    assert_eq!(encode_batch_if(7, &many, [(0, &write)], &mut out), Err(EncodeError::ConditionsMany { found }));
+    assert_eq!(out, b"before");
+    let mut full = Vec::new();
+    encode_batch_if(7, &many[1..], [(0, &write)], &mut full).unwrap();
+    assert_eq!(batch(&full).conditions().count(), ENTRY_CONDITIONS_MAX);
+    full[9..13].copy_from_slice(&u32::try_from(found).unwrap().to_be_bytes());
+    let found = u32::try_from(found).unwrap();
+    assert_eq!(Payload::decode(&full), Err(PayloadError::ConditionsMany { found }));
 }
 
 #[test]
@@ -105,9 +230,9 @@ fn what_is_decoded_is_what_was_encoded() {
         let batch = batch(&bytes);
         assert_eq!((batch.stamp_ms, batch.count()), (9, writes.len()));
         for (write, decoded) in writes.iter().zip(batch.commands()) {
-            assert_eq!(decoded.cost(), write.cost());
+            assert_eq!((decoded.database, decoded.write.cost()), (0, write.cost()));
         }
-        assert_eq!(batch.commands().map(WriteRef::copied).collect::<Vec<_>>(), writes);
+        assert_eq!(batch.commands().map(|command| command.write.copied()).collect::<Vec<_>>(), writes);
     }
 }
 
@@ -130,8 +255,7 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
     let mut rng = Rng::from_env("garbage_never_panics_and_never_promises_more_than_it_holds");
     let mut accepted = 0;
     for _ in 0..20_000 {
-        let writes: Vec<WriteCommand> = (0..=rng.below(3)).map(|_| random_write(&mut rng, 1000)).collect();
-        let mut bytes = payload(7, &writes);
+        let mut bytes = random_payload(&mut rng);
         for _ in 0..=rng.below(3) {
             let at = rng.below(bytes.len());
             bytes[at] =
@@ -140,8 +264,7 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
         bytes.truncate(rng.below(bytes.len() * 4));
         if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
             // Walking what was accepted is the test: it must neither panic nor yield more than there is.
-            let again: Vec<WriteCommand> = batch.commands().map(WriteRef::copied).collect();
-            assert_eq!(payload(batch.stamp_ms, &again), bytes, "one meaning, one encoding");
+            assert_eq!(encoded_again(&batch), bytes, "one meaning, one encoding");
             accepted += 1;
         }
     }
@@ -151,13 +274,13 @@ fn garbage_never_panics_and_never_promises_more_than_it_holds() {
 #[test]
 fn a_count_or_length_beyond_the_bytes_is_refused() {
     let mut commands = payload(7, &[WriteCommand::FlushAll]);
-    commands[9..13].copy_from_slice(&u32::MAX.to_be_bytes());
+    commands[13..17].copy_from_slice(&u32::MAX.to_be_bytes());
     assert!(matches!(Payload::decode(&commands), Err(PayloadError::Codec(CodecError::Truncated { .. }))));
     let mut keys = payload(7, &[WriteCommand::Delete { keys: vec![] }]);
-    keys[15..19].copy_from_slice(&u32::MAX.to_be_bytes());
+    keys[20..24].copy_from_slice(&u32::MAX.to_be_bytes());
     assert!(matches!(Payload::decode(&keys), Err(PayloadError::Codec(CodecError::Truncated { .. }))));
     let mut key = payload(7, &[WriteCommand::Persist { key: Bytes::new() }]);
-    key[15..19].copy_from_slice(&u32::MAX.to_be_bytes());
+    key[20..24].copy_from_slice(&u32::MAX.to_be_bytes());
     assert!(matches!(Payload::decode(&key), Err(PayloadError::Long { field: "key", .. })));
 }
 
@@ -168,20 +291,20 @@ fn unknown_kinds_commands_versions_and_fields_are_refused() {
         assert_eq!(Payload::decode(&[kind]), Err(PayloadError::Kind { kind }));
     }
     let mut none = payload(7, &[WriteCommand::FlushAll]);
-    none.truncate(13);
-    none[12] = 0;
+    none.truncate(17);
+    none[16] = 0;
     assert_eq!(Payload::decode(&none), Err(PayloadError::Empty));
     let change = |at: usize, byte: u8| {
         let mut bytes = payload(7, &[one_of_each().remove(0).0]);
         bytes[at] = byte;
         Payload::decode(&bytes).map(|_| ())
     };
-    assert_eq!(change(13, 0), Err(PayloadError::Command { tag: 0, version: 1 }));
-    assert_eq!(change(13, 14), Err(PayloadError::Command { tag: 14, version: 1 }));
-    assert_eq!(change(14, 2), Err(PayloadError::Command { tag: 1, version: 2 }));
-    assert_eq!(change(15, 3), Err(PayloadError::Field { field: "when", found: 3 }));
-    assert_eq!(change(16, 3), Err(PayloadError::Field { field: "reply", found: 3 }));
-    assert_eq!(change(17, 4), Err(PayloadError::Field { field: "expiry", found: 4 }));
+    assert_eq!(change(17, 0), Err(PayloadError::Command { tag: 0, version: 1 }));
+    assert_eq!(change(17, 14), Err(PayloadError::Command { tag: 14, version: 1 }));
+    assert_eq!(change(18, 2), Err(PayloadError::Command { tag: 1, version: 2 }));
+    assert_eq!(change(20, 3), Err(PayloadError::Field { field: "when", found: 3 }));
+    assert_eq!(change(21, 3), Err(PayloadError::Field { field: "reply", found: 3 }));
+    assert_eq!(change(22, 4), Err(PayloadError::Field { field: "expiry", found: 4 }));
 }
 
 #[test]

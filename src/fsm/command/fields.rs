@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
+use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 
 /// A kind of field.
-pub(super) trait Field {
+pub(in crate::fsm) trait Field {
     /// As a client gave it.
     type Owned;
     /// As it stands in an entry.
@@ -48,7 +49,7 @@ pub(super) trait OneByte: Copy + Eq + 'static {
 }
 
 /// A length (4) of at most `KEY_BYTES_MAX`, and as many bytes.
-pub(super) struct KeyField;
+pub(in crate::fsm) struct KeyField;
 
 /// A length (4) of at most `VALUE_BYTES_MAX`, and as many bytes.
 pub(super) struct ValueField;
@@ -312,6 +313,15 @@ pub enum PayloadError {
     /// A batch without a command.
     #[error("batch without a command")]
     Empty,
+    /// More conditions than a batch may have.
+    #[error("{found} conditions, at most {ENTRY_CONDITIONS_MAX}")]
+    ConditionsMany {
+        /// How many.
+        found: u32,
+    },
+    /// Conditions that are not ascending, or one that stands twice.
+    #[error("conditions are not in ascending order")]
+    ConditionsUnsorted,
     /// A command, or a version of one, that this program does not know.
     #[error("command {tag} of version {version} is unknown")]
     Command {
@@ -356,6 +366,12 @@ pub enum EncodeError {
     #[error("value of {found} bytes, at most {VALUE_BYTES_MAX}")]
     ValueLong {
         /// Bytes of the value.
+        found: usize,
+    },
+    /// More conditions than a batch may have.
+    #[error("{found} conditions, at most {ENTRY_CONDITIONS_MAX}")]
+    ConditionsMany {
+        /// How many.
         found: usize,
     },
     /// More sealed writes than the nonces of values can number.

@@ -109,14 +109,14 @@ macro_rules! write_commands {
                 }
             }
 
-            /// Appends its bytes.
+            /// Appends its bytes, as a command on `database`.
             ///
             /// # Errors
             /// A key or a value above its bound.
-            pub(in crate::fsm) fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+            pub(in crate::fsm) fn encode(&self, database: u8, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 match self {
                     $(WriteCommand::$name $({ $($field,)* })? => {
-                        out.extend_from_slice(&[$tag, VERSION]);
+                        out.extend_from_slice(&[$tag, VERSION, database]);
                         $($(<$kind as Field>::put($field, out)?;)*)?
                     })*
                 }
@@ -136,16 +136,16 @@ macro_rules! write_commands {
                 }
             }
 
-            /// Takes one command off the front.
+            /// Takes one command off the front, with its database.
             ///
             /// # Errors
             /// The bytes are not those of a command of this version.
-            pub(in crate::fsm) fn take(reader: &mut Reader<'a>) -> Result<WriteRef<'a>, PayloadError> {
-                let [tag, version] = reader.array("tag and version")?;
+            pub(in crate::fsm) fn take(reader: &mut Reader<'a>) -> Result<(u8, WriteRef<'a>), PayloadError> {
+                let [tag, version, database] = reader.array("tag, version and database")?;
                 match (tag, version) {
                     $(($tag, VERSION) => {
                         $($(let $field = <$kind as Field>::take(reader)?;)*)?
-                        Ok(WriteRef::$name $({ $($field,)* })?)
+                        Ok((database, WriteRef::$name $({ $($field,)* })?))
                     })*
                     _ => Err(PayloadError::Command { tag, version }),
                 }
@@ -280,6 +280,6 @@ write_commands! {
     } costs WriteCost { opens: keys.len(), ..WriteCost::NONE };
 }
 
-/// Bytes of a command in front of its fields: tag and version.
-pub(in crate::fsm) const HEADER_LEN: usize = 2;
+/// Bytes of a command in front of its fields: tag, version, database.
+pub(in crate::fsm) const HEADER_LEN: usize = 3;
 const VERSION: u8 = 1;

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use crate::fsm::codec::EntryCommand;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::KeyList;
@@ -13,6 +14,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteRef;
+use crate::fsm::kv::begin::FIRST_DATABASE;
 use crate::fsm::kv::decimal::DecimalSum;
 use crate::fsm::kv::decimal::add;
 use crate::fsm::kv::words;
@@ -33,13 +35,16 @@ impl Overlay {
     pub fn execute<B: Base + ?Sized>(
         &mut self,
         base: &B,
-        write: WriteRef<'_>,
+        command: EntryCommand<'_>,
         context: &mut WriteContext,
     ) -> Result<Reply, ReadError> {
-        if context.is_refused() {
-            return Ok(Reply::Error(words::WRITES_MANY));
+        if let Some(line) = context.refusal() {
+            return Ok(Reply::Error(line));
         }
-        match (Execution { overlay: self, base, context }).run(write) {
+        if command.database != FIRST_DATABASE {
+            return Ok(Reply::Error(words::NO_DATABASE));
+        }
+        match (Execution { overlay: self, base, context }).run(command.write) {
             Ok(reply) => Ok(reply),
             Err(CommandEnd::Answer(line)) => Ok(Reply::Error(line)),
             Err(CommandEnd::Halt(error)) => Err(error),

@@ -25,7 +25,6 @@ use crate::fsm::kv::read_as_leader;
 use crate::fsm::memory::MemoryStore;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowReader;
@@ -126,8 +125,8 @@ impl Below {
         let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
             panic!("a batch was encoded");
         };
-        let mut context = WriteContext::new(Index(state.index + 1), stamp_ms, None, &batch);
         let mut overlay = Overlay::new();
+        let mut context = overlay.begin(&self.reader, Index(state.index + 1), stamp_ms, None, &batch).unwrap();
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
             RequestSlot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),

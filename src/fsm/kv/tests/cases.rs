@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 
+use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
@@ -19,7 +20,6 @@ use crate::fsm::kv::read_within;
 use crate::fsm::kv::words;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::WriteContext;
 use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
@@ -53,8 +53,8 @@ impl Fixture {
         self.index += 1;
         let payload = payload(self.stamp_ms, writes);
         let batch = batch(&payload);
-        let mut context = WriteContext::new(Index(self.index), batch.stamp_ms, None, &batch);
         let mut overlay = Overlay::new();
+        let mut context = overlay.begin(&self.base, Index(self.index), batch.stamp_ms, None, &batch).unwrap();
         let replies = batch.commands().map(|write| overlay.execute(&self.base, write, &mut context).unwrap()).collect();
         self.base.apply(overlay.into_changes());
         replies
@@ -238,12 +238,12 @@ fn an_entry_of_too_many_writes_answers_errors_and_writes_nothing() {
     // Nobody encodes such an entry, so the command behind the bound is put in by hand.
     let mut bytes = payload(NOW, &full);
     let last = payload(NOW, &[set("x", "y")]);
-    bytes.extend_from_slice(&last[13..]);
-    bytes[12] += 1;
+    bytes.extend_from_slice(&last[BATCH_HEADER_LEN..]);
+    bytes[BATCH_HEADER_LEN - 1] += 1;
     let batch = batch(&bytes);
     assert!(batch.exceeds_writes());
-    let mut context = WriteContext::new(Index(2), NOW, None, &batch);
     let mut overlay = Overlay::new();
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
     for write in batch.commands() {
         let reply = overlay.execute(&MapBase::default(), write, &mut context).unwrap();
         assert_eq!(reply, Reply::Error("ERR too many writes in one transaction or pipeline"));
@@ -256,8 +256,8 @@ fn op_counts_every_sealed_write_up_to_its_last_number() {
     let pairs = vec![(b("k"), b("v")); ENTRY_WRITES_MAX];
     let bytes = payload(NOW, &[WriteCommand::SetMany { pairs, absent_only: false }]);
     let batch = batch(&bytes);
-    let mut context = WriteContext::new(Index(2), NOW, Some([1; 16]), &batch);
     let mut overlay = Overlay::new();
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, Some([1; 16]), &batch).unwrap();
     for write in batch.commands() {
         overlay.execute(&MapBase::default(), write, &mut context).unwrap();
     }
@@ -314,8 +314,8 @@ fn a_plain_set_reads_nothing_and_a_flushed_store_is_not_asked() {
     let bytes = payload(NOW, &writes);
     let batch = batch(&bytes);
     let base = Counting::default();
-    let mut context = WriteContext::new(Index(2), NOW, None, &batch);
     let mut overlay = Overlay::new();
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
     for write in batch.commands() {
         overlay.execute(&base, write, &mut context).unwrap();
     }
@@ -329,7 +329,7 @@ fn a_plain_set_reads_nothing_and_a_flushed_store_is_not_asked() {
 fn a_value_that_does_not_open_halts_and_is_never_an_answer() {
     let bytes = payload(NOW, &[incr("k")]);
     let batch = batch(&bytes);
-    let mut context = WriteContext::new(Index(2), NOW, None, &batch);
+    let mut context = Overlay::new().begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
     let write = batch.commands().next().unwrap();
     let error = Overlay::new().execute(&Counting::default(), write, &mut context).unwrap_err();
     assert!(matches!(error, ReadError::Unauthentic));

@@ -9,7 +9,6 @@ use crate::fsm::kv::read;
 use crate::fsm::kv::tests::model::Model;
 use crate::fsm::kv::tests::model::ModelRow;
 use crate::fsm::overlay::Overlay;
-use crate::fsm::overlay::WriteContext;
 use crate::fsm::testkit::MapBase;
 use crate::fsm::testkit::Rng;
 use crate::fsm::testkit::batch;
@@ -40,7 +39,7 @@ fn run(entries: &[Entry], mut ends_run: impl FnMut() -> bool) -> (Vec<Reply>, Ma
         let payload = payload(*stamp_ms, writes);
         let batch = batch(&payload);
         let tag = (index % 2 == 0).then_some([7; 16]);
-        let mut context = WriteContext::new(Index(index), batch.stamp_ms, tag, &batch);
+        let mut context = overlay.begin(&base, Index(index), batch.stamp_ms, tag, &batch).unwrap();
         for write in batch.commands() {
             replies.push(overlay.execute(&base, write, &mut context).unwrap());
         }

@@ -1,0 +1,63 @@
+//! The beginning of an entry: whether its commands run at all.
+
+use crate::fsm::codec::CommandBatch;
+use crate::fsm::kv::words;
+use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::WriteContext;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
+use crate::ids::Index;
+
+impl Overlay {
+    /// Judges the conditions of the entry at `index`, before its first command runs. Commands need the context.
+    ///
+    /// The verdict depends on replicated bytes only (SAME-DECISION). A key that is past due by the stamp is not there,
+    /// whether its row is or not. If a condition does not hold, each command answers an error and writes nothing.
+    ///
+    /// `stamp_ms` must never decrease from entry to entry: the larger of the batch's own and the last applied stamp, or
+    /// a key that expired could come back. `entry_tag` is the tag of the entry's envelope, `None` at or below the cutover.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a value cannot be read or opened: halt.
+    ///
+    /// # Panics
+    /// At index 0, which stands for "no such key".
+    pub fn begin<B: Base + ?Sized>(
+        &self,
+        base: &B,
+        index: Index,
+        stamp_ms: u64,
+        entry_tag: Option<[u8; 16]>,
+        batch: &CommandBatch<'_>,
+    ) -> Result<WriteContext, ReadError> {
+        let refusal = if batch.exceeds_writes() {
+            Some(words::WRITES_MANY)
+        } else {
+            self.broken_condition(base, index, stamp_ms, batch)?
+        };
+        Ok(WriteContext::new(index, stamp_ms, entry_tag, refusal))
+    }
+
+    fn broken_condition<B: Base + ?Sized>(
+        &self,
+        base: &B,
+        index: Index,
+        stamp_ms: u64,
+        batch: &CommandBatch<'_>,
+    ) -> Result<Option<&'static str>, ReadError> {
+        for condition in batch.conditions() {
+            if condition.database != FIRST_DATABASE {
+                return Ok(Some(words::NO_DATABASE));
+            }
+            let found = self.value_for(base, condition.key, index)?;
+            let live = found.filter(|value| !value.is_past_due(stamp_ms));
+            if live.map_or(Index(0), |value| value.last_change) != condition.last_change {
+                return Ok(Some(words::CONDITION_FAILED));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The only database that rows know so far.
+pub(super) const FIRST_DATABASE: u8 = 0;
