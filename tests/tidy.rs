@@ -93,7 +93,7 @@ const FILE_LINES_MAX: usize = 450;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that reach each other by imports. A circle stands within one room, and none is added: the table only gets shorter.
-const CIRCLES: &[&[&str]] = &[&["resp/connection.rs", "resp/server.rs", "resp/session.rs", "resp/wire.rs"]];
+const CIRCLES: &[&[&str]] = &[];
 const _: () = assert!(CIRCLES.len() <= 3);
 
 /// Type names that two files make.

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
+use crate::resp::close::Close;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::request::Parser;
 use crate::resp::codec::request::Received;
 use crate::resp::registry::Client;
-use crate::resp::server::ServerShared;
-use crate::resp::session::Close;
 use crate::resp::session::Session;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 use crate::resp::wire::Wire;
 
@@ -28,7 +28,7 @@ where
 {
     let mut wire = Wire::new(stream, Arc::clone(&shared), Arc::clone(&client));
     let mut session = Session::new(Arc::clone(&shared), Arc::clone(&client));
-    let Err(close) = converse(&mut wire, &mut session, &client, stopping).await;
+    let Err(close) = converse(&mut wire, &mut session, &shared, &client, stopping).await;
     tracing::trace!(client = client.id, reason = ?close, "client connection ends");
     match close {
         Close::Gone(error) => {
@@ -55,6 +55,7 @@ enum Never {}
 async fn converse<S>(
     wire: &mut Wire<S>,
     session: &mut Session,
+    shared: &ServerShared,
     client: &Client,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<Never, Close>
@@ -88,22 +89,21 @@ where
         if !wire.inbox.is_empty() && command_began.is_none() {
             command_began = Some(Instant::now());
         }
-        wait_for_bytes(wire, session, client, &mut stopping, command_began).await?;
+        let deadline = next_deadline(session, shared, command_began);
+        wait_for_bytes(wire, client, &mut stopping, deadline).await?;
     }
 }
 
 /// Reads, unless a deadline, a CLIENT KILL or the end of the node comes first.
 async fn wait_for_bytes<S>(
     wire: &mut Wire<S>,
-    session: &Session,
     client: &Client,
     stopping: &mut watch::Receiver<bool>,
-    command_began: Option<Instant>,
+    deadline: Option<(Instant, &'static str)>,
 ) -> Result<(), Close>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let deadline = next_deadline(session, command_began);
     let expired = async {
         match deadline {
             Some((at, _)) => sleep_until(at).await,
@@ -123,12 +123,15 @@ where
 }
 
 /// The first deadline that a silent client runs into, with its name.
-fn next_deadline(session: &Session, command_began: Option<Instant>) -> Option<(Instant, &'static str)> {
-    let bounds = &session.shared.bounds;
-    let idle = session.shared.idle_timeout();
+fn next_deadline(
+    session: &Session,
+    shared: &ServerShared,
+    command_began: Option<Instant>,
+) -> Option<(Instant, &'static str)> {
+    let idle = shared.idle_timeout();
     let deadlines = [
-        session.auth_deadline.map(|at| (at, "auth deadline")),
-        command_began.map(|began| (began + bounds.command_deadline, "command deadline")),
+        session.auth_deadline().map(|at| (at, "auth deadline")),
+        command_began.map(|began| (began + shared.bounds.command_deadline, "command deadline")),
         (idle > Duration::ZERO).then(|| (Instant::now() + idle, "idle timeout")),
     ];
     deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)

@@ -7,12 +7,15 @@
 //! Start with [`Server::bind`], then [`Server::run`] until its shutdown signal turns true.
 
 mod bounds;
+mod close;
 mod codec;
 mod commands;
 mod connection;
 mod facts;
+mod glob;
 mod group;
 mod local;
+mod login;
 #[cfg(feature = "testing")]
 pub mod measure;
 mod operator;
@@ -21,6 +24,7 @@ mod reads;
 mod registry;
 mod server;
 mod session;
+mod shared;
 mod stats;
 mod upstream;
 mod wire;
@@ -43,5 +47,5 @@ pub use reads::ClientReads;
 pub use server::Drained;
 pub use server::RespError;
 pub use server::Server;
-pub use server::ServerParts;
+pub use shared::ServerParts;
 pub use stats::Stats;

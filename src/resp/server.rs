@@ -3,8 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,22 +10,16 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
-use crate::propose::Gateway;
-use crate::resp::ClientBounds;
-use crate::resp::ClientReads;
-use crate::resp::NodeFacts;
-use crate::resp::Operator;
-use crate::resp::Stats;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
-use crate::resp::registry::Registry;
+use crate::resp::shared::ServerParts;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 
 /// What can go wrong with the listener.
@@ -42,54 +34,6 @@ pub enum RespError {
         #[source]
         source: io::Error,
     },
-}
-
-/// What the server stands on.
-pub struct ServerParts {
-    /// Where requests go.
-    pub gateway: Arc<dyn Gateway>,
-    /// The applied state.
-    pub reads: Arc<dyn ClientReads>,
-    /// What the SEALKV commands ask.
-    pub operator: Arc<dyn Operator>,
-    /// The node's numbers for INFO.
-    pub facts: Arc<dyn NodeFacts>,
-    /// Bounds and deadlines.
-    pub bounds: ClientBounds,
-    /// Counters, shared with the metrics.
-    pub stats: Arc<Stats>,
-}
-
-impl std::fmt::Debug for ServerParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerParts").field("bounds", &self.bounds).finish_non_exhaustive()
-    }
-}
-
-/// What every connection shares.
-pub(crate) struct ServerShared {
-    pub(crate) gateway: Arc<dyn Gateway>,
-    pub(crate) reads: Arc<dyn ClientReads>,
-    pub(crate) operator: Arc<dyn Operator>,
-    pub(crate) facts: Arc<dyn NodeFacts>,
-    pub(crate) bounds: ClientBounds,
-    pub(crate) stats: Arc<Stats>,
-    pub(crate) registry: Registry,
-    pub(crate) address: SocketAddr,
-    pub(crate) since: Instant,
-    /// Turns for reads that walk many rows.
-    pub(crate) long_reads: Semaphore,
-    /// CONFIG SET maxclients.
-    pub(crate) clients_max: AtomicUsize,
-    /// CONFIG SET timeout, in ms.
-    pub(crate) idle_timeout_ms: AtomicU64,
-}
-
-impl ServerShared {
-    /// After how much silence a client is closed; zero: never.
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        Duration::from_millis(self.idle_timeout_ms.load(Ordering::Relaxed))
-    }
 }
 
 /// How the connections ended when the node stopped.
@@ -128,21 +72,7 @@ impl Server {
     /// The kernel does not say where it listens.
     pub fn new(listener: TcpListener, parts: ServerParts) -> io::Result<Server> {
         let address = listener.local_addr()?;
-        let ServerParts { gateway, reads, operator, facts, bounds, stats } = parts;
-        let shared = ServerShared {
-            gateway,
-            reads,
-            operator,
-            facts,
-            stats,
-            registry: Registry::default(),
-            address,
-            since: Instant::now(),
-            long_reads: Semaphore::new(LONG_READS_MAX),
-            clients_max: AtomicUsize::new(bounds.clients_max),
-            idle_timeout_ms: AtomicU64::new(u64::try_from(bounds.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
-            bounds,
-        };
+        let shared = ServerShared::new(address, parts);
         Ok(Server { listener, shared: Arc::new(shared) })
     }
 
@@ -259,5 +189,3 @@ impl Drop for Guest {
 const TROUBLE_SAY_EVERY: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-/// DBSIZE at once: each walks every row.
-const LONG_READS_MAX: usize = 2;

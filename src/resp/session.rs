@@ -5,7 +5,6 @@
 //! without a write before them in the group get a ReadIndex taken after they arrived, when all earlier entries are
 //! applied. No command is ever sent twice: the client gets `-TRYAGAIN` and decides.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,11 +17,10 @@ use crate::fsm::command::Reply;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::propose::Outcome;
 use crate::propose::RequestSlot;
+use crate::resp::close::Close;
 use crate::resp::codec::reply::Encoder;
-use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::reply::reply_bytes;
 use crate::resp::codec::request::Arguments;
-use crate::resp::codec::request::ProtocolError;
 use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 use crate::resp::commands;
@@ -33,79 +31,43 @@ use crate::resp::commands::Local;
 use crate::resp::group::CommandGroup;
 use crate::resp::group::GroupPurpose;
 use crate::resp::group::Weaver;
+use crate::resp::local::LocalContext;
+use crate::resp::login::Login;
 use crate::resp::registry::Client;
-use crate::resp::server::ServerShared;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::upstream::TRY_AGAIN;
+use crate::resp::upstream::Upstream;
 use crate::resp::wire::Wire;
-
-/// Why a connection ends.
-#[derive(Debug)]
-pub(crate) enum Close {
-    /// The client asked, and has its reply.
-    Asked,
-    /// The client ended the stream, or it broke.
-    Gone(io::Error),
-    /// The stream has lost its frame.
-    Protocol(ProtocolError),
-    /// A bound or a deadline, by name.
-    Bound(&'static str),
-    /// Nobody knows whether its commands were executed: no error reply says that, an end of the connection does.
-    Unknown,
-    /// Another client's CLIENT KILL.
-    Killed,
-    /// The node stops.
-    Stopping,
-}
 
 /// What one connection is, between its commands.
 pub(crate) struct Session {
-    pub(crate) shared: Arc<ServerShared>,
-    pub(crate) client: Arc<Client>,
-    pub(crate) protocol: Protocol,
-    pub(crate) auth_failures: u32,
-    /// When it has to have authenticated; `None` once it has.
-    pub(crate) auth_deadline: Option<Instant>,
+    shared: Arc<ServerShared>,
+    client: Arc<Client>,
+    login: Login,
+    upstream: Upstream,
     group: CommandGroup,
 }
 
 impl Session {
     pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Session {
-        let mut session = Session {
+        Session {
+            login: Login::new(Arc::clone(&shared), Arc::clone(&client)),
+            upstream: Upstream::new(Arc::clone(&shared), Arc::clone(&client)),
             shared,
             client,
-            protocol: Protocol::Resp2,
-            auth_failures: 0,
-            auth_deadline: None,
             group: CommandGroup::default(),
-        };
-        if session.shared.bounds.password.is_some() {
-            session.revoke();
-        } else {
-            session.client.is_authenticated.store(true, Ordering::Relaxed);
         }
-        session
     }
 
     /// Which bounds its next command has.
     pub(crate) fn sender(&self) -> Sender {
-        if self.auth_deadline.is_some() { Sender::Unauthenticated } else { Sender::Authenticated }
+        self.login.sender()
     }
 
-    /// It has shown the password.
-    pub(crate) fn authenticate(&mut self) {
-        if self.auth_deadline.take().is_some() {
-            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.client.is_authenticated.store(true, Ordering::Relaxed);
-    }
-
-    /// It has to authenticate (again).
-    pub(crate) fn revoke(&mut self) {
-        if self.auth_deadline.is_none() {
-            self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
-        }
-        self.auth_deadline = Some(Instant::now() + self.shared.bounds.auth_deadline);
-        self.client.is_authenticated.store(false, Ordering::Relaxed);
+    /// When it has to have authenticated; `None` once it has.
+    pub(crate) fn auth_deadline(&self) -> Option<Instant> {
+        self.login.deadline()
     }
 
     /// Runs the commands of a batch, in order; their replies are in the wire's output buffer or sent.
@@ -152,7 +114,13 @@ impl Session {
             }
             Ok(Action::Local(local)) => {
                 self.finish(wire).await?;
-                self.run_local(local, arguments, wire).await?;
+                let context = LocalContext {
+                    shared: &self.shared,
+                    client: &self.client,
+                    login: &mut self.login,
+                    upstream: &self.upstream,
+                };
+                context.run(local, arguments, &mut wire.outbox).await?;
             }
         }
         wire.drain_if_large().await
@@ -167,7 +135,7 @@ impl Session {
         if !command.admits(arguments.len()) {
             return Err(ErrorLine::arity(command.name));
         }
-        if self.auth_deadline.is_some() && command.kind != Kind::LocalWithoutAuth {
+        if self.login.deadline().is_some() && command.kind != Kind::LocalWithoutAuth {
             return Err(ErrorLine::fixed("NOAUTH Authentication required."));
         }
         command.parse(arguments)
@@ -176,9 +144,9 @@ impl Session {
     /// A reply that is known now: sent in its place.
     fn answer<S>(&mut self, wire: &mut Wire<S>, encode: impl FnOnce(&mut Encoder<'_>)) {
         if self.group.purpose == GroupPurpose::Empty {
-            encode(&mut Encoder::new(&mut wire.outbox, self.protocol));
+            encode(&mut Encoder::new(&mut wire.outbox, self.login.protocol()));
         } else {
-            encode(&mut Encoder::new(&mut self.group.held, self.protocol));
+            encode(&mut Encoder::new(&mut self.group.held, self.login.protocol()));
             self.group.hold();
         }
     }
@@ -194,7 +162,7 @@ impl Session {
             GroupPurpose::Empty => return Ok(()),
             GroupPurpose::Entry => {
                 let count = slots.len();
-                let outcome = self.propose(slots).await;
+                let outcome = self.upstream.propose(slots).await;
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
             }
             GroupPurpose::ReadRound => {
@@ -227,7 +195,7 @@ impl Session {
                 return Err(Close::Unknown);
             }
             Outcome::TryAgain => TRY_AGAIN,
-            Outcome::NotLeader(leader) => self.not_leader(leader, READ_ONLY),
+            Outcome::NotLeader(leader) => self.upstream.not_leader(leader, READ_ONLY),
             Outcome::TooLarge => TOO_LARGE,
         };
         self.write_rest(line, weaver, wire);
@@ -247,7 +215,7 @@ impl Session {
             if matches!(reply, Reply::Error(_)) {
                 add(&self.shared.stats.error_replies_total, 1);
             }
-            Encoder::new(&mut wire.outbox, self.protocol).reply(reply);
+            Encoder::new(&mut wire.outbox, self.login.protocol()).reply(reply);
             wire.drain_if_large().await?;
         }
         Ok(())
@@ -260,7 +228,7 @@ impl Session {
         }
         while weaver.advance(&mut wire.outbox) {
             add(&self.shared.stats.error_replies_total, 1);
-            Encoder::new(&mut wire.outbox, self.protocol).error(line);
+            Encoder::new(&mut wire.outbox, self.login.protocol()).error(line);
         }
     }
 
@@ -274,7 +242,7 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Err(line) = self.reach_read_point().await {
+        if let Err(line) = self.upstream.reach_read_point().await {
             self.write_rest(line, weaver, wire);
             return Ok(());
         }
@@ -282,14 +250,15 @@ impl Session {
         let mut next = 0;
         let mut rounds = 0;
         while next < reads.len() {
-            let found = self.read_some(&reads[next..], now_ms).await;
+            let found = self.upstream.read_some(&reads[next..], now_ms).await;
             next += found.replies.len();
             self.write(&found.replies, weaver, wire).await?;
             if found.past_due.is_empty() {
                 continue;
             }
             rounds = if found.replies.is_empty() { rounds + 1 } else { 1 };
-            let removed = if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.remove(found.past_due).await };
+            let removed =
+                if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(found.past_due).await };
             if let Err(line) = removed {
                 self.write_rest(line, weaver, wire);
                 return Ok(());
@@ -299,16 +268,6 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if self.auth_deadline.is_some() {
-            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Nothing was executed; the client decides whether to send it again.
-pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send it again";
 const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
 /// Rounds of removal for one read: what its largest form can name, in pieces of a group.

@@ -1,4 +1,4 @@
-//! What a session asks of `propose`, and waits for: requests, read points, reads, removals of expired keys.
+//! Requests, read points, reads and removals of expired keys: a session asks for one and waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,21 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
 use crate::resp::codec::reply::reply_bytes;
-use crate::resp::session::Session;
-use crate::resp::session::TRY_AGAIN;
+use crate::resp::registry::Client;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 
-impl Session {
+/// The rooms under the session, for one connection.
+pub(crate) struct Upstream {
+    shared: Arc<ServerShared>,
+    client: Arc<Client>,
+}
+
+impl Upstream {
+    pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Upstream {
+        Upstream { shared, client }
+    }
+
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
     pub(crate) async fn propose(&self, slots: Vec<RequestSlot>) -> Outcome {
         let (sender, receiver) = oneshot::channel();
@@ -169,6 +179,8 @@ pub(crate) struct ReadsFound {
     pub(crate) past_due: Vec<Bytes>,
 }
 
+/// Nothing was executed; the client decides whether to send it again.
+pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send it again";
 const NO_LEADER: &str = "CLUSTERDOWN No leader";
 const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of the node";
 /// How long one connection reads before others get the thread.

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::READ_BATCH_BYTES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
+use crate::resp::close::Close;
 use crate::resp::registry::Client;
-use crate::resp::server::ServerShared;
-use crate::resp::session::Close;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 
 /// A stream with what was received and not yet run, and what was answered and not yet sent.

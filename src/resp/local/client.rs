@@ -8,119 +8,120 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
-use crate::resp::local::Subcommand;
+use crate::resp::local::subcommand::Subcommand;
 use crate::resp::registry::Client;
+use crate::resp::registry::Registry;
 use crate::resp::registry::lock;
-use crate::resp::session::Session;
 
-impl Session {
-    /// CLIENT ...
-    pub(super) fn client_command(&mut self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
-        let mut encoder = Encoder::new(out, self.protocol);
-        if sub.is("id") {
-            sub.exactly(0)?;
-            encoder.integer(i64::try_from(self.client.id).unwrap_or(i64::MAX));
-        } else if sub.is("getname") {
-            sub.exactly(0)?;
-            match lock(&self.client.names).name.as_str() {
-                "" => encoder.null(),
-                name => encoder.bulk(name.as_bytes()),
-            }
-        } else if sub.is("setname") {
-            sub.exactly(1)?;
-            lock(&self.client.names).name = check_name(sub.slice(0), NAME_REFUSAL)?;
-            encoder.simple("OK");
-        } else if sub.is("setinfo") {
-            sub.exactly(2)?;
-            self.set_library(sub)?;
-            encoder.simple("OK");
-        } else if sub.is("info") {
-            sub.exactly(0)?;
-            let mut line = String::new();
-            self.client.describe(&mut line);
-            encoder.text(&line);
-        } else if sub.is("list") {
-            encoder.text(&self.list(sub)?);
-        } else if sub.is("kill") {
-            self.kill(sub, &mut encoder)?;
-        } else if sub.is("no-evict") || sub.is("no-touch") {
-            sub.exactly(1)?;
-            match sub.slice(0).to_ascii_lowercase().as_slice() {
-                b"on" | b"off" => encoder.simple("OK"),
-                _ => return Err(SYNTAX),
-            }
-        } else if sub.is("help") {
-            sub.exactly(0)?;
-            write_help(&HELP, &mut encoder);
-        } else {
-            return Err(sub.unknown());
+/// CLIENT ...
+pub(super) fn client_command(
+    registry: &Registry,
+    client: &Client,
+    sub: &Subcommand<'_>,
+    encoder: &mut Encoder<'_>,
+) -> Result<(), ErrorLine> {
+    if sub.is("id") {
+        sub.exactly(0)?;
+        encoder.integer(i64::try_from(client.id).unwrap_or(i64::MAX));
+    } else if sub.is("getname") {
+        sub.exactly(0)?;
+        match lock(&client.names).name.as_str() {
+            "" => encoder.null(),
+            name => encoder.bulk(name.as_bytes()),
         }
-        Ok(())
-    }
-
-    fn set_library(&self, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
-        let option = String::from_utf8_lossy(sub.slice(0)).to_ascii_lowercase();
-        let mut names = lock(&self.client.names);
-        let target = match option.as_str() {
-            "lib-name" => &mut names.library,
-            "lib-ver" => &mut names.library_version,
-            _ => return Err(ErrorLine::made(format!("ERR Unrecognized option '{option}'"))),
-        };
-        let refusal = format!("ERR {option} cannot contain spaces, newlines or special characters.");
-        *target = check_name(sub.slice(1), &refusal)?;
-        Ok(())
-    }
-
-    fn list(&self, sub: &Subcommand<'_>) -> Result<String, ErrorLine> {
-        let mut clients = self.shared.registry.all();
-        match sub.count() {
-            0 => {}
-            2 if sub.slice(0).eq_ignore_ascii_case(b"type") => {
-                let is_normal = is_normal_type(sub.slice(1))?;
-                clients.retain(|_| is_normal);
-            }
-            count if count > 1 && sub.slice(0).eq_ignore_ascii_case(b"id") => {
-                let ids = (1..count).map(|position| parse_id(sub.slice(position), LIST_ID));
-                let ids = ids.collect::<Result<Vec<u64>, ErrorLine>>()?;
-                clients.retain(|client| ids.contains(&client.id));
-            }
+    } else if sub.is("setname") {
+        sub.exactly(1)?;
+        lock(&client.names).name = check_name(sub.slice(0), NAME_REFUSAL)?;
+        encoder.simple("OK");
+    } else if sub.is("setinfo") {
+        sub.exactly(2)?;
+        set_library(client, sub)?;
+        encoder.simple("OK");
+    } else if sub.is("info") {
+        sub.exactly(0)?;
+        let mut line = String::new();
+        client.describe(&mut line);
+        encoder.text(&line);
+    } else if sub.is("list") {
+        encoder.text(&list(registry, sub)?);
+    } else if sub.is("kill") {
+        kill(registry, client, sub, encoder)?;
+    } else if sub.is("no-evict") || sub.is("no-touch") {
+        sub.exactly(1)?;
+        match sub.slice(0).to_ascii_lowercase().as_slice() {
+            b"on" | b"off" => encoder.simple("OK"),
             _ => return Err(SYNTAX),
         }
-        let mut lines = String::new();
-        for client in &clients {
-            client.describe(&mut lines);
-        }
-        Ok(lines)
+    } else if sub.is("help") {
+        sub.exactly(0)?;
+        write_help(&HELP, encoder);
+    } else {
+        return Err(sub.unknown());
     }
+    Ok(())
+}
 
-    fn kill(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
-        if sub.count() == 0 {
-            return Err(sub.arity());
-        }
-        if sub.count() == 1 {
-            let address = sub.slice(0);
-            let killed = self.kill_where(|client| client.address.to_string().as_bytes() == address);
-            if killed == 0 {
-                return Err(ErrorLine::fixed("ERR No such client"));
-            }
-            encoder.simple("OK");
-            return Ok(());
-        }
-        let filter = KillFilter::parse(sub)?;
-        let killed =
-            self.kill_where(|client| (!filter.skips_me || client.id != self.client.id) && filter.matches(client));
-        encoder.integer(i64::try_from(killed).unwrap_or(i64::MAX));
-        Ok(())
-    }
+fn set_library(client: &Client, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
+    let option = String::from_utf8_lossy(sub.slice(0)).to_ascii_lowercase();
+    let mut names = lock(&client.names);
+    let target = match option.as_str() {
+        "lib-name" => &mut names.library,
+        "lib-ver" => &mut names.library_version,
+        _ => return Err(ErrorLine::made(format!("ERR Unrecognized option '{option}'"))),
+    };
+    let refusal = format!("ERR {option} cannot contain spaces, newlines or special characters.");
+    *target = check_name(sub.slice(1), &refusal)?;
+    Ok(())
+}
 
-    fn kill_where(&self, mut is_meant: impl FnMut(&Client) -> bool) -> usize {
-        let clients = self.shared.registry.all();
-        let meant: Vec<&Arc<Client>> = clients.iter().filter(|client| is_meant(client)).collect();
-        for client in &meant {
-            client.kill();
+fn list(registry: &Registry, sub: &Subcommand<'_>) -> Result<String, ErrorLine> {
+    let mut clients = registry.all();
+    match sub.count() {
+        0 => {}
+        2 if sub.slice(0).eq_ignore_ascii_case(b"type") => {
+            let is_normal = is_normal_type(sub.slice(1))?;
+            clients.retain(|_| is_normal);
         }
-        meant.len()
+        count if count > 1 && sub.slice(0).eq_ignore_ascii_case(b"id") => {
+            let ids = (1..count).map(|position| parse_id(sub.slice(position), LIST_ID));
+            let ids = ids.collect::<Result<Vec<u64>, ErrorLine>>()?;
+            clients.retain(|client| ids.contains(&client.id));
+        }
+        _ => return Err(SYNTAX),
     }
+    let mut lines = String::new();
+    for client in &clients {
+        client.describe(&mut lines);
+    }
+    Ok(lines)
+}
+
+fn kill(registry: &Registry, me: &Client, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
+    if sub.count() == 0 {
+        return Err(sub.arity());
+    }
+    if sub.count() == 1 {
+        let address = sub.slice(0);
+        let killed = kill_where(registry, |client| client.address.to_string().as_bytes() == address);
+        if killed == 0 {
+            return Err(ErrorLine::fixed("ERR No such client"));
+        }
+        encoder.simple("OK");
+        return Ok(());
+    }
+    let filter = KillFilter::parse(sub)?;
+    let killed = kill_where(registry, |client| (!filter.skips_me || client.id != me.id) && filter.matches(client));
+    encoder.integer(i64::try_from(killed).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+fn kill_where(registry: &Registry, mut is_meant: impl FnMut(&Client) -> bool) -> usize {
+    let clients = registry.all();
+    let meant: Vec<&Arc<Client>> = clients.iter().filter(|client| is_meant(client)).collect();
+    for client in &meant {
+        client.kill();
+    }
+    meant.len()
 }
 
 /// CLIENT KILL ID 1 ADDR a:p ...: all must match.
@@ -172,7 +173,7 @@ impl<'a> KillFilter<'a> {
 }
 
 /// A name without blanks and control characters, as CLIENT LIST needs it.
-pub(super) fn check_name(name: &[u8], refusal: &str) -> Result<String, ErrorLine> {
+pub(crate) fn check_name(name: &[u8], refusal: &str) -> Result<String, ErrorLine> {
     if name.len() > CLIENT_NAME_BYTES_MAX {
         return Err(ErrorLine::made(format!("ERR a client's name is limited to {CLIENT_NAME_BYTES_MAX} bytes")));
     }

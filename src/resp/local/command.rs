@@ -8,63 +8,57 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::find;
+use crate::resp::glob::glob_matches;
 use crate::resp::local::client::write_help;
-use crate::resp::local::glob_matches;
-use crate::resp::local::subcommand;
-use crate::resp::session::Session;
+use crate::resp::local::subcommand::subcommand;
 
-impl Session {
-    /// COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS].
-    pub(super) fn command_command(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
-        let mut encoder = Encoder::new(out, self.protocol);
-        if arguments.len() == 1 {
-            encoder.array(shown().count());
-            shown().for_each(|command| write_info(command, &mut encoder));
-            return Ok(());
-        }
-        let sub = subcommand("command", arguments);
-        let named = || arguments.slices_from(2);
-        if sub.is("count") {
-            sub.exactly(0)?;
-            encoder.integer(i64::try_from(shown().count()).unwrap_or(i64::MAX));
-        } else if sub.is("info") && sub.count() == 0 {
-            encoder.array(shown().count());
-            shown().for_each(|command| write_info(command, &mut encoder));
-        } else if sub.is("info") {
-            encoder.array(sub.count());
-            named().for_each(|name| match find(name) {
-                Some((_, command)) => write_info(command, &mut encoder),
-                None => encoder.null_array(),
-            });
-        } else if sub.is("docs") {
-            let commands: Vec<&CommandSpec> = match sub.count() {
-                0 => shown().collect(),
-                _ => named().filter_map(find).map(|(_, command)| command).collect(),
-            };
-            encoder.map(commands.len());
-            commands.into_iter().for_each(|command| write_docs(command, &mut encoder));
-        } else if sub.is("list") {
-            let commands: Vec<&CommandSpec> = match sub.count() {
-                0 => shown().collect(),
-                3 if sub.slice(0).eq_ignore_ascii_case(b"filterby")
-                    && sub.slice(1).eq_ignore_ascii_case(b"pattern") =>
-                {
-                    shown().filter(|command| glob_matches(sub.slice(2), command.name.as_bytes())).collect()
-                }
-                _ => return Err(SYNTAX),
-            };
-            encoder.array(commands.len());
-            commands.into_iter().for_each(|command| encoder.bulk(command.name.as_bytes()));
-        } else if sub.is("getkeys") {
-            write_keys(arguments, &mut encoder)?;
-        } else if sub.is("help") {
-            sub.exactly(0)?;
-            write_help(&HELP, &mut encoder);
-        } else {
-            return Err(sub.unknown());
-        }
-        Ok(())
+/// COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS].
+pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
+    if arguments.len() == 1 {
+        encoder.array(shown().count());
+        shown().for_each(|command| write_info(command, encoder));
+        return Ok(());
     }
+    let sub = subcommand("command", arguments);
+    let named = || arguments.slices_from(2);
+    if sub.is("count") {
+        sub.exactly(0)?;
+        encoder.integer(i64::try_from(shown().count()).unwrap_or(i64::MAX));
+    } else if sub.is("info") && sub.count() == 0 {
+        encoder.array(shown().count());
+        shown().for_each(|command| write_info(command, encoder));
+    } else if sub.is("info") {
+        encoder.array(sub.count());
+        named().for_each(|name| match find(name) {
+            Some((_, command)) => write_info(command, encoder),
+            None => encoder.null_array(),
+        });
+    } else if sub.is("docs") {
+        let commands: Vec<&CommandSpec> = match sub.count() {
+            0 => shown().collect(),
+            _ => named().filter_map(find).map(|(_, command)| command).collect(),
+        };
+        encoder.map(commands.len());
+        commands.into_iter().for_each(|command| write_docs(command, encoder));
+    } else if sub.is("list") {
+        let commands: Vec<&CommandSpec> = match sub.count() {
+            0 => shown().collect(),
+            3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"pattern") => {
+                shown().filter(|command| glob_matches(sub.slice(2), command.name.as_bytes())).collect()
+            }
+            _ => return Err(SYNTAX),
+        };
+        encoder.array(commands.len());
+        commands.into_iter().for_each(|command| encoder.bulk(command.name.as_bytes()));
+    } else if sub.is("getkeys") {
+        write_keys(arguments, encoder)?;
+    } else if sub.is("help") {
+        sub.exactly(0)?;
+        write_help(&HELP, encoder);
+    } else {
+        return Err(sub.unknown());
+    }
+    Ok(())
 }
 
 /// The commands that are shown: those that are there only to be refused are not.

@@ -10,79 +10,79 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
-use crate::resp::local::Subcommand;
+use crate::resp::glob::glob_matches;
 use crate::resp::local::client::write_help;
-use crate::resp::local::glob_matches;
-use crate::resp::server::ServerShared;
-use crate::resp::session::Session;
+use crate::resp::local::subcommand::Subcommand;
+use crate::resp::shared::ServerShared;
 
-impl Session {
-    /// CONFIG GET|SET|RESETSTAT|REWRITE.
-    pub(super) fn config_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
-        let mut encoder = Encoder::new(out, self.protocol);
-        if sub.is("get") {
-            if sub.count() == 0 {
-                return Err(sub.arity());
-            }
-            self.config_get(sub, &mut encoder);
-        } else if sub.is("set") {
-            if sub.count() < 2 {
-                return Err(sub.arity());
-            }
-            self.config_set(sub)?;
-            encoder.simple("OK");
-        } else if sub.is("resetstat") {
-            sub.exactly(0)?;
-            self.shared.stats.reset();
-            encoder.simple("OK");
-        } else if sub.is("rewrite") {
-            sub.exactly(0)?;
-            return Err(ErrorLine::fixed("ERR The server is running without a config file"));
-        } else if sub.is("help") {
-            sub.exactly(0)?;
-            write_help(&HELP, &mut encoder);
-        } else {
-            return Err(sub.unknown());
+/// CONFIG GET|SET|RESETSTAT|REWRITE.
+pub(super) fn config_command(
+    shared: &ServerShared,
+    sub: &Subcommand<'_>,
+    encoder: &mut Encoder<'_>,
+) -> Result<(), ErrorLine> {
+    if sub.is("get") {
+        if sub.count() == 0 {
+            return Err(sub.arity());
         }
-        Ok(())
+        config_get(shared, sub, encoder);
+    } else if sub.is("set") {
+        if sub.count() < 2 {
+            return Err(sub.arity());
+        }
+        config_set(shared, sub)?;
+        encoder.simple("OK");
+    } else if sub.is("resetstat") {
+        sub.exactly(0)?;
+        shared.stats.reset();
+        encoder.simple("OK");
+    } else if sub.is("rewrite") {
+        sub.exactly(0)?;
+        return Err(ErrorLine::fixed("ERR The server is running without a config file"));
+    } else if sub.is("help") {
+        sub.exactly(0)?;
+        write_help(&HELP, encoder);
+    } else {
+        return Err(sub.unknown());
     }
+    Ok(())
+}
 
-    fn config_get(&self, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) {
-        let is_asked = |name: &str| (0..sub.count()).any(|at| glob_matches(sub.slice(at), name.as_bytes()));
-        let found: Vec<&Entry> = TABLE.iter().filter(|entry| is_asked(entry.name)).collect();
-        encoder.map(found.len());
-        for entry in found {
-            encoder.bulk(entry.name.as_bytes());
-            encoder.bulk(entry.value(&self.shared).as_bytes());
-        }
+fn config_get(shared: &ServerShared, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) {
+    let is_asked = |name: &str| (0..sub.count()).any(|at| glob_matches(sub.slice(at), name.as_bytes()));
+    let found: Vec<&Entry> = TABLE.iter().filter(|entry| is_asked(entry.name)).collect();
+    encoder.map(found.len());
+    for entry in found {
+        encoder.bulk(entry.name.as_bytes());
+        encoder.bulk(entry.value(shared).as_bytes());
     }
+}
 
-    /// All or nothing: everything is checked before anything is set.
-    fn config_set(&self, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
-        if !sub.count().is_multiple_of(2) {
-            return Err(SYNTAX);
-        }
-        let mut changes = Vec::new();
-        for position in (0..sub.count()).step_by(2) {
-            let name = String::from_utf8_lossy(sub.slice(position)).to_ascii_lowercase();
-            let Some(entry) = TABLE.iter().find(|entry| entry.name == name) else {
-                let line = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
-                return Err(ErrorLine::made(line));
-            };
-            let value = sub.slice(position + 1);
-            let change = entry.check(value, &self.shared).map_err(|why| {
-                ErrorLine::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
-            })?;
-            changes.extend(change);
-        }
-        for change in changes {
-            match change {
-                ConfigChange::ClientsMax(count) => self.shared.clients_max.store(count, Ordering::Relaxed),
-                ConfigChange::IdleTimeout(ms) => self.shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
-            }
-        }
-        Ok(())
+/// All or nothing: everything is checked before anything is set.
+fn config_set(shared: &ServerShared, sub: &Subcommand<'_>) -> Result<(), ErrorLine> {
+    if !sub.count().is_multiple_of(2) {
+        return Err(SYNTAX);
     }
+    let mut changes = Vec::new();
+    for position in (0..sub.count()).step_by(2) {
+        let name = String::from_utf8_lossy(sub.slice(position)).to_ascii_lowercase();
+        let Some(entry) = TABLE.iter().find(|entry| entry.name == name) else {
+            let line = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
+            return Err(ErrorLine::made(line));
+        };
+        let value = sub.slice(position + 1);
+        let change = entry.check(value, shared).map_err(|why| {
+            ErrorLine::made(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+        })?;
+        changes.extend(change);
+    }
+    for change in changes {
+        match change {
+            ConfigChange::ClientsMax(count) => shared.clients_max.store(count, Ordering::Relaxed),
+            ConfigChange::IdleTimeout(ms) => shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
+        }
+    }
+    Ok(())
 }
 
 struct Entry {

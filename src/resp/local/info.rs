@@ -7,130 +7,127 @@ use crate::resp::FactSection;
 use crate::resp::Role;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::Arguments;
-use crate::resp::session::Session;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::load;
 
-impl Session {
-    /// INFO [section ...].
-    pub(super) fn info(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) {
-        let is_named = |section: &str, others: &[&[u8]]| {
-            arguments.slices_from(1).any(|word| {
-                word.eq_ignore_ascii_case(section.as_bytes())
-                    || others.iter().any(|other| word.eq_ignore_ascii_case(other))
-            })
-        };
-        let mut text = String::new();
-        for (section, write) in SECTIONS {
-            if arguments.len() == 1 || is_named(section, &[b"default", b"all", b"everything"]) {
-                if !text.is_empty() {
-                    text.push_str("\r\n");
-                }
-                let mut lines = Lines { text: &mut text };
-                lines.title(section);
-                write(self, &mut lines);
+/// INFO [section ...].
+pub(super) fn write_info(shared: &ServerShared, arguments: Arguments<'_>, encoder: &mut Encoder<'_>) {
+    let is_named = |section: &str, others: &[&[u8]]| {
+        arguments.slices_from(1).any(|word| {
+            word.eq_ignore_ascii_case(section.as_bytes()) || others.iter().any(|other| word.eq_ignore_ascii_case(other))
+        })
+    };
+    let mut text = String::new();
+    for (section, write) in SECTIONS {
+        if arguments.len() == 1 || is_named(section, &[b"default", b"all", b"everything"]) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
             }
-        }
-        Encoder::new(out, self.protocol).text(&text);
-    }
-
-    fn info_server(&self, lines: &mut Lines<'_>) {
-        let uptime = self.shared.since.elapsed().as_secs();
-        lines.add("redis_version", REDIS_VERSION);
-        lines.add("sealkv_version", env!("CARGO_PKG_VERSION"));
-        lines.add("redis_mode", "standalone");
-        lines.add("os", std::env::consts::OS);
-        lines.add("arch_bits", usize::BITS);
-        lines.add("process_id", std::process::id());
-        lines.add("tcp_port", self.shared.address.port());
-        lines.add("server_time_usec", self.shared.gateway.wall_ms().saturating_mul(1000));
-        lines.add("uptime_in_seconds", uptime);
-        lines.add("uptime_in_days", uptime / 86_400);
-        self.add_facts(FactSection::Server, lines);
-    }
-
-    fn info_clients(&self, lines: &mut Lines<'_>) {
-        let stats = &self.shared.stats;
-        lines.add("connected_clients", stats.connected_clients.load(Ordering::Relaxed));
-        lines.add("cluster_connections", 0);
-        lines.add("maxclients", self.shared.clients_max.load(Ordering::Relaxed));
-        lines.add("blocked_clients", 0);
-        lines.add("unauthenticated_clients", stats.unauthenticated_clients.load(Ordering::Relaxed));
-    }
-
-    fn info_memory(&self, lines: &mut Lines<'_>) {
-        lines.add("maxmemory", 0);
-        lines.add("maxmemory_policy", "noeviction");
-        lines.add("mem_clients_normal", self.shared.stats.buffer_bytes.load(Ordering::Relaxed));
-        self.add_facts(FactSection::Memory, lines);
-    }
-
-    fn info_persistence(&self, lines: &mut Lines<'_>) {
-        lines.add("loading", u8::from(self.shared.facts.is_loading()));
-        lines.add("async_loading", 0);
-        lines.add("aof_enabled", 1);
-        self.add_facts(FactSection::Persistence, lines);
-    }
-
-    fn info_stats(&self, lines: &mut Lines<'_>) {
-        let stats = &self.shared.stats;
-        lines.add("total_connections_received", load(&stats.connections_total));
-        lines.add("total_commands_processed", load(&stats.commands_total));
-        lines.add("total_net_input_bytes", load(&stats.input_bytes_total));
-        lines.add("total_net_output_bytes", load(&stats.output_bytes_total));
-        lines.add("rejected_connections", load(&stats.connections_rejected_total));
-        lines.add("total_error_replies", load(&stats.error_replies_total));
-        lines.add("acl_access_denied_auth", load(&stats.auth_failures_total));
-        lines.add("connections_closed_for_bounds", load(&stats.connections_closed_total));
-        lines.add("outcomes_unknown", load(&stats.outcomes_unknown_total));
-        lines.add("requests_proposed", load(&stats.requests_total));
-        lines.add("requests_try_again", load(&stats.try_again_total));
-        lines.add("read_index_rounds", load(&stats.read_rounds_total));
-    }
-
-    fn info_replication(&self, lines: &mut Lines<'_>) {
-        let facts = &self.shared.facts;
-        let role = facts.role();
-        lines.add("role", role.word());
-        // Redis' field counts replicas attached to a master; the members are named by the node's own lines.
-        let others = if role == Role::Leader { facts.voters().saturating_sub(1) } else { 0 };
-        lines.add("connected_slaves", others);
-        lines.add("master_repl_offset", facts.applied_index());
-        self.add_facts(FactSection::Replication, lines);
-    }
-
-    fn info_cluster(&self, lines: &mut Lines<'_>) {
-        lines.add("cluster_enabled", 0);
-    }
-
-    fn info_keyspace(&self, lines: &mut Lines<'_>) {
-        if let Some(keys) = self.shared.facts.keys_estimate().filter(|keys| *keys > 0) {
-            lines.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+            let mut lines = Lines { text: &mut text };
+            lines.title(section);
+            write(shared, &mut lines);
         }
     }
+    encoder.text(&text);
+}
 
-    fn info_sealkv(&self, lines: &mut Lines<'_>) {
-        self.add_facts(FactSection::Sealkv, lines);
-    }
+fn info_server(shared: &ServerShared, lines: &mut Lines<'_>) {
+    let uptime = shared.since.elapsed().as_secs();
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("sealkv_version", env!("CARGO_PKG_VERSION"));
+    lines.add("redis_mode", "standalone");
+    lines.add("os", std::env::consts::OS);
+    lines.add("arch_bits", usize::BITS);
+    lines.add("process_id", std::process::id());
+    lines.add("tcp_port", shared.address.port());
+    lines.add("server_time_usec", shared.gateway.wall_ms().saturating_mul(1000));
+    lines.add("uptime_in_seconds", uptime);
+    lines.add("uptime_in_days", uptime / 86_400);
+    add_facts(shared, FactSection::Server, lines);
+}
 
-    fn add_facts(&self, section: FactSection, lines: &mut Lines<'_>) {
-        for (name, value) in self.shared.facts.lines(section) {
-            lines.add(name, value);
-        }
+fn info_clients(shared: &ServerShared, lines: &mut Lines<'_>) {
+    let stats = &shared.stats;
+    lines.add("connected_clients", stats.connected_clients.load(Ordering::Relaxed));
+    lines.add("cluster_connections", 0);
+    lines.add("maxclients", shared.clients_max.load(Ordering::Relaxed));
+    lines.add("blocked_clients", 0);
+    lines.add("unauthenticated_clients", stats.unauthenticated_clients.load(Ordering::Relaxed));
+}
+
+fn info_memory(shared: &ServerShared, lines: &mut Lines<'_>) {
+    lines.add("maxmemory", 0);
+    lines.add("maxmemory_policy", "noeviction");
+    lines.add("mem_clients_normal", shared.stats.buffer_bytes.load(Ordering::Relaxed));
+    add_facts(shared, FactSection::Memory, lines);
+}
+
+fn info_persistence(shared: &ServerShared, lines: &mut Lines<'_>) {
+    lines.add("loading", u8::from(shared.facts.is_loading()));
+    lines.add("async_loading", 0);
+    lines.add("aof_enabled", 1);
+    add_facts(shared, FactSection::Persistence, lines);
+}
+
+fn info_stats(shared: &ServerShared, lines: &mut Lines<'_>) {
+    let stats = &shared.stats;
+    lines.add("total_connections_received", load(&stats.connections_total));
+    lines.add("total_commands_processed", load(&stats.commands_total));
+    lines.add("total_net_input_bytes", load(&stats.input_bytes_total));
+    lines.add("total_net_output_bytes", load(&stats.output_bytes_total));
+    lines.add("rejected_connections", load(&stats.connections_rejected_total));
+    lines.add("total_error_replies", load(&stats.error_replies_total));
+    lines.add("acl_access_denied_auth", load(&stats.auth_failures_total));
+    lines.add("connections_closed_for_bounds", load(&stats.connections_closed_total));
+    lines.add("outcomes_unknown", load(&stats.outcomes_unknown_total));
+    lines.add("requests_proposed", load(&stats.requests_total));
+    lines.add("requests_try_again", load(&stats.try_again_total));
+    lines.add("read_index_rounds", load(&stats.read_rounds_total));
+}
+
+fn info_replication(shared: &ServerShared, lines: &mut Lines<'_>) {
+    let facts = &shared.facts;
+    let role = facts.role();
+    lines.add("role", role.word());
+    // Redis' field counts replicas attached to a master; the members are named by the node's own lines.
+    let others = if role == Role::Leader { facts.voters().saturating_sub(1) } else { 0 };
+    lines.add("connected_slaves", others);
+    lines.add("master_repl_offset", facts.applied_index());
+    add_facts(shared, FactSection::Replication, lines);
+}
+
+fn info_cluster(_: &ServerShared, lines: &mut Lines<'_>) {
+    lines.add("cluster_enabled", 0);
+}
+
+fn info_keyspace(shared: &ServerShared, lines: &mut Lines<'_>) {
+    if let Some(keys) = shared.facts.keys_estimate().filter(|keys| *keys > 0) {
+        lines.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
     }
 }
 
-type WriteSection = fn(&Session, &mut Lines<'_>);
+fn info_sealkv(shared: &ServerShared, lines: &mut Lines<'_>) {
+    add_facts(shared, FactSection::Sealkv, lines);
+}
+
+fn add_facts(shared: &ServerShared, section: FactSection, lines: &mut Lines<'_>) {
+    for (name, value) in shared.facts.lines(section) {
+        lines.add(name, value);
+    }
+}
+
+type WriteSection = fn(&ServerShared, &mut Lines<'_>);
 
 const SECTIONS: [(&str, WriteSection); 9] = [
-    ("Server", Session::info_server),
-    ("Clients", Session::info_clients),
-    ("Memory", Session::info_memory),
-    ("Persistence", Session::info_persistence),
-    ("Stats", Session::info_stats),
-    ("Replication", Session::info_replication),
-    ("Cluster", Session::info_cluster),
-    ("Keyspace", Session::info_keyspace),
-    ("Sealkv", Session::info_sealkv),
+    ("Server", info_server),
+    ("Clients", info_clients),
+    ("Memory", info_memory),
+    ("Persistence", info_persistence),
+    ("Stats", info_stats),
+    ("Replication", info_replication),
+    ("Cluster", info_cluster),
+    ("Keyspace", info_keyspace),
+    ("Sealkv", info_sealkv),
 ];
 
 struct Lines<'a> {
@@ -150,4 +147,4 @@ impl Lines<'_> {
 }
 
 /// The version whose commands and words these are; clients decide by it what they may use.
-pub(super) const REDIS_VERSION: &str = "7.0.15";
+pub(crate) const REDIS_VERSION: &str = "7.0.15";

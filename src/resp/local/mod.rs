@@ -1,226 +1,134 @@
 //! Commands that concern this connection or this node only; each answers at once.
 
-mod client;
+pub(crate) mod client;
 mod command;
 mod config;
-mod greet;
-mod info;
+pub(crate) mod info;
 mod sealkv;
+mod subcommand;
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::resp::close::Close;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::Arguments;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
 use crate::resp::commands::integer;
-use crate::resp::session::Close;
-use crate::resp::session::Session;
+use crate::resp::local::client::client_command;
+use crate::resp::local::command::command_command;
+use crate::resp::local::config::config_command;
+use crate::resp::local::info::write_info;
+use crate::resp::local::sealkv::sealkv_command;
+use crate::resp::local::subcommand::subcommand;
+use crate::resp::login::Login;
+use crate::resp::registry::Client;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
-use crate::resp::wire::Wire;
+use crate::resp::upstream::Upstream;
 
-/// Words of a container command: `CLIENT SETNAME x`.
-pub(crate) struct Subcommand<'a> {
-    /// The container, in lower case.
-    parent: &'static str,
-    arguments: Arguments<'a>,
+/// The connection that sent a local command.
+pub(crate) struct LocalContext<'a> {
+    pub(crate) shared: &'a ServerShared,
+    pub(crate) client: &'a Client,
+    pub(crate) login: &'a mut Login,
+    pub(crate) upstream: &'a Upstream,
 }
 
-impl<'a> Subcommand<'a> {
-    /// True if the subcommand has that name.
-    fn is(&self, name: &str) -> bool {
-        self.arguments.slice(1).eq_ignore_ascii_case(name.as_bytes())
-    }
-
-    /// Number of arguments behind the subcommand.
-    fn count(&self) -> usize {
-        self.arguments.len() - 2
-    }
-
-    /// The n-th argument behind the subcommand.
-    fn slice(&self, position: usize) -> &'a [u8] {
-        self.arguments.slice(position + 2)
-    }
-
-    /// The number of arguments behind the subcommand must be `count`.
-    fn exactly(&self, count: usize) -> Result<(), ErrorLine> {
-        if self.count() == count { Ok(()) } else { Err(self.arity()) }
-    }
-
-    fn arity(&self) -> ErrorLine {
-        let name = String::from_utf8_lossy(self.arguments.slice(1)).to_ascii_lowercase();
-        ErrorLine::arity(&format!("{}|{name}", self.parent))
-    }
-
-    fn unknown(&self) -> ErrorLine {
-        ErrorLine::subcommand(self.parent, self.arguments.slice(1))
-    }
-}
-
-impl Session {
+impl LocalContext<'_> {
     /// Runs a local command; everything before it in the pipeline is done.
-    pub(crate) async fn run_local<S>(
-        &mut self,
-        local: Local,
-        arguments: Arguments<'_>,
-        wire: &mut Wire<S>,
-    ) -> Result<(), Close> {
-        let failures = self.auth_failures;
+    pub(crate) async fn run(self, local: Local, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
+        let failures = self.login.failures();
         let result = match local {
             Local::Quit => {
-                self.encoder(wire).simple("OK");
+                self.encoder(out).simple("OK");
                 return Err(Close::Asked);
             }
             Local::CrossProtocol => {
                 tracing::warn!(client = self.client.id, "a web browser seems to talk to this port: closed");
                 return Err(Close::Gone(io::ErrorKind::InvalidData.into()));
             }
-            Local::Auth => self.auth(arguments, &mut wire.outbox),
-            Local::Hello => self.hello(arguments, &mut wire.outbox),
+            Local::Auth => self.login.auth(arguments, out),
+            Local::Hello => self.login.hello(arguments, out),
             Local::Reset => {
-                self.reset(&mut wire.outbox);
+                self.login.reset(out);
                 Ok(())
             }
-            Local::Sealkv => self.sealkv_command(&subcommand("sealkv", arguments), &mut wire.outbox).await,
-            Local::Select => self.select(arguments, wire),
-            Local::Client => self.client_command(&subcommand("client", arguments), &mut wire.outbox),
-            Local::Command => self.command_command(arguments, &mut wire.outbox),
-            Local::Config => self.config_command(&subcommand("config", arguments), &mut wire.outbox),
+            Local::Sealkv => {
+                let sub = subcommand("sealkv", arguments);
+                sealkv_command(self.shared, self.upstream, &sub, &mut self.encoder(out)).await
+            }
+            Local::Select => self.select(arguments, out),
+            Local::Client => {
+                let sub = subcommand("client", arguments);
+                client_command(&self.shared.registry, self.client, &sub, &mut self.encoder(out))
+            }
+            Local::Command => command_command(arguments, &mut self.encoder(out)),
+            Local::Config => config_command(self.shared, &subcommand("config", arguments), &mut self.encoder(out)),
             Local::Info => {
-                self.info(arguments, &mut wire.outbox);
+                write_info(self.shared, arguments, &mut self.encoder(out));
                 Ok(())
             }
             Local::Role => {
-                self.role(wire);
+                self.role(out);
                 Ok(())
             }
             Local::Time => {
-                self.time(wire);
+                self.time(out);
                 Ok(())
             }
             Local::Function => {
-                self.encoder(wire).simple("OK");
+                self.encoder(out).simple("OK");
                 Ok(())
             }
             Local::Ping | Local::Echo => unreachable!("the session answers these in their place"),
         };
         if let Err(refusal) = result {
             add(&self.shared.stats.error_replies_total, 1);
-            self.encoder(wire).error(&refusal.0);
+            self.encoder(out).error(&refusal.0);
         }
-        if self.auth_failures > failures {
+        if self.login.failures() > failures {
             add(&self.shared.stats.auth_failures_total, 1);
             sleep(AUTH_PENALTY).await;
         }
-        if self.auth_failures >= AUTH_FAILURES_MAX {
+        if self.login.failures() >= AUTH_FAILURES_MAX {
             return Err(Close::Bound("wrong passwords"));
         }
         // A client that killed itself has its reply first.
         if self.client.is_killed() { Err(Close::Killed) } else { Ok(()) }
     }
 
-    fn encoder<'a, S>(&self, wire: &'a mut Wire<S>) -> Encoder<'a> {
-        Encoder::new(&mut wire.outbox, self.protocol)
+    fn encoder<'a>(&self, out: &'a mut Vec<u8>) -> Encoder<'a> {
+        Encoder::new(out, self.login.protocol())
     }
 
-    fn select<S>(&self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), ErrorLine> {
+    fn select(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         if integer(arguments, 1)? != 0 {
             return Err(ErrorLine::fixed("ERR DB index is out of range"));
         }
-        self.encoder(wire).simple("OK");
+        self.encoder(out).simple("OK");
         Ok(())
     }
 
-    fn time<S>(&self, wire: &mut Wire<S>) {
+    fn time(&self, out: &mut Vec<u8>) {
         let now_ms = self.shared.gateway.wall_ms();
-        let mut encoder = self.encoder(wire);
+        let mut encoder = self.encoder(out);
         encoder.array(2);
         encoder.bulk((now_ms / 1000).to_string().as_bytes());
         encoder.bulk((now_ms % 1000 * 1000).to_string().as_bytes());
     }
 
-    fn role<S>(&self, wire: &mut Wire<S>) {
+    fn role(&self, out: &mut Vec<u8>) {
         let applied = i64::try_from(self.shared.facts.applied_index()).unwrap_or(i64::MAX);
         let role = self.shared.facts.role();
-        let mut encoder = self.encoder(wire);
+        let mut encoder = self.encoder(out);
         encoder.array(3);
         encoder.bulk(role.word().as_bytes());
         encoder.integer(applied);
         encoder.array(0);
-    }
-}
-
-fn subcommand<'a>(parent: &'static str, arguments: Arguments<'a>) -> Subcommand<'a> {
-    Subcommand { parent, arguments }
-}
-
-/// Matches `text` against a glob of `* ? [a-z] [^a] \x`, in any letter case. Bounded work: the last star only is
-/// tried again, so it takes at most pattern times text steps.
-pub(crate) fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut position) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while position < text.len() {
-        if pattern.get(at) == Some(&b'*') {
-            at += 1;
-            retry = Some((at, position));
-            continue;
-        }
-        if let Some(used) = matches_one(&pattern[at..], text[position]) {
-            at += used;
-            position += 1;
-            continue;
-        }
-        let Some((after_star, tried)) = retry else {
-            return false;
-        };
-        retry = Some((after_star, tried + 1));
-        at = after_star;
-        position = tried + 1;
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-/// How much of the pattern's front matches `byte`.
-fn matches_one(pattern: &[u8], byte: u8) -> Option<usize> {
-    let is_same = |other: u8| other.eq_ignore_ascii_case(&byte);
-    match pattern {
-        [] => None,
-        [b'?', ..] => Some(1),
-        [b'\\', escaped, ..] => is_same(*escaped).then_some(2),
-        [b'[', class @ ..] => {
-            let end = memchr::memchr(b']', class)?;
-            let (is_negated, members) = match &class[..end] {
-                [b'^', members @ ..] => (true, members),
-                members => (false, members),
-            };
-            (class_has(members, byte) != is_negated).then_some(end + 2)
-        }
-        [literal, ..] => is_same(*literal).then_some(1),
-    }
-}
-
-fn class_has(mut members: &[u8], byte: u8) -> bool {
-    let byte = byte.to_ascii_lowercase();
-    loop {
-        match members {
-            [] => return false,
-            [low, b'-', high, rest @ ..] => {
-                let (low, high) = (low.to_ascii_lowercase(), high.to_ascii_lowercase());
-                if (low.min(high)..=low.max(high)).contains(&byte) {
-                    return true;
-                }
-                members = rest;
-            }
-            [member, rest @ ..] => {
-                if member.to_ascii_lowercase() == byte {
-                    return true;
-                }
-                members = rest;
-            }
-        }
     }
 }
 

@@ -14,88 +14,91 @@ use crate::resp::RowCounts;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
-use crate::resp::local::Subcommand;
 use crate::resp::local::client::write_help;
-use crate::resp::session::Session;
-use crate::resp::session::TRY_AGAIN;
+use crate::resp::local::subcommand::Subcommand;
+use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::upstream::TRY_AGAIN;
+use crate::resp::upstream::Upstream;
 
-impl Session {
-    /// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV HELP.
-    pub(super) async fn sealkv_command(&self, sub: &Subcommand<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
-        if sub.is("help") {
-            sub.exactly(0)?;
-            write_help(&HELP, &mut Encoder::new(out, self.protocol));
-            return Ok(());
-        }
-        if !sub.is("encryption") {
-            return Err(sub.unknown());
-        }
-        if sub.count() == 0 {
-            return Err(sub.arity());
-        }
-        let is = |name: &str, count: usize| sub.slice(0).eq_ignore_ascii_case(name.as_bytes()) && sub.count() == count;
-        if is("status", 1) {
-            // A status from before the end of the log would deny what was done: only without a leader it is shown.
-            let reached = timeout(STATUS_PATIENCE, self.reach_read_point()).await;
-            let is_current = matches!(reached, Ok(Ok(())));
-            let mut facts = self.shared.operator.status();
-            facts.push(("up_to_date", OperatorFact::Text(if is_current { "yes" } else { "no" }.to_owned())));
-            write_status(&facts, &mut Encoder::new(out, self.protocol));
-        } else if is("enable", 1) {
-            self.change(OperatorRequest::Enable).await?;
-            Encoder::new(out, self.protocol).simple("OK");
-        } else if is("rotate", 2) {
-            self.change(rotation(sub.slice(1))?).await?;
-            Encoder::new(out, self.protocol).simple("OK");
-        } else if is("scan", 1) {
-            let counts = self.scan_rows().await?;
-            let mut encoder = Encoder::new(out, self.protocol);
-            encoder.map(2);
-            for (name, count) in [("clear_rows", counts.clear), ("sealed_rows", counts.sealed)] {
-                encoder.bulk(name.as_bytes());
-                encoder.integer(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-        } else if is("retire", 2) {
-            return Err(NO_RETIRE);
-        } else {
-            return Err(SYNTAX);
-        }
-        Ok(())
+/// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV HELP.
+pub(super) async fn sealkv_command(
+    shared: &ServerShared,
+    upstream: &Upstream,
+    sub: &Subcommand<'_>,
+    encoder: &mut Encoder<'_>,
+) -> Result<(), ErrorLine> {
+    if sub.is("help") {
+        sub.exactly(0)?;
+        write_help(&HELP, encoder);
+        return Ok(());
     }
-
-    async fn change(&self, request: OperatorRequest) -> Result<(), ErrorLine> {
-        let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |result| {
-            // The connection may have gone; then nobody wants to know.
-            let _ = sender.send(result);
-        });
-        self.shared.operator.ask(request, done);
-        let outcome = timeout(self.shared.bounds.outcome_deadline, receiver).await;
-        match outcome.unwrap_or(Ok(Err(OperatorError::Unknown))).unwrap_or(Err(OperatorError::Unknown)) {
-            Ok(()) => Ok(()),
-            Err(OperatorError::Refused(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
-            Err(OperatorError::TryAgain) => Err(ErrorLine::fixed(TRY_AGAIN)),
-            Err(OperatorError::NotLeader(leader)) => Err(ErrorLine::fixed(self.not_leader(leader, NOT_LEADER))),
-            Err(OperatorError::Unknown) => Err(UNKNOWN),
-        }
+    if !sub.is("encryption") {
+        return Err(sub.unknown());
     }
-
-    /// Off the network threads, in turn with other commands that walk every row.
-    async fn scan_rows(&self) -> Result<RowCounts, ErrorLine> {
-        self.reach_read_point().await.map_err(ErrorLine::fixed)?;
-        let Ok(_turn) = self.shared.long_reads.acquire().await else {
-            return Err(ErrorLine::fixed(TRY_AGAIN));
-        };
-        let operator = Arc::clone(&self.shared.operator);
-        match tokio::task::spawn_blocking(move || operator.scan()).await {
-            Ok(Ok(counts)) => Ok(counts),
-            Ok(Err(error)) => {
-                add(&self.shared.stats.read_errors_total, 1);
-                Err(unreadable(&error))
-            }
-            Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
+    if sub.count() == 0 {
+        return Err(sub.arity());
+    }
+    let is = |name: &str, count: usize| sub.slice(0).eq_ignore_ascii_case(name.as_bytes()) && sub.count() == count;
+    if is("status", 1) {
+        // A status from before the end of the log would deny what was done: only without a leader it is shown.
+        let reached = timeout(STATUS_PATIENCE, upstream.reach_read_point()).await;
+        let is_current = matches!(reached, Ok(Ok(())));
+        let mut facts = shared.operator.status();
+        facts.push(("up_to_date", OperatorFact::Text(if is_current { "yes" } else { "no" }.to_owned())));
+        write_status(&facts, encoder);
+    } else if is("enable", 1) {
+        change(shared, upstream, OperatorRequest::Enable).await?;
+        encoder.simple("OK");
+    } else if is("rotate", 2) {
+        change(shared, upstream, rotation(sub.slice(1))?).await?;
+        encoder.simple("OK");
+    } else if is("scan", 1) {
+        let counts = scan_rows(shared, upstream).await?;
+        encoder.map(2);
+        for (name, count) in [("clear_rows", counts.clear), ("sealed_rows", counts.sealed)] {
+            encoder.bulk(name.as_bytes());
+            encoder.integer(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    } else if is("retire", 2) {
+        return Err(NO_RETIRE);
+    } else {
+        return Err(SYNTAX);
+    }
+    Ok(())
+}
+
+async fn change(shared: &ServerShared, upstream: &Upstream, request: OperatorRequest) -> Result<(), ErrorLine> {
+    let (sender, receiver) = oneshot::channel();
+    let done = Box::new(move |result| {
+        // The connection may have gone; then nobody wants to know.
+        let _ = sender.send(result);
+    });
+    shared.operator.ask(request, done);
+    let outcome = timeout(shared.bounds.outcome_deadline, receiver).await;
+    match outcome.unwrap_or(Ok(Err(OperatorError::Unknown))).unwrap_or(Err(OperatorError::Unknown)) {
+        Ok(()) => Ok(()),
+        Err(OperatorError::Refused(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
+        Err(OperatorError::TryAgain) => Err(ErrorLine::fixed(TRY_AGAIN)),
+        Err(OperatorError::NotLeader(leader)) => Err(ErrorLine::fixed(upstream.not_leader(leader, NOT_LEADER))),
+        Err(OperatorError::Unknown) => Err(UNKNOWN),
+    }
+}
+
+/// Off the network threads, in turn with other commands that walk every row.
+async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCounts, ErrorLine> {
+    upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
+    let Ok(_turn) = shared.long_reads.acquire().await else {
+        return Err(ErrorLine::fixed(TRY_AGAIN));
+    };
+    let operator = Arc::clone(&shared.operator);
+    match tokio::task::spawn_blocking(move || operator.scan()).await {
+        Ok(Ok(counts)) => Ok(counts),
+        Ok(Err(error)) => {
+            add(&shared.stats.read_errors_total, 1);
+            Err(unreadable(&error))
+        }
+        Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
     }
 }
 

@@ -1,21 +1,82 @@
-//! HELLO, AUTH, RESET: who the client is and which protocol it speaks.
+//! Who the client is and which protocol it speaks: HELLO, AUTH, RESET.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
 
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::request::Arguments;
+use crate::resp::codec::request::Sender;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
 use crate::resp::local::client::check_name;
 use crate::resp::local::info::REDIS_VERSION;
+use crate::resp::registry::Client;
 use crate::resp::registry::Names;
 use crate::resp::registry::lock;
-use crate::resp::session::Session;
+use crate::resp::shared::ServerShared;
 
-impl Session {
+/// One client's rights and protocol.
+pub(crate) struct Login {
+    shared: Arc<ServerShared>,
+    client: Arc<Client>,
+    protocol: Protocol,
+    failures: u32,
+    /// When it has to have authenticated; `None` once it has.
+    deadline: Option<Instant>,
+}
+
+impl Login {
+    pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Login {
+        let mut login = Login { shared, client, protocol: Protocol::Resp2, failures: 0, deadline: None };
+        if login.shared.bounds.password.is_some() {
+            login.revoke();
+        } else {
+            login.client.is_authenticated.store(true, Ordering::Relaxed);
+        }
+        login
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Wrong passwords since the last right one.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When it has to have authenticated; `None` once it has.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Which bounds its next command has.
+    pub(crate) fn sender(&self) -> Sender {
+        if self.deadline.is_some() { Sender::Unauthenticated } else { Sender::Authenticated }
+    }
+
+    /// It has shown the password.
+    fn authenticate(&mut self) {
+        if self.deadline.take().is_some() {
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.client.is_authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// It has to authenticate (again).
+    fn revoke(&mut self) {
+        if self.deadline.is_none() {
+            self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
+        }
+        self.deadline = Some(Instant::now() + self.shared.bounds.auth_deadline);
+        self.client.is_authenticated.store(false, Ordering::Relaxed);
+    }
+
     /// AUTH [user] password.
-    pub(super) fn auth(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+    pub(crate) fn auth(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         match arguments.len() {
             2 if self.shared.bounds.password.is_none() => return Err(NO_PASSWORD),
             2 => self.check_password(DEFAULT_USER, arguments.slice(1))?,
@@ -27,7 +88,7 @@ impl Session {
     }
 
     /// HELLO [2|3 [AUTH user password] [SETNAME name]].
-    pub(super) fn hello(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+    pub(crate) fn hello(&mut self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let mut protocol = self.protocol;
         if arguments.len() > 1 {
             protocol = match parse_integer(arguments.slice(1)) {
@@ -57,7 +118,7 @@ impl Session {
         if let Some((user, password)) = credentials {
             self.check_password(user, password)?;
         }
-        if self.auth_deadline.is_some() {
+        if self.deadline.is_some() {
             return Err(HELLO_WITHOUT_AUTH);
         }
         if let Some(name) = name {
@@ -92,7 +153,7 @@ impl Session {
     }
 
     /// RESET: as if it had just connected.
-    pub(super) fn reset(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn reset(&mut self, out: &mut Vec<u8>) {
         self.speak(Protocol::Resp2);
         *lock(&self.client.names) = Names::default();
         if self.shared.bounds.password.is_some() {
@@ -112,11 +173,19 @@ impl Session {
         let is_password = self.shared.bounds.password.as_ref().is_none_or(|expected| expected.matches(password));
         if is_password && user == DEFAULT_USER {
             self.authenticate();
-            self.auth_failures = 0;
+            self.failures = 0;
             return Ok(());
         }
-        self.auth_failures += 1;
+        self.failures += 1;
         Err(WRONG_PASSWORD)
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        if self.deadline.is_some() {
+            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,0 +1,46 @@
+//! A container command and the words behind it.
+
+use crate::resp::codec::request::Arguments;
+use crate::resp::commands::ErrorLine;
+
+/// Words of a container command: `CLIENT SETNAME x`.
+pub(super) struct Subcommand<'a> {
+    /// The container, in lower case.
+    parent: &'static str,
+    arguments: Arguments<'a>,
+}
+
+impl<'a> Subcommand<'a> {
+    /// True if the subcommand has that name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.arguments.slice(1).eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Number of arguments behind the subcommand.
+    pub(super) fn count(&self) -> usize {
+        self.arguments.len() - 2
+    }
+
+    /// The n-th argument behind the subcommand.
+    pub(super) fn slice(&self, position: usize) -> &'a [u8] {
+        self.arguments.slice(position + 2)
+    }
+
+    /// The number of arguments behind the subcommand must be `count`.
+    pub(super) fn exactly(&self, count: usize) -> Result<(), ErrorLine> {
+        if self.count() == count { Ok(()) } else { Err(self.arity()) }
+    }
+
+    pub(super) fn arity(&self) -> ErrorLine {
+        let name = String::from_utf8_lossy(self.arguments.slice(1)).to_ascii_lowercase();
+        ErrorLine::arity(&format!("{}|{name}", self.parent))
+    }
+
+    pub(super) fn unknown(&self) -> ErrorLine {
+        ErrorLine::subcommand(self.parent, self.arguments.slice(1))
+    }
+}
+
+pub(super) fn subcommand<'a>(parent: &'static str, arguments: Arguments<'a>) -> Subcommand<'a> {
+    Subcommand { parent, arguments }
+}
