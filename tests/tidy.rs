@@ -59,7 +59,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("getrandom", &["world"]),
     // Only for its feature: the tables of the AEAD are wiped.
     ("ghash", &[]),
-    ("hashbrown", &["fsm", "resp"]),
+    ("hashbrown", &["fsm"]),
     ("hkdf", &["crypto", "wal"]),
     ("hmac", &["crypto"]),
     ("io_uring", &["disk"]),

@@ -1,4 +1,4 @@
-//! Commands on keys whatever their value, on the whole database, and the parse of local ones.
+//! Commands on keys whatever their value, and on the whole database; local ones whose arguments are looked at first.
 
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::ReadCommand;
@@ -128,60 +128,4 @@ pub(super) fn function(call: &Call<'_>) -> ActionResult {
 
 pub(super) fn ping(call: &Call<'_>) -> ActionResult {
     if call.len() > 2 { Err(ErrorLine::arity(call.name)) } else { Ok(Action::Local(Local::Ping)) }
-}
-
-pub(super) fn auth(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Auth))
-}
-
-pub(super) fn client(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Client))
-}
-
-pub(super) fn command(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Command))
-}
-
-pub(super) fn config(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Config))
-}
-
-pub(super) fn cross_protocol(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::CrossProtocol))
-}
-
-pub(super) fn echo(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Echo))
-}
-
-pub(super) fn hello(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Hello))
-}
-
-pub(super) fn info(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Info))
-}
-
-pub(super) fn quit(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Quit))
-}
-
-pub(super) fn reset(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Reset))
-}
-
-pub(super) fn role(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Role))
-}
-
-pub(super) fn sealkv(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Sealkv))
-}
-
-pub(super) fn select(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Select))
-}
-
-pub(super) fn time(_: &Call<'_>) -> ActionResult {
-    Ok(Action::Local(Local::Time))
 }

@@ -55,6 +55,26 @@ pub(crate) enum Local {
     Function,
 }
 
+impl Local {
+    /// A client that has yet to show its password needs the first ones.
+    const fn kind(self) -> Kind {
+        match self {
+            Local::Auth | Local::CrossProtocol | Local::Hello | Local::Quit | Local::Reset => Kind::LocalWithoutAuth,
+            Local::Client
+            | Local::Command
+            | Local::Config
+            | Local::Echo
+            | Local::Info
+            | Local::Ping
+            | Local::Role
+            | Local::Sealkv
+            | Local::Select
+            | Local::Time
+            | Local::Function => Kind::Local,
+        }
+    }
+}
+
 /// The whole error line, as Redis spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorLine(pub(crate) Cow<'static, str>);
@@ -113,6 +133,14 @@ pub(crate) enum Kind {
     LocalWithoutAuth,
 }
 
+/// How a command becomes an action.
+enum Parse {
+    /// By its arguments.
+    Arguments(fn(&Call<'_>) -> ActionResult),
+    /// It is always this one.
+    Local(Local),
+}
+
 /// A command as the table has it.
 pub(crate) struct CommandSpec {
     /// In lower case.
@@ -125,7 +153,7 @@ pub(crate) struct CommandSpec {
     pub(crate) group: &'static str,
     /// For COMMAND DOCS.
     pub(crate) summary: &'static str,
-    parse: fn(&Call<'_>) -> ActionResult,
+    parse: Parse,
 }
 
 /// A command and its arguments, whose number fits.
@@ -147,7 +175,10 @@ impl CommandSpec {
     /// # Errors
     /// The refusal that the client is told.
     pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> ActionResult {
-        (self.parse)(&Call { name: self.name, arguments })
+        match self.parse {
+            Parse::Arguments(parse) => parse(&Call { name: self.name, arguments }),
+            Parse::Local(local) => Ok(Action::Local(local)),
+        }
     }
 
     /// Positions of the keys among so many arguments.

@@ -1,5 +1,6 @@
 //! Replies and errors in the words of Redis 7.0.15, which clients compare.
 
+use crate::resp::commands::COMMANDS;
 use crate::resp::tests::double::House;
 use crate::resp::tests::double::array;
 
@@ -207,4 +208,10 @@ fn every_byte_can_be_in_keys_and_values() {
         (client.reply(), client.reply(), client.reply()),
         ("+OK\r\n".into(), ":1\r\n".into(), ":256\r\n".into())
     );
+}
+
+#[test]
+fn commands_stand_in_the_order_in_which_they_are_looked_for() {
+    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    assert!(names.is_sorted_by(|left, right| left < right));
 }
