@@ -43,7 +43,7 @@ pub enum Change {
     /// The first keys of a cluster.
     Bootstrap(Bootstrap),
     /// Everything behind this entry is sealed.
-    Cutover(Cutover),
+    Cutover(SetCutover),
     /// The salt of a leadership key.
     Opener(PublishOpener),
     /// A new active DEK.
@@ -78,7 +78,7 @@ pub struct Bootstrap {
 
 /// Everything behind this entry is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cutover {
+pub struct SetCutover {
     /// The entry DEK that the proposer saw active.
     pub entry_key: KeyId,
 }
@@ -177,7 +177,7 @@ impl Change {
                 value: take_key(&mut reader)?,
                 mac: take_key(&mut reader)?,
             }),
-            KIND_CUTOVER => Change::Cutover(Cutover { entry_key: take_key_id(&mut reader)? }),
+            KIND_CUTOVER => Change::Cutover(SetCutover { entry_key: take_key_id(&mut reader)? }),
             KIND_OPENER => {
                 Change::Opener(PublishOpener { term: Term(reader.u64("term")?), salt: reader.array("salt")? })
             }

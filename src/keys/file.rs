@@ -47,7 +47,7 @@ impl fmt::Display for FileKind {
 
 /// An opened file, and what the kernel says of that very file.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedFile {
     /// Open for reading, without blocking.
     pub file: File,
     /// What it is.
@@ -60,11 +60,11 @@ pub struct Opened {
 ///
 /// # Errors
 /// The kernel's.
-pub fn open(path: &Path) -> io::Result<Opened> {
+pub fn open(path: &Path) -> io::Result<OpenedFile> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&descriptor)?;
-    Ok(Opened { file: File::from(descriptor), kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777 })
+    Ok(OpenedFile { file: File::from(descriptor), kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777 })
 }
 
 /// Reads to the end, but never more than `max` bytes: a result of `max` bytes means there may be more.

@@ -183,9 +183,9 @@ impl Identity {
     pub fn open(bytes: &[u8], keks: &KekSet) -> Result<(Identity, Option<LogKey>), IdentityError> {
         let mut reader = Reader::new(bytes);
         check_formats(&mut reader)?;
-        let parts = Parts::read(reader).map_err(IdentityError::Damaged)?;
-        let identity = parts.identity;
-        match parts.wrapped {
+        let fields = Fields::read(reader).map_err(IdentityError::Damaged)?;
+        let identity = fields.identity;
+        match fields.wrapped {
             None => {
                 let (body, sum) = bytes.split_last_chunk::<CRC_LEN>().expect("its length was checked");
                 if crc32c::crc32c(body) != u32::from_be_bytes(*sum) {
@@ -212,13 +212,13 @@ impl Identity {
 }
 
 /// What stands behind the format versions, not verified yet.
-struct Parts {
+struct Fields {
     identity: Identity,
     wrapped: Option<[u8; WRAPPED_LEN]>,
 }
 
-impl Parts {
-    fn read(mut reader: Reader<'_>) -> Result<Parts, CodecError> {
+impl Fields {
+    fn read(mut reader: Reader<'_>) -> Result<Fields, CodecError> {
         let node = NodeId::new(reader.u64("node id")?).ok_or(CodecError::Field { field: "node id" })?;
         let cluster = ClusterId(reader.array("cluster id")?);
         let log_slots = reader.u32("number of log slots")?;
@@ -230,7 +230,7 @@ impl Parts {
             reader.array::<CRC_LEN>("checksum")?;
         }
         reader.end()?;
-        Ok(Parts { identity: Identity { node, cluster, log_slots }, wrapped })
+        Ok(Fields { identity: Identity { node, cluster, log_slots }, wrapped })
     }
 }
 

@@ -16,10 +16,10 @@ use crate::ids::KeyId;
 use crate::ids::Term;
 use crate::keys::change::Bootstrap;
 use crate::keys::change::Change;
-use crate::keys::change::Cutover;
 use crate::keys::change::NewKey;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Rotate;
+use crate::keys::change::SetCutover;
 use crate::keys::kek::KekSet;
 use crate::keys::kek::UnwrapError;
 use crate::keys::keyring::Keyring;
@@ -54,23 +54,23 @@ pub enum MakeError {
 
 /// Which wrapped key: its place in the AAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(super) enum KeySlot {
     Dek(KeyId, Purpose),
     Mac,
 }
 
-impl Slot {
+impl KeySlot {
     pub(super) fn number(self) -> u32 {
         match self {
-            Slot::Dek(key_id, _) => key_id.value(),
-            Slot::Mac => 0,
+            KeySlot::Dek(key_id, _) => key_id.value(),
+            KeySlot::Mac => 0,
         }
     }
 
     fn purpose(self) -> u8 {
         match self {
-            Slot::Dek(_, purpose) => purpose as u8,
-            Slot::Mac => MAC_PURPOSE,
+            KeySlot::Dek(_, purpose) => purpose as u8,
+            KeySlot::Mac => MAC_PURPOSE,
         }
     }
 
@@ -108,16 +108,16 @@ pub fn make_bootstrap(
     Ok(Change::Bootstrap(Bootstrap {
         is_cutover,
         cluster,
-        entry: new_key(kek, cluster, Slot::Dek(entry_id, Purpose::Entry), entropy),
-        value: new_key(kek, cluster, Slot::Dek(value_id, Purpose::Value), entropy),
-        mac: new_key(kek, cluster, Slot::Mac, entropy),
+        entry: new_key(kek, cluster, KeySlot::Dek(entry_id, Purpose::Entry), entropy),
+        value: new_key(kek, cluster, KeySlot::Dek(value_id, Purpose::Value), entropy),
+        mac: new_key(kek, cluster, KeySlot::Mac, entropy),
     }))
 }
 
 /// Turns sealing on in a cluster that has its keys.
 #[must_use]
 pub fn make_cutover(keyring: &Keyring) -> Change {
-    Change::Cutover(Cutover { entry_key: keyring.active_entry().id })
+    Change::Cutover(SetCutover { entry_key: keyring.active_entry().id })
 }
 
 /// A fresh salt for the leadership key of `term`.
@@ -138,7 +138,7 @@ pub fn make_rotate(
 ) -> Result<Change, MakeError> {
     let kek = keks.first().ok_or(MakeError::NoKek)?;
     let key_id = keyring.next_key_id().ok_or(MakeError::Full)?;
-    let key = new_key(kek, keyring.cluster(), Slot::Dek(key_id, purpose), entropy);
+    let key = new_key(kek, keyring.cluster(), KeySlot::Dek(key_id, purpose), entropy);
     Ok(Change::Rotate(Rotate { key_id, purpose, key }))
 }
 
@@ -150,22 +150,22 @@ pub fn verify_wraps(keks: &KekSet, cluster: ClusterId, change: &Change) -> Resul
     let [entry_id, value_id] = [1, 2].map(|id| KeyId::new(id).expect("not 0"));
     match change {
         Change::Bootstrap(bootstrap) => {
-            verify(keks, cluster, Slot::Dek(entry_id, Purpose::Entry), &bootstrap.entry)?;
-            verify(keks, cluster, Slot::Dek(value_id, Purpose::Value), &bootstrap.value)?;
-            verify(keks, cluster, Slot::Mac, &bootstrap.mac)
+            verify(keks, cluster, KeySlot::Dek(entry_id, Purpose::Entry), &bootstrap.entry)?;
+            verify(keks, cluster, KeySlot::Dek(value_id, Purpose::Value), &bootstrap.value)?;
+            verify(keks, cluster, KeySlot::Mac, &bootstrap.mac)
         }
-        Change::Rotate(rotate) => verify(keks, cluster, Slot::Dek(rotate.key_id, rotate.purpose), &rotate.key),
+        Change::Rotate(rotate) => verify(keks, cluster, KeySlot::Dek(rotate.key_id, rotate.purpose), &rotate.key),
         Change::Cutover(_) | Change::Opener(_) | Change::Retire(_) => Ok(()),
     }
 }
 
-fn verify(keks: &KekSet, cluster: ClusterId, slot: Slot, key: &NewKey) -> Result<(), MakeError> {
+fn verify(keks: &KekSet, cluster: ClusterId, slot: KeySlot, key: &NewKey) -> Result<(), MakeError> {
     let key_id = slot.number();
     let dek = slot.unwrap(keks, cluster, &key.wrapped).map_err(|source| MakeError::Wrap { key_id, source })?;
     if dek.check() == key.check { Ok(()) } else { Err(MakeError::Check { key_id }) }
 }
 
-fn new_key(kek: &Kek, cluster: ClusterId, slot: Slot, entropy: &dyn Entropy) -> NewKey {
+fn new_key(kek: &Kek, cluster: ClusterId, slot: KeySlot, entropy: &dyn Entropy) -> NewKey {
     let mut bytes = Zeroizing::new([0; KEY_LEN]);
     entropy.fill(&mut bytes[..]);
     let dek = Dek::new(&bytes);

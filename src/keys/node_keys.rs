@@ -33,7 +33,7 @@ use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::mac::MacKey;
-use crate::keys::make::Slot;
+use crate::keys::make::KeySlot;
 
 /// Why this node cannot use a key. Says what the operator can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -405,7 +405,7 @@ impl NodeKeys {
             if is_present {
                 continue;
             }
-            let slot = Slot::Dek(dek.id, dek.purpose);
+            let slot = KeySlot::Dek(dek.id, dek.purpose);
             match unwrap_checked(
                 &self.keks,
                 keyring.cluster(),
@@ -427,11 +427,11 @@ impl NodeKeys {
 /// # Errors
 /// [`KeyLack`].
 pub fn unwrap_mac(keks: &KekSet, keyring: &Keyring) -> Result<Arc<MacKey>, KeyLack> {
-    let key = unwrap_checked(keks, keyring.cluster(), Slot::Mac, keyring.mac())?;
+    let key = unwrap_checked(keks, keyring.cluster(), KeySlot::Mac, keyring.mac())?;
     Ok(Arc::new(MacKey::new(&key)))
 }
 
-fn unwrap_checked(keks: &KekSet, cluster: ClusterId, slot: Slot, key: &NewKey) -> Result<Dek, KeyLack> {
+fn unwrap_checked(keks: &KekSet, cluster: ClusterId, slot: KeySlot, key: &NewKey) -> Result<Dek, KeyLack> {
     let key_id = slot.number();
     let dek = slot.unwrap(keks, cluster, &key.wrapped).map_err(|error| match error {
         UnwrapError::NoKek { wrapped_by } => KeyLack::NoCipher { wrapped_by },

@@ -15,11 +15,11 @@ use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::change::Bootstrap;
 use crate::keys::change::Change;
-use crate::keys::change::Cutover;
 use crate::keys::change::NewKey;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
 use crate::keys::change::Rotate;
+use crate::keys::change::SetCutover;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
@@ -175,7 +175,7 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
     })
 }
 
-fn cut_over(keyring: &Keyring, cutover: Cutover, at: Position) -> Result<Keyring, RuleError> {
+fn cut_over(keyring: &Keyring, cutover: SetCutover, at: Position) -> Result<Keyring, RuleError> {
     if keyring.is_sealing() {
         return Err(RuleError::CutoverIsSet { cutover: keyring.cutover });
     }

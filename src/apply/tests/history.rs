@@ -30,9 +30,9 @@ use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
 use crate::keys::change::Change;
-use crate::keys::change::Cutover;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
+use crate::keys::change::SetCutover;
 use crate::keys::kek::KekSet;
 use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_opener;
@@ -155,7 +155,7 @@ impl Author {
         let key_id = KeyId::new(chance.below(5) as u32 + 1).unwrap();
         let change = match (chance.below(7), view.keyring()) {
             (0, _) => make_bootstrap(&keks(7), ClusterId([0xee; 16]), false, chance).unwrap(),
-            (1, None) => Change::Cutover(Cutover { entry_key: key_id }),
+            (1, None) => Change::Cutover(SetCutover { entry_key: key_id }),
             (1, Some(_)) => make_bootstrap(&keks(7), CLUSTER, true, chance).unwrap(),
             (2, _) => Change::Opener(PublishOpener { term: Term(self.leader.term + 1), salt: [3; 32] }),
             (3, Some(keyring)) if keyring.opener().is_some() => {
@@ -173,7 +173,7 @@ impl Author {
                 }
                 Change::Rotate(rotate)
             }
-            (5, Some(keyring)) => Change::Cutover(Cutover { entry_key: keyring.active_value().id }),
+            (5, Some(keyring)) => Change::Cutover(SetCutover { entry_key: keyring.active_value().id }),
             _ => Change::Retire(Retire { key_id }),
         };
         self.leader.control(&change);

@@ -5,9 +5,9 @@ use crate::crypto::keystore::Purpose;
 use crate::ids::Term;
 use crate::keys::change::CHANGE_LEN_MAX;
 use crate::keys::change::Change;
-use crate::keys::change::Cutover;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
+use crate::keys::change::SetCutover;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
@@ -32,7 +32,7 @@ fn changes() -> Vec<(&'static str, Change)> {
     let rotate = make_rotate(&keks(), &keyring_new(), Purpose::Entry, &Counting::from(100)).unwrap();
     vec![
         ("bootstrap", bootstrap(true)),
-        ("cutover", Change::Cutover(Cutover { entry_key: key_id(1) })),
+        ("cutover", Change::Cutover(SetCutover { entry_key: key_id(1) })),
         ("opener", make_opener(Term(2), &Counting::default())),
         ("rotate", rotate),
         ("retire", Change::Retire(Retire { key_id: key_id(1) })),

@@ -6,10 +6,10 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::change::Change;
-use crate::keys::change::Cutover;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
 use crate::keys::change::Rotate;
+use crate::keys::change::SetCutover;
 use crate::keys::kek::KekSet;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
@@ -90,7 +90,7 @@ fn bootstrap_for_another_cluster_is_refused() {
 #[test]
 fn before_bootstrap_everything_else_is_refused() {
     let all = [
-        Change::Cutover(Cutover { entry_key: key_id(1) }),
+        Change::Cutover(SetCutover { entry_key: key_id(1) }),
         opener(2, 0),
         rotate(&clear_keyring(), Purpose::Entry, 100),
         Change::Retire(Retire { key_id: key_id(1) }),
@@ -302,7 +302,7 @@ fn random_change(chance: &Seeded, keyring: Option<&Keyring>, term: u64) -> Chang
     let purpose = if chance.below(2) == 0 { Purpose::Entry } else { Purpose::Value };
     match (chance.below(8), keyring) {
         (0, _) | (_, None) => make_bootstrap(&keks(), CLUSTER, chance.below(2) == 0, chance).unwrap(),
-        (1, _) => Change::Cutover(Cutover { entry_key: id }),
+        (1, _) => Change::Cutover(SetCutover { entry_key: id }),
         (2, Some(keyring)) => make_cutover(keyring),
         (3, _) => make_opener(Term(term - chance.below(2)), chance),
         (4, Some(Keyring { opener: Some(newest), .. })) => {
