@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::apply_loop::Record;
+use crate::apply::apply_loop::mac_of;
+use crate::apply::apply_loop::why_unknown;
 use crate::apply::halt::Halt;
 use crate::apply::halt::MachineError;
 use crate::apply::machine::Answer;
@@ -13,17 +17,13 @@ use crate::apply::machine::RunResult;
 use crate::apply::metrics::Metrics;
 use crate::apply::run::Run;
 use crate::apply::seal;
-use crate::apply::step::Loop;
-use crate::apply::step::Record;
-use crate::apply::step::mac_of;
-use crate::apply::step::why_unknown;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::ActiveValue;
 use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::KeysAt;
 use crate::propose::Outcome;
 
-impl Loop {
+impl ApplyLoop {
     /// Applies one run of command entries.
     pub(super) fn commands(&mut self, run: Run, keys: &KeysAt) -> Result<(), Halt> {
         let began = self.parts.clock.monotonic();

@@ -5,6 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::apply_loop::Record;
+use crate::apply::apply_loop::mac_of;
+use crate::apply::apply_loop::why_unknown;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
@@ -13,10 +17,6 @@ use crate::apply::hook::Delivery;
 use crate::apply::hook::StateMachine;
 use crate::apply::hook::halt_at;
 use crate::apply::metrics::Metrics;
-use crate::apply::step::Loop;
-use crate::apply::step::Record;
-use crate::apply::step::mac_of;
-use crate::apply::step::why_unknown;
 use crate::fsm::codec::Payload;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
@@ -29,7 +29,7 @@ use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
 use crate::raft::Committed;
 
-impl Loop {
+impl ApplyLoop {
     /// Applies one control entry.
     pub(super) fn control(&mut self, committed: &Committed, keys: &KeysAt) -> Result<(), Halt> {
         let entry = &committed.entry;

@@ -1,10 +1,11 @@
 //! Sealed in, effects out: committed entries are opened in parallel, run strictly in order, and written in one step.
 //!
 //! - [`hook`] is the pre-apply hook as a library: keys, cutover, entries and a state machine of one's own.
-//! - [`step`] is the loop of a node: the hook in front of `fsm`, control entries, the step of the store, the answers.
+//! - [`apply_loop`] is the loop of a node: the hook in front of `fsm`, control entries, the step of the store, the answers.
 //! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
+pub mod apply_loop;
 mod commands;
 mod control;
 pub mod flush;
@@ -19,7 +20,6 @@ pub mod replay;
 pub mod rows;
 pub mod run;
 mod seal;
-pub mod step;
 pub mod thread;
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::halt::Halt;
 use crate::apply::halt::Malformation;
-use crate::apply::step::Loop;
-use crate::apply::step::Progress;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
 use crate::ids::Index;
@@ -18,12 +18,12 @@ use crate::raft::members_after;
 /// Applies `entries`, which are those from applied + 1 to commit, and flushes. `on_progress` hears of every run.
 ///
 /// # Errors
-/// The [`Halt`], as in [`Loop::step`]; everything before it is applied and flushed.
+/// The [`Halt`], as in [`ApplyLoop::step`]; everything before it is applied and flushed.
 ///
 /// # Panics
 /// If the entries do not follow on the applied one.
 pub fn replay(
-    apply: &mut Loop,
+    apply: &mut ApplyLoop,
     entries: impl IntoIterator<Item = LogEntry>,
     mut on_progress: impl FnMut(Index),
 ) -> Result<(), Arc<Halt>> {
@@ -42,7 +42,7 @@ pub fn replay(
             }
         }
         apply.offer(committed);
-        while let Progress::Applied(position) = apply.step()? {
+        while let ApplyProgress::Applied(position) = apply.step()? {
             on_progress(position.index);
         }
         if let Some(halt) = halt {

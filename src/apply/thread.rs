@@ -1,4 +1,4 @@
-//! The threads that drive apply: one owns the [`Loop`], another flushes the state beside it.
+//! The threads that drive apply: one owns the [`ApplyLoop`], another flushes the state beside it.
 //!
 //! Both are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
 
@@ -13,9 +13,9 @@ use crossbeam_channel::Sender;
 use crossbeam_channel::TryRecvError;
 use crossbeam_channel::bounded;
 
+use crate::apply::apply_loop::ApplyLoop;
 use crate::apply::flush::Flusher;
 use crate::apply::halt::Halt;
-use crate::apply::step::Loop;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
@@ -40,7 +40,7 @@ pub fn queue() -> (Sender<Vec<Committed>>, Receiver<Vec<Committed>>) {
 ///
 /// # Errors
 /// If the kernel gives no thread.
-pub fn spawn(mut apply: Loop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
+pub fn spawn(mut apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
     let on_halt: Arc<OnHalt> = Arc::new(on_halt);
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
@@ -74,7 +74,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-fn drive(mut apply: Loop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn Fn(Arc<Halt>)) {
+fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn Fn(Arc<Halt>)) {
     loop {
         if apply.queued() == 0 {
             match batches.recv() {

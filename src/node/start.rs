@@ -21,13 +21,13 @@ use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 
 use crate::apply;
+use crate::apply::apply_loop;
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::replay::replay;
 use crate::apply::run::RunBounds;
-use crate::apply::step;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Store;
@@ -171,7 +171,7 @@ impl Start<'_> {
         Ok(LogHandle { thread: Arc::new(thread), reports, engine })
     }
 
-    fn apply(&self, log: &LogHandle, applied: Applied) -> Result<step::Loop, Refusal> {
+    fn apply(&self, log: &LogHandle, applied: Applied) -> Result<apply_loop::ApplyLoop, Refusal> {
         let Links { raft, facts, waiters, read_points, voters, metrics, published, .. } = &self.links;
         let StateHandle { store, reader, node_keys } = &self.state;
         let log = Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: raft.clone() });
@@ -183,7 +183,7 @@ impl Start<'_> {
             voters: Arc::clone(voters),
             node_keys: Arc::clone(node_keys),
         };
-        let parts = step::Parts {
+        let parts = apply_loop::ApplyParts {
             store: Arc::clone(store),
             reader: reader.clone(),
             node_keys: Arc::clone(node_keys),
@@ -198,7 +198,7 @@ impl Start<'_> {
             clock: Arc::clone(&self.world.clock),
             bounds: RunBounds::default(),
         };
-        Ok(step::Loop::new(parts, applied))
+        Ok(apply_loop::ApplyLoop::new(parts, applied))
     }
 
     fn open_threads(&self) -> Result<Arc<ThreadPool>, Refusal> {
@@ -212,7 +212,12 @@ impl Start<'_> {
     }
 
     /// Applies what is committed and not applied yet, flushes, and tells raft whether this node may lead.
-    fn replay(&self, apply: &mut step::Loop, recovered: &Recovered, inputs: &Receiver<Input>) -> Result<(), Refusal> {
+    fn replay(
+        &self,
+        apply: &mut apply_loop::ApplyLoop,
+        recovered: &Recovered,
+        inputs: &Receiver<Input>,
+    ) -> Result<(), Refusal> {
         let applied = apply.applied().position.index;
         let commit = agree::commit(applied, &log_facts(recovered));
         let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
@@ -283,7 +288,7 @@ impl Start<'_> {
 
     fn spawn_apply(
         &self,
-        apply: step::Loop,
+        apply: apply_loop::ApplyLoop,
         committed: Receiver<Vec<Committed>>,
     ) -> Result<apply::thread::Handle, Refusal> {
         let ends = self.ends.clone();

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use sealkv::apply::apply_loop::ApplyLoop;
+use sealkv::apply::apply_loop::ApplyParts;
 use sealkv::apply::flush::Flusher;
 use sealkv::apply::flush::Published;
 use sealkv::apply::halt::Halt;
@@ -16,8 +18,6 @@ use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
 use sealkv::apply::rows::SealedRows;
 use sealkv::apply::run::RunBounds;
-use sealkv::apply::step::Loop;
-use sealkv::apply::step::Parts;
 use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
@@ -130,7 +130,7 @@ pub struct Node {
     pub node_keys: Arc<NodeKeys>,
     pub reader: RowReader,
     pub notes: Arc<Notes>,
-    pub apply: Loop,
+    pub apply: ApplyLoop,
 }
 
 impl Node {
@@ -148,7 +148,7 @@ impl Node {
         let reader = RowReader::new(Arc::clone(&state), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let log: Arc<dyn ApplyLog> = Arc::new(Log(Arc::clone(&notes)));
         let flusher = Flusher::new(Arc::clone(&state), Arc::clone(&published), Arc::clone(&metrics), Arc::clone(&log));
-        let parts = Parts {
+        let parts = ApplyParts {
             store: state,
             reader: reader.clone(),
             node_keys: Arc::clone(&node_keys),
@@ -163,7 +163,7 @@ impl Node {
             clock: Arc::new(SimClock::default()),
             bounds: RunBounds::default(),
         };
-        Ok(Node { store, node_keys, reader, notes, apply: Loop::new(parts, applied) })
+        Ok(Node { store, node_keys, reader, notes, apply: ApplyLoop::new(parts, applied) })
     }
 
     pub fn applied(&self) -> u64 {

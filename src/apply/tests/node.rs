@@ -12,6 +12,8 @@ use std::time::Duration;
 use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 
+use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::apply_loop::ApplyParts;
 use crate::apply::flush::Flusher;
 use crate::apply::flush::Published;
 use crate::apply::halt::Halt;
@@ -23,8 +25,6 @@ use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
-use crate::apply::step::Loop;
-use crate::apply::step::Parts;
 use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
@@ -234,7 +234,7 @@ pub(super) struct Node {
     pub(super) notes: Arc<Notes>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) published: Arc<Published>,
-    pub(super) apply: Loop,
+    pub(super) apply: ApplyLoop,
     pub(super) told: Told,
 }
 
@@ -259,7 +259,7 @@ impl Node {
         let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let log = noted_log(&store, &notes, setup.pool_bytes);
         let flusher = flusher(&store, &published, &metrics, Arc::clone(&log));
-        let parts = Parts {
+        let parts = ApplyParts {
             store: Arc::clone(&dyn_store),
             reader: RowReader::new(dyn_store, Arc::new(SealedRows::new(Arc::clone(&node_keys)))),
             node_keys: Arc::clone(&node_keys),
@@ -278,7 +278,7 @@ impl Node {
                 overlay_bytes_max: setup.overlay_bytes,
             },
         };
-        let apply = Loop::new(parts, applied);
+        let apply = ApplyLoop::new(parts, applied);
         Node { store, node_keys, waiters, notes, metrics, published, apply, told: Told::default() }
     }
 

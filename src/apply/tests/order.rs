@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
+use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::Published;
 use crate::apply::replay::replay;
-use crate::apply::step::Progress;
 use crate::apply::tests::halts::write_slots;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::append;
@@ -116,7 +116,7 @@ fn atomic_apply_one_step_a_run_with_the_applied_index_in_it() {
     node.apply.offer(leader.log.clone());
     // Each step stands in the store with its index before anybody is told of it.
     let mut ends = Vec::new();
-    while let Progress::Applied(position) = node.apply.step().unwrap() {
+    while let ApplyProgress::Applied(position) = node.apply.step().unwrap() {
         assert_eq!(node.store.applied().position, position);
         assert_eq!(node.store.steps.load(SeqCst), ends.len() as u64 + 1);
         ends.push(position.index.0);

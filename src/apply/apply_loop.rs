@@ -48,15 +48,15 @@ use crate::world::Clock;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum ApplyProgress {
     /// There was nothing to do.
     Idle,
     /// Everything up to here is applied, written and answered.
     Applied(Position),
 }
 
-/// Everything injected into a [`Loop`].
-pub struct Parts {
+/// Everything injected into a [`ApplyLoop`].
+pub struct ApplyParts {
     /// The state.
     pub store: Arc<dyn Store>,
     /// Opens rows of `store`.
@@ -86,8 +86,8 @@ pub struct Parts {
 }
 
 /// Applies committed entries, run by run. See the head of this file.
-pub struct Loop {
-    pub(super) parts: Parts,
+pub struct ApplyLoop {
+    pub(super) parts: ApplyParts,
     pub(super) hook: Hook,
     pub(super) queue: VecDeque<Committed>,
     pub(super) applied: Applied,
@@ -103,18 +103,18 @@ pub(super) struct Record {
     pub(super) mac: Option<Arc<MacKey>>,
 }
 
-impl Loop {
+impl ApplyLoop {
     /// A loop that goes on from `applied`, the record that is in the store.
     ///
     /// # Panics
     /// If the node's keys have a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
     #[must_use]
-    pub fn new(mut parts: Parts, applied: Applied) -> Loop {
+    pub fn new(mut parts: ApplyParts, applied: Applied) -> ApplyLoop {
         let (in_keys, in_record) = (parts.node_keys.current().keyring().is_some(), applied.keyring_digest.is_some());
         assert_eq!(in_keys, in_record, "the keys have the keyring of the record");
         parts.metrics.applied_index.store(applied.position.index.0, Relaxed);
         let hook = Hook::new(parts.node_keys.shared_cutover(), std::mem::take(&mut parts.openings));
-        Loop { parts, hook, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
+        ApplyLoop { parts, hook, queue: VecDeque::new(), applied, halt: None, owed: Vec::new() }
     }
 
     /// Takes committed entries in.
@@ -147,13 +147,13 @@ impl Loop {
     ///
     /// # Errors
     /// The [`Halt`]: now and at every call from then on.
-    pub fn step(&mut self) -> Result<Progress, Arc<Halt>> {
+    pub fn step(&mut self) -> Result<ApplyProgress, Arc<Halt>> {
         if let Some(halt) = &self.halt {
             return Err(Arc::clone(halt));
         }
         let keys = self.parts.node_keys.current();
         let Some(run) = take_run(&mut self.queue, keys.cutover(), self.parts.bounds) else {
-            return Ok(Progress::Idle);
+            return Ok(ApplyProgress::Idle);
         };
         let outcome = match run.kind {
             RunKind::Commands => self.commands(run, &keys),
@@ -161,7 +161,7 @@ impl Loop {
             RunKind::Membership => self.membership(&run.entries[0], &keys),
         };
         match outcome.and_then(|()| self.flush_if_due()) {
-            Ok(()) => Ok(Progress::Applied(self.applied.position)),
+            Ok(()) => Ok(ApplyProgress::Applied(self.applied.position)),
             Err(halt) => Err(self.halted(halt)),
         }
     }
@@ -259,9 +259,9 @@ impl Loop {
     }
 }
 
-impl fmt::Debug for Loop {
+impl fmt::Debug for ApplyLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loop")
+        f.debug_struct("ApplyLoop")
             .field("applied", &self.applied.position)
             .field("queued", &self.queue.len())
             .field("halt", &self.halt)
@@ -269,9 +269,9 @@ impl fmt::Debug for Loop {
     }
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for ApplyParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("ApplyParts").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
