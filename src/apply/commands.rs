@@ -1,111 +1,158 @@
-//! A run of commands: opened, run in order, sealed, written in one step, answered.
+//! A run of commands: opened, run in order, sealed, written in one commit, answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::apply::apply_loop::ApplyLoop;
-use crate::apply::apply_loop::Record;
-use crate::apply::apply_loop::mac_of;
-use crate::apply::apply_loop::why_unknown;
+use crate::apply::commit::Committer;
+use crate::apply::commit::Record;
 use crate::apply::halt::Halt;
 use crate::apply::halt::MachineError;
+use crate::apply::hook::Hook;
 use crate::apply::machine::Answer;
 use crate::apply::machine::Machine;
 use crate::apply::machine::Progressed;
 use crate::apply::machine::RunContext;
 use crate::apply::machine::RunResult;
 use crate::apply::metrics::Metrics;
-use crate::apply::run::Run;
 use crate::apply::seal;
+use crate::fsm::reader::RowReader;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::ActiveValue;
 use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::KeysAt;
 use crate::propose::Outcome;
+use crate::propose::Waiter;
+use crate::propose::Waiters;
+use crate::raft::Committed;
+use crate::world::Clock;
 
-impl ApplyLoop {
-    /// Applies one run of command entries.
-    pub(super) fn commands(&mut self, run: Run, keys: &KeysAt) -> Result<(), Halt> {
-        let began = self.parts.clock.monotonic();
-        let first = &run.entries[0].entry;
-        let mac = mac_of(keys, first)?;
-        let values = keys.active_value();
-        let mut machine = Machine::new(RunContext {
-            base: &self.parts.reader,
-            values: &values,
-            waiters: Some(&*self.parts.waiters),
-            clock: &*self.parts.clock,
-            from: Progressed {
-                stamp_ms: self.applied.last_stamp_ms,
-                has_run_commands: self.applied.client_command_applied,
-            },
-            overlay_bytes_max: self.parts.bounds.overlay_bytes_max,
-        });
-        let hook = &mut self.hook;
-        let entry_keys = keys.entry_keys();
-        let entries = || run.entries.iter().map(|committed| &committed.entry);
-        let outcome = hook.open_and_deliver(entries(), entry_keys.as_ref(), &mut machine);
-        let mut result = machine.finish(first.index, outcome, |again, count| {
-            hook.open_and_deliver(entries().take(count), entry_keys.as_ref(), again)
-        });
-        let ran_at = self.parts.clock.monotonic();
-        let halt = result.halt.take();
-        let Metrics { opened_entries, opened_bytes, open_nanos, run_nanos, .. } = &*self.parts.metrics;
-        Metrics::add(opened_entries, result.opened.entries);
-        Metrics::add(opened_bytes, result.opened.bytes);
-        Metrics::add(open_nanos, nanos(result.opened_at, began));
-        Metrics::add(run_nanos, nanos(ran_at, result.opened_at));
-        self.finish_commands(run, result, &values, mac)?;
-        halt.map_or(Ok(()), |halt| Err(why_unknown(halt, keys)))
+/// Applies runs of commands.
+pub(super) struct CommandRuns {
+    reader: RowReader,
+    waiters: Arc<Waiters>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    overlay_bytes_max: u64,
+}
+
+/// How a run of commands ended.
+pub(super) struct CommandsEnd {
+    /// Entries that are applied, from the first on.
+    pub(super) count: usize,
+    /// Waiters of entries that are committed and not applied: owed an answer that this process will not give.
+    pub(super) owed: Vec<Waiter>,
+    pub(super) halt: Option<Halt>,
+}
+
+impl CommandRuns {
+    pub(super) fn new(
+        reader: RowReader,
+        waiters: Arc<Waiters>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        overlay_bytes_max: u64,
+    ) -> CommandRuns {
+        CommandRuns { reader, waiters, metrics, clock, overlay_bytes_max }
     }
 
-    /// Writes what the entries that went through did, answers them, and puts the others back.
-    fn finish_commands(
-        &mut self,
-        mut run: Run,
-        result: RunResult,
-        values: &Result<ActiveValue, KeyLack>,
+    /// Runs `entries`, writes what those that went through did, and answers them.
+    pub(super) fn apply(
+        &self,
+        entries: &[Committed],
+        keys: &KeysAt,
         mac: Option<Arc<MacKey>>,
-    ) -> Result<(), Halt> {
-        self.owed.extend(result.unanswered);
-        Metrics::add(&self.parts.metrics.failed_reads, result.failed_reads);
+        hook: &mut Hook,
+        committer: &mut Committer,
+    ) -> CommandsEnd {
+        let values = keys.active_value();
+        let mut result = self.run(entries, keys, &values, hook, committer);
+        let halt = result.halt.take().map(|halt| halt.explained(keys));
+        let mut owed = std::mem::take(&mut result.unanswered);
         let count = result.count;
-        let Some(last) = count.checked_sub(1).map(|last| run.entries[last].entry.position()) else {
-            return Ok(());
-        };
-        let began = self.parts.clock.monotonic();
-        let mut applied = self.applied.clone();
-        applied.position = last;
-        applied.last_stamp_ms = result.progressed.stamp_ms;
-        applied.client_command_applied = result.progressed.has_run_commands;
-        let first = run.entries[0].entry.position();
-        let sealed = seal::rows(result.overlay.into_changes(), values.as_ref().ok());
-        let (commit, sealed_values) = match sealed {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(self.lost(result.answers, Halt::at(first, MachineError::Seal(error)))),
-        };
-        if let Err(halt) = self.write(commit, Record { applied, keyring_row: None, mac }, first) {
-            return Err(self.lost(result.answers, halt));
+        if count == 0 {
+            return CommandsEnd { count, owed, halt };
         }
-        let metrics = &self.parts.metrics;
-        Metrics::add(&metrics.sealed_values, sealed_values);
-        Metrics::add(&metrics.commit_nanos, nanos(self.parts.clock.monotonic(), began));
-        self.count_applied(&run.entries[..count]);
-        for answer in result.answers {
+        match self.commit(&entries[..count], result, values.as_ref().ok(), mac, committer) {
+            Ok(()) => CommandsEnd { count, owed, halt },
+            Err(Lost { answers, halt }) => {
+                owed.extend(answers.into_iter().map(|answer| answer.waiter));
+                CommandsEnd { count: 0, owed, halt: Some(halt) }
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        entries: &[Committed],
+        keys: &KeysAt,
+        values: &Result<ActiveValue, KeyLack>,
+        hook: &mut Hook,
+        committer: &Committer,
+    ) -> RunResult {
+        let began = self.clock.monotonic();
+        let before = committer.applied();
+        let from = Progressed { stamp_ms: before.last_stamp_ms, has_run_commands: before.client_command_applied };
+        let mut machine = Machine::new(RunContext {
+            base: &self.reader,
+            values,
+            waiters: Some(&*self.waiters),
+            clock: &*self.clock,
+            from,
+            overlay_bytes_max: self.overlay_bytes_max,
+        });
+        let entry_keys = keys.entry_keys();
+        let first = entries[0].entry.index;
+        let entries = entries.iter().map(|committed| &committed.entry);
+        let outcome = hook.open_and_deliver(entries.clone(), entry_keys.as_ref(), &mut machine);
+        let result = machine.finish(first, outcome, |again, count| {
+            hook.open_and_deliver(entries.clone().take(count), entry_keys.as_ref(), again)
+        });
+        let ran_at = self.clock.monotonic();
+        Metrics::add(&self.metrics.opened_entries, result.opened.entries);
+        Metrics::add(&self.metrics.opened_bytes, result.opened.bytes);
+        Metrics::add(&self.metrics.open_nanos, nanos(result.opened_at, began));
+        Metrics::add(&self.metrics.run_nanos, nanos(ran_at, result.opened_at));
+        Metrics::add(&self.metrics.failed_reads, result.failed_reads);
+        result
+    }
+
+    fn commit(
+        &self,
+        entries: &[Committed],
+        result: RunResult,
+        values: Option<&ActiveValue>,
+        mac: Option<Arc<MacKey>>,
+        committer: &mut Committer,
+    ) -> Result<(), Lost> {
+        let began = self.clock.monotonic();
+        let RunResult { overlay, answers, progressed, .. } = result;
+        let [first, last] = [&entries[0], &entries[entries.len() - 1]].map(|committed| committed.entry.position());
+        let mut applied = committer.applied().clone();
+        applied.position = last;
+        applied.last_stamp_ms = progressed.stamp_ms;
+        applied.client_command_applied = progressed.has_run_commands;
+        let (commit, sealed_values) = match seal::rows(overlay.into_changes(), values) {
+            Ok(sealed) => sealed,
+            Err(error) => return Err(Lost { answers, halt: Halt::at(first, MachineError::Seal(error)) }),
+        };
+        if let Err(halt) = committer.write(commit, Record { applied, keyring_row: None, mac }, first) {
+            return Err(Lost { answers, halt });
+        }
+        Metrics::add(&self.metrics.sealed_values, sealed_values);
+        Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic(), began));
+        committer.count(entries);
+        for answer in answers {
             answer.waiter.answer(Outcome::Replies(answer.replies));
         }
-        self.publish();
-        for committed in run.entries.drain(count..).rev() {
-            self.queue.push_front(committed);
-        }
+        committer.publish();
         Ok(())
     }
+}
 
-    /// Answers of a run that was not written are owed: its entries will be applied by the next process.
-    fn lost(&mut self, answers: Vec<Answer>, halt: Halt) -> Halt {
-        self.owed.extend(answers.into_iter().map(|answer| answer.waiter));
-        halt
-    }
+/// A run that was not written: its entries will be applied by the next process.
+struct Lost {
+    answers: Vec<Answer>,
+    halt: Halt,
 }
 
 fn nanos(end: Duration, start: Duration) -> u64 {

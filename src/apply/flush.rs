@@ -116,7 +116,7 @@ impl fmt::Debug for Flusher {
     }
 }
 
-/// The part of the log's pool that may lie above the flushed state.
+/// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.
 const POOL_PART: u64 = 4;
 
 /// The position that a crash would leave.

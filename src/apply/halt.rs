@@ -8,16 +8,19 @@ use std::fmt;
 use crate::apply::ports::CutoverNotDurable;
 use crate::codec::CodecError;
 use crate::crypto::envelope::OpenError;
+use crate::crypto::keystore::Purpose;
 use crate::crypto::seal::SealError;
 use crate::exit::Blame;
 use crate::fsm::command::PayloadError;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::StateError;
 use crate::fsm::store::StoreError;
+use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::keys::node_keys::InstallError;
 use crate::keys::node_keys::KeyLack;
+use crate::keys::node_keys::KeysAt;
 
 /// The entry that cannot be applied, and why. Everything before it is applied, nothing from it on is.
 #[derive(Debug)]
@@ -230,6 +233,18 @@ impl Halt {
     #[must_use]
     pub fn at(position: Position, cause: impl Into<HaltCause>) -> Halt {
         Halt { position, proposal_id: None, key_id: None, cause: cause.into() }
+    }
+
+    /// Says of an unknown key why this node does not have it.
+    #[must_use]
+    pub fn explained(mut self, keys: &KeysAt) -> Halt {
+        if let HaltCause::UnknownKey(KeyLack::Unknown { key_id }) = self.cause
+            && let Some(key_id) = KeyId::new(key_id)
+        {
+            let dek = keys.keyring().and_then(|keyring| keyring.dek(key_id));
+            self.cause = HaltCause::UnknownKey(keys.lack(key_id, dek.map_or(Purpose::Entry, |dek| dek.purpose)));
+        }
+        self
     }
 
     /// Which kind of cause it has.

@@ -7,12 +7,14 @@
 
 pub mod apply_loop;
 mod commands;
+mod commit;
 mod control;
 pub mod flush;
 pub mod halt;
 pub mod hook;
 pub mod load;
 mod machine;
+mod membership;
 pub mod metrics;
 pub mod open;
 pub mod ports;

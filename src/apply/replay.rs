@@ -1,4 +1,4 @@
-//! From the state as it is found at a start to the commit of the log, before raft exists: the same steps, no
+//! From the state as it is found at a start to the commit of the log, before raft exists: the same code, no
 //! waiters.
 
 use std::sync::Arc;

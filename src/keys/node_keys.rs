@@ -278,7 +278,7 @@ impl KeysAt {
         }
     }
 
-    /// The first key that this node needs and lacks; with one it must not campaign.
+    /// The first key that this node needs and lacks; with one it must not campaign, since it could not seal.
     #[must_use]
     pub fn needs(&self) -> Option<KeyLack> {
         let keyring = self.keyring.as_ref()?;
