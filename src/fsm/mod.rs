@@ -1,7 +1,7 @@
 //! What the data means: commands, their execution, the state record, the store. Deterministic: no clock, no chance.
 //!
 //! The way of an opened entry: `codec::Payload::decode` gives its commands, `overlay::Overlay::execute` runs them on a
-//! `reader::Reader`, and the overlay's changes, sealed by `apply`, become one `store::Commit`.
+//! `reader::RowReader`, and the overlay's changes, sealed by `apply`, become one `store::Commit`.
 
 pub mod codec;
 pub mod command;
@@ -14,7 +14,5 @@ pub mod rocks;
 pub mod state;
 pub mod store;
 #[cfg(test)]
-mod store_tests;
-#[cfg(test)]
-mod testkit;
+mod tests;
 pub mod value;

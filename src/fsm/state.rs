@@ -257,7 +257,3 @@ const VERSION: u8 = 0x01;
 const FLAG_CLIENT: u8 = 1;
 const FLAG_KEYRING: u8 = 2;
 const _: () = assert!(MEMBERS_MAX <= u16::MAX as usize);
-
-#[cfg(test)]
-#[path = "tests/state.rs"]
-mod tests;

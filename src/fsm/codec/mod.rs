@@ -41,8 +41,6 @@
 mod condition;
 mod decode;
 mod encode;
-#[cfg(test)]
-mod tests;
 
 pub use condition::Condition;
 pub use condition::ConditionRef;

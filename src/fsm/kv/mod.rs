@@ -7,8 +7,6 @@
 mod begin;
 mod decimal;
 mod read;
-#[cfg(test)]
-mod tests;
 mod write;
 
 pub use read::ReadAnswer;

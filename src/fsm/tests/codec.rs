@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::codec::CodecError;
+use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Condition;
 use crate::fsm::codec::ConditionRef;
@@ -20,11 +21,11 @@ use crate::fsm::command::PayloadError;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::testkit::Rng;
-use crate::fsm::testkit::batch;
-use crate::fsm::testkit::payload;
-use crate::fsm::testkit::random_key;
-use crate::fsm::testkit::random_write;
+use crate::fsm::tests::kit::Rng;
+use crate::fsm::tests::kit::batch;
+use crate::fsm::tests::kit::payload;
+use crate::fsm::tests::kit::random_key;
+use crate::fsm::tests::kit::random_write;
 use crate::ids::Index;
 use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
@@ -225,7 +226,7 @@ fn what_is_decoded_is_what_was_encoded() {
             writes = one_of_each().into_iter().map(|(write, _)| write).collect();
         }
         let mut bytes = payload(7, &writes);
-        assert_eq!(bytes.len(), super::BATCH_HEADER_LEN + writes.iter().map(WriteCommand::encoded_len).sum::<usize>());
+        assert_eq!(bytes.len(), BATCH_HEADER_LEN + writes.iter().map(WriteCommand::encoded_len).sum::<usize>());
         set_stamp(&mut bytes, 9);
         let batch = batch(&bytes);
         assert_eq!((batch.stamp_ms, batch.count()), (9, writes.len()));

@@ -12,8 +12,8 @@ use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::words;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::Base;
-use crate::fsm::testkit::MapBase;
-use crate::fsm::testkit::batch;
+use crate::fsm::tests::kit::MapBase;
+use crate::fsm::tests::kit::batch;
 use crate::ids::Index;
 
 /// Rows and what ran on top of them since.
