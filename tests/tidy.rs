@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keys", &["ids", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "entry", "members", "limits", "world", "wal"]),
-    ("propose", &["ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
+    ("propose", &["exit", "ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
     (
         "apply",
         &["ids", "codec", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft", "propose"],
