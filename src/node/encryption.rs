@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::apply::metrics::Metrics;
-use crate::crypto::keystore::Purpose;
-use crate::exit::chain;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::fsm::value::BodyState;
@@ -17,15 +15,12 @@ use crate::keys::keyring::WrappedDek;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
 use crate::node::settings::Encryption;
-use crate::propose::ControlError;
+use crate::propose::ControlCallback;
 use crate::propose::ControlRequest;
 use crate::propose::ProposeHandle;
 use crate::propose::RenewLimits;
 use crate::resp::Operator;
-use crate::resp::OperatorDone;
-use crate::resp::OperatorError;
 use crate::resp::OperatorFact;
-use crate::resp::OperatorRequest;
 use crate::resp::RowCounts;
 
 /// A node's answers to its operator.
@@ -45,13 +40,8 @@ pub struct NodeOperator {
 }
 
 impl Operator for NodeOperator {
-    fn ask(&self, request: OperatorRequest, done: OperatorDone) {
-        let request = match request {
-            OperatorRequest::Enable => ControlRequest::Enable,
-            OperatorRequest::RotateEntryKey => ControlRequest::Rotate(Purpose::Entry),
-            OperatorRequest::RotateValueKey => ControlRequest::Rotate(Purpose::Value),
-        };
-        self.proposer.control(request, Box::new(move |result| done(result.map(drop).map_err(operator_error))));
+    fn ask(&self, request: ControlRequest, done: ControlCallback) {
+        self.proposer.control(request, done);
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {
@@ -96,20 +86,6 @@ impl Operator for NodeOperator {
     }
 }
 
-fn operator_error(error: ControlError) -> OperatorError {
-    match error {
-        ControlError::TryAgain | ControlError::Busy => OperatorError::TryAgain,
-        ControlError::NotLeader(leader) => OperatorError::NotLeader(leader),
-        ControlError::Unknown => OperatorError::Unknown,
-        ControlError::NoKek
-        | ControlError::IsOn { .. }
-        | ControlError::Rule(_)
-        | ControlError::Make(_)
-        | ControlError::Member(_)
-        | ControlError::NotSealed => OperatorError::Refused(chain(&error)),
-    }
-}
-
 /// Before any keyring every row is in the clear.
 fn clear_rows(keyring: Option<&Keyring>) -> &'static str {
     match keyring.map_or(ClearRows::Allowed, Keyring::clear_rows) {
@@ -118,7 +94,7 @@ fn clear_rows(keyring: Option<&Keyring>) -> &'static str {
     }
 }
 
-/// The names of what is operator_error of an active key.
+/// The names of the facts of an active key.
 type KeyWords = [&'static str; 4];
 
 fn key(words: KeyWords, dek: Option<&WrappedDek>, applied: Index, limit: u64) -> [(&'static str, OperatorFact); 4] {

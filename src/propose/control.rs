@@ -1,6 +1,7 @@
 //! What an operator may ask of the leader, and how it ends: the cutover and rotations, one at a time, each answered once.
 
-use crate::crypto::keystore::Purpose;
+pub use crate::crypto::keystore::Purpose;
+use crate::exit::chain;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::NodeId;
@@ -69,6 +70,14 @@ pub enum ControlError {
     /// The entry stands in this node's log; whether it will be committed is not known here.
     #[error("it is not known whether it was done: ask for the status")]
     Unknown,
+}
+
+impl ControlError {
+    /// The error and its causes in one line, for the operator.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        chain(self)
+    }
 }
 
 /// Why a key must not be put into the keyring yet: other members must be able to unwrap it.

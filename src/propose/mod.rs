@@ -36,6 +36,7 @@ pub use control::ControlRequest;
 pub use control::ControlResult;
 pub use control::KekWitness;
 pub use control::MemberLack;
+pub use control::Purpose;
 pub use control::SoleVoter;
 pub use due::Mode;
 pub use due::RenewLimits;

@@ -1,33 +1,8 @@
 //! What the `SEALKV` commands ask of the node. This room knows no keys: the node answers in words and numbers.
 
 use crate::fsm::store::StoreError;
-
-/// What an operator wants changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperatorRequest {
-    /// Everything that is written from now on is sealed.
-    Enable,
-    /// A new key for entries of the log.
-    RotateEntryKey,
-    /// A new key for stored values.
-    RotateValueKey,
-}
-
-/// Why a change was not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OperatorError {
-    /// Certainly not done, and the reason with what to do about it.
-    Refused(String),
-    /// Certainly not done; it may be asked for again.
-    TryAgain,
-    /// Certainly not done: not the leader; the leader if known (node id).
-    NotLeader(Option<u64>),
-    /// Nobody knows yet; the status tells.
-    Unknown,
-}
-
-/// Called exactly once, from any thread: must not block.
-pub type OperatorDone = Box<dyn FnOnce(Result<(), OperatorError>) + Send>;
+use crate::propose::ControlCallback;
+use crate::propose::ControlRequest;
 
 /// One line of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +27,7 @@ pub struct RowCounts {
 /// The node's encryption, for its operator.
 pub trait Operator: Send + Sync {
     /// Has a change made. Must not block.
-    fn ask(&self, request: OperatorRequest, done: OperatorDone);
+    fn ask(&self, request: ControlRequest, done: ControlCallback);
 
     /// Mode, cutover, keys and their ages, in order. Must not block; nothing secret may be in it.
     fn status(&self) -> Vec<(&'static str, OperatorFact)>;

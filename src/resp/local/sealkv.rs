@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::fsm::store::StoreError;
-use crate::resp::OperatorError;
+use crate::propose::ControlError;
+use crate::propose::ControlRequest;
+use crate::propose::Purpose;
 use crate::resp::OperatorFact;
-use crate::resp::OperatorRequest;
 use crate::resp::RowCounts;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
@@ -48,7 +49,7 @@ pub(super) async fn sealkv_command(
         facts.push(("up_to_date", OperatorFact::Text(if is_current { "yes" } else { "no" }.to_owned())));
         write_status(&facts, encoder);
     } else if is("enable", 1) {
-        change(shared, upstream, OperatorRequest::Enable).await?;
+        change(shared, upstream, ControlRequest::Enable).await?;
         encoder.simple("OK");
     } else if is("rotate", 2) {
         change(shared, upstream, rotation(sub.slice(1))?).await?;
@@ -68,7 +69,7 @@ pub(super) async fn sealkv_command(
     Ok(())
 }
 
-async fn change(shared: &ServerShared, upstream: &Upstream, request: OperatorRequest) -> Result<(), ErrorLine> {
+async fn change(shared: &ServerShared, upstream: &Upstream, request: ControlRequest) -> Result<(), ErrorLine> {
     let (sender, receiver) = oneshot::channel();
     let done = Box::new(move |result| {
         // The connection may have gone; then nobody wants to know.
@@ -76,12 +77,12 @@ async fn change(shared: &ServerShared, upstream: &Upstream, request: OperatorReq
     });
     shared.operator.ask(request, done);
     let outcome = timeout(shared.bounds.outcome_deadline, receiver).await;
-    match outcome.unwrap_or(Ok(Err(OperatorError::Unknown))).unwrap_or(Err(OperatorError::Unknown)) {
-        Ok(()) => Ok(()),
-        Err(OperatorError::Refused(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
-        Err(OperatorError::TryAgain) => Err(ErrorLine::fixed(TRY_AGAIN)),
-        Err(OperatorError::NotLeader(leader)) => Err(ErrorLine::fixed(upstream.not_leader(leader, NOT_LEADER))),
-        Err(OperatorError::Unknown) => Err(UNKNOWN),
+    match outcome.unwrap_or(Ok(Err(ControlError::Unknown))).unwrap_or(Err(ControlError::Unknown)) {
+        Ok(_) => Ok(()),
+        Err(ControlError::TryAgain | ControlError::Busy) => Err(ErrorLine::fixed(TRY_AGAIN)),
+        Err(ControlError::NotLeader(leader)) => Err(ErrorLine::fixed(upstream.not_leader(leader, NOT_LEADER))),
+        Err(ControlError::Unknown) => Err(UNKNOWN),
+        Err(refused) => Err(ErrorLine::made(format!("ERR {}", refused.reason()))),
     }
 }
 
@@ -107,11 +108,11 @@ fn unreadable(error: &StoreError) -> ErrorLine {
     ErrorLine::fixed("ERR the stored rows cannot be read, see the log of the node")
 }
 
-fn rotation(word: &[u8]) -> Result<OperatorRequest, ErrorLine> {
+fn rotation(word: &[u8]) -> Result<ControlRequest, ErrorLine> {
     if word.eq_ignore_ascii_case(b"entry") {
-        Ok(OperatorRequest::RotateEntryKey)
+        Ok(ControlRequest::Rotate(Purpose::Entry))
     } else if word.eq_ignore_ascii_case(b"value") {
-        Ok(OperatorRequest::RotateValueKey)
+        Ok(ControlRequest::Rotate(Purpose::Value))
     } else {
         Err(SYNTAX)
     }

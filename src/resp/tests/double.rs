@@ -33,6 +33,10 @@ use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::ids::Index;
 use crate::propose::ClientRequest;
+use crate::propose::ControlCallback;
+use crate::propose::ControlDone;
+use crate::propose::ControlRequest;
+use crate::propose::ControlResult;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
@@ -43,10 +47,7 @@ use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
 use crate::resp::Operator;
-use crate::resp::OperatorDone;
-use crate::resp::OperatorError;
 use crate::resp::OperatorFact;
-use crate::resp::OperatorRequest;
 use crate::resp::Role;
 use crate::resp::RowCounts;
 use crate::resp::Server;
@@ -66,8 +67,8 @@ pub(super) struct Below {
     pub(super) requests: Mutex<Vec<(usize, usize)>>,
     pub(super) read_rounds: AtomicU64,
     /// What operators asked, and what they are told; done if nothing is here.
-    pub(super) asked: Mutex<Vec<OperatorRequest>>,
-    pub(super) operator_ends: Mutex<VecDeque<Result<(), OperatorError>>>,
+    pub(super) asked: Mutex<Vec<ControlRequest>>,
+    pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
 }
 
 /// The store, read at the stamp of the last applied entry.
@@ -180,9 +181,9 @@ impl Gateway for Below {
 }
 
 impl Operator for Below {
-    fn ask(&self, request: OperatorRequest, done: OperatorDone) {
+    fn ask(&self, request: ControlRequest, done: ControlCallback) {
         self.asked.lock().unwrap().push(request);
-        done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(())));
+        done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(ControlDone::Enabled { cutover: Index(7) })));
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {

@@ -1,7 +1,9 @@
 //! The SEALKV commands as clients see them, in both protocols.
 
-use crate::resp::OperatorError;
-use crate::resp::OperatorRequest;
+use crate::ids::Index;
+use crate::propose::ControlError;
+use crate::propose::ControlRequest;
+use crate::propose::Purpose;
 use crate::resp::tests::double::House;
 
 #[test]
@@ -12,7 +14,8 @@ fn changes_are_asked_for_and_answered_in_their_place() {
     assert_eq!(client.ask("sealkv encryption rotate entry"), "+OK\r\n");
     assert_eq!(client.ask("SealKV Encryption Rotate VALUE"), "+OK\r\n");
     let asked = house.below.asked.lock().unwrap().clone();
-    assert_eq!(asked, [OperatorRequest::Enable, OperatorRequest::RotateEntryKey, OperatorRequest::RotateValueKey]);
+    assert_eq!(asked[0], ControlRequest::Enable);
+    assert_eq!(asked[1..], [Purpose::Entry, Purpose::Value].map(ControlRequest::Rotate));
     client.send(b"SET a 1\r\nSEALKV ENCRYPTION ENABLE\r\nGET a\r\n");
     assert_eq!(client.reply(), "+OK\r\n");
     assert_eq!(client.reply(), "+OK\r\n");
@@ -24,14 +27,11 @@ fn every_way_in_which_a_change_fails_has_its_words() {
     let house = House::open_with(crate::resp::ClientBounds::default(), 3);
     let mut client = house.client();
     for (end, words) in [
-        (
-            OperatorError::Refused("encryption is on since index 7".to_owned()),
-            "-ERR encryption is on since index 7\r\n",
-        ),
-        (OperatorError::TryAgain, "-TRYAGAIN The command was not executed, send it again\r\n"),
-        (OperatorError::NotLeader(Some(2)), "-READONLY This node does not lead, ask the leader.\r\n"),
-        (OperatorError::NotLeader(None), "-CLUSTERDOWN No leader\r\n"),
-        (OperatorError::Unknown, "-ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells\r\n"),
+        (ControlError::IsOn { cutover: Index(7) }, "-ERR encryption is on since index 7\r\n"),
+        (ControlError::TryAgain, "-TRYAGAIN The command was not executed, send it again\r\n"),
+        (ControlError::NotLeader(Some(2)), "-READONLY This node does not lead, ask the leader.\r\n"),
+        (ControlError::NotLeader(None), "-CLUSTERDOWN No leader\r\n"),
+        (ControlError::Unknown, "-ERR it is not known yet whether this was done, SEALKV ENCRYPTION STATUS tells\r\n"),
     ] {
         house.below.operator_ends.lock().unwrap().push_back(Err(end));
         assert_eq!(client.ask("SEALKV ENCRYPTION ENABLE"), words);
