@@ -35,24 +35,26 @@ pub(super) struct EntryDoor {
     /// Bytes of peers' entries stepped since the last Ready: nothing else counts them yet.
     stepped_bytes: u64,
     /// The newest control entry or membership change proposed here.
-    barrier: Index,
+    barrier: Position,
 }
 
 impl EntryDoor {
     pub(super) fn new(space: Arc<LogSpace>) -> EntryDoor {
-        EntryDoor { space, stepped_bytes: 0, barrier: Index(0) }
+        EntryDoor { space, stepped_bytes: 0, barrier: Position::default() }
     }
 
     /// The view of a leader's proposer. `is_log_full`: the log's queue has its share of groups.
     pub(super) fn view(&self, raft: &Raft<Log>, is_log_full: bool) -> LeaderView {
         let applied = raft.raft_log.applied;
         let term = raft.raft_log.term(applied).unwrap_or(0);
+        // One of an earlier term is applied or gone once the own empty entry is applied (N2), and the log may end below it.
+        let is_closed = self.barrier.term.0 == raft.term && self.barrier.index.0 > applied;
         LeaderView {
             term: Term(raft.term),
             last_index: Index(raft.raft_log.last_index()),
             applied: Position { term: Term(term), index: Index(applied) },
             own_term_applied: term == raft.term,
-            is_blocked: self.barrier.0 > applied || raft.lead_transferee.is_some(),
+            is_blocked: is_closed || raft.lead_transferee.is_some(),
             space_bytes: self.client_bytes(raft, is_log_full),
         }
     }
@@ -105,9 +107,10 @@ impl EntryDoor {
         self.stepped_bytes = 0;
     }
 
-    /// Nothing comes in behind `barrier` until it is applied.
-    pub(super) fn close_behind(&mut self, barrier: Index) {
-        assert!(self.barrier < barrier, "barriers stand one behind another");
+    /// Nothing comes in behind `barrier` until it is applied, or another term begins.
+    pub(super) fn close_behind(&mut self, barrier: Position) {
+        let before = self.barrier;
+        assert!(before.term < barrier.term || before.index < barrier.index, "barriers stand one behind another");
         self.barrier = barrier;
     }
 }

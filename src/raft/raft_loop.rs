@@ -285,7 +285,7 @@ impl RaftLoop {
             return refuse(batch, BatchRefusal::NotNow);
         }
         if batch.is_control() {
-            self.door.close_behind(self.last_index());
+            self.door.close_behind(Position { term, index: self.last_index() });
         }
         batch.placed(Position { term, index: first });
         Ok(())
@@ -311,8 +311,9 @@ impl RaftLoop {
         if !append(&mut self.node, EntryType::EntryConfChangeV2, view.term, first, &[encode_change(change)])? {
             return Ok(Err(ChangeRefused::NotNow));
         }
-        self.door.close_behind(first);
-        Ok(Ok(Position { term: view.term, index: first }))
+        let position = Position { term: view.term, index: first };
+        self.door.close_behind(position);
+        Ok(Ok(position))
     }
 
     /// Steps a peer's message, if it is one that a peer may send. A bad one is dropped: raft sends again.

@@ -156,6 +156,34 @@ fn a_cut_off_leader_steps_down_and_its_entries_are_overwritten() {
     cluster.assert_agreed();
 }
 
+// Its control entry was overwritten, and the log ends below it.
+#[test]
+fn n3_a_leader_that_comes_back_is_not_held_up_by_a_control_entry_of_an_earlier_term() {
+    let mut cluster = Cluster::new(seed(20));
+    let old = cluster.elect();
+    cluster.cut_off = Some(old);
+    for _ in 0..5 {
+        cluster.nodes[&old].propose(&["lost"]);
+    }
+    cluster.nodes.get_mut(&old).unwrap().step([Input::Wake]);
+    cluster.nodes[&old].propose_control("lost");
+    cluster.rounds(2);
+    let barrier = cluster.nodes[&old].raft.status().last;
+    let new = cluster.elect();
+    cluster.cut_off = None;
+    cluster.rounds(150);
+    cluster.nodes[&old].fates();
+    for id in IDS.into_iter().filter(|id| *id != old) {
+        cluster.nodes.get_mut(&id).unwrap().step([Input::MayCampaign(false)]);
+    }
+    cluster.cut_off = Some(new);
+    assert_eq!(cluster.elect(), old);
+    assert!(cluster.nodes[&old].raft.status().last < barrier);
+    cluster.nodes[&old].propose(&["kept"]);
+    cluster.rounds(20);
+    assert_eq!(cluster.nodes[&old].texts(), ["kept"]);
+}
+
 #[test]
 fn a_read_of_a_leader_that_lost_its_quorum_is_answered_as_lost() {
     let mut cluster = Cluster::new(seed(20));
