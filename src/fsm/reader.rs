@@ -60,7 +60,7 @@ pub trait Base {
     fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError>;
 
     /// Calls `visit` with the value of each of several keys, in the order of `keys`, as they stood at one moment, until it
-    /// answers false: whoever keeps them says how many bytes it can keep.
+    /// answers false, which it does when it can keep no more bytes.
     ///
     /// # Errors
     /// [`ReadError`] if one that is reached cannot be read or opened.

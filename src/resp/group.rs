@@ -83,6 +83,7 @@ impl CommandGroup {
 
     /// Adds a write; it may be alone and larger than a group.
     pub(crate) fn push_write(&mut self, write: WriteCommand) {
+        assert_ne!(self.purpose, GroupPurpose::ReadRound, "reads before a write go first");
         self.purpose = GroupPurpose::Entry;
         self.bytes += write.encoded_len();
         self.cost += write.cost();
@@ -92,6 +93,7 @@ impl CommandGroup {
 
     /// Adds a read.
     pub(crate) fn push_read(&mut self, read: ReadCommand) {
+        assert!(self.purpose != GroupPurpose::Entry || read.opens() > 0, "a read rides only if it names its keys");
         if self.purpose == GroupPurpose::Empty {
             self.purpose = GroupPurpose::ReadRound;
         }
@@ -103,6 +105,7 @@ impl CommandGroup {
 
     /// Notes that what was appended to `held` is a reply whose place is here.
     pub(crate) fn hold(&mut self) {
+        assert_ne!(self.purpose, GroupPurpose::Empty, "without a command before it a reply is sent at once");
         self.places.push(ReplyPlace::Held { end: self.held.len() });
     }
 }

@@ -41,6 +41,7 @@ impl Upstream {
 
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
     pub(crate) async fn propose(&self, slots: Vec<RequestSlot>) -> Outcome {
+        assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(_))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |outcome| {
             // The connection may have gone; then nobody wants the outcome.

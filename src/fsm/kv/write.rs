@@ -323,6 +323,7 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64) {
+        assert!(bytes.len() <= VALUE_BYTES_MAX, "a value that is too long is refused before it is made");
         self.overlay.put(key, bytes, expire_at_ms, self.context);
     }
 
