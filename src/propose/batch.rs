@@ -142,6 +142,7 @@ impl Batch for ClientBatch {
 
     fn placed(self: Box<Self>, first: Position) {
         let deadline = self.context.clock.monotonic() + self.context.answer_deadline;
+        assert!(self.payloads.is_empty(), "placed entries were sealed");
         self.context.waiters.register(first, self.waiters, deadline);
     }
 

@@ -102,9 +102,10 @@ impl RequestQueue {
     /// Answers all requests; if `is_closed`, those that come later too.
     pub(super) fn drain(&self, outcome: impl Fn() -> Outcome, is_closed: bool) {
         let mut table = self.table();
+        let all = std::mem::take(&mut table.items);
+        assert_eq!(table.bytes, all.iter().map(|item| item.data.len()).sum::<usize>(), "each request was counted");
         table.is_closed |= is_closed;
         table.bytes = 0;
-        let all = std::mem::take(&mut table.items);
         drop(table);
         answer_all(all, outcome);
     }

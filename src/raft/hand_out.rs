@@ -51,6 +51,7 @@ impl HandOut {
             return Err(RaftFatal::AppliedAhead { applied, handed: self.newest });
         }
         while self.unfinished.pop_front_if(|last| *last <= applied).is_some() {}
+        assert!(self.unfinished.iter().is_sorted(), "batches follow one another");
         Ok(())
     }
 }

@@ -275,7 +275,8 @@ impl RaftLoop {
         if durable != term {
             return Err(RaftFatal::TermNotDurable { term, durable });
         }
-        let first = self.last_index().next();
+        assert_eq!(view.last_index, self.last_index(), "N6: the position is read just before");
+        let first = view.last_index.next();
         let sealed = match batch.seal(term, first) {
             Ok(sealed) if sealed.len() == batch.count() && sealed.iter().all(|data| !data.is_empty()) => sealed,
             Ok(_) => return refuse(batch, BatchRefusal::SealFailed),
@@ -408,6 +409,7 @@ impl RaftLoop {
             self.node.advance_apply_to(index.0);
             self.node.mut_store().applied_to(index.0);
         }
+        assert!(index.0 <= self.node.raft.raft_log.committed, "only committed entries are applied");
         self.hand_out.fill(&mut *self.ports);
         Ok(())
     }

@@ -68,6 +68,7 @@ fn check(recovered: &StartingPoint) -> Result<(), RaftFatal> {
 fn raise(recovered: &StartingPoint, last_term: Term, last: Index) -> HardState {
     let logged = recovered.hard_state;
     let commit = logged.commit.max(recovered.compacted.index).max(recovered.applied.index).min(last);
+    assert!(recovered.applied.index <= commit, "the library panics at an applied index above commit");
     if logged.term < last_term {
         return HardState { term: last_term, vote: 0, commit };
     }
