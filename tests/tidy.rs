@@ -53,8 +53,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aes_gcm", &["crypto"]),
     ("axum", &["node"]),
     ("clap", &["node", "main"]),
-    ("crc32c", &["wal", "keys"]),
-    ("crossbeam_channel", &["wal", "raft", "apply", "node"]),
+    ("crc32c", &["wal", "keys", "testing"]),
+    ("crossbeam_channel", &["wal", "raft", "apply", "node", "testing"]),
     ("flate2", &["node", "crypto"]),
     ("getrandom", &["world"]),
     // Only for its feature: the tables of the AEAD are wiped.

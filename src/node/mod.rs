@@ -4,7 +4,7 @@
 //! reported. Every error of a start is a [`refusal::Refusal`].
 
 mod admin;
-mod agree;
+pub(crate) mod agree;
 pub mod config;
 mod datadir;
 mod encryption;
@@ -15,7 +15,7 @@ mod listeners;
 mod numbers;
 pub mod open;
 mod password;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod process;
 mod profile;
 mod progress;

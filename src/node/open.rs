@@ -109,7 +109,20 @@ fn check_state(
 ) -> Result<Applied, Refusal> {
     directory.check_state_files()?;
     let store = RocksStore::open_read_only(&directory.state(), rocks)?;
-    let applied = load(&store, node_keys)?;
+    load_and_compare(&store, identity, recovered, node_keys)
+}
+
+/// Loads the state record and compares it with identity and log.
+///
+/// # Errors
+/// [`Refusal`]: these do not belong together.
+pub fn load_and_compare(
+    store: &dyn Store,
+    identity: &Identity,
+    recovered: &Recovered,
+    node_keys: &NodeKeys,
+) -> Result<Applied, Refusal> {
+    let applied = load(store, node_keys)?;
     agree::check(identity, &applied, node_keys.current().keyring(), &log_facts(recovered))?;
     let index = applied.position.index;
     let entry = recovered.entries.iter().find(|entry| entry.index == index);

@@ -136,6 +136,12 @@ impl Platters {
         self.lock().slots[slot.0 as usize].as_ref().expect("a slot that exists").visible.clone()
     }
 
+    /// A checksum of every slot that exists, as a reader sees them.
+    #[must_use]
+    pub fn checksums(&self) -> Vec<u32> {
+        self.lock().slots.iter().flatten().map(|slot| crc32c::crc32c(&slot.visible)).collect()
+    }
+
     /// Changes bytes of a slot, durably, as damage or an attacker would.
     ///
     /// # Panics

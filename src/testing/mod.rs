@@ -1,8 +1,12 @@
-//! What tests and benches use instead of the world: a disk with faults, a clock that is moved, seeded chance.
+//! What tests and benches use instead of the world: a disk with faults, a network, a clock that is moved, seeded chance.
+//!
+//! `cluster` puts all of it together: whole nodes in one thread, which a seed decides to the last byte.
 
 pub mod clock;
+pub mod cluster;
 pub mod disk;
 pub mod leader;
 pub mod log;
 pub mod net;
+pub mod node;
 pub mod seed;

@@ -1,0 +1,261 @@
+//! One life of a simulated node, from its start to its crash: the real loops, stepped by hand instead of by threads.
+//!
+//! A start goes the way of a node's: recover the log, load the state, compare the two, replay up to commit, then raft.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+
+use crate::apply;
+use crate::apply::apply_loop;
+use crate::apply::apply_loop::ApplyProgress;
+use crate::apply::flush::Flusher;
+use crate::apply::flush::Published;
+use crate::apply::metrics::Metrics;
+use crate::apply::open::Openings;
+use crate::apply::replay::replay;
+use crate::apply::rows::SealedRows;
+use crate::apply::run::RunBounds;
+use crate::fsm::reader::RowReader;
+use crate::fsm::state::Applied;
+use crate::fsm::store::Store;
+use crate::ids::Index;
+use crate::keys::node_keys::NodeKeys;
+use crate::limits::RAFT_STEP_INPUTS_MAX;
+use crate::limits::RUN_ENTRIES_MAX;
+use crate::node::agree;
+use crate::node::open::load_and_compare;
+use crate::node::open::log_facts;
+use crate::node::ports::AppliedTo;
+use crate::node::ports::StateReads;
+use crate::node::ports::may_campaign;
+use crate::propose;
+use crate::propose::AppliedFacts;
+use crate::propose::KekWitness;
+use crate::propose::MemberLack;
+use crate::propose::Waiters;
+use crate::raft;
+use crate::raft::Committed;
+use crate::raft::Input;
+use crate::raft::PeerMessage;
+use crate::raft::Status;
+use crate::testing::net::Network;
+use crate::testing::node::log::DurableTerms;
+use crate::testing::node::log::SimLog;
+use crate::testing::node::remains::Remains;
+use crate::testing::node::remains::keks_of;
+use crate::testing::seed::Seeded;
+use crate::wal::Append;
+use crate::wal::LogLoop;
+use crate::wal::Recovered;
+use crate::world::Clock;
+use crate::world::Entropy;
+
+/// The loops of a running node and the queues between them.
+pub(super) struct Life {
+    pub(super) handle: propose::ProposeHandle,
+    pub(super) reads: StateReads,
+    pub(super) log: SimLog,
+    pub(super) raft: raft::RaftLoop,
+    pub(super) apply: apply_loop::ApplyLoop,
+    inputs: Receiver<Input>,
+    batches: Receiver<Vec<Committed>>,
+}
+
+/// What the loops of one life share.
+struct LifeParts {
+    facts: Arc<AppliedFacts>,
+    waiters: Arc<Waiters>,
+    read_points: Arc<propose::ReadPoints>,
+    node_keys: Arc<NodeKeys>,
+    raft: Sender<Input>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Life {
+    /// Starts on what `body` holds. The error is why a node would not start.
+    pub(super) fn start(body: &Remains, network: &Network, entropy: Arc<Seeded>) -> Result<Life, String> {
+        let clock: Arc<dyn Clock> = Arc::clone(&body.clock) as Arc<dyn Clock>;
+        let entropy: Arc<dyn Entropy> = entropy;
+        let disk = Box::new(body.platters.open(None));
+        let opened = LogLoop::open(&body.config, disk, Arc::clone(&clock), Arc::clone(&entropy));
+        let (mut log, recovered) = opened.map_err(|error| error.to_string())?;
+        log.sync_recovered().map_err(|error| error.to_string())?;
+        let node_keys = Arc::new(NodeKeys::new(body.identity.cluster, keks_of(body.mode)));
+        let applied = load_and_compare(&*body.store, &body.identity, &recovered, &node_keys);
+        let applied = applied.map_err(|refusal| refusal.to_string())?;
+
+        let (raft_sender, inputs) = raft::thread::queue();
+        let shared = LifeParts {
+            facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
+            waiters: Arc::new(Waiters::new()),
+            read_points: Arc::new(propose::ReadPoints::new(applied.position.index)),
+            node_keys,
+            raft: raft_sender.clone(),
+            clock,
+            entropy,
+        };
+        let log = SimLog::new(log, DurableTerms::of(&recovered), raft_sender, Arc::clone(&body.needed_above));
+        let (mut apply, reader) = apply_loop(body, &shared, &log, applied);
+        replay_log(&mut apply, &recovered)?;
+        inputs.try_iter().for_each(drop);
+        drop(shared.raft.try_send(may_campaign(&shared.node_keys)));
+
+        let (queue, handle) = proposer(body, &shared);
+        let (batch_sender, batches) = apply::thread::queue();
+        let outside = raft::RaftParts {
+            proposer: Box::new(queue),
+            ports: Box::new(SimPorts {
+                log: log.clone(),
+                apply: batch_sender,
+                read_points: Arc::clone(&shared.read_points),
+            }),
+            transport: Box::new(network.endpoint()),
+            space: log.space(),
+            clock: Arc::clone(&shared.clock),
+            entropy: Arc::clone(&shared.entropy),
+        };
+        let recovered = raft::StartingPoint {
+            hard_state: recovered.hard_state,
+            compacted: recovered.compacted,
+            entries: recovered.entries,
+            members: apply.applied().members.clone(),
+            applied: apply.applied().position,
+        };
+        let config = raft::RaftConfig { can_fetch: true, ..raft::RaftConfig::new(body.identity.node) };
+        let raft = raft::RaftLoop::new(config, recovered, outside);
+        let raft = raft.map_err(|error| error.to_string())?;
+        let reads = StateReads { reader, facts: shared.facts };
+        Ok(Life { handle, reads, log, raft, apply, inputs, batches })
+    }
+
+    /// One turn of raft's loop: it takes what has arrived and what the other loops have for it.
+    pub(super) fn step_raft(&mut self, arrived: Vec<PeerMessage>) -> Result<(), String> {
+        let inputs = arrived.into_iter().map(Input::Message).chain(self.inputs.try_iter());
+        self.raft.step(inputs.take(RAFT_STEP_INPUTS_MAX)).map_err(|error| error.to_string())
+    }
+
+    /// One turn of apply's loop. True if it applied a run.
+    pub(super) fn step_apply(&mut self) -> Result<bool, String> {
+        while self.apply.queued() < RUN_ENTRIES_MAX {
+            match self.batches.try_recv() {
+                Ok(batch) => self.apply.offer(batch),
+                Err(_) => break,
+            }
+        }
+        let progress = self.apply.step().map_err(|halt| halt.to_string())?;
+        Ok(progress != ApplyProgress::Idle)
+    }
+
+    /// Ends in order, as at a signal: raft gives back what waits, apply finishes and flushes, the log writes what it has.
+    pub(super) fn stop(&mut self) -> Result<(), String> {
+        self.raft.step(std::iter::once(Input::Stop)).map_err(|error| error.to_string())?;
+        while self.step_apply()? {}
+        self.apply.flush().map_err(|halt| halt.to_string())?;
+        self.log.settle()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.raft.status()
+    }
+}
+
+fn apply_loop(
+    body: &Remains,
+    shared: &LifeParts,
+    log: &SimLog,
+    applied: Applied,
+) -> (apply_loop::ApplyLoop, RowReader) {
+    let store: Arc<dyn Store> = Arc::clone(&body.store) as Arc<dyn Store>;
+    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&shared.node_keys))));
+    let (metrics, published) = (Arc::<Metrics>::default(), Arc::new(Published::new(applied.position)));
+    let flusher = Flusher::new(Arc::clone(&store), Arc::clone(&published), Arc::clone(&metrics), Arc::new(log.clone()));
+    let port = AppliedTo {
+        raft: shared.raft.clone(),
+        facts: Arc::clone(&shared.facts),
+        reads: Arc::clone(&shared.read_points),
+        voters: Arc::default(),
+        node_keys: Arc::clone(&shared.node_keys),
+    };
+    let parts = apply_loop::ApplyParts {
+        store,
+        reader: reader.clone(),
+        node_keys: Arc::clone(&shared.node_keys),
+        waiters: Arc::clone(&shared.waiters),
+        openings: Openings::new(None),
+        log: Arc::new(log.clone()),
+        port: Box::new(port),
+        published,
+        flusher: Arc::new(flusher),
+        flush_wake: None,
+        metrics,
+        clock: Arc::clone(&shared.clock),
+        bounds: RunBounds::default(),
+    };
+    (apply_loop::ApplyLoop::new(parts, applied), reader)
+}
+
+fn replay_log(apply: &mut apply_loop::ApplyLoop, recovered: &Recovered) -> Result<(), String> {
+    let applied = apply.applied().position.index;
+    let commit = agree::commit(applied, &log_facts(recovered));
+    let is_replayed = |index: Index| applied < index && index <= commit;
+    let entries = recovered.entries.iter().filter(|entry| is_replayed(entry.index)).cloned();
+    replay(apply, entries, |_| ()).map_err(|halt| halt.to_string())
+}
+
+fn proposer(body: &Remains, shared: &LifeParts) -> (propose::Queue, propose::ProposeHandle) {
+    let raft = shared.raft.clone();
+    let parts = propose::ProposeParts {
+        witness: Box::new(AllHaveTheKek),
+        node_keys: Arc::clone(&shared.node_keys),
+        facts: Arc::clone(&shared.facts),
+        waiters: Arc::clone(&shared.waiters),
+        reads: Arc::clone(&shared.read_points),
+        clock: Arc::clone(&shared.clock),
+        entropy: Arc::clone(&shared.entropy),
+        wake: Box::new(move || drop(raft.try_send(Input::Wake))),
+    };
+    propose::queue(propose::ProposeConfig::new(body.mode), parts)
+}
+
+/// Every node of a simulated cluster is started with the same KEK.
+struct AllHaveTheKek;
+
+impl KekWitness for AllHaveTheKek {
+    fn check(&self) -> Result<(), MemberLack> {
+        Ok(())
+    }
+}
+
+/// Raft's effects, into the queues of the other loops.
+struct SimPorts {
+    log: SimLog,
+    apply: Sender<Vec<Committed>>,
+    read_points: Arc<propose::ReadPoints>,
+}
+
+impl raft::Ports for SimPorts {
+    fn log(&mut self, append: Append) {
+        self.log.append(append);
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) {
+        self.apply.try_send(committed).expect("raft keeps its batches below half of this queue");
+    }
+
+    fn read_ready(&mut self, context: u64, index: Index) {
+        self.read_points.ready(context, index);
+    }
+
+    fn read_lost(&mut self, context: u64) {
+        self.read_points.lost(context);
+    }
+
+    fn status(&mut self, _status: Status) {}
+
+    fn fetch(&mut self, first: Index, last: Index) {
+        self.log.fetch(first, last);
+    }
+}

@@ -1,0 +1,285 @@
+//! One node of real rooms in one thread: raft, log, apply, proposer and keys over a simulated disk, store and clock.
+//!
+//! What a crash leaves is the node's body, what it loses is its life. Nothing here starts a thread, reads a clock of the
+//! machine or draws from the kernel, so that a seed decides everything that a node does.
+
+mod life;
+mod log;
+mod remains;
+
+use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use zeroize::Zeroizing;
+
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::ReadAnswer;
+use crate::fsm::memory::MemoryStore;
+use crate::fsm::state::Applied;
+use crate::fsm::state::MemberAddress;
+use crate::fsm::store::Commit;
+use crate::fsm::store::StateRow;
+use crate::fsm::store::Store;
+use crate::ids::ClusterId;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::keys::identity::Identity;
+use crate::keys::identity::LogKey;
+use crate::keys::keyring::Keyring;
+use crate::members::Members;
+use crate::propose::ClientRequest;
+use crate::propose::Gateway;
+use crate::propose::Mode;
+use crate::propose::ProposeHandle;
+use crate::propose::RequestSlot;
+use crate::raft::Status;
+use crate::resp::ClientReads;
+use crate::testing::clock::SimClock;
+use crate::testing::disk::Platters;
+use crate::testing::net::Network;
+use crate::testing::node::life::Life;
+use crate::testing::node::log::DurableTerms;
+use crate::testing::node::remains::Remains;
+use crate::testing::node::remains::keks_of;
+use crate::testing::seed::Seeded;
+use crate::wal::LogConfig;
+use crate::wal::create;
+
+/// A node that can be crashed and started again.
+pub struct SimNode {
+    body: Remains,
+    network: Network,
+    chance: Seeded,
+    life: Option<Life>,
+    /// What is durable while it has no life.
+    durable: DurableTerms,
+}
+
+impl SimNode {
+    /// Founds a node of a new cluster: all founders write the same members as state at index 1, and their logs begin
+    /// compacted there.
+    ///
+    /// # Panics
+    /// If the log cannot be made.
+    #[must_use]
+    pub fn found(node: NodeId, founders: &[NodeId], mode: Mode, network: &Network, chance: Seeded) -> SimNode {
+        let keks = keks_of(mode);
+        let entropy = Arc::new(Seeded::new(chance.bits()));
+        let log_key = LogKey::make(&keks, node, CLUSTER, &*entropy);
+        let mut config = LogConfig::new(PathBuf::new(), node, CLUSTER);
+        config.log_key = log_key.map(|key| Zeroizing::new(*key.expose()));
+        (config.slots, config.slots_max) = (LOG_SLOTS, 2 * LOG_SLOTS);
+        config.slot_bytes = if founders.len() == 1 { SLOT_BYTES_OF_ONE } else { SLOT_BYTES_OF_MANY };
+        config.entry_bytes_max = ENTRY_BYTES_MAX;
+        let (platters, clock) = (Platters::default(), Arc::<SimClock>::default());
+        let founding = founding(founders);
+        let disk = Box::new(platters.open(None));
+        let made = create(&config, disk, clock.clone(), entropy, founding.position, &mut |_, _| ());
+        made.map(drop).expect("an empty disk takes a log");
+        let store = Arc::new(MemoryStore::new());
+        let step = Commit { state: vec![(StateRow::Applied, founding.encode(None))], ..Commit::default() };
+        store.write(step).and_then(|()| store.flush()).expect("memory takes a state");
+        let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
+        let body = Remains { identity, mode, config, platters, store, clock, needed_above: Arc::default() };
+        SimNode { body, network: network.clone(), chance, life: None, durable: DurableTerms::default() }
+    }
+
+    /// Starts it, by the checks and the replay of a start.
+    ///
+    /// # Errors
+    /// Why a node would not start.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn start(&mut self) -> Result<(), String> {
+        assert!(self.life.is_none(), "a node has one life at a time");
+        // What came for the process before this one is lost with it.
+        drop(self.network.take(self.id()));
+        let entropy = Arc::new(Seeded::new(self.chance.bits()));
+        self.life = Some(Life::start(&self.body, &self.network, entropy)?);
+        Ok(())
+    }
+
+    /// Ends it at once, by the death of its process or by a power cut. Whoever waits for an answer learns nothing.
+    pub fn crash(&mut self) {
+        if let Some(life) = self.life.take() {
+            self.durable = life.log.durable();
+        }
+        if self.chance.one_in(2) {
+            self.body.platters.cut_power(&self.chance);
+        }
+        let kept = self.chance.index(self.body.store.unflushed_commits() + 1);
+        self.body.store.crash(kept);
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn stop(&mut self) -> Result<(), String> {
+        if let Some(mut life) = self.life.take() {
+            life.stop()?;
+            self.durable = life.log.durable();
+        }
+        Ok(())
+    }
+
+    /// What each of its threads would do next, in an order and a number of turns that its seed chooses.
+    ///
+    /// # Errors
+    /// Why the node ends: a halt, a poisoned log, a fatal error of raft.
+    pub fn step(&mut self) -> Result<(), String> {
+        let Some(life) = &mut self.life else {
+            return Ok(());
+        };
+        life.step_raft(self.network.take(self.body.identity.node.value()))?;
+        for _ in 0..self.chance.below(4) {
+            match self.chance.below(3) {
+                0 => life.log.step()?,
+                1 => drop(life.step_apply()?),
+                _ => life.step_raft(Vec::new())?,
+            }
+        }
+        if self.chance.one_in(50) {
+            // As RocksDB does when a memtable is full.
+            self.body.store.flush_by_itself(self.chance.index(3));
+        }
+        Ok(())
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.body.identity.node.value()
+    }
+
+    /// Whether it has a life.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// Raft's view of itself; `None` while it does not run.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        self.life.as_ref().map(Life::status)
+    }
+
+    /// Where clients' requests go; `None` while it does not run.
+    #[must_use]
+    pub fn handle(&self) -> Option<&ProposeHandle> {
+        self.life.as_ref().map(|life| &life.handle)
+    }
+
+    /// A read of the applied state, once its read point is reached. Keys that are past due are handed to the proposer.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn read(&self, read: &ReadCommand) -> Result<Option<ReadAnswer>, String> {
+        let Some(life) = &self.life else {
+            return Ok(None);
+        };
+        let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
+        if let ReadAnswer::PastDue(keys) = &answer {
+            let removal = RequestSlot::Write(WriteCommand::RemoveExpired { keys: keys.clone() });
+            // A full queue drops it: they are found again.
+            let _ = life.handle.propose(ClientRequest { slots: vec![removal], done: Box::new(|_| ()) });
+        }
+        Ok(Some(answer))
+    }
+
+    /// What is applied; as of the newest step of the store.
+    ///
+    /// # Panics
+    /// If the state has no record.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        let row = self.body.store.state(StateRow::Applied).ok().flatten().expect("a state has a record");
+        Applied::decode(&row).expect("this program wrote it").position
+    }
+
+    /// The cutover that its state knows.
+    ///
+    /// # Panics
+    /// If the keyring cannot be read.
+    #[must_use]
+    pub fn cutover(&self) -> Index {
+        let row = self.body.store.state(StateRow::Keyring).expect("memory can be read");
+        row.map_or(Index::NEVER, |row| Keyring::decode(&row).expect("this program wrote it").cutover())
+    }
+
+    /// Whether its log holds that entry durably.
+    #[must_use]
+    pub fn has_durably(&self, position: Position) -> bool {
+        match &self.life {
+            Some(life) => life.log.durable().has(position),
+            None => self.durable.has(position),
+        }
+    }
+
+    /// Every node has applied everything up to `index`: its log may drop that once its own state is flushed.
+    pub fn needed_above(&self, index: Index) {
+        self.body.needed_above.store(index.0, Relaxed);
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &SimClock {
+        &self.body.clock
+    }
+
+    /// Its disk.
+    #[must_use]
+    pub fn platters(&self) -> &Platters {
+        &self.body.platters
+    }
+
+    /// Every row of its state, in the order of keys; then the rows of the state record.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let mut visit = |key: &[u8], row: &[u8]| {
+            rows.push((key.to_vec(), row.to_vec()));
+            true
+        };
+        let store = &self.body.store;
+        store.scan(&mut visit).expect("memory can be read");
+        let record =
+            [StateRow::Applied, StateRow::Keyring].into_iter().filter_map(|row| store.state(row).ok().flatten());
+        rows.extend(record.map(|row| (Vec::new(), row)));
+        rows
+    }
+
+    /// Puts everything that can be seen of this node into `hasher`.
+    pub fn hash_into(&self, hasher: &mut impl Hasher) {
+        self.rows().hash(hasher);
+        self.body.platters.checksums().hash(hasher);
+        format!("{:?}", self.status()).hash(hasher);
+    }
+}
+
+impl fmt::Debug for SimNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNode").field("id", &self.id()).field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+fn founding(founders: &[NodeId]) -> Applied {
+    let address = |node: &NodeId| MemberAddress { node: *node, address: String::new() };
+    Applied::founding(CLUSTER, Members::founders(founders), founders.iter().map(address).collect())
+}
+
+/// The cluster of every simulation.
+const CLUSTER: ClusterId = ClusterId([0x51; 16]);
+const LOG_SLOTS: u32 = 4;
+/// Small enough for the log of a sole node to go through all slots in a run, again and again.
+const SLOT_BYTES_OF_ONE: u64 = 64 << 10;
+/// Larger, since a node that is away holds back what the logs of the others may drop.
+const SLOT_BYTES_OF_MANY: u64 = 512 << 10;
+const ENTRY_BYTES_MAX: usize = 16 << 10;

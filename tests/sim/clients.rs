@@ -1,0 +1,94 @@
+//! Clients that know what they were promised: every one of them adds its number to one list, and some read the list.
+
+use bytes::Bytes;
+use sealkv::fsm::command::ReadCommand;
+use sealkv::fsm::command::Reply;
+use sealkv::propose::RequestSlot;
+use sealkv::testing::cluster::SimCluster;
+use sealkv::testing::cluster::SimEnd;
+use sealkv::testing::leader::append;
+use sealkv::testing::leader::set;
+use sealkv::testing::seed::Seeded;
+
+/// What clients have asked for.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// Requests that add their own number to the list.
+    adds: Vec<u64>,
+    /// Reads of the list, and how many requests had ended when they were sent.
+    reads: Vec<(u64, usize)>,
+}
+
+impl Clients {
+    /// One request to `node`: mostly an add, beside other writes or not.
+    pub fn send(&mut self, cluster: &mut SimCluster, node: u64, chance: &Seeded) {
+        if chance.one_in(4) {
+            let ended = cluster.replies().len();
+            self.reads.push((cluster.read(node, list()), ended));
+            return;
+        }
+        let number = cluster.next_request();
+        let mut slots = vec![RequestSlot::Write(append(LIST, &format!("{number},")))];
+        for _ in 0..chance.below(3) {
+            let key = format!("key {}", chance.below(20));
+            slots.push(RequestSlot::Write(set(&key, &"v".repeat(chance.index(300)))));
+        }
+        self.adds.push(cluster.propose(node, slots));
+    }
+
+    /// Holds everything that clients were told against the list as `node`, which leads, reads it now; how many adds were
+    /// acknowledged.
+    pub fn check(&self, cluster: &mut SimCluster, node: u64) -> usize {
+        let last = cluster.read(node, list());
+        cluster.until("the list is read", |cluster| cluster.end_of(last).is_some());
+        let list = listed(cluster.end_of(last).expect("it has ended")).expect("a leader reads");
+        let mut acknowledged = 0;
+        for number in &self.adds {
+            let word = format!("{number},");
+            let places: Vec<usize> = places(&list, &word);
+            match cluster.end_of(*number) {
+                Some(SimEnd::Replies(replies)) => {
+                    acknowledged += 1;
+                    assert_eq!(places.len(), 1, "{number} was acknowledged: {list}");
+                    let length = i64::try_from(places[0] + word.len()).expect("a short list");
+                    assert_eq!(replies[0], Reply::Integer(length), "the reply of {number} is that of its place");
+                }
+                Some(SimEnd::Without("unknown")) | None => assert!(places.len() <= 1, "{number} is there twice"),
+                Some(end) => assert!(places.is_empty(), "{number} is there and was answered {end:?}"),
+            }
+        }
+        let ended = cluster.replies();
+        for (number, ended_before) in &self.reads {
+            let Some(read) = cluster.end_of(*number).and_then(listed) else { continue };
+            assert!(list.starts_with(&read), "read {number} saw what never was: {read}");
+            for reply in &ended[..*ended_before] {
+                if self.adds.contains(&reply.request) && matches!(reply.end, SimEnd::Replies(_)) {
+                    assert_eq!(places(&read, &format!("{},", reply.request)).len(), 1, "read {number} is stale");
+                }
+            }
+        }
+        acknowledged
+    }
+}
+
+/// The list as it was read; `None` if it was not.
+fn listed(end: SimEnd) -> Option<String> {
+    let SimEnd::Replies(replies) = end else { return None };
+    match &replies[0] {
+        Reply::Bulk(bytes) => Some(String::from_utf8(bytes.to_vec()).expect("numbers")),
+        Reply::Null => Some(String::new()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Where `word` stands in the list, as a whole word.
+fn places(list: &str, word: &str) -> Vec<usize> {
+    let found = list.match_indices(word).map(|(at, _)| at);
+    found.filter(|at| *at == 0 || list.as_bytes()[at - 1] == b',').collect()
+}
+
+fn list() -> ReadCommand {
+    ReadCommand::Get { key: Bytes::from_static(LIST.as_bytes()) }
+}
+
+const LIST: &str = "list";
