@@ -23,10 +23,11 @@
 //! In a log without a key bit 31 is clear and the tag is the CRC32C of bytes 4..end, same seed, zero-extended to 16
 //! bytes: it orders frames, it does not protect them. A body has nothing behind its last record.
 
-use bytes::Buf;
 use bytes::BufMut;
 use bytes::Bytes;
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::aead::TAG_LEN;
 use crate::entry::EntryKind;
@@ -121,17 +122,15 @@ pub struct Body {
 impl FrameHead {
     /// Reads the fields, right or wrong.
     pub(crate) fn parse(bytes: &[u8; HEAD_LEN]) -> FrameHead {
-        let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 of 64 bytes"));
-        let short = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 of 64 bytes"));
-        FrameHead {
-            length: short(4),
-            kind: short(8),
-            random: bytes[12..16].try_into().expect("4 of 64 bytes"),
-            number: long(16),
-            watermark: long(32),
-            segment: long(40),
-            previous: bytes[48..64].try_into().expect("16 of 64 bytes"),
-        }
+        let behind_crc = &mut Reader::new(&bytes[4..]);
+        FrameHead::read(behind_crc).expect("a head holds every field")
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<FrameHead, CodecError> {
+        let (length, kind, random) = (reader.u32("length")?, reader.u32("kind")?, reader.array("random")?);
+        let (number, _zero) = (reader.u64("number")?, reader.u64("zero")?);
+        let (watermark, segment) = (reader.u64("watermark")?, reader.u64("segment")?);
+        Ok(FrameHead { length, kind, random, number, watermark, segment, previous: reader.array("previous tag")? })
     }
 
     /// The length, if a frame of at most `space` bytes can have it.
@@ -158,7 +157,7 @@ impl Records {
             + size(self.trim.is_some(), 16)
             + size(self.reset.is_some(), 16)
             + size(self.cutover.is_some(), 8)
-            + size(!self.peer_marks.is_empty(), 4 + 32 * self.peer_marks.len())
+            + size(!self.peer_marks.is_empty(), 4 + PEER_MARK_LEN * self.peer_marks.len())
     }
 }
 
@@ -238,7 +237,7 @@ pub(crate) fn open(frame: &[u8], seal: &SegmentSeal) -> Result<Body, Reason> {
     if kind & !kind::ALL != 0 || head[24..32] != [0; 8] {
         return Err(Reason::Malformed);
     }
-    parse_body(kind, Bytes::from(text)).ok_or(Reason::Malformed)
+    parse_body(kind, &Bytes::from(text)).map_err(|_| Reason::Malformed)
 }
 
 fn nonce(head: &[u8]) -> [u8; NONCE_LEN] {
@@ -283,65 +282,61 @@ fn put_entries(body: &mut impl BufMut, entries: &[LogEntry]) {
     }
 }
 
-fn parse_body(kind: u32, mut body: Bytes) -> Option<Body> {
+fn parse_body(kind: u32, body: &Bytes) -> Result<Body, CodecError> {
+    let mut reader = Reader::new(body);
     let mut records = Records { idle: kind & kind::IDLE != 0, ..Records::default() };
     if kind & kind::TRIM != 0 && kind & kind::RESET != 0 {
-        return None;
+        return Err(CodecError::Field { field: "kind" });
     }
     if kind & kind::HARD_STATE != 0 {
-        let term = Term(body.try_get_u64().ok()?);
-        let vote = body.try_get_u64().ok()?;
-        records.hard_state = Some(HardState { term, vote, commit: Index(body.try_get_u64().ok()?) });
+        let (term, vote) = (Term(reader.u64("term")?), reader.u64("vote")?);
+        records.hard_state = Some(HardState { term, vote, commit: Index(reader.u64("commit")?) });
     }
     if kind & (kind::TRIM | kind::RESET) != 0 {
-        let index = Index(body.try_get_u64().ok()?);
-        let position = Position { index, term: Term(body.try_get_u64().ok()?) };
+        let index = Index(reader.u64("position's index")?);
+        let position = Position { index, term: Term(reader.u64("position's term")?) };
         let record = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
         *record = Some(position);
     }
     if kind & kind::CUTOVER != 0 {
-        records.cutover = Some(Index(body.try_get_u64().ok()?));
+        records.cutover = Some(Index(reader.u64("cutover")?));
     }
     if kind & kind::PEER_MARKS != 0 {
-        records.peer_marks = parse_peer_marks(&mut body)?;
+        records.peer_marks = parse_peer_marks(&mut reader)?;
     }
-    let entries = if kind & kind::ENTRIES != 0 { parse_entries(&mut body)? } else { Vec::new() };
-    body.is_empty().then_some(Body { records, entries })
+    let entries = if kind & kind::ENTRIES != 0 { parse_entries(&mut reader, body)? } else { Vec::new() };
+    reader.end()?;
+    Ok(Body { records, entries })
 }
 
-fn parse_peer_marks(body: &mut Bytes) -> Option<Vec<PeerMark>> {
-    let count = body.try_get_u32().ok()? as usize;
+fn parse_peer_marks(reader: &mut Reader<'_>) -> Result<Vec<PeerMark>, CodecError> {
+    let count = reader.count(PEER_MARK_LEN, "peer marks")? as usize;
     if count == 0 || count > PEER_MARKS_MAX {
-        return None;
+        return Err(CodecError::Field { field: "peer marks" });
     }
-    let mut marks = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (node, frame) = (body.try_get_u64().ok()?, body.try_get_u64().ok()?);
-        let mut tag = [0; TAG_LEN];
-        body.try_copy_to_slice(&mut tag).ok()?;
-        marks.push(PeerMark { node, frame, tag });
-    }
-    Some(marks)
+    let mark = |reader: &mut Reader<'_>| {
+        Ok(PeerMark { node: reader.u64("node")?, frame: reader.u64("frame")?, tag: reader.array("tag")? })
+    };
+    (0..count).map(|_| mark(reader)).collect()
 }
 
-fn parse_entries(body: &mut Bytes) -> Option<Vec<LogEntry>> {
-    let first = body.try_get_u64().ok()?;
-    let count = body.try_get_u32().ok()? as usize;
-    let table_len = count.checked_mul(ENTRY_HEAD_LEN)?;
-    // Checked before anything is allocated by it.
-    if count == 0 || table_len > body.len() || first == 0 || first.checked_add(count as u64)? == u64::MAX {
-        return None;
+/// The entries share the memory of `body`, which `reader` reads.
+fn parse_entries(reader: &mut Reader<'_>, body: &Bytes) -> Result<Vec<LogEntry>, CodecError> {
+    let first = reader.u64("first index")?;
+    let count = reader.count(ENTRY_HEAD_LEN, "entries")? as usize;
+    if count == 0 || first == 0 || first.checked_add(count as u64).is_none_or(|end| end == u64::MAX) {
+        return Err(CodecError::Field { field: "entries" });
     }
-    let mut table = body.split_to(table_len);
+    let mut table = Reader::new(reader.slice(count * ENTRY_HEAD_LEN, "entry table")?);
     let mut entries = Vec::with_capacity(count);
     for index in (first..).map(Index).take(count) {
-        let term = Term(table.get_u64());
-        let length = table.get_u32() as usize;
-        let kind = EntryKind::from_number(table.get_u32())?;
-        if length > body.len() {
-            return None;
-        }
-        entries.push(LogEntry { term, index, kind, data: body.split_to(length) });
+        let (term, length) = (Term(table.u64("term")?), table.u32("length")?);
+        let kind = EntryKind::from_number(table.u32("kind")?).ok_or(CodecError::Field { field: "kind" })?;
+        let data = body.slice_ref(reader.slice(length as usize, "entry")?);
+        entries.push(LogEntry { term, index, kind, data });
     }
-    Some(entries)
+    Ok(entries)
 }
+
+/// Bytes of a peer mark.
+const PEER_MARK_LEN: usize = 32;

@@ -28,6 +28,8 @@
 //!
 //! Term, vote, commit, indexes and cutover are those just before the segment's first frame.
 
+use crate::codec::CodecError;
+use crate::codec::Reader;
 use crate::crypto::aead::NONCE_LEN;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -135,23 +137,7 @@ impl SegmentHeader {
 
     /// Reads the fields of a copy whose checksum is right.
     pub(crate) fn parse(bytes: &[u8; HEADER_LEN]) -> SegmentHeader {
-        let long = |at: usize| u64::from_be_bytes(field(bytes, at));
-        let short = |at: usize| u32::from_be_bytes(field(bytes, at));
-        SegmentHeader {
-            block_bytes: short(12),
-            segment: long(16),
-            segment_bytes: long(24),
-            salt: field(bytes, 32),
-            chain_in: field(bytes, 64),
-            first_frame: long(80),
-            next_index: Index(long(88)),
-            compacted: Position { index: Index(long(96)), term: Term(long(104)) },
-            hard_state: HardState { term: Term(long(112)), vote: long(120), commit: Index(long(128)) },
-            cutover: Index(long(136)),
-            node_id: field(bytes, 144),
-            cluster_id: ClusterId(field(bytes, 160)),
-            slots: short(176),
-        }
+        read(&mut Reader::new(&bytes[BLOCK_BYTES..])).expect("a header holds every field")
     }
 
     /// Whether the copy carries a GMAC at all.
@@ -161,21 +147,42 @@ impl SegmentHeader {
 
     /// Whether the GMAC is the segment key's.
     pub(crate) fn authentic(bytes: &[u8; HEADER_LEN], seal: &SegmentSeal) -> bool {
-        let mut tag: [u8; GMAC_LEN] = field(bytes, GMAC);
+        let mut tag = *bytes[GMAC..].first_chunk::<GMAC_LEN>().expect("16 bytes of the header");
         seal.open(HEADER_NONCE, &bytes[..GMAC], &mut tag)
     }
 }
 
 /// The version field of a copy.
 pub(crate) fn version(bytes: &[u8; HEADER_LEN]) -> u32 {
-    u32::from_be_bytes(field(bytes, 8))
+    u32::from_be_bytes(*bytes[VERSION..].first_chunk().expect("4 bytes of the header"))
 }
 
-fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("a field inside the header")
+/// Every field from the block size on.
+fn read(reader: &mut Reader<'_>) -> Result<SegmentHeader, CodecError> {
+    Ok(SegmentHeader {
+        block_bytes: reader.u32("block size")?,
+        segment: reader.u64("segment")?,
+        segment_bytes: reader.u64("segment bytes")?,
+        salt: reader.array("salt")?,
+        chain_in: reader.array("chain in")?,
+        first_frame: reader.u64("first frame")?,
+        next_index: Index(reader.u64("next index")?),
+        compacted: Position { index: Index(reader.u64("compacted")?), term: Term(reader.u64("compacted term")?) },
+        hard_state: HardState {
+            term: Term(reader.u64("term")?),
+            vote: reader.u64("vote")?,
+            commit: Index(reader.u64("commit")?),
+        },
+        cutover: Index(reader.u64("cutover")?),
+        node_id: reader.array("node id")?,
+        cluster_id: ClusterId(reader.array("cluster id")?),
+        slots: reader.u32("slots")?,
+    })
 }
 
 const MAGIC: [u8; 8] = *b"SKVWAL01";
+const VERSION: usize = 8;
+const BLOCK_BYTES: usize = 12;
 const GMAC: usize = 4064;
 const GMAC_LEN: usize = 16;
 const CRC: usize = 4092;
