@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A count (4 bytes) of items that take at least `item_len_min` bytes each: there is room for them behind it.
+    /// A count (4 bytes) of items that take at least `item_len_min` bytes each: there is space for them behind it.
     pub(crate) fn count(&mut self, item_len_min: usize, field: &'static str) -> Result<u32, CodecError> {
         let count = self.u32(field)?;
         let need = u64::from(count) * item_len_min as u64;

@@ -139,7 +139,7 @@ pub use crate::ids::ProposalId;
 pub use crate::ids::Term;
 /// Seals with the key of one leadership.
 pub use crate::propose::seal::LeaderSealer;
-/// A payload with room for what sealing adds.
+/// A payload with space for what sealing adds.
 pub use crate::propose::seal::Proposal;
 /// What seals a batch, before raft sees it.
 pub use crate::propose::seal::Sealer;

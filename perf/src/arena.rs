@@ -8,7 +8,7 @@ pub const AAD_LEN: usize = 6;
 pub const LONG_AAD_LEN: usize = 31;
 /// AAD and nonce.
 pub const HEADER_LEN: usize = AAD_LEN + 12;
-/// Room for the tag.
+/// Space for the tag.
 pub const TAG_LEN: usize = 16;
 /// Bytes of frames in one pass, at least: as in a segment that is being written, within the second-level cache.
 const PASS_BYTES: usize = 128 << 10;

@@ -80,7 +80,7 @@ impl Ipsec {
             )
         };
         let mut key_data = Box::new(Aligned([0; KEY_DATA_BYTES]));
-        // SAFETY: 32 bytes of key, and more room than any version needs.
+        // SAFETY: 32 bytes of key, and more space than any version needs.
         unsafe { expand(KEY.as_ptr().cast(), key_data.0.as_mut_ptr().cast()) };
         let version = version(library).unwrap_or_else(|| "unknown".to_owned());
         Some(Self { seal, open, quic: quic(library), key_data, version })
@@ -167,7 +167,7 @@ impl Peer for Single {
     fn seal(&mut self, messages: &mut [Message<'_>]) {
         for message in messages {
             let tag = self.crypt(self.0.seal, message);
-            *message.text_inout.last_chunk_mut().expect("room for the tag") = tag;
+            *message.text_inout.last_chunk_mut().expect("space for the tag") = tag;
         }
     }
 
@@ -175,7 +175,7 @@ impl Peer for Single {
         let mut difference = 0;
         for message in messages {
             let tag = self.crypt(self.0.open, message);
-            let found = message.text_inout.last_chunk().expect("room for the tag");
+            let found = message.text_inout.last_chunk().expect("space for the tag");
             difference |= u128::from_ne_bytes(tag) ^ u128::from_ne_bytes(*found);
         }
         std::hint::black_box(difference) == 0
@@ -238,7 +238,7 @@ impl Peer for Batched {
         for batch in messages.chunks_mut(BATCH) {
             let tags = self.crypt(1, batch);
             for (message, tag) in batch.iter_mut().zip(tags) {
-                *message.text_inout.last_chunk_mut().expect("room for the tag") = tag;
+                *message.text_inout.last_chunk_mut().expect("space for the tag") = tag;
             }
         }
     }
@@ -248,7 +248,7 @@ impl Peer for Batched {
         for batch in messages.chunks_mut(BATCH) {
             let tags = self.crypt(2, batch);
             for (message, tag) in batch.iter().zip(tags) {
-                let found = message.text_inout.last_chunk().expect("room for the tag");
+                let found = message.text_inout.last_chunk().expect("space for the tag");
                 difference |= u128::from_ne_bytes(tag) ^ u128::from_ne_bytes(*found);
             }
         }

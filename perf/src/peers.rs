@@ -94,7 +94,7 @@ fn fewer(tier: Tier, size: usize) -> impl Iterator<Item = Kernels> {
 
 /// Text and tag of a message.
 fn split<'a>(message: &'a mut Message<'_>) -> (&'a mut [u8], &'a mut [u8; TAG_LEN]) {
-    message.text_inout.split_last_chunk_mut().expect("room for the tag")
+    message.text_inout.split_last_chunk_mut().expect("space for the tag")
 }
 
 struct Sealkv {
@@ -164,9 +164,9 @@ macro_rules! ring_like {
                 for message in messages {
                     let nonce = $module::aead::Nonce::assume_unique_for_key(message.nonce);
                     let aad = $module::aead::Aad::from(message.aad);
-                    let (text, room) = split(message);
+                    let (text, space) = split(message);
                     let tag = self.0.seal_in_place_separate_tag(nonce, aad, text).expect("short enough");
-                    room.copy_from_slice(tag.as_ref());
+                    space.copy_from_slice(tag.as_ref());
                 }
             }
 
@@ -195,9 +195,9 @@ impl Peer for AesGcm {
     fn seal(&mut self, messages: &mut [Message<'_>]) {
         for message in messages {
             let (nonce, aad) = (message.nonce.into(), message.aad);
-            let (text, room) = split(message);
+            let (text, space) = split(message);
             let tag = self.0.encrypt_inout_detached(&nonce, aad, InOutBuf::from(text)).expect("short enough");
-            room.copy_from_slice(&tag);
+            space.copy_from_slice(&tag);
         }
     }
 

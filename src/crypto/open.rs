@@ -108,7 +108,7 @@ fn push_entry(keys: &EntryKeys, job: &OpenJob<'_>, arena: &mut OpenArena) -> Res
     Ok(())
 }
 
-/// Room to open in, reused from run to run, and the results of the last batch. Wiped on drop.
+/// Space to open in, reused from run to run, and the results of the last batch. Wiped on drop.
 #[derive(Default)]
 pub struct OpenArena {
     /// Ciphertext and tag of each thing, one behind the other; plaintext where a thing was authentic, else zeros.

@@ -109,7 +109,7 @@ struct Piece {
 }
 
 impl SealArena {
-    /// Room for pieces of these sizes.
+    /// Space for pieces of these sizes.
     pub(crate) fn with_capacity(sizes: impl ExactSizeIterator<Item = usize>) -> SealArena {
         let pieces = Vec::with_capacity(sizes.len());
         SealArena { bytes: BytesMut::with_capacity(sizes.sum()), pieces }

@@ -164,7 +164,7 @@ fn unhex<const N: usize>(text: &str) -> [u8; N] {
 
 const GCM_LANES: usize = 9;
 const GCM_KEY: &str = "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308";
-/// 60 bytes of text and room for the tag.
+/// 60 bytes of text and space for the tag.
 const GCM_CLEAR: &str = concat!(
     "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657",
     "ba637b3900000000000000000000000000000000"

@@ -62,7 +62,7 @@ pub enum Refusal {
     #[error("log")]
     Log(#[from] WalError),
     /// Device: the log of a first start cannot be made. The next start removes what there is of it.
-    #[error("the log, {need_bytes} bytes in {}, cannot be made: make room or choose smaller --log-slots and --log-slot-bytes, then start again", path.display())]
+    #[error("the log, {need_bytes} bytes in {}, cannot be made: free space or choose smaller --log-slots and --log-slot-bytes, then start again", path.display())]
     MakeLog {
         /// Its directory.
         path: PathBuf,

@@ -144,7 +144,7 @@ impl ControlQueue {
                 Some(renewal) if !self.is_paused(renewal.due, scene.now) => {
                     return Next::Control { due: renewal.due, is_ordered: false };
                 }
-                // It has just failed. There is room for as much again, so clients go on for a while.
+                // It has just failed. There is space for as much again, so clients go on for a while.
                 Some(renewal) if renewal.is_overdue => return Next::Wait,
                 Some(_) | None => {}
             }

@@ -27,7 +27,7 @@ impl Library {
     }
 
     fn seal(&self, message: &mut Message<'_>) {
-        let text_len = message.text_inout.len().checked_sub(TAG_LEN).expect("the caller left room for the tag");
+        let text_len = message.text_inout.len().checked_sub(TAG_LEN).expect("the caller left space for the tag");
         let (text, tag) = message.text_inout.split_at_mut(text_len);
         let sealed = self.gcm.encrypt_inout_detached(&message.nonce.into(), message.aad, InOutBuf::from(text));
         tag.copy_from_slice(&sealed.expect("a text below 64 GiB"));

@@ -33,7 +33,7 @@ impl fmt::Debug for Message<'_> {
 pub enum Verdict {
     /// The tag is right; the text is plaintext.
     Authentic,
-    /// The tag is wrong (or there is no room for one); the whole text, tag included, is zero.
+    /// The tag is wrong (or there is no space for one); the whole text, tag included, is zero.
     Unauthentic,
 }
 
@@ -59,7 +59,7 @@ pub trait Aead: Send + Sync {
     /// Seals every message in place: text becomes ciphertext, the last 16 bytes the tag.
     ///
     /// # Panics
-    /// If a message has no room for a tag (shorter than 16 bytes): the caller laid out the arena.
+    /// If a message has no space for a tag (shorter than 16 bytes): the caller laid out the arena.
     fn seal_batch(&self, messages: &mut [Message<'_>]);
 
     /// Opens every message in place and writes one verdict for each; a failed one is wiped before this returns.

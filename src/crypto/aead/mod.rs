@@ -1,6 +1,6 @@
 //! AES-256-GCM over batches: the one door through which anything is sealed or opened.
 //!
-//! A batch is a slice of [`Message`]s under one key, each a mutable slice (text, then room for the tag) of one arena;
+//! A batch is a slice of [`Message`]s under one key, each a mutable slice (text, then space for the tag) of one arena;
 //! that they cannot overlap is the borrow checker's proof. Tiers differ in speed, never in bytes.
 
 #[cfg(target_arch = "x86_64")]

@@ -100,7 +100,7 @@ fn nonce_aad_and_key_are_authenticated() {
     assert_eq!(sealed[..5], [7; 5]);
 }
 
-/// What has no room for a tag is not authentic, and nothing panics.
+/// What has no space for a tag is not authentic, and nothing panics.
 #[test]
 fn a_text_shorter_than_a_tag_is_refused_and_wiped() {
     let key = aead::key(&[1; 32]);

@@ -99,7 +99,7 @@ impl<K: Kernel> Lanes<K> {
         if lengths(a) != lengths(b) || lengths(a) != lengths(c) || lengths(a) != lengths(d) || class(a) >= CLASS_LONG {
             return 0;
         }
-        // SAFETY: the first fits `four` and has room for its tag; when opening there are as many verdicts.
+        // SAFETY: the first fits `four` and has space for its tag; when opening there are as many verdicts.
         unsafe { self.kernel.alike::<SEAL>(&self.table, messages, verdicts) }
     }
 
@@ -126,7 +126,7 @@ impl<K: Kernel> Lanes<K> {
         for four in fours {
             let ids = four.map(usize::from);
             let group = messages.get_disjoint_mut(ids).expect("the order names each message once");
-            // SAFETY: their class says that they fit `four` and have room for their tags.
+            // SAFETY: their class says that they fit `four` and have space for their tags.
             let wrong = unsafe { self.kernel.four::<SEAL>(&self.table, group) };
             if !SEAL {
                 conclude(messages, verdicts, ids, wrong);
@@ -154,8 +154,8 @@ impl<K: Kernel> Lanes<K> {
 
     #[inline(never)]
     fn beside_empty<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], ids: &[usize]) {
-        let mut room = [[0u8; TAG_LEN]; 4];
-        let mut group = room.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
+        let mut space = [[0u8; TAG_LEN]; 4];
+        let mut group = space.each_mut().map(|tag| Message { nonce: [0; 12], aad: &[], text_inout: tag });
         const UNIQUE: &str = "the caller names each message once";
         match *ids {
             [first, second, third] => {
@@ -173,21 +173,21 @@ impl<K: Kernel> Lanes<K> {
             _ => unreachable!("two or three"),
         }
         let [a, b, c, d] = &mut group;
-        // SAFETY: the caller took them by their class; those that are empty have room for a tag.
+        // SAFETY: the caller took them by their class; those that are empty have space for a tag.
         let wrong = unsafe { self.kernel.four::<SEAL>(&self.table, [a, b, c, d]) };
         if !SEAL {
             for (m, &id) in ids.iter().enumerate() {
                 verdicts[id] = verdict((wrong >> (2 * m)) & 3 == 0, &mut messages[id]);
             }
         }
-        room.zeroize();
+        space.zeroize();
     }
 
     /// A message that takes no lane.
     fn alone<const SEAL: bool>(&self, messages: &mut [Message<'_>], verdicts: &mut [Verdict], id: usize) {
         let message = &mut messages[id];
-        assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no room for its tag");
-        // SAFETY: the message has room for its tag.
+        assert!(!SEAL || class(message) != CLASS_NO_TAG, "a message has no space for its tag");
+        // SAFETY: the message has space for its tag.
         let right = class(message) != CLASS_NO_TAG && unsafe { self.kernel.one::<SEAL>(&self.table, message) };
         if !SEAL {
             verdicts[id] = verdict(right, message);

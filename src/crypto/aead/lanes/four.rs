@@ -44,7 +44,7 @@ impl<V> Shape<V> {
     /// The shape of `message`.
     ///
     /// # Safety
-    /// As for [`Vector`]; the message has room for its tag.
+    /// As for [`Vector`]; the message has space for its tag.
     #[inline(always)]
     pub(super) unsafe fn of<const Q: usize>(table: &Table, message: &Message<'_>) -> Self
     where
@@ -79,7 +79,7 @@ struct FourTexts {
 /// the first or fewer than four are left. Returns how many it took.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message [`fits`] and has room for its tag.
+/// As for [`Vector`]; the first message [`fits`] and has space for its tag.
 #[inline(always)]
 pub(super) unsafe fn alike<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
@@ -107,7 +107,7 @@ pub(super) unsafe fn alike<V: Vector<Q>, const Q: usize, const SEAL: bool>(
 /// text is then plaintext that nobody vouches for); sealing returns zero.
 ///
 /// # Safety
-/// As for [`Vector`]; each message [`fits`] and has room for its tag.
+/// As for [`Vector`]; each message [`fits`] and has space for its tag.
 #[inline(always)]
 pub(super) unsafe fn unlike<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
@@ -151,7 +151,7 @@ unsafe fn crypt<V: Vector<Q>, const Q: usize, const SEAL: bool, const ALIKE: boo
         let sum = ProductSum { r: r[q].xor(shared[q].r), f: f[q].xor(shared[q].f) };
         tags[q] = reduce(sum).reverse().xor(masks[q]);
     }
-    // In bounds: each text is followed by the room for its tag.
+    // In bounds: each text is followed by the space for its tag.
     let tag_at = [at[0].add(len[0]), at[1].add(len[1]), at[2].add(len[2]), at[3].add(len[3])];
     if SEAL {
         V::scatter(tags, tag_at);

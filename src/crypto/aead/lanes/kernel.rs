@@ -22,13 +22,13 @@ pub(in crate::crypto::aead) trait Kernel: Copy + Send + Sync + 'static {
     /// Seals or opens four messages; see `four::unlike`.
     ///
     /// # Safety
-    /// Each fits `four` (`four::fits`) and has room for its tag.
+    /// Each fits `four` (`four::fits`) and has space for its tag.
     unsafe fn four<const SEAL: bool>(self, table: &Table, messages: [&mut Message<'_>; 4]) -> u32;
     /// Seals or opens messages from the first of a batch on, up to the first one that has another length of text or of AAD
     /// than the first message. Returns how many it took.
     ///
     /// # Safety
-    /// The first fits `four` and has room for its tag; there are four messages at least and [`WINDOW`] at most, and as
+    /// The first fits `four` and has space for its tag; there are four messages at least and [`WINDOW`] at most, and as
     /// many verdicts when opening.
     unsafe fn alike<const SEAL: bool>(
         self,
@@ -39,7 +39,7 @@ pub(in crate::crypto::aead) trait Kernel: Copy + Send + Sync + 'static {
     /// Seals or opens one message; whether its tag is right.
     ///
     /// # Safety
-    /// It has room for its tag, and no more text than there are counters.
+    /// It has space for its tag, and no more text than there are counters.
     unsafe fn one<const SEAL: bool>(self, table: &Table, message: &mut Message<'_>) -> bool;
     /// [`Kernel::alike`] by the kernel that all tiers share.
     ///

@@ -31,7 +31,7 @@ pub(super) struct TextProgress<V> {
 /// Seals or opens one message; whether its tag is right (always, when sealing).
 ///
 /// # Safety
-/// As for [`Vector`]; the message has room for its tag.
+/// As for [`Vector`]; the message has space for its tag.
 #[inline(always)]
 pub(super) unsafe fn one<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,

@@ -36,7 +36,7 @@ pub(super) trait Vector<const Q: usize>: Copy {
     /// Reads exactly `len <= BYTES` bytes; the rest is zero.
     unsafe fn load_exact(source: *const u8, len: usize) -> Self;
     /// XORs `len <= BYTES` bytes of text with `stream` in place and returns the ciphertext, zero beyond `len`. If `len`
-    /// is not zero, 16 bytes behind the text must be readable and writable (the tag's room); they keep their value.
+    /// is not zero, 16 bytes behind the text must be readable and writable (the tag's space); they keep their value.
     unsafe fn crypt_tail<const SEAL: bool>(text_inout: *mut u8, len: usize, stream: Self) -> Self;
     /// One block in every place.
     unsafe fn splat(block: *const u8) -> Self;

@@ -285,8 +285,8 @@ fn sealing_without_room_for_a_tag_panics_and_leaves_that_text_alone() {
                 let messages = texts.iter_mut().map(|text| Message { nonce: [0; 12], aad: &[], text_inout: text });
                 aead.seal_batch(&mut messages.collect::<Vec<_>>());
             }));
-            let words = *panicked.expect_err("no room").downcast::<&str>().expect("plain words");
-            assert_eq!(words, "a message has no room for its tag", "{}", aead.tier());
+            let words = *panicked.expect_err("no space").downcast::<&str>().expect("plain words");
+            assert_eq!(words, "a message has no space for its tag", "{}", aead.tier());
             assert_eq!(texts[short], [7; 15], "{}", aead.tier());
         }
     }

@@ -27,7 +27,7 @@ use crate::testing::seed::Seeded;
 /// The seed of these tests unless `SEALKV_SEED` says otherwise.
 const SEED: u64 = 20_261_123;
 
-/// A message that owns its bytes; `text` ends with the room for the tag.
+/// A message that owns its bytes; `text` ends with the space for the tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owned {
     nonce: [u8; 12],

@@ -20,12 +20,12 @@ const PAINT: u8 = 0xa5;
 #[inline(never)]
 #[allow(unsafe_code, reason = "writes below its caller, where nobody's frame is")]
 fn paint_below() {
-    let mut room = std::mem::MaybeUninit::<[u8; DEPTH]>::uninit();
-    // SAFETY: fills `room`.
+    let mut space = std::mem::MaybeUninit::<[u8; DEPTH]>::uninit();
+    // SAFETY: fills `space`.
     unsafe {
         std::arch::asm!(
             "rep stosb",
-            inout("rdi") room.as_mut_ptr() => _, inout("rcx") DEPTH => _, in("al") PAINT,
+            inout("rdi") space.as_mut_ptr() => _, inout("rcx") DEPTH => _, in("al") PAINT,
             options(nostack, preserves_flags)
         );
     }
@@ -35,12 +35,12 @@ fn paint_below() {
 #[inline(never)]
 #[allow(unsafe_code, reason = "reads its own uninitialized stack on purpose, through assembly")]
 fn stack_below(found: &mut [u8; DEPTH]) {
-    let room = std::mem::MaybeUninit::<[u8; DEPTH]>::uninit();
-    // SAFETY: copies `room`, whatever it holds, into `found`, which is as long.
+    let space = std::mem::MaybeUninit::<[u8; DEPTH]>::uninit();
+    // SAFETY: copies `space`, whatever it holds, into `found`, which is as long.
     unsafe {
         std::arch::asm!(
             "rep movsb",
-            inout("rsi") room.as_ptr() => _, inout("rdi") found.as_mut_ptr() => _, inout("rcx") DEPTH => _,
+            inout("rsi") space.as_ptr() => _, inout("rdi") found.as_mut_ptr() => _, inout("rcx") DEPTH => _,
             options(nostack, preserves_flags)
         );
     }

@@ -24,7 +24,7 @@ fn every_length_to_5000_is_sealed_as_ring_seals_it_and_each_opens_the_others() {
                 (first..(first + 40).min(5001)).map(|len| Owned::random(&random, len, len % 67)).collect();
             let mut expected = plain.clone();
             for message in &mut expected {
-                let (text, tag_out) = message.text.split_last_chunk_mut::<TAG_LEN>().expect("room for the tag");
+                let (text, tag_out) = message.text.split_last_chunk_mut::<TAG_LEN>().expect("space for the tag");
                 let nonce = Nonce::assume_unique_for_key(message.nonce);
                 let tag = ring.seal_in_place_separate_tag(nonce, Aad::from(&message.aad), text).expect("short enough");
                 tag_out.copy_from_slice(tag.as_ref());

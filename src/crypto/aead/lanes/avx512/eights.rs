@@ -48,7 +48,7 @@ struct Eight {
 /// fewer than eight are left. Returns how many were taken.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message fits one vector (is one, if `WHOLE`), and has room for its tag.
+/// As for [`Vector`]; the first message fits one vector (is one, if `WHOLE`), and has space for its tag.
 #[inline(always)]
 pub(super) unsafe fn eights<const SEAL: bool, const WHOLE: bool>(
     table: &Table,
@@ -245,7 +245,7 @@ fn tags_at(batch: &Eights<'_>, eight: &Eight, first: usize) -> [*mut u8; 4] {
 /// Reduces the sums and writes the tags.
 #[inline(always)]
 unsafe fn write_tags(batch: &Eights<'_>, eight: &Eight, sums: [ProductSum<__m512i>; 2], masks: [__m512i; 2]) {
-    // In bounds: each text has room for its tag.
+    // In bounds: each text has space for its tag.
     __m512i::scatter([reduce(sums[0]).reverse().xor(masks[0])], tags_at(batch, eight, 0));
     __m512i::scatter([reduce(sums[1]).reverse().xor(masks[1])], tags_at(batch, eight, 4));
 }

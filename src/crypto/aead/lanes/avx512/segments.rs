@@ -36,7 +36,7 @@ pub(super) const SEGMENT: usize = 1024;
 /// Seals or opens one message; whether its tag is right (always, when sealing).
 ///
 /// # Safety
-/// As for [`Vector`]; the message has a whole segment at least, and room for its tag.
+/// As for [`Vector`]; the message has a whole segment at least, and space for its tag.
 #[inline(always)]
 pub(super) unsafe fn one<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -> bool {
     let len = message.text_inout.len() - TAG_LEN;

@@ -84,7 +84,7 @@ struct Hashed {
 /// writes verdicts when opening. Returns how many were taken: none if they are too few.
 ///
 /// # Safety
-/// As for [`Vector`]; the first message has `PAIRS` pairs, fits `four`, and has room for its tag; there
+/// As for [`Vector`]; the first message has `PAIRS` pairs, fits `four`, and has space for its tag; there
 /// are at most [`WINDOW`] messages, and a verdict for each when opening.
 #[inline(always)]
 pub(super) unsafe fn units<const SEAL: bool, const PAIRS: usize, const K: usize>(

@@ -79,11 +79,11 @@ pub(super) unsafe fn reduce_karatsuba(sum: KaratsubaSum) -> __m512i {
 /// As for [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn splat_nonce_loosely(message: &Message<'_>) -> __m512i {
-    const ROOM: usize = size_of::<Message<'_>>() - offset_of!(Message<'_>, nonce);
-    if ROOM < 16 {
+    const SPACE: usize = size_of::<Message<'_>>() - offset_of!(Message<'_>, nonce);
+    if SPACE < 16 {
         return __m512i::splat_nonce(&message.nonce);
     }
-    // In bounds: `ROOM` bytes of the message begin at its nonce.
+    // In bounds: `SPACE` bytes of the message begin at its nonce.
     rounds::splat_loosely(core::ptr::from_ref(message).cast::<u8>().wrapping_add(offset_of!(Message<'_>, nonce)))
 }
 

@@ -49,7 +49,7 @@ pub(in crate::crypto::aead::lanes) unsafe fn crypt_block_tail<const SEAL: bool>(
     len: usize,
     stream: __m128i,
 ) -> __m128i {
-    // In bounds: the text is followed by the room for its tag, so 16 bytes from any byte of text are good; the mask is a
+    // In bounds: the text is followed by the space for its tag, so 16 bytes from any byte of text are good; the mask is a
     // window on `MASKS`.
     let mask = _mm_loadu_si128(MASKS.as_ptr().cast::<u8>().add(16 - len).cast());
     let before = _mm_loadu_si128(text_inout.cast());
