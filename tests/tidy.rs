@@ -32,7 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("disk", &["limits"]),
     ("crypto", &["ids", "limits"]),
     // What is in an entry is opaque to the log: of crypto it sees only the seal of its own frames.
-    ("wal", &["ids", "entry", "exit", "limits", "world", "disk", "crypto::aead"]),
+    ("wal", &["ids", "entry", "exit", "codec", "limits", "world", "disk", "crypto::aead"]),
     ("keys", &["ids", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "entry", "members", "limits", "world", "wal"]),
