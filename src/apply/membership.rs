@@ -1,4 +1,4 @@
-//! Membership changes: a run of its own each, which writes the members that raft handed out with the entry.
+//! Membership changes: each a run by itself, which writes the members that raft handed out with the entry.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! Sealed in, effects out: committed entries are opened in parallel, run strictly in order, and written in one step.
+//! Sealed in, effects out: committed entries are opened in parallel, run strictly in order, and written in one commit.
 //!
-//! - [`hook`] is the pre-apply hook as a library: keys, cutover, entries and a state machine of one's own.
-//! - [`apply_loop`] is the loop of a node: the hook in front of `fsm`, control entries, the step of the store, the answers.
-//! - [`thread`] drives it; [`replay`] is the same step code without waiters, at a start.
+//! - [`hook`] is the pre-apply hook as a library: keys, cutover, entries and your state machine; a node runs it too.
+//! - [`apply_loop`] is the loop of a node: the hook in front of `fsm`, control entries, the commit of the store, the answers.
+//! - [`thread`] drives it; [`replay`] is the same code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
 pub mod apply_loop;

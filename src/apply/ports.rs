@@ -29,7 +29,7 @@ pub trait ApplyLog: Send + Sync {
 #[error("the log did not take the cutover record")]
 pub struct CutoverNotDurable;
 
-/// Who wants to know what is applied: raft (`Applied`), waiting reads, the gate of the proposer.
+/// Who wants to know what is applied: raft (`Applied`), waiting reads, what is due in the proposer.
 pub trait AppliedPort: Send {
     /// The record that is in the store now; the waiters of everything up to it are answered. Must not block.
     fn applied(&mut self, record: &Applied);
