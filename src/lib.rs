@@ -29,6 +29,9 @@
 //! [`seam`] is for a raft and a state machine of your own; built without the feature `node` the crate is that and no more.
 #![warn(missing_docs)]
 
+#[macro_use]
+mod debug;
+
 #[cfg(feature = "node")]
 pub mod apply;
 #[cfg(feature = "node")]

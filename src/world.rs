@@ -3,7 +3,6 @@
 //! The real ones live here; the simulated ones in `testing`. Nothing else in the crate calls the system clock or
 //! the kernel's random source.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -44,11 +43,7 @@ impl World {
     }
 }
 
-impl fmt::Debug for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: World {});
 
 /// The machine's clocks.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use crate::source::texts;
 /// Room, then the rooms (or deeper paths) that it may import. The roofs know every room.
 const EDGES: &[(&str, &[&str])] = &[
     ("codec", &[]),
+    ("debug", &[]),
     ("design", &[]),
     ("exit", &[]),
     ("ids", &[]),

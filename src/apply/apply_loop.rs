@@ -9,7 +9,6 @@
 //! there on is, and the waiters from there on get no answer.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::apply::commands::CommandRuns;
@@ -240,21 +239,9 @@ impl ApplyLoop {
     }
 }
 
-impl fmt::Debug for ApplyLoop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApplyLoop")
-            .field("applied", &self.applied().position)
-            .field("queued", &self.queue.len())
-            .field("halt", &self.halt)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ApplyLoop { applied: self.applied().position, queued: self.queue.len(), halt: self.halt });
 
-impl fmt::Debug for ApplyParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApplyParts").field("bounds", &self.bounds).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ApplyParts { bounds: self.bounds });
 
 /// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
 fn mac_of(keys: &KeysAt, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {

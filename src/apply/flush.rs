@@ -3,7 +3,6 @@
 //! A flush is due once more than a quarter of the log's pool was written since the newest one began. It may run on a
 //! separate thread: it takes what is in the store at that moment, and never more than apply has published.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -110,11 +109,7 @@ impl Flusher {
     }
 }
 
-impl fmt::Debug for Flusher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flusher").field("flushed_at_bytes", &self.flushed_at_bytes).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Flusher { flushed_at_bytes: self.flushed_at_bytes });
 
 /// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.
 const POOL_PART: u64 = 4;

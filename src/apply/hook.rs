@@ -26,7 +26,6 @@
 //! }
 //! ```
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::apply::halt::Halt;
@@ -65,12 +64,7 @@ pub struct Delivery<'a> {
     pub entry_tag: Option<[u8; TAG_LEN]>,
 }
 
-impl fmt::Debug for Delivery<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Delivery");
-        shown.field("position", &self.position).field("payload_bytes", &self.payload.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Delivery<'_> { position: self.position, payload_bytes: self.payload.len() });
 
 /// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
 pub trait StateMachine {
@@ -154,11 +148,7 @@ impl Hook {
     }
 }
 
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hook").field("cutover", &self.cutover.load()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Hook { cutover: self.cutover.load() });
 
 /// A state machine that is full as soon as the cutover moves: the entries behind were not opened for the new one.
 struct StopAtCutover<'a, M> {

@@ -2,7 +2,6 @@
 //!
 //! The result of an entry does not depend on how the run was split: each is opened alone, by its own place.
 
-use std::fmt;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
@@ -91,11 +90,7 @@ impl Openings {
     }
 }
 
-impl fmt::Debug for Openings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Openings").field("arenas", &self.arenas.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Openings { arenas: self.arenas.len() });
 
 fn cost(job: &OpenJob<'_>) -> usize {
     job.data.len() + ENTRY_COST_BYTES

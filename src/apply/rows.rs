@@ -1,6 +1,5 @@
 //! Opening stored rows with the keys of the applied keyring: what the state's readers are given.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -47,8 +46,4 @@ impl RowCipher for SealedRows {
     }
 }
 
-impl fmt::Debug for SealedRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedRows").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: SealedRows {});

@@ -2,7 +2,6 @@
 //!
 //! Both are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::Builder;
@@ -68,11 +67,7 @@ impl Handle {
     }
 }
 
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Handle {});
 
 fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn Fn(Arc<Halt>)) {
     loop {

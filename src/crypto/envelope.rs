@@ -20,8 +20,6 @@
 //! The frame is decoded first, the envelope is inside it (DECODE-FIRST), so a proposal id can always be read. The AADs
 //! of two kinds never agree (LAYERS-APART); that of an entry holds its place (PLACE-BOUND).
 
-use std::fmt;
-
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -125,12 +123,7 @@ impl<'a> EntryFrame<'a> {
     }
 }
 
-impl fmt::Debug for EntryFrame<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("EntryFrame");
-        shown.field("proposal_id", &self.proposal_id).field("payload_bytes", &self.payload.len()).finish()
-    }
-}
+debug_fields!(self: EntryFrame<'_> { proposal_id: self.proposal_id, payload_bytes: self.payload.len() });
 
 /// The first 9 bytes of entry data, for who builds the payload behind them in place.
 #[must_use]

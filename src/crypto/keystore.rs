@@ -85,11 +85,7 @@ impl PartialEq for Dek {
 
 impl Eq for Dek {}
 
-impl fmt::Debug for Dek {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dek").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Dek {});
 
 /// The salt of a term's leadership key, as the newest opener published it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 //! Entry bytes are never modified. Each thread has its own [`OpenArena`]; in steady state an entry costs no allocation.
 //! Which key opens an envelope follows from its version, key id and term alone; keys are never tried in turn.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -64,12 +63,7 @@ pub struct OpenJob<'a> {
     pub data: &'a [u8],
 }
 
-impl fmt::Debug for OpenJob<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("OpenJob");
-        shown.field("position", &self.position).field("data_bytes", &self.data.len()).finish()
-    }
-}
+debug_fields!(self: OpenJob<'_> { position: self.position, data_bytes: self.data.len() });
 
 /// Opens a chunk of entries; `arena` then has a result for each, in the order of `jobs`.
 ///
@@ -245,8 +239,4 @@ impl Drop for OpenArena {
     }
 }
 
-impl fmt::Debug for OpenArena {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenArena").field("count", &self.slots.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: OpenArena { count: self.slots.len() });

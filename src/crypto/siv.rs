@@ -7,7 +7,6 @@
 //!
 //! It is used as a pseudorandom function of all its input, not as a cipher: nothing is encrypted under these keys.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::aead;
@@ -35,8 +34,4 @@ impl TagKey {
     }
 }
 
-impl fmt::Debug for TagKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagKey").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: TagKey {});

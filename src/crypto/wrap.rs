@@ -129,11 +129,7 @@ impl Kek {
     }
 }
 
-impl fmt::Debug for Kek {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kek").field("id", &self.id).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Kek { id: self.id });
 
 const NONCE_END: usize = KEK_ID_LEN + NONCE_LEN;
 const _: () = assert!(WRAPPED_LEN == 68);

@@ -1,6 +1,5 @@
 //! Memory whose address is a multiple of the block, as direct writes need it. No `unsafe`: a slice of a larger box.
 
-use std::fmt;
 use std::ops::Deref;
 use std::ops::DerefMut;
 
@@ -50,8 +49,4 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-impl fmt::Debug for AlignedBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlignedBuffer").field("len", &self.len).field("registered", &self.registered).finish()
-    }
-}
+debug_fields!(self: AlignedBuffer { len: self.len, registered: self.registered });

@@ -214,11 +214,7 @@ impl Drop for UringDisk {
     }
 }
 
-impl std::fmt::Debug for UringDisk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UringDisk").field("files", &self.files).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: UringDisk { files: self.files });
 
 /// The ring as the log uses it, disabled: it is enabled by, and then belongs to, the thread that submits first.
 fn build_ring() -> io::Result<IoUring> {

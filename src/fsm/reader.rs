@@ -4,7 +4,6 @@
 //! opened is behind [`RowCipher`], so this room knows no key. Expiry is not judged here: a value that is past due is
 //! handed out, and the command decides by the stamp that counts for it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -163,8 +162,4 @@ impl Base for RowReader {
     }
 }
 
-impl fmt::Debug for RowReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowReader").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: RowReader {});

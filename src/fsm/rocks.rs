@@ -10,7 +10,6 @@
 //! one column family what a crash leaves is always some finished commit (ATOMIC-APPLY). What is durable is read with
 //! RocksDB's persisted tier, which without its log means: from files only.
 
-use std::fmt;
 use std::path::Path;
 
 use rocksdb::BlockBasedOptions;
@@ -183,11 +182,7 @@ impl Store for RocksStore {
     }
 }
 
-impl fmt::Debug for RocksStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RocksStore").field("path", &self.db.path()).finish()
-    }
-}
+debug_fields!(self: RocksStore { path: self.db.path() });
 
 fn db_options(options: &RocksOptions) -> Options {
     let mut table = BlockBasedOptions::default();

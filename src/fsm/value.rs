@@ -16,8 +16,6 @@
 //!
 //! The header is elastickv's, byte for byte, and is in the AAD of a sealed body. This file seals and opens nothing.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 use crate::ids::Index;
@@ -194,16 +192,12 @@ impl Value {
     }
 }
 
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Value")
-            .field("kind", &self.kind)
-            .field("last_change", &self.last_change)
-            .field("expire_at_ms", &self.expire_at_ms)
-            .field("len", &self.bytes.len())
-            .finish()
-    }
-}
+debug_fields!(self: Value {
+    kind: self.kind,
+    last_change: self.last_change,
+    expire_at_ms: self.expire_at_ms,
+    len: self.bytes.len(),
+});
 
 fn is_past_due(expire_at_ms: u64, now_ms: u64) -> bool {
     expire_at_ms != 0 && expire_at_ms <= now_ms

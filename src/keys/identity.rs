@@ -17,8 +17,6 @@
 //! The log key's AAD is `"sealkv log" | kek_id(8) | cluster(16) | node(16)`, the node id as in the log's headers. Only
 //! this file says whether the log is sealed: a sealed directory needs its KEK for ever, one in the clear refuses any.
 
-use std::fmt;
-
 use zeroize::Zeroizing;
 
 use crate::codec::CodecError;
@@ -143,11 +141,7 @@ impl LogKey {
     }
 }
 
-impl fmt::Debug for LogKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogKey").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: LogKey {});
 
 impl Identity {
     /// The file drawn above.

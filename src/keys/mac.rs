@@ -4,8 +4,6 @@
 //! applied row   HMAC-SHA256 under HKDF(MAC key, "", "sealkv applied")
 //! ```
 
-use std::fmt;
-
 use zeroize::Zeroizing;
 
 use crate::crypto::aead::KEY_LEN;
@@ -40,8 +38,4 @@ impl MacKey {
     }
 }
 
-impl fmt::Debug for MacKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MacKey").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: MacKey {});

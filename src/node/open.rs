@@ -2,7 +2,6 @@
 //!
 //! Nothing is written but LOCK until every check has passed. Only a first start makes anything: see `first_start.rs`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::apply::load::load;
@@ -50,11 +49,7 @@ pub struct OpenedNode {
     pub applied: Applied,
 }
 
-impl fmt::Debug for OpenedNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedNode").field("identity", &self.identity).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: OpenedNode { identity: self.identity });
 
 /// Reads the KEK, then opens the directory of `config`, or makes it.
 ///

@@ -5,7 +5,6 @@
 //! knows, and the status tells.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -103,11 +102,7 @@ impl Orders {
     }
 }
 
-impl fmt::Debug for Orders {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Orders").field("waiting", &self.table().orders.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Orders { waiting: self.table().orders.len() });
 
 /// What became of the newest control entries: apply notes it before it reports its position.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 //! Requests are encoded where they arrive, wait here, and leave as batches. Full means that the caller gets its request
 //! back and reads no further (BOUNDED). A request that waits too long is certainly not executed.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -88,11 +87,7 @@ pub struct ProposeParts {
     pub wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl fmt::Debug for ProposeParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProposeParts").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ProposeParts {});
 
 /// What the two ends share.
 struct SharedQueue {
@@ -187,11 +182,7 @@ impl Gateway for ProposeHandle {
     }
 }
 
-impl fmt::Debug for ProposeHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProposeHandle").field("waiting", &self.waiting()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ProposeHandle { waiting: self.waiting() });
 
 /// The raft thread's end.
 pub struct Queue {
@@ -289,8 +280,4 @@ impl Drop for Queue {
     }
 }
 
-impl fmt::Debug for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("mode", &self.mode).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Queue { mode: self.mode });

@@ -1,7 +1,6 @@
 //! Linearizable read points for clients: many callers share one ReadIndex, and are answered once that index is applied here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -125,11 +124,7 @@ impl ReadTable {
     }
 }
 
-impl fmt::Debug for ReadPoints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadPoints").field("waiting", &self.table().count).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ReadPoints { waiting: self.table().count });
 
 /// Outside the lock.
 fn answer(callers: Vec<ReadDone>, outcome: ReadOutcome) {

@@ -1,7 +1,5 @@
 //! Requests of clients' connections, their outcomes, and the trait that takes them.
 
-use std::fmt;
-
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
@@ -15,11 +13,7 @@ pub struct ClientRequest {
     pub done: Box<dyn FnOnce(Outcome) + Send>,
 }
 
-impl fmt::Debug for ClientRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientRequest").field("slots", &self.slots.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ClientRequest { slots: self.slots.len() });
 
 /// One command of a request.
 #[derive(Debug)]

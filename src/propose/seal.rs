@@ -9,8 +9,6 @@
 //! It happens when the position of the batch is known and before raft has seen any of it: an error goes back to the
 //! proposer, and raft is not touched. [`crate::seam`] has an example, and `apply::hook` is the other half.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
@@ -67,11 +65,7 @@ impl Proposal {
     }
 }
 
-impl fmt::Debug for Proposal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proposal").field("id", &self.id).field("payload_bytes", &self.payload().len()).finish()
-    }
-}
+debug_fields!(self: Proposal { id: self.id, payload_bytes: self.payload().len() });
 
 /// Makes sealed entries of a batch of proposals. A node has [`LeaderSealer`]; an embedder may bring another.
 pub trait Sealer {
@@ -161,8 +155,4 @@ impl Sealer for LeaderSealer<'_> {
     }
 }
 
-impl fmt::Debug for LeaderSealer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaderSealer").field("key_id", &self.key.key_id()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: LeaderSealer<'_> { key_id: self.key.key_id() });

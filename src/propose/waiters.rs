@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -46,11 +45,7 @@ impl Drop for Waiter {
     }
 }
 
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter").field("slots", &self.slots.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Waiter { slots: self.slots.len() });
 
 /// `(index, term)`: ascending as the log is applied.
 type WaiterKey = (u64, u64);

@@ -1,6 +1,5 @@
 //! What the loop is started with: its configuration, the state that recovery found, and the injected parts.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,8 +84,4 @@ pub struct RaftParts {
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl fmt::Debug for RaftParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RaftParts").finish_non_exhaustive()
-    }
-}
+debug_fields!(self: RaftParts {});

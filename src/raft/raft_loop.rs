@@ -15,7 +15,6 @@
 //! Readys are handled in the asynchronous form: `advance_append_async`, then `on_persist_ready` once the log has the
 //! Ready's last group. `advance` and `advance_apply` are never called: they move the applied index by themselves.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,11 +90,7 @@ pub struct RaftLoop {
     dead: Option<RaftFatal>,
 }
 
-impl fmt::Debug for RaftLoop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RaftLoop").field("status", &self.status).field("dead", &self.dead).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: RaftLoop { status: self.status, dead: self.dead });
 
 impl RaftLoop {
     /// Starts from what log and state hold; everything up to commit should have been applied before.

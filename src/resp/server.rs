@@ -49,11 +49,7 @@ pub struct Server {
     shared: Arc<ServerShared>,
 }
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.shared.address).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Server { address: self.shared.address });
 
 impl Server {
     /// Listens on `address`; port 0 takes a free one. Whether that address may be exposed is the caller's to judge.

@@ -34,11 +34,7 @@ pub struct ServerParts {
     pub stats: Arc<Stats>,
 }
 
-impl std::fmt::Debug for ServerParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerParts").field("bounds", &self.bounds).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: ServerParts { bounds: self.bounds });
 
 /// What every connection shares.
 pub(crate) struct ServerShared {

@@ -104,18 +104,14 @@ impl LogConfig {
     }
 }
 
-impl std::fmt::Debug for LogConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogConfig")
-            .field("dir", &self.dir)
-            .field("engine", &self.engine)
-            .field("slots", &self.slots)
-            .field("slots_max", &self.slots_max)
-            .field("slot_bytes", &self.slot_bytes)
-            .field("sealed", &self.log_key.is_some())
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(self: LogConfig {
+    dir: self.dir,
+    engine: self.engine,
+    slots: self.slots,
+    slots_max: self.slots_max,
+    slot_bytes: self.slot_bytes,
+    sealed: self.log_key.is_some(),
+});
 
 /// Sizes that the codec and the pool work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

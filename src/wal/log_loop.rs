@@ -386,16 +386,12 @@ impl LogLoop {
     }
 }
 
-impl std::fmt::Debug for LogLoop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogLoop")
-            .field("contents", &self.contents)
-            .field("pool", &self.pool)
-            .field("pipeline", &self.pipeline)
-            .field("poisoned", &self.poisoned)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(self: LogLoop {
+    contents: self.contents,
+    pool: self.pool,
+    pipeline: self.pipeline,
+    poisoned: self.poisoned,
+});
 
 /// More than one needs a way to wake the thread while a frame is in flight, and waits for that.
 const FRAMES_IN_FLIGHT: usize = 1;

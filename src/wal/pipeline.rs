@@ -385,11 +385,7 @@ impl Zeroing {
     }
 }
 
-impl std::fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("disk", &self.disk).field("frames", &self.frames).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Pipeline { disk: self.disk, frames: self.frames });
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)

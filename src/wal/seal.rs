@@ -54,11 +54,7 @@ impl SegmentKeys {
     }
 }
 
-impl std::fmt::Debug for SegmentKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SegmentKeys").field("sealed", &self.bytes.is_some()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: SegmentKeys { sealed: self.bytes.is_some() });
 
 /// One segment's key, expanded, and the seed of its checksums.
 #[derive(Clone)]
@@ -109,11 +105,7 @@ impl SegmentSeal {
     }
 }
 
-impl std::fmt::Debug for SegmentSeal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SegmentSeal").field("sealed", &self.is_sealed()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: SegmentSeal { sealed: self.is_sealed() });
 
 /// Keeps this key apart from every other use of a key (NONCE-UNIQUE).
 const LABEL: &[u8] = b"sealkv wal";

@@ -342,11 +342,7 @@ fn no_thread(source: io::Error) -> WalError {
     WalError::Disk { slot: SlotId(0), during: During::Wait, source }
 }
 
-impl std::fmt::Debug for Fetch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fetch").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Fetch { first: self.first, last: self.last });
 
 /// At start every slot is synced, and one of them may have much to write back.
 const SYNCS_AT_START_MAX: u32 = 8;

@@ -1,7 +1,5 @@
 //! What is sealed and opened, and what a tier can do with it: messages, verdicts, and the two traits of an expanded key.
 
-use std::fmt;
-
 /// Bytes of a GCM nonce (SP 800-38D: 96-bit IVs are used as they are).
 pub const NONCE_LEN: usize = 12;
 /// Bytes of a GCM tag; shorter tags are never made nor accepted.
@@ -21,11 +19,7 @@ pub struct Message<'a> {
     pub text_inout: &'a mut [u8],
 }
 
-impl fmt::Debug for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("text_bytes", &self.text_inout.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: Message<'_> { text_bytes: self.text_inout.len() });
 
 /// Whether a message of an opened batch was authentic. Its text is plaintext only if it was; otherwise it was wiped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +42,7 @@ pub struct TagMessage<'a> {
     pub place: [u8; 12],
 }
 
-impl fmt::Debug for TagMessage<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagMessage").field("plaintext_bytes", &self.plaintext.len()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: TagMessage<'_> { plaintext_bytes: self.plaintext.len() });
 
 /// One expanded AES-256 key and the code that is fastest for it on this machine. Wiped on drop.
 pub trait Aead: Send + Sync {

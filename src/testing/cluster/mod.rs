@@ -5,7 +5,6 @@
 
 mod watch;
 
-use std::fmt;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -339,14 +338,7 @@ impl SimCluster {
     }
 }
 
-impl fmt::Debug for SimCluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimCluster")
-            .field("now_ms", &self.desk().now_ms)
-            .field("nodes", &self.nodes)
-            .finish_non_exhaustive()
-    }
-}
+debug_fields!(self: SimCluster { now_ms: self.desk().now_ms, nodes: self.nodes });
 
 fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,7 +7,6 @@ mod life;
 mod log;
 mod remains;
 
-use std::fmt;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::path::PathBuf;
@@ -264,11 +263,7 @@ impl SimNode {
     }
 }
 
-impl fmt::Debug for SimNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimNode").field("id", &self.id()).field("status", &self.status()).finish_non_exhaustive()
-    }
-}
+debug_fields!(self: SimNode { id: self.id(), status: self.status() });
 
 fn founding(founders: &[NodeId]) -> Applied {
     let address = |node: &NodeId| MemberAddress { node: *node, address: String::new() };
