@@ -1,6 +1,6 @@
 //! A whole cluster in one thread, stepped from one seed: [`SimNode`]s, the network between them, clients and time.
 //!
-//! Each step lets a few ms pass and gives every node a turn. [`Watch`] looks at every turn and panics at the first that
+//! Each step lets a few ms pass and gives every node a turn. `Watch` looks at every turn and panics at the first that
 //! breaks a promise; [`SimCluster::digest`] is a number of everything that could be seen until now.
 
 mod watch;
