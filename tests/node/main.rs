@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it counted")]
 
 mod attacks;
+mod ciphers;
 mod client;
 mod clients;
 mod durability;
