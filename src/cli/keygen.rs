@@ -47,5 +47,4 @@ pub fn run(path: &Path, entropy: &dyn Entropy) -> Result<KekId, KeygenError> {
 }
 
 #[cfg(test)]
-#[path = "tests/keygen.rs"]
 mod tests;

@@ -392,5 +392,4 @@ const PARTS: [&str; 4] = [LOG, STATE, INCOMING, OLD];
 const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING, OLD];
 
 #[cfg(test)]
-#[path = "tests/datadir.rs"]
 mod tests;
