@@ -11,9 +11,20 @@ use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::RequestSlot;
 
+/// A group that is whole, as it goes to `propose`.
+#[derive(Debug)]
+pub(crate) enum GroupWork {
+    /// No command.
+    Nothing,
+    /// One entry, with the reads that ride with it.
+    Entry(Vec<RequestSlot>),
+    /// Reads behind one ReadIndex.
+    ReadRound(Vec<ReadCommand>),
+}
+
 /// What a group is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum GroupPurpose {
+enum GroupPurpose {
     /// Nothing in it.
     #[default]
     Empty,
@@ -25,8 +36,8 @@ pub(crate) enum GroupPurpose {
 
 /// Where one reply of a group comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReplyPlace {
-    /// The next answer from below.
+enum ReplyPlace {
+    /// The next answer of `propose`.
     Slot,
     /// Already encoded, up to this end in `held`.
     Held {
@@ -38,11 +49,11 @@ pub(crate) enum ReplyPlace {
 /// A group being gathered.
 #[derive(Debug, Default)]
 pub(crate) struct CommandGroup {
-    pub(crate) purpose: GroupPurpose,
-    pub(crate) slots: Vec<RequestSlot>,
-    pub(crate) places: Vec<ReplyPlace>,
+    purpose: GroupPurpose,
+    slots: Vec<RequestSlot>,
+    places: Vec<ReplyPlace>,
     /// Replies that are known already and wait for those before them.
-    pub(crate) held: Vec<u8>,
+    held: Vec<u8>,
     bytes: usize,
     /// Of all its commands.
     cost: WriteCost,
@@ -51,7 +62,7 @@ pub(crate) struct CommandGroup {
 }
 
 impl CommandGroup {
-    /// True if `write` may join; otherwise the group goes below first.
+    /// True if `write` may join; otherwise the group is sent first.
     pub(crate) fn admits_write(&self, write: &WriteCommand) -> bool {
         match self.purpose {
             GroupPurpose::Empty => true,
@@ -103,14 +114,37 @@ impl CommandGroup {
         self.places.push(ReplyPlace::Slot);
     }
 
-    /// Notes that what was appended to `held` is a reply whose place is here.
-    pub(crate) fn hold(&mut self) {
-        assert_ne!(self.purpose, GroupPurpose::Empty, "without a command before it a reply is sent at once");
+    /// True without a command: a reply that is known now can be sent at once.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.purpose == GroupPurpose::Empty
+    }
+
+    /// Keeps the reply that `encode` appends until the replies before it are there.
+    pub(crate) fn hold(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        assert!(!self.is_empty(), "without a command before it a reply is sent at once");
+        encode(&mut self.held);
         self.places.push(ReplyPlace::Held { end: self.held.len() });
+    }
+
+    /// Takes the commands out, and the order of their replies; the next group begins empty.
+    pub(crate) fn take(&mut self) -> (GroupWork, Weaver) {
+        let CommandGroup { purpose, slots, places, held, .. } = std::mem::take(self);
+        let work = match purpose {
+            GroupPurpose::Empty => GroupWork::Nothing,
+            GroupPurpose::Entry => GroupWork::Entry(slots),
+            GroupPurpose::ReadRound => {
+                let reads = slots.into_iter().filter_map(|slot| match slot {
+                    RequestSlot::Read(read) => Some(read),
+                    RequestSlot::Write(_) => None,
+                });
+                GroupWork::ReadRound(reads.collect())
+            }
+        };
+        (work, Weaver { places: places.into_iter(), held, taken: 0 })
     }
 }
 
-/// Puts the answers from below and the held replies together in the order of the commands.
+/// Puts the answers of `propose` and the held replies together in the order of the commands.
 #[derive(Debug)]
 pub(crate) struct Weaver {
     places: std::vec::IntoIter<ReplyPlace>,
@@ -119,11 +153,6 @@ pub(crate) struct Weaver {
 }
 
 impl Weaver {
-    /// For the places of one group.
-    pub(crate) fn new(places: Vec<ReplyPlace>, held: Vec<u8>) -> Weaver {
-        Weaver { places: places.into_iter(), held, taken: 0 }
-    }
-
     /// Appends the held replies up to the next place of an answer; `false` if there is none.
     pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> bool {
         for place in self.places.by_ref() {

@@ -16,7 +16,6 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::propose::Outcome;
-use crate::propose::RequestSlot;
 use crate::resp::close::Close;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::reply_bytes;
@@ -29,7 +28,7 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::Local;
 use crate::resp::group::CommandGroup;
-use crate::resp::group::GroupPurpose;
+use crate::resp::group::GroupWork;
 use crate::resp::group::Weaver;
 use crate::resp::local::LocalContext;
 use crate::resp::login::Login;
@@ -143,35 +142,28 @@ impl Session {
 
     /// A reply that is known now: sent in its place.
     fn answer<S>(&mut self, wire: &mut Wire<S>, encode: impl FnOnce(&mut Encoder<'_>)) {
-        if self.group.purpose == GroupPurpose::Empty {
-            encode(&mut Encoder::new(&mut wire.outbox, self.login.protocol()));
+        let protocol = self.login.protocol();
+        if self.group.is_empty() {
+            encode(&mut Encoder::new(&mut wire.outbox, protocol));
         } else {
-            encode(&mut Encoder::new(&mut self.group.held, self.login.protocol()));
-            self.group.hold();
+            self.group.hold(|held| encode(&mut Encoder::new(held, protocol)));
         }
     }
 
-    /// Sends the group below, waits for its outcome, and writes its replies.
+    /// Sends the group to `propose`, waits for its outcome, and writes its replies.
     async fn finish<S>(&mut self, wire: &mut Wire<S>) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let CommandGroup { purpose, slots, places, held, .. } = std::mem::take(&mut self.group);
-        let mut weaver = Weaver::new(places, held);
-        match purpose {
-            GroupPurpose::Empty => return Ok(()),
-            GroupPurpose::Entry => {
+        let (work, mut weaver) = self.group.take();
+        match work {
+            GroupWork::Nothing => return Ok(()),
+            GroupWork::Entry(slots) => {
                 let count = slots.len();
                 let outcome = self.upstream.propose(slots).await;
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
             }
-            GroupPurpose::ReadRound => {
-                let reads = slots.into_iter().filter_map(|slot| match slot {
-                    RequestSlot::Read(read) => Some(read),
-                    RequestSlot::Write(_) => None,
-                });
-                self.read_round(&reads.collect::<Vec<ReadCommand>>(), &mut weaver, wire).await?;
-            }
+            GroupWork::ReadRound(reads) => self.read_round(&reads, &mut weaver, wire).await?,
         }
         let is_left = weaver.advance(&mut wire.outbox);
         assert!(!is_left, "every command of a group has its answer");
