@@ -77,13 +77,14 @@ pub struct LogThread {
     door: Arc<Mutex<Door>>,
     space: Arc<LogSpace>,
     reported: Arc<AtomicBool>,
+    /// The watchdog, then the log thread.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Ticket and queue under one lock, so that tickets reach the log in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Door {
-    /// `None` once the log is closed.
+    /// `None` until the log has started, and once it is closed.
     sender: Option<Sender<LogRequest>>,
     tickets: Tickets,
 }
@@ -140,16 +141,17 @@ impl LogThread {
         &self.space
     }
 
-    /// Lets the thread finish everything that was handed over, and waits for it. Later calls are refused.
+    /// Lets the thread finish everything that was handed over, and waits for it unless it hangs. Later calls are refused.
     pub fn close(&self) {
         // Not joined under the lock: the thread's last callbacks need it.
         drop(lock(&self.door).sender.take());
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.reported.load(Ordering::Acquire) {
-            // A thread that hangs in the kernel is not waited for: the process is about to end.
-            return;
-        }
         for thread in threads {
+            if self.reported.load(Ordering::Acquire) {
+                // A thread that hangs in the kernel is not waited for: the process is about to end. The watchdog comes
+                // first, since it ends with the log thread or once it has reported such a hang.
+                return;
+            }
             // One that panicked reports nothing more; its callbacks are the caller's.
             drop(thread.join());
         }
@@ -199,7 +201,7 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
-    let door = Arc::new(Mutex::new(Door { sender: Some(sender), tickets: Tickets::default() }));
+    let door = Arc::new(Mutex::new(Door::default()));
     let driver = Driver {
         log,
         requests,
@@ -218,11 +220,10 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
     })?;
     let watchdog = Watchdog { pulse, clock, hung, callbacks, reported: reported.clone() };
     let spawned = Builder::new().name("wal-watchdog".to_owned()).spawn(move || watchdog.run(&stop));
-    let watchdog = spawned.map_err(|source| {
-        drop(lock(&door).sender.take());
-        no_thread(source)
-    })?;
-    let threads = Mutex::new(vec![thread, watchdog]);
+    let watchdog = spawned.map_err(no_thread)?;
+    // Only now: without a sender the thread ends, so that a log that was not started keeps no files open.
+    lock(&door).sender = Some(sender);
+    let threads = Mutex::new(vec![watchdog, thread]);
     Ok(LogThread { door, space, reported, threads })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use crossbeam_channel::RecvTimeoutError;
 use crossbeam_channel::Sender;
 use crossbeam_channel::unbounded;
 
@@ -195,6 +196,18 @@ fn what_cannot_be_synced_at_start_is_an_error_of_spawn() {
 }
 
 #[test]
+fn a_log_that_does_not_start_in_time_is_let_go() {
+    let mut rig = LogRig::new(82);
+    rig.create().unwrap();
+    rig.config.hung = Duration::ZERO;
+    let (log, _) = rig.open().unwrap();
+    let (callbacks, receiver) = events();
+    drop(spawn(log, callbacks));
+    let ended = receiver.recv_timeout(Duration::from_secs(20));
+    assert!(matches!(ended, Err(RecvTimeoutError::Disconnected)), "its thread has ended: {ended:?}");
+}
+
+#[test]
 fn a_log_can_be_rebuilt_with_one_byte_of_one_entry_changed() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), EngineChoice::Auto);
@@ -225,4 +238,36 @@ fn a_call_into_the_kernel_that_does_not_come_back_is_seen_from_outside() {
     Watchdog { pulse, clock, hung, callbacks, reported }.run(&stopped);
     let event = receiver.recv().unwrap();
     assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), waited, .. }) if waited == hung));
+}
+
+/// Blocks the log thread in its first report, as a call into the kernel would.
+struct Hangs(Receiver<()>, Sender<Event>);
+
+impl Callbacks for Hangs {
+    fn on_persisted(&self, ticket: u64) {
+        self.1.send(Event::Persisted(ticket)).unwrap();
+        assert!(self.0.recv().is_err(), "nothing is ever sent");
+    }
+
+    fn on_fatal(&self, error: WalError) {
+        self.1.send(Event::Fatal(error)).unwrap();
+    }
+}
+
+#[test]
+fn a_close_does_not_wait_for_a_call_into_the_kernel_that_does_not_come_back() {
+    let rig = LogRig::new(83);
+    rig.create().unwrap();
+    let (log, _) = rig.open().unwrap();
+    let (pulse, clock, hung) = log.pulse();
+    let ((come_back, never), (sender, receiver)) = (unbounded(), unbounded());
+    let thread = spawn(log, Arc::new(Hangs(never, sender))).unwrap();
+    thread.append(append(1, entries(1, 2, 1, 10))).unwrap();
+    wait_for(&receiver, 1);
+    pulse.begin(SlotId(3), clock.monotonic());
+    rig.clock.advance(hung);
+    drop(thread);
+    let event = receiver.try_recv().unwrap();
+    assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), .. })), "{event:?}");
+    drop(come_back);
 }
