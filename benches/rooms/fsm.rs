@@ -13,11 +13,11 @@ use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
-use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::overlay::Overlay;
-use sealkv::fsm::reader::NoCipher;
 use sealkv::fsm::reader::RowReader;
 use sealkv::ids::Index;
+use sealkv::testing::store::MemoryStore;
+use sealkv::testing::store::NoCipher;
 
 /// One entry of `count` plain SETs, which read nothing.
 pub fn sets(criterion: &mut Criterion) {

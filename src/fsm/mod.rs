@@ -6,7 +6,6 @@
 pub mod codec;
 pub mod command;
 pub mod kv;
-pub mod memory;
 pub mod overlay;
 pub mod reader;
 #[cfg(feature = "node")]

@@ -85,20 +85,6 @@ pub trait RowCipher: Send + Sync {
     fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError>;
 }
 
-/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoCipher;
-
-impl RowCipher for NoCipher {
-    fn accepts_clear_rows(&self) -> bool {
-        true
-    }
-
-    fn open(&self, _key: &[u8], _row: Vec<u8>) -> Result<Bytes, ReadError> {
-        Err(ReadError::NoCipher)
-    }
-}
-
 /// The store's rows as values. Cheap to clone; any number of threads may read while apply writes.
 #[derive(Clone)]
 pub struct RowReader {

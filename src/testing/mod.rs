@@ -1,4 +1,4 @@
-//! What tests and benches use instead of the world: a disk with faults, a network, a clock that is moved, seeded chance.
+//! What tests and benches use instead of the world: a disk with faults, a store in memory, a network, a clock that is moved, seeded chance.
 //!
 //! `cluster` puts all of it together: whole nodes in one thread, which a seed decides to the last byte.
 
@@ -10,3 +10,4 @@ pub mod log;
 pub mod net;
 pub mod node;
 pub mod seed;
+pub mod store;

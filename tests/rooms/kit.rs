@@ -18,7 +18,6 @@ use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
 use sealkv::apply::rows::SealedRows;
 use sealkv::apply::run::RunBounds;
-use sealkv::fsm::memory::MemoryStore;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
 use sealkv::fsm::store::Commit;
@@ -41,6 +40,7 @@ pub use sealkv::testing::leader::control_payload;
 pub use sealkv::testing::leader::in_clear;
 pub use sealkv::testing::leader::keks;
 pub use sealkv::testing::leader::set;
+use sealkv::testing::store::MemoryStore;
 
 /// What a node tells the rooms around it.
 #[derive(Debug, Default)]

@@ -29,7 +29,6 @@ use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
 use crate::fsm::command::Reply;
-use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
@@ -47,6 +46,7 @@ use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
+use crate::testing::store::MemoryStore;
 use crate::world::Clock;
 
 /// What waiters were told, by index.

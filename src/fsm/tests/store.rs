@@ -12,9 +12,7 @@ use bytes::Bytes;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::read;
-use crate::fsm::memory::MemoryStore;
 use crate::fsm::reader::Base;
-use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
 use crate::fsm::reader::RowReader;
@@ -34,6 +32,8 @@ use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
+use crate::testing::store::MemoryStore;
+use crate::testing::store::NoCipher;
 
 const STATE_ROWS: [StateRow; 2] = [StateRow::Applied, StateRow::Keyring];
 

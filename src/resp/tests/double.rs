@@ -22,10 +22,8 @@ use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
-use crate::fsm::memory::MemoryStore;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::reader::NoCipher;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::store::Commit;
@@ -53,6 +51,8 @@ use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
 use crate::resp::Stats;
+use crate::testing::store::MemoryStore;
+use crate::testing::store::NoCipher;
 
 /// Applies at once, under a lock; what it is told to answer instead comes first.
 pub(super) struct Below {

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
-use crate::fsm::memory::MemoryStore;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
 use crate::fsm::store::Commit;
@@ -47,6 +46,7 @@ use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
 use crate::testing::node::remains::keks_of;
 use crate::testing::seed::Seeded;
+use crate::testing::store::MemoryStore;
 use crate::wal::LogConfig;
 use crate::wal::create;
 

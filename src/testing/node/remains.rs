@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::fsm::memory::MemoryStore;
 use crate::keys::identity::Identity;
 use crate::keys::kek::KekSet;
 use crate::propose::Mode;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::leader::keks;
+use crate::testing::store::MemoryStore;
 use crate::wal::LogConfig;
 
 /// What a crash leaves.

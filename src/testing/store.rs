@@ -1,4 +1,5 @@
 //! The simulated twin of the RocksDB store: rows in memory that a crash takes back to the last flush, or to a later commit.
+//! [`NoCipher`] reads them without keys.
 //!
 //! Real RocksDB may flush by itself at any commit, so a crash takes the number of commits after the last flush that survive.
 
@@ -7,6 +8,10 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
+use bytes::Bytes;
+
+use crate::fsm::reader::ReadError;
+use crate::fsm::reader::RowCipher;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
@@ -135,5 +140,19 @@ impl Rows {
         }
         self.users.extend(commit.puts);
         self.state.extend(commit.state);
+    }
+}
+
+/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCipher;
+
+impl RowCipher for NoCipher {
+    fn accepts_clear_rows(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _key: &[u8], _row: Vec<u8>) -> Result<Bytes, ReadError> {
+        Err(ReadError::NoCipher)
     }
 }
