@@ -5,7 +5,7 @@ use criterion::Criterion;
 use criterion::Throughput;
 
 use bytes::BytesMut;
-use sealkv::resp::measure::parse;
+use sealkv::resp::testkit::parse;
 
 /// A pipeline of `count` SETs that arrived at once.
 pub fn requests(criterion: &mut Criterion) {

@@ -1,9 +1,9 @@
-//! FrameBench of the log: drawn, sealed and summed in memory, without a disk.
+//! Frames of the log: drawn, sealed and summed in memory, without a disk.
 
 use criterion::Criterion;
 use criterion::Throughput;
 
-use sealkv::wal::measure::FrameBench;
+use sealkv::wal::testkit::FrameBench;
 
 /// One frame of `count` entries.
 pub fn frames(criterion: &mut Criterion) {

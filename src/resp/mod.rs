@@ -16,8 +16,6 @@ mod glob;
 mod group;
 mod local;
 mod login;
-#[cfg(feature = "testing")]
-pub mod measure;
 mod operator;
 mod password;
 mod reads;
@@ -26,6 +24,8 @@ mod server;
 mod session;
 mod shared;
 mod stats;
+#[cfg(feature = "testing")]
+pub mod testkit;
 mod upstream;
 mod wire;
 

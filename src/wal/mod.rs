@@ -1,8 +1,8 @@
 //! Durable order of opaque records: this room never looks into an entry.
 //!
 //! [`create`] makes a log, [`LogLoop::open`] recovers one and then is a step function that turns [`Append`]s into
-//! frames, [`thread::spawn`] drives it on a thread. [`inspect`] looks at frames without opening a log. The
-//! bytes are drawn in `header.rs` and `frame.rs`; the rules of recovery are in `recovery.rs`.
+//! frames, [`thread::spawn`] drives it on a thread. The bytes are drawn in `header.rs` and `frame.rs`; the
+//! rules of recovery are in `recovery.rs`.
 
 mod acks;
 mod builder;
@@ -15,11 +15,8 @@ mod frame;
 mod group;
 mod header;
 mod index;
-pub mod inspect;
 mod intake;
 mod log_loop;
-#[cfg(feature = "testing")]
-pub mod measure;
 mod open;
 mod pipeline;
 mod pool;
@@ -30,6 +27,8 @@ mod seal;
 mod segments;
 mod space;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testkit;
 pub mod thread;
 mod tickets;
 mod window;

@@ -19,7 +19,7 @@ use crate::wal::HardState;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
 use crate::wal::WalError;
-use crate::wal::inspect::frames;
+use crate::wal::testkit::frames;
 
 /// What a log must hold: everything acknowledged, and perhaps what was offered since.
 #[derive(Clone, Debug, Default)]

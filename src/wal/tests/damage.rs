@@ -13,7 +13,7 @@ use crate::testing::log::write;
 use crate::wal::Reason;
 use crate::wal::TornEnd;
 use crate::wal::WalError;
-use crate::wal::inspect;
+use crate::wal::testkit;
 
 const BLOCK: usize = 4096;
 /// The segment of the first process that writes lies here; slot 0 holds what `create` wrote.
@@ -400,11 +400,11 @@ fn the_reader_shows_what_lies_in_a_slot() {
     let rig = LogRig::new(51);
     let all = with_idle(&rig);
     let mut disk = rig.platters.open(None);
-    let frames = inspect::frames(&mut disk, SLOT, &rig.config).unwrap().unwrap();
+    let frames = testkit::frames(&mut disk, SLOT, &rig.config).unwrap().unwrap();
     assert_eq!(frames.header().segment, 2);
     let found: Vec<LogEntry> = frames.flat_map(|frame| frame.unwrap().body.unwrap().entries).collect();
     assert_eq!(found, all);
-    assert!(inspect::frames(&mut disk, SlotId(3), &rig.config).unwrap().is_none());
+    assert!(testkit::frames(&mut disk, SlotId(3), &rig.config).unwrap().is_none());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::testing::log::LogRig;
-use crate::wal::inspect::frames;
+use crate::wal::testkit::frames;
 
 mod bytes;
 mod crash;

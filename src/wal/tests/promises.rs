@@ -22,7 +22,7 @@ use crate::wal::HardState;
 use crate::wal::LogLoop;
 use crate::wal::WalError;
 use crate::wal::create;
-use crate::wal::inspect;
+use crate::wal::testkit;
 
 fn made(rig: &LogRig) -> LogLoop {
     rig.create().unwrap();
@@ -302,7 +302,7 @@ fn the_idle_frame_attests_the_last_real_one_and_asks_for_none_itself() {
     }
     assert_eq!(rig.platters.requests(), after_one);
     let mut disk = rig.platters.open(None);
-    let frames: Vec<_> = inspect::frames(&mut disk, SlotId(1), &rig.config).unwrap().unwrap().flatten().collect();
+    let frames: Vec<_> = testkit::frames(&mut disk, SlotId(1), &rig.config).unwrap().unwrap().flatten().collect();
     let idle = frames.last().unwrap();
     assert!(idle.body.as_ref().unwrap().records.idle);
     assert_eq!(idle.head.watermark, idle.head.number - 1);

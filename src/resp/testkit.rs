@@ -1,4 +1,4 @@
-//! The door for benches: the parser alone. The codec itself stays private.
+//! For benches: the parser alone. The codec itself stays private.
 
 use bytes::BytesMut;
 
