@@ -17,27 +17,19 @@ use crate::fsm::state::StateError;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
-use crate::ids::Index;
 use crate::ids::Position;
 
 /// The position up to which everything is applied and answered, for any thread.
 #[derive(Debug, Default)]
 pub struct Published {
     position: Mutex<Position>,
-    index: AtomicU64,
 }
 
 impl Published {
     /// Begins at `position`.
     #[must_use]
     pub fn new(position: Position) -> Published {
-        Published { position: Mutex::new(position), index: AtomicU64::new(position.index.0) }
-    }
-
-    /// The index alone: one load.
-    #[must_use]
-    pub fn index(&self) -> Index {
-        Index(self.index.load(Ordering::Acquire))
+        Published { position: Mutex::new(position) }
     }
 
     /// Index and term.
@@ -50,7 +42,6 @@ impl Published {
         let mut published = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(position.index >= published.index, "applied never moves back");
         *published = position;
-        self.index.store(position.index.0, Ordering::Release);
     }
 }
 

@@ -211,12 +211,6 @@ impl<'a> Envelope<'a> {
         }
         Ok(envelope)
     }
-
-    /// The GCM tag, its last 16 bytes: an entry's is bound into the nonces of the values that it writes.
-    #[must_use]
-    pub fn tag(&self) -> [u8; TAG_LEN] {
-        *self.sealed.last_chunk().expect("parsed: at least a tag")
-    }
 }
 
 /// The first 18 bytes of an envelope.

@@ -27,7 +27,6 @@ use rustix::process::PidfdGetfdFlags;
 use zeroize::Zeroizing;
 
 use crate::crypto::aead::KEY_LEN;
-use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::derive::derive;
 use crate::crypto::keystore::Dek;
 use crate::crypto::wrap::KEK_ID_LEN;
@@ -36,7 +35,6 @@ use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::crypto::wrap::WrapError;
 use crate::exit::Blame;
-use crate::ids::ClusterId;
 use crate::keys::file;
 use crate::keys::file::FileKind;
 use crate::limits::KEK_DESCRIPTOR_WAIT;
@@ -284,17 +282,6 @@ impl KekSet {
     #[must_use]
     pub fn first(&self) -> Option<&Kek> {
         self.keks.first()
-    }
-
-    /// The ids, in order of preference.
-    pub fn ids(&self) -> impl Iterator<Item = KekId> + '_ {
-        self.keks.iter().map(Kek::id)
-    }
-
-    /// What this node shows other members of the KEK that it wraps with.
-    #[must_use]
-    pub fn check(&self, cluster: ClusterId) -> Option<[u8; CHECK_LEN]> {
-        self.first().map(|kek| kek.check(cluster))
     }
 
     /// Unwraps a key with the KEK that it names.

@@ -231,12 +231,6 @@ impl DataDir {
         renamed.map_err(|source| DataDirError::Io { path: from, action: "renamed to IDENTITY", source })
     }
 
-    /// The directory itself.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the write-ahead log is.
     #[must_use]
     pub fn log(&self) -> PathBuf {

@@ -4,7 +4,7 @@
 //! `session` keeps the order of one connection and asks the [`Gateway`](crate::propose::Gateway); `connection` moves
 //! its bytes; `server` accepts. What this room refuses to know: how an entry is made, sealed or applied.
 //!
-//! Start with [`Server::bind`], then [`Server::run`] until its shutdown signal turns true.
+//! Start with [`Server::new`], then [`Server::run`] until its shutdown signal turns true.
 
 mod bounds;
 mod close;
@@ -42,7 +42,6 @@ pub use operator::RowCounts;
 pub use password::Password;
 pub use reads::ClientReads;
 pub use server::Drained;
-pub use server::RespError;
 pub use server::Server;
 pub use shared::ServerParts;
 pub use stats::Stats;

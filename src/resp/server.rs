@@ -22,20 +22,6 @@ use crate::resp::shared::ServerParts;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 
-/// What can go wrong with the listener.
-#[derive(Debug, thiserror::Error)]
-pub enum RespError {
-    /// Operator: the address is taken, or not this machine's.
-    #[error("cannot listen for clients on {address}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}
-
 /// How the connections ended when the node stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -52,17 +38,7 @@ pub struct Server {
 debug_fields!(self: Server { address: self.shared.address });
 
 impl Server {
-    /// Listens on `address`; port 0 takes a free one. Whether that address may be exposed is the caller's to judge.
-    ///
-    /// # Errors
-    /// [`RespError::Listen`].
-    pub async fn bind(address: SocketAddr, parts: ServerParts) -> Result<Server, RespError> {
-        let listen_error = |source| RespError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-        Server::new(listener, parts).map_err(listen_error)
-    }
-
-    /// The same over a listener that the caller made.
+    /// Over a listener that the caller made. Whether its address may be exposed is the caller's to judge.
     ///
     /// # Errors
     /// The kernel does not say where it listens.

@@ -9,7 +9,6 @@ use crate::ids::Position;
 use crate::wal::HardState;
 use crate::wal::config::LogConfig;
 use crate::wal::error::WalError;
-use crate::wal::frame::Tag;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::recovery;
 use crate::wal::recovery::TornEnd;
@@ -28,8 +27,6 @@ pub struct Recovered {
     pub entries: Vec<LogEntry>,
     /// `None` if this log knows no cutover.
     pub cutover: Option<Index>,
-    /// Number and tag of the newest frame: a rollback of the disk would lower it.
-    pub newest_frame: (u64, Tag),
     /// Where an unfinished end was dropped; it was never acknowledged.
     pub torn: Option<TornEnd>,
     /// Frames read.
@@ -67,7 +64,6 @@ impl LogLoop {
             hard_state: state.hard_state,
             compacted: state.compacted,
             cutover: Some(state.cutover).filter(|cutover| *cutover != Index::NEVER),
-            newest_frame: (state.frame, state.chain),
             entries: std::mem::take(&mut replayed.entries),
             torn: replayed.torn,
             frames: replayed.frames,

@@ -72,7 +72,7 @@ fn open_halt_applied_stays_below_and_waiters_from_there_on_are_not_told() {
     is_halt(&halt, 10, HaltClass::Unauthentic, 74);
     assert_eq!((halt.key_id, halt.position.term.0), (Some(1), 1));
     assert_eq!(node.apply.applied().position.index.0, 9);
-    assert_eq!(node.published.index().0, 9);
+    assert_eq!(node.published.position().index.0, 9);
     assert_eq!(*node.notes.applied.lock().unwrap().last().unwrap(), 9);
     assert_eq!(node.told_indexes(), [5, 6, 7, 8, 9]);
     assert!(node.told.lock().unwrap().iter().all(|(_, told)| told.is_ok()));
@@ -315,7 +315,7 @@ fn an_entry_that_went_through_and_then_cannot_be_run_again_is_not_answered() {
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
     assert_eq!(node.told_indexes(), [5]);
-    assert_eq!(node.published.index().0, 5);
+    assert_eq!(node.published.position().index.0, 5);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_step_that_the_store_refuses_is_answered_to_nobody() {
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 5, HaltClass::StateMachine, 74);
     assert!(node.told.lock().unwrap().is_empty());
-    assert_eq!(node.published.index().0, 4);
+    assert_eq!(node.published.position().index.0, 4);
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl Twin {
         let mut context = overlay.begin(self, at.index, stamp_ms, entry_tag, batch).map_err(cause_of_read)?;
         let place = (at.index.0, at.term.0);
         let wanted = self.waiting.get(&place).cloned();
-        let everything = || vec![Wanted::Write; batch.count()];
+        let everything = || vec![Wanted::Write; batch.commands().count()];
         let mut commands = batch.commands();
         let mut replies = Vec::new();
         for one in wanted.clone().unwrap_or_else(everything) {

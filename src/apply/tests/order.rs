@@ -340,7 +340,7 @@ fn the_log_keeps_what_is_flushed_and_not_yet_told_to_be_applied() {
     let published = Arc::new(Published::new(at(9, 900)));
     let flusher = flusher(&node.store, &published, &node.metrics, noted_log(&node.store, &node.notes, 1));
     assert_eq!(flusher.flush().unwrap(), node.published.position());
-    assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&node.published.index().0));
+    assert_eq!(node.notes.trims.lock().unwrap().last(), Some(&node.published.position().index.0));
 }
 
 #[test]

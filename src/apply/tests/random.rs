@@ -168,7 +168,7 @@ impl Trial {
                 break Err(Stopped::of(&halt));
             }
         };
-        assert_eq!(node.published.index(), node.apply.applied().position.index);
+        assert_eq!(node.published.position().index, node.apply.applied().position.index);
         self.controls.extend(node.notes.controls.lock().unwrap().iter().copied());
         for (cutover, state) in node.notes.cutovers.lock().unwrap().iter() {
             assert_eq!(state + 1, *cutover, "durable in the log before it is true in the state");

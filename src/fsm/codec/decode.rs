@@ -67,12 +67,6 @@ impl<'a> Payload<'a> {
 }
 
 impl<'a> CommandBatch<'a> {
-    /// Commands in it, at least 1.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count as usize
-    }
-
     /// The conditions under which the commands run.
     #[must_use]
     pub fn conditions(&self) -> Conditions<'a> {

@@ -229,7 +229,7 @@ fn what_is_decoded_is_what_was_encoded() {
         assert_eq!(bytes.len(), BATCH_HEADER_LEN + writes.iter().map(WriteCommand::encoded_len).sum::<usize>());
         set_stamp(&mut bytes, 9);
         let batch = batch(&bytes);
-        assert_eq!((batch.stamp_ms, batch.count()), (9, writes.len()));
+        assert_eq!((batch.stamp_ms, batch.commands().count()), (9, writes.len()));
         for (write, decoded) in writes.iter().zip(batch.commands()) {
             assert_eq!((decoded.database, decoded.write.cost()), (0, write.cost()));
         }

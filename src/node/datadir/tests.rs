@@ -90,7 +90,7 @@ fn missing_directory_is_made_for_its_owner_only() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(fs::metadata(path.join("LOCK")).unwrap().permissions().mode() & 0o7777, 0o600);
     assert!(matches!(directory.classify(&keks()), Ok(DirectoryKind::Fresh)));
-    assert_eq!(directory.path(), path);
+    assert_eq!(directory.path, path);
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl Rig {
                     let replies = waiter.slots.iter().map(|_| Reply::Ok).collect();
                     waiter.answer(Outcome::Replies(replies));
                 }
-                format!("{how} batch of {}", batch.count())
+                format!("{how} batch of {}", batch.commands().count())
             }
         }
     }

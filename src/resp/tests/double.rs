@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -252,7 +253,8 @@ impl House {
             bounds,
             stats: Arc::clone(&stats),
         };
-        let server = runtime.block_on(Server::bind("127.0.0.1:0".parse().unwrap(), parts)).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let server = Server::new(listener, parts).unwrap();
         let address = server.local_address();
         let (stopping, stop) = watch::channel(false);
         let running = Some(runtime.spawn(server.run(stop)));
