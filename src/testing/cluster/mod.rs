@@ -128,8 +128,11 @@ impl SimCluster {
             self.watch.look(&self.nodes, at);
             format!("{:?}", self.nodes[at].status()).hash(&mut self.trace);
         }
-        let applied = self.nodes.iter().map(|node| node.applied().index).min().unwrap_or_default();
-        self.nodes.iter().for_each(|node| node.needed_above(applied));
+        // A leader that does not know yet that a follower has an entry sends it again, and asks for the entry before it.
+        let applied = self.nodes.iter().map(|node| node.applied().index);
+        let held = self.nodes.iter().filter_map(SimNode::held_by_all);
+        let dropped = applied.chain(held).min().unwrap_or_default();
+        self.nodes.iter().for_each(|node| node.needed_above(dropped));
         self.steps += 1;
     }
 

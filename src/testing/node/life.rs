@@ -160,6 +160,10 @@ impl Life {
     pub(super) fn status(&self) -> Status {
         self.raft.status()
     }
+
+    pub(super) fn held_by_all(&self) -> Option<Index> {
+        self.raft.held_by_all()
+    }
 }
 
 fn apply_loop(

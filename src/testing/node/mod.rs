@@ -170,6 +170,12 @@ impl SimNode {
         self.life.as_ref().map(Life::status)
     }
 
+    /// Up to where it knows as a leader that every node holds the log.
+    #[must_use]
+    pub fn held_by_all(&self) -> Option<Index> {
+        self.life.as_ref().and_then(Life::held_by_all)
+    }
+
     /// Where clients' requests go; `None` while it does not run.
     #[must_use]
     pub fn handle(&self) -> Option<&ProposeHandle> {
@@ -222,7 +228,7 @@ impl SimNode {
         }
     }
 
-    /// Every node has applied everything up to `index`: its log may drop that once its own state is flushed.
+    /// Every node has applied everything up to `index`, and every leader knows that all hold it: its log may drop that once its own state is flushed.
     pub fn needed_above(&self, index: Index) {
         self.body.needed_above.store(index.0, Relaxed);
     }
