@@ -11,7 +11,7 @@
 //!
 //! body    0    1     type: 1 = string
 //!         1    8     last_change_index, u64 big-endian, never 0
-//!         9    N     the bytes
+//!         9    N     the bytes, at most VALUE_BYTES_MAX
 //! ```
 //!
 //! The header is elastickv's, byte for byte, and is in the AAD of a sealed body. This file seals and opens nothing.
@@ -19,6 +19,7 @@
 use bytes::Bytes;
 
 use crate::ids::Index;
+use crate::limits::VALUE_BYTES_MAX;
 
 /// Bytes of a row's header.
 pub const HEADER_LEN: usize = 9;
@@ -82,6 +83,12 @@ pub enum ValueError {
     #[error("body of {found} bytes is shorter than {BODY_PREFIX_LEN}")]
     BodyShort {
         /// Bytes of the body.
+        found: usize,
+    },
+    /// A value that no command makes: it could not be written anew.
+    #[error("value of {found} bytes, at most {VALUE_BYTES_MAX}")]
+    ValueLong {
+        /// Bytes of the value.
         found: usize,
     },
     /// A type that this version does not know.
@@ -173,6 +180,9 @@ impl Value {
             return Err(ValueError::NoChangeIndex);
         }
         let bytes = body.slice(BODY_PREFIX_LEN..);
+        if bytes.len() > VALUE_BYTES_MAX {
+            return Err(ValueError::ValueLong { found: bytes.len() });
+        }
         Ok(Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes })
     }
 
@@ -265,6 +275,15 @@ mod tests {
         assert_eq!(Value::decode_body(header, strange), Err(ValueError::Kind { kind: 2 }));
         let unborn = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0x");
         assert_eq!(Value::decode_body(header, unborn), Err(ValueError::NoChangeIndex));
+        for found in [VALUE_BYTES_MAX, VALUE_BYTES_MAX + 1] {
+            let mut long = value().encode_clear_row().split_off(HEADER_LEN);
+            long.resize(BODY_PREFIX_LEN + found, 0);
+            let decoded = Value::decode_body(header, long.into()).map(|value| value.bytes.len());
+            assert_eq!(
+                decoded,
+                if found == VALUE_BYTES_MAX { Ok(found) } else { Err(ValueError::ValueLong { found }) }
+            );
+        }
     }
 
     #[test]

@@ -9,9 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::fsm::codec::encode_batch;
+use crate::fsm::command::ExpireIf;
+use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::read;
+use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
@@ -22,6 +27,7 @@ use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::tests::kit::Rng;
+use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::random_key;
 use crate::fsm::tests::kit::random_value;
 use crate::fsm::value::BODY_PREFIX_LEN;
@@ -32,6 +38,7 @@ use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
+use crate::limits::VALUE_BYTES_MAX;
 use crate::testing::store::MemoryStore;
 use crate::testing::store::NoCipher;
 
@@ -301,4 +308,24 @@ fn a_row_that_is_none_of_ours_is_damage_and_not_an_absent_key() {
     assert_eq!(error(b"short"), ValueError::BodyShort { found: BODY_PREFIX_LEN - 1 });
     assert_eq!(error(b"tombstone"), ValueError::Flags { flags: 1 });
     assert!(matches!(reader.count(0), Err(ReadError::Malformed(_))));
+}
+
+// In a state without a cipher: forged by somebody who can write to the disk.
+#[test]
+fn a_value_that_is_too_long_to_be_written_anew_halts_its_entry() {
+    let mut long = value(0).encode_clear_row();
+    long.resize(HEADER_LEN + BODY_PREFIX_LEN + VALUE_BYTES_MAX + 1, 0);
+    let reader = reader(NoCipher, vec![(b"long".to_vec(), long)]);
+    let key = Bytes::from_static(b"long");
+    let expire = WriteCommand::Expire { when: ExpireIf::Always, expiry: Expiry::In(1000), key: key.clone() };
+    let overwrite = WriteCommand::SetRange { offset: 0, key, value: Bytes::from_static(b"x") };
+    for write in [expire, overwrite] {
+        let mut payload = Vec::new();
+        encode_batch(5, [&write], &mut payload).unwrap();
+        let batch = batch(&payload);
+        let mut overlay = Overlay::new();
+        let mut context = overlay.begin(&reader, Index(100), 5, None, &batch).unwrap();
+        let ran = overlay.execute(&reader, batch.commands().next().unwrap(), &mut context);
+        assert!(matches!(ran, Err(ReadError::Malformed(ValueError::ValueLong { .. }))), "{ran:?}");
+    }
 }
