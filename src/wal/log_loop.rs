@@ -169,7 +169,9 @@ impl LogLoop {
     /// The device's. The log must not be used after that.
     pub fn sync_recovered(&mut self) -> Result<(), WalError> {
         if !self.is_recovered_synced {
-            for slot in self.pool.segments().live_slots().collect::<Vec<SlotId>>() {
+            // Free slots too: their zeroed headers may be in the page cache only, and a power cut after the next use would
+            // bring the old header back over new frames.
+            for slot in self.pool.segments().relied_on().collect::<Vec<SlotId>>() {
                 self.pipeline.sync_now(slot)?;
             }
             self.is_recovered_synced = true;

@@ -69,9 +69,9 @@ impl Segments {
         self.live.get(usize::try_from(number.checked_sub(oldest)?).ok()?)
     }
 
-    /// The slots in use, oldest segment first.
-    pub(crate) fn live_slots(&self) -> impl Iterator<Item = SlotId> {
-        self.live.iter().map(|segment| segment.slot)
+    /// The slots whose bytes are relied upon as they are: those in use, oldest segment first, and the free ones.
+    pub(crate) fn relied_on(&self) -> impl Iterator<Item = SlotId> {
+        self.live.iter().map(|segment| segment.slot).chain(self.free.iter().copied())
     }
 
     /// Begins the segment that follows the newest, in a slot that was taken out of this.
