@@ -92,11 +92,15 @@ impl BatchContext {
 
     /// The one way of clients' entries into raft. Above the cutover there is no way without a key.
     fn seal(&self, first: Position, proposals: Vec<Proposal>) -> Result<Vec<Bytes>, SealerError> {
-        if !self.is_sealed(first.index) {
-            return seal_batch(None, first, proposals);
-        }
-        let key = self.node_keys.current().leadership_key()?;
-        seal_batch(Some(&LeaderSealer::new(&key, &*self.entropy)), first, proposals)
+        let count = proposals.len();
+        let entries = if self.is_sealed(first.index) {
+            let key = self.node_keys.current().leadership_key()?;
+            seal_batch(Some(&LeaderSealer::new(&key, &*self.entropy)), first, proposals)?
+        } else {
+            seal_batch(None, first, proposals)?
+        };
+        assert_eq!(entries.len(), count, "each proposal has its position");
+        Ok(entries)
     }
 }
 

@@ -242,6 +242,7 @@ impl ControlQueue {
         is_due_again: bool,
         scene: &Scene<'_>,
     ) {
+        assert!(self.proposed.is_none(), "an entry whose outcome is learned is not waited for any more");
         if let Some(underway) = self.underway.as_mut().filter(|underway| underway.stands == Some(proposed.at)) {
             match outcome {
                 Some(Ok(())) => underway.is_applied = true,

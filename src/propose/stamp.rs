@@ -93,6 +93,7 @@ impl StampClock {
         if applied_ms > self.last_ms {
             (self.last_ms, self.at) = (applied_ms, now);
         }
+        assert!(self.last_ms >= applied_ms, "no stamp is below an applied one");
     }
 }
 

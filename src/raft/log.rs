@@ -120,6 +120,7 @@ impl Log {
         while self.terms.len() > 1 && self.terms.back().is_some_and(|run| run.0 >= from) {
             self.terms.pop_back();
         }
+        assert_eq!(self.totals.len(), self.entries.len(), "each entry has its total");
         self.last = from - 1;
     }
 
