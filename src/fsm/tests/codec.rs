@@ -21,7 +21,6 @@ use crate::fsm::command::PayloadError;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::tests::kit::Rng;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::random_key;
@@ -32,6 +31,7 @@ use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
+use crate::testing::seed::Seeded;
 
 /// Every command, with fields that cannot be taken for one another.
 fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
@@ -82,21 +82,21 @@ fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
     ]
 }
 
-fn random_conditions(rng: &mut Rng) -> Vec<Condition> {
+fn random_conditions(rng: &Seeded) -> Vec<Condition> {
     let mut named = BTreeMap::new();
-    for _ in 0..rng.below(4) {
+    for _ in 0..rng.index(4) {
         named.insert((rng.pick(&[0, 0, 0, 1, 0xff]), random_key(rng)), Index(rng.pick(&[0, 1, 7, u64::MAX])));
     }
     named.into_iter().map(|((database, key), last_change)| Condition { database, key, last_change }).collect()
 }
 
 /// A batch with everything that one can have.
-fn random_payload(rng: &mut Rng) -> Vec<u8> {
+fn random_payload(rng: &Seeded) -> Vec<u8> {
     let writes: Vec<(u8, WriteCommand)> =
-        (0..=rng.below(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 0xff]), random_write(rng, 1000))).collect();
+        (0..=rng.index(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 0xff]), random_write(rng, 1000))).collect();
     let mut bytes = Vec::new();
     let commands = writes.iter().map(|(database, write)| (*database, write));
-    encode_batch_if(rng.next(), &random_conditions(rng), commands, &mut bytes).unwrap();
+    encode_batch_if(rng.bits(), &random_conditions(rng), commands, &mut bytes).unwrap();
     bytes
 }
 
@@ -154,9 +154,9 @@ fn a_batch_without_conditions_on_the_first_database_has_one_form() {
 
 #[test]
 fn what_is_decoded_with_conditions_and_databases_is_what_was_encoded() {
-    let mut rng = Rng::from_env("what_is_decoded_with_conditions_and_databases_is_what_was_encoded");
+    let rng = Seeded::fresh();
     for _ in 0..300 {
-        let bytes = random_payload(&mut rng);
+        let bytes = random_payload(&rng);
         assert_eq!(encoded_again(&batch(&bytes)), bytes);
         for len in 0..bytes.len() {
             assert!(
@@ -169,10 +169,10 @@ fn what_is_decoded_with_conditions_and_databases_is_what_was_encoded() {
 
 #[test]
 fn any_bytes_are_decoded_to_what_encodes_to_them_or_refused() {
-    let mut rng = Rng::from_env("any_bytes_are_decoded_to_what_encodes_to_them_or_refused");
+    let rng = Seeded::fresh();
     for _ in 0..20_000 {
         // Small numbers, so that counts and lengths are often possible.
-        let bytes: Vec<u8> = (0..rng.below(80))
+        let bytes: Vec<u8> = (0..rng.index(80))
             .map(|at| if at < 1 { 1 } else { rng.pick(&[0, 0, 0, 0, 1, 2, 3, 9, 12, 0xff]) })
             .collect();
         if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
@@ -219,9 +219,9 @@ fn golden_control_entry_is_its_kind_and_the_change() {
 
 #[test]
 fn what_is_decoded_is_what_was_encoded() {
-    let mut rng = Rng::from_env("what_is_decoded_is_what_was_encoded");
+    let rng = Seeded::fresh();
     for round in 0..300 {
-        let mut writes: Vec<WriteCommand> = (0..=rng.below(20)).map(|_| random_write(&mut rng, 1000)).collect();
+        let mut writes: Vec<WriteCommand> = (0..=rng.index(20)).map(|_| random_write(&rng, 1000)).collect();
         if round == 0 {
             writes = one_of_each().into_iter().map(|(write, _)| write).collect();
         }
@@ -253,16 +253,16 @@ fn no_prefix_and_no_longer_payload_is_accepted() {
 
 #[test]
 fn garbage_never_panics_and_never_promises_more_than_it_holds() {
-    let mut rng = Rng::from_env("garbage_never_panics_and_never_promises_more_than_it_holds");
+    let rng = Seeded::fresh();
     let mut accepted = 0;
     for _ in 0..20_000 {
-        let mut bytes = random_payload(&mut rng);
-        for _ in 0..=rng.below(3) {
-            let at = rng.below(bytes.len());
+        let mut bytes = random_payload(&rng);
+        for _ in 0..=rng.index(3) {
+            let at = rng.index(bytes.len());
             bytes[at] =
-                if rng.below(2) == 0 { rng.next().to_le_bytes()[0] } else { rng.pick(&[0, 1, 2, 13, 0x7f, 0xff]) };
+                if rng.index(2) == 0 { rng.bits().to_le_bytes()[0] } else { rng.pick(&[0, 1, 2, 13, 0x7f, 0xff]) };
         }
-        bytes.truncate(rng.below(bytes.len() * 4));
+        bytes.truncate(rng.index(bytes.len() * 4));
         if let Ok(Payload::Batch(batch)) = Payload::decode(&bytes) {
             // Walking what was accepted is the test: it must neither panic nor yield more than there is.
             assert_eq!(encoded_again(&batch), bytes, "one meaning, one encoding");

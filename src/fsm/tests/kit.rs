@@ -1,8 +1,6 @@
 //! What the tests of this room share: seeded chance, random commands, a base of values in a map.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
-use std::hash::RandomState;
 
 use bytes::Bytes;
 
@@ -20,73 +18,43 @@ use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
+use crate::testing::seed::Seeded;
 
-/// splitmix64.
-#[derive(Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    /// Seeded by SEALKV_SEED, or freshly; the seed is printed, and shown when the test fails.
-    pub(crate) fn from_env(test: &str) -> Rng {
-        let fresh = || RandomState::new().hash_one(test);
-        let seed = std::env::var("SEALKV_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(fresh);
-        eprintln!("{test}: SEALKV_SEED={seed}");
-        Rng(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`, which is above 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
-        low + i64::try_from(self.below(usize::try_from(high - low).unwrap() + 1)).unwrap()
-    }
+fn between(rng: &Seeded, low: i64, high: i64) -> i64 {
+    low + i64::try_from(rng.below(u64::try_from(high - low).unwrap() + 1)).unwrap()
 }
 
 /// One of a few, so that commands meet.
-pub(crate) fn random_key(rng: &mut Rng) -> Bytes {
+pub(crate) fn random_key(rng: &Seeded) -> Bytes {
     Bytes::from_static(rng.pick(&[&b""[..], b"a", b"b", b"c\0", b"c", b"d", b"\xff"]))
 }
 
-pub(crate) fn random_value(rng: &mut Rng) -> Bytes {
+pub(crate) fn random_value(rng: &Seeded) -> Bytes {
     let fixed: &[&'static [u8]] =
         &[b"", b"0", b"1", b"-1", b"10", b"007", b"-0", b"+5", b" 1", b"2.5", b"-0.125", b"x", b"hello", b"1.2.3"];
-    match rng.below(10) {
-        0 => Bytes::from(rng.between(i64::MIN / 2, i64::MAX / 2).to_string()),
+    match rng.index(10) {
+        0 => Bytes::from(between(rng, i64::MIN / 2, i64::MAX / 2).to_string()),
         1 => Bytes::from_static(rng.pick(&[b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808"])),
-        2 => (0..rng.below(40)).map(|_| rng.next().to_le_bytes()[0]).collect(),
+        2 => (0..rng.index(40)).map(|_| rng.bits().to_le_bytes()[0]).collect(),
         _ => Bytes::from_static(rng.pick(fixed)),
     }
 }
 
 /// Around `stamp_ms`, so that keys do expire.
-fn random_expiry(rng: &mut Rng, stamp_ms: u64) -> Expiry {
-    match rng.below(8) {
+fn random_expiry(rng: &Seeded, stamp_ms: u64) -> Expiry {
+    match rng.index(8) {
         0..=2 => Expiry::Clear,
         3 => Expiry::Keep,
         4 => Expiry::In(rng.pick(&[i64::MIN, -1, 0, i64::MAX, i64::MAX - 5])),
-        5 => Expiry::At(i64::try_from(stamp_ms).unwrap() + rng.between(-20, 200)),
-        _ => Expiry::In(rng.between(1, 200)),
+        5 => Expiry::At(i64::try_from(stamp_ms).unwrap() + between(rng, -20, 200)),
+        _ => Expiry::In(between(rng, 1, 200)),
     }
 }
 
-pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> WriteCommand {
+pub(crate) fn random_write(rng: &Seeded, stamp_ms: u64) -> WriteCommand {
     let key = random_key(rng);
-    let keys = |rng: &mut Rng| (0..rng.below(4)).map(|_| random_key(rng)).collect();
-    match rng.below(24) {
+    let keys = |rng: &Seeded| (0..rng.index(4)).map(|_| random_key(rng)).collect();
+    match rng.index(24) {
         0..=5 => WriteCommand::Set {
             key,
             value: random_value(rng),
@@ -95,12 +63,12 @@ pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> WriteCommand {
             reply: rng.pick(&[SetReply::Ok, SetReply::Old, SetReply::Integer]),
         },
         6 => WriteCommand::SetMany {
-            pairs: (0..rng.below(4)).map(|_| (random_key(rng), random_value(rng))).collect(),
-            absent_only: rng.below(2) == 0,
+            pairs: (0..rng.index(4)).map(|_| (random_key(rng), random_value(rng))).collect(),
+            absent_only: rng.index(2) == 0,
         },
         7 | 8 => WriteCommand::Append { key, value: random_value(rng) },
         9 | 10 => {
-            WriteCommand::SetRange { key, offset: u32::try_from(rng.below(30)).unwrap(), value: random_value(rng) }
+            WriteCommand::SetRange { key, offset: u32::try_from(rng.index(30)).unwrap(), value: random_value(rng) }
         }
         11 | 12 => WriteCommand::IncrementBy { key, delta: rng.pick(&[1, -1, 7, i64::MAX, i64::MIN, 0]) },
         13 | 14 => WriteCommand::IncrementByFloat {
@@ -124,7 +92,7 @@ pub(crate) fn random_write(rng: &mut Rng, stamp_ms: u64) -> WriteCommand {
         },
         21 => WriteCommand::Persist { key },
         22 => WriteCommand::RemoveExpired { keys: keys(rng) },
-        _ if rng.below(6) == 0 => WriteCommand::FlushAll,
+        _ if rng.index(6) == 0 => WriteCommand::FlushAll,
         _ => WriteCommand::Persist { key },
     }
 }

@@ -8,24 +8,24 @@ use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::read;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::tests::kit::MapBase;
-use crate::fsm::tests::kit::Rng;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::random_write;
 use crate::fsm::tests::model::Model;
 use crate::fsm::tests::model::ModelRow;
 use crate::ids::Index;
+use crate::testing::seed::Seeded;
 
 const FIRST_INDEX: u64 = 2;
 
 /// One entry: its stamp and its commands.
 type Entry = (u64, Vec<WriteCommand>);
 
-fn random_entries(rng: &mut Rng, count: usize) -> Vec<Entry> {
+fn random_entries(rng: &Seeded, count: usize) -> Vec<Entry> {
     let mut stamp_ms = 1000;
     let mut entry = || {
         stamp_ms += rng.pick(&[0, 0, 1, 5, 40, 150]);
-        (stamp_ms, (0..=rng.below(8)).map(|_| random_write(rng, stamp_ms)).collect())
+        (stamp_ms, (0..=rng.index(8)).map(|_| random_write(rng, stamp_ms)).collect())
     };
     (0..count).map(|_| entry()).collect()
 }
@@ -61,10 +61,10 @@ fn assert_live_counts_agree(overlay: &Overlay, base: &MapBase, now_ms: u64) {
 
 #[test]
 fn random_entries_do_what_the_model_does() {
-    let mut rng = Rng::from_env("random_entries_do_what_the_model_does");
+    let rng = Seeded::fresh();
     for _ in 0..300 {
-        let entries = random_entries(&mut rng, 30);
-        let (replies, base) = run(&entries, || rng.below(4) == 0);
+        let entries = random_entries(&rng, 30);
+        let (replies, base) = run(&entries, || rng.index(4) == 0);
         let mut model = Model::default();
         let mut expected = Vec::new();
         for (index, (stamp_ms, writes)) in (FIRST_INDEX..).zip(&entries) {
@@ -98,11 +98,11 @@ fn random_entries_do_what_the_model_does() {
 /// Goal: replicas that cut the same entries into other runs hold the same bytes, index and op of every row included.
 #[test]
 fn same_bytes_however_entries_are_cut_into_runs() {
-    let mut rng = Rng::from_env("same_bytes_however_entries_are_cut_into_runs");
+    let rng = Seeded::fresh();
     for _ in 0..200 {
-        let entries = random_entries(&mut rng, 30);
+        let entries = random_entries(&rng, 30);
         let each_alone = run(&entries, || true);
         assert_eq!(run(&entries, || false), each_alone);
-        assert_eq!(run(&entries, || rng.below(3) == 0), each_alone);
+        assert_eq!(run(&entries, || rng.index(3) == 0), each_alone);
     }
 }

@@ -26,7 +26,6 @@ use crate::fsm::rocks::RocksStore;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
-use crate::fsm::tests::kit::Rng;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::random_key;
 use crate::fsm::tests::kit::random_value;
@@ -39,6 +38,7 @@ use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
 use crate::limits::VALUE_BYTES_MAX;
+use crate::testing::seed::Seeded;
 use crate::testing::store::MemoryStore;
 use crate::testing::store::NoCipher;
 
@@ -48,13 +48,13 @@ fn small(values_are_sealed: bool) -> RocksOptions {
     RocksOptions { values_are_sealed, memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
 }
 
-fn random_commit(rng: &mut Rng, number: u64) -> Commit {
+fn random_commit(rng: &Seeded, number: u64) -> Commit {
     let mut rows = BTreeMap::new();
-    for _ in 0..rng.below(6) {
-        let row = (rng.below(3) > 0).then(|| random_value(rng).to_vec());
+    for _ in 0..rng.index(6) {
+        let row = (rng.index(3) > 0).then(|| random_value(rng).to_vec());
         rows.insert(random_key(rng).to_vec(), row);
     }
-    let mut commit = Commit { clear: rng.below(10) == 0, ..Commit::default() };
+    let mut commit = Commit { clear: rng.index(10) == 0, ..Commit::default() };
     for (key, row) in rows {
         match row {
             Some(row) => commit.puts.push((key, row)),
@@ -62,7 +62,7 @@ fn random_commit(rng: &mut Rng, number: u64) -> Commit {
         }
     }
     commit.state.push((StateRow::Applied, number.to_be_bytes().to_vec()));
-    if rng.below(5) == 0 {
+    if rng.index(5) == 0 {
         commit.state.push((StateRow::Keyring, random_value(rng).to_vec()));
     }
     commit
@@ -148,7 +148,7 @@ fn names_and_contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Goal: the twin is a twin. Same random commits and flushes; now and then both crash, or RocksDB is closed and opened.
 #[test]
 fn both_stores_show_and_keep_the_same_through_crashes() {
-    let mut rng = Rng::from_env("both_stores_show_and_keep_the_same_through_crashes");
+    let rng = Seeded::fresh();
     for values_are_sealed in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let options = small(values_are_sealed);
@@ -156,7 +156,7 @@ fn both_stores_show_and_keep_the_same_through_crashes() {
         let mut rocks = RocksStore::create(&path, &options).unwrap();
         let memory = MemoryStore::new();
         for number in 1..=120 {
-            match rng.below(24) {
+            match rng.index(24) {
                 0..=3 => {
                     rocks.flush().unwrap();
                     memory.flush().unwrap();
@@ -176,7 +176,7 @@ fn both_stores_show_and_keep_the_same_through_crashes() {
                     rocks = RocksStore::open(&path, &options).unwrap();
                 }
                 _ => {
-                    let commit = random_commit(&mut rng, number);
+                    let commit = random_commit(&rng, number);
                     rocks.write(copy_of(&commit)).unwrap();
                     memory.write(commit).unwrap();
                 }
@@ -188,11 +188,11 @@ fn both_stores_show_and_keep_the_same_through_crashes() {
 
 #[test]
 fn a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told() {
-    let mut rng = Rng::from_env("a_crash_of_the_twin_leaves_exactly_the_steps_it_is_told");
+    let rng = Seeded::fresh();
     let store = MemoryStore::new();
     let mut states = vec![rows(&store)];
     for number in 1..=10 {
-        store.write(random_commit(&mut rng, number)).unwrap();
+        store.write(random_commit(&rng, number)).unwrap();
         states.push(rows(&store));
     }
     store.flush_by_itself(2);
