@@ -42,7 +42,6 @@ use crate::node::end::NodeFailure;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
 use crate::node::open::log_facts;
-
 use crate::node::ports::AppliedTo;
 use crate::node::ports::LogReports;
 use crate::node::ports::RaftPorts;

@@ -162,7 +162,7 @@ impl LogLoop {
         worked
     }
 
-    /// Syncs the recovered segments: a process that died may have left them only in the page cache. Changes no byte.
+    /// Syncs what was recovered, free slots too: a process that died may have left them only in the page cache. Changes no byte.
     /// Must come before the first vote or acknowledgement that relies on recovered entries; a step calls it.
     ///
     /// # Errors
