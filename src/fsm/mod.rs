@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod command;
 pub mod kv;
+pub mod name;
 pub mod overlay;
 pub mod reader;
 #[cfg(feature = "node")]

@@ -1,0 +1,115 @@
+//! The place of a user's row: its database and the keyed name of its key. Tables and base find and order rows by it.
+//!
+//! ```text
+//! off  size  field
+//! 0    1     1 + number of the database: 0x01 to 0x10; rows of the state record begin with 0x00
+//! 1    16    name
+//! ```
+
+/// Databases of a node, as Redis numbers them: 0 to 15.
+pub const DATABASES: usize = 16;
+/// Bytes of a [`RowName`].
+pub const ROW_NAME_LEN: usize = 1 + NAME_LEN;
+/// Bytes of the name in it.
+pub const NAME_LEN: usize = 16;
+
+/// The number of a database, 0 to 15.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Database(u8);
+
+impl Database {
+    /// The one that a connection begins in.
+    pub const FIRST: Database = Database(0);
+
+    /// `None` if there is no such database.
+    #[must_use]
+    pub fn new(number: u8) -> Option<Database> {
+        (usize::from(number) < DATABASES).then_some(Database(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Every database, in the order of their rows.
+    pub fn all() -> impl ExactSizeIterator<Item = Database> + DoubleEndedIterator {
+        (0..16_u8).map(Database)
+    }
+}
+
+/// The place of a user's row, as drawn at the head of this file. Rows are ordered by its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowName([u8; ROW_NAME_LEN]);
+
+impl RowName {
+    /// The row of a key of that name.
+    #[must_use]
+    pub fn new(database: Database, name: [u8; NAME_LEN]) -> RowName {
+        let mut bytes = [0; ROW_NAME_LEN];
+        bytes[0] = 1 + database.0;
+        bytes[1..].copy_from_slice(&name);
+        RowName(bytes)
+    }
+
+    /// `None` if these are not the bytes of a name.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<RowName> {
+        let bytes: [u8; ROW_NAME_LEN] = bytes.try_into().ok()?;
+        Database::new(bytes[0].checked_sub(1)?)?;
+        Some(RowName(bytes))
+    }
+
+    /// The bytes under which its row stands, and by which it is authenticated.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; ROW_NAME_LEN] {
+        &self.0
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        Database(self.0[0] - 1)
+    }
+
+    /// The name of the key, without the database.
+    #[must_use]
+    pub fn name(&self) -> &[u8; NAME_LEN] {
+        self.0.last_chunk().expect("a name is the end of a row name")
+    }
+}
+
+const _: () = assert!(DATABASES == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ordered_by_database_then_by_name_and_read_back() {
+        let mut before = None;
+        for database in Database::all() {
+            for name in [[0; NAME_LEN], [7; NAME_LEN], [0xff; NAME_LEN]] {
+                let row = RowName::new(database, name);
+                assert_eq!((row.database(), row.name()), (database, &name));
+                assert_eq!(RowName::from_bytes(row.as_bytes()), Some(row));
+                assert!(before < Some(row));
+                before = Some(row);
+            }
+        }
+        assert_eq!(Database::all().len(), DATABASES);
+    }
+
+    #[test]
+    fn bytes_of_no_database_or_another_length_are_no_name() {
+        for first in [0x00, 0x11, 0xff] {
+            let mut bytes = *RowName::new(Database::FIRST, [1; NAME_LEN]).as_bytes();
+            bytes[0] = first;
+            assert_eq!(RowName::from_bytes(&bytes), None);
+        }
+        assert_eq!(RowName::from_bytes(&[1; ROW_NAME_LEN - 1]), None);
+        assert_eq!(RowName::from_bytes(&[1; ROW_NAME_LEN + 1]), None);
+        assert_eq!(Database::new(16), None);
+    }
+}
