@@ -121,6 +121,12 @@ pub const BLOCK_CACHE_BYTES_MIN: usize = 1 << 20;
 /// See [`BLOCK_CACHE_BYTES_MIN`].
 pub const BLOCK_CACHE_BYTES_MAX: usize = 1 << 44;
 
+/// Ingested files that are not merged yet, from which on no flush begins: each costs every miss and every walk a look, and
+/// RocksDB itself does not hold an ingest back. Twice the number at which it begins to merge.
+pub const LEVEL0_FILES_MAX: u64 = 8;
+/// Bytes that compaction may be behind before no flush begins: RocksDB's own bound for slowing writers down.
+pub const PENDING_COMPACTION_BYTES_MAX: u64 = 64 << 30;
+
 const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
 const _: () = assert!(BLOCK_CACHE_BYTES_MIN <= BLOCK_CACHE_BYTES);
 const _: () = assert!(BLOCK_CACHE_BYTES <= BLOCK_CACHE_BYTES_MAX);

@@ -3,6 +3,7 @@
 //! The way of an opened entry: `codec::Payload::decode` gives its commands, `overlay::Overlay::execute` runs them on a
 //! `reader::RowReader`, and the overlay's changes, sealed by `apply`, become one `store::Commit`.
 
+pub mod base;
 pub mod codec;
 pub mod command;
 pub mod kv;
