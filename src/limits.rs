@@ -77,6 +77,9 @@ pub const LOG_SLOT_BYTES_MAX: u64 = 1 << 30;
 /// Largest slot size that the settings take at all: above [`LOG_SLOT_BYTES_MAX`] a first start is refused, and a node that
 /// has its log does not look at the setting.
 pub const LOG_SLOT_BYTES_SETTING_MAX: u64 = 4 << 30;
+/// Largest term, index, frame and segment number that is read from a disk: half of what the type holds. No log comes near
+/// it, and what follows such a number by counting cannot overflow.
+pub const LOG_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Peers whose marks one frame of the log may hold: far above any cluster's members.
 pub const PEER_MARKS_MAX: usize = 64;
 /// Idle time after which the log writes a frame that only makes the newest commit durable.

@@ -155,7 +155,8 @@ pub fn settle(log: &mut LogLoop) -> Result<Option<u64>, WalError> {
 #[must_use]
 pub fn entries(term: u64, first: u64, count: u64, len: usize) -> Vec<LogEntry> {
     let entry = |index: u64| {
-        let data = (0..len).map(|at| (index as usize * 31 + term as usize * 7 + at) as u8).collect::<Vec<u8>>();
+        let start = (index as u8).wrapping_mul(31).wrapping_add((term as u8).wrapping_mul(7));
+        let data = (0..len).map(|at| start.wrapping_add(at as u8)).collect::<Vec<u8>>();
         LogEntry { term: Term(term), index: Index(index), kind: EntryKind::Normal, data: Bytes::from(data) }
     };
     (first..first + count).map(entry).collect()

@@ -35,6 +35,7 @@ use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::LOG_NUMBER_MAX;
 use crate::limits::PEER_MARKS_MAX;
 use crate::wal::HardState;
 use crate::wal::error::Reason;
@@ -289,12 +290,12 @@ fn parse_body(kind: u32, body: &Bytes) -> Result<Body, CodecError> {
         return Err(CodecError::Field { field: "kind" });
     }
     if kind & kind::HARD_STATE != 0 {
-        let (term, vote) = (Term(reader.u64("term")?), reader.u64("vote")?);
-        records.hard_state = Some(HardState { term, vote, commit: Index(reader.u64("commit")?) });
+        let (term, vote) = (Term(number(&mut reader, "term")?), reader.u64("vote")?);
+        records.hard_state = Some(HardState { term, vote, commit: Index(number(&mut reader, "commit")?) });
     }
     if kind & (kind::TRIM | kind::RESET) != 0 {
-        let index = Index(reader.u64("position's index")?);
-        let position = Position { index, term: Term(reader.u64("position's term")?) };
+        let index = Index(number(&mut reader, "position's index")?);
+        let position = Position { index, term: Term(number(&mut reader, "position's term")?) };
         let record = if kind & kind::TRIM != 0 { &mut records.trim } else { &mut records.reset };
         *record = Some(position);
     }
@@ -322,20 +323,26 @@ fn parse_peer_marks(reader: &mut Reader<'_>) -> Result<Vec<PeerMark>, CodecError
 
 /// The entries share the memory of `body`, which `reader` reads.
 fn parse_entries(reader: &mut Reader<'_>, body: &Bytes) -> Result<Vec<LogEntry>, CodecError> {
-    let first = reader.u64("first index")?;
+    let first = number(reader, "first index")?;
     let count = reader.count(ENTRY_HEAD_LEN, "entries")? as usize;
-    if count == 0 || first == 0 || first.checked_add(count as u64).is_none_or(|end| end == u64::MAX) {
+    if count == 0 || first == 0 {
         return Err(CodecError::Field { field: "entries" });
     }
     let mut table = Reader::new(reader.slice(count * ENTRY_HEAD_LEN, "entry table")?);
     let mut entries = Vec::with_capacity(count);
     for index in (first..).map(Index).take(count) {
-        let (term, length) = (Term(table.u64("term")?), table.u32("length")?);
+        let (term, length) = (Term(number(&mut table, "term")?), table.u32("length")?);
         let kind = EntryKind::from_number(table.u32("kind")?).ok_or(CodecError::Field { field: "kind" })?;
         let data = body.slice_ref(reader.slice(length as usize, "entry")?);
         entries.push(LogEntry { term, index, kind, data });
     }
     Ok(entries)
+}
+
+/// A number that the log counts with.
+fn number(reader: &mut Reader<'_>, field: &'static str) -> Result<u64, CodecError> {
+    let number = reader.u64(field)?;
+    if number > LOG_NUMBER_MAX { Err(CodecError::Field { field }) } else { Ok(number) }
 }
 
 /// Bytes of a peer mark.

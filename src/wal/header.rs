@@ -35,6 +35,7 @@ use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::LOG_NUMBER_MAX;
 use crate::wal::HardState;
 use crate::wal::frame::Tag;
 use crate::wal::seal::SegmentSeal;
@@ -138,6 +139,16 @@ impl SegmentHeader {
     /// Reads the fields of a copy whose checksum is right.
     pub(crate) fn parse(bytes: &[u8; HEADER_LEN]) -> SegmentHeader {
         read(&mut Reader::new(&bytes[BLOCK_BYTES..])).expect("a header holds every field")
+    }
+
+    /// Whether a log can have these numbers, so that it can be counted on from them.
+    pub(crate) fn is_possible(&self) -> bool {
+        let (compacted, hard_state) = (self.compacted, self.hard_state);
+        let indexes = [self.next_index, compacted.index, hard_state.commit].map(|index| index.0);
+        let terms = [compacted.term, hard_state.term].map(|term| term.0);
+        let counted = [self.segment, self.first_frame];
+        let are_small = [indexes.as_slice(), &terms, &counted].concat().iter().all(|number| *number <= LOG_NUMBER_MAX);
+        are_small && self.segment > 0 && self.first_frame > 0 && self.next_index > compacted.index
     }
 
     /// Whether the copy carries a GMAC at all.

@@ -98,7 +98,7 @@ impl<'a> Replay<'a> {
         headers: &Headers,
     ) -> Result<Replay<'a>, WalError> {
         let first = headers.run.first().ok_or(WalError::NoSegment)?;
-        let state = LogState::before_segment(&first.header).ok_or(first.refused(0, Reason::MalformedHeader))?;
+        let state = LogState::before_segment(&first.header);
         Ok(Replay {
             window: Window::new(disk.block_bytes()),
             disk,

@@ -139,6 +139,9 @@ fn check_header(
         let wanted = u32::try_from(block).unwrap_or(u32::MAX);
         return Err(WalError::BlockBytes { found: header.block_bytes, wanted });
     }
+    if !header.is_possible() {
+        return Err(WalError::Refused { segment, slot, offset: 0, reason: Reason::MalformedHeader });
+    }
     Ok(header)
 }
 

@@ -4,6 +4,7 @@ use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::LOG_NUMBER_MAX;
 use crate::wal::HardState;
 use crate::wal::error::Reason;
 use crate::wal::frame::Records;
@@ -42,18 +43,17 @@ impl LogState {
     }
 
     /// Before the first frame of a segment; entries before it may not be held.
-    pub(crate) fn before_segment(header: &SegmentHeader) -> Option<LogState> {
-        let next = header.next_index;
-        let possible = header.first_frame > 0 && next.0 > header.compacted.index.0 && next != Index::NEVER;
-        possible.then(|| LogState {
+    pub(crate) fn before_segment(header: &SegmentHeader) -> LogState {
+        assert!(header.is_possible(), "checked where headers are read");
+        LogState {
             hard_state: header.hard_state,
             compacted: header.compacted,
-            next,
-            low: next,
+            next: header.next_index,
+            low: header.next_index,
             cutover: header.cutover,
             frame: header.first_frame - 1,
             chain: header.chain_in,
-        })
+        }
     }
 
     /// Takes in the next frame.
@@ -68,7 +68,7 @@ impl LogState {
             self.hard_state = hard_state;
         }
         if let Some(reset) = records.reset {
-            if reset.index < self.compacted.index || reset.index >= INDEX_END {
+            if reset.index < self.compacted.index || reset.index.0 > LOG_NUMBER_MAX {
                 return Err(Reason::Malformed);
             }
             self.compacted = reset;
@@ -106,6 +106,3 @@ impl LogState {
         self.compacted.term
     }
 }
-
-/// Indexes from here on are no log's.
-const INDEX_END: Index = Index(u64::MAX - 1);
