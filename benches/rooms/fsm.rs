@@ -41,7 +41,8 @@ pub fn sets(criterion: &mut Criterion) {
                     panic!("encode_batch made it");
                 };
                 let mut overlay = Overlay::new();
-                let mut context = overlay.begin(&reader, Index(7), 1, Some([0; 16]), &batch).expect("no conditions");
+                let mut context =
+                    overlay.begin(&reader, Index(7), 1, Some([0; 16].into()), &batch).expect("no conditions");
                 for write in batch.commands() {
                     overlay.execute(&reader, write, &mut context).expect("reads nothing");
                 }

@@ -72,7 +72,7 @@ impl CommandRuns {
         if count == 0 {
             return CommandsEnd { count, owed, halt };
         }
-        match self.commit(&entries[..count], result, values.as_ref().ok(), mac, committer) {
+        match self.commit(&entries[..count], result, mac, committer) {
             Ok(()) => CommandsEnd { count, owed, halt },
             Err(Lost { answers, halt }) => {
                 owed.extend(answers.into_iter().map(|answer| answer.waiter));
@@ -120,7 +120,6 @@ impl CommandRuns {
         &self,
         entries: &[Committed],
         result: RunResult,
-        values: Option<&ActiveValue>,
         mac: Option<Arc<MacKey>>,
         committer: &mut Committer,
     ) -> Result<(), Lost> {
@@ -131,7 +130,7 @@ impl CommandRuns {
         applied.position = last;
         applied.last_stamp_ms = progressed.stamp_ms;
         applied.client_command_applied = progressed.has_run_commands;
-        let (commit, sealed_values) = match seal::rows(overlay.into_changes(), values) {
+        let (commit, sealed_values) = match seal::rows(overlay.into_changes()) {
             Ok(sealed) => sealed,
             Err(error) => return Err(Lost { answers, halt: Halt::at(first, MachineError::Seal(error)) }),
         };

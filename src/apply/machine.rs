@@ -21,6 +21,7 @@ use crate::fsm::codec::Payload;
 use crate::fsm::command::Reply;
 use crate::fsm::kv;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::RowReader;
 use crate::ids::Index;
@@ -188,7 +189,9 @@ impl<'a> Machine<'a> {
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
         let index = delivery.position.index;
-        let mut context = self.overlay.begin(self.context.base, index, stamp_ms, delivery.entry_tag, batch)?;
+        let value_key = self.context.values.as_ref().ok();
+        let sealed = delivery.entry_tag.map(|entry_tag| SealedBy { entry_tag, value_key: value_key.cloned() });
+        let mut context = self.overlay.begin(self.context.base, index, stamp_ms, sealed, batch)?;
         let replies = match waiter {
             Some(waiter) => self.commands_with_reads(batch, &mut context, &waiter.slots, stamp_ms)?,
             None => self.commands(batch, &mut context)?,

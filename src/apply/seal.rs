@@ -1,20 +1,22 @@
-//! From the effects of a run to rows of the store: values are sealed in batches, each under the place that wrote it.
+//! From values to rows of the store: sealed in batches, each value under the entry, the op and the key that wrote it.
 //!
-//! The bytes of a row depend on the entry, the op and the key alone, not on how entries were cut into runs (SAME-BYTES).
+//! The bytes of a row depend on the entry, the op and the key alone, not on how entries were cut into runs or on when
+//! the row is sealed (SAME-BYTES).
 
 use zeroize::Zeroizing;
 
-use crate::crypto::aead::TAG_LEN;
 use crate::crypto::seal::SealError;
 use crate::crypto::stored::ValueItem;
 use crate::crypto::stored::seal_values;
 use crate::fsm::overlay::Changes;
 use crate::fsm::overlay::RowChange;
+use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WrittenAt;
 use crate::fsm::store::Commit;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::HEADER_LEN;
 use crate::fsm::value::Value;
+use crate::ids::KeyId;
 use crate::keys::node_keys::ActiveValue;
 
 /// A commit with the users' rows of `changes`, and how many of them were sealed.
@@ -24,7 +26,7 @@ use crate::keys::node_keys::ActiveValue;
 ///
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
-pub(crate) fn rows(changes: Changes, active: Option<&ActiveValue>) -> Result<(Commit, u64), SealError> {
+pub(crate) fn rows(changes: Changes) -> Result<(Commit, u64), SealError> {
     let mut commit = Commit { clear: changes.clear, ..Commit::default() };
     let mut batch = SealBatch::default();
     let mut sealed = 0;
@@ -32,22 +34,22 @@ pub(crate) fn rows(changes: Changes, active: Option<&ActiveValue>) -> Result<(Co
         match change {
             RowChange::Delete => commit.deletes.push(key),
             RowChange::Put { value, at } => {
-                let row = match at.entry_tag {
+                let row = match &at.sealed {
                     None => value.encode_clear_row(),
-                    Some(entry_tag) => {
-                        batch.add(commit.puts.len(), &value, at, entry_tag);
+                    Some(_) => {
+                        batch.add(commit.puts.len(), &value, at);
                         sealed += 1;
                         Vec::new()
                     }
                 };
                 commit.puts.push((key, row));
                 if batch.bodies.len() >= SEAL_BATCH_BYTES {
-                    batch.seal(active, &mut commit)?;
+                    batch.seal(&mut commit)?;
                 }
             }
         }
     }
-    batch.seal(active, &mut commit)?;
+    batch.seal(&mut commit)?;
     Ok((commit, sealed))
 }
 
@@ -62,45 +64,63 @@ struct Pending {
     /// Where its row goes in the commit.
     put: usize,
     header: [u8; HEADER_LEN],
+    body_start: usize,
     body_end: usize,
     at: WrittenAt,
-    entry_tag: [u8; TAG_LEN],
+}
+
+impl Pending {
+    fn sealed(&self) -> &SealedBy {
+        self.at.sealed.as_deref().expect("only sealed values are gathered")
+    }
+
+    fn key(&self) -> &ActiveValue {
+        self.sealed().value_key.as_ref().expect("the machine halts at an entry whose values have no key")
+    }
+
+    fn key_id(&self) -> KeyId {
+        self.key().dek.key_id()
+    }
 }
 
 impl SealBatch {
-    fn add(&mut self, put: usize, value: &Value, at: WrittenAt, entry_tag: [u8; TAG_LEN]) {
+    fn add(&mut self, put: usize, value: &Value, at: WrittenAt) {
+        let body_start = self.bodies.len();
         value.encode_body(&mut self.bodies);
         let header = value.header(BodyState::Sealed).encode();
-        self.values.push(Pending { put, header, body_end: self.bodies.len(), at, entry_tag });
+        self.values.push(Pending { put, header, body_start, body_end: self.bodies.len(), at });
     }
 
-    fn seal(&mut self, active: Option<&ActiveValue>, commit: &mut Commit) -> Result<(), SealError> {
-        if self.values.is_empty() {
-            return Ok(());
+    /// Seals what was gathered: one call for each key, of which there is more than one only around a rotation.
+    fn seal(&mut self, commit: &mut Commit) -> Result<(), SealError> {
+        self.values.sort_by_key(Pending::key_id);
+        for values in self.values.chunk_by(|one, next| one.key_id() == next.key_id()) {
+            seal_chunk(values, &self.bodies, commit)?;
         }
-        let active = active.expect("the machine halts at an entry whose values have no key");
-        let mut items = Vec::with_capacity(self.values.len());
-        let mut body_start = 0;
-        for pending in &self.values {
-            items.push(ValueItem {
-                store_key: &commit.puts[pending.put].0,
-                header: pending.header,
-                body: &self.bodies[body_start..pending.body_end],
-                entry_tag: pending.entry_tag,
-                delta: pending.at.index.0.saturating_sub(active.active_from.0),
-                op: pending.at.op.into(),
-            });
-            body_start = pending.body_end;
-        }
-        let rows = seal_values(&active.dek, &items)?;
-        assert_eq!(rows.len(), self.values.len(), "a row for each value");
-        drop(items);
-        for (pending, row) in self.values.drain(..).zip(rows) {
-            commit.puts[pending.put].1 = row.into();
-        }
+        self.values.clear();
         self.bodies.clear();
         Ok(())
     }
+}
+
+fn seal_chunk(values: &[Pending], bodies: &[u8], commit: &mut Commit) -> Result<(), SealError> {
+    let ActiveValue { dek, active_from } = values[0].key();
+    let item = |pending: &Pending| ValueItem {
+        store_key: &commit.puts[pending.put].0,
+        header: pending.header,
+        body: &bodies[pending.body_start..pending.body_end],
+        entry_tag: pending.sealed().entry_tag,
+        delta: pending.at.index.0.saturating_sub(active_from.0),
+        op: pending.at.op.into(),
+    };
+    let items: Vec<ValueItem<'_>> = values.iter().map(item).collect();
+    let rows = seal_values(dek, &items)?;
+    assert_eq!(rows.len(), values.len(), "a row for each value");
+    drop(items);
+    for (pending, row) in values.iter().zip(rows) {
+        commit.puts[pending.put].1 = row.into();
+    }
+    Ok(())
 }
 
 /// Plaintext gathered before it is sealed: large enough that a batch is never short, small enough to stay in a cache.

@@ -4,6 +4,8 @@
 //! the run, or at a later flush, gives the same bytes however the entries were cut into runs (SAME-BYTES). Nothing here
 //! reads a clock; the order of the hash map never shows: changes leave sorted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 
@@ -12,19 +14,53 @@ use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
+use crate::keys::node_keys::ActiveValue;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 
-/// The sealed write that made a value: with the value DEK that was active then, all that its nonce is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the values of a sealed entry are sealed with; shared by all of them.
+#[derive(Clone, Debug)]
+pub struct SealedBy {
+    /// GCM tag of the entry's envelope.
+    pub entry_tag: [u8; 16],
+    /// The value DEK that was active at the entry; held here, since it may be rotated before the value is sealed. `None`
+    /// = this node cannot unwrap it: the entry halts if it writes a value.
+    pub value_key: Option<ActiveValue>,
+}
+
+/// Without a key: for tests of what is not sealed in the end.
+impl From<[u8; 16]> for SealedBy {
+    fn from(entry_tag: [u8; 16]) -> SealedBy {
+        SealedBy { entry_tag, value_key: None }
+    }
+}
+
+/// The write that made a value: all that its nonce is made of.
+#[derive(Clone, Debug)]
 pub struct WrittenAt {
     /// The entry.
     pub index: Index,
     /// Which sealed write of the entry, counted from 0 in execution order.
     pub op: u16,
-    /// GCM tag of the entry's envelope; `None` = the entry was in the clear, and so is the value.
-    pub entry_tag: Option<[u8; 16]>,
+    /// `None` = the entry was in the clear, and so is the value.
+    pub sealed: Option<Arc<SealedBy>>,
 }
+
+impl WrittenAt {
+    /// GCM tag of the entry's envelope, if it had one.
+    #[must_use]
+    pub fn entry_tag(&self) -> Option<[u8; 16]> {
+        self.sealed.as_ref().map(|sealed| sealed.entry_tag)
+    }
+}
+
+impl PartialEq for WrittenAt {
+    fn eq(&self, other: &WrittenAt) -> bool {
+        (self.index, self.op, self.entry_tag()) == (other.index, other.op, other.entry_tag())
+    }
+}
+
+impl Eq for WrittenAt {}
 
 /// How one key's row will stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +92,7 @@ pub struct WriteContext {
     pub(crate) index: Index,
     /// What expiry is judged by.
     pub(crate) stamp_ms: u64,
-    entry_tag: Option<[u8; 16]>,
+    sealed: Option<Arc<SealedBy>>,
     /// Sealed writes so far.
     op: u32,
     /// Bytes of values loaded or made so far (`ENTRY_VALUE_BYTES_MAX`).
@@ -70,11 +106,11 @@ impl WriteContext {
     pub(super) fn new(
         index: Index,
         stamp_ms: u64,
-        entry_tag: Option<[u8; 16]>,
+        sealed: Option<SealedBy>,
         refusal: Option<&'static str>,
     ) -> WriteContext {
         assert_ne!(index, Index(0), "no entry has index 0");
-        WriteContext { index, stamp_ms, entry_tag, op: 0, value_bytes: 0, refusal }
+        WriteContext { index, stamp_ms, sealed: sealed.map(Arc::new), op: 0, value_bytes: 0, refusal }
     }
 
     /// Sealed writes that were executed so far, overwritten ones included.
@@ -101,7 +137,7 @@ impl WriteContext {
     fn next_write(&mut self) -> WrittenAt {
         let op = u16::try_from(self.op).expect("an entry above ENTRY_WRITES_MAX is refused whole");
         self.op += 1;
-        WrittenAt { index: self.index, op, entry_tag: self.entry_tag }
+        WrittenAt { index: self.index, op, sealed: self.sealed.clone() }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::kv;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
+use crate::fsm::overlay::SealedBy;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::Applied;
@@ -195,7 +196,8 @@ impl Twin {
     fn batch(&mut self, batch: &CommandBatch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
         let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
         let mut overlay = Overlay::new();
-        let mut context = overlay.begin(self, at.index, stamp_ms, entry_tag, batch).map_err(cause_of_read)?;
+        let mut context =
+            overlay.begin(self, at.index, stamp_ms, entry_tag.map(SealedBy::from), batch).map_err(cause_of_read)?;
         let place = (at.index.0, at.term.0);
         let wanted = self.waiting.get(&place).cloned();
         let everything = || vec![Wanted::Write; batch.commands().count()];
@@ -233,7 +235,7 @@ impl Twin {
             };
             let mut body = Vec::new();
             value.encode_body(&mut body);
-            let row = match at.entry_tag {
+            let row = match at.entry_tag() {
                 None => [&value.header(BodyState::Clear).encode()[..], &body].concat(),
                 Some(entry_tag) => {
                     let header = value.header(BodyState::Sealed).encode();

@@ -3,6 +3,7 @@
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::kv::words;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
@@ -15,7 +16,7 @@ impl Overlay {
     /// whether its row is or not. If a condition does not hold, each command answers an error and writes nothing.
     ///
     /// `stamp_ms` must never decrease from entry to entry: the larger of the batch's own and the last applied stamp, or
-    /// a key that expired could come back. `entry_tag` is the tag of the entry's envelope, `None` at or below the cutover.
+    /// a key that expired could come back. `sealed` is `None` at or below the cutover.
     ///
     /// # Errors
     /// [`ReadError`] if a value cannot be read or opened: halt.
@@ -27,7 +28,7 @@ impl Overlay {
         base: &B,
         index: Index,
         stamp_ms: u64,
-        entry_tag: Option<[u8; 16]>,
+        sealed: Option<SealedBy>,
         batch: &CommandBatch<'_>,
     ) -> Result<WriteContext, ReadError> {
         let refusal = if batch.exceeds_writes() {
@@ -35,7 +36,7 @@ impl Overlay {
         } else {
             self.broken_condition(base, index, stamp_ms, batch)?
         };
-        Ok(WriteContext::new(index, stamp_ms, entry_tag, refusal))
+        Ok(WriteContext::new(index, stamp_ms, sealed, refusal))
     }
 
     fn broken_condition<B: Base + ?Sized>(

@@ -257,7 +257,7 @@ fn op_counts_every_sealed_write_up_to_its_last_number() {
     let bytes = payload(NOW, &[WriteCommand::SetMany { pairs, absent_only: false }]);
     let batch = batch(&bytes);
     let mut overlay = Overlay::new();
-    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, Some([1; 16]), &batch).unwrap();
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, Some([1; 16].into()), &batch).unwrap();
     for write in batch.commands() {
         overlay.execute(&MapBase::default(), write, &mut context).unwrap();
     }
@@ -375,11 +375,11 @@ fn reads_answer_in_the_forms_of_redis() {
 /// `count` keys "0", "1", ... that share one value of `bytes` bytes.
 fn large_values(f: &mut Fixture, count: usize, bytes: usize) -> Vec<Bytes> {
     let value = Bytes::from(vec![7; bytes]);
-    let at = WrittenAt { index: Index(2), op: 0, entry_tag: None };
+    let at = WrittenAt { index: Index(2), op: 0, sealed: None };
     let keys: Vec<Bytes> = (0..count).map(|number| Bytes::from(number.to_string())).collect();
     for key in &keys {
         let value = Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes: value.clone() };
-        f.base.rows.insert(key.to_vec(), (value, at));
+        f.base.rows.insert(key.to_vec(), (value, at.clone()));
     }
     keys
 }

@@ -7,6 +7,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::read;
 use crate::fsm::overlay::Overlay;
+use crate::fsm::overlay::SealedBy;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::payload;
@@ -39,7 +40,7 @@ fn run(entries: &[Entry], mut ends_run: impl FnMut() -> bool) -> (Vec<Reply>, Ma
         let payload = payload(*stamp_ms, writes);
         let batch = batch(&payload);
         let tag = (index % 2 == 0).then_some([7; 16]);
-        let mut context = overlay.begin(&base, Index(index), batch.stamp_ms, tag, &batch).unwrap();
+        let mut context = overlay.begin(&base, Index(index), batch.stamp_ms, tag.map(SealedBy::from), &batch).unwrap();
         for write in batch.commands() {
             replies.push(overlay.execute(&base, write, &mut context).unwrap());
         }
@@ -85,7 +86,7 @@ fn random_entries_do_what_the_model_does() {
             .filter(|(_, (value, _))| live(value.expire_at_ms))
             .map(|(key, (value, at))| {
                 assert_eq!(value.last_change, at.index);
-                assert_eq!(at.entry_tag.is_some(), at.index.0 % 2 == 0);
+                assert_eq!(at.entry_tag().is_some(), at.index.0 % 2 == 0);
                 let (index, op) = (at.index.0, at.op);
                 (key, ModelRow { bytes: value.bytes.to_vec(), expire_at_ms: value.expire_at_ms, index, op })
             })
