@@ -2,6 +2,7 @@
 //!
 //! `cluster` puts all of it together: whole nodes in one thread, which a seed decides to the last byte.
 
+pub mod base;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
