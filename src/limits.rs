@@ -116,6 +116,8 @@ const _: () = assert!(is_shorter(KEK_DESCRIPTOR_WAIT, REFUSED_START_DEADLINE));
 
 /// Keys whose rows are fetched from the store at once: with the largest values no more than a reply holds.
 pub const FETCH_KEYS_MAX: usize = 7;
+/// Rows that are fetched at once if those before were small: RocksDB's own batch. With the largest rows it is 256 MiB once.
+pub const FETCH_BATCH_ROWS_MAX: usize = 32;
 /// RocksDB's cache of blocks, if the settings give no number.
 pub const BLOCK_CACHE_BYTES: usize = 256 << 20;
 /// Smallest and largest cache that a setting may ask for: below 1 MiB not even the index blocks of one table fit, above
@@ -131,6 +133,8 @@ pub const LEVEL0_FILES_MAX: u64 = 8;
 pub const PENDING_COMPACTION_BYTES_MAX: u64 = 64 << 30;
 
 const _: () = assert!(FETCH_KEYS_MAX * VALUE_BYTES_MAX <= REPLY_BYTES_MAX);
+const _: () = assert!(FETCH_KEYS_MAX <= FETCH_BATCH_ROWS_MAX);
+const _: () = assert!(FETCH_BATCH_ROWS_MAX * VALUE_BYTES_MAX <= 256 << 20);
 const _: () = assert!(BLOCK_CACHE_BYTES_MIN <= BLOCK_CACHE_BYTES);
 const _: () = assert!(BLOCK_CACHE_BYTES <= BLOCK_CACHE_BYTES_MAX);
 

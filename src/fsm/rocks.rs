@@ -10,6 +10,11 @@
 //! one column family what a crash leaves is always some finished commit (ATOMIC-APPLY). What is durable is read with
 //! RocksDB's persisted tier, which without its log means: from files only.
 
+pub mod base;
+mod file;
+mod key;
+mod tuning;
+
 use std::path::Path;
 
 use rocksdb::BlockBasedOptions;

@@ -1,0 +1,253 @@
+//! The base on RocksDB: one column family, no log of its own, no row in its memtable; what it shows is what its files hold.
+//!
+//! ```text
+//! row key  0x00 | 0x01   applied row          state rows sort before all users' rows
+//!          0x00 | 0x02   keyring row
+//!          row name      a user's row: 0x01 to 0x10, then 16 bytes
+//! ```
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use rocksdb::ColumnFamily;
+use rocksdb::ColumnFamilyDescriptor;
+use rocksdb::DB;
+use rocksdb::ErrorKind;
+use rocksdb::Options;
+use rocksdb::ReadOptions;
+use rocksdb::WriteBatch;
+use rocksdb::WriteOptions;
+
+use crate::fsm::base::BaseError;
+use crate::fsm::base::Pressure;
+use crate::fsm::base::RowBase;
+use crate::fsm::base::RowFile;
+use crate::fsm::base::StateRows;
+use crate::fsm::base::WriteFileError;
+use crate::fsm::name::RowName;
+use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::file::FlushNames;
+use crate::fsm::rocks::file::RocksFile;
+use crate::fsm::rocks::key::state_key;
+use crate::fsm::rocks::tuning::base_options;
+use crate::fsm::rocks::tuning::text;
+use crate::fsm::store::StateRow;
+use crate::limits::FETCH_BATCH_ROWS_MAX;
+use crate::limits::FETCH_KEYS_MAX;
+use crate::limits::REPLY_BYTES_MAX;
+
+/// Where a base lives. Both directories are on one file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasePlace {
+    /// RocksDB's own.
+    pub state: PathBuf,
+    /// Files on their way into it; must exist.
+    pub flush: PathBuf,
+}
+
+/// A [`RowBase`] in a directory.
+pub struct RocksBase {
+    db: DB,
+    options: Options,
+    names: FlushNames,
+    is_read_only: bool,
+}
+
+impl RocksBase {
+    /// Makes a new base that holds `record` and no rows; its directory must not be there. `start` is random, drawn for
+    /// this base alone: it is in the names of its files in `flush/`.
+    ///
+    /// # Errors
+    /// The text of what went wrong; what was made is unfinished.
+    pub fn create(
+        place: &BasePlace,
+        options: &RocksOptions,
+        start: u64,
+        record: &StateRows,
+    ) -> Result<RocksBase, BaseError> {
+        let mut options = base_options(options);
+        options.create_if_missing(true);
+        options.set_error_if_exists(true);
+        let base = RocksBase::with(place, options, start, false, |options, families| {
+            DB::open_cf_descriptors(options, &place.state, families)
+        })?;
+        let file = base.begin_file(record).map_err(|error| BaseError::Backend(error.to_string()))?;
+        let file = file.finish().map_err(|error| BaseError::Backend(error.to_string()))?;
+        file.ingest().map_err(|error| BaseError::Backend(error.to_string()))?;
+        Ok(base)
+    }
+
+    /// Opens the base; one that is missing is never made.
+    ///
+    /// # Errors
+    /// [`BaseError::Backend`]: missing, damaged, or held by another process.
+    pub fn open(place: &BasePlace, options: &RocksOptions, start: u64) -> Result<RocksBase, BaseError> {
+        RocksBase::with(place, base_options(options), start, false, |options, families| {
+            DB::open_cf_descriptors(options, &place.state, families)
+        })
+    }
+
+    /// Opens the base to look at it: nothing in its directories changes, and another process may hold it. No file
+    /// can be begun.
+    ///
+    /// # Errors
+    /// [`BaseError::Backend`]: missing or damaged.
+    pub fn open_read_only(place: &BasePlace, options: &RocksOptions) -> Result<RocksBase, BaseError> {
+        RocksBase::with(place, base_options(options), 0, true, |options, families| {
+            DB::open_cf_descriptors_read_only(options, &place.state, families, false)
+        })
+    }
+
+    fn with(
+        place: &BasePlace,
+        options: Options,
+        start: u64,
+        is_read_only: bool,
+        open: impl FnOnce(&Options, [ColumnFamilyDescriptor; 1]) -> Result<DB, rocksdb::Error>,
+    ) -> Result<RocksBase, BaseError> {
+        // Named, because batches of names are looked up by the handle of a column family.
+        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        let db = open(&options, [family]).map_err(|error| backend(&error))?;
+        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, start), is_read_only })
+    }
+
+    /// Name within the directory and length of each table, as the manifest has them.
+    pub(crate) fn tables(&self) -> Result<Vec<(String, u64)>, BaseError> {
+        let files = self.db.live_files().map_err(|error| backend(&error))?;
+        Ok(files.into_iter().map(|file| (file.name.trim_start_matches('/').to_owned(), file.size as u64)).collect())
+    }
+
+    /// Bytes of all tables that the base reads from.
+    ///
+    /// # Errors
+    /// [`BaseError::Backend`].
+    pub fn table_bytes(&self) -> Result<u64, BaseError> {
+        Ok(self.tables()?.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    fn family(&self) -> &ColumnFamily {
+        self.db.cf_handle(FAMILY).expect("opened with this family")
+    }
+
+    fn number(&self, property: &str) -> Result<u64, BaseError> {
+        let value = self.db.property_int_value(property).map_err(|error| backend(&error))?;
+        value.ok_or(BaseError::Malformed { what: "RocksDB's properties" })
+    }
+
+    /// After some errors RocksDB merges nothing any more, and says so only to whoever writes: an empty write changes nothing.
+    fn check_alive(&self) -> Result<(), BaseError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        options.set_no_slowdown(true);
+        match self.db.write_opt(WriteBatch::default(), &options) {
+            Err(error) if error.kind() != ErrorKind::Incomplete => Err(backend(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches up to [`FETCH_BATCH_ROWS_MAX`] rows at once; answers the largest, or nothing if `visit` wants no more.
+    fn batch(
+        &self,
+        offset: usize,
+        names: &[RowName],
+        visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool,
+    ) -> Result<Option<usize>, BaseError> {
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_unstable_by_key(|at| names[*at]);
+        let sorted = order.iter().map(|at| names[*at].as_bytes());
+        let mut fetched = self.db.batched_multi_get_cf(self.family(), sorted, true);
+        let mut rows: Vec<_> = names.iter().map(|_| None).collect();
+        for (at, row) in order.into_iter().zip(fetched.drain(..)) {
+            rows[at] = row.map_err(|error| backend(&error))?;
+        }
+        let mut largest = 0;
+        for (at, row) in rows.iter().enumerate() {
+            largest = largest.max(row.as_ref().map_or(0, |row| row.len()));
+            if !visit(offset + at, row.as_deref()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(largest))
+    }
+}
+
+impl RowBase for RocksBase {
+    fn row(&self, name: &RowName, visit: &mut dyn FnMut(&[u8])) -> Result<bool, BaseError> {
+        let row = self.db.get_pinned(name.as_bytes()).map_err(|error| backend(&error))?;
+        row.iter().for_each(|row| visit(row));
+        Ok(row.is_some())
+    }
+
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        let (mut offset, mut count) = (0, FETCH_KEYS_MAX);
+        while offset < names.len() {
+            let some = &names[offset..names.len().min(offset + count)];
+            let Some(largest) = self.batch(offset, some, visit)? else { return Ok(()) };
+            offset += some.len();
+            // Rows of one batch are held together. As long as they are small, more of them are taken.
+            count = (REPLY_BYTES_MAX / largest.max(1)).min(2 * count).clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX);
+        }
+        Ok(())
+    }
+
+    fn walk(
+        &self,
+        names: RangeInclusive<RowName>,
+        visit: &mut dyn FnMut(RowName, &[u8]) -> bool,
+    ) -> Result<(), BaseError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(*names.start().as_bytes());
+        // The end is exclusive there: a longer key, which no row has.
+        options.set_iterate_upper_bound([&names.end().as_bytes()[..], &[0]].concat());
+        // A walk over everything must not push out what clients read.
+        options.fill_cache(false);
+        let mut rows = self.db.raw_iterator_opt(options);
+        rows.seek_to_first();
+        while let Some((key, row)) = rows.item() {
+            let name = RowName::from_bytes(key).ok_or(BaseError::Malformed { what: "a user" })?;
+            if !visit(name, row) {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(|error| backend(&error))
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, BaseError> {
+        let row = self.db.get_pinned(state_key(row)).map_err(|error| backend(&error))?;
+        Ok(row.map(|row| row.to_vec()))
+    }
+
+    fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
+        if self.is_read_only {
+            return Err(WriteFileError { why: "the state is open to look at it only".to_owned() });
+        }
+        Ok(Box::new(RocksFile::begin(&self.db, &self.options, &self.names, record)?))
+    }
+
+    fn pressure(&self) -> Result<Pressure, BaseError> {
+        let level0 = self.db.property_value(LEVEL0_FILES).map_err(|error| backend(&error))?;
+        let level0_files = level0.and_then(|number| number.parse().ok());
+        let pressure = Pressure {
+            level0_files: level0_files.ok_or(BaseError::Malformed { what: "RocksDB's properties" })?,
+            pending_bytes: self.number(PENDING_BYTES)?,
+        };
+        if pressure.is_high() {
+            self.check_alive()?;
+        }
+        Ok(pressure)
+    }
+}
+
+debug_fields!(self: RocksBase { path: self.db.path(), is_read_only: self.is_read_only });
+
+fn backend(error: &rocksdb::Error) -> BaseError {
+    BaseError::Backend(text(error))
+}
+
+const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+const LEVEL0_FILES: &str = "rocksdb.num-files-at-level0";
+const PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";

@@ -1,0 +1,89 @@
+//! RocksDB for ingestion: nothing is ever written into its memtable, sorted files come whole and overlap each other.
+//!
+//! The state rows are in every file, so each file overlaps every other and goes to level 0. What is tuned is how level 0
+//! becomes level 1, and how a name is found.
+
+use rocksdb::BlockBasedOptions;
+use rocksdb::Cache;
+use rocksdb::DBCompressionType;
+use rocksdb::DataBlockIndexType;
+use rocksdb::InfoLogger;
+use rocksdb::LogLevel;
+use rocksdb::Options;
+
+use crate::fsm::rocks::RocksOptions;
+
+/// Options of a base, for RocksDB and for the writer of files alike: both must make the same tables.
+pub(crate) fn base_options(options: &RocksOptions) -> Options {
+    let mut db = Options::default();
+    db.set_block_based_table_factory(&tables(options));
+    db.set_compression_type(match options.values_are_sealed {
+        true => DBCompressionType::None,
+        false => DBCompressionType::Lz4,
+    });
+    db.set_write_buffer_size(MEMTABLE_BYTES);
+    db.set_level_zero_file_num_compaction_trigger(LEVEL0_TRIGGER);
+    db.set_max_bytes_for_level_base(LEVEL1_BYTES);
+    db.set_target_file_size_base(FILE_BYTES);
+    db.set_max_open_files(options.open_files_max);
+    db.set_max_background_jobs(options.background_jobs);
+    // What compaction has written goes to the device little by little: at once, the log's syncs would wait behind it.
+    db.set_bytes_per_sync(SYNC_BYTES);
+    db.set_paranoid_checks(true);
+    // Both write to the info log on a timer, and the second keeps statistics in a hidden column family.
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db.set_info_logger(info_log());
+    db
+}
+
+fn tables(options: &RocksOptions) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(options.block_cache_bytes));
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    table.set_whole_key_filtering(true);
+    table.set_format_version(TABLE_FORMAT);
+    // Names are random and mostly looked up one by one: in its block a row is found by a hash.
+    table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    table
+}
+
+/// Instead of a LOG file that grows with every start: only what an operator must know, to where everything is logged.
+fn info_log() -> InfoLogger {
+    InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
+        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
+        // Headers, its list of hundreds of options at every open, come whatever level is asked for.
+        LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
+            tracing::trace!(target: "rocksdb", "{}", shortened(line));
+        }
+    })
+}
+
+/// RocksDB's words. They name files, offsets and at most names of rows, never values; they are cut to be safe.
+pub(crate) fn text(error: &rocksdb::Error) -> String {
+    shortened(error.as_ref()).to_owned()
+}
+
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().trim_end()
+}
+
+/// The memtable stays empty: the least that RocksDB takes.
+const MEMTABLE_BYTES: usize = 64 << 10;
+/// Ingested files from which on they are merged into level 1.
+const LEVEL0_TRIGGER: i32 = 4;
+/// Size of level 1: each merge of level 0 rewrites all of it, because every file spans all names.
+const LEVEL1_BYTES: u64 = 512 << 20;
+/// Size of the files that compaction makes.
+const FILE_BYTES: u64 = 64 << 20;
+/// Bytes that compaction writes between two syncs of its file.
+const SYNC_BYTES: u64 = 1 << 20;
+/// One false positive in a hundred look-ups of absent names; RocksDB's own recommendation.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Fixed, so that a newer RocksDB writes what the one before it can read.
+const TABLE_FORMAT: i32 = 5;
+/// Longest line that is taken over from RocksDB.
+const TEXT_BYTES_MAX: usize = 256;
