@@ -141,7 +141,10 @@ impl Batch for ClientBatch {
             Proposal::in_place(self.context.next_id(), data)
         });
         let proposals = proposals.collect();
-        self.context.seal(Position { term, index: first_index }, proposals).map_err(|error| seal_failed(&error))
+        let position = Position { term, index: first_index };
+        let sealed = self.context.seal(position, proposals).map_err(|error| seal_failed(&error))?;
+        assert!(bytes_of(&sealed) <= self.bytes_max, "the door let through no more than it was asked for");
+        Ok(sealed)
     }
 
     fn placed(self: Box<Self>, first: Position) {
@@ -170,6 +173,19 @@ pub(super) struct ControlBatch {
     pub(super) payload: Vec<u8>,
 }
 
+impl ControlBatch {
+    fn seal_entry(&self, position: Position) -> Result<Bytes, BatchRefusal> {
+        let proposal_id = self.context.next_id();
+        if !self.context.is_sealed(position.index) {
+            return Ok(EntryFrame { proposal_id, payload: &self.payload }.encode());
+        }
+        let dek = self.context.node_keys.current().control_key().map_err(|lack| seal_failed(&lack.into()))?;
+        let nonce = random_array(&*self.context.entropy);
+        let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
+        sealed.map_err(|error| seal_failed(&error.into()))
+    }
+}
+
 impl Batch for ControlBatch {
     fn count(&self) -> usize {
         1
@@ -187,15 +203,9 @@ impl Batch for ControlBatch {
         if term != self.term {
             return Err(BatchRefusal::SealFailed);
         }
-        let proposal_id = self.context.next_id();
-        if !self.context.is_sealed(first_index) {
-            return Ok(vec![EntryFrame { proposal_id, payload: &self.payload }.encode()]);
-        }
-        let dek = self.context.node_keys.current().control_key().map_err(|lack| seal_failed(&lack.into()))?;
-        let nonce = random_array(&*self.context.entropy);
-        let position = Position { term, index: first_index };
-        let sealed = seal_control(&dek, position, proposal_id, nonce, &self.payload);
-        Ok(vec![sealed.map_err(|error| seal_failed(&error.into()))?])
+        let entry = self.seal_entry(Position { term, index: first_index })?;
+        assert!(entry.len() as u64 <= self.bytes_max(), "the door let through no more than it was asked for");
+        Ok(vec![entry])
     }
 
     fn placed(self: Box<Self>, first: Position) {
@@ -212,6 +222,10 @@ impl Batch for ControlBatch {
             controls.fail(ControlError::NotSealed);
         }
     }
+}
+
+fn bytes_of(entries: &[Bytes]) -> u64 {
+    entries.iter().map(|entry| entry.len() as u64).sum()
 }
 
 /// Clients get `TRYAGAIN`; the reason is for the operator.

@@ -137,6 +137,7 @@ impl ControlQueue {
                 let is_due_again = must.or(renewal.map(|renewal| renewal.due)) == Some(proposed.due);
                 self.learn(proposed, applied.control_outcome(proposed.at), is_due_again, scene);
             }
+            assert!(self.proposed.is_none(), "N3: nothing is due behind an entry that is not applied");
             if let Some(due) = must {
                 return self.unless_paused(due, false, scene.now);
             }

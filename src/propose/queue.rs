@@ -214,7 +214,10 @@ impl Queue {
             let next = context.controls().next(&scene, &self.shared.orders, &context.facts);
             let (due, is_ordered) = match next {
                 Next::Wait => return None,
-                Next::Clients => return self.client_batch(view.space_bytes),
+                Next::Clients => {
+                    assert!(view.own_term_applied, "N2: clients wait for the empty entry of this term");
+                    return self.client_batch(view.space_bytes);
+                }
                 Next::Control { due, is_ordered } => (due, is_ordered),
             };
             match control_entry::make(context, &*self.witness, due, view, &keys) {
@@ -269,6 +272,7 @@ impl Proposer for Queue {
 
     fn stop(&mut self) {
         self.shared.requests.drain(|| Outcome::TryAgain, true);
+        assert_eq!(self.shared.requests.len(), 0, "no request comes in behind the end");
         self.shared.orders.drain(ControlError::TryAgain, true);
         self.context.controls().give_up(ControlError::TryAgain);
     }

@@ -161,6 +161,7 @@ impl Log {
         {
             self.pop_front();
         }
+        assert!(self.first_in_memory() <= self.applied + 1, "everything above applied is in memory");
     }
 
     fn pop_front(&mut self) {
@@ -214,6 +215,7 @@ impl Log {
 
     /// Whether older entries can be read back at all.
     pub(super) fn set_can_fetch(&mut self, can_fetch: bool) {
+        assert!(self.fetching.is_none(), "it is set before anything is read back");
         self.can_fetch = can_fetch;
     }
 
@@ -227,6 +229,7 @@ impl Log {
 
     /// That call is done.
     pub(super) fn forget_fetched(&mut self) {
+        assert!(self.fetching.is_none(), "the next read begins when this one is forgotten");
         self.fetched.clear();
     }
 

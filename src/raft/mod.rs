@@ -15,6 +15,7 @@ mod input;
 mod log;
 mod logger;
 mod members_change;
+mod membership;
 mod persisting;
 mod ports;
 mod raft_loop;

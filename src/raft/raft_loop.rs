@@ -25,12 +25,10 @@ use ::raft::eraftpb::EntryType;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
-use crate::entry::EntryKind;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::limits::RAFT_STEP_BATCHES_MAX;
 use crate::members::Members;
 use crate::raft::Batch;
@@ -54,11 +52,8 @@ use crate::raft::hand_out::HandOut;
 use crate::raft::input::Input;
 use crate::raft::log::Log;
 use crate::raft::members_change::ChangeRefused;
-use crate::raft::members_change::ChangeView;
 use crate::raft::members_change::MemberChange;
-use crate::raft::members_change::decode_change;
-use crate::raft::members_change::encode_change;
-use crate::raft::members_change::guard;
+use crate::raft::membership::Membership;
 use crate::raft::persisting::Afterwards;
 use crate::raft::persisting::Persisting;
 use crate::raft::read_index::ReadIndex;
@@ -73,7 +68,7 @@ use crate::world::random_array;
 pub struct RaftLoop {
     id: NodeId,
     node: RawNode<Log>,
-    members: Members,
+    membership: Membership,
     door: EntryDoor,
     election: ElectionClock,
     persisting: Persisting,
@@ -98,15 +93,16 @@ impl RaftLoop {
     /// # Errors
     /// [`RaftFatal`] if log and state do not fit together: damage, nothing was changed.
     pub fn new(config: RaftConfig, recovered: StartingPoint, parts: RaftParts) -> Result<RaftLoop, RaftFatal> {
-        let started = start::start(&config, &recovered)?;
+        let mut started = start::start(&config, &recovered)?;
         let RaftParts { proposer, ports, transport, space, clock, entropy } = parts;
         let process = u64::from_be_bytes(random_array(&*entropy));
         let resend_after = config.tick * config.read_resend_ticks;
         let campaigns_at_once = recovered.members.voters == [config.node_id.value()];
-        let mut raft = RaftLoop {
+        let membership = Membership::new(config.node_id, recovered.members, &mut started.node);
+        Ok(RaftLoop {
             id: config.node_id,
             node: started.node,
-            members: recovered.members,
+            membership,
             door: EntryDoor::new(space),
             election: ElectionClock::new(&config, clock.monotonic(), entropy, campaigns_at_once),
             persisting: Persisting::new(started.hard_state),
@@ -120,9 +116,7 @@ impl RaftLoop {
             has_more: false,
             is_stopped: false,
             dead: None,
-        };
-        raft.keep_for_followers();
-        Ok(raft)
+        })
     }
 
     /// Takes `inputs`, lets time pass and does everything that follows.
@@ -168,7 +162,7 @@ impl RaftLoop {
     /// The members of the cluster, as of the newest membership change handed to apply.
     #[must_use]
     pub fn members(&self) -> &Members {
-        &self.members
+        self.membership.members()
     }
 
     fn try_step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), RaftFatal> {
@@ -189,6 +183,7 @@ impl RaftLoop {
         self.reads.ask(&mut self.node, &mut *self.proposer, now);
         self.drain_ready()?;
         self.propose_all()?;
+        assert!(!self.node.has_ready(), "a step leaves nothing in the library");
         self.report();
         Ok(())
     }
@@ -259,6 +254,7 @@ impl RaftLoop {
                 self.proposer.not_leading(leader);
                 return Ok(());
             }
+            assert!(!self.node.has_ready(), "a batch is placed behind entries that were handed out");
             let view = self.door.view(&self.node.raft, self.persisting.is_full());
             let Some(batch) = self.proposer.next(&view) else { return Ok(()) };
             self.place(batch, &view)?;
@@ -302,23 +298,12 @@ impl RaftLoop {
             return Ok(Err(ChangeRefused::NotLeader(self.other_leader())));
         }
         let view = self.door.view(&self.node.raft, self.persisting.is_full());
-        let seen = ChangeView {
-            node: self.id,
-            members: &self.members,
-            is_gate_open: view.own_term_applied && !view.is_blocked,
-            has_pending: self.node.raft.has_pending_conf(),
-        };
-        if let Err(refused) = guard(change, seen) {
-            return Ok(Err(refused));
+        assert_eq!(view.last_index, self.last_index(), "N6: the position is read just before");
+        let proposed = self.membership.propose(change, &view, &mut self.node)?;
+        if let Ok(position) = proposed {
+            self.door.close_behind(position);
         }
-        let first = view.last_index.next();
-        // The kind is compared as well: raft makes a change that it refuses an empty entry and says Ok.
-        if !append(&mut self.node, EntryType::EntryConfChangeV2, view.term, first, &[encode_change(change)])? {
-            return Ok(Err(ChangeRefused::NotNow));
-        }
-        let position = Position { term: view.term, index: first };
-        self.door.close_behind(position);
-        Ok(Ok(position))
+        Ok(proposed)
     }
 
     /// Steps a peer's message, if it is one that a peer may send. A bad one is dropped: raft sends again.
@@ -326,6 +311,7 @@ impl RaftLoop {
         let raft = &self.node.raft;
         let may_lead = self.election.may_campaign() && !is_sole_voter(raft);
         let Some(mut message) = message.admit(raft, may_lead)? else { return Ok(()) };
+        assert_ne!(message.get_msg_type(), MessageType::MsgPropose, "N6: no entry comes in as a peer's proposal");
         if message.get_msg_type() == MessageType::MsgAppend {
             self.door.cut(&mut message, raft, self.persisting.is_full());
         }
@@ -364,7 +350,10 @@ impl RaftLoop {
             (ready.take_read_states(), ready.take_committed_entries(), ready.take_entries());
         let afterwards = Afterwards { number: ready.number(), messages: waiting };
         self.door.ready();
+        let newest = entries.last().map_or(0, |entry| entry.term);
+        assert!(newest <= hard_state.term.0, "N1: no entry goes to the log before its term");
         self.node.mut_store().append(&entries);
+        assert!(hard_state.commit <= self.last_index(), "only what is in the log is committed");
         self.node.advance_append_async(ready);
         let log = |append| self.ports.log(append);
         if let Some(afterwards) = self.persisting.write(&entries, hard_state, afterwards, log) {
@@ -394,15 +383,10 @@ impl RaftLoop {
 
     /// A committed entry goes to apply; a membership change is applied to raft first, and brings the members after it.
     fn hand_out(&mut self, entry: &Entry) {
+        let committed = self.node.raft.raft_log.committed;
+        assert!(entry.index <= committed, "ACK-DURABLE: apply gets only what a quorum has");
         let entry = to_log_entry(entry);
-        let members = (entry.kind != EntryKind::Normal).then(|| {
-            let change = decode_change(entry.kind, &entry.data).ok();
-            if let Some(members) = change.and_then(|change| change.apply(&mut self.node)) {
-                self.members = members;
-                self.keep_for_followers();
-            }
-            self.members.clone()
-        });
+        let members = self.membership.apply(&entry, &mut self.node);
         self.hand_out.push(Committed { entry, members });
     }
 
@@ -416,12 +400,6 @@ impl RaftLoop {
         assert!(index.0 <= self.node.raft.raft_log.committed, "only committed entries are applied");
         self.hand_out.fill(&mut *self.ports);
         Ok(())
-    }
-
-    /// Applied entries stay in memory only where another member may still ask for them.
-    fn keep_for_followers(&mut self) {
-        let bytes = if self.members.is_alone(self.id) { 0 } else { LOG_CACHE_BYTES_MAX };
-        self.node.mut_store().keep_applied(bytes);
     }
 
     fn other_leader(&self) -> Option<u64> {

@@ -57,6 +57,7 @@ impl ReadIndex {
         if is_heard {
             self.due(now).into_iter().for_each(|key| node.read_index(key));
         }
+        self.assert_order();
     }
 
     /// The context that is not sent yet: reads may still join it.
@@ -93,7 +94,9 @@ impl ReadIndex {
 
     fn take(&mut self, key: &[u8]) -> Option<u64> {
         let round = self.rounds.iter().position(|round| self.key(round) == key)?;
-        self.rounds.remove(round).map(|round| round.context)
+        let taken = self.rounds.remove(round);
+        self.assert_order();
+        taken.map(|round| round.context)
     }
 
     /// Gives up the rounds whose deadline has passed.
@@ -104,6 +107,7 @@ impl ReadIndex {
     /// Gives up all that was sent, when the leadership moved: raft forgot it. The unsent round goes on waiting.
     pub(super) fn lose_sent(&mut self, ports: &mut dyn Ports) {
         self.lose(|round| round.resend_at.is_some(), ports);
+        assert!(self.rounds.len() <= 1, "only the newest round may be unsent");
     }
 
     /// Gives up everything, at the end.
@@ -115,7 +119,15 @@ impl ReadIndex {
     fn lose(&mut self, is_lost: impl Fn(&Round) -> bool, ports: &mut dyn Ports) {
         let (lost, left): (VecDeque<Round>, VecDeque<Round>) = self.rounds.drain(..).partition(is_lost);
         self.rounds = left;
+        self.assert_order();
         lost.iter().for_each(|round| ports.read_lost(round.context));
+    }
+
+    /// Contexts increase, and only the newest round may be unsent: reads that come now join that one.
+    fn assert_order(&self) {
+        assert!(self.rounds.iter().is_sorted_by_key(|round| round.context), "oldest first");
+        let mut older = self.rounds.iter().rev().skip(1);
+        assert!(older.all(|round| round.resend_at.is_some()), "only the newest round may be unsent");
     }
 
     fn key(&self, round: &Round) -> [u8; KEY_LEN] {

@@ -1,0 +1,90 @@
+//! The members as the library has them: changes are proposed behind a guard and applied as they are handed out.
+
+use ::raft::RawNode;
+use ::raft::eraftpb::EntryType;
+
+use crate::entry::EntryKind;
+use crate::entry::LogEntry;
+use crate::ids::NodeId;
+use crate::ids::Position;
+use crate::limits::LOG_CACHE_BYTES_MAX;
+use crate::members::Members;
+use crate::raft::LeaderView;
+use crate::raft::append::append;
+use crate::raft::fatal::RaftFatal;
+use crate::raft::log::Log;
+use crate::raft::members_change::ChangeRefused;
+use crate::raft::members_change::ChangeView;
+use crate::raft::members_change::MemberChange;
+use crate::raft::members_change::decode_change;
+use crate::raft::members_change::encode_change;
+use crate::raft::members_change::guard;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Membership {
+    node: NodeId,
+    members: Members,
+}
+
+impl Membership {
+    /// As of the state at the start.
+    pub(super) fn new(node: NodeId, members: Members, raft: &mut RawNode<Log>) -> Membership {
+        let membership = Membership { node, members };
+        membership.keep_for_followers(raft);
+        membership
+    }
+
+    /// As of the newest change handed to apply.
+    pub(super) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Appends a change behind the last entry, unless the guard refuses it. `view` is as of now.
+    ///
+    /// # Errors
+    /// [`RaftFatal::Misplaced`]: it stands elsewhere, or as something else. Nothing of it has left this node.
+    pub(super) fn propose(
+        &self,
+        change: MemberChange,
+        view: &LeaderView,
+        raft: &mut RawNode<Log>,
+    ) -> Result<Result<Position, ChangeRefused>, RaftFatal> {
+        let seen = ChangeView {
+            node: self.node,
+            members: &self.members,
+            is_gate_open: view.own_term_applied && !view.is_blocked,
+            has_pending: raft.raft.has_pending_conf(),
+        };
+        if let Err(refused) = guard(change, seen) {
+            return Ok(Err(refused));
+        }
+        let first = view.last_index.next();
+        // The kind is compared as well: raft makes a change that it refuses an empty entry and says Ok.
+        if !append(raft, EntryType::EntryConfChangeV2, view.term, first, &[encode_change(change)])? {
+            return Ok(Err(ChangeRefused::NotNow));
+        }
+        assert!(raft.raft.has_pending_conf(), "an appended change is pending until it is applied");
+        Ok(Ok(Position { term: view.term, index: first }))
+    }
+
+    /// Applies a committed change to raft. The members after it, or `None` for an entry that is no change.
+    pub(super) fn apply(&mut self, entry: &LogEntry, raft: &mut RawNode<Log>) -> Option<Members> {
+        if entry.kind == EntryKind::Normal {
+            return None;
+        }
+        let change = decode_change(entry.kind, &entry.data).ok();
+        if let Some(members) = change.and_then(|change| change.apply(raft)) {
+            assert!(!members.voters.is_empty(), "a cluster keeps a voter");
+            self.members = members;
+            self.keep_for_followers(raft);
+        }
+        Some(self.members.clone())
+    }
+
+    /// Applied entries stay in memory only where another member may still ask for them.
+    fn keep_for_followers(&self, raft: &mut RawNode<Log>) {
+        let bytes = if self.members.is_alone(self.node) { 0 } else { LOG_CACHE_BYTES_MAX };
+        raft.mut_store().keep_applied(bytes);
+    }
+}
