@@ -316,6 +316,12 @@ pub const BACKLOG: u32 = 1024;
 /// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, threads'
 /// and listeners' own, rounded up.
 pub const OWN_DESCRIPTORS: u64 = 640;
+/// Log lines that wait to be written: a burst that a slow disk takes in a second. With the longest lines they hold 16 MiB.
+pub const LOG_LINES_MAX: usize = 2048;
+/// Longest log line: ours hold no client's bytes, and RocksDB's are cut far below.
+pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
+/// How long an end waits for the last log lines to be written.
+pub const LOG_LINES_DEADLINE: Duration = Duration::from_millis(500);
 /// Reasons to end that are kept until the main thread looks: log, raft, apply, flush and two signals at once.
 pub const ENDS_MAX: usize = 8;
 

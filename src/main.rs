@@ -76,7 +76,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_help {
-        eprint!("{text}");
+        cli::say(text.trim_end());
     } else {
         let lines: Vec<&str> = text
             .lines()
@@ -84,7 +84,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
             .filter(|line| !line.is_empty())
             .collect();
-        eprintln!("sealkv: {} (see --help)", lines.join(" ").trim_start_matches("error: "));
+        cli::say(&format!("sealkv: {} (see -h)", lines.join(" ").trim_start_matches("error: ")));
     }
     Blame::Config.into()
 }
@@ -97,7 +97,7 @@ fn keygen(file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("sealkv: {}", chain(&error));
+            cli::say(&format!("sealkv: {}", chain(&error)));
             Blame::Config.into()
         }
     }

@@ -234,6 +234,13 @@ fn unsafe_stands_only_in_the_two_rooms() {
 }
 
 #[test]
+fn nothing_prints_by_a_macro_that_panics_when_nobody_reads() {
+    none(printing(sources()), "print macros: log with tracing, or say it with `cli::say`");
+    let text = "//! .\nfn f() {\n    println!(\"x\");\n}\n#[cfg(test)]\nmod tests {\n    fn g() { eprintln!(); }\n}\n";
+    assert_eq!(printing(&[Source::new("wal/mod.rs", text)]), BTreeSet::from(["wal/mod.rs:3".to_owned()]));
+}
+
+#[test]
 fn files_stay_short_enough_to_hold_in_the_head() {
     let long =
         |source: &Source| (source.lines() > FILE_LINES_MAX).then(|| format!("{}: {}", source.path, source.lines()));
@@ -366,6 +373,19 @@ fn unsafe_elsewhere(sources: &[Source]) -> BTreeSet<String> {
     for source in sources.iter().filter(|source| !UNSAFE_ROOMS.iter().any(|room| source.path.starts_with(room))) {
         for (number, line) in source.code.lines().enumerate() {
             if ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| line.contains(word)) {
+                wrong.insert(format!("{}:{}", source.path, number + 1));
+            }
+        }
+    }
+    wrong
+}
+
+fn printing(sources: &[Source]) -> BTreeSet<String> {
+    let mut wrong = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.room() != "testing") {
+        for (number, line) in source.code.lines().enumerate() {
+            // `eprint!` and `eprintln!` end in these words.
+            if line.contains("print!(") || line.contains("println!(") {
                 wrong.insert(format!("{}:{}", source.path, number + 1));
             }
         }

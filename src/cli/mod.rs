@@ -3,3 +3,10 @@
 pub mod keygen;
 pub mod selftest;
 pub mod serve;
+
+use std::io::Write as _;
+
+/// Says `line` on standard error. One that is closed is no reason to do anything else.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::cli;
 use crate::exit::Blame;
 use crate::node;
 use crate::node::config::Config;
+use crate::node::log_lines;
 use crate::node::process;
 use crate::node::settings::ConfigError;
 use crate::node::settings::LogFormat;
@@ -15,32 +17,28 @@ use crate::node::settings::check_environment;
 /// Runs a node until a signal or a fatal error ends it; with `check_only`, only checks the settings.
 pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
     let (format, filter) = (flags.log_format, flags.log_level.clone());
-    let settings = match settings(file, flags) {
-        Ok(settings) => settings,
-        Err(error) => {
-            // The file could not be read: log lines are as the flags ask.
-            let started =
-                process::start_logging(format.unwrap_or(LogFormat::Text), filter.as_deref().unwrap_or("info"));
-            return refuse(started.is_ok(), &error.to_string());
-        }
-    };
-    let format = settings.log_format.unwrap_or(LogFormat::Text);
-    let filter = settings.log_level.clone().unwrap_or_else(|| "info".to_owned());
+    let settings = settings(file, flags);
+    // If the file could not be read, log lines are as the flags ask.
+    let format = settings.as_ref().map_or(format, |settings| settings.log_format).unwrap_or(LogFormat::Text);
+    let filter = settings.as_ref().map_or(filter, |settings| settings.log_level.clone()).unwrap_or_default();
     if let Err(message) = process::start_logging(format, &filter) {
-        return refuse(false, &message);
+        cli::say(&format!("sealkv: {message}"));
+        return Blame::Config.into();
     }
-    let config: Config = match Config::check(settings) {
+    let config = match settings.and_then(Config::check) {
         Ok(config) => config,
-        Err(error) => return refuse(true, &error.to_string()),
+        Err(error) => return node::run::ended(Blame::Config, &error),
     };
-    if check_only {
-        if let Err(refusal) = node::run::check(&config) {
-            return node::run::ended(refusal.blame(), &refusal);
-        }
-        tracing::info!("configuration ok");
-        return ExitCode::SUCCESS;
+    if !check_only {
+        return node::run::run(&config);
     }
-    node::run::run(&config)
+    match node::run::check(&config) {
+        Ok(()) => {
+            log_lines::last(|| tracing::info!("configuration ok"));
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => node::run::ended(refusal.blame(), &refusal),
+    }
 }
 
 fn settings(file: Option<&Path>, flags: Settings) -> Result<Settings, ConfigError> {
@@ -50,13 +48,4 @@ fn settings(file: Option<&Path>, flags: Settings) -> Result<Settings, ConfigErro
         Some(path) => Ok(flags.or(Settings::from_file(path)?)),
         None => Ok(flags),
     }
-}
-
-fn refuse(logs: bool, message: &str) -> ExitCode {
-    if logs {
-        tracing::error!("{message}");
-    } else {
-        eprintln!("sealkv: {message}");
-    }
-    Blame::Config.into()
 }

@@ -31,6 +31,7 @@ use crate::node::settings::ConfigError;
 use crate::node::settings::Encryption;
 use crate::node::settings::LogEngine;
 use crate::node::settings::Settings;
+use crate::node::words::ByteSize;
 use crate::wal::LogConfig;
 
 /// Where the KEK comes from.
@@ -88,16 +89,16 @@ impl Config {
         let encryption = encryption(&settings, kek.is_some())?;
         let (listen, admin_listen) = addresses(&settings)?;
         let slot_bytes = LOG_SLOT_BYTES_SETTING_MIN..=LOG_SLOT_BYTES_SETTING_MAX;
-        let log_slot_bytes = within("log-slot-bytes", settings.log_slot_bytes, LOG_SLOT_BYTES, slot_bytes)?;
+        let log_slot_bytes = size("log-slot-bytes", settings.log_slot_bytes, LOG_SLOT_BYTES, slot_bytes)?;
         check_slot_bytes(log_slot_bytes)?;
         let slots = LOG_SLOTS_SETTING_MIN..=LOG_SLOTS_SETTING_MAX;
         let log_slots = within("log-slots", settings.log_slots, LOG_SLOTS, slots)?;
         let maxclients = within("maxclients", settings.maxclients, CLIENTS_MAX as u32, 1..=CLIENTS_SETTING_MAX)?;
         let open_threads =
             within("open-threads", settings.open_threads, default_open_threads(), 1..=OPEN_THREADS_SETTING_MAX)?;
-        let cache_bytes = BLOCK_CACHE_BYTES_MIN..=BLOCK_CACHE_BYTES_MAX;
+        let cache_bytes = BLOCK_CACHE_BYTES_MIN as u64..=BLOCK_CACHE_BYTES_MAX as u64;
         let block_cache_bytes =
-            within("block-cache-bytes", settings.block_cache_bytes, BLOCK_CACHE_BYTES, cache_bytes)?;
+            size("block-cache-bytes", settings.block_cache_bytes, BLOCK_CACHE_BYTES as u64, cache_bytes)?;
         Ok(Config {
             data_dir,
             listen,
@@ -111,7 +112,7 @@ impl Config {
             maxclients,
             idle_timeout: settings.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
             open_threads,
-            block_cache_bytes,
+            block_cache_bytes: usize::try_from(block_cache_bytes).unwrap_or(usize::MAX),
             aead_tier: settings.aead_tier.unwrap_or_default(),
             profiling: settings.profiling.unwrap_or(false),
         })
@@ -196,7 +197,7 @@ fn check_slot_bytes(log_slot_bytes: u64) -> Result<(), ConfigError> {
     Err(ConfigError::Range {
         name: "log-slot-bytes",
         found: log_slot_bytes.to_string(),
-        expected: "a multiple of 1048576".to_owned(),
+        expected: "a multiple of 1M".to_owned(),
     })
 }
 
@@ -225,6 +226,21 @@ fn within<T: PartialOrd + Display>(
     }
     let expected = format!("{} to {}", range.start(), range.end());
     Err(ConfigError::Range { name, found: found.to_string(), expected })
+}
+
+/// The same for a size.
+fn size(
+    name: &'static str,
+    given: Option<ByteSize>,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, ConfigError> {
+    let ByteSize(found) = given.unwrap_or(ByteSize(default));
+    if range.contains(&found) {
+        return Ok(found);
+    }
+    let expected = format!("{} to {}", ByteSize(*range.start()), ByteSize(*range.end()));
+    Err(ConfigError::Range { name, found: ByteSize(found).to_string(), expected })
 }
 
 fn default_open_threads() -> usize {
@@ -283,6 +299,6 @@ mod tests {
         assert!(Config::check(Settings { encryption: Some(Encryption::Ready), ..minimal() }).is_err());
         assert!(Config::check(Settings { kek_file: kek, kek_fd: Some(3), ..minimal() }).is_err());
         assert!(Config::check(Settings { log_slots: Some(3), ..minimal() }).is_err());
-        assert!(Config::check(Settings { log_slot_bytes: Some((64 << 20) + 1), ..minimal() }).is_err());
+        assert!(Config::check(Settings { log_slot_bytes: Some(ByteSize((64 << 20) + 1)), ..minimal() }).is_err());
     }
 }

@@ -16,6 +16,7 @@ use crate::keys::identity::Identity;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
 use crate::node::families::Families;
+use crate::node::log_lines;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
@@ -88,6 +89,7 @@ impl NodeNumbers {
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
         self.log_and_key_metrics(&mut out);
+        out.counter("sealkv_log_lines_dropped_total", "Log lines that nobody took in time", log_lines::dropped());
         let mut families = out.into_vec();
         families.extend(prometheus::gather());
         families

@@ -8,21 +8,25 @@ use rustix::process::Rlimit;
 use tracing_subscriber::EnvFilter;
 
 use crate::limits::OWN_DESCRIPTORS;
+use crate::node::log_lines;
+use crate::node::log_lines::ToLogLines;
 use crate::node::refusal::Refusal;
 use crate::node::settings::LogFormat;
+use crate::node::words::LogFilter;
 
-/// Starts logging to stdout.
+/// Starts logging to standard output, through [`log_lines`].
 ///
 /// # Errors
-/// The filter's own words if it cannot be parsed.
-pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse(filter).map_err(|e| format!("log-level {filter:?}: {e}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
+/// The thread that writes cannot be made, or there is a subscriber already.
+pub fn start_logging(format: LogFormat, filter: &LogFilter) -> Result<(), String> {
+    log_lines::start().map_err(|error| format!("the thread that writes log lines cannot be made: {error}"))?;
+    let filter = EnvFilter::builder().parse(filter.as_str()).map_err(|error| error.to_string())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(ToLogLines);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
     };
-    started.map_err(|e| e.to_string())
+    started.map_err(|error| error.to_string())
 }
 
 /// Bytes of this process in memory, if the kernel says.
@@ -87,7 +91,9 @@ pub fn end_at_first_panic() {
         // Only messages that are literals or formats of ours; payloads of other types may hold anything.
         let message = info.payload_as_str().unwrap_or("(no message)");
         let thread = std::thread::current().name().unwrap_or("?").to_owned();
-        tracing::error!(place, thread, message, "a bug: this should not be possible; the node ends");
+        log_lines::last(|| {
+            tracing::error!(place, thread, message, "a bug: this should not be possible; the node ends");
+        });
         std::process::abort();
     }));
 }

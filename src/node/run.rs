@@ -24,6 +24,7 @@ use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::listeners::Sockets;
+use crate::node::log_lines;
 use crate::node::open;
 use crate::node::password;
 use crate::node::process;
@@ -63,7 +64,8 @@ pub fn check(config: &Config) -> Result<(), Refusal> {
 
 /// Logs why the process ends.
 pub fn ended(blame: Blame, error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{}", chain(error));
+    // RocksDB's threads may still have something to say; the reason is what an operator looks for, and it is the last line.
+    log_lines::last(|| tracing::error!("{}", chain(error)));
     blame.into()
 }
 
@@ -123,7 +125,7 @@ impl ServingNode {
         match failed {
             Some(failure) => Err(failure),
             None => {
-                tracing::info!("stopped");
+                log_lines::last(|| tracing::info!("stopped"));
                 Ok(())
             }
         }
@@ -160,11 +162,11 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>
         loop {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             if is_stopping.swap(true, Relaxed) {
-                tracing::warn!("a second signal: ending at once");
+                // Without a line: whoever sends it does not want to wait for anything.
                 process::end_now(SECOND_SIGNAL_STATUS);
             }
             if !is_serving.load(Relaxed) {
-                tracing::info!("stopped before the start was done: the next start begins it again");
+                log_lines::last(|| tracing::info!("stopped before the start was done: the next start begins it again"));
                 process::end_now(0);
             }
             ends.end(End::Signal);

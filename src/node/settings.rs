@@ -14,6 +14,11 @@ use serde::Deserialize;
 
 use crate::crypto::aead::TierChoice;
 use crate::crypto::aead::TierError;
+use crate::node::words::ByteSize;
+use crate::node::words::LogFilter;
+use crate::node::words::address;
+use crate::node::words::address_in_file;
+use crate::node::words::count;
 
 /// What the node seals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -71,7 +76,7 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
     pub kek_file: Option<PathBuf>,
     /// Inherited descriptor to read the key-encryption key from, instead of a file
-    #[arg(long, env = "SEALKV_KEK_FD", value_name = "N")]
+    #[arg(long, env = "SEALKV_KEK_FD", value_name = "N", value_parser = count::<i32>)]
     pub kek_fd: Option<i32>,
     /// What is sealed: `ready` seals the log's frames and waits for SEALKV ENCRYPTION ENABLE [default: on with a KEK, off without]
     #[arg(long, env = "SEALKV_ENCRYPTION", value_enum, value_name = "MODE")]
@@ -80,26 +85,26 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_LOG_ENGINE", value_enum, value_name = "ENGINE")]
     pub log_engine: Option<LogEngine>,
     /// Slots of the log, used at the first start [default: 8]
-    #[arg(long, env = "SEALKV_LOG_SLOTS", value_name = "N")]
+    #[arg(long, env = "SEALKV_LOG_SLOTS", value_name = "N", value_parser = count::<u32>)]
     pub log_slots: Option<u32>,
-    /// Bytes of one slot, used at the first start [default: 67108864]
-    #[arg(long, env = "SEALKV_LOG_SLOT_BYTES", value_name = "BYTES")]
-    pub log_slot_bytes: Option<u64>,
+    /// Bytes of one slot, as 64M, used at the first start [default: 64M]
+    #[arg(long, env = "SEALKV_LOG_SLOT_BYTES", value_name = "SIZE")]
+    pub log_slot_bytes: Option<ByteSize>,
     /// File whose first line clients must give with AUTH
     #[arg(long, env = "SEALKV_REQUIREPASS_FILE", value_name = "FILE")]
     pub requirepass_file: Option<PathBuf>,
     /// Clients connected at one time [default: 10000]
-    #[arg(long, env = "SEALKV_MAXCLIENTS", value_name = "N")]
+    #[arg(long, env = "SEALKV_MAXCLIENTS", value_name = "N", value_parser = count::<u32>)]
     pub maxclients: Option<u32>,
     /// Seconds after which a silent client is closed, 0 = never [default: 0]
-    #[arg(long, env = "SEALKV_TIMEOUT", value_name = "SECONDS")]
+    #[arg(long, env = "SEALKV_TIMEOUT", value_name = "SECONDS", value_parser = count::<u64>)]
     pub timeout: Option<u64>,
     /// Threads that open large runs beside the apply thread [default: half the cores, at most 8]
-    #[arg(long, env = "SEALKV_OPEN_THREADS", value_name = "N")]
+    #[arg(long, env = "SEALKV_OPEN_THREADS", value_name = "N", value_parser = count::<usize>)]
     pub open_threads: Option<usize>,
-    /// Memory for RocksDB's cache of blocks [default: 268435456]
-    #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "BYTES")]
-    pub block_cache_bytes: Option<usize>,
+    /// Memory for RocksDB's cache of blocks [default: 256M]
+    #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "SIZE")]
+    pub block_cache_bytes: Option<ByteSize>,
     /// Code that runs AES-256-GCM: fastest, vaes512, vaes256, aesni, library, or some to deny, each with a minus [default: fastest]
     #[arg(long, env = "SEALKV_AEAD_TIER", value_name = "TIER", value_parser = tier_choice, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "tier_choice_in_file")]
@@ -112,7 +117,7 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// Which log lines: error, warn, info, debug, trace, or a filter such as `info,sealkv::wal=debug` [default: info]
     #[arg(long, env = "SEALKV_LOG_LEVEL", value_name = "FILTER")]
-    pub log_level: Option<String>,
+    pub log_level: Option<LogFilter>,
 }
 
 /// What was wrong with the settings; the node does not start (78).
@@ -241,22 +246,6 @@ pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), Conf
     Ok(())
 }
 
-/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on a name server to find its own address.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    numeric.parse().map_err(|_| {
-        format!("expected an address and a port, as 127.0.0.1:6379, [::1]:6379 or localhost:6379, found {text:?}")
-    })
-}
-
-fn address_in_file<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(from)?;
-    address(&text).map(Some).map_err(serde::de::Error::custom)
-}
-
 fn tier_choice(text: &str) -> Result<TierChoice, TierError> {
     text.parse()
 }
@@ -292,15 +281,6 @@ mod tests {
         let names = ["SEALKV_LISTEN", "PATH", "SEALKV_LISTENN"].map(str::to_owned);
         let error = check_environment(names.into_iter()).unwrap_err().to_string();
         assert!(error.contains("SEALKV_LISTENN"), "{error}");
-    }
-
-    #[test]
-    fn an_address_is_numeric_or_localhost() {
-        assert_eq!(address("localhost:1").unwrap(), "127.0.0.1:1".parse().unwrap());
-        assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
-        for wrong in ["", "6379", "localhost", "example.org:1", "127.0.0.1:65536"] {
-            assert!(address(wrong).unwrap_err().contains("expected an address"), "{wrong}");
-        }
     }
 
     #[test]

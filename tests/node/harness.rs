@@ -103,6 +103,11 @@ pub fn command(program: &str) -> Command {
     command
 }
 
+/// A port that nobody has now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A running node; killed when dropped.
 pub struct Node {
     child: Child,

@@ -13,6 +13,7 @@ mod halt;
 mod halt_live;
 mod harness;
 mod limits;
+mod log_lines;
 mod operator;
 mod planted;
 mod refusals;

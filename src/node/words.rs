@@ -1,0 +1,176 @@
+//! How single settings are written: addresses, sizes, and which log lines are wanted. Each is read once, into what it means.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Error as _;
+
+/// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on a name server to find its own address.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        format!("expected an address and a port, as 127.0.0.1:6379, [::1]:6379 or localhost:6379, found {text:?}")
+    })
+}
+
+pub(super) fn address_in_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
+/// A whole number, for the settings that count things.
+pub(super) fn count<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("expected a number, found {text:?}"))
+}
+
+/// A number of bytes, or of KiB, MiB or GiB with the letter K, M or G behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "SizeText")]
+pub struct ByteSize(pub u64);
+
+/// In a file a size is a number or a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeText> for ByteSize {
+    type Error = String;
+
+    fn try_from(from: SizeText) -> Result<ByteSize, String> {
+        match from {
+            SizeText::Number(bytes) => Ok(ByteSize(bytes)),
+            SizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ByteSize, String> {
+        let unit_begins = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(unit_begins);
+        let shift = match unit.to_ascii_uppercase().as_str() {
+            "" | "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            _ => u32::MAX,
+        };
+        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?));
+        bytes.map(ByteSize).ok_or_else(|| format!("expected bytes, or a number with K, M or G, as 64M, found {text:?}"))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |shift: u32| self.0 > 0 && self.0.is_multiple_of(1 << shift);
+        match self.0 {
+            bytes if whole(30) => write!(f, "{}G", bytes >> 30),
+            bytes if whole(20) => write!(f, "{}M", bytes >> 20),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// Which log lines are written: a level, or levels of single targets beside it. Every word of it was checked: one that is no
+/// level would otherwise be taken for a target, and nothing would be logged at all.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// As the user wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> LogFilter {
+        LogFilter("info".to_owned())
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogFilter, String> {
+        match text.split(',').find(|part| !is_directive(part)) {
+            None => Ok(LogFilter(text.to_owned())),
+            Some(part) => Err(format!(
+                "expected error, warn, info, debug or trace, or a list with levels of single targets, \
+                 as info,sealkv::wal=debug, found {part:?}"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for LogFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<LogFilter, String> {
+        text.parse()
+    }
+}
+
+fn is_directive(part: &str) -> bool {
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let is_target =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
+    match part.split_once('=') {
+        None => is_level(part),
+        Some((target, level)) => is_target(target) && is_level(level),
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_numeric_or_localhost() {
+        assert_eq!(address("localhost:1").unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
+        for wrong in ["", "6379", "localhost", "example.org:1", "127.0.0.1:65536"] {
+            assert!(address(wrong).unwrap_err().contains("expected an address"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_bytes_or_a_number_with_a_unit() {
+        for (text, bytes) in [("0", 0), ("7", 7), ("64M", 64 << 20), ("1g", 1 << 30), ("3KiB", 3072), ("5MB", 5 << 20)]
+        {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for wrong in ["", "M", "-1", "1.5G", "64 M", "64T", "99999999999999999999", "18446744073709551615K"] {
+            assert!(wrong.parse::<ByteSize>().unwrap_err().contains("64M"), "{wrong}");
+        }
+        assert_eq!(ByteSize(64 << 20).to_string(), "64M");
+        assert_eq!(ByteSize((64 << 20) + 1).to_string(), "67108865");
+    }
+
+    #[test]
+    fn a_filter_of_log_lines_has_no_word_that_is_not_understood() {
+        for good in ["info", "OFF", "warn,sealkv::wal=debug", "sealkv=trace", "info,rocksdb=error"] {
+            assert_eq!(good.parse::<LogFilter>().unwrap().as_str(), good);
+        }
+        for (wrong, word) in
+            [("inof", "inof"), ("", "\"\""), ("info,sealkv", "sealkv"), ("info,wal=debg", "debg"), ("a b=info", "a b")]
+        {
+            let error = wrong.parse::<LogFilter>().unwrap_err();
+            assert!(error.contains(word) && error.contains("error, warn, info, debug or trace"), "{error}");
+        }
+    }
+}
