@@ -262,6 +262,27 @@ const _: () = assert!(GROUP_BYTES_MAX + GROUP_WRITES_MAX * 64 < ENTRY_BYTES_MAX)
 const _: () = assert!((GROUP_LOADS_MAX * VALUE_BYTES_MAX + GROUP_BYTES_MAX) as u64 <= ENTRY_VALUE_BYTES_MAX);
 const _: () = assert!(GROUP_MADE_BYTES_MAX >= VALUE_BYTES_MAX);
 
+// resp: a transaction, which is one entry whatever it costs
+
+/// Commands between MULTI and EXEC.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1 << 16;
+/// Bytes of its writes in the entry: what an entry holds. With many watched keys EXEC may still find that it is too much.
+pub const TRANSACTION_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+/// Bytes of these commands while they wait: twice the largest entry, for small commands take more than their bytes.
+pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
+/// Bytes of values that they may make out of nothing, see [`GROUP_MADE_BYTES_MAX`].
+pub const TRANSACTION_MADE_BYTES_MAX: usize = GROUP_MADE_BYTES_MAX;
+/// Keys that they may read; apply stops them at [`ENTRY_VALUE_BYTES_MAX`] of opened values too.
+pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 16;
+/// Counts of all keys: each may walk every row on the apply thread.
+pub const TRANSACTION_COUNTS_MAX: usize = 1;
+/// Bytes of the keys that one client may watch: 1 KiB for each of [`ENTRY_CONDITIONS_MAX`].
+pub const WATCHED_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(TRANSACTION_MEMORY_BYTES_MAX > VALUE_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX);
+const _: () = assert!(WATCHED_BYTES_MAX >= ENTRY_CONDITIONS_MAX * 1024);
+
 // resp: connections
 
 /// Connections of clients at once, if the settings give no number (Redis 7).

@@ -13,13 +13,13 @@ use crate::apply::halt::Malformation;
 use crate::apply::hook::Delivery;
 use crate::apply::hook::OpenedCount;
 use crate::apply::hook::StateMachine;
+use crate::apply::riding::RidingReads;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::nonce::VALUE_DELTA_MAX;
 use crate::crypto::seal::SealError;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::Reply;
-use crate::fsm::kv;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
@@ -217,16 +217,19 @@ impl<'a> Machine<'a> {
         let mut commands = batch.commands();
         let mut replies = Vec::with_capacity(slots.len());
         let mut bytes_left = REPLY_BYTES_MAX;
+        let mut riding = RidingReads::default();
         for slot in slots {
             let reply = match slot {
                 RequestSlot::Write(_) => {
                     let write = commands.next().expect("the entry has the writes of its waiter");
                     self.overlay.execute(self.context.base, write, context)?
                 }
+                // The whole entry was refused: a read alone would be half of it.
+                RequestSlot::Read(_) if let Some(line) = context.refusal() => Reply::Error(line),
                 RequestSlot::Read(read) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
                     let view = self.overlay.view(self.context.base);
-                    kv::read_within(&view, read, stamp_ms, bytes_left).unwrap_or_else(|_| {
+                    riding.answer(&view, read, stamp_ms, bytes_left).unwrap_or_else(|_| {
                         self.failed_reads += 1;
                         Reply::Error(READ_FAILED)
                     })

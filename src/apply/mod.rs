@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod open;
 pub mod ports;
 pub mod replay;
+mod riding;
 pub mod rows;
 pub mod run;
 mod seal;

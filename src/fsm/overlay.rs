@@ -120,7 +120,7 @@ impl WriteContext {
     }
 
     /// The error that every command of the entry answers, because none of them may run.
-    pub(super) fn refusal(&self) -> Option<&'static str> {
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
         self.refusal
     }
 

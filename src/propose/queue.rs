@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
-use crate::fsm::codec::encode_batch;
+use crate::fsm::codec::encode_batch_if;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_DEADLINE;
@@ -161,7 +161,7 @@ impl Gateway for ProposeHandle {
             RequestSlot::Read(_) => None,
         });
         // Encoded on the caller's thread; the stamp comes with the position.
-        if let Err(error) = encode_batch(0, writes, &mut data) {
+        if let Err(error) = encode_batch_if(0, &request.conditions, writes.map(|write| (0, write)), &mut data) {
             tracing::debug!(%error, "a request is no entry");
             (request.done)(Outcome::TooLarge);
             return Ok(());

@@ -1,5 +1,6 @@
 //! Requests of clients' connections, their outcomes, and the trait that takes them.
 
+use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
@@ -7,6 +8,9 @@ use crate::ids::Index;
 
 /// The commands of one connection that become one entry; reads behind a write ride with it.
 pub struct ClientRequest {
+    /// Keys that must not have changed when the entry is applied; else none of its writes runs and each slot is answered
+    /// with the same error. Ascending by database and key, each once.
+    pub conditions: Vec<Condition>,
     /// In the order of the pipeline; at least one `RequestSlot::Write`.
     pub slots: Vec<RequestSlot>,
     /// Called exactly once, from the raft or apply thread: must not block.

@@ -26,6 +26,8 @@ mod shared;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testkit;
+mod transaction;
+mod transaction_turn;
 mod upstream;
 mod wire;
 

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) names: Mutex<Names>,
     /// Number of its last command in the table.
     pub(crate) last_command: AtomicUsize,
+    /// Commands that wait for EXEC; -1 outside MULTI.
+    queued: AtomicI64,
     is_killed: AtomicBool,
     kill: Notify,
 }
@@ -60,6 +63,7 @@ impl Client {
             outbox_bytes: AtomicUsize::new(0),
             names: Mutex::default(),
             last_command: AtomicUsize::new(usize::MAX),
+            queued: AtomicI64::new(-1),
             is_killed: AtomicBool::new(false),
             kill: Notify::new(),
         }
@@ -89,16 +93,24 @@ impl Client {
         self.active_ms.store(elapsed, Ordering::Relaxed);
     }
 
+    /// Notes how many commands wait for EXEC, if MULTI was said.
+    pub(crate) fn show_queued(&self, queued: Option<usize>) {
+        let shown = queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+        self.queued.store(shown, Ordering::Relaxed);
+    }
+
     /// Its line in CLIENT LIST, in Redis' form.
     pub(crate) fn describe(&self, line: &mut String) {
         let age = self.since.elapsed();
         let idle = age.as_secs().saturating_sub(self.active_ms.load(Ordering::Relaxed) / 1000);
         let inbox = self.inbox_bytes.load(Ordering::Relaxed);
         let outbox = self.outbox_bytes.load(Ordering::Relaxed);
+        let queued = self.queued.load(Ordering::Relaxed);
+        let flags = if queued >= 0 { "x" } else { "N" };
         let names = lock(&self.names);
         let written = writeln!(
             line,
-            "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 \
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} \
              qbuf={inbox} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={outbox} oll=0 omem=0 tot-mem={} \
              events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,

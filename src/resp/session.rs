@@ -24,6 +24,7 @@ use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 use crate::resp::commands;
 use crate::resp::commands::Action;
+use crate::resp::commands::CommandSpec;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::Local;
@@ -35,9 +36,21 @@ use crate::resp::login::Login;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::transaction::Transaction;
+use crate::resp::transaction_turn::TransactionTurn;
+use crate::resp::upstream::READ_ONLY;
+use crate::resp::upstream::REMOVALS_MAX;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 use crate::resp::wire::Wire;
+
+/// What is to be done with a command.
+enum Resolved {
+    /// It waits for EXEC.
+    Queued,
+    /// Now.
+    Action(Action),
+}
 
 /// What one connection is, between its commands.
 pub(crate) struct Session {
@@ -46,6 +59,7 @@ pub(crate) struct Session {
     login: Login,
     upstream: Upstream,
     group: CommandGroup,
+    transaction: Transaction,
 }
 
 impl Session {
@@ -56,6 +70,7 @@ impl Session {
             shared,
             client,
             group: CommandGroup::default(),
+            transaction: Transaction::default(),
         }
     }
 
@@ -81,7 +96,9 @@ impl Session {
         for position in 0..batch.len() {
             self.take(batch.command(position), wire).await?;
         }
-        self.finish(wire).await
+        self.finish(wire).await?;
+        wire.keep(self.transaction.bytes());
+        Ok(())
     }
 
     async fn take<S>(&mut self, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), Close>
@@ -93,39 +110,75 @@ impl Session {
                 add(&self.shared.stats.error_replies_total, 1);
                 self.answer(wire, |encoder| encoder.error(&refusal.0));
             }
-            Ok(Action::Write(write)) => {
+            Ok(Resolved::Queued) => self.answer(wire, |encoder| encoder.simple("QUEUED")),
+            Ok(Resolved::Action(Action::Write(write))) => {
                 if !self.group.admits_write(&write) {
                     self.finish(wire).await?;
                 }
                 self.group.push_write(write);
             }
-            Ok(Action::Read(read)) => {
+            Ok(Resolved::Action(Action::Read(read))) => {
                 if !self.group.admits_read(&read) {
                     self.finish(wire).await?;
                 }
                 self.group.push_read(read);
             }
-            Ok(Action::Local(Local::Ping)) if arguments.len() == 1 => {
+            Ok(Resolved::Action(Action::Local(Local::Ping))) if arguments.len() == 1 => {
                 self.answer(wire, |encoder| encoder.simple("PONG"));
             }
-            Ok(Action::Local(Local::Ping | Local::Echo)) => {
+            Ok(Resolved::Action(Action::Local(Local::Ping | Local::Echo))) => {
                 self.answer(wire, |encoder| encoder.bulk(arguments.slice(1)));
             }
-            Ok(Action::Local(local)) => {
+            Ok(Resolved::Action(Action::Local(local))) => {
                 self.finish(wire).await?;
-                let context = LocalContext {
-                    shared: &self.shared,
-                    client: &self.client,
-                    login: &mut self.login,
-                    upstream: &self.upstream,
-                };
-                context.run(local, arguments, &mut wire.outbox).await?;
+                self.run_local(local, arguments, wire).await?;
             }
         }
         wire.drain_if_large().await
     }
 
-    fn resolve(&self, arguments: Arguments<'_>) -> Result<Action, ErrorLine> {
+    async fn run_local<S>(&mut self, local: Local, arguments: Arguments<'_>, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if local == Local::Reset {
+            self.transaction.clear();
+        }
+        let mut context = LocalContext {
+            shared: &self.shared,
+            client: &self.client,
+            login: &mut self.login,
+            upstream: &self.upstream,
+        };
+        if local.is_of_transactions() {
+            let turn = TransactionTurn { context, transaction: &mut self.transaction };
+            turn.run(local, arguments, wire).await?;
+        } else {
+            context.run(local, arguments, &mut wire.outbox).await?;
+        }
+        self.client.show_queued(self.transaction.queued());
+        Ok(())
+    }
+
+    /// What is to be done with a command now.
+    fn resolve(&mut self, arguments: Arguments<'_>) -> Result<Resolved, ErrorLine> {
+        let command =
+            self.admit(arguments).map_err(|refusal| self.transaction.spoiled_by(arguments.slice(0), refusal))?;
+        let waits = command.local().is_none_or(|local| !local.is_never_queued());
+        if !(self.transaction.is_open() && waits) {
+            return command.parse(arguments).map(Resolved::Action);
+        }
+        if command.local() == Some(Local::Sealkv) {
+            let refusal = ErrorLine::fixed("ERR Command not allowed inside a transaction");
+            return Err(self.transaction.spoiled_by(arguments.slice(0), refusal));
+        }
+        self.transaction.queue(command, arguments)?;
+        self.client.show_queued(self.transaction.queued());
+        Ok(Resolved::Queued)
+    }
+
+    /// The command, if it is one and this client may use it.
+    fn admit(&self, arguments: Arguments<'_>) -> Result<&'static CommandSpec, ErrorLine> {
         let Some((number, command)) = commands::find(arguments.slice(0)) else {
             return Err(commands::unknown(arguments));
         };
@@ -137,7 +190,7 @@ impl Session {
         if self.login.deadline().is_some() && command.kind != Kind::LocalWithoutAuth {
             return Err(ErrorLine::fixed("NOAUTH Authentication required."));
         }
-        command.parse(arguments)
+        Ok(command)
     }
 
     /// A reply that is known now: sent in its place.
@@ -160,7 +213,7 @@ impl Session {
             GroupWork::Nothing => return Ok(()),
             GroupWork::Entry(slots) => {
                 let count = slots.len();
-                let outcome = self.upstream.propose(slots).await;
+                let outcome = self.upstream.propose(Vec::new(), slots).await;
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
             }
             GroupWork::ReadRound(reads) => self.read_round(&reads, &mut weaver, wire).await?,
@@ -260,7 +313,4 @@ impl Session {
     }
 }
 
-const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
-/// Rounds of removal for one read: what its largest form can name, in pieces of a group.
-const REMOVALS_MAX: u32 = 64;

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
+use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
@@ -40,14 +41,14 @@ impl Upstream {
     }
 
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
-    pub(crate) async fn propose(&self, slots: Vec<RequestSlot>) -> Outcome {
+    pub(crate) async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>) -> Outcome {
         assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(_))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |outcome| {
             // The connection may have gone; then nobody wants the outcome.
             let _ = sender.send(outcome);
         });
-        let mut request = ClientRequest { slots, done };
+        let mut request = ClientRequest { conditions, slots, done };
         let queue_deadline = Instant::now() + self.shared.bounds.queue_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(back) = self.shared.gateway.propose(request) {
@@ -102,6 +103,20 @@ impl Upstream {
         found
     }
 
+    /// One read at a read point of its own, with the removals that it needs first.
+    pub(crate) async fn read_alone(&self, read: ReadCommand) -> Result<Reply, &'static str> {
+        self.reach_read_point().await?;
+        let now_ms = self.shared.gateway.wall_ms();
+        for _ in 0..REMOVALS_MAX {
+            let mut found = self.read_some(std::slice::from_ref(&read), now_ms).await;
+            match found.replies.pop() {
+                Some(reply) => return Ok(reply),
+                None => self.remove(found.past_due).await?,
+            }
+        }
+        Err(TRY_AGAIN)
+    }
+
     async fn read_one(&self, read: &ReadCommand, now_ms: u64) -> ReadAnswer {
         let result = if matches!(read, ReadCommand::Count) || read.opens() > READ_KEYS_HERE_MAX {
             self.read_aside(read.clone(), now_ms).await
@@ -131,7 +146,7 @@ impl Upstream {
         keys.sort_unstable();
         keys.dedup();
         add(&self.shared.stats.past_due_total, keys.len());
-        match self.propose(vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })]).await {
+        match self.propose(Vec::new(), vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })]).await {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
@@ -184,6 +199,10 @@ pub(crate) struct ReadsFound {
 pub(crate) const TRY_AGAIN: &str = "TRYAGAIN The command was not executed, send it again";
 const NO_LEADER: &str = "CLUSTERDOWN No leader";
 const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of the node";
+/// This node does not lead, another one does.
+pub(crate) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+/// Rounds of removal for one read: what its largest form can name, in pieces of a group.
+pub(crate) const REMOVALS_MAX: u32 = 64;
 /// How long one connection reads before others get the thread.
 const READ_TURN: Duration = Duration::from_millis(1);
 /// Keys that one read may name and be answered on a thread of the network; any of them may be of the largest values.

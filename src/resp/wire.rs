@@ -33,11 +33,13 @@ pub(crate) struct Wire<S> {
     client: Arc<Client>,
     /// Bytes that this connection has taken from the memory of all clients.
     charged: usize,
+    /// The part of it that the connection holds outside its buffers.
+    kept: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S, shared: Arc<ServerShared>, client: Arc<Client>) -> Wire<S> {
-        Wire { inbox: BytesMut::new(), outbox: Vec::new(), stream, shared, client, charged: 0 }
+        Wire { inbox: BytesMut::new(), outbox: Vec::new(), stream, shared, client, charged: 0, kept: 0 }
     }
 
     /// Waits for bytes, then takes all that are ready, up to a batch. `false` at the end of the stream.
@@ -113,12 +115,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Notes what the connection holds outside its buffers until it says otherwise: the next charge counts it.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.kept = bytes;
+    }
+
     /// Takes from the memory of all clients what this one holds: its buffers and `frame_bytes` of commands being run.
     ///
     /// # Errors
     /// There is not so much left: this one is closed, for it asked last.
     pub(crate) fn charge(&mut self, frame_bytes: usize) -> Result<(), Close> {
-        let held = self.inbox.capacity() + self.outbox.capacity() + frame_bytes;
+        let held = self.inbox.capacity() + self.outbox.capacity() + self.kept + frame_bytes;
         self.client.inbox_bytes.store(self.inbox.len() + frame_bytes, Ordering::Relaxed);
         self.client.outbox_bytes.store(self.outbox.len(), Ordering::Relaxed);
         let gauge = &self.shared.stats.buffer_bytes;

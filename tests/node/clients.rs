@@ -87,6 +87,22 @@ try:
 except redis.ResponseError as error:
     assert 'not an integer' in str(error)
 assert r.dbsize() == 1000 + 1 + 1 + 2 + 1
+assert r.pipeline().set('bal', 100).incr('bal').execute() == [True, 101]
+def move(p):
+    x = int(p.get('x'))
+    p.multi()
+    p.set('x', x + 10)
+assert r.transaction(move, 'x') == [True] and r.get('x') == b'11'
+with r.pipeline() as p:
+    p.watch('x')
+    r.set('x', 0)
+    p.multi()
+    p.incr('x')
+    try:
+        p.execute()
+        raise SystemExit('a watched key was changed')
+    except redis.WatchError:
+        pass
 assert r.flushall() and r.dbsize() == 0
 print('redis-py', redis.__version__, 'ok')
 ";

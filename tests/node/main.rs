@@ -18,3 +18,4 @@ mod operator;
 mod planted;
 mod refusals;
 mod secrets;
+mod transactions;

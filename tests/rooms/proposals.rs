@@ -67,7 +67,7 @@ impl Desk {
         let ends = Arc::clone(&self.ends);
         let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push(format!("{outcome:?}")));
         let slots = vec![RequestSlot::Write(set("canary-key", "canary-value"))];
-        self.handle.propose(ClientRequest { slots, done }).unwrap();
+        self.handle.propose(ClientRequest { conditions: Vec::new(), slots, done }).unwrap();
     }
 
     /// What it gives to a leader of `term` whose log ends at `last` and who has applied `applied`.
@@ -151,7 +151,7 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
         desk.ask();
         let keys = vec![Bytes::from_static(b"canary-expired")];
         let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })];
-        desk.handle.propose(ClientRequest { slots, done: Box::new(|_| {}) }).unwrap();
+        desk.handle.propose(ClientRequest { conditions: Vec::new(), slots, done: Box::new(|_| {}) }).unwrap();
     }
     let mut given = Vec::new();
     while let Some(data) = desk.next(&view(term, last + given.len() as u64, (term, last))) {

@@ -39,6 +39,12 @@ pub struct Conditions<'a> {
 }
 
 impl Condition {
+    /// That `key` still has the `last_change` that [`ReadCommand::LastChanges`](crate::fsm::command::ReadCommand) answered.
+    #[must_use]
+    pub fn new(database: u8, key: Bytes, last_change: u64) -> Condition {
+        Condition { database, key, last_change: Index(last_change) }
+    }
+
     /// What the list is sorted by.
     pub(super) fn order(&self) -> (u8, &[u8]) {
         (self.database, &self.key)

@@ -59,6 +59,11 @@ pub enum ReadCommand {
         /// The key.
         key: Bytes,
     },
+    /// WATCH: for each key the index of the entry that changed it last, 0 if there is no such key.
+    LastChanges {
+        /// The keys; one answer each.
+        keys: Vec<Bytes>,
+    },
     /// DBSIZE: counted on demand. Names no key, so it never rides with a write.
     Count,
 }
@@ -68,7 +73,9 @@ impl ReadCommand {
     #[must_use]
     pub fn opens(&self) -> usize {
         match self {
-            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } => keys.len(),
+            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } | ReadCommand::LastChanges { keys } => {
+                keys.len()
+            }
             ReadCommand::Get { .. }
             | ReadCommand::Length { .. }
             | ReadCommand::Range { .. }

@@ -8,6 +8,7 @@ use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::ids::Index;
+use crate::limits::ENTRY_VALUE_BYTES_MAX;
 
 impl Overlay {
     /// Judges the conditions of the entry at `index`, before its first command runs. Commands need the context.
@@ -46,11 +47,16 @@ impl Overlay {
         stamp_ms: u64,
         batch: &CommandBatch<'_>,
     ) -> Result<Option<&'static str>, ReadError> {
+        let mut opened_bytes = 0;
         for condition in batch.conditions() {
             if condition.database != FIRST_DATABASE {
                 return Ok(Some(words::NO_DATABASE));
             }
             let found = self.value_for(base, condition.key, index)?;
+            opened_bytes += found.as_ref().map_or(0, |value| value.bytes.len() as u64);
+            if opened_bytes > ENTRY_VALUE_BYTES_MAX {
+                return Ok(Some(words::VALUES_LARGE));
+            }
             let live = found.filter(|value| !value.is_past_due(stamp_ms));
             if live.map_or(Index(0), |value| value.last_change) != condition.last_change {
                 return Ok(Some(words::CONDITION_FAILED));

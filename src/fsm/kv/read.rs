@@ -90,6 +90,14 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 })?;
                 integer(count)
             }
+            ReadCommand::LastChanges { keys } => {
+                let mut changes = Vec::with_capacity(keys.len());
+                self.each(keys, |value| {
+                    changes.push(last_change(value.as_ref()));
+                    true
+                })?;
+                Reply::Array(changes)
+            }
             ReadCommand::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
             ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
             ReadCommand::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
@@ -150,6 +158,11 @@ fn tallied(keys: &[Bytes]) -> (Vec<Bytes>, Vec<usize>) {
 
 fn bulk(value: Option<Value>) -> Reply {
     value.map_or(Reply::Null, |value| Reply::Bulk(value.bytes))
+}
+
+fn last_change(value: Option<&Value>) -> Reply {
+    let index = value.map_or(0, |value| value.last_change.0);
+    Reply::Integer(i64::try_from(index).expect("an index of the log is far below 2^63"))
 }
 
 fn integer(count: usize) -> Reply {

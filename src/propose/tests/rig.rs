@@ -353,7 +353,7 @@ pub(super) fn alone_with(mode: Mode, node_keys: Arc<NodeKeys>) -> (Queue, Propos
 pub(super) fn request(ends: &Ends, name: u32, slots: Vec<RequestSlot>) -> ClientRequest {
     let ends = Arc::clone(ends);
     let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push((name, format!("{outcome:?}"))));
-    ClientRequest { slots, done }
+    ClientRequest { conditions: Vec::new(), slots, done }
 }
 
 pub(super) fn set(key: &str, value: &[u8]) -> RequestSlot {

@@ -152,9 +152,40 @@ impl<'a> Arguments<'a> {
         (first..arguments.len()).map(move |position| arguments.slice(position))
     }
 
+    /// A copy that shares nothing with the receive buffer.
+    pub(crate) fn kept(&self) -> KeptArguments {
+        let mut bytes = Vec::with_capacity(self.slices_from(0).map(<[u8]>::len).sum());
+        let spans = self.slices_from(0).map(|argument| {
+            let start = bytes.len();
+            bytes.extend_from_slice(argument);
+            span(start, argument.len())
+        });
+        let spans = spans.collect();
+        KeptArguments { bytes: Bytes::from(bytes), spans }
+    }
+
+    /// Bytes that such a copy takes.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.slices_from(0).map(|argument| argument.len() + size_of::<Span>()).sum()
+    }
+
     fn range(&self, position: usize) -> std::ops::Range<usize> {
         let span = self.spans[position];
         span.start as usize..span.start as usize + span.len as usize
+    }
+}
+
+/// Arguments that outlive their receive buffer, in a buffer of just their size.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptArguments {
+    bytes: Bytes,
+    spans: Vec<Span>,
+}
+
+impl KeptArguments {
+    /// The arguments.
+    pub(crate) fn arguments(&self) -> Arguments<'_> {
+        Arguments { bytes: &self.bytes, spans: &self.spans }
     }
 }
 

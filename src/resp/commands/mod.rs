@@ -41,9 +41,12 @@ pub(crate) enum Local {
     Config,
     /// What a web browser sends: the connection is closed without a word.
     CrossProtocol,
+    Discard,
     Echo,
+    Exec,
     Hello,
     Info,
+    Multi,
     Ping,
     Quit,
     Reset,
@@ -51,11 +54,24 @@ pub(crate) enum Local {
     Sealkv,
     Select,
     Time,
+    Unwatch,
+    Watch,
     /// Answers `OK` and does nothing: there are no functions to flush.
     Function,
 }
 
 impl Local {
+    /// MULTI and its relatives.
+    pub(crate) fn is_of_transactions(self) -> bool {
+        matches!(self, Local::Multi | Local::Exec | Local::Discard | Local::Watch | Local::Unwatch)
+    }
+
+    /// Runs at once, inside MULTI too.
+    pub(crate) fn is_never_queued(self) -> bool {
+        let is_in_redis = matches!(self, Local::Multi | Local::Exec | Local::Discard | Local::Watch);
+        is_in_redis || matches!(self, Local::Quit | Local::Reset | Local::CrossProtocol)
+    }
+
     /// A client that has yet to show its password needs the first ones.
     const fn kind(self) -> Kind {
         match self {
@@ -63,13 +79,18 @@ impl Local {
             Local::Client
             | Local::Command
             | Local::Config
+            | Local::Discard
             | Local::Echo
+            | Local::Exec
             | Local::Info
+            | Local::Multi
             | Local::Ping
             | Local::Role
             | Local::Sealkv
             | Local::Select
             | Local::Time
+            | Local::Unwatch
+            | Local::Watch
             | Local::Function => Kind::Local,
         }
     }
@@ -168,6 +189,14 @@ impl CommandSpec {
     pub(crate) fn admits(&self, arguments: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { arguments >= least } else { arguments == least }
+    }
+
+    /// The local that it always is; `None` if its arguments decide.
+    pub(crate) fn local(&self) -> Option<Local> {
+        match self.parse {
+            Parse::Arguments(_) => None,
+            Parse::Local(local) => Some(local),
+        }
     }
 
     /// What the command asks for.

@@ -22,7 +22,9 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("decr", 2, Kind::Write, ONE_KEY, "string", "Decrement the integer value of a key by one", strings::decr),
     command("decrby", 3, Kind::Write, ONE_KEY, "string", "Decrement the integer value of a key by the given number", strings::decrby),
     command("del", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
+    local("discard", 1, Local::Discard, "transactions", "Discard a transaction"),
     local("echo", 2, Local::Echo, "connection", "Echo the given string"),
+    local("exec", 1, Local::Exec, "transactions", "Execute all commands of a transaction"),
     command("exists", -2, Kind::Read, ALL_KEYS, "generic", "Determine if a key exists", keys::exists),
     command("expire", -3, Kind::Write, ONE_KEY, "generic", "Set a key's time to live in seconds", keys::expire),
     command("expireat", -3, Kind::Write, ONE_KEY, "generic", "Set the expiration for a key as a UNIX timestamp", keys::expireat),
@@ -44,6 +46,7 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("mget", -2, Kind::Read, ALL_KEYS, "string", "Get the values of all the given keys", strings::mget),
     command("mset", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values", strings::mset),
     command("msetnx", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values, only if none of the keys exist", strings::msetnx),
+    local("multi", 1, Local::Multi, "transactions", "Start a transaction"),
     command("persist", 2, Kind::Write, ONE_KEY, "generic", "Remove the expiration from a key", keys::persist),
     command("pexpire", -3, Kind::Write, ONE_KEY, "generic", "Set a key's time to live in milliseconds", keys::pexpire),
     command("pexpireat", -3, Kind::Write, ONE_KEY, "generic", "Set the expiration for a key as a UNIX timestamp in milliseconds", keys::pexpireat),
@@ -68,6 +71,8 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("ttl", 2, Kind::Read, ONE_KEY, "generic", "Get the time to live for a key in seconds", keys::ttl),
     command("type", 2, Kind::Read, ONE_KEY, "generic", "Determine the type stored at key", keys::type_of),
     command("unlink", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
+    local("unwatch", 1, Local::Unwatch, "transactions", "Forget about watched keys of a transaction"),
+    CommandSpec { keys: ALL_KEYS, ..local("watch", -2, Local::Watch, "transactions", "Monitor changes to keys to determine the execution of a transaction") },
 ];
 
 /// The command of that name, in any letter case, and its number in [`COMMANDS`].

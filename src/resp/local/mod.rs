@@ -40,7 +40,7 @@ pub(crate) struct LocalContext<'a> {
 
 impl LocalContext<'_> {
     /// Runs a local command; everything before it in the pipeline is done.
-    pub(crate) async fn run(self, local: Local, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
+    pub(crate) async fn run(&mut self, local: Local, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
         let failures = self.login.failures();
         let result = match local {
             Local::Quit => {
@@ -51,40 +51,11 @@ impl LocalContext<'_> {
                 tracing::warn!(client = self.client.id, "a web browser seems to talk to this port: closed");
                 return Err(Close::Gone(io::ErrorKind::InvalidData.into()));
             }
-            Local::Auth => self.login.auth(arguments, out),
-            Local::Hello => self.login.hello(arguments, out),
-            Local::Reset => {
-                self.login.reset(out);
-                Ok(())
-            }
             Local::Sealkv => {
                 let sub = subcommand("sealkv", arguments);
                 sealkv_command(self.shared, self.upstream, &sub, &mut self.encoder(out)).await
             }
-            Local::Select => self.select(arguments, out),
-            Local::Client => {
-                let sub = subcommand("client", arguments);
-                client_command(&self.shared.registry, self.client, &sub, &mut self.encoder(out))
-            }
-            Local::Command => command_command(arguments, &mut self.encoder(out)),
-            Local::Config => config_command(self.shared, &subcommand("config", arguments), &mut self.encoder(out)),
-            Local::Info => {
-                write_info(self.shared, arguments, &mut self.encoder(out));
-                Ok(())
-            }
-            Local::Role => {
-                self.role(out);
-                Ok(())
-            }
-            Local::Time => {
-                self.time(out);
-                Ok(())
-            }
-            Local::Function => {
-                self.encoder(out).simple("OK");
-                Ok(())
-            }
-            Local::Ping | Local::Echo => unreachable!("the session answers these in their place"),
+            _ => self.answer(local, arguments, out),
         };
         if let Err(refusal) = result {
             add(&self.shared.stats.error_replies_total, 1);
@@ -99,6 +70,36 @@ impl LocalContext<'_> {
         }
         // A client that killed itself has its reply first.
         if self.client.is_killed() { Err(Close::Killed) } else { Ok(()) }
+    }
+
+    /// The commands that are answered at once.
+    fn answer(&mut self, local: Local, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+        match local {
+            Local::Auth => return self.login.auth(arguments, out),
+            Local::Hello => return self.login.hello(arguments, out),
+            Local::Reset => self.login.reset(out),
+            Local::Select => return self.select(arguments, out),
+            Local::Client => {
+                let sub = subcommand("client", arguments);
+                return client_command(&self.shared.registry, self.client, &sub, &mut self.encoder(out));
+            }
+            Local::Command => return command_command(arguments, &mut self.encoder(out)),
+            Local::Config => {
+                return config_command(self.shared, &subcommand("config", arguments), &mut self.encoder(out));
+            }
+            Local::Info => write_info(self.shared, arguments, &mut self.encoder(out)),
+            Local::Role => self.role(out),
+            Local::Time => self.time(out),
+            // Inside EXEC an UNWATCH changes nothing any more: EXEC has let go of the watched keys.
+            Local::Function | Local::Unwatch => self.encoder(out).simple("OK"),
+            Local::Ping if arguments.len() == 1 => self.encoder(out).simple("PONG"),
+            Local::Ping | Local::Echo => self.encoder(out).bulk(arguments.slice(1)),
+            Local::Quit | Local::CrossProtocol | Local::Sealkv => unreachable!("run before these"),
+            Local::Multi | Local::Exec | Local::Discard | Local::Watch => {
+                unreachable!("the session runs these with its transaction")
+            }
+        }
+        Ok(())
     }
 
     fn encoder<'a>(&self, out: &'a mut Vec<u8>) -> Encoder<'a> {

@@ -15,8 +15,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::fsm::codec::Condition;
 use crate::fsm::codec::Payload;
-use crate::fsm::codec::encode_batch;
+use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
@@ -114,7 +115,7 @@ impl Below {
         }
     }
 
-    fn apply(&self, slots: &[RequestSlot]) -> Vec<Reply> {
+    fn apply(&self, conditions: &[Condition], slots: &[RequestSlot]) -> Vec<Reply> {
         let mut state = self.state.lock().unwrap();
         state.index += 1;
         let stamp_ms = self.wall_ms().max(self.stamp_ms.load(Ordering::Acquire));
@@ -123,7 +124,8 @@ impl Below {
             RequestSlot::Read(_) => None,
         });
         let mut payload = Vec::new();
-        encode_batch(stamp_ms, writes.collect::<Vec<&WriteCommand>>(), &mut payload).unwrap();
+        let writes = writes.map(|write| (0, write)).collect::<Vec<(u8, &WriteCommand)>>();
+        encode_batch_if(stamp_ms, conditions, writes, &mut payload).unwrap();
         let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
             panic!("a batch was encoded");
         };
@@ -132,6 +134,7 @@ impl Below {
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
             RequestSlot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
+            RequestSlot::Read(_) if context.refusal().is_some() => Reply::Error(context.refusal().unwrap()),
             RequestSlot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
         });
         let replies = replies.collect();
@@ -162,10 +165,10 @@ impl Gateway for Below {
             Some(Mishap::Ends(outcome)) => (request.done)(outcome),
             Some(Mishap::Forgotten) => drop(request),
             Some(Mishap::AppliedUnknown) => {
-                self.apply(&request.slots);
+                self.apply(&request.conditions, &request.slots);
                 (request.done)(Outcome::Unknown);
             }
-            _ => (request.done)(Outcome::Replies(self.apply(&request.slots))),
+            _ => (request.done)(Outcome::Replies(self.apply(&request.conditions, &request.slots))),
         }
         Ok(())
     }

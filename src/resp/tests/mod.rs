@@ -4,4 +4,5 @@ mod bounds;
 mod double;
 mod order;
 mod sealkv;
+mod transactions;
 mod words;

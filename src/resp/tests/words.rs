@@ -11,7 +11,9 @@ fn errors_are_those_of_redis() {
     let cases = [
         ("nosuch", "ERR unknown command 'nosuch', with args beginning with: "),
         ("NoSuch a 'b c'", "ERR unknown command 'NoSuch', with args beginning with: 'a' 'b c' "),
-        ("MULTI", "ERR unknown command 'MULTI', with args beginning with: "),
+        ("EXEC", "ERR EXEC without MULTI"),
+        ("DISCARD", "ERR DISCARD without MULTI"),
+        ("WATCH", "ERR wrong number of arguments for 'watch' command"),
         ("GET", "ERR wrong number of arguments for 'get' command"),
         ("gEt a b", "ERR wrong number of arguments for 'get' command"),
         ("MSET a", "ERR wrong number of arguments for 'mset' command"),

@@ -188,7 +188,7 @@ impl SimCluster {
         match self.node(node).handle() {
             None => done(Outcome::Unknown),
             Some(handle) => {
-                let request = ClientRequest { slots, done };
+                let request = ClientRequest { conditions: Vec::new(), slots, done };
                 if let Err(full) = handle.propose(request) {
                     (full.done)(Outcome::TryAgain);
                 }

@@ -194,7 +194,11 @@ impl SimNode {
         if let ReadAnswer::PastDue(keys) = &answer {
             let removal = RequestSlot::Write(WriteCommand::RemoveExpired { keys: keys.clone() });
             // A full queue drops it: they are found again.
-            let _ = life.handle.propose(ClientRequest { slots: vec![removal], done: Box::new(|_| ()) });
+            let _ = life.handle.propose(ClientRequest {
+                conditions: Vec::new(),
+                slots: vec![removal],
+                done: Box::new(|_| ()),
+            });
         }
         Ok(Some(answer))
     }

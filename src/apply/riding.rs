@@ -1,0 +1,77 @@
+//! A bound on what the reads that ride with one entry may open: they run on the apply thread, and others' entries wait.
+
+use std::cell::Cell;
+
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::Reply;
+use crate::fsm::kv::read_within;
+use crate::fsm::reader::Base;
+use crate::fsm::reader::ReadError;
+use crate::fsm::value::Value;
+use crate::limits::ENTRY_VALUE_BYTES_MAX;
+
+/// What the reads of one entry have opened so far.
+#[derive(Debug, Default)]
+pub(super) struct RidingReads {
+    opened_bytes: u64,
+}
+
+impl RidingReads {
+    /// Answers `read` on `view`, or with an error once the reads of the entry have opened too much.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a value cannot be read or opened.
+    pub(super) fn answer<B: Base + ?Sized>(
+        &mut self,
+        view: &B,
+        read: &ReadCommand,
+        stamp_ms: u64,
+        bytes_left: usize,
+    ) -> Result<Reply, ReadError> {
+        if self.opened_bytes > ENTRY_VALUE_BYTES_MAX {
+            return Ok(Reply::Error(OPENS_LARGE));
+        }
+        let metered = Metered { view, opened_bytes: Cell::new(self.opened_bytes) };
+        let reply = read_within(&metered, read, stamp_ms, bytes_left);
+        self.opened_bytes = metered.opened_bytes.get();
+        // The read that met the bound was stopped there: its reply would be a part of the truth.
+        if self.opened_bytes > ENTRY_VALUE_BYTES_MAX { reply.map(|_| Reply::Error(OPENS_LARGE)) } else { reply }
+    }
+}
+
+/// Counts the bytes of the values that pass.
+struct Metered<'a, B: ?Sized> {
+    view: &'a B,
+    opened_bytes: Cell<u64>,
+}
+
+impl<B: ?Sized> Metered<'_, B> {
+    fn has_left(&self, value: Option<&Value>) -> bool {
+        let sum = self.opened_bytes.get() + value.map_or(0, |value| value.bytes.len() as u64);
+        self.opened_bytes.set(sum);
+        sum <= ENTRY_VALUE_BYTES_MAX
+    }
+}
+
+impl<B: Base + ?Sized> Base for Metered<'_, B> {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        let value = self.view.value(key)?;
+        self.has_left(value.as_ref());
+        Ok(value)
+    }
+
+    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        self.view.each_value(keys, &mut |value| {
+            let has_left = self.has_left(value.as_ref());
+            visit(value) && has_left
+        })
+    }
+
+    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+        self.view.count(now_ms)
+    }
+}
+
+/// Names `ENTRY_VALUE_BYTES_MAX`.
+const OPENS_LARGE: &str = "ERR the reads of one transaction or pipeline may open 536870912 bytes of values";
+const _: () = assert!(ENTRY_VALUE_BYTES_MAX == 536_870_912);
