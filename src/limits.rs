@@ -77,6 +77,10 @@ pub const LOG_SLOT_BYTES_MAX: u64 = 1 << 30;
 /// Largest slot size that the settings take at all: above [`LOG_SLOT_BYTES_MAX`] a first start is refused, and a node that
 /// has its log does not look at the setting.
 pub const LOG_SLOT_BYTES_SETTING_MAX: u64 = 4 << 30;
+/// Frames of the log in flight, if the settings give no number: one is written while the one before is synced.
+pub const LOG_FRAMES_IN_FLIGHT: usize = 2;
+/// Most frames in flight: measured, more only queue. Their buffers stay below the 8 MiB that a plain user may pin.
+pub const LOG_FRAMES_IN_FLIGHT_MAX: usize = 4;
 /// Largest term, index, frame and segment number that is read from a disk: half of what the type holds. No log comes near
 /// it, and what follows such a number by counting cannot overflow.
 pub const LOG_NUMBER_MAX: u64 = u64::MAX / 2;
@@ -90,6 +94,8 @@ pub const SLOW_SYNC: Duration = Duration::from_millis(100);
 pub const HUNG_SYNC: Duration = Duration::from_secs(10);
 
 const _: () = assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX);
+const _: () = assert!(LOG_FRAMES_IN_FLIGHT <= LOG_FRAMES_IN_FLIGHT_MAX);
+const _: () = assert!(LOG_FRAMES_IN_FLIGHT_MAX * FRAME_BYTES_MAX < 8 << 20);
 const _: () = assert!(LOG_SLOT_BYTES_SETTING_MIN > 4 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(LOG_SLOT_BYTES >= LOG_SLOT_BYTES_SETTING_MIN);
 const _: () = assert!(LOG_SLOT_BYTES <= LOG_SLOT_BYTES_MAX);

@@ -15,6 +15,7 @@ mod choose;
 mod files;
 mod plain;
 mod uring;
+mod waker;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use buffer::AlignedBuffer;
 pub use choose::DiskConfig;
 pub use choose::DiskError;
 pub use choose::open;
+pub use waker::Waker;
 
 /// A slot file, by its number: `slot-0000.wal` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,7 +185,17 @@ pub trait Disk: Send + fmt::Debug {
     /// As [`Disk::submit_write`].
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()>;
 
-    /// The next completion, sleeping at most `timeout` for it.
+    /// A completion that has come already, if one can be had without a system call.
+    fn ready(&mut self) -> Option<Completion> {
+        None
+    }
+
+    /// Ends a [`Disk::wait`] from another thread; `None` where `wait` never sleeps.
+    fn waker(&mut self) -> Option<Waker> {
+        None
+    }
+
+    /// The next completion, sleeping at most `timeout` for it, or until the [`Disk::waker`] is used.
     ///
     /// # Errors
     /// If the kernel cannot be asked; not the errors of requests, which are in their completions.

@@ -111,12 +111,16 @@ impl Disk for PlainDisk {
         Ok(())
     }
 
+    fn ready(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
     fn wait(&mut self, _timeout: Duration) -> io::Result<Option<Completion>> {
         Ok(self.completions.pop_front())
     }
 }
 
-/// Buffers kept for reuse: one frame in flight, one being built, one for headers.
-const SPARE_BUFFERS_MAX: usize = 4;
+/// Buffers kept for reuse: frames in flight at most, and one for headers.
+const SPARE_BUFFERS_MAX: usize = 5;
 /// A buffer for an entry larger than this is given back to the allocator.
 const SPARE_BUFFER_BYTES_MAX: usize = 2 << 20;

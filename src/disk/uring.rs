@@ -23,6 +23,7 @@ use crate::disk::Done;
 use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
+use crate::disk::Waker;
 use crate::disk::WriteRequest;
 use crate::disk::files::SlotFiles;
 
@@ -36,6 +37,16 @@ pub(super) struct UringDisk {
     spare: Vec<AlignedBuffer>,
     files: SlotFiles,
     files_max: u32,
+    bell: Option<PolledWaker>,
+}
+
+/// The waker as the ring sees it.
+struct PolledWaker {
+    waker: Waker,
+    /// A poll of it is in the ring.
+    is_polled: bool,
+    /// It was used, and no wait has ended for it yet.
+    rang: bool,
 }
 
 impl UringDisk {
@@ -62,7 +73,8 @@ impl UringDisk {
             }
         }
         let (enabled, in_flight) = (false, HashMap::new());
-        Ok(UringDisk { ring, enabled, buffers_registered: registered.is_ok(), in_flight, spare, files, files_max })
+        let (bell, buffers_registered) = (None, registered.is_ok());
+        Ok(UringDisk { ring, enabled, buffers_registered, in_flight, spare, files, files_max, bell })
     }
 
     /// False if writes go unregistered because the kernel refused to pin the buffers.
@@ -70,14 +82,23 @@ impl UringDisk {
         self.buffers_registered
     }
 
-    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    fn enable(&mut self) -> io::Result<()> {
         if !self.enabled {
             self.ring.submitter().register_enable_rings()?;
             self.enabled = true;
         }
+        Ok(())
+    }
+
+    fn queue(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        self.enable()?;
         // SAFETY: the buffer of a write was moved into `in_flight` before, and stays there until its completion.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        pushed.map_err(|_| io::Error::other("submission queue full"))?;
+        pushed.map_err(|_| io::Error::other("submission queue full"))
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        self.queue(entry)?;
         loop {
             match self.ring.submit() {
                 Ok(_) => return Ok(()),
@@ -95,8 +116,23 @@ impl UringDisk {
         self.ring.submitter().register_files_update(slot.0, &descriptor).map(|_| ())
     }
 
+    /// Queues a poll of the waker, which the next wait submits.
+    fn listen(&mut self) -> io::Result<()> {
+        let Some(bell) = self.bell.as_mut().filter(|bell| !bell.is_polled) else {
+            return Ok(());
+        };
+        bell.is_polled = true;
+        let poll = opcode::PollAdd::new(types::Fd(bell.waker.raw()), libc::POLLIN as u32).build();
+        self.queue(&poll.user_data(BELL))
+    }
+
     fn take_completion(&mut self) -> Option<Completion> {
-        let entry = self.ring.completion().next()?;
+        let mut entry = self.ring.completion().next()?;
+        while let (BELL, Some(bell)) = (entry.user_data(), &mut self.bell) {
+            bell.waker.reset();
+            (bell.is_polled, bell.rang) = (false, true);
+            entry = self.ring.completion().next()?;
+        }
         let op = OpId(entry.user_data());
         let buffer = self.in_flight.remove(&op.0).flatten();
         let result = match usize::try_from(entry.result()) {
@@ -178,13 +214,26 @@ impl Disk for UringDisk {
         self.push(&entry.user_data(op.0))
     }
 
+    fn ready(&mut self) -> Option<Completion> {
+        self.take_completion()
+    }
+
+    fn waker(&mut self) -> Option<Waker> {
+        // Without one appends wait for the device now and then, which is slower and nothing else.
+        let waker = Waker::new().ok()?;
+        self.bell = Some(PolledWaker { waker: waker.clone(), is_polled: false, rang: false });
+        Some(waker)
+    }
+
     fn wait(&mut self, timeout: Duration) -> io::Result<Option<Completion>> {
         if let Some(completion) = self.take_completion() {
             return Ok(Some(completion));
         }
-        if self.in_flight.is_empty() {
+        let rang = self.bell.as_mut().is_some_and(|bell| std::mem::take(&mut bell.rang));
+        if rang || self.in_flight.is_empty() {
             return Ok(None);
         }
+        self.listen()?;
         let timeout = types::Timespec::from(timeout);
         let arguments = types::SubmitArgs::new().timespec(&timeout);
         match self.ring.submitter().submit_with_args(1, &arguments) {
@@ -192,7 +241,11 @@ impl Disk for UringDisk {
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
-        Ok(self.take_completion())
+        let completion = self.take_completion();
+        if let Some(bell) = &mut self.bell {
+            bell.rang = false;
+        }
+        Ok(completion)
     }
 }
 
@@ -233,9 +286,47 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// Frames and their syncs in flight, zeroings beside them: far below this.
 const RING_ENTRIES: u32 = 32;
+/// Names the poll of the waker; the log counts its ops from 1.
+const BELL: u64 = u64::MAX;
 /// A place of the file table that holds nothing yet.
 const NO_FILE: i32 = -1;
 /// 10 s in all: as long as a hung sync is waited for.
 const DROP_WAITS_MAX: usize = 100;
 /// A buffer for an entry larger than this is given back to the allocator.
 const SPARE_BUFFER_BYTES_MAX: usize = 2 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+    use std::time::Instant;
+
+    use crate::disk::Disk;
+    use crate::disk::files::SlotFiles;
+    use crate::disk::uring::UringDisk;
+
+    #[test]
+    fn a_wait_ends_when_its_waker_is_used_before_or_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(mut disk) = UringDisk::new(SlotFiles::open(dir.path()).unwrap(), 4, 1, 4096) else {
+            return eprintln!("skipped: no io_uring here");
+        };
+        let waker = disk.waker().unwrap();
+        // A request that never comes back.
+        disk.in_flight.insert(1, None);
+        disk.enable().unwrap();
+        let begin = Instant::now();
+        assert!(disk.wait(Duration::from_millis(20)).unwrap().is_none());
+        assert!(begin.elapsed() >= Duration::from_millis(20), "nobody woke it");
+        for round in 0..100 {
+            let waker = waker.clone();
+            let other = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_micros(50 * (round % 4)));
+                waker.wake();
+            });
+            assert!(disk.wait(Duration::from_secs(60)).unwrap().is_none());
+            other.join().unwrap();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(50), "each wait was ended");
+        disk.in_flight.clear();
+    }
+}

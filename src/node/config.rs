@@ -19,6 +19,8 @@ use crate::limits::BLOCK_CACHE_BYTES_MIN;
 use crate::limits::CLIENTS_MAX;
 use crate::limits::CLIENTS_SETTING_MAX;
 use crate::limits::DESCRIPTOR_MAX;
+use crate::limits::LOG_FRAMES_IN_FLIGHT;
+use crate::limits::LOG_FRAMES_IN_FLIGHT_MAX;
 use crate::limits::LOG_SLOT_BYTES;
 use crate::limits::LOG_SLOT_BYTES_SETTING_MAX;
 use crate::limits::LOG_SLOT_BYTES_SETTING_MIN;
@@ -58,6 +60,8 @@ pub struct Config {
     pub kek: Option<KekSource>,
     /// How the log is written.
     pub log_engine: LogEngine,
+    /// Frames of the log written or synced at one time.
+    pub log_frames_in_flight: usize,
     /// Slots made at the first start.
     pub log_slots: u32,
     /// Bytes of each.
@@ -88,6 +92,9 @@ impl Config {
         let kek = kek_source(&settings)?;
         let encryption = encryption(&settings, kek.is_some())?;
         let (listen, admin_listen) = addresses(&settings)?;
+        let frames = 1..=LOG_FRAMES_IN_FLIGHT_MAX;
+        let log_frames_in_flight =
+            within("log-frames-in-flight", settings.log_frames_in_flight, LOG_FRAMES_IN_FLIGHT, frames)?;
         let slot_bytes = LOG_SLOT_BYTES_SETTING_MIN..=LOG_SLOT_BYTES_SETTING_MAX;
         let log_slot_bytes = size("log-slot-bytes", settings.log_slot_bytes, LOG_SLOT_BYTES, slot_bytes)?;
         check_slot_bytes(log_slot_bytes)?;
@@ -106,6 +113,7 @@ impl Config {
             encryption,
             kek,
             log_engine: settings.log_engine.unwrap_or(LogEngine::Auto),
+            log_frames_in_flight,
             log_slots,
             log_slot_bytes,
             requirepass_file: settings.requirepass_file,
@@ -126,6 +134,7 @@ impl Config {
             LogEngine::Uring => EngineChoice::Uring,
             LogEngine::Plain => EngineChoice::Plain,
         };
+        log.frames_in_flight = self.log_frames_in_flight;
         log.slots = identity.log_slots;
         log.slots_max = log.slots_max.max(identity.log_slots);
         log.slot_bytes = self.log_slot_bytes;

@@ -235,6 +235,10 @@ impl NodeNumbers {
         out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.space.available_bytes());
         out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.space.free_slots());
         out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
+        let counts = self.log.counts();
+        out.counter("sealkv_wal_appends_total", "Groups of raft and trims that were put into frames", counts.appends);
+        out.counter("sealkv_wal_frames_total", "Frames written to the log", counts.frames);
+        out.counter("sealkv_wal_syncs_total", "Syncs of the log's frames", counts.syncs);
         let view = self.node_keys.current();
         out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);
         out.labeled("sealkv_encryption_info", "Mode of encryption", ("mode", self.encryption(&view)), 1);

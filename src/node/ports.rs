@@ -33,6 +33,7 @@ use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
 use crate::wal::Append;
+use crate::wal::LogCounts;
 use crate::wal::LogProgress;
 use crate::wal::WalError;
 use crate::wal::thread::Callbacks;
@@ -107,19 +108,40 @@ pub struct LogReports {
     ends: Ends,
     slowest_sync_micros: AtomicU64,
     is_stalled: AtomicBool,
+    appends: AtomicU64,
+    frames: AtomicU64,
+    syncs: AtomicU64,
 }
 
 impl LogReports {
     /// `raft` is sent the tickets that are persisted, `ends` why the log ended.
     #[must_use]
     pub fn new(raft: Sender<Input>, ends: Ends) -> LogReports {
-        LogReports { raft, ends, slowest_sync_micros: AtomicU64::new(0), is_stalled: AtomicBool::new(false) }
+        LogReports {
+            raft,
+            ends,
+            slowest_sync_micros: AtomicU64::new(0),
+            is_stalled: AtomicBool::new(false),
+            appends: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        }
     }
 
     /// The longest sync so far, in microseconds.
     #[must_use]
     pub fn slowest_sync_micros(&self) -> u64 {
         self.slowest_sync_micros.load(Ordering::Relaxed)
+    }
+
+    /// How much work the log did since it was opened.
+    #[must_use]
+    pub fn counts(&self) -> LogCounts {
+        LogCounts {
+            appends: self.appends.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether entries wait for a slot of the log.
@@ -145,6 +167,10 @@ impl Callbacks for LogReports {
             self.slowest_sync_micros.fetch_max(micros, Ordering::Relaxed);
         }
         self.is_stalled.store(progress.stalled, Ordering::Relaxed);
+        let LogCounts { appends, frames, syncs } = progress.counts;
+        self.appends.store(appends, Ordering::Relaxed);
+        self.frames.store(frames, Ordering::Relaxed);
+        self.syncs.store(syncs, Ordering::Relaxed);
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Settings {
     /// How the log is written [default: auto]
     #[arg(long, env = "SEALKV_LOG_ENGINE", value_enum, value_name = "ENGINE")]
     pub log_engine: Option<LogEngine>,
+    /// Frames of the log that are written or synced at one time [default: 2]
+    #[arg(long, env = "SEALKV_LOG_FRAMES_IN_FLIGHT", value_name = "N")]
+    pub log_frames_in_flight: Option<usize>,
     /// Slots of the log, used at the first start [default: 8]
     #[arg(long, env = "SEALKV_LOG_SLOTS", value_name = "N", value_parser = count::<u32>)]
     pub log_slots: Option<u32>,
@@ -215,6 +218,7 @@ impl Settings {
             kek_fd: self.kek_fd.or(if is_file { None } else { lower.kek_fd }),
             encryption: self.encryption.or(lower.encryption),
             log_engine: self.log_engine.or(lower.log_engine),
+            log_frames_in_flight: self.log_frames_in_flight.or(lower.log_frames_in_flight),
             log_slots: self.log_slots.or(lower.log_slots),
             log_slot_bytes: self.log_slot_bytes.or(lower.log_slot_bytes),
             requirepass_file: self.requirepass_file.or(lower.requirepass_file),

@@ -15,6 +15,8 @@ use crate::ids::NodeId;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::HUNG_SYNC;
+use crate::limits::LOG_FRAMES_IN_FLIGHT;
+use crate::limits::LOG_FRAMES_IN_FLIGHT_MAX;
 use crate::limits::LOG_IDLE;
 use crate::limits::LOG_SLOT_BYTES;
 use crate::limits::LOG_SLOT_BYTES_MAX;
@@ -46,6 +48,8 @@ pub struct LogConfig {
     pub cluster_id: ClusterId,
     /// Seals the frames; `None` for a log in the clear. IDENTITY alone decides which it is.
     pub log_key: Option<Zeroizing<[u8; 32]>>,
+    /// Frames written or synced at one time; the next one is built when fewer are.
+    pub frames_in_flight: usize,
     /// With the watermark behind and nothing to write for so long, an idle frame is written.
     pub idle: Duration,
     /// A sync that takes longer is warned of.
@@ -68,6 +72,7 @@ impl LogConfig {
             node_id,
             cluster_id,
             log_key: None,
+            frames_in_flight: LOG_FRAMES_IN_FLIGHT,
             idle: LOG_IDLE,
             slow_sync: SLOW_SYNC,
             hung: HUNG_SYNC,
@@ -84,7 +89,7 @@ impl LogConfig {
             dir: self.dir.clone(),
             engine: self.engine,
             slots_max: self.slots_max.max(LOG_SLOTS_GROWN_MAX) + LOG_SLOTS_SPARE,
-            buffers: REGISTERED_BUFFERS,
+            buffers: u16::try_from(self.frames_in_flight).unwrap_or(u16::MAX),
             buffer_bytes: frame,
         })
     }
@@ -100,7 +105,15 @@ impl LogConfig {
         if self.slots > self.slots_max {
             return Err(LogConfigError::SlotsAboveMax);
         }
+        self.check_frames_in_flight()?;
         check_slot_bytes(self.slot_bytes, self.entry_bytes_max, block_bytes)
+    }
+
+    /// Checks the setting that holds for an old log too.
+    pub(super) fn check_frames_in_flight(&self) -> Result<(), LogConfigError> {
+        let most = LOG_FRAMES_IN_FLIGHT_MAX;
+        let possible = (1..=most).contains(&self.frames_in_flight);
+        if possible { Ok(()) } else { Err(LogConfigError::FramesInFlight { most }) }
     }
 }
 
@@ -163,5 +176,3 @@ fn check_slot_bytes(slot_bytes: u64, entry_bytes_max: usize, block_bytes: usize)
 
 /// The newest segment, one to roll into, one for trims while the door is closed.
 const SLOTS_MIN: u32 = 3;
-/// One frame in flight, one being built; together below the 8 MiB of RLIMIT_MEMLOCK that a plain user has.
-const REGISTERED_BUFFERS: u16 = 2;

@@ -239,6 +239,12 @@ pub enum LogConfigError {
         /// The largest size.
         most_bytes: u64,
     },
+    /// None would write nothing; more than the bound only queue.
+    #[error("frames in flight must be 1 to {most}")]
+    FramesInFlight {
+        /// The largest number.
+        most: usize,
+    },
     /// Making a log where there is one.
     #[error("there are slots already")]
     SlotsExist,

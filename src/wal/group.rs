@@ -16,6 +16,8 @@ pub(super) struct FrameGroup {
     pub(super) ticket: Option<u64>,
     /// Of the appends that end in this group, against the log's space.
     pub(super) cost: u64,
+    /// How many end in it.
+    pub(super) appends: u64,
 }
 
 impl FrameGroup {
@@ -79,6 +81,7 @@ impl FrameGroup {
         assert!(self.ticket.is_none_or(|last| last < ticket), "tickets increase");
         self.ticket = Some(ticket);
         self.cost += cost;
+        self.appends += 1;
     }
 
     fn append_entries(&mut self, entries: Vec<LogEntry>, bytes: &mut usize) {

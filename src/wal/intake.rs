@@ -143,7 +143,8 @@ impl Intake {
     /// drop them anyway. Its own entries, if any, stay in the queue.
     fn take_reset(&mut self, stalled: &FrameGroup) -> Option<FrameGroup> {
         let at = self.queue.iter().position(|queued| queued.append.reset.is_some())?;
-        let mut group = FrameGroup { cost: stalled.cost, ticket: stalled.ticket, ..FrameGroup::default() };
+        let FrameGroup { cost, ticket, appends, .. } = *stalled;
+        let mut group = FrameGroup { cost, ticket, appends, ..FrameGroup::default() };
         group.records.cutover = stalled.records.cutover;
         for mut queued in self.queue.drain(..at) {
             queued.append.trim = None;

@@ -4,8 +4,8 @@
 //! Intake (appends) -> FrameGroup -> Pool (where) -> FrameBuilder (bytes) -> Pipeline (disk) -> Acks (tickets) -> Pool
 //! ```
 //!
-//! One frame is in flight; appends that come meanwhile become the next one. `FRAMES_IN_FLIGHT` is the only line
-//! that depends on it: the pipeline orders, syncs and acknowledges any number, and a roll waits until all are durable.
+//! While fewer frames than allowed are in flight, whatever waits becomes the next one: an entry that comes alone goes at
+//! once, and under load the groups grow by themselves. A roll waits until every frame is durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::disk::Disk;
 use crate::disk::Engine;
 use crate::disk::SlotId;
+use crate::disk::Waker;
 use crate::disk::padded;
 use crate::entry::LogEntry;
 use crate::ids::Index;
@@ -53,6 +54,19 @@ pub struct LogProgress {
     pub stalled: bool,
     /// Longest sync that ended in this step.
     pub slowest_sync: Option<Duration>,
+    /// Since the log was opened.
+    pub counts: LogCounts,
+}
+
+/// How much work the log did. With one frame in flight there are as many syncs as frames, with more fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Appends that are in frames.
+    pub appends: u64,
+    /// Frames handed to the disk, idle ones too.
+    pub frames: u64,
+    /// Syncs that made frames durable, and writes that are syncs themselves.
+    pub syncs: u64,
 }
 
 /// The log. Every error of [`LogLoop::step`] is final: nothing more is written or acknowledged (SYNC-FATAL).
@@ -68,6 +82,8 @@ pub struct LogLoop {
     window: Window,
     clock: Arc<dyn Clock>,
     idle: Duration,
+    frames_in_flight: usize,
+    counts: LogCounts,
     is_recovered_synced: bool,
     poisoned: bool,
 }
@@ -95,6 +111,8 @@ impl LogLoop {
             window,
             clock,
             idle: config.idle,
+            frames_in_flight: config.frames_in_flight,
+            counts: LogCounts::default(),
             is_recovered_synced: false,
             poisoned: false,
         };
@@ -118,6 +136,11 @@ impl LogLoop {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.pipeline.engine()
+    }
+
+    /// Ends the sleep of a step from another thread; `None` where a step never sleeps.
+    pub(super) fn waker(&mut self) -> Option<Waker> {
+        self.pipeline.disk().waker()
     }
 
     /// For a watchdog: calls into the kernel, time, and how long a call may take.
@@ -154,6 +177,11 @@ impl LogLoop {
     /// # Errors
     /// Any error is final; afterwards every call returns [`WalError::Poisoned`].
     pub fn step(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
+        self.step_with(|_| wait)
+    }
+
+    /// As [`LogLoop::step`]; `wait` is asked just before a sleep, and told whether another append could be written meanwhile.
+    pub(super) fn step_with(&mut self, wait: impl FnOnce(bool) -> Duration) -> Result<LogProgress, WalError> {
         if self.poisoned {
             return Err(WalError::Poisoned);
         }
@@ -196,7 +224,7 @@ impl LogLoop {
         fetcher.entries(first, last, bytes_max)
     }
 
-    fn work(&mut self, wait: Duration) -> Result<LogProgress, WalError> {
+    fn work(&mut self, wait: impl FnOnce(bool) -> Duration) -> Result<LogProgress, WalError> {
         self.pool.take_grown(self.pipeline.disk(), self.clock.monotonic());
         if !self.intake.is_empty() {
             self.sync_recovered()?;
@@ -205,7 +233,10 @@ impl LogLoop {
         self.submit_zeroing()?;
         self.pool.start_growing(self.pipeline.disk(), self.clock.monotonic());
         let mut events = Vec::new();
-        self.pipeline.poll(wait, &mut events)?;
+        if !self.pipeline.is_empty() {
+            let takes_more = self.pipeline.frames_in_flight() < self.frames_in_flight && !self.intake.is_stalled();
+            self.pipeline.poll(wait(takes_more), &mut events)?;
+        }
         self.take_events(&events);
         self.pool.show(&self.space);
         Ok(LogProgress {
@@ -213,8 +244,10 @@ impl LogLoop {
             // A frame that became durable, or a slot that became free, may let the next step do more.
             busy: self.is_busy() || !events.is_empty(),
             wake_in: self.wake_in(),
-            stalled: self.intake.is_stalled(),
+            // A group that waits for frames in flight, before a roll, is not held up by the pool.
+            stalled: self.intake.is_stalled() && self.acks.all_durable() && events.is_empty(),
             slowest_sync: self.pipeline.take_slowest(),
+            counts: LogCounts { syncs: self.pipeline.syncs(), ..self.counts },
         })
     }
 
@@ -231,7 +264,7 @@ impl LogLoop {
     }
 
     fn submit_frames(&mut self) -> Result<(), WalError> {
-        while self.pipeline.frames_in_flight() < FRAMES_IN_FLIGHT {
+        while self.pipeline.frames_in_flight() < self.frames_in_flight {
             let (state, gather_max) = (self.contents.state(), self.pool.sizes().gather_max);
             let group = self.intake.next_group(state, gather_max);
             if self.intake.needs_frame(&group, state) {
@@ -254,6 +287,8 @@ impl LogLoop {
         match self.placement(&group, group.entries.is_empty())? {
             Placement::Here => self.write(&group)?,
             Placement::Wait | Placement::Roll => self.intake.put_back(group),
+            // What overtakes the group may need a roll, and then nothing may be in flight.
+            Placement::NoSlot if !self.acks.all_durable() => self.intake.put_back(group),
             Placement::NoSlot => {
                 // Only a trim or a reset can free space, and it may be waiting behind an entry that has none.
                 let Some(overtaking) = self.intake.overtake(group, self.contents.state()) else {
@@ -302,6 +337,7 @@ impl LogLoop {
         self.contents.frame_taken(segment, frame).map_err(|_| WalError::Contradiction { first, next })?;
         let slot = segment.slot();
         self.acks.frame_written(records, segment.number(), self.contents.state());
+        self.counts.frames += 1;
         self.count(group);
         self.pipeline.write_frame(self.contents.state().frame, slot, extent.offset, buffer, extent.headers + bytes)
     }
@@ -309,6 +345,7 @@ impl LogLoop {
     /// The group's appends are in frames that were submitted.
     fn count(&mut self, group: &FrameGroup) {
         self.space.framed(group.cost);
+        self.counts.appends += group.appends;
         if let Some(ticket) = group.ticket {
             self.acks.ticket(ticket);
         }
@@ -394,6 +431,3 @@ debug_fields!(self: LogLoop {
     pipeline: self.pipeline,
     poisoned: self.poisoned,
 });
-
-/// More than one needs a way to wake the thread while a frame is in flight, and waits for that.
-const FRAMES_IN_FLIGHT: usize = 1;

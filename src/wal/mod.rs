@@ -5,6 +5,7 @@
 //! rules of recovery are in `recovery.rs`.
 
 mod acks;
+mod bell;
 mod builder;
 mod config;
 mod contents;
@@ -43,6 +44,7 @@ pub use error::LogConfigError;
 pub use error::Reason;
 pub use error::WalError;
 pub use intake::Full;
+pub use log_loop::LogCounts;
 pub use log_loop::LogLoop;
 pub use log_loop::LogProgress;
 pub use open::Recovered;

@@ -57,6 +57,7 @@ impl LogLoop {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(LogLoop, Recovered), WalError> {
+        config.check_frames_in_flight()?;
         let keys = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
         let mut replayed = recovery::recover(disk.as_mut(), &keys, config.entry_bytes_max)?;
         let state = replayed.contents.state();

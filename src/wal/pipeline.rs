@@ -29,6 +29,7 @@ pub(crate) struct Pipeline {
     slow_sync: Duration,
     hung: Duration,
     ops: u64,
+    syncs: u64,
     frames: VecDeque<Flight>,
     sync: Option<SyncFlight>,
     zeroing: Option<Zeroing>,
@@ -89,6 +90,7 @@ impl Pipeline {
             slow_sync,
             hung,
             ops: 0,
+            syncs: 0,
             frames: VecDeque::new(),
             sync: None,
             zeroing: None,
@@ -124,6 +126,11 @@ impl Pipeline {
 
     pub(crate) fn frames_in_flight(&self) -> usize {
         self.frames.len()
+    }
+
+    /// Syncs of frames that ended, and writes of frames that were durable by themselves.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs
     }
 
     pub(crate) fn is_zeroing(&self) -> bool {
@@ -188,14 +195,17 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Takes one completion, waiting at most `wait` for it, and submits the sync that it calls for. One, since asking
-    /// for more would be one more system call, and the next call hands out those that have come already.
+    /// Takes one completion, waiting at most `wait` for it, and those that have come with it, and submits the sync that they
+    /// call for: one for all of them.
     pub(crate) fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), WalError> {
         let Some(slot) = self.a_slot_in_flight() else {
             return Ok(());
         };
         if let Some(completion) = self.wait(slot, wait)? {
             self.complete(completion, events)?;
+            while let Some(completion) = self.disk.ready() {
+                self.complete(completion, events)?;
+            }
             self.sync_what_is_written()?;
         }
         self.check_all_hung()
@@ -338,6 +348,7 @@ impl Pipeline {
     }
 
     fn note_sync(&mut self, since: Duration) {
+        self.syncs += 1;
         let took = self.clock.monotonic().saturating_sub(since);
         self.slowest = self.slowest.max(Some(took));
         if took > self.slow_sync {

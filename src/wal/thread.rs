@@ -28,6 +28,7 @@ use crate::limits::CUTOVER_DEADLINE;
 use crate::limits::LOG_QUEUE_MAX;
 use crate::limits::LOG_READS_MAX;
 use crate::wal::Append;
+use crate::wal::bell::Bell;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
@@ -86,6 +87,7 @@ pub struct LogThread {
 struct Door {
     /// `None` until the log has started, and once it is closed.
     sender: Option<Sender<LogRequest>>,
+    bell: Option<Arc<Bell>>,
     tickets: Tickets,
 }
 
@@ -175,7 +177,11 @@ impl Door {
         sender.try_send(request).map_err(|error| match error {
             TrySendError::Full(request) => NotSent::Full(Box::new(request)),
             TrySendError::Disconnected(_) => NotSent::Ended,
-        })
+        })?;
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        Ok(())
     }
 }
 
@@ -194,16 +200,18 @@ impl Drop for LogThread {
 ///
 /// # Errors
 /// The device's, while syncing the recovered log, or if no thread can be made.
-pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, WalError> {
+pub fn spawn(mut log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, WalError> {
     let (sender, requests) = bounded(LOG_QUEUE_MAX + LOG_READS_MAX);
     let (started_sender, started) = bounded(1);
     let space = log.space();
     let (pulse, clock, hung) = log.pulse();
     let reported = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = bounded::<()>(0);
-    let door = Arc::new(Mutex::new(Door::default()));
+    let bell = log.waker().map(|waker| Arc::new(Bell::new(waker)));
+    let door = Arc::new(Mutex::new(Door { bell: bell.clone(), ..Door::default() }));
     let driver = Driver {
         log,
+        bell,
         requests,
         door: door.clone(),
         callbacks: callbacks.clone(),
@@ -229,6 +237,7 @@ pub fn spawn(log: LogLoop, callbacks: Arc<dyn Callbacks>) -> Result<LogThread, W
 
 struct Driver {
     log: LogLoop,
+    bell: Option<Arc<Bell>>,
     requests: Receiver<LogRequest>,
     door: Arc<Mutex<Door>>,
     callbacks: Arc<dyn Callbacks>,
@@ -257,7 +266,7 @@ impl Driver {
         loop {
             let wait = if progress.busy { Duration::ZERO } else { progress.wake_in.unwrap_or(IDLE_WAIT) };
             let open = self.take_requests(wait);
-            progress = self.log.step(STEP_WAIT)?;
+            progress = self.step()?;
             if let Some(ticket) = progress.persisted_ticket {
                 // Not under the lock: a callback may take another.
                 let number = lock(&self.door).tickets.persisted(ticket);
@@ -272,6 +281,20 @@ impl Driver {
                 std::thread::sleep(progress.wake_in.unwrap_or_default());
             }
         }
+    }
+
+    /// One step of the log. While it sleeps for the device and could take another frame, it is woken for one.
+    fn step(&mut self) -> Result<LogProgress, WalError> {
+        let Driver { log, bell, requests, .. } = self;
+        let progress = log.step_with(|takes_more| match bell.as_ref().filter(|_| takes_more) {
+            Some(bell) => {
+                bell.listen();
+                if requests.is_empty() { STEP_WAIT } else { Duration::ZERO }
+            }
+            None => STEP_WAIT,
+        });
+        bell.as_ref().inspect(|bell| bell.rest());
+        progress
     }
 
     /// Takes the requests that have come, waiting at most `wait` for the first. False once every sender is gone.

@@ -80,7 +80,8 @@ fn file_environment_and_flags_reach_the_node_and_later_ones_win() {
     let file = site.path().join("sealkv.toml");
     let lines = format!(
         "data_dir = {:?}\nkek_file = {:?}\nlisten = \"localhost:0\"\nadmin_listen = \"127.0.0.1:0\"\nlog_slots = 4\n\
-         log_slot_bytes = 34603008\nlog_format = \"json\"\nmaxclients = 11\ntimeout = 12\nlog_engine = \"plain\"\n",
+         log_slot_bytes = 34603008\nlog_format = \"json\"\nmaxclients = 11\ntimeout = 12\nlog_engine = \"plain\"\n\
+         log_frames_in_flight = 4\n",
         text(&site.data()),
         text(&site.kek())
     );

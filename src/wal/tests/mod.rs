@@ -9,6 +9,7 @@ mod bytes;
 mod crash;
 mod damage;
 mod errors;
+mod flight;
 mod forged;
 mod promises;
 mod threads;
