@@ -1,0 +1,89 @@
+//! What a run of the load generator is asked for.
+
+use std::time::Duration;
+
+pub const USAGE: &str =
+    "usage: load --address HOST:PORT [--op set|get] [--clients N] [--rate PER_SECOND | --pipeline N] [--seconds S]
+            [--keys N] [--value-bytes N] [--seed N]";
+
+/// What each request does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// SET of a random key.
+    Set,
+    /// GET of a random key.
+    Get,
+}
+
+impl Op {
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Set => "set",
+            Op::Get => "get",
+        }
+    }
+}
+
+/// See `USAGE`.
+pub struct Options {
+    pub address: String,
+    pub op: Op,
+    pub clients: usize,
+    /// Requests a second over all connections; `None`: a closed loop of pipelines.
+    pub rate: Option<f64>,
+    pub pipeline: usize,
+    pub duration: Duration,
+    pub keys: u64,
+    pub value_bytes: usize,
+    pub seed: u64,
+}
+
+impl Options {
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+        let mut options = Options {
+            address: String::new(),
+            op: Op::Set,
+            clients: 50,
+            rate: None,
+            pipeline: 1,
+            duration: Duration::from_secs(10),
+            keys: 100_000,
+            value_bytes: 256,
+            seed: 1,
+        };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or(format!("{name} needs a value"))?;
+            match name.as_str() {
+                "--address" => options.address = value,
+                "--op" => {
+                    options.op = match value.as_str() {
+                        "set" => Op::Set,
+                        "get" => Op::Get,
+                        _ => return Err(format!("--op {value}: expected set or get")),
+                    };
+                }
+                "--clients" => options.clients = number(&name, &value, 1, 20_000)?,
+                "--rate" => options.rate = Some(number(&name, &value, 1, 100_000_000)? as f64),
+                "--pipeline" => options.pipeline = number(&name, &value, 1, 10_000)?,
+                "--seconds" => options.duration = Duration::from_secs(number(&name, &value, 1, 86_400)? as u64),
+                "--keys" => options.keys = number(&name, &value, 1, 10_000_000_000)? as u64,
+                "--value-bytes" => options.value_bytes = number(&name, &value, 0, 8 << 20)?,
+                "--seed" => options.seed = number(&name, &value, 0, usize::MAX)? as u64,
+                _ => return Err(format!("unknown option {name}")),
+            }
+        }
+        if options.address.is_empty() {
+            return Err("--address HOST:PORT is missing".to_owned());
+        }
+        if options.rate.is_some() && options.pipeline != 1 {
+            return Err("--rate and --pipeline: expected one of them".to_owned());
+        }
+        Ok(options)
+    }
+}
+
+fn number(name: &str, value: &str, least: usize, most: usize) -> Result<usize, String> {
+    let problem = || format!("{name} {value}: expected a number from {least} to {most}");
+    let number = value.parse().map_err(|_| problem())?;
+    if (least..=most).contains(&number) { Ok(number) } else { Err(problem()) }
+}
