@@ -8,6 +8,7 @@ pub mod derive;
 pub mod elastickv;
 pub mod envelope;
 pub mod keystore;
+pub mod names;
 pub mod nonce;
 pub mod open;
 pub mod seal;

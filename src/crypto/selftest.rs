@@ -14,6 +14,8 @@ use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::EntryDek;
 use crate::crypto::keystore::TermSalt;
 use crate::crypto::keystore::ValueDek;
+use crate::crypto::names::NAME_LEN;
+use crate::crypto::names::NameKey;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
 use crate::crypto::siv::TagKey;
@@ -42,7 +44,7 @@ type KnownAnswer = (&'static str, fn() -> bool);
 /// # Errors
 /// [`SelfTestError`] naming the first that is wrong.
 pub fn known_answers() -> Result<(), SelfTestError> {
-    let answers: [KnownAnswer; 7] = [
+    let answers: [KnownAnswer; 8] = [
         ("AES-256-GCM", gcm_is_right),
         ("HKDF-SHA256", hkdf_is_right),
         ("HMAC-SHA256", hmac_is_right),
@@ -50,6 +52,7 @@ pub fn known_answers() -> Result<(), SelfTestError> {
         ("version 1 envelopes", version_one_is_right),
         ("entry envelopes", entries_are_right),
         ("stored values", stored_value_is_right),
+        ("names", names_are_right),
     ];
     match answers.into_iter().find(|(_, is_right)| !is_right()) {
         None => Ok(()),
@@ -152,6 +155,13 @@ fn stored_value_is_right() -> bool {
     seal_values(&dek, &[item]).is_ok_and(|rows| rows == [&unhex::<57>(KNOWN_ROW)[..]])
 }
 
+fn names_are_right() -> bool {
+    let keys = KNOWN_NAMES.map(|(user_key, ..)| user_key);
+    let mut names = [[0; NAME_LEN]; KNOWN_NAMES.len()];
+    NameKey::new(&Dek::new(&KNOWN_NAME_KEY), KNOWN_CLUSTER).names(&keys, &mut names);
+    names == KNOWN_NAMES.map(|(_, name, _)| unhex(name))
+}
+
 fn known_key_id() -> KeyId {
     KeyId::new(0xCAFE_BABE).expect("not 0")
 }
@@ -208,6 +218,16 @@ pub(crate) const KNOWN_ROW: &str = concat!(
     "776c9bc601b266212645ec56b8cc",
     "ed008c3c4a230e563280f7925f0510ca"
 );
+
+/// 40 41 .. 5f.
+pub(crate) const KNOWN_NAME_KEY: [u8; 32] = counting(64);
+/// A user's key, its name under that name key, and the one that it has without a name key.
+pub(crate) const KNOWN_NAMES: [(&[u8], &str, &str); 4] = [
+    (b"", "bc894df045b86111694a8d8ce3677c58", "cdffab66dde6bb4bb5bcc9ada117c5cb"),
+    (b"user:1", "043ae850c51b8fc48a623d4ed8803dcb", "d77c3d39dfa12ae04811bfd3c0951862"),
+    (b"user:2", "8d10091ae0a11bae2021216714f0b36f", "c863b3e1e7a9ae1fc96321f10b861afc"),
+    (b"a key of sixteen", "344979d97011ae68b0a692ce8c66dee0", "d7324f682672587a50065e83fd04789a"),
+];
 
 const fn counting(first: u8) -> [u8; 32] {
     let mut bytes = [0; 32];

@@ -1,4 +1,5 @@
-//! The tag of RFC 8452 section 4 under two given keys: 44 of its bits make value nonces unlike each other.
+//! The tag of RFC 8452 section 4 under two given keys: 44 of its bits make value nonces unlike each other, and all of it
+//! is the name of a row ([`crate::crypto::names`]).
 //!
 //! ```text
 //! S = POLYVAL(authentication key, pad(AAD) | pad(plaintext) | bits of AAD (8, LE) | bits of plaintext (8, LE))
@@ -29,8 +30,16 @@ impl TagKey {
     #[must_use]
     pub fn tags(&self, items: &[TagMessage<'_>]) -> Vec<[u8; TAG_LEN]> {
         let mut tags = vec![[0; TAG_LEN]; items.len()];
-        self.0.tags(items, &mut tags);
+        self.tags_into(items, &mut tags);
         tags
+    }
+
+    /// The same into the caller's memory.
+    ///
+    /// # Panics
+    /// If there are not as many tags as items.
+    pub fn tags_into(&self, items: &[TagMessage<'_>], tags_inout: &mut [[u8; TAG_LEN]]) {
+        self.0.tags(items, tags_inout);
     }
 }
 

@@ -4,6 +4,7 @@ mod aead;
 mod bytes;
 mod entries;
 mod keys;
+mod names;
 mod nonces;
 mod values;
 mod vectors;

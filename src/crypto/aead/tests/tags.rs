@@ -116,3 +116,26 @@ fn tags_are_as_the_library_makes_them() {
         assert_eq!(TagKey::from_bytes(&keys).tags(&messages), expected, "what value nonces use, round {round}");
     }
 }
+
+/// What names are: no AAD, place zero; every length up to more than the powers reach, at every place of a batch.
+#[test]
+fn tags_without_aad_are_as_the_library_makes_them_at_every_length() {
+    let random = Seeded::replayable(SEED);
+    let keys = random.array();
+    let bytes = random.bytes(1100);
+    let lengths: Vec<usize> = (0..=1100).collect();
+    for first in 0..4 {
+        let messages: Vec<TagMessage<'_>> = lengths[first..]
+            .iter()
+            .map(|&len| TagMessage { aad: &[], plaintext: &bytes[..len], place: [0; 12] })
+            .collect();
+        let expected: Vec<[u8; 16]> =
+            lengths[first..].iter().map(|&len| by_library(&keys, b"", &bytes[..len], [0; 12])).collect();
+        for tier in Tier::ALL {
+            let Some(lanes) = tier.tag_key(&keys) else { continue };
+            let mut tags = vec![[0; 16]; messages.len()];
+            lanes.tags(&messages, &mut tags);
+            assert_eq!(tags, expected, "{tier} from {first}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Names of rows: a user's key becomes 16 bytes by which its row is found, so that no key is readable in the store.
+//!
+//! ```text
+//! name      the tag of RFC 8452 section 4 over the user's key: empty AAD, nonce zero
+//! its keys  48 bytes of HKDF(name key, "", "sealkv name", cluster(16)): POLYVAL 16, AES 32
+//! name key  32 random bytes of the keyring; without keys HKDF(cluster id, "", "sealkv name clear")
+//! ```
+//!
+//! Equal keys have equal names, and that is all that a name says of a key, as long as the name key is secret. Whoever
+//! knows it can choose keys that share a name; the one without secrets is known to everybody who knows the cluster id.
+//! Databases are no part of a name: a row's place in the store has the database in front of it.
+
+use crate::crypto::aead::KEY_LEN;
+use crate::crypto::aead::TAG_KEYS_LEN;
+use crate::crypto::aead::TagMessage;
+use crate::crypto::derive::derive;
+use crate::crypto::keystore::Dek;
+use crate::crypto::siv::TagKey;
+use crate::ids::ClusterId;
+
+/// Bytes of a name.
+pub const NAME_LEN: usize = 16;
+
+/// What names are computed with, expanded for the tier of this process. Wiped on drop, never printed.
+pub struct NameKey(TagKey);
+
+impl NameKey {
+    /// Derives from the cluster's name key.
+    #[must_use]
+    pub fn new(key: &Dek, cluster: ClusterId) -> NameKey {
+        NameKey(TagKey::from_bytes(&derive::<TAG_KEYS_LEN>(key.expose(), b"", "sealkv name", &[&cluster.0])))
+    }
+
+    /// Of a cluster without a name key. Names are then no secret, only short.
+    #[must_use]
+    pub fn clear(cluster: ClusterId) -> NameKey {
+        let key = derive::<KEY_LEN>(&cluster.0, b"", "sealkv name clear", &[]);
+        NameKey::new(&Dek::new(&key), cluster)
+    }
+
+    /// Writes the name of each key; many at once are computed side by side.
+    ///
+    /// # Panics
+    /// If there are not as many names as keys.
+    pub fn names(&self, keys: &[&[u8]], names_inout: &mut [[u8; NAME_LEN]]) {
+        assert_eq!(keys.len(), names_inout.len(), "a name for each key");
+        for (keys, names) in keys.chunks(AT_ONCE).zip(names_inout.chunks_mut(AT_ONCE)) {
+            let mut messages = [TagMessage { aad: &[], plaintext: &[], place: [0; 12] }; AT_ONCE];
+            for (message, key) in messages.iter_mut().zip(keys) {
+                message.plaintext = key;
+            }
+            self.0.tags_into(&messages[..keys.len()], names);
+        }
+    }
+}
+
+debug_fields!(self: NameKey {});
+
+/// Enough to fill every lane many times over, and 3 KiB of stack.
+const AT_ONCE: usize = 64;
