@@ -9,6 +9,7 @@ mod arena;
 mod ipsec;
 mod limit;
 mod machine;
+mod names;
 mod peers;
 mod record;
 mod run;
@@ -43,6 +44,13 @@ fn main() -> ExitCode {
             record::print_table(size, &batch, &limit);
         }
         rows.extend(batch);
+    }
+    if options.filter.is_empty() || options.filter == "names" {
+        let names = names::measure(options.seconds);
+        if !options.json {
+            names::print_table(&names);
+        }
+        rows.extend(names);
     }
     let record = record::record(&machine, &limit, &rows);
     if options.json {

@@ -20,7 +20,7 @@ pub fn record(machine: &Machine, limit: &Limit, rows: &[Row]) -> Value {
             })
         })
         .collect();
-    let mut sizes: Vec<usize> = rows.iter().map(|row| row.size).collect();
+    let mut sizes: Vec<usize> = rows.iter().filter(|row| row.operation != "name").map(|row| row.size).collect();
     sizes.dedup();
     for mix in &limit.mixes {
         for &size in &sizes {
