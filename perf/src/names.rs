@@ -53,13 +53,24 @@ fn pass(tags: &dyn Tags, keys: &[[u8; 64]], size: usize, batch: usize) -> f64 {
     let mut names = [[0; TAG_LEN]; 64];
     let begin = Instant::now();
     for keys in std::hint::black_box(keys).chunks(batch) {
-        let mut messages = [TagMessage { aad: &[], plaintext: &[], place: [0; 12] }; 64];
-        for (message, key) in messages.iter_mut().zip(keys) {
-            message.plaintext = &key[..size];
+        let names = std::hint::black_box(&mut names[..keys.len()]);
+        if let [key] = keys {
+            tags.tags(&[message(&key[..size])], names);
+            continue;
         }
-        tags.tags(&messages[..keys.len()], std::hint::black_box(&mut names[..keys.len()]));
+        for (keys, names) in keys.chunks(16).zip(names.chunks_mut(16)) {
+            let mut messages = [message(&[]); 16];
+            for (place, key) in messages.iter_mut().zip(keys) {
+                *place = message(&key[..size]);
+            }
+            tags.tags(&messages[..keys.len()], names);
+        }
     }
     begin.elapsed().as_nanos() as f64 / keys.len() as f64
+}
+
+fn message(key: &[u8]) -> TagMessage<'_> {
+    TagMessage { aad: &[], plaintext: key, place: [0; 12] }
 }
 
 fn row(tier: Tier, size: usize, batch: usize, mut times: Vec<f64>) -> Row {

@@ -18,8 +18,8 @@ use crate::fsm::store::StoreError;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
+use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::InstallError;
-use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::KeysAt;
 
 /// The entry that cannot be applied, and why. Everything before it is applied, nothing from it on is.

@@ -8,8 +8,8 @@ use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::keys::keyring::Keyring;
+use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::InstallError;
-use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::NodeKeys;
 
 /// Why a state cannot be used. Nothing was changed.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! off  size  field
-//! 0    1     version, 0x01
+//! 0    1     version, 0x02
 //! 1    1     kind
 //! 2          body
 //!
@@ -11,6 +11,7 @@
 //!                    19  76  entry DEK, becomes key 1
 //!                    95  76  value DEK, becomes key 2
 //!                    171 76  MAC key
+//!                    247 76  name key
 //! kind 2 cutover     2   4   the entry DEK that is active, as the proposer saw it
 //! kind 3 opener      2   8   term of the leader that published it
 //!                    10  32  salt of its leadership key, kernel-random
@@ -35,13 +36,13 @@ use crate::ids::KeyId;
 use crate::ids::Term;
 
 /// Longest control command: a bootstrap.
-pub const CHANGE_LEN_MAX: usize = 3 + 16 + 3 * NEW_KEY_LEN;
+pub const CHANGE_LEN_MAX: usize = 3 + 16 + 4 * NEW_KEY_LEN;
 
 /// What a control entry asks of the keyring. Whether it applies is [`crate::keys::rules::decide`]'s answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The first keys of a cluster.
-    Bootstrap(Bootstrap),
+    Bootstrap(Box<Bootstrap>),
     /// Everything behind this entry is sealed.
     Cutover(SetCutover),
     /// The salt of a leadership key.
@@ -74,6 +75,8 @@ pub struct Bootstrap {
     pub value: NewKey,
     /// Authenticates the state record.
     pub mac: NewKey,
+    /// Names users' rows, unless a client command was applied before.
+    pub name: NewKey,
 }
 
 /// Everything behind this entry is sealed.
@@ -132,7 +135,7 @@ impl Change {
             Change::Bootstrap(bootstrap) => {
                 out.extend_from_slice(&[KIND_BOOTSTRAP, u8::from(bootstrap.is_cutover)]);
                 out.extend_from_slice(&bootstrap.cluster.0);
-                for key in [&bootstrap.entry, &bootstrap.value, &bootstrap.mac] {
+                for key in [&bootstrap.entry, &bootstrap.value, &bootstrap.mac, &bootstrap.name] {
                     put_key(&mut out, key);
                 }
             }
@@ -170,13 +173,14 @@ impl Change {
             return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
         }
         let change = match reader.u8("kind")? {
-            KIND_BOOTSTRAP => Change::Bootstrap(Bootstrap {
+            KIND_BOOTSTRAP => Change::Bootstrap(Box::new(Bootstrap {
                 is_cutover: reader.flag("cutover flag")?,
                 cluster: ClusterId(reader.array("cluster id")?),
                 entry: take_key(&mut reader)?,
                 value: take_key(&mut reader)?,
                 mac: take_key(&mut reader)?,
-            }),
+                name: take_key(&mut reader)?,
+            })),
             KIND_CUTOVER => Change::Cutover(SetCutover { entry_key: take_key_id(&mut reader)? }),
             KIND_OPENER => {
                 Change::Opener(PublishOpener { term: Term(reader.u64("term")?), salt: reader.array("salt")? })
@@ -214,7 +218,7 @@ fn put_key(out: &mut Vec<u8>, key: &NewKey) {
 /// Bytes of an opener's salt.
 pub const SALT_LEN: usize = 32;
 const NEW_KEY_LEN: usize = CHECK_LEN + WRAPPED_LEN;
-const VERSION: u8 = 0x01;
+const VERSION: u8 = 0x02;
 const KIND_BOOTSTRAP: u8 = 1;
 const KIND_CUTOVER: u8 = 2;
 const KIND_OPENER: u8 = 3;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! off  size  field
-//! 0    1     version, 0x01
+//! 0    1     version, 0x02
 //! 1    16    cluster id
 //! 17   8     cutover: index of the entry that turned sealing on; all ones = none
 //! 25   1     least envelope version of an entry above the cutover: 2
@@ -16,8 +16,11 @@
 //! 56   32    its salt
 //! 88   8     MAC key: check value
 //! 96   68    MAC key: wrapped
-//! 164  2     number of DEKs, n
-//! 166  90*n  DEKs, ids 1, 2, ... n without gaps
+//! 164  1     names of rows: 0 in the clear, from the cluster id; 1 under the name key
+//! 165  8     name key: check value; zero where names are in the clear, as is the field behind
+//! 173  68    name key: wrapped
+//! 241  2     number of DEKs, n
+//! 243  90*n  DEKs, ids 1, 2, ... n without gaps
 //!            0   4   id
 //!            4   1   purpose: 1 entry, 2 value
 //!            5   1   state: 1 active, 2 decrypt-only, 3 retired
@@ -27,7 +30,7 @@
 //! ```
 //!
 //! A DEK's AAD is `"sealkv dek" | kek_id(8) | cluster(16) | key_id(4) | purpose(1)`; the MAC key's has key id 0 and
-//! purpose 3. A row that is not what [`crate::keys::rules`] makes is refused when it is read, so a [`Keyring`] in
+//! purpose 3, the name key's key id 0 and purpose 4. How rows are named is decided once, at the bootstrap. A row that is not what [`crate::keys::rules`] makes is refused when it is read, so a [`Keyring`] in
 //! memory is always one that could have come about.
 
 use sha2::Digest;
@@ -73,6 +76,15 @@ pub enum ClearRows {
     Allowed = 1,
 }
 
+/// How users' rows are named. Decided at the bootstrap, for ever: rows are found by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// From the cluster id alone: clients wrote before there were keys.
+    Clear,
+    /// Under the name key.
+    Secret(NewKey),
+}
+
 /// One DEK of the keyring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedDek {
@@ -101,6 +113,7 @@ pub struct Keyring {
     pub(super) active_value: KeyId,
     pub(super) opener: Option<TermSalt>,
     pub(super) mac: NewKey,
+    pub(super) naming: Naming,
     /// Ascending by id: `deks[i].id == i + 1`.
     pub(super) deks: Vec<WrappedDek>,
 }
@@ -154,6 +167,12 @@ impl Keyring {
         &self.mac
     }
 
+    /// How users' rows are named.
+    #[must_use]
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
     /// The DEK of that id.
     #[must_use]
     pub fn dek(&self, key_id: KeyId) -> Option<&WrappedDek> {
@@ -190,6 +209,13 @@ impl Keyring {
         out.extend_from_slice(&opener.salt);
         out.extend_from_slice(&self.mac.check);
         out.extend_from_slice(&self.mac.wrapped);
+        let (is_secret, name) = match self.naming {
+            Naming::Clear => (false, NO_KEY),
+            Naming::Secret(key) => (true, key),
+        };
+        out.push(u8::from(is_secret));
+        out.extend_from_slice(&name.check);
+        out.extend_from_slice(&name.wrapped);
         let count = u16::try_from(self.deks.len()).expect("at most KEYRING_KEYS_MAX");
         out.extend_from_slice(&count.to_be_bytes());
         for dek in &self.deks {
@@ -222,9 +248,10 @@ impl Keyring {
         let active_value = take_key_id(&mut reader)?;
         let opener = take_opener(&mut reader)?;
         let mac = NewKey { check: reader.array("MAC key check value")?, wrapped: reader.array("wrapped MAC key")? };
+        let naming = take_naming(&mut reader)?;
         let deks = take_deks(&mut reader)?;
         reader.end()?;
-        let keyring = Keyring { cluster, cutover, clear_rows, active_entry, active_value, opener, mac, deks };
+        let keyring = Keyring { cluster, cutover, clear_rows, active_entry, active_value, opener, mac, naming, deks };
         if next_id != keyring.next_id() {
             return Err(CodecError::Field { field: "next key id" });
         }
@@ -247,9 +274,18 @@ impl Keyring {
         }
         let is_rising = self.deks.is_sorted_by_key(|dek| dek.active_from);
         require(is_rising, "index where a DEK became active")?;
-        let mut checks: Vec<_> = self.deks.iter().map(|dek| dek.check).chain([self.mac.check]).collect();
+        let mut checks: Vec<_> = self.checks().collect();
         checks.sort_unstable();
         require(checks.windows(2).all(|pair| pair[0] != pair[1]), "check value")
+    }
+
+    /// The check values of all its keys.
+    pub(super) fn checks(&self) -> impl Iterator<Item = [u8; CHECK_LEN]> {
+        let name = match &self.naming {
+            Naming::Clear => None,
+            Naming::Secret(key) => Some(key.check),
+        };
+        self.deks.iter().map(|dek| dek.check).chain([self.mac.check]).chain(name)
     }
 
     /// Whether there is a cutover.
@@ -276,6 +312,16 @@ fn take_opener(reader: &mut Reader<'_>) -> Result<Option<TermSalt>, CodecError> 
         return Err(CodecError::Field { field: "newest opener" });
     }
     Ok(None)
+}
+
+fn take_naming(reader: &mut Reader<'_>) -> Result<Naming, CodecError> {
+    let is_secret = reader.flag("naming of rows")?;
+    let key = NewKey { check: reader.array("name key check value")?, wrapped: reader.array("wrapped name key")? };
+    match is_secret {
+        true => Ok(Naming::Secret(key)),
+        false if key == NO_KEY => Ok(Naming::Clear),
+        false => Err(CodecError::Field { field: "wrapped name key" }),
+    }
 }
 
 fn take_deks(reader: &mut Reader<'_>) -> Result<Vec<WrappedDek>, CodecError> {
@@ -321,10 +367,12 @@ fn require(is_true: bool, field: &'static str) -> Result<(), &'static str> {
     if is_true { Ok(()) } else { Err(field) }
 }
 
-const VERSION: u8 = 0x01;
+const VERSION: u8 = 0x02;
 const ENTRY_VERSION_LEAST: u8 = 2;
 const CONTROL_VERSION_LEAST: u8 = 3;
-const HEAD_LEN: usize = 166;
+const HEAD_LEN: usize = 243;
+/// Stands in the place of the name key where there is none.
+const NO_KEY: NewKey = NewKey { check: [0; CHECK_LEN], wrapped: [0; WRAPPED_LEN] };
 const DEK_LEN: usize = 90;
 const _: () = assert!(KEYRING_KEYS_MAX <= u16::MAX as usize);
 const _: () = assert!(DEK_LEN == 4 + 1 + 1 + 8 + CHECK_LEN + WRAPPED_LEN);

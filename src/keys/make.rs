@@ -38,7 +38,7 @@ pub enum MakeError {
     /// The change has a wrap that this node cannot open.
     #[error("the new key {key_id}")]
     Wrap {
-        /// Which; 0 is the MAC key.
+        /// Which; 0 is the MAC key or the name key.
         key_id: u32,
         /// Why.
         #[source]
@@ -47,7 +47,7 @@ pub enum MakeError {
     /// The change has a wrap that opens to another key than it says.
     #[error("the new key {key_id} has another check value than its entry says")]
     Check {
-        /// Which; 0 is the MAC key.
+        /// Which; 0 is the MAC key or the name key.
         key_id: u32,
     },
 }
@@ -57,13 +57,14 @@ pub enum MakeError {
 pub(super) enum KeySlot {
     Dek(KeyId, Purpose),
     Mac,
+    Name,
 }
 
 impl KeySlot {
     pub(super) fn number(self) -> u32 {
         match self {
             KeySlot::Dek(key_id, _) => key_id.value(),
-            KeySlot::Mac => 0,
+            KeySlot::Mac | KeySlot::Name => 0,
         }
     }
 
@@ -71,6 +72,7 @@ impl KeySlot {
         match self {
             KeySlot::Dek(_, purpose) => purpose as u8,
             KeySlot::Mac => MAC_PURPOSE,
+            KeySlot::Name => NAME_PURPOSE,
         }
     }
 
@@ -105,13 +107,14 @@ pub fn make_bootstrap(
 ) -> Result<Change, MakeError> {
     let kek = keks.first().ok_or(MakeError::NoKek)?;
     let [entry_id, value_id] = [1, 2].map(|id| KeyId::new(id).expect("not 0"));
-    Ok(Change::Bootstrap(Bootstrap {
+    Ok(Change::Bootstrap(Box::new(Bootstrap {
         is_cutover,
         cluster,
         entry: new_key(kek, cluster, KeySlot::Dek(entry_id, Purpose::Entry), entropy),
         value: new_key(kek, cluster, KeySlot::Dek(value_id, Purpose::Value), entropy),
         mac: new_key(kek, cluster, KeySlot::Mac, entropy),
-    }))
+        name: new_key(kek, cluster, KeySlot::Name, entropy),
+    })))
 }
 
 /// Turns sealing on in a cluster that has its keys.
@@ -152,7 +155,8 @@ pub fn verify_wraps(keks: &KekSet, cluster: ClusterId, change: &Change) -> Resul
         Change::Bootstrap(bootstrap) => {
             verify(keks, cluster, KeySlot::Dek(entry_id, Purpose::Entry), &bootstrap.entry)?;
             verify(keks, cluster, KeySlot::Dek(value_id, Purpose::Value), &bootstrap.value)?;
-            verify(keks, cluster, KeySlot::Mac, &bootstrap.mac)
+            verify(keks, cluster, KeySlot::Mac, &bootstrap.mac)?;
+            verify(keks, cluster, KeySlot::Name, &bootstrap.name)
         }
         Change::Rotate(rotate) => verify(keks, cluster, KeySlot::Dek(rotate.key_id, rotate.purpose), &rotate.key),
         Change::Cutover(_) | Change::Opener(_) | Change::Retire(_) => Ok(()),
@@ -175,3 +179,4 @@ fn new_key(kek: &Kek, cluster: ClusterId, slot: KeySlot, entropy: &dyn Entropy) 
 
 const DEK_LABEL: &str = "sealkv dek";
 const MAC_PURPOSE: u8 = 3;
+const NAME_PURPOSE: u8 = 4;

@@ -10,6 +10,7 @@ pub mod file;
 pub mod identity;
 pub mod kek;
 pub mod keyring;
+pub mod lack;
 pub mod mac;
 pub mod make;
 pub mod node_keys;

@@ -19,8 +19,8 @@ use crate::crypto::keystore::KeyStore;
 use crate::crypto::keystore::LeadershipKey;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::ValueDek;
+use crate::crypto::names::NameKey;
 use crate::crypto::open::EntryKeys;
-use crate::crypto::wrap::KekId;
 use crate::exit::Blame;
 use crate::ids::ClusterId;
 use crate::ids::Cutover;
@@ -31,105 +31,11 @@ use crate::keys::kek::KekSet;
 use crate::keys::kek::UnwrapError;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::Naming;
 use crate::keys::keyring::WrappedDek;
+use crate::keys::lack::KeyLack;
 use crate::keys::mac::MacKey;
 use crate::keys::make::KeySlot;
-
-/// Why this node cannot use a key. Says what the operator can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyLack {
-    /// No KEK at all: encryption is off on this node.
-    #[error("no cipher: this node was started without a KEK, give it the KEK {wrapped_by}")]
-    NoCipher {
-        /// The KEK that is needed.
-        wrapped_by: KekId,
-    },
-    /// Other KEKs than the one that is needed.
-    #[error("key {key_id} cannot be unwrapped: give this node the KEK {wrapped_by} too")]
-    OtherKek {
-        /// Which; 0 is the MAC key.
-        key_id: u32,
-        /// The KEK that is needed.
-        wrapped_by: KekId,
-    },
-    /// The KEK is there and the wrap does not open.
-    #[error("key {key_id} cannot be unwrapped: its wrap is not authentic under the KEK {wrapped_by}")]
-    Unauthentic {
-        /// Which; 0 is the MAC key.
-        key_id: u32,
-        /// The KEK that it names.
-        wrapped_by: KekId,
-    },
-    /// It unwraps to another key than its record says.
-    #[error("key {key_id} unwraps to another key than its check value says")]
-    OtherKey {
-        /// Which; 0 is the MAC key.
-        key_id: u32,
-    },
-    /// The cluster has no keyring here yet.
-    #[error("the cluster has no keys yet")]
-    NotBootstrapped,
-    /// No opener since the cutover: nothing can be sealed or opened but control entries.
-    #[error("no leader has published the salt of its leadership key yet")]
-    NoOpener,
-    /// The keyring never had that id.
-    #[error("the keyring has no key {key_id}")]
-    Unknown {
-        /// Which.
-        key_id: u32,
-    },
-    /// Given up.
-    #[error("key {key_id} is retired")]
-    Retired {
-        /// Which.
-        key_id: u32,
-    },
-    /// A value DEK named by an entry, or the reverse.
-    #[error("key {key_id} is for another purpose")]
-    OtherPurpose {
-        /// Which.
-        key_id: u32,
-    },
-    /// The key is here; the entry is of another term than the newest opener's.
-    #[error("key {key_id} is here, but not for an entry of this term")]
-    OtherTerm {
-        /// Which.
-        key_id: u32,
-    },
-}
-
-impl KeyLack {
-    /// The key that is missing; the MAC key has no id.
-    #[must_use]
-    pub fn key_id(&self) -> Option<u32> {
-        match *self {
-            KeyLack::NoCipher { .. } | KeyLack::NotBootstrapped | KeyLack::NoOpener => None,
-            KeyLack::OtherKek { key_id, .. } | KeyLack::Unauthentic { key_id, .. } | KeyLack::OtherKey { key_id } => {
-                Some(key_id).filter(|id| *id != 0)
-            }
-            KeyLack::Unknown { key_id }
-            | KeyLack::Retired { key_id }
-            | KeyLack::OtherPurpose { key_id }
-            | KeyLack::OtherTerm { key_id } => Some(key_id),
-        }
-    }
-
-    /// Who must act: the bytes are wrong and no KEK mends that, or another KEK is needed.
-    #[must_use]
-    pub fn blame(&self) -> Blame {
-        match self {
-            KeyLack::Unauthentic { .. } | KeyLack::OtherKey { .. } => Blame::Damage,
-            KeyLack::NoCipher { .. }
-            | KeyLack::OtherKek { .. }
-            | KeyLack::NotBootstrapped
-            | KeyLack::NoOpener
-            | KeyLack::Unknown { .. }
-            | KeyLack::Retired { .. }
-            | KeyLack::OtherPurpose { .. }
-            | KeyLack::OtherTerm { .. } => Blame::Config,
-        }
-    }
-}
 
 /// A keyring was not installed; the node's keys are as before. Nothing that this cluster's rules made: damage, or a forgery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +87,7 @@ pub struct KeysAt {
     keyring: Option<Keyring>,
     keys: Arc<DataKeys>,
     mac: Result<Arc<MacKey>, KeyLack>,
+    names: Result<Arc<NameKey>, KeyLack>,
     lacks: BTreeMap<KeyId, KeyLack>,
     has_kek: bool,
 }
@@ -262,6 +169,16 @@ impl KeysAt {
         }
     }
 
+    /// What users' rows are named with. It changes at the bootstrap at most, and only while there are no rows.
+    ///
+    /// Take it after the view of the state that names are looked up in: then it is not older than the rows there.
+    ///
+    /// # Errors
+    /// [`KeyLack`].
+    pub fn name_key(&self) -> Result<&Arc<NameKey>, KeyLack> {
+        self.names.as_ref().map_err(|lack| *lack)
+    }
+
     /// Why a key that an envelope names cannot be used here: the cause of a halt, in words.
     #[must_use]
     pub fn lack(&self, key_id: KeyId, purpose: Purpose) -> KeyLack {
@@ -284,7 +201,7 @@ impl KeysAt {
         let keyring = self.keyring.as_ref()?;
         let active = [keyring.active_entry().id, keyring.active_value().id];
         let lacks = active.iter().find_map(|key_id| self.lacks.get(key_id).copied());
-        lacks.or(self.mac.as_ref().err().copied())
+        lacks.or(self.mac.as_ref().err().copied()).or(self.names.as_ref().err().copied())
     }
 }
 
@@ -309,6 +226,7 @@ impl NodeKeys {
             keyring: None,
             keys: store.snapshot(),
             mac: Err(KeyLack::NotBootstrapped),
+            names: Ok(Arc::new(NameKey::clear(cluster))),
             lacks: BTreeMap::new(),
         };
         NodeKeys {
@@ -381,12 +299,26 @@ impl NodeKeys {
         }
         let lacks = self.take_deks(&keyring)?;
         let mac = self.mac_key_of(&keyring);
-        let keys = self.store.snapshot();
-        let current = KeysAt { keyring: Some(keyring), keys, mac, lacks, has_kek: !self.keks.is_empty() };
+        let names = self.name_key_of(&keyring);
+        let (keys, has_kek) = (self.store.snapshot(), !self.keks.is_empty());
+        let current = KeysAt { keyring: Some(keyring), keys, mac, names, lacks, has_kek };
         // The keys first: whoever sees the cutover sees the keys that it asks for.
         self.current.store(Arc::new(current));
         self.cutover.set(offered);
         Ok(())
+    }
+
+    fn name_key_of(&self, keyring: &Keyring) -> Result<Arc<NameKey>, KeyLack> {
+        let current = self.current.load();
+        let known = current.keyring.as_ref().map_or(&Naming::Clear, Keyring::naming);
+        match (&current.names, keyring.naming()) {
+            (Ok(names), naming) if known == naming => Ok(Arc::clone(names)),
+            (_, Naming::Clear) => Ok(Arc::new(NameKey::clear(self.cluster))),
+            (_, Naming::Secret(key)) => {
+                let key = unwrap_checked(&self.keks, self.cluster, KeySlot::Name, key)?;
+                Ok(Arc::new(NameKey::new(&key, self.cluster)))
+            }
+        }
     }
 
     /// Brings the key store to where the keyring is, and says what is lacking.

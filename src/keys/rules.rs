@@ -23,6 +23,7 @@ use crate::keys::change::SetCutover;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::Naming;
 use crate::keys::keyring::WrappedDek;
 
 /// Replicated facts beside the keyring, from the applied row below the entry.
@@ -158,8 +159,10 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
     if bootstrap.is_cutover && facts.client_command_applied {
         return Err(RuleError::CutoverBehindClients);
     }
-    let [entry, value, mac] = [&bootstrap.entry, &bootstrap.value, &bootstrap.mac];
-    if entry.check == value.check || entry.check == mac.check || value.check == mac.check {
+    let Bootstrap { entry, value, mac, name, .. } = bootstrap;
+    let mut checks = [entry, value, mac, name].map(|key| key.check);
+    checks.sort_unstable();
+    if checks.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(RuleError::SameKey);
     }
     let [entry_id, value_id] = [1, 2].map(|id| KeyId::new(id).expect("not 0"));
@@ -171,6 +174,8 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
         active_value: value_id,
         opener: None,
         mac: *mac,
+        // Rows that clients wrote before are found by names from the cluster id, so all rows are.
+        naming: if facts.client_command_applied { Naming::Clear } else { Naming::Secret(*name) },
         deks: vec![active_dek(entry_id, Purpose::Entry, entry, at), active_dek(value_id, Purpose::Value, value, at)],
     })
 }
@@ -249,7 +254,7 @@ fn active_dek(id: KeyId, purpose: Purpose, key: &NewKey, at: Position) -> Wrappe
 }
 
 fn has_check(keyring: &Keyring, check: &[u8; CHECK_LEN]) -> bool {
-    keyring.mac.check == *check || keyring.deks.iter().any(|dek| dek.check == *check)
+    keyring.checks().any(|known| known == *check)
 }
 
 fn dek_mut(keyring: &mut Keyring, key_id: KeyId) -> &mut WrappedDek {
@@ -264,6 +269,7 @@ fn assert_no_way_down(before: Option<&Keyring>, after: &Keyring) {
     assert_eq!(before.cluster, after.cluster, "a keyring stays with its cluster");
     assert!(!before.is_sealing() || before.cutover == after.cutover, "a cutover that is set stays");
     assert!(before.clear_rows == after.clear_rows || !before.is_sealing(), "clear rows never come back");
+    assert_eq!(before.naming, after.naming, "rows are found by one kind of names for ever");
     assert!(before.deks.len() <= after.deks.len(), "a DEK's row is never removed");
     for (old, new) in before.deks.iter().zip(&after.deks) {
         assert_eq!(old.id, new.id, "an id is never used again");

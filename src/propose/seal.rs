@@ -20,7 +20,7 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
-use crate::keys::node_keys::KeyLack;
+use crate::keys::lack::KeyLack;
 use crate::world::Entropy;
 use crate::world::random_array;
 

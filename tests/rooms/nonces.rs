@@ -114,9 +114,9 @@ fn nonce_unique_every_wrap_has_a_nonce_of_its_own() {
         let Change::Bootstrap(made) = make_bootstrap(&keks(7), cluster, true, &entropy).unwrap() else {
             panic!("a bootstrap")
         };
-        for key in [made.entry, made.value, made.mac] {
+        for key in [made.entry, made.value, made.mac, made.name] {
             assert!(nonces.insert(key.wrapped[8..20].to_vec()));
         }
     }
-    assert_eq!(nonces.len(), 9);
+    assert_eq!(nonces.len(), 12);
 }

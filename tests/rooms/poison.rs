@@ -103,7 +103,7 @@ fn w08_a_leader_never_proposes_wraps_that_are_swapped_doubled_or_not_its_own() {
         panic!("a bootstrap")
     };
     let is_fine = |bootstrap: &sealkv::keys::change::Bootstrap| {
-        verify_wraps(&keks(7), CLUSTER, &Change::Bootstrap(bootstrap.clone())).is_ok()
+        verify_wraps(&keks(7), CLUSTER, &Change::Bootstrap(Box::new(bootstrap.clone()))).is_ok()
     };
     assert!(is_fine(&good));
     let mut swapped = good.clone();

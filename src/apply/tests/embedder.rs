@@ -26,7 +26,7 @@ use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;
 use crate::ids::Term;
-use crate::keys::node_keys::KeyLack;
+use crate::keys::lack::KeyLack;
 
 /// Notes payloads; sets the cutover at an entry, and may say that it is full.
 struct Machine {

@@ -16,14 +16,15 @@ use crate::keys::change::Change;
 use crate::keys::change::Retire;
 use crate::keys::kek::KekSet;
 use crate::keys::keyring::Keyring;
+use crate::keys::lack::KeyLack;
 use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_cutover;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::keys::node_keys::InstallError;
-use crate::keys::node_keys::KeyLack;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::node_keys::unwrap_mac;
+use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::Counting;
@@ -245,4 +246,56 @@ fn wrap_of_another_cluster_does_not_unwrap_here() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
     node_keys.install(keyring).unwrap();
     assert_eq!(node_keys.current().control_key().unwrap_err().blame(), Blame::Damage);
+}
+
+fn name_of(node_keys: &NodeKeys, user_key: &[u8]) -> [u8; 16] {
+    let mut names = [[0; 16]];
+    node_keys.current().name_key().unwrap().names(&[user_key], &mut names);
+    names[0]
+}
+
+/// Before any row a bootstrap makes names secret, the same on every node; later changes of the keyring change no name.
+#[test]
+fn names_change_at_the_bootstrap_and_never_after_it() {
+    let [one, two] = [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| NodeKeys::new(CLUSTER, keks));
+    let clear = name_of(&one, b"user:1");
+    assert_eq!(clear, name_of(&NodeKeys::new(CLUSTER, KekSet::default()), b"user:1"));
+    assert_ne!(clear, name_of(&NodeKeys::new(ClusterId([1; 16]), KekSet::default()), b"user:1"));
+    one.install(keyring_new()).unwrap();
+    let secret = name_of(&one, b"user:1");
+    assert_ne!(secret, clear);
+    let keyring = rotated(&rotated(&opened(&keyring_new(), 4), Purpose::Entry, 5), Purpose::Value, 6);
+    for node_keys in [&one, &two] {
+        node_keys.install(keyring.clone()).unwrap();
+        assert_eq!(name_of(node_keys, b"user:1"), secret);
+    }
+}
+
+/// Rows that clients wrote before there were keys stay where they are found.
+#[test]
+fn names_stay_as_they_are_where_clients_wrote_before_the_bootstrap() {
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    let before = name_of(&node_keys, b"user:1");
+    let late = Facts { client_command_applied: true, ..facts() };
+    let keyring = decide(None, &bootstrap(false), at(2, 9), late).unwrap();
+    node_keys.install(keyring.clone()).unwrap();
+    assert_eq!(name_of(&node_keys, b"user:1"), before);
+    let sealed = decide(Some(&keyring), &make_cutover(&keyring), at(2, 12), late).unwrap();
+    node_keys.install(sealed).unwrap();
+    assert_eq!(name_of(&node_keys, b"user:1"), before);
+}
+
+#[test]
+fn node_that_lacks_the_name_key_says_so_and_does_not_campaign() {
+    let Change::Bootstrap(mut swapped) = bootstrap(true) else { panic!() };
+    std::mem::swap(&mut swapped.mac.wrapped, &mut swapped.name.wrapped);
+    let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
+    let node_keys = NodeKeys::new(CLUSTER, keks());
+    node_keys.install(keyring).unwrap();
+    let lack = node_keys.current().name_key().unwrap_err();
+    assert!(lack.blame() == Blame::Damage && matches!(lack, KeyLack::Unauthentic { key_id: 0, .. }), "{lack}");
+    assert!(node_keys.current().needs().is_some());
+    let without = NodeKeys::new(CLUSTER, KekSet::default());
+    without.install(keyring_new()).unwrap();
+    assert_eq!(without.current().name_key().unwrap_err(), KeyLack::NoCipher { wrapped_by: kek().id() });
 }

@@ -103,10 +103,10 @@ fn before_bootstrap_everything_else_is_refused() {
 #[test]
 fn equal_check_values_are_refused_where_keys_are_accepted() {
     let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
-    for (from, to) in [(0, 1), (0, 2), (1, 2)] {
+    for (from, to) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
         let mut bad = good.clone();
-        let check = [good.entry, good.value, good.mac][from].check;
-        [&mut bad.entry, &mut bad.value, &mut bad.mac][to].check = check;
+        let check = [good.entry, good.value, good.mac, good.name][from].check;
+        [&mut bad.entry, &mut bad.value, &mut bad.mac, &mut bad.name][to].check = check;
         assert_eq!(refusal(None, &Change::Bootstrap(bad), at(2, 3)), RuleError::SameKey);
     }
     let keyring = keyring_new();
@@ -259,6 +259,10 @@ fn leader_refuses_to_propose_a_wrap_for_another_place_or_key() {
     other_check.mac.check[0] ^= 1;
     let other_check = Change::Bootstrap(other_check);
     assert_eq!(verify_wraps(&keks(), CLUSTER, &other_check), Err(MakeError::Check { key_id: 0 }));
+    let mut as_name = good.clone();
+    std::mem::swap(&mut as_name.mac, &mut as_name.name);
+    let as_name = Change::Bootstrap(as_name);
+    assert!(matches!(verify_wraps(&keks(), CLUSTER, &as_name), Err(MakeError::Wrap { key_id: 0, .. })));
     let elsewhere = verify_wraps(&keks(), ClusterId([0; 16]), &Change::Bootstrap(good));
     assert!(matches!(elsewhere, Err(MakeError::Wrap { .. })));
 }

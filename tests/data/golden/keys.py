@@ -70,27 +70,34 @@ random = Counting()
 _, entry = new_key(random, 1, 1)
 _, value = new_key(random, 2, 2)
 mac_key, mac = new_key(random, 0, 3)
-golden["bootstrap"] = b"\x01\x01\x01" + CLUSTER + entry + value + mac
+_, name = new_key(random, 0, 4)
+golden["bootstrap"] = b"\x02\x01\x01" + CLUSTER + entry + value + mac + name
 salt = Counting().draw(32)
-golden["opener"] = b"\x01\x03" + struct.pack(">Q", 2) + salt
-golden["cutover"] = bytes.fromhex("010200000001")
-golden["retire"] = bytes.fromhex("010500000001")
+golden["opener"] = b"\x02\x03" + struct.pack(">Q", 2) + salt
+golden["cutover"] = bytes.fromhex("020200000001")
+golden["retire"] = bytes.fromhex("020500000001")
 random = Counting()
 random.draw(100)
 _, entry3 = new_key(random, 3, 1)
-golden["rotate"] = b"\x01\x04" + struct.pack(">IB", 3, 1) + entry3
+golden["rotate"] = b"\x02\x04" + struct.pack(">IB", 3, 1) + entry3
 
 # Bootstrap as the cutover at (2, 3), opener at (2, 4), rotation of the entry DEK at (2, 9), retirement of key 1 at (2, 10).
-head = b"\x01" + CLUSTER + struct.pack(">Q", 3) + b"\x02\x03\x00"
+head = b"\x02" + CLUSTER + struct.pack(">Q", 3) + b"\x02\x03\x00"
 no_opener = bytes(48)
 opener = struct.pack(">QQ", 2, 4) + salt
 golden["keyring-new"] = (
-    head + struct.pack(">III", 3, 1, 2) + no_opener + mac + struct.pack(">H", 2)
+    head + struct.pack(">III", 3, 1, 2) + no_opener + mac + b"\x01" + name + struct.pack(">H", 2)
     + dek(1, 1, 1, 3, entry) + dek(2, 2, 1, 3, value)
 )
 golden["keyring-old"] = (
-    head + struct.pack(">III", 4, 3, 2) + opener + mac + struct.pack(">H", 3)
+    head + struct.pack(">III", 4, 3, 2) + opener + mac + b"\x01" + name + struct.pack(">H", 3)
     + dek(1, 1, 3, 3, entry[:8] + bytes(68)) + dek(2, 2, 1, 3, value) + dek(3, 1, 1, 9, entry3)
+)
+
+# Clients wrote before the bootstrap at (2, 9), which was no cutover: rows stay under names from the cluster id.
+golden["keyring-clear"] = (
+    b"\x02" + CLUSTER + b"\xff" * 8 + b"\x02\x03\x01" + struct.pack(">III", 3, 1, 2) + no_opener + mac
+    + bytes(1 + 8 + 68) + struct.pack(">H", 2) + dek(1, 1, 1, 9, entry) + dek(2, 2, 1, 9, value)
 )
 
 conf = struct.pack(">HQQQ", 3, 5, 6, 7) + struct.pack(">H", 0) + struct.pack(">HQ", 1, 9) + struct.pack(">H", 0) + b"\x00"

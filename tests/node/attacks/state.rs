@@ -62,14 +62,14 @@ fn state_rows_that_are_edited_are_refused() {
         bytes[at] ^= 1;
         refused(StateRow::Applied, bytes, &applied);
     }
-    for at in (0..keyring.len()).step_by(23).chain([17, 24, 27, 40, 48, 88, 165, 166 + 5]) {
+    for at in (0..keyring.len()).step_by(23).chain([17, 24, 27, 40, 48, 88, 164, 165, 240, 242, 243 + 5]) {
         let mut bytes = keyring.clone();
         bytes[at] ^= 1;
         refused(StateRow::Keyring, bytes, &keyring);
     }
     // The wrapped bytes and check values of the two DEKs change places.
     let mut swapped = keyring.clone();
-    let (one, two) = (166 + 14..166 + 90, 256 + 14..256 + 90);
+    let (one, two) = (243 + 14..243 + 90, 333 + 14..333 + 90);
     swapped[one.clone()].copy_from_slice(&keyring[two.clone()]);
     swapped[two].copy_from_slice(&keyring[one]);
     refused(StateRow::Keyring, swapped, &keyring);
