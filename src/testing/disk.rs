@@ -1,9 +1,10 @@
 //! A log disk in memory that forgets and fails as real ones do.
 //!
 //! A write that was not synced is visible to reads, survives the death of the process, and is lost at a power cut
-//! but for a subset, chosen by a seed in sectors of 512 bytes. A failed sync marks its writes as clean, as Linux
-//! does: a later sync succeeds and yet the bytes are gone, at the next open (direct reads, and the plain
-//! engine's dropped page cache, show the medium) or power cut.
+//! but for a subset, chosen by a seed in sectors of 512 bytes, or every subset in turn ([`Platters::take_crash_points`]).
+//! That holds from the moment it is submitted: a write that has not come back may be on the medium already. A failed
+//! sync marks its writes as clean, as Linux does: a later sync succeeds and yet the bytes are gone, at the next open
+//! (direct reads, and the plain engine's dropped page cache, show the medium) or power cut.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,52 +18,25 @@ use crate::disk::AlignedBuffer;
 use crate::disk::BLOCK_BYTES_MIN;
 use crate::disk::Completion;
 use crate::disk::Disk;
-use crate::disk::Done;
 use crate::disk::Engine;
 use crate::disk::OpId;
 use crate::disk::SlotId;
 use crate::disk::WriteRequest;
 use crate::testing::clock::SimClock;
+use crate::testing::crash::CrashPoint;
+use crate::testing::crash::CrashSlot;
+use crate::testing::crash::CrashState;
+use crate::testing::crash::SECTOR_BYTES;
 use crate::testing::seed::Seeded;
-
-/// A fault, armed for one request of its kind, counted from the moment it is set (0 = the next).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The nth write fails with this errno; nothing of it reaches the slot.
-    WriteError(u64, i32),
-    /// The nth write stops after so many bytes.
-    ShortWrite(u64, usize),
-    /// The nth sync fails with this errno, and the writes that it covered are never synced.
-    SyncError(u64, i32),
-    /// The nth sync never completes.
-    SyncHangs(u64),
-    /// Making a slot fails with this errno, until cleared.
-    NoCreate(i32),
-    /// Every read fails with this errno, until cleared.
-    ReadError(i32),
-}
+pub use crate::testing::surface::Fault;
+pub use crate::testing::surface::SimRequestKind;
+use crate::testing::surface::SimSlot;
+use crate::testing::surface::Surface;
 
 /// The platters: they outlive every [`SimDisk`] opened on them.
 #[derive(Clone, Debug, Default)]
 pub struct Platters {
     surface: Arc<Mutex<Surface>>,
-}
-
-#[derive(Debug, Default)]
-struct Surface {
-    slots: Vec<Option<SimSlot>>,
-    faults: Vec<Fault>,
-    writes: u64,
-    syncs: u64,
-    requests: u64,
-}
-
-#[derive(Debug, Default)]
-struct SimSlot {
-    durable: Vec<u8>,
-    visible: Vec<u8>,
-    /// Written, not yet durable, in order: offset and bytes.
-    unsynced: Vec<(usize, Vec<u8>)>,
 }
 
 impl Platters {
@@ -71,8 +45,10 @@ impl Platters {
     pub fn open(&self, clock: Option<Arc<SimClock>>) -> SimDisk {
         for slot in self.lock().slots.iter_mut().flatten() {
             slot.visible.clone_from(&slot.durable);
-            for (offset, bytes) in &slot.unsynced {
-                slot.visible[*offset..offset + bytes.len()].copy_from_slice(bytes);
+            for write in &mut slot.unsynced {
+                slot.visible[write.offset..write.offset + write.bytes.len()].copy_from_slice(&write.bytes);
+                // Another process's requests: its syncs cover what the page cache holds.
+                write.seen = true;
             }
         }
         SimDisk { platters: self.clone(), submitted: VecDeque::new(), spare: Vec::new(), clock, growing: None }
@@ -91,7 +67,57 @@ impl Platters {
     /// Writes and syncs taken so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.lock().requests
+        self.lock().requests.len() as u64
+    }
+
+    /// The kinds of all requests so far, in order of submission.
+    #[must_use]
+    pub fn request_kinds(&self) -> Vec<SimRequestKind> {
+        self.lock().requests.clone()
+    }
+
+    /// From now on a write is durable when it completes, as the plain engine's with RWF_DSYNC.
+    pub fn sync_by_flag(&self) {
+        self.lock().syncs_by_flag = true;
+    }
+
+    /// From now on requests in flight complete in an order of chance, as they may with io_uring.
+    pub fn disorder(&self, chance: Seeded) {
+        self.lock().disorder = Some(chance);
+    }
+
+    /// From now on notes where the power may go: after each write that is submitted, and each sync that is done.
+    pub fn watch_crash_points(&self) {
+        self.lock().crash_points = Some(Vec::new());
+    }
+
+    /// The places noted since the last call.
+    #[must_use]
+    pub fn take_crash_points(&self) -> Vec<CrashPoint> {
+        self.lock().crash_points.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The place where the power may go now.
+    #[must_use]
+    pub fn crash_point(&self) -> CrashPoint {
+        self.lock().crash_point()
+    }
+
+    /// The disk of a state, when the power is back.
+    #[must_use]
+    pub fn after(point: &CrashPoint, state: &CrashState) -> Platters {
+        Platters::of(point.slots_after(state))
+    }
+
+    /// The process died there and the page cache lives: everything can be read, and nothing more is durable.
+    #[must_use]
+    pub fn killed(point: &CrashPoint) -> Platters {
+        Platters::of(point.slots().to_vec())
+    }
+
+    fn of(slots: Vec<Option<CrashSlot>>) -> Platters {
+        let slots = slots.into_iter().map(|slot| slot.map(SimSlot::of)).collect();
+        Platters { surface: Arc::new(Mutex::new(Surface { slots, ..Surface::default() })) }
     }
 
     /// The power goes: of writes that were not synced, some sectors stay and some do not.
@@ -99,16 +125,17 @@ impl Platters {
         for slot in self.lock().slots.iter_mut().flatten() {
             // Sometimes all or nothing is kept: torn frames are not the only end of the world.
             let keep_odds = chance.below(4);
-            for (offset, bytes) in std::mem::take(&mut slot.unsynced) {
-                for (at, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            let durable = Arc::make_mut(&mut slot.durable);
+            for write in std::mem::take(&mut slot.unsynced) {
+                for (at, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
                     let kept = match keep_odds {
                         0 => false,
                         1 => true,
                         _ => chance.one_in(2),
                     };
                     if kept {
-                        let from = offset + at * SECTOR_BYTES;
-                        slot.durable[from..from + sector.len()].copy_from_slice(sector);
+                        let from = write.offset + at * SECTOR_BYTES;
+                        durable[from..from + sector.len()].copy_from_slice(sector);
                     }
                 }
             }
@@ -122,7 +149,11 @@ impl Platters {
         let surface = self.lock();
         let slots = surface.slots.iter().map(|slot| {
             let slot = slot.as_ref()?;
-            Some(SimSlot { durable: slot.visible.clone(), visible: slot.visible.clone(), unsynced: Vec::new() })
+            Some(SimSlot {
+                durable: Arc::new(slot.visible.clone()),
+                visible: slot.visible.clone(),
+                unsynced: Vec::new(),
+            })
         });
         Platters { surface: Arc::new(Mutex::new(Surface { slots: slots.collect(), ..Surface::default() })) }
     }
@@ -150,7 +181,7 @@ impl Platters {
         let mut surface = self.lock();
         let slot = surface.slots[slot.0 as usize].as_mut().expect("a slot that exists");
         change(&mut slot.visible);
-        slot.durable.clone_from(&slot.visible);
+        Arc::make_mut(&mut slot.durable).clone_from(&slot.visible);
     }
 
     /// Removes a slot's file.
@@ -160,83 +191,6 @@ impl Platters {
 
     fn lock(&self) -> MutexGuard<'_, Surface> {
         self.surface.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Surface {
-    /// Takes the first armed fault that `is_due` accepts, counting the others down.
-    fn due(&mut self, mut is_due: impl FnMut(&mut Fault) -> bool) -> Option<Fault> {
-        let at = self.faults.iter_mut().position(&mut is_due)?;
-        Some(self.faults.remove(at))
-    }
-
-    fn make_slot(&mut self, bytes: u64) -> io::Result<SlotId> {
-        if let Some(Fault::NoCreate(errno)) = self.faults.iter().find(|fault| matches!(fault, Fault::NoCreate(_))) {
-            return Err(io::Error::from_raw_os_error(*errno));
-        }
-        let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.slots.push(Some(SimSlot { durable: vec![0; bytes], visible: vec![0; bytes], unsynced: Vec::new() }));
-        Ok(SlotId(u32::try_from(self.slots.len() - 1).map_err(|_| io::ErrorKind::InvalidInput)?))
-    }
-
-    fn write(&mut self, write: &WriteRequest) -> io::Result<Done> {
-        (self.writes, self.requests) = (self.writes + 1, self.requests + 1);
-        let mut bytes = &write.buffer[write.from..write.to];
-        assert!(bytes.len().is_multiple_of(BLOCK_BYTES_MIN) && write.from.is_multiple_of(BLOCK_BYTES_MIN), "aligned");
-        assert!(write.offset.is_multiple_of(BLOCK_BYTES_MIN as u64), "aligned");
-        let fault = self.due(|fault| match fault {
-            Fault::WriteError(left, _) | Fault::ShortWrite(left, _) if *left > 0 => {
-                *left -= 1;
-                false
-            }
-            Fault::WriteError(..) | Fault::ShortWrite(..) => true,
-            _ => false,
-        });
-        match fault {
-            Some(Fault::WriteError(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
-            Some(Fault::ShortWrite(_, length)) => bytes = &bytes[..length.min(bytes.len())],
-            _ => {}
-        }
-        let slot = self.slots.get_mut(write.slot.0 as usize).and_then(Option::as_mut);
-        let slot = slot.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let offset = usize::try_from(write.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let place = slot.visible.get_mut(offset..offset + bytes.len());
-        place.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?.copy_from_slice(bytes);
-        slot.unsynced.push((offset, bytes.to_vec()));
-        Ok(Done::Written { bytes: bytes.len(), durable: false })
-    }
-
-    /// `None`: it hangs.
-    fn sync(&mut self, slot: SlotId, covered: usize) -> Option<io::Result<Done>> {
-        (self.syncs, self.requests) = (self.syncs + 1, self.requests + 1);
-        let fault = self.due(|fault| match fault {
-            Fault::SyncError(left, _) | Fault::SyncHangs(left) if *left > 0 => {
-                *left -= 1;
-                false
-            }
-            Fault::SyncError(..) | Fault::SyncHangs(..) => true,
-            _ => false,
-        });
-        let Some(slot) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
-            return Some(Err(io::ErrorKind::NotFound.into()));
-        };
-        if matches!(fault, Some(Fault::SyncHangs(_))) {
-            return None;
-        }
-        let covered = slot.unsynced.drain(..covered.min(slot.unsynced.len()));
-        match fault {
-            Some(Fault::SyncError(_, errno)) => {
-                drop(covered);
-                Some(Err(io::Error::from_raw_os_error(errno)))
-            }
-            Some(_) => unreachable!("only faults of syncs are due here"),
-            None => {
-                for (offset, bytes) in covered {
-                    slot.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
-                }
-                Some(Ok(Done::Synced))
-            }
-        }
     }
 }
 
@@ -252,9 +206,10 @@ pub struct SimDisk {
 
 #[derive(Debug)]
 enum SimRequest {
-    Write(WriteRequest),
-    /// With the number of writes whose completion was handed out before: no more than those are covered.
-    Sync(OpId, SlotId, usize),
+    /// With its result.
+    Write(WriteRequest, io::Result<usize>),
+    /// With the writes whose completion was handed out before: no more than those are covered.
+    Sync(OpId, SlotId, Vec<OpId>, Option<Fault>),
 }
 
 impl Disk for SimDisk {
@@ -316,29 +271,32 @@ impl Disk for SimDisk {
     }
 
     fn submit_write(&mut self, write: WriteRequest) -> io::Result<()> {
-        self.submitted.push_back(SimRequest::Write(write));
+        if let Some(result) = self.platters.lock().write(&write) {
+            self.submitted.push_back(SimRequest::Write(write, result));
+        }
         Ok(())
     }
 
     fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
-        let surface = self.platters.lock();
-        let covered = surface.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |slot| slot.unsynced.len());
-        drop(surface);
-        self.submitted.push_back(SimRequest::Sync(op, slot, covered));
+        let (covered, fault) = self.platters.lock().begin_sync(slot);
+        if !matches!(fault, Some(Fault::SyncHangs(_))) {
+            self.submitted.push_back(SimRequest::Sync(op, slot, covered, fault));
+        }
         Ok(())
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<Option<Completion>> {
-        match self.submitted.pop_front() {
-            Some(SimRequest::Write(write)) => {
-                let result = self.platters.lock().write(&write);
+        match self.next_done() {
+            Some(SimRequest::Write(write, written)) => {
+                let result = self.platters.lock().write_is_seen(write.op, write.slot, written);
                 return Ok(Some(Completion { op: write.op, result, buffer: Some(write.buffer) }));
             }
-            Some(SimRequest::Sync(op, slot, covered)) => {
-                let synced = self.platters.lock().sync(slot, covered);
-                if let Some(result) = synced {
-                    return Ok(Some(Completion { op, result, buffer: None }));
+            Some(SimRequest::Sync(op, slot, covered, fault)) => {
+                if let (Some(Fault::SyncTakes(_, time)), Some(clock)) = (fault, &self.clock) {
+                    clock.advance(time);
                 }
+                let result = self.platters.lock().sync(slot, &covered, fault);
+                return Ok(Some(Completion { op, result, buffer: None }));
             }
             None => {}
         }
@@ -349,5 +307,13 @@ impl Disk for SimDisk {
     }
 }
 
-/// The unit that a drive writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
+impl SimDisk {
+    fn next_done(&mut self) -> Option<SimRequest> {
+        let len = self.submitted.len();
+        let at = match &self.platters.lock().disorder {
+            Some(chance) if len > 1 => chance.index(len),
+            _ => 0,
+        };
+        self.submitted.remove(at)
+    }
+}

@@ -93,6 +93,13 @@ impl LogRig {
         }
     }
 
+    /// The same settings over other platters, with a clock and randomness of its own.
+    #[must_use]
+    pub fn on(&self, platters: Platters, seed: u64) -> LogRig {
+        let entropy = Arc::new(Seeded::new(seed));
+        LogRig { config: self.config.clone(), platters, clock: Arc::default(), entropy }
+    }
+
     /// Lets so much time pass that an idle frame is due, and writes it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 pub mod base;
 pub mod clock;
 pub mod cluster;
+pub mod crash;
 pub mod disk;
 pub mod leader;
 pub mod log;
@@ -12,3 +13,4 @@ pub mod net;
 pub mod node;
 pub mod seed;
 pub mod store;
+mod surface;
