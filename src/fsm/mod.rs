@@ -12,8 +12,12 @@ pub mod overlay;
 pub mod reader;
 #[cfg(feature = "node")]
 pub mod rocks;
+pub mod row;
 pub mod state;
 pub mod store;
+mod sync;
+pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod value;
+pub mod view;

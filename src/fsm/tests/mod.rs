@@ -9,3 +9,4 @@ mod model;
 mod random;
 mod state;
 mod store;
+mod threads;

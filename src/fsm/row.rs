@@ -1,0 +1,162 @@
+//! Rows in memory: what a run did, and what a level of the view knows of a row.
+//!
+//! A row is made once, when its command runs, and from then on only its pointer moves: from the run's effects into the
+//! table, from there to readers and to the flush.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
+use crate::fsm::overlay::WrittenAt;
+use crate::fsm::value::Value;
+
+/// A row in plaintext, with the user's key and with all that it will be sealed with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TableRow {
+    /// What is in it.
+    pub value: Value,
+    /// What wrote it.
+    pub at: WrittenAt,
+    /// The user's key.
+    pub key: Box<[u8]>,
+    /// Bytes of the buffer that holds the value: at least its length.
+    pub held_bytes: usize,
+}
+
+impl TableRow {
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        (ROW_BYTES + self.key.len() + self.held_bytes) as u64
+    }
+}
+
+/// A row as it will stand; `None` = it goes, whether there is one or not.
+pub type RowFate = Option<Arc<TableRow>>;
+
+/// Rows by name. The hash is seeded anew in each process.
+pub(crate) type RowMap = HashMap<RowName, RowFate>;
+
+/// What a level of the view knows of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundRow {
+    /// This is it.
+    Row(Arc<TableRow>),
+    /// There is none: it was deleted, or its database was cleared.
+    Gone,
+    /// Nothing: the level below knows.
+    Below,
+}
+
+impl From<&RowFate> for FoundRow {
+    fn from(fate: &RowFate) -> FoundRow {
+        fate.as_ref().map_or(FoundRow::Gone, |row| FoundRow::Row(Arc::clone(row)))
+    }
+}
+
+/// A set of databases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Databases(u16);
+
+impl Databases {
+    /// Whether there is none in it.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether it is in it.
+    #[must_use]
+    pub fn has(self, database: Database) -> bool {
+        self.0 & Databases::bit(database) != 0
+    }
+
+    /// Those in it, in order.
+    pub fn iter(self) -> impl Iterator<Item = Database> {
+        Database::all().filter(move |database| self.has(*database))
+    }
+
+    /// Puts it in.
+    pub fn insert(&mut self, database: Database) {
+        self.0 |= Databases::bit(database);
+    }
+
+    fn bit(database: Database) -> u16 {
+        1 << database.number()
+    }
+}
+
+/// All effects of a run on users' rows.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// All rows of these databases went first; `rows` came after that.
+    cleared: Databases,
+    rows: RowMap,
+    bytes: u64,
+}
+
+impl Effects {
+    /// Whether nothing was done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cleared.is_empty() && self.rows.is_empty()
+    }
+
+    /// Databases whose rows from before the run are gone.
+    #[must_use]
+    pub fn cleared(&self) -> Databases {
+        self.cleared
+    }
+
+    /// Each changed row once, in no order.
+    #[must_use]
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = (&RowName, &RowFate)> {
+        self.rows.iter()
+    }
+
+    /// Bytes of memory that the rows take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the run did to a row.
+    #[must_use]
+    pub fn find(&self, name: &RowName) -> FoundRow {
+        match self.rows.get(name) {
+            Some(fate) => fate.into(),
+            None if self.cleared.has(name.database()) => FoundRow::Gone,
+            None => FoundRow::Below,
+        }
+    }
+
+    /// The row, if the run wrote one.
+    pub fn row_mut(&mut self, name: &RowName) -> Option<&mut Arc<TableRow>> {
+        self.rows.get_mut(name)?.as_mut()
+    }
+
+    /// The row as it will stand.
+    pub fn set(&mut self, name: RowName, fate: RowFate) {
+        self.bytes += memory_of(&fate);
+        if let Some(before) = self.rows.insert(name, fate) {
+            self.bytes -= memory_of(&before);
+        }
+    }
+
+    /// All rows of the database go, those of the run included.
+    pub fn clear(&mut self, database: Database) {
+        self.cleared.insert(database);
+        self.rows.retain(|name, _| name.database() != database);
+        self.bytes = self.rows.values().map(memory_of).sum();
+    }
+}
+
+/// Bytes that a changed row takes, its place in a map apart.
+pub(crate) fn memory_of(fate: &RowFate) -> u64 {
+    fate.as_ref().map_or(0, |row| row.memory_bytes())
+}
+
+/// A row without its buffers: the struct, and the counts of the pointer to it.
+const ROW_BYTES: usize = size_of::<TableRow>() + 2 * size_of::<usize>();

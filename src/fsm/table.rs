@@ -1,0 +1,217 @@
+//! What was applied since the last flush, in plaintext: rows by name in shards, each under a lock of its own.
+//!
+//! One thread merges runs into a table, shard by shard, and never holds two locks; any number of threads look rows up.
+//! Nothing is merged that was not published before. A frozen table is one that nobody merges into any more.
+//!
+//! A shard holds a stretch of the order of names, in each database. A database that was cleared is marked in every
+//! shard under that shard's lock: whoever misses a row sees the mark under the same lock, so nobody looks below for a
+//! row that a clear took away.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::sync::PoisonError;
+use super::sync::RwLock;
+use crate::fsm::name::DATABASES;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
+use crate::fsm::row::Databases;
+use crate::fsm::row::Effects;
+use crate::fsm::row::FoundRow;
+use crate::fsm::row::RowFate;
+use crate::fsm::row::RowMap;
+use crate::fsm::row::memory_of;
+
+/// Where rows go that nobody needs any more: dropping half a million of them takes a while.
+pub type Bury = Arc<dyn Fn(Rubble) + Send + Sync>;
+
+/// Rows that only have to be dropped.
+pub struct Rubble {
+    _maps: Vec<RowMap>,
+}
+
+debug_fields!(self: Rubble {});
+
+/// See the head of this file.
+pub struct RowTable {
+    shards: Box<[RwLock<Shard>]>,
+    /// Written by the thread that merges.
+    bytes: AtomicU64,
+    bury: Bury,
+}
+
+/// A stretch of the order of names, of every database.
+#[derive(Default)]
+struct Shard {
+    cleared: Databases,
+    maps: [RowMap; DATABASES],
+}
+
+impl RowTable {
+    /// An empty table. What it has to drop goes to `bury`.
+    #[must_use]
+    pub fn new(bury: Bury) -> RowTable {
+        let shards: Box<[RwLock<Shard>]> = (0..SHARDS).map(|_| RwLock::default()).collect();
+        let bytes = AtomicU64::new(SHARDS as u64 * size_of::<RwLock<Shard>>() as u64);
+        RowTable { shards, bytes, bury }
+    }
+
+    /// Bytes of memory that it takes: maps as they are allocated, keys, values.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Rows and deletions in it. Walks over the shards.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| read(shard, |shard| shard.maps.iter().map(RowMap::len).sum::<usize>() as u64))
+            .sum()
+    }
+
+    /// What it knows of a row.
+    #[must_use]
+    pub fn find(&self, name: &RowName) -> FoundRow {
+        read(&self.shards[shard_of(name)], |shard| match shard.map(name.database()).get(name) {
+            Some(fate) => fate.into(),
+            None if shard.cleared.has(name.database()) => FoundRow::Gone,
+            None => FoundRow::Below,
+        })
+    }
+
+    /// Databases that were cleared. Asked of a table that nobody merges into: in another one a clear may be half done.
+    #[must_use]
+    pub fn cleared(&self) -> Databases {
+        read(&self.shards[0], |shard| shard.cleared)
+    }
+
+    /// Takes over what a run did, which must be published. One thread merges; `sorter` is its own.
+    pub fn merge(&self, effects: &Effects, sorter: &mut MergeSorter) {
+        for (name, fate) in effects.rows() {
+            sorter.places[shard_of(name)].push((*name, fate.clone()));
+        }
+        for (shard, rows) in self.shards.iter().zip(&mut sorter.places) {
+            if !rows.is_empty() || !effects.cleared().is_empty() {
+                self.merge_shard(shard, effects.cleared(), rows, &mut sorter.replaced);
+                sorter.replaced.clear();
+            }
+        }
+    }
+
+    fn merge_shard(
+        &self,
+        shard: &RwLock<Shard>,
+        cleared: Databases,
+        rows: &mut Vec<(RowName, RowFate)>,
+        replaced: &mut Vec<RowFate>,
+    ) {
+        let mut maps = Vec::new();
+        let mut added: u64 = 0;
+        let mut freed: u64 = 0;
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        for database in cleared.iter() {
+            shard.cleared.insert(database);
+            let map = std::mem::take(shard.map_mut(database));
+            freed += map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
+            maps.push(map);
+        }
+        for (name, fate) in rows.drain(..) {
+            let map = shard.map_mut(name.database());
+            let allocated = map.allocation_size();
+            added += memory_of(&fate);
+            if let Some(before) = map.insert(name, fate) {
+                freed += memory_of(&before);
+                replaced.push(before);
+            }
+            added += (map.allocation_size() - allocated) as u64;
+        }
+        drop(shard);
+        self.bytes.store(self.memory_bytes() + added - freed, Relaxed);
+        if maps.iter().any(|map| !map.is_empty()) {
+            (self.bury)(Rubble { _maps: maps });
+        }
+    }
+
+    /// The rows of one stretch of a database, in the order of names; the stretches are [`stretches`].
+    #[must_use]
+    pub fn stretch(&self, database: Database, number: usize) -> Stretch {
+        let (cleared, mut rows) = read(&self.shards[number], |shard| {
+            let map = shard.map(database);
+            let rows: Vec<(RowName, RowFate)> = map.iter().map(|(name, fate)| (*name, fate.clone())).collect();
+            (shard.cleared.has(database), rows)
+        });
+        rows.sort_unstable_by_key(|(name, _)| *name);
+        Stretch { cleared, rows }
+    }
+}
+
+debug_fields!(self: RowTable { memory_bytes: self.memory_bytes(), row_count: self.row_count() });
+
+/// Whoever holds a table last only has to hand its rows over.
+impl Drop for RowTable {
+    fn drop(&mut self) {
+        let mut maps = Vec::new();
+        for shard in &mut self.shards {
+            let shard = shard.get_mut().unwrap_or_else(PoisonError::into_inner);
+            maps.extend(std::mem::take(&mut shard.maps).into_iter().filter(|map| map.capacity() > 0));
+        }
+        if !maps.is_empty() {
+            (self.bury)(Rubble { _maps: maps });
+        }
+    }
+}
+
+impl Shard {
+    fn map(&self, database: Database) -> &RowMap {
+        &self.maps[usize::from(database.number())]
+    }
+
+    fn map_mut(&mut self, database: Database) -> &mut RowMap {
+        &mut self.maps[usize::from(database.number())]
+    }
+}
+
+/// The rows that a level has of one stretch of a database.
+#[derive(Clone, Debug, Default)]
+pub struct Stretch {
+    /// Levels below have no rows of the database.
+    pub cleared: bool,
+    /// In the order of names.
+    pub rows: Vec<(RowName, RowFate)>,
+}
+
+/// Where the rows of a run are sorted by shard; kept by the thread that merges, so that a run allocates nothing.
+#[derive(Debug)]
+pub struct MergeSorter {
+    places: Vec<Vec<(RowName, RowFate)>>,
+    replaced: Vec<RowFate>,
+}
+
+impl Default for MergeSorter {
+    fn default() -> MergeSorter {
+        MergeSorter { places: vec![Vec::new(); SHARDS], replaced: Vec::new() }
+    }
+}
+
+/// How many stretches a database has.
+#[must_use]
+pub fn stretches() -> usize {
+    SHARDS
+}
+
+/// The stretch of a database that a name lies in.
+#[must_use]
+pub fn shard_of(name: &RowName) -> usize {
+    usize::from(name.name()[0]) * SHARDS / 256
+}
+
+fn read<T>(shard: &RwLock<Shard>, look: impl FnOnce(&Shard) -> T) -> T {
+    look(&shard.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Enough that readers seldom meet the thread that merges, few enough that a run takes few locks. A power of two.
+const SHARDS: usize = 64;
+const _: () = assert!(SHARDS.is_power_of_two() && SHARDS <= 256);

@@ -1,0 +1,301 @@
+//! The views and the table under many orders of threads: one who applies, one who flushes, two who read.
+//!
+//! The files themselves are compiled once more here, with locks and a pointer of `shuttle`, which lets any other thread
+//! run at each use of them. Every order that fails prints how to make it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shuttle::sync::Mutex;
+use shuttle::sync::atomic::AtomicUsize;
+use shuttle::sync::atomic::Ordering::SeqCst;
+use shuttle::thread;
+
+use crate::fsm::name::Database;
+use crate::fsm::name::NAME_LEN;
+use crate::fsm::name::RowName;
+use crate::fsm::overlay::WrittenAt;
+use crate::fsm::row::Effects;
+use crate::fsm::row::FoundRow;
+use crate::fsm::row::RowFate;
+use crate::fsm::row::TableRow;
+use crate::fsm::tests::threads::table::Bury;
+use crate::fsm::tests::threads::table::RowTable;
+use crate::fsm::tests::threads::table::stretches;
+use crate::fsm::tests::threads::view::SeenRow;
+use crate::fsm::tests::threads::view::View;
+use crate::fsm::tests::threads::view::ViewWriter;
+use crate::fsm::tests::threads::view::Views;
+use crate::fsm::value::Value;
+use crate::fsm::value::ValueKind;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::testing::seed::Seeded;
+
+mod sync {
+    use std::sync::Arc;
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use shuttle::sync::Mutex;
+    pub(crate) use shuttle::sync::MutexGuard;
+    pub(crate) use shuttle::sync::RwLock;
+
+    pub(crate) struct Swap<T>(Mutex<Arc<T>>);
+
+    impl<T> Swap<T> {
+        pub(crate) fn new(value: Arc<T>) -> Swap<T> {
+            Swap(Mutex::new(value))
+        }
+
+        pub(crate) fn load(&self) -> Arc<T> {
+            Arc::clone(&self.0.lock().unwrap())
+        }
+
+        pub(crate) fn store(&self, value: Arc<T>) {
+            *self.0.lock().unwrap() = value;
+        }
+    }
+}
+
+#[allow(dead_code, clippy::duplicate_mod)]
+#[path = "../table.rs"]
+mod table;
+
+#[allow(dead_code, clippy::duplicate_mod)]
+#[path = "../view.rs"]
+mod view;
+
+/// The index that wrote the row of each of the two names; `None`: there is none.
+type Pair = [Option<u64>; 2];
+
+/// What is flushed.
+type MapBase = Mutex<BTreeMap<RowName, u64>>;
+
+/// What one run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    SetBoth,
+    SetOne(usize),
+    Delete(usize),
+    /// FLUSHALL, and then a SET of one of them.
+    ClearAndSet(usize),
+    Clear,
+    /// Somebody else's keys.
+    Nothing,
+}
+
+/// What happens after a run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    act: Act,
+    freezes: bool,
+}
+
+/// Two rows of one stretch, or of two.
+fn names(are_apart: bool) -> [RowName; 2] {
+    let name = |first| {
+        let mut name = [0; NAME_LEN];
+        name[0] = first;
+        name[NAME_LEN - 1] = first;
+        RowName::new(Database::FIRST, name)
+    };
+    [name(0), name(if are_apart { 0xff } else { 1 })]
+}
+
+fn row(index: u64) -> RowFate {
+    let value =
+        Value { kind: ValueKind::String, last_change: Index(index), expire_at_ms: 0, bytes: Bytes::from_static(b"v") };
+    let at = WrittenAt { index: Index(index), op: 0, sealed: None };
+    Some(Arc::new(TableRow { value, at, key: Box::default(), held_bytes: 1 }))
+}
+
+fn effects(act: Act, index: u64, names: &[RowName; 2]) -> Effects {
+    let mut effects = Effects::default();
+    match act {
+        Act::SetBoth => names.iter().for_each(|name| effects.set(*name, row(index))),
+        Act::SetOne(at) => effects.set(names[at], row(index)),
+        Act::Delete(at) => effects.set(names[at], None),
+        Act::ClearAndSet(at) => {
+            effects.clear(Database::FIRST);
+            effects.set(names[at], row(index));
+        }
+        Act::Clear => effects.clear(Database::FIRST),
+        Act::Nothing => {}
+    }
+    effects
+}
+
+/// What is true after each run; the first is before any.
+fn history(runs: &[Run]) -> Vec<Pair> {
+    let mut pair: Pair = [Some(0), Some(0)];
+    let mut history = vec![pair];
+    for (index, run) in (1..).zip(runs) {
+        match run.act {
+            Act::SetBoth => pair = [Some(index); 2],
+            Act::SetOne(at) => pair[at] = Some(index),
+            Act::Delete(at) => pair[at] = None,
+            Act::ClearAndSet(at) => {
+                pair = [None; 2];
+                pair[at] = Some(index);
+            }
+            Act::Clear => pair = [None; 2],
+            Act::Nothing => {}
+        }
+        history.push(pair);
+    }
+    history
+}
+
+/// What all threads of one execution share.
+struct World {
+    views: Arc<Views<MapBase>>,
+    names: [RowName; 2],
+    history: Vec<Pair>,
+    /// The newest index that somebody was told of.
+    answered: AtomicUsize,
+    frozen: Mutex<Option<Arc<RowTable>>>,
+    is_over: AtomicUsize,
+}
+
+fn apply(world: &World, mut writer: ViewWriter<MapBase>, runs: &[Run], bury: &Bury) {
+    for (index, run) in (1..).zip(runs) {
+        let position = Position { term: Term(1), index: Index(index) };
+        writer.publish(effects(run.act, index, &world.names), position, index);
+        world.answered.store(usize::try_from(index).unwrap(), SeqCst);
+        writer.merge();
+        let is_idle = world.frozen.lock().unwrap().is_none();
+        if run.freezes && is_idle {
+            let frozen = writer.freeze(RowTable::new(Arc::clone(bury)));
+            *world.frozen.lock().unwrap() = Some(frozen);
+        }
+    }
+    world.is_over.store(1, SeqCst);
+}
+
+fn flush(world: &World) {
+    while world.is_over.load(SeqCst) == 0 {
+        let frozen = world.frozen.lock().unwrap().clone();
+        if let Some(table) = frozen {
+            // A file is taken in whole.
+            let mut rows = world.views.load().base.lock().unwrap().clone();
+            if table.cleared().has(Database::FIRST) {
+                rows.clear();
+            }
+            for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(Database::FIRST, number).rows) {
+                match fate {
+                    Some(row) => drop(rows.insert(name, row.at.index.0)),
+                    None => drop(rows.remove(&name)),
+                }
+            }
+            *world.views.load().base.lock().unwrap() = rows;
+            *world.frozen.lock().unwrap() = None;
+        }
+        thread::yield_now();
+    }
+}
+
+fn index_of(found: &FoundRow) -> Option<u64> {
+    match found {
+        FoundRow::Row(row) => Some(row.at.index.0),
+        FoundRow::Gone => None,
+        FoundRow::Below => panic!("the base knows"),
+    }
+}
+
+/// One row: what it was at some index from the newest answered one at the beginning to the newest published one at the end.
+fn read_one(world: &World, at: usize) {
+    let since = world.answered.load(SeqCst);
+    let view = world.views.load();
+    let found = match view.find(&world.names[at]) {
+        FoundRow::Below => view.base.lock().unwrap().get(&world.names[at]).copied(),
+        found => index_of(&found),
+    };
+    let until = usize::try_from(world.views.load().position.index.0).unwrap();
+    let stood = &world.history[since..=until];
+    assert!(stood.iter().any(|pair| pair[at] == found), "row {at}: {found:?}, of {stood:?}");
+}
+
+/// Both rows: exactly what is true at the index of the view.
+fn read_both(world: &World) {
+    let since = world.answered.load(SeqCst);
+    let mut below = Vec::new();
+    let read_base = |view: &View<MapBase>, missing: &[RowName]| {
+        below.clear();
+        // Not of one moment.
+        below.extend(missing.iter().map(|name| view.base.lock().unwrap().get(name).copied()));
+        Ok::<(), ()>(())
+    };
+    let (view, seen) = world.views.several(&world.names, read_base).unwrap();
+    let index = usize::try_from(view.position.index.0).unwrap();
+    assert!(index >= since, "an answer that was given is seen");
+    let pair: Vec<Option<u64>> = seen
+        .iter()
+        .map(|seen| match seen {
+            SeenRow::Above(found) => index_of(found),
+            SeenRow::Base(at) => below[*at],
+        })
+        .collect();
+    assert_eq!(pair, world.history[index], "at index {index}");
+}
+
+fn execution(runs: &[Run], are_apart: bool) {
+    let names = names(are_apart);
+    let base: MapBase = Mutex::new(names.iter().map(|name| (*name, 0)).collect());
+    let bury: Bury = Arc::new(drop);
+    let writer = ViewWriter::new(Arc::new(base), Position::default(), 0, &bury);
+    let world = Arc::new(World {
+        views: Arc::clone(writer.views()),
+        names,
+        history: history(runs),
+        answered: AtomicUsize::new(0),
+        frozen: Mutex::new(None),
+        is_over: AtomicUsize::new(0),
+    });
+    let (applying, flushing, one, both) = (world.clone(), world.clone(), world.clone(), world);
+    let runs = runs.to_vec();
+    let threads = [
+        thread::spawn(move || apply(&applying, writer, &runs, &bury)),
+        thread::spawn(move || flush(&flushing)),
+        thread::spawn(move || (0..4).for_each(|time| read_one(&one, time % 2))),
+        thread::spawn(move || (0..2).for_each(|_| read_both(&both))),
+    ];
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn random_runs(rng: &Seeded) -> Vec<Run> {
+    let act = |rng: &Seeded| match rng.index(8) {
+        0..=2 => Act::SetBoth,
+        3 => Act::SetOne(rng.index(2)),
+        4 => Act::Delete(rng.index(2)),
+        5 => Act::ClearAndSet(rng.index(2)),
+        6 => Act::Clear,
+        _ => Act::Nothing,
+    };
+    (0..6).map(|_| Run { act: act(rng), freezes: rng.index(2) == 0 }).collect()
+}
+
+#[test]
+fn no_order_of_threads_tears_several_rows_or_shows_a_row_as_it_was_before_an_answer() {
+    let rng = Seeded::fresh();
+    for _ in 0..40 {
+        let (runs, are_apart) = (random_runs(&rng), rng.index(2) == 0);
+        shuttle::check_random(move || execution(&runs, are_apart), 25);
+    }
+}
+
+/// Goal: half of an MSET is never seen, when freeze, flush and ingest come between any two steps of a reader.
+#[test]
+fn an_mset_is_never_seen_in_halves_whatever_is_frozen_and_flushed_meanwhile() {
+    let [one, both] = [Act::SetOne(0), Act::SetBoth].map(|act| Run { act, freezes: true });
+    shuttle::check_pct(move || execution(&[one, both, both, one, both], true), 500, 3);
+}
+
+/// Goal: a FLUSHALL between two SETs takes the first away and leaves the second, at any moment that a reader can choose.
+#[test]
+fn a_cleared_row_never_comes_back_from_below() {
+    let runs = [Act::SetBoth, Act::Clear, Act::SetOne(1), Act::ClearAndSet(0), Act::SetBoth];
+    let runs = runs.map(|act| Run { act, freezes: true });
+    shuttle::check_pct(move || execution(&runs, false), 500, 3);
+}
