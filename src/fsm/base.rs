@@ -12,7 +12,10 @@
 //! was never part of the state. An *ingest* that fails is final, because nobody knows whether the disk has it: the
 //! process ends (74), the file stays where it is, and the next start finds out.
 
+use std::io;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
@@ -31,6 +34,31 @@ pub enum BaseError {
     Malformed {
         /// Which kind of row.
         what: &'static str,
+    },
+    /// Damage: a part of the state is gone.
+    #[error("state/{table} is missing, and no file in flush/ is it")]
+    MissingTable {
+        /// Its name in the directory.
+        table: String,
+    },
+    /// Damage: a part of the state was cut or grew.
+    #[error("state/{table} has {bytes} bytes, expected {expected}")]
+    TableLength {
+        /// Its name in the directory.
+        table: String,
+        /// How long it is.
+        bytes: u64,
+        /// How long the manifest says it is.
+        expected: u64,
+    },
+    /// The kernel said so.
+    #[error("{}", path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// Its reason.
+        #[source]
+        source: io::Error,
     },
 }
 
@@ -120,6 +148,36 @@ pub trait RowBase: Send + Sync {
     /// # Errors
     /// [`BaseError`] if compaction has stopped for good, so that waiting would never end.
     fn pressure(&self) -> Result<Pressure, BaseError>;
+}
+
+impl<B: RowBase + ?Sized> RowBase for Arc<B> {
+    fn row(&self, name: &RowName, visit: &mut dyn FnMut(&[u8])) -> Result<bool, BaseError> {
+        (**self).row(name, visit)
+    }
+
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        (**self).rows(names, visit)
+    }
+
+    fn walk(
+        &self,
+        names: RangeInclusive<RowName>,
+        visit: &mut dyn FnMut(RowName, &[u8]) -> bool,
+    ) -> Result<(), BaseError> {
+        (**self).walk(names, visit)
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, BaseError> {
+        (**self).flushed_state(row)
+    }
+
+    fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
+        (**self).begin_file(record)
+    }
+
+    fn pressure(&self) -> Result<Pressure, BaseError> {
+        (**self).pressure()
+    }
 }
 
 /// A file that is being written. Dropped unfinished, it is gone.

@@ -13,6 +13,7 @@
 pub mod base;
 mod file;
 mod key;
+pub mod start;
 mod tuning;
 
 use std::path::Path;

@@ -68,9 +68,8 @@ impl RocksBase {
         let mut options = base_options(options);
         options.create_if_missing(true);
         options.set_error_if_exists(true);
-        let base = RocksBase::with(place, options, start, false, |options, families| {
-            DB::open_cf_descriptors(options, &place.state, families)
-        })?;
+        let opened = DB::open_cf_descriptors(&options, &place.state, [family(&options)]);
+        let base = RocksBase::finish(opened, options, place, start)?;
         let file = base.begin_file(record).map_err(|error| BaseError::Backend(error.to_string()))?;
         let file = file.finish().map_err(|error| BaseError::Backend(error.to_string()))?;
         file.ingest().map_err(|error| BaseError::Backend(error.to_string()))?;
@@ -82,9 +81,9 @@ impl RocksBase {
     /// # Errors
     /// [`BaseError::Backend`]: missing, damaged, or held by another process.
     pub fn open(place: &BasePlace, options: &RocksOptions, start: u64) -> Result<RocksBase, BaseError> {
-        RocksBase::with(place, base_options(options), start, false, |options, families| {
-            DB::open_cf_descriptors(options, &place.state, families)
-        })
+        let options = base_options(options);
+        let opened = DB::open_cf_descriptors(&options, &place.state, [family(&options)]);
+        RocksBase::finish(opened, options, place, start)
     }
 
     /// Opens the base to look at it: nothing in its directories changes, and another process may hold it. No file
@@ -93,22 +92,31 @@ impl RocksBase {
     /// # Errors
     /// [`BaseError::Backend`]: missing or damaged.
     pub fn open_read_only(place: &BasePlace, options: &RocksOptions) -> Result<RocksBase, BaseError> {
-        RocksBase::with(place, base_options(options), 0, true, |options, families| {
-            DB::open_cf_descriptors_read_only(options, &place.state, families, false)
+        RocksBase::look(place, options).map_err(|error| match error {
+            LookError::Without { table } => BaseError::MissingTable { table },
+            LookError::Other(error) => error,
         })
     }
 
-    fn with(
-        place: &BasePlace,
+    /// The same; a missing table is an error of its own.
+    pub(crate) fn look(place: &BasePlace, options: &RocksOptions) -> Result<RocksBase, LookError> {
+        let options = base_options(options);
+        let db = DB::open_cf_descriptors_read_only(&options, &place.state, [family(&options)], false);
+        let db = db.map_err(|error| match missing_table(error.as_ref()) {
+            Some(table) => LookError::Without { table },
+            None => LookError::Other(backend(&error)),
+        })?;
+        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, 0), is_read_only: true })
+    }
+
+    fn finish(
+        opened: Result<DB, rocksdb::Error>,
         options: Options,
+        place: &BasePlace,
         start: u64,
-        is_read_only: bool,
-        open: impl FnOnce(&Options, [ColumnFamilyDescriptor; 1]) -> Result<DB, rocksdb::Error>,
     ) -> Result<RocksBase, BaseError> {
-        // Named, because batches of names are looked up by the handle of a column family.
-        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
-        let db = open(&options, [family]).map_err(|error| backend(&error))?;
-        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, start), is_read_only })
+        let db = opened.map_err(|error| backend(&error))?;
+        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, start), is_read_only: false })
     }
 
     /// Name within the directory and length of each table, as the manifest has them.
@@ -243,6 +251,36 @@ impl RowBase for RocksBase {
 }
 
 debug_fields!(self: RocksBase { path: self.db.path(), is_read_only: self.is_read_only });
+
+/// Why a base cannot be looked at.
+#[derive(Debug)]
+pub(crate) enum LookError {
+    /// The manifest names a table that is not there.
+    Without {
+        /// Its name within the directory.
+        table: String,
+    },
+    /// Anything else.
+    Other(BaseError),
+}
+
+/// Named, because batches of names are looked up by the handle of a column family.
+fn family(options: &Options) -> ColumnFamilyDescriptor {
+    ColumnFamilyDescriptor::new(FAMILY, options.clone())
+}
+
+/// The table that RocksDB did not find, which only the text of its error says.
+fn missing_table(text: &str) -> Option<String> {
+    if !text.contains("No such file or directory") {
+        return None;
+    }
+    let names = text.split(['/', ' ', ':', '\'']);
+    names.filter(|name| name.strip_suffix(".sst").is_some_and(is_number)).map(str::to_owned).next()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 fn backend(error: &rocksdb::Error) -> BaseError {
     BaseError::Backend(text(error))

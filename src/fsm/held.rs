@@ -1,0 +1,102 @@
+//! The base as its holders have it, and how whoever puts another in its place learns that the last of them has let go.
+//!
+//! Views, readers, the flush and a checkpoint hold the base by a [`BaseHandle`]. RocksDB finds its files by path and
+//! number, so an instance that still runs while its directory is renamed would delete files of the state that comes in
+//! its place. An install therefore lets go of its own handle, hands out no more, and waits on [`BaseClosing`].
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::fsm::base::RowBase;
+
+/// Holders of a base that did not let go in time. Nothing may be renamed: the process ends, and a start goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[error("state: {holders} readers still hold it after {waited:?}")]
+pub struct StillHeld {
+    /// How many there are.
+    pub holders: usize,
+    /// How long they were waited for.
+    pub waited: Duration,
+}
+
+/// One holder of a base. Cheap to clone; the base is closed when the last one is dropped, on the thread that drops it.
+#[derive(Clone)]
+pub struct BaseHandle {
+    held: Arc<HeldBase>,
+}
+
+/// Waits for the last holder of a base.
+pub struct BaseClosing {
+    held: Weak<HeldBase>,
+    closed: Arc<Closed>,
+}
+
+impl BaseHandle {
+    /// The first holder of `base`, and what waits for the last.
+    #[must_use]
+    pub fn new(base: Box<dyn RowBase>) -> (BaseHandle, BaseClosing) {
+        let closed = Arc::new(Closed::default());
+        let held = Arc::new(HeldBase { base, _signal: ClosedSignal(Arc::clone(&closed)) });
+        let closing = BaseClosing { held: Arc::downgrade(&held), closed };
+        (BaseHandle { held }, closing)
+    }
+}
+
+impl Deref for BaseHandle {
+    type Target = dyn RowBase;
+
+    fn deref(&self) -> &(dyn RowBase + 'static) {
+        &*self.held.base
+    }
+}
+
+impl BaseClosing {
+    /// Blocks until the base is closed: every handle is gone and RocksDB has ended its threads and let go of its files.
+    ///
+    /// # Errors
+    /// [`StillHeld`] after `timeout`; it may be asked again.
+    pub fn wait(&self, timeout: Duration) -> Result<(), StillHeld> {
+        let closed = self.closed.is_closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.closed.changed.wait_timeout_while(closed, timeout, |is_closed| !*is_closed);
+        let (closed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match *closed {
+            true => Ok(()),
+            false => Err(StillHeld { holders: self.held.strong_count(), waited: timeout }),
+        }
+    }
+
+    /// Holders at this moment.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.held.strong_count()
+    }
+}
+
+debug_fields!(self: BaseHandle { holders: Arc::strong_count(&self.held) });
+debug_fields!(self: BaseClosing { holders: self.held.strong_count() });
+
+struct HeldBase {
+    // Dropped in this order: the signal comes when the base is closed.
+    base: Box<dyn RowBase>,
+    _signal: ClosedSignal,
+}
+
+#[derive(Default)]
+struct Closed {
+    is_closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+struct ClosedSignal(Arc<Closed>);
+
+impl Drop for ClosedSignal {
+    fn drop(&mut self) {
+        *self.0.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.changed.notify_all();
+    }
+}
