@@ -5,6 +5,7 @@
 mod copies;
 mod forgery;
 mod hook;
+mod ingest;
 mod invariants;
 mod kit;
 mod nonces;
