@@ -72,7 +72,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prometheus", &["node"]),
     ("protobuf", &["raft"]),
     ("raft", &["raft"]),
-    ("rayon", &["apply", "node"]),
+    ("rayon", &["apply", "node", "wal"]),
     ("rocksdb", &["fsm"]),
     ("rustix", &["disk", "keys", "node"]),
     ("serde", &["node", "crypto"]),

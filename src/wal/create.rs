@@ -9,7 +9,6 @@ use crate::ids::Position;
 use crate::wal::Append;
 use crate::wal::config::LogConfig;
 use crate::wal::config::Sizes;
-use crate::wal::contents::LogContents;
 use crate::wal::error::During;
 use crate::wal::error::LogConfigError;
 use crate::wal::error::WalError;
@@ -46,14 +45,7 @@ pub fn create(
         let made = disk.create_slot(config.slot_bytes, &mut |done| progress(before + done, total));
         made.map_err(|source| WalError::Disk { slot, during: During::Create, source })?;
     }
-    let nothing = Replayed {
-        sizes,
-        contents: LogContents::new(LogState::before_everything()),
-        segments: Segments::all_free(config.slots),
-        entries: Vec::new(),
-        torn: None,
-        frames: 0,
-    };
+    let nothing = Replayed::new(sizes, LogState::before_everything(), Segments::all_free(config.slots));
     let mut log = LogLoop::begin(config, disk, clock, entropy, nothing);
     let append = Append { ticket: 1, reset: Some(begins_behind), ..Append::default() };
     log.offer(append).expect("an empty queue takes one");

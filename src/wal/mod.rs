@@ -22,6 +22,7 @@ mod open;
 mod pipeline;
 mod pool;
 mod pulse;
+mod reader;
 mod recovery;
 mod scan;
 mod seal;

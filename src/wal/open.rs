@@ -1,6 +1,7 @@
 //! Every start but the first: the disk behind an engine, and the log that it holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::entry::LogEntry;
@@ -59,13 +60,20 @@ impl LogLoop {
     ) -> Result<(LogLoop, Recovered), WalError> {
         config.check_frames_in_flight()?;
         let keys = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
-        let mut replayed = recovery::recover(disk.as_mut(), &keys, config.entry_bytes_max)?;
+        let mut said = clock.monotonic();
+        let mut progress = |done, segments| {
+            if clock.monotonic().saturating_sub(said) >= PROGRESS_EVERY {
+                said = clock.monotonic();
+                tracing::info!(done, segments, "log: being read");
+            }
+        };
+        let mut replayed = recovery::recover(disk.as_mut(), &keys, config.entry_bytes_max, &mut progress)?;
         let state = replayed.contents.state();
         let recovered = Recovered {
             hard_state: state.hard_state,
             compacted: state.compacted,
             cutover: Some(state.cutover).filter(|cutover| *cutover != Index::NEVER),
-            entries: std::mem::take(&mut replayed.entries),
+            entries: std::mem::take(&mut replayed.entries).into(),
             torn: replayed.torn,
             frames: replayed.frames,
         };
@@ -76,3 +84,6 @@ impl LogLoop {
         Ok((LogLoop::begin(config, disk, clock, entropy, replayed), recovered))
     }
 }
+
+/// How often a long recovery says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);

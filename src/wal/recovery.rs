@@ -14,9 +14,12 @@ use crate::wal::contents::LogContents;
 use crate::wal::contents::WholeFrame;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
-use crate::wal::frame;
 use crate::wal::frame::Body;
 use crate::wal::header::SegmentHeader;
+use crate::wal::reader::FrameReader;
+use crate::wal::reader::ReadBuffers;
+use crate::wal::reader::ReadFrame;
+use crate::wal::reader::ReadFrames;
 use crate::wal::scan;
 use crate::wal::scan::FoundSegment;
 use crate::wal::scan::Headers;
@@ -31,7 +34,8 @@ pub(crate) struct Replayed {
     pub(crate) sizes: Sizes,
     pub(crate) contents: LogContents,
     pub(crate) segments: Segments,
-    pub(crate) entries: Vec<LogEntry>,
+    /// Those above the compacted position.
+    pub(crate) entries: VecDeque<LogEntry>,
     /// Where an unfinished end was dropped.
     pub(crate) torn: Option<TornEnd>,
     pub(crate) frames: u64,
@@ -48,21 +52,29 @@ pub struct TornEnd {
     pub offset: u64,
 }
 
-/// Reads the whole log.
+/// Reads the whole log. `progress` gets segments read and segments in all, before each.
 ///
 /// # Errors
 /// Every refusal of [`WalError`]; `Disk` if a slot cannot be read.
-pub(crate) fn recover(disk: &mut dyn Disk, key: &SegmentKeys, entry_bytes_max: usize) -> Result<Replayed, WalError> {
+pub(crate) fn recover(
+    disk: &mut dyn Disk,
+    key: &SegmentKeys,
+    entry_bytes_max: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Replayed, WalError> {
     let headers = scan::read_headers(disk, key)?;
+    let first = headers.run.first().ok_or(WalError::NoSegment)?;
     let newest = headers.run.last().ok_or(WalError::NoSegment)?;
     let sizes = Sizes::new(newest.header.segment_bytes, entry_bytes_max, newest.header.block_bytes as usize)?;
     check_slot_sizes(disk, &headers, &sizes)?;
-    let mut replay = Replay::begin(disk, key, sizes, &headers)?;
+    let log = Replayed::new(sizes, LogState::before_segment(&first.header), Segments::default());
+    let mut replay = Replay { buffers: ReadBuffers::new(&sizes), disk, key, log };
     for at in 0..headers.run.len() {
+        progress(at, headers.run.len());
         replay.segment(&headers.run[at], headers.run.get(at + 1))?;
     }
     replay.prove_unfinished(&headers.unfinished)?;
-    replay.finish(headers)
+    replay.log.finish(headers)
 }
 
 fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result<(), WalError> {
@@ -79,73 +91,103 @@ fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result
 
 struct Replay<'a> {
     disk: &'a mut dyn Disk,
+    buffers: ReadBuffers,
     key: &'a SegmentKeys,
-    window: Window,
-    sizes: Sizes,
-    contents: LogContents,
-    segments: Segments,
-    /// Those from the state's `low` on.
-    entries: VecDeque<LogEntry>,
-    torn: Option<TornEnd>,
-    frames: u64,
+    log: Replayed,
 }
 
-impl<'a> Replay<'a> {
-    fn begin(
-        disk: &'a mut dyn Disk,
-        key: &'a SegmentKeys,
-        sizes: Sizes,
-        headers: &Headers,
-    ) -> Result<Replay<'a>, WalError> {
-        let first = headers.run.first().ok_or(WalError::NoSegment)?;
-        let state = LogState::before_segment(&first.header);
-        Ok(Replay {
-            window: Window::new(disk.block_bytes()),
-            disk,
-            key,
-            sizes,
-            contents: LogContents::new(state),
-            segments: Segments::default(),
-            entries: VecDeque::new(),
-            torn: None,
-            frames: 0,
-        })
-    }
-
+impl Replay<'_> {
     /// Rules 3 and 4 for one segment of the run.
     fn segment(&mut self, found: &FoundSegment, successor: Option<&FoundSegment>) -> Result<(), WalError> {
         let header = &found.header;
-        if header.first_frame != self.contents.state().frame + 1 || header.chain_in != self.contents.state().chain {
+        if header.first_frame != self.log.expected() || header.chain_in != self.log.contents.state().chain {
             return Err(found.refused(0, Reason::GapBeforeSegment));
         }
-        if header.next_index != self.contents.state().next {
+        if header.next_index != self.log.contents.state().next {
             return Err(found.refused(0, Reason::MalformedHeader));
         }
         let seal = self.key.segment(header.segment, &header.salt);
-        self.segments.begin(header.segment, found.slot, seal);
-        let mut offset = self.sizes.headers();
+        self.log.segments.begin(header.segment, found.slot, seal.clone());
+        let (sizes, place) = (self.log.sizes, (header.segment, seal));
+        let mut reader = FrameReader::new(self.disk, &mut self.buffers, sizes, found.slot, place);
         loop {
-            let expected = self.contents.state().frame + 1;
-            if let Some(successor) = successor.filter(|it| it.header.first_frame <= expected) {
-                // The rest of the segment is dead: never acknowledged, or dropped by an earlier recovery.
-                return ends_at(found, successor, self.contents.state());
+            let ReadFrames { frames, ends_at } = reader.next()?;
+            for frame in frames {
+                if let Some(successor) = successor.filter(|it| it.header.first_frame <= self.log.expected()) {
+                    // The rest of the segment is dead: never acknowledged, or dropped by an earlier recovery.
+                    return continues(found, successor, self.log.contents.state());
+                }
+                self.log.take(found, frame)?;
             }
-            match self.frame(found, offset)? {
-                Some(length) => offset += length,
-                None if successor.is_some() => return Err(found.refused(offset, Reason::AcknowledgedDamaged)),
-                None => return self.end(found, offset),
+            match (ends_at, successor) {
+                (None, _) => {}
+                (Some(_), Some(successor)) if successor.header.first_frame <= self.log.expected() => {
+                    return continues(found, successor, self.log.contents.state());
+                }
+                (Some(offset), Some(_)) => return Err(found.refused(offset, Reason::AcknowledgedDamaged)),
+                (Some(offset), None) => return self.end(found, offset),
             }
         }
     }
 
-    /// Takes in the frame at `offset` and returns its padded length; `None` if there is no frame.
-    fn frame(&mut self, found: &FoundSegment, offset: u64) -> Result<Option<u64>, WalError> {
-        let segment = self.segments.newest().expect("the segment being read was begun");
-        let (disk, sizes, seal) = (&mut *self.disk, &self.sizes, segment.seal());
-        let Some((head, bytes)) = self.window.frame(disk, found.slot, sizes, seal, offset)? else {
-            return Ok(None);
-        };
-        let expected = self.contents.state().frame + 1;
+    /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
+    fn end(&mut self, found: &FoundSegment, offset: u64) -> Result<(), WalError> {
+        let (missing, sizes) = (self.log.expected(), self.log.sizes);
+        let torn = TornEnd { segment: found.header.segment, slot: found.slot, offset };
+        let seal = self.key.segment(found.header.segment, &found.header.salt);
+        let mut window = Window::new(sizes.block);
+        // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
+        let begun = window.head(self.disk, found.slot, &sizes, offset)?;
+        self.log.torn = begun.filter(|head| head.segment == found.header.segment).map(|_| torn);
+        let mut further = offset + sizes.block as u64;
+        while further + sizes.block as u64 <= sizes.slot {
+            let head = window.head(self.disk, found.slot, &sizes, further)?;
+            if head.is_some_and(|head| head.segment == found.header.segment) {
+                let frame = window.frame(self.disk, found.slot, &sizes, &seal, further)?;
+                if let Some((head, _)) = frame {
+                    self.log.torn = Some(torn);
+                    if head.watermark >= missing {
+                        return Err(found.refused(offset, Reason::AcknowledgedDamaged));
+                    }
+                }
+            }
+            further += sizes.block as u64;
+        }
+        Ok(())
+    }
+
+    /// Rule 1, the rest: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
+    /// frames in it proves that the missing frame was acknowledged. The chain needs no salt, which lay in the headers.
+    fn prove_unfinished(&mut self, unfinished: &[SlotId]) -> Result<(), WalError> {
+        let (missing, sizes) = (self.log.expected(), self.log.sizes);
+        let mut window = Window::new(sizes.block);
+        for slot in unfinished.iter().copied() {
+            let found = scan::chained_frame(self.disk, &mut window, slot, &sizes, missing)?;
+            if let Some(head) = found {
+                let reason = Reason::AcknowledgedDamaged;
+                return Err(WalError::Refused { segment: head.segment, slot, offset: 0, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Replayed {
+    /// A log in this state, of which no frame was read.
+    pub(crate) fn new(sizes: Sizes, state: LogState, segments: Segments) -> Replayed {
+        let (contents, entries) = (LogContents::new(state), VecDeque::new());
+        Replayed { sizes, contents, segments, entries, torn: None, frames: 0 }
+    }
+
+    /// Number of the frame that comes next.
+    fn expected(&self) -> u64 {
+        self.contents.state().frame + 1
+    }
+
+    /// Rule 3: takes in the next frame of a segment.
+    fn take(&mut self, found: &FoundSegment, frame: ReadFrame) -> Result<(), WalError> {
+        let ReadFrame { offset, head, tag, body } = frame;
+        let expected = self.expected();
         let reason = if head.segment != found.header.segment {
             Some(Reason::OtherSegment)
         } else if head.number != expected || head.watermark >= expected {
@@ -158,14 +200,14 @@ impl<'a> Replay<'a> {
         if let Some(reason) = reason {
             return Err(found.refused(offset, reason));
         }
-        let tag = frame::tag_of(bytes);
-        let body = frame::open(bytes, seal).map_err(|reason| found.refused(offset, reason))?;
+        let body = body.map_err(|reason| found.refused(offset, reason))?;
+        let segment = self.segments.newest().expect("the segment being read was begun");
         let (length, records, entries) = (head.length, &body.records, &body.entries);
         let taken = self.contents.frame_taken(segment, WholeFrame { offset, length, tag, records, entries });
         taken.map_err(|reason| found.refused(offset, reason))?;
         self.frames += 1;
         self.keep(head.segment, body);
-        Ok(Some((length as usize).next_multiple_of(self.sizes.block) as u64))
+        Ok(())
     }
 
     /// Recovered frames are durable, so entries that the frame replaced or dropped are forgotten at once.
@@ -186,75 +228,26 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Rule 4 for the newest segment: nothing readable at `offset`; is that an unfinished end, or damage?
-    fn end(&mut self, found: &FoundSegment, offset: u64) -> Result<(), WalError> {
-        let missing = self.contents.state().frame + 1;
-        let torn = TornEnd { segment: found.header.segment, slot: found.slot, offset };
-        let segment = self.segments.newest().expect("the segment being read was begun");
-        // A head that names this segment is ours: frames of the slot's earlier lives name theirs.
-        let begun = self.window.head(self.disk, found.slot, &self.sizes, offset)?;
-        self.torn = begun.filter(|head| head.segment == found.header.segment).map(|_| torn);
-        let mut further = offset + self.sizes.block as u64;
-        while further + self.sizes.block as u64 <= self.sizes.slot {
-            let (disk, sizes) = (&mut *self.disk, &self.sizes);
-            let head = self.window.head(disk, found.slot, sizes, further)?;
-            if head.is_some_and(|head| head.segment == found.header.segment) {
-                let frame = self.window.frame(disk, found.slot, sizes, segment.seal(), further)?;
-                if let Some((head, _)) = frame {
-                    self.torn = Some(torn);
-                    if head.watermark >= missing {
-                        return Err(found.refused(offset, Reason::AcknowledgedDamaged));
-                    }
-                }
-            }
-            further += self.sizes.block as u64;
-        }
-        Ok(())
-    }
-
-    /// Rule 1, the rest: a slot whose headers are unreadable is an unfinished first write, unless a chain of two
-    /// frames in it proves that the missing frame was acknowledged. The chain needs no salt, which lay in the headers.
-    fn prove_unfinished(&mut self, unfinished: &[SlotId]) -> Result<(), WalError> {
-        let missing = self.contents.state().frame + 1;
-        for slot in unfinished.iter().copied() {
-            let found = scan::chained_frame(self.disk, &mut self.window, slot, &self.sizes, missing)?;
-            if let Some(head) = found {
-                let reason = Reason::AcknowledgedDamaged;
-                return Err(WalError::Refused { segment: head.segment, slot, offset: 0, reason });
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self, headers: Headers) -> Result<Replayed, WalError> {
-        let first = headers.run.first().ok_or(WalError::NoSegment)?;
-        if self.contents.state().low.0 > self.contents.state().compacted.index.0 + 1 {
+    /// Rule 5, and the slots beside the run.
+    fn finish(mut self, headers: Headers) -> Result<Replayed, WalError> {
+        let state = self.contents.state();
+        if state.low.0 > state.compacted.index.0 + 1 {
+            let first = headers.run.first().ok_or(WalError::NoSegment)?;
             let segment = first.header.segment.saturating_sub(1);
             let reason = Reason::EntriesMissing;
             return Err(WalError::Refused { segment, slot: first.slot, offset: 0, reason });
         }
-        let mut segments = self.segments;
-        segments.add_dirty(headers.stale.into_iter().chain(headers.unfinished));
-        headers.free.into_iter().for_each(|slot| segments.add_free(slot));
-        let entries = Vec::from(self.entries);
-        let contiguous =
-            entries.iter().zip(self.contents.state().compacted.index.0 + 1..).all(|(it, at)| it.index.0 == at);
-        assert!(
-            contiguous
-                && entries.len() as u64 == self.contents.state().next.0 - self.contents.state().compacted.index.0 - 1
-        );
-        Ok(Replayed {
-            sizes: self.sizes,
-            contents: self.contents,
-            segments,
-            entries,
-            torn: self.torn,
-            frames: self.frames,
-        })
+        let behind = state.compacted.index.next();
+        assert!(self.entries.iter().zip(behind.0..).all(|(entry, at)| entry.index.0 == at), "entries have no gaps");
+        assert_eq!(self.entries.len() as u64, state.next.0 - behind.0, "every entry that counts was kept");
+        self.segments.add_dirty(headers.stale.into_iter().chain(headers.unfinished));
+        headers.free.into_iter().for_each(|slot| self.segments.add_free(slot));
+        Ok(self)
     }
 }
 
-fn ends_at(found: &FoundSegment, successor: &FoundSegment, state: &LogState) -> Result<(), WalError> {
+/// Whether the successor continues what was read of a segment.
+fn continues(found: &FoundSegment, successor: &FoundSegment, state: &LogState) -> Result<(), WalError> {
     let header: &SegmentHeader = &successor.header;
     if header.first_frame < found.header.first_frame {
         return Err(successor.refused(0, Reason::OutOfOrder));

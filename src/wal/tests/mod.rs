@@ -12,6 +12,7 @@ mod errors;
 mod flight;
 mod forged;
 mod promises;
+mod recovery;
 mod threads;
 
 /// The slot of the newest segment.
