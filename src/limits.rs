@@ -334,7 +334,7 @@ pub const OPEN_THREADS_MAX: usize = 8;
 pub const OPEN_THREADS_SETTING_MAX: usize = 256;
 /// Highest number of a descriptor that the KEK may come from: Linux' own bound of a process by default.
 pub const DESCRIPTOR_MAX: u64 = 1 << 20;
-/// Names of a directory that a start looks at: a data directory has seven, one that has more and no IDENTITY is foreign.
+/// Names of a directory that a start looks at: a data directory has eight, one that has more and no IDENTITY is foreign.
 pub const DIRECTORY_NAMES_MAX: usize = 1024;
 /// Bytes of a password file: one line.
 pub const PASSWORD_FILE_BYTES_MAX: usize = 512;

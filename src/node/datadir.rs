@@ -224,6 +224,7 @@ impl DataDir {
         assert!(!to.exists(), "a node that has its IDENTITY never has a first start again");
         assert!(self.log().exists(), "IDENTITY says that there is a log");
         assert!(self.state().exists(), "IDENTITY says that there is a state");
+        assert!(self.flush().exists(), "IDENTITY says that there is a place for files on their way into the state");
         // The names of log and state must not be younger than the name that says they are complete.
         let renamed = file::sync_directory(&self.path)
             .and_then(|()| fs::rename(&from, &to))
@@ -243,18 +244,37 @@ impl DataDir {
         self.path.join(STATE)
     }
 
-    /// Refuses a state that holds anything but regular files: RocksDB opens files by name, and a pipe would block it forever.
+    /// Where files on their way into the state are.
+    #[must_use]
+    pub fn flush(&self) -> PathBuf {
+        self.path.join(FLUSH)
+    }
+
+    /// Makes the directory of [`DataDir::flush`], part of a first start.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn make_flush(&self) -> Result<(), DataDirError> {
+        let path = self.flush();
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| DataDirError::Io { path, action: "made", source })
+    }
+
+    /// Refuses a state, or files on their way into it, that are anything but regular files: RocksDB opens files by name, and a
+    /// pipe would block it forever.
     ///
     /// # Errors
     /// [`DataDirError::NotAFile`], `Io`.
     pub fn check_state_files(&self) -> Result<(), DataDirError> {
-        let path = self.state();
-        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), action: "listed", source };
-        for entry in fs::read_dir(&path).map_err(|source| failed(&path, source))? {
-            let entry = entry.map_err(|source| failed(&path, source))?;
-            let kind = entry.file_type().map_err(|source| failed(&entry.path(), source))?;
-            if !kind.is_file() && !kind.is_dir() {
-                return Err(DataDirError::NotAFile { path: entry.path(), kind: file::kind_of_type(kind) });
+        for path in [self.state(), self.flush()] {
+            let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), action: "listed", source };
+            for entry in fs::read_dir(&path).map_err(|source| failed(&path, source))? {
+                let entry = entry.map_err(|source| failed(&path, source))?;
+                let kind = entry.file_type().map_err(|source| failed(&entry.path(), source))?;
+                // RocksDB makes directories in its own when it loses files; in the other nothing makes any.
+                if !(kind.is_file() || kind.is_dir() && path.ends_with(STATE)) {
+                    return Err(DataDirError::NotAFile { path: entry.path(), kind: file::kind_of_type(kind) });
+                }
             }
         }
         Ok(())
@@ -270,6 +290,9 @@ impl DataDir {
         // Between the two renames of an install there is no state, but the complete one in incoming.
         if !self.has(STATE)? && !self.has(INCOMING)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
+        }
+        if !self.has(FLUSH)? {
+            return Err(DataDirError::Missing { path: self.path.clone(), name: FLUSH });
         }
         Ok(DirectoryKind::Existing { identity, log_key })
     }
@@ -380,10 +403,11 @@ const IDENTITY: &str = "IDENTITY";
 const IDENTITY_NEW: &str = "IDENTITY.new";
 const LOG: &str = "log";
 const STATE: &str = "state";
+const FLUSH: &str = "flush";
 const INCOMING: &str = "incoming";
 const OLD: &str = "old";
-const PARTS: [&str; 4] = [LOG, STATE, INCOMING, OLD];
-const OWN_NAMES: [&str; 7] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, INCOMING, OLD];
+const PARTS: [&str; 5] = [LOG, STATE, FLUSH, INCOMING, OLD];
+const OWN_NAMES: [&str; 8] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, FLUSH, INCOMING, OLD];
 
 #[cfg(test)]
 mod tests;

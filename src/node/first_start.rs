@@ -43,6 +43,7 @@ pub(crate) fn first_start(
     directory.begin(&identity, log_key.as_ref())?;
     let founded = founded(&identity);
     make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded)?;
+    directory.make_flush()?;
     make_state(config, directory, &founded)?;
     directory.finish()?;
     tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");

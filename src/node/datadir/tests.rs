@@ -44,6 +44,7 @@ fn first_start(path: &Path, keks: &KekSet) {
     directory.begin(&identity(), log_key(keks).as_ref()).unwrap();
     fs::create_dir(directory.log()).unwrap();
     fs::create_dir(directory.state()).unwrap();
+    directory.make_flush().unwrap();
     directory.finish().unwrap();
 }
 
@@ -120,7 +121,7 @@ fn second_process_is_refused_until_the_first_is_gone() {
 /// A crash at any point of a first start leaves what the next start makes again from nothing.
 #[test]
 fn unfinished_first_start_is_made_again_from_nothing() {
-    for parts in [&[][..], &["log"], &["log", "state"]] {
+    for parts in [&[][..], &["log"], &["log", "flush"], &["log", "flush", "state"]] {
         let directory = tempdir().unwrap();
         let lock = DataDir::lock(directory.path()).unwrap();
         lock.begin(&identity(), None).unwrap();
@@ -133,7 +134,7 @@ fn unfinished_first_start_is_made_again_from_nothing() {
         // Its keys count for nothing yet: another KEK than the first try's is fine.
         assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished)));
         lock.begin(&identity(), log_key(&keks()).as_ref()).unwrap();
-        assert!(!lock.log().exists() && !lock.state().exists());
+        assert!(!lock.log().exists() && !lock.state().exists() && !lock.flush().exists());
         assert_eq!(fs::read(directory.path().join("IDENTITY.new")).unwrap(), golden("identity-sealed"));
     }
 }
@@ -150,7 +151,7 @@ fn half_written_identity_new_is_an_unfinished_first_start() {
 
 #[test]
 fn log_or_state_without_identity_is_refused_as_damage() {
-    for part in ["log", "state", "incoming", "old"] {
+    for part in ["log", "state", "flush", "incoming", "old"] {
         let directory = tempdir().unwrap();
         fs::create_dir(directory.path().join(part)).unwrap();
         let error = refused(directory.path(), &keks(), Blame::Damage);
@@ -192,7 +193,7 @@ fn path_that_is_no_directory_is_refused() {
 
 #[test]
 fn missing_parts_of_a_node_are_never_created() {
-    for part in ["log", "state"] {
+    for part in ["log", "state", "flush"] {
         let directory = sealed();
         fs::remove_dir(directory.path().join(part)).unwrap();
         let error = refused(directory.path(), &keks(), Blame::Damage);
