@@ -194,8 +194,17 @@ impl LogLoop {
     /// Must come before the first vote or acknowledgement that relies on recovered entries; a step calls it.
     ///
     /// # Errors
-    /// The device's. The log must not be used after that.
+    /// The device's. It is final, like every error of [`LogLoop::step`].
     pub fn sync_recovered(&mut self) -> Result<(), WalError> {
+        if self.poisoned {
+            return Err(WalError::Poisoned);
+        }
+        let synced = self.sync_what_was_found();
+        self.poisoned = synced.is_err();
+        synced
+    }
+
+    fn sync_what_was_found(&mut self) -> Result<(), WalError> {
         if !self.is_recovered_synced {
             // Free slots too: their zeroed headers may be in the page cache only, and a power cut after the next use would
             // bring the old header back over new frames.
@@ -227,7 +236,7 @@ impl LogLoop {
     fn work(&mut self, wait: impl FnOnce(bool) -> Duration) -> Result<LogProgress, WalError> {
         self.pool.take_grown(self.pipeline.disk(), self.clock.monotonic());
         if !self.intake.is_empty() {
-            self.sync_recovered()?;
+            self.sync_what_was_found()?;
         }
         self.submit_frames()?;
         self.submit_zeroing()?;
@@ -353,7 +362,7 @@ impl LogLoop {
 
     /// Every open begins a new segment: no key outlives a process. An empty newest one is written over.
     fn first_segment(&mut self) -> Result<(), WalError> {
-        self.sync_recovered()?;
+        self.sync_what_was_found()?;
         if let Some((slot, number)) = self.pool.take_empty_newest() {
             self.begin_segment(slot, number);
             return Ok(());

@@ -1,5 +1,6 @@
 //! One log under work: appends of every kind through the real loop on the simulated disk, each step beside a model.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealkv::ids::Index;
@@ -13,6 +14,7 @@ use sealkv::testing::seed::Seeded;
 use sealkv::wal::Append;
 use sealkv::wal::HardState;
 use sealkv::wal::LogLoop;
+use sealkv::wal::LogSpace;
 use sealkv::wal::WalError;
 
 use crate::log_model::Contents;
@@ -59,6 +61,9 @@ pub struct Life<'a> {
     term: u64,
     ticket: u64,
     watcher: &'a mut Watcher<'a>,
+    is_stalled: bool,
+    /// Of all steps.
+    pub slowest_sync: Duration,
 }
 
 impl<'a> Life<'a> {
@@ -77,7 +82,18 @@ impl<'a> Life<'a> {
         model.accepts(&recovered)?;
         let found = LogModel::found(&recovered);
         let term = found.acknowledged().term().0 + 1;
-        Ok(Life { rig, chance, model, found: Some(found), log, term, ticket: 0, watcher })
+        Ok(Life {
+            rig,
+            chance,
+            model,
+            found: Some(found),
+            log,
+            term,
+            ticket: 0,
+            watcher,
+            is_stalled: false,
+            slowest_sync: Duration::ZERO,
+        })
     }
 
     /// From here on everything that was found may be relied upon, and nothing else that was offered before will come.
@@ -91,6 +107,15 @@ impl<'a> Life<'a> {
 
     pub fn model(&self) -> &LogModel {
         &self.model
+    }
+
+    pub fn space(&self) -> Arc<LogSpace> {
+        self.log.space()
+    }
+
+    /// Whether entries waited for a slot at the last step.
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled
     }
 
     /// The process ends, whatever is in flight, and the next one begins.
@@ -115,6 +140,8 @@ impl<'a> Life<'a> {
         let stepped = self.log.step(Duration::from_secs(1));
         (self.watcher)(&self.rig, &self.model);
         let progress = stepped?;
+        self.is_stalled = progress.stalled;
+        self.slowest_sync = self.slowest_sync.max(progress.slowest_sync.unwrap_or_default());
         if let Some(ticket) = progress.persisted_ticket {
             self.model.acknowledge(ticket);
         }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod crash_states;
+mod disk_errors;
 mod encryption;
 mod faults;
 mod log_life;

@@ -67,6 +67,28 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "mixed, in any order", work: mixed, log: Log::Disordered },
 ];
 
+/// For faults at each of its requests in turn.
+pub const STEADY: Workload = Workload { name: "steady", work: steady, log: Log::Sealed };
+
+/// Everything that a log does but reopening, settled at the end.
+pub fn steady(life: &mut Life<'_>) -> Result<(), WalError> {
+    for round in 0..16 {
+        life.make_space();
+        match round % 8 {
+            0 => {
+                let vote = life.voted();
+                life.offer(vote);
+            }
+            3 => life.offer(life.rewritten(1, 2, 300)),
+            5 => life.trimmed(2).into_iter().for_each(|trim| life.offer(trim)),
+            6 => life.idle()?,
+            _ => life.offer(life.appended(1, len(life))),
+        }
+        life.settle()?;
+    }
+    Ok(())
+}
+
 fn len(life: &Life<'_>) -> usize {
     life.chance.pick(&[0, 10, 300, 700, 2000, 3900])
 }
