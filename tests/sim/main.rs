@@ -1,6 +1,10 @@
 //! A whole node, and a cluster of three, in one thread: what a seed decides, what clients may rely on, whatever fails.
 //! And the log alone, on a disk that fails in every way at every moment.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod attacker;
+mod bit_flips;
 mod clients;
 mod crash_states;
 mod disk_errors;
@@ -9,4 +13,5 @@ mod faults;
 mod log_life;
 mod log_model;
 mod replay;
+mod sealed_log;
 mod workloads;
