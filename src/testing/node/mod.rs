@@ -190,7 +190,7 @@ impl SimNode {
         let Some(life) = &self.life else {
             return Ok(None);
         };
-        let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
+        let answer = life.reads.read(read, life.handle.now_ms()).map_err(|error| error.to_string())?;
         if let ReadAnswer::PastDue(keys) = &answer {
             let removal = RequestSlot::Write(WriteCommand::RemoveExpired { keys: keys.clone() });
             // A full queue drops it: they are found again.
