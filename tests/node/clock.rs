@@ -88,7 +88,9 @@ fn expiry_goes_on_when_the_wall_clock_of_an_idle_node_is_set_back() {
     assert_eq!(client.words("SET before v"), Reply::ok());
     clocked.shift(-2 * DAY_MS);
     assert_eq!(client.words("SET k v PX 1500"), Reply::ok());
+    assert_eq!(client.words("DBSIZE"), Reply::Integer(2));
     sleep(Duration::from_millis(1600));
+    assert_eq!(client.words("DBSIZE"), Reply::Integer(1), "counted by the clock, with no write meanwhile");
     assert_eq!(client.words("GET k"), Reply::Null);
     expiry_is_right(&mut client, -2 * DAY_MS);
 }

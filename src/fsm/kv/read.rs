@@ -102,7 +102,10 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms.max(self.clock_ms)))
             }
             ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
-            ReadCommand::Count => Reply::Integer(i64::try_from(self.view.count(self.stamp_ms)?).unwrap_or(i64::MAX)),
+            ReadCommand::Count => {
+                let count = self.view.count(self.stamp_ms.max(self.clock_ms))?;
+                Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+            }
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
     }
