@@ -1,4 +1,4 @@
-//! Commands of an entry, decoded and executed on an empty state: what apply does between opening and the store.
+//! Commands of an entry, decoded, named and executed on an empty state: what apply does between opening and the store.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
+use sealkv::fsm::naming::names_of_batch;
 use sealkv::fsm::overlay::Overlay;
 use sealkv::fsm::reader::RowReader;
 use sealkv::ids::Index;
@@ -22,6 +23,7 @@ use sealkv::testing::store::NoCipher;
 /// One entry of `count` plain SETs, which read nothing.
 pub fn sets(criterion: &mut Criterion) {
     let reader = RowReader::new(Arc::new(MemoryStore::new()), Arc::new(NoCipher));
+    let key = reader.name_key().expect("names need no cipher");
     let mut group = criterion.benchmark_group("fsm::execute");
     for (count, size) in [(1_usize, 256_usize), (16, 256), (16, 16384)] {
         let set = |number: usize| WriteCommand::Set {
@@ -41,8 +43,9 @@ pub fn sets(criterion: &mut Criterion) {
                     panic!("encode_batch made it");
                 };
                 let mut overlay = Overlay::new();
+                let names = names_of_batch(&batch, &key);
                 let mut context =
-                    overlay.begin(&reader, Index(7), 1, Some([0; 16].into()), &batch).expect("no conditions");
+                    overlay.begin(&reader, Index(7), 1, Some([0; 16].into()), &batch, &names).expect("no conditions");
                 for write in batch.commands() {
                     overlay.execute(&reader, write, &mut context).expect("reads nothing");
                 }

@@ -95,6 +95,7 @@ impl CommandRuns {
         let mut machine = Machine::new(RunContext {
             base: &self.reader,
             values,
+            names: keys.name_key(),
             waiters: Some(&*self.waiters),
             clock: &*self.clock,
             from,

@@ -71,6 +71,11 @@ pub trait StateMachine {
     /// The sealed ones of the next entries are opened; [`StateMachine::apply`] and [`StateMachine::skip`] follow.
     fn begin(&mut self, _opened: OpenedCount) {}
 
+    /// The payloads that [`StateMachine::apply`] is about to get, up to the first that will not reach it: for work that is
+    /// cheaper done for many at once. They have had no effect yet, and some may have none for now, should the call end early;
+    /// then they come again.
+    fn look_ahead(&mut self, _payloads: &mut dyn Iterator<Item = &[u8]>) {}
+
     /// Applies one entry wholly, or not at all.
     ///
     /// # Errors
@@ -136,6 +141,7 @@ impl Hook {
             let planned = self.cutover.load();
             let mut until = StopAtCutover { cutover: &self.cutover, planned, machine: &mut *machine };
             until.begin(open_sealed(rest.clone(), planned, keys, &mut self.openings));
+            until.look_ahead(&mut payloads(rest.clone(), planned, &self.openings));
             let count = deliver(rest.clone(), keys.is_some(), &self.openings, &mut until)?;
             assert!(count > 0, "the first entry goes through or halts");
             done += count;
@@ -161,6 +167,10 @@ struct StopAtCutover<'a, M> {
 impl<M: StateMachine> StateMachine for StopAtCutover<'_, M> {
     fn begin(&mut self, opened: OpenedCount) {
         self.machine.begin(opened);
+    }
+
+    fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
+        self.machine.look_ahead(payloads);
     }
 
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
@@ -193,6 +203,19 @@ fn open_sealed<'e>(
     jobs.extend(sealed().map(|entry| OpenJob { position: entry.position(), data: &entry.data }));
     openings.open(keys, &jobs);
     OpenedCount { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
+}
+
+/// What [`deliver`] will hand over, up to the first entry that cannot be.
+fn payloads<'o, 'e: 'o>(
+    entries: impl Iterator<Item = &'e LogEntry>,
+    cutover: Index,
+    openings: &'o Openings,
+) -> impl Iterator<Item = &'o [u8]> {
+    let mut results = openings.results();
+    entries.filter(|entry| !entry.data.is_empty()).map_while(move |entry| {
+        let frame = EntryFrame::decode(&entry.data).ok()?;
+        if is_sealed(entry.index, cutover) { results.next()?.ok() } else { Some(frame.payload) }
+    })
 }
 
 /// Hands the entries over strictly in order, up to the first one that cannot be applied.

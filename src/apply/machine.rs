@@ -4,6 +4,7 @@
 //! on replicated bytes only (SAME-DECISION); the reads of a local waiter run at their place among its writes, see the
 //! overlay, and change nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply::halt::Halt;
@@ -13,13 +14,16 @@ use crate::apply::halt::Malformation;
 use crate::apply::hook::Delivery;
 use crate::apply::hook::OpenedCount;
 use crate::apply::hook::StateMachine;
+use crate::apply::names::RunNames;
 use crate::apply::riding::RidingReads;
+use crate::crypto::names::NameKey;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::nonce::VALUE_DELTA_MAX;
 use crate::crypto::seal::SealError;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::Reply;
+use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
@@ -47,6 +51,8 @@ pub(crate) struct RunContext<'a> {
     pub(crate) base: &'a RowReader,
     /// Seals the run's values at its end.
     pub(crate) values: &'a Result<ActiveValue, KeyLack>,
+    /// Names the keys of commands and reads.
+    pub(crate) names: Result<&'a Arc<NameKey>, KeyLack>,
     /// Whose answers are made on the way; `None`: nobody's.
     pub(crate) waiters: Option<&'a Waiters>,
     /// For counting time only.
@@ -61,6 +67,7 @@ pub(crate) struct RunContext<'a> {
 pub(crate) struct Machine<'a> {
     context: RunContext<'a>,
     overlay: Overlay,
+    names: RunNames,
     /// Of the newest entry that ran: the stamp never decreases.
     progressed: Progressed,
     answers: Vec<Answer>,
@@ -101,6 +108,7 @@ impl<'a> Machine<'a> {
         Machine {
             context,
             overlay: Overlay::new(),
+            names: RunNames::default(),
             progressed: context.from,
             answers: Vec::new(),
             unanswered: None,
@@ -167,7 +175,13 @@ impl<'a> Machine<'a> {
         let index = delivery.position.index;
         let stamp_ms = batch.stamp_ms.max(self.progressed.stamp_ms);
         let waiter = self.context.waiters.and_then(|waiters| waiters.take(delivery.position));
-        match self.run(delivery, batch, waiter.as_ref(), stamp_ms) {
+        let mut names = std::mem::take(&mut self.names);
+        let ran = match self.context.names {
+            Ok(_) => self.run(delivery, batch, names.take(), waiter.as_ref(), stamp_ms),
+            Err(lack) => Err(lack.into()),
+        };
+        self.names = names;
+        match ran {
             Ok(replies) => {
                 self.answers.extend(waiter.map(|waiter| Answer { index, waiter, replies }));
                 self.progressed = Progressed { stamp_ms, has_run_commands: true };
@@ -185,13 +199,14 @@ impl<'a> Machine<'a> {
         &mut self,
         delivery: &Delivery<'_>,
         batch: &CommandBatch<'_>,
+        names: &[RowName],
         waiter: Option<&Waiter>,
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
         let index = delivery.position.index;
         let value_key = self.context.values.as_ref().ok();
         let sealed = delivery.entry_tag.map(|entry_tag| SealedBy { entry_tag, value_key: value_key.cloned() });
-        let mut context = self.overlay.begin(self.context.base, index, stamp_ms, sealed, batch)?;
+        let mut context = self.overlay.begin(self.context.base, index, stamp_ms, sealed, batch, names)?;
         let replies = match waiter {
             Some(waiter) => self.commands_with_reads(batch, &mut context, &waiter.slots, stamp_ms)?,
             None => self.commands(batch, &mut context)?,
@@ -200,7 +215,7 @@ impl<'a> Machine<'a> {
         Ok(replies)
     }
 
-    fn commands(&mut self, batch: &CommandBatch<'_>, context: &mut WriteContext) -> Result<Vec<Reply>, HaltCause> {
+    fn commands(&mut self, batch: &CommandBatch<'_>, context: &mut WriteContext<'_>) -> Result<Vec<Reply>, HaltCause> {
         for write in batch.commands() {
             self.overlay.execute(self.context.base, write, context)?;
         }
@@ -210,14 +225,14 @@ impl<'a> Machine<'a> {
     fn commands_with_reads(
         &mut self,
         batch: &CommandBatch<'_>,
-        context: &mut WriteContext,
+        context: &mut WriteContext<'_>,
         slots: &[RequestSlot],
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
         let mut commands = batch.commands();
         let mut replies = Vec::with_capacity(slots.len());
         let mut bytes_left = REPLY_BYTES_MAX;
-        let mut riding = RidingReads::default();
+        let mut riding = RidingReads::new(slots, self.context.names?);
         for slot in slots {
             let reply = match slot {
                 RequestSlot::Write(_) => {
@@ -246,7 +261,7 @@ impl<'a> Machine<'a> {
 
     /// Whether what the entry wrote can be sealed at the end of the run. The delta depends on replicated bytes only;
     /// a key that is not here is this node's own trouble, so it halts at its first use, not later.
-    fn can_seal(&self, index: Index, context: &WriteContext, delivery: &Delivery<'_>) -> Result<(), HaltCause> {
+    fn can_seal(&self, index: Index, context: &WriteContext<'_>, delivery: &Delivery<'_>) -> Result<(), HaltCause> {
         if delivery.entry_tag.is_none() || context.sealed_writes() == 0 {
             return Ok(());
         }
@@ -263,6 +278,12 @@ impl<'a> Machine<'a> {
 impl StateMachine for Machine<'_> {
     fn begin(&mut self, opened: OpenedCount) {
         (self.opened, self.opened_at) = (opened, self.context.clock.monotonic());
+    }
+
+    fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
+        if let Ok(key) = self.context.names {
+            self.names.look_ahead(payloads, key);
+        }
     }
 
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {

@@ -16,6 +16,7 @@ pub mod load;
 mod machine;
 mod membership;
 pub mod metrics;
+mod names;
 pub mod open;
 pub mod ports;
 pub mod replay;

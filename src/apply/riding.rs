@@ -2,22 +2,42 @@
 
 use std::cell::Cell;
 
+use crate::crypto::names::NameKey;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
+use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::read_within;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
+use crate::fsm::naming::NameBatch;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
+use crate::propose::RequestSlot;
 
-/// What the reads of one entry have opened so far.
-#[derive(Debug, Default)]
+/// The names of the reads of one entry, and what those have opened so far.
 pub(super) struct RidingReads {
+    names: Vec<RowName>,
+    /// The first name of the next read.
+    next: usize,
     opened_bytes: u64,
 }
 
 impl RidingReads {
-    /// Answers `read` on `view`, or with an error once the reads of the entry have opened too much.
+    /// Names the keys of all reads among `slots`.
+    pub(super) fn new(slots: &[RequestSlot], key: &NameKey) -> RidingReads {
+        let mut batch = NameBatch::default();
+        for slot in slots {
+            if let RequestSlot::Read(read) = slot {
+                batch.add_read(Database::FIRST, read);
+            }
+        }
+        RidingReads { names: batch.names(key), next: 0, opened_bytes: 0 }
+    }
+
+    /// Answers `read`, the next one, on `view`, or with an error once the reads of the entry have opened too much.
     ///
     /// # Errors
     /// [`ReadError`] if a value cannot be read or opened.
@@ -28,6 +48,9 @@ impl RidingReads {
         stamp_ms: u64,
         bytes_left: usize,
     ) -> Result<Reply, ReadError> {
+        let first = self.next;
+        self.next += read.keys().len();
+        let read = NamedRead { read, database: Database::FIRST, names: &self.names[first..self.next] };
         if self.opened_bytes > ENTRY_VALUE_BYTES_MAX {
             return Ok(Reply::Error(OPENS_LARGE));
         }
@@ -54,21 +77,21 @@ impl<B: ?Sized> Metered<'_, B> {
 }
 
 impl<B: Base + ?Sized> Base for Metered<'_, B> {
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        let value = self.view.value(key)?;
+    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        let value = self.view.value(row)?;
         self.has_left(value.as_ref());
         Ok(value)
     }
 
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        self.view.each_value(keys, &mut |value| {
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        self.view.each_value(rows, &mut |value| {
             let has_left = self.has_left(value.as_ref());
             visit(value) && has_left
         })
     }
 
-    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
-        self.view.count(now_ms)
+    fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
+        self.view.count(database, now_ms)
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::envelope::OpenError;
+use crate::crypto::names::NameKey;
 use crate::crypto::stored::open_value;
+use crate::fsm::name::RowName;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
 use crate::keys::keyring::ClearRows;
@@ -29,12 +31,16 @@ impl RowCipher for SealedRows {
         self.node_keys.current().keyring().is_none_or(|keyring| keyring.clear_rows() == ClearRows::Allowed)
     }
 
-    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
+        self.node_keys.current().name_key().cloned().map_err(|_| ReadError::NoCipher)
+    }
+
+    fn open(&self, name: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError> {
         let current = self.node_keys.current();
         if !current.has_kek() {
             return Err(ReadError::NoCipher);
         }
-        open_value(current.keys(), key, &row).map(Bytes::from).map_err(|error| match error {
+        open_value(current.keys(), name.as_bytes(), &row).map(Bytes::from).map_err(|error| match error {
             OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
             OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
             OpenError::Unauthentic { .. } => ReadError::Unauthentic,

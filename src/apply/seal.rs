@@ -27,22 +27,22 @@ use crate::keys::node_keys::ActiveValue;
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
 pub(crate) fn rows(changes: Changes) -> Result<(Commit, u64), SealError> {
-    let mut commit = Commit { clear: changes.clear, ..Commit::default() };
+    let mut commit = Commit { cleared: changes.cleared, ..Commit::default() };
     let mut batch = SealBatch::default();
     let mut sealed = 0;
-    for (key, change) in changes.rows {
+    for (name, change) in changes.rows {
         match change {
-            RowChange::Delete => commit.deletes.push(key),
-            RowChange::Put { value, at } => {
+            RowChange::Delete => commit.deletes.push(name),
+            RowChange::Put { key, value, at } => {
                 let row = match &at.sealed {
-                    None => value.encode_clear_row(),
+                    None => value.encode_clear_row(&key),
                     Some(_) => {
-                        batch.add(commit.puts.len(), &value, at);
+                        batch.add(commit.puts.len(), &key, &value, at);
                         sealed += 1;
                         Vec::new()
                     }
                 };
-                commit.puts.push((key, row));
+                commit.puts.push((name, row));
                 if batch.bodies.len() >= SEAL_BATCH_BYTES {
                     batch.seal(&mut commit)?;
                 }
@@ -84,9 +84,9 @@ impl Pending {
 }
 
 impl SealBatch {
-    fn add(&mut self, put: usize, value: &Value, at: WrittenAt) {
+    fn add(&mut self, put: usize, key: &[u8], value: &Value, at: WrittenAt) {
         let body_start = self.bodies.len();
-        value.encode_body(&mut self.bodies);
+        value.encode_body(key, &mut self.bodies);
         let header = value.header(BodyState::Sealed).encode();
         self.values.push(Pending { put, header, body_start, body_end: self.bodies.len(), at });
     }
@@ -106,7 +106,7 @@ impl SealBatch {
 fn seal_chunk(values: &[Pending], bodies: &[u8], commit: &mut Commit) -> Result<(), SealError> {
     let ActiveValue { dek, active_from } = values[0].key();
     let item = |pending: &Pending| ValueItem {
-        store_key: &commit.puts[pending.put].0,
+        store_key: commit.puts[pending.put].0.as_bytes(),
         header: pending.header,
         body: &bodies[pending.body_start..pending.body_end],
         entry_tag: pending.sealed().entry_tag,

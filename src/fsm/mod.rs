@@ -9,6 +9,7 @@ pub mod command;
 pub mod held;
 pub mod kv;
 pub mod name;
+pub mod naming;
 pub mod overlay;
 pub mod reader;
 #[cfg(feature = "node")]

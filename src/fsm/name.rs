@@ -80,6 +80,37 @@ impl RowName {
     }
 }
 
+/// A row that is asked for: its name, and the user's key that it must hold.
+#[derive(Clone, Copy)]
+pub struct RowKey<'a> {
+    /// Finds it.
+    pub name: RowName,
+    /// Compared with the key in the row; `None` = whatever is there, for who knows the name alone.
+    pub key: Option<&'a [u8]>,
+}
+
+impl<'a> RowKey<'a> {
+    /// The row of a user's key.
+    #[must_use]
+    pub fn new(name: RowName, key: &'a [u8]) -> RowKey<'a> {
+        RowKey { name, key: Some(key) }
+    }
+
+    /// Whatever row has that name.
+    #[must_use]
+    pub fn named(name: RowName) -> RowKey<'static> {
+        RowKey { name, key: None }
+    }
+
+    /// Whether the key that was found in the row is the one that is asked for.
+    #[must_use]
+    pub fn is_of(&self, found: &[u8]) -> bool {
+        self.key.is_none_or(|key| key == found)
+    }
+}
+
+debug_fields!(self: RowKey<'_> { name: self.name });
+
 const _: () = assert!(DATABASES == 16);
 
 #[cfg(test)]

@@ -9,9 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use crate::fsm::name::DATABASES;
+use crate::fsm::name::Database;
+use crate::fsm::name::ROW_NAME_LEN;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
 use crate::keys::node_keys::ActiveValue;
@@ -67,6 +73,8 @@ impl Eq for WrittenAt {}
 pub enum RowChange {
     /// There is a row.
     Put {
+        /// The user's key.
+        key: Box<[u8]>,
         /// What is in it.
         value: Value,
         /// What wrote it.
@@ -79,15 +87,15 @@ pub enum RowChange {
 /// All effects of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// All rows go first; `rows` was written after that.
-    pub clear: bool,
-    /// Each changed key once, in key order. With `clear` there is no `Delete`.
-    pub rows: Vec<(Vec<u8>, RowChange)>,
+    /// All rows of these databases go first; `rows` was written after that. Ascending.
+    pub cleared: Vec<Database>,
+    /// Each changed row once, in the order of names. There is no `Delete` in a cleared database.
+    pub rows: Vec<(RowName, RowChange)>,
 }
 
 /// One entry while its commands run. Made anew for each entry.
 #[derive(Clone, Debug)]
-pub struct WriteContext {
+pub struct WriteContext<'n> {
     /// The entry.
     pub(crate) index: Index,
     /// What expiry is judged by.
@@ -99,18 +107,41 @@ pub struct WriteContext {
     value_bytes: u64,
     /// The error that every command answers in place of running.
     refusal: Option<&'static str>,
+    /// Of the keys of the commands that did not run yet.
+    names: &'n [RowName],
 }
 
-impl WriteContext {
+impl<'n> WriteContext<'n> {
     /// The entry at `index`; with a `refusal` none of its commands runs. [`Overlay::begin`] finds out.
     pub(super) fn new(
         index: Index,
         stamp_ms: u64,
         sealed: Option<SealedBy>,
         refusal: Option<&'static str>,
-    ) -> WriteContext {
+        names: &'n [RowName],
+    ) -> WriteContext<'n> {
         assert_ne!(index, Index(0), "no entry has index 0");
-        WriteContext { index, stamp_ms, sealed: sealed.map(Arc::new), op: 0, value_bytes: 0, refusal }
+        WriteContext { index, stamp_ms, sealed: sealed.map(Arc::new), op: 0, value_bytes: 0, refusal, names }
+    }
+
+    /// The name of the next key.
+    ///
+    /// # Panics
+    /// If there is none: names are made of the same commands.
+    pub(super) fn next_name(&mut self) -> RowName {
+        let (name, rest) = self.names.split_first().expect("each key of the entry has its name");
+        self.names = rest;
+        *name
+    }
+
+    /// The names of the next `count` keys.
+    ///
+    /// # Panics
+    /// If there are not as many: names are made of the same commands.
+    pub(super) fn next_names(&mut self, count: usize) -> &'n [RowName] {
+        let (names, rest) = self.names.split_at(count);
+        self.names = rest;
+        names
     }
 
     /// Sealed writes that were executed so far, overwritten ones included.
@@ -147,13 +178,22 @@ impl WriteContext {
 /// before it again on a new one (PREFIX-APPLIED). That is a halt, so its cost does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    clear: bool,
-    rows: HashMap<Box<[u8]>, Row>,
+    /// By number: whether all rows from below are gone.
+    cleared: [bool; DATABASES],
+    rows: HashMap<RowName, Row>,
     bytes: u64,
 }
 
 /// `None`: deleted.
-type Row = Option<(Value, WrittenAt)>;
+type Row = Option<WrittenRow>;
+
+/// A row that the run wrote.
+#[derive(Clone, Debug)]
+struct WrittenRow {
+    key: Box<[u8]>,
+    value: Value,
+    at: WrittenAt,
+}
 
 impl Overlay {
     /// Nothing done yet.
@@ -165,7 +205,7 @@ impl Overlay {
     /// Whether nothing was done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.clear && self.rows.is_empty()
+        !self.cleared.contains(&true) && self.rows.is_empty()
     }
 
     /// Bytes of keys and values that are held. A run may be cut between two entries where this gets large: the cut never
@@ -181,27 +221,29 @@ impl Overlay {
         OverlayView { overlay: self, base }
     }
 
-    /// All effects, sorted by key.
+    /// All effects, sorted by name.
     #[must_use]
     pub fn into_changes(self) -> Changes {
-        let mut rows: Vec<(Vec<u8>, RowChange)> = Vec::with_capacity(self.rows.len());
-        for (key, row) in self.rows {
+        let cleared = Database::all().filter(|database| self.is_cleared(*database)).collect();
+        let mut rows: Vec<(RowName, RowChange)> = Vec::with_capacity(self.rows.len());
+        for (name, row) in self.rows {
             match row {
-                Some((value, at)) => rows.push((key.into_vec(), RowChange::Put { value, at })),
-                None if self.clear => {}
-                None => rows.push((key.into_vec(), RowChange::Delete)),
+                Some(WrittenRow { key, value, at }) => rows.push((name, RowChange::Put { key, value, at })),
+                None if self.cleared[usize::from(name.database().number())] => {}
+                None => rows.push((name, RowChange::Delete)),
             }
         }
-        rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        Changes { clear: self.clear, rows }
+        rows.sort_unstable_by_key(|(name, _)| *name);
+        Changes { cleared, rows }
     }
 
-    /// The value of `key` here or below, past due or not.
-    pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        match self.rows.get(key) {
-            Some(row) => Ok(row.as_ref().map(|(value, _)| value.clone())),
-            None if self.clear => Ok(None),
-            None => base.value(key),
+    /// The value of a row here or below, past due or not.
+    pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        match self.rows.get(&row.name) {
+            Some(Some(found)) if !row.is_of(&found.key) => Err(ValueError::OtherKey.into()),
+            Some(found) => Ok(found.as_ref().map(|found| found.value.clone())),
+            None if self.is_cleared(row.name.database()) => Ok(None),
+            None => base.value(row),
         }
     }
 
@@ -209,13 +251,13 @@ impl Overlay {
     pub(crate) fn value_for<B: Base + ?Sized>(
         &self,
         base: &B,
-        key: &[u8],
+        row: RowKey<'_>,
         index: Index,
     ) -> Result<Option<Value>, ReadError> {
-        let found = self.value(base, key)?;
+        let found = self.value(base, row)?;
         match &found {
             Some(value)
-                if value.last_change > index || (value.last_change == index && !self.rows.contains_key(key)) =>
+                if value.last_change > index || (value.last_change == index && !self.rows.contains_key(&row.name)) =>
             {
                 Err(ReadError::Ahead { last_change: value.last_change })
             }
@@ -224,41 +266,48 @@ impl Overlay {
     }
 
     /// One sealed write.
-    pub(crate) fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64, context: &mut WriteContext) {
+    pub(crate) fn put(
+        &mut self,
+        name: RowName,
+        key: &[u8],
+        bytes: Bytes,
+        expire_at_ms: u64,
+        context: &mut WriteContext<'_>,
+    ) {
         debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");
         let value = Value { kind: ValueKind::String, last_change: context.index, expire_at_ms, bytes };
-        self.replace(key, Some((value, context.next_write())));
+        self.replace(name, Some(WrittenRow { key: key.into(), value, at: context.next_write() }));
     }
 
     /// The row goes, whether there is one or not.
-    pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.replace(key, None);
+    pub(crate) fn remove(&mut self, name: RowName) {
+        self.replace(name, None);
     }
 
-    /// All rows go.
-    pub(crate) fn clear(&mut self) {
-        self.clear = true;
-        self.rows.clear();
-        self.bytes = 0;
+    /// All rows of a database go.
+    pub(crate) fn clear(&mut self, database: Database) {
+        self.cleared[usize::from(database.number())] = true;
+        self.rows.retain(|name, _| name.database() != database);
+        self.bytes = self.rows.values().map(row_bytes).sum();
+    }
+
+    fn is_cleared(&self, database: Database) -> bool {
+        self.cleared[usize::from(database.number())]
     }
 
     /// Gives up the row's hold on its bytes, so that who else holds them may be alone and change them in place. A `put`
     /// of the same key must follow at once.
-    pub(crate) fn detach(&mut self, key: &[u8]) {
-        if let Some(Some((value, _))) = self.rows.get_mut(key) {
-            self.bytes -= value.bytes.len() as u64;
-            value.bytes = Bytes::new();
+    pub(crate) fn detach(&mut self, name: &RowName) {
+        if let Some(Some(row)) = self.rows.get_mut(name) {
+            self.bytes -= row.value.bytes.len() as u64;
+            row.value.bytes = Bytes::new();
         }
     }
 
-    fn replace(&mut self, key: &[u8], row: Row) {
+    fn replace(&mut self, name: RowName, row: Row) {
         self.bytes += row_bytes(&row);
-        if let Some(place) = self.rows.get_mut(key) {
-            self.bytes -= row_bytes(place);
-            *place = row;
-        } else {
-            self.bytes += key.len() as u64;
-            self.rows.insert(key.into(), row);
+        if let Some(before) = self.rows.insert(name, row) {
+            self.bytes -= row_bytes(&before);
         }
     }
 }
@@ -271,35 +320,37 @@ pub struct OverlayView<'a, B: ?Sized> {
 }
 
 impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        self.overlay.value(self.base, key)
+    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        self.overlay.value(self.base, row)
     }
 
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
         // Only the thread that owns the overlay writes the base, so one by one is one moment.
-        for key in keys {
-            if !visit(self.value(key)?) {
+        for row in rows {
+            if !visit(self.value(*row)?) {
                 break;
             }
         }
         Ok(())
     }
 
-    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+    fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
-        let above =
-            self.overlay.rows.values().filter(|row| is_live(row.as_ref().map(|(value, _)| value))).count() as u64;
-        if self.overlay.clear {
+        let rows = || self.overlay.rows.iter().filter(|(name, _)| name.database() == database);
+        let above = rows().filter(|(_, row)| is_live(row.as_ref().map(|row| &row.value))).count() as u64;
+        if self.overlay.is_cleared(database) {
             return Ok(above);
         }
         let mut hidden = 0;
-        for key in self.overlay.rows.keys() {
-            hidden += u64::from(is_live(self.base.value(key)?.as_ref()));
+        for (name, _) in rows() {
+            hidden += u64::from(is_live(self.base.value(RowKey::named(*name))?.as_ref()));
         }
-        Ok(self.base.count(now_ms)? - hidden + above)
+        Ok(self.base.count(database, now_ms)? - hidden + above)
     }
 }
 
+/// Deleted rows take memory too: the fixed part of a place in the map is not counted for either.
 fn row_bytes(row: &Row) -> u64 {
-    row.as_ref().map_or(0, |(value, _)| value.bytes.len() as u64)
+    let held = row.as_ref().map_or(0, |row| row.key.len() + row.value.bytes.len());
+    (ROW_NAME_LEN + held) as u64
 }

@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
 use crate::fsm::value::BodyState;
@@ -52,24 +56,24 @@ pub enum ReadError {
 
 /// A map of values at one moment, past-due ones included.
 pub trait Base {
-    /// The value of a key.
+    /// The value of a row.
     ///
     /// # Errors
-    /// [`ReadError`] if it cannot be read or opened.
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError>;
+    /// [`ReadError`] if it cannot be read or opened, or the row holds another key.
+    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError>;
 
-    /// Calls `visit` with the value of each of several keys, in the order of `keys`, as they stood at one moment, until it
+    /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, until it
     /// answers false, which it does when it can keep no more bytes.
     ///
     /// # Errors
-    /// [`ReadError`] if one that is reached cannot be read or opened.
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError>;
+    /// [`ReadError`] if one that is reached cannot be read or opened, or holds another key.
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError>;
 
-    /// How many keys are not past due at `now_ms`. Walks all of them and trusts their headers unopened.
+    /// How many keys of a database are not past due at `now_ms`. Walks its rows and trusts their headers unopened.
     ///
     /// # Errors
     /// [`ReadError`] if the rows cannot be read.
-    fn count(&self, now_ms: u64) -> Result<u64, ReadError>;
+    fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError>;
 }
 
 /// Opens sealed rows with the keys that the applied keyring names. Shared by readers: must not block for long.
@@ -77,12 +81,19 @@ pub trait RowCipher: Send + Sync {
     /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.
     fn accepts_clear_rows(&self) -> bool;
 
+    /// What keys are named with now. To be asked behind the moment that is read, never before it: until the bootstrap there
+    /// is no row, and from then on it stays.
+    ///
+    /// # Errors
+    /// [`ReadError::NoCipher`] if this node cannot unwrap it.
+    fn name_key(&self) -> Result<Arc<NameKey>, ReadError>;
+
     /// The body in a sealed row: `row` is header and envelope. It is given away: it is decrypted in place, and the body
     /// can be a slice of it.
     ///
     /// # Errors
     /// [`ReadError::NoCipher`], [`ReadError::UnknownKey`], [`ReadError::Envelope`], [`ReadError::Unauthentic`].
-    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError>;
+    fn open(&self, name: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError>;
 }
 
 /// The store's rows as values. Cheap to clone; any number of threads may read while apply writes.
@@ -99,28 +110,38 @@ impl RowReader {
         RowReader { store, cipher }
     }
 
-    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Value, ReadError> {
+    /// What the keys of reads and writes are named with; see [`RowCipher::name_key`].
+    ///
+    /// # Errors
+    /// [`ReadError::NoCipher`].
+    pub fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
+        self.cipher.name_key()
+    }
+
+    fn open(&self, asked: RowKey<'_>, row: Vec<u8>) -> Result<Value, ReadError> {
         let (header, _) = Header::split(&row)?;
         let body = match header.state {
             BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
             BodyState::Clear => return Err(ReadError::Unauthentic),
-            BodyState::Sealed => self.cipher.open(key, row)?,
+            BodyState::Sealed => self.cipher.open(&asked.name, row)?,
         };
-        Ok(Value::decode_body(header, body)?)
+        let (key, value) = Value::decode_body(header, body)?;
+        if asked.is_of(&key) { Ok(value) } else { Err(ValueError::OtherKey.into()) }
     }
 }
 
 impl Base for RowReader {
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        self.store.get(key)?.map(|row| self.open(key, row)).transpose()
+    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        self.store.get(&row.name)?.map(|found| self.open(row, found)).transpose()
     }
 
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        let mut names = keys.iter();
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
+        let mut asked = rows.iter();
         let mut failed = None;
-        self.store.get_each(keys, &mut |row| {
-            let key = names.next().expect("the store answers each key once");
-            match row.map(|row| self.open(key, row)).transpose() {
+        self.store.get_each(&names, &mut |row| {
+            let asked = asked.next().expect("the store answers each name once");
+            match row.map(|row| self.open(*asked, row)).transpose() {
                 Ok(value) => visit(value),
                 Err(error) => {
                     failed = Some(error);
@@ -131,10 +152,11 @@ impl Base for RowReader {
         failed.map_or(Ok(()), Err)
     }
 
-    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
+    fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         let mut count = 0;
         let mut damage = None;
-        self.store.scan(&mut |_, row| match Header::split(row) {
+        self.store.scan(&mut |name, row| match Header::split(row) {
+            _ if name.database() != database => name.database() < database,
             Ok((header, _)) => {
                 count += u64::from(!header.is_past_due(now_ms));
                 true

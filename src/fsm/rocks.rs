@@ -3,7 +3,7 @@
 //! ```text
 //! row key  0x00 | 0x01   applied row          state rows sort before all users' rows
 //!          0x00 | 0x02   keyring row
-//!          0x01 | key    a user's row
+//!          17 bytes      a user's row: its name, which begins with 0x01 to 0x10
 //! ```
 //!
 //! A batch goes into one memtable whole, and a memtable is flushed whole into one file with one manifest edit; so with
@@ -31,6 +31,10 @@ use rocksdb::ReadTier;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
 
+use crate::fsm::name::RowName;
+use crate::fsm::rocks::key::database_end;
+use crate::fsm::rocks::key::database_start;
+use crate::fsm::rocks::key::state_key;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
@@ -113,14 +117,14 @@ impl RocksStore {
 }
 
 impl Store for RocksStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(&user_key(key), &ReadOptions::default())
+    fn get(&self, name: &RowName) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(name.as_bytes(), &ReadOptions::default())
     }
 
-    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
+    fn get_each(&self, names: &[RowName], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
         let snapshot = self.db.snapshot();
-        for some in keys.chunks(FETCH_KEYS_MAX) {
-            for row in snapshot.multi_get(some.iter().map(|key| user_key(key))) {
+        for some in names.chunks(FETCH_KEYS_MAX) {
+            for row in snapshot.multi_get(some.iter().map(RowName::as_bytes)) {
                 if !visit(row.map_err(|error| backend(&error))?) {
                     return Ok(());
                 }
@@ -141,17 +145,14 @@ impl Store for RocksStore {
 
     fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        if commit.clear {
-            batch.delete_range(USERS_BEGIN, USERS_END);
+        for database in &commit.cleared {
+            batch.delete_range(database_start(*database), database_end(*database));
         }
-        let mut row_key = Vec::new();
-        for key in &commit.deletes {
-            fill_user_key(&mut row_key, key);
-            batch.delete(&row_key);
+        for name in &commit.deletes {
+            batch.delete(name.as_bytes());
         }
-        for (key, row) in &commit.puts {
-            fill_user_key(&mut row_key, key);
-            batch.put(&row_key, row);
+        for (name, row) in &commit.puts {
+            batch.put(name.as_bytes(), row);
         }
         for (row, bytes) in &commit.state {
             batch.put(state_key(*row), bytes);
@@ -167,7 +168,7 @@ impl Store for RocksStore {
         self.db.flush_opt(&options).map_err(|error| backend(&error))
     }
 
-    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan(&self, visit: &mut dyn FnMut(&RowName, &[u8]) -> bool) -> Result<(), StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(USERS_BEGIN);
         options.set_iterate_upper_bound(USERS_END);
@@ -176,10 +177,10 @@ impl Store for RocksStore {
         let mut rows = self.db.raw_iterator_opt(options);
         rows.seek_to_first();
         while let Some((row_key, row)) = rows.item() {
-            let Some(key) = row_key.strip_prefix(&USERS_BEGIN) else {
+            let Some(name) = RowName::from_bytes(row_key) else {
                 return Err(StoreError::Malformed { what: "a user" });
             };
-            if !visit(key, row) {
+            if !visit(&name, row) {
                 return Ok(());
             }
             rows.next();
@@ -227,25 +228,6 @@ fn db_options(options: &RocksOptions) -> Options {
     db
 }
 
-fn user_key(key: &[u8]) -> Vec<u8> {
-    let mut row_key = Vec::with_capacity(1 + key.len());
-    fill_user_key(&mut row_key, key);
-    row_key
-}
-
-fn fill_user_key(row_key: &mut Vec<u8>, key: &[u8]) {
-    row_key.clear();
-    row_key.extend_from_slice(&USERS_BEGIN);
-    row_key.extend_from_slice(key);
-}
-
-fn state_key(row: StateRow) -> [u8; 2] {
-    match row {
-        StateRow::Applied => [0x00, 0x01],
-        StateRow::Keyring => [0x00, 0x02],
-    }
-}
-
 /// RocksDB's words. They name files, offsets and at most keys, never values; they are cut to be safe.
 fn backend(error: &rocksdb::Error) -> StoreError {
     StoreError::Backend(shortened(error.as_ref()).to_owned())
@@ -256,7 +238,7 @@ fn shortened(text: &str) -> &str {
 }
 
 const USERS_BEGIN: [u8; 1] = [0x01];
-const USERS_END: [u8; 1] = [0x02];
+const USERS_END: [u8; 1] = [0x11];
 /// One false positive in a hundred look-ups of absent keys; RocksDB's own recommendation.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// Part of a memtable that its filter takes: 2 %, so that a miss does not walk the skip list (measured).

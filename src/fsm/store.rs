@@ -3,6 +3,9 @@
 //! Rows of users are `value_header | body` as drawn in `value.rs`; the store does not look inside. The state record's
 //! rows (applied, keyring) change in the same commit as the effects they belong to (ATOMIC-APPLY).
 
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
+
 /// The rows of the state record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StateRow {
@@ -15,12 +18,12 @@ pub enum StateRow {
 /// Everything one run changes, in one commit.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// All users' rows go first (FLUSHALL); `puts` and `deletes` came after that.
-    pub clear: bool,
-    /// Users' keys and their rows as they will stand; no key twice, none that is in `deletes`.
-    pub puts: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Users' keys whose rows go; there need not be one.
-    pub deletes: Vec<Vec<u8>>,
+    /// All rows of these databases go first; `puts` and `deletes` came after that.
+    pub cleared: Vec<Database>,
+    /// Users' rows as they will stand; no name twice, none that is in `deletes`.
+    pub puts: Vec<(RowName, Vec<u8>)>,
+    /// Users' rows that go; there need not be one.
+    pub deletes: Vec<RowName>,
     /// State rows as they will stand; `Applied` is in every commit.
     pub state: Vec<(StateRow, Vec<u8>)>,
 }
@@ -41,18 +44,18 @@ pub enum StoreError {
 
 /// A place for rows. Reads see every finished commit; a crash forgets back to some commit at or after the last flush.
 pub trait Store: Send + Sync {
-    /// The row of a user's key.
+    /// A user's row.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn get(&self, name: &RowName) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Calls `visit` with the row of each of several users' keys, in the order of `keys`, until it answers false. They are
+    /// Calls `visit` with each of several users' rows, in the order of `names`, until it answers false. They are
     /// as they stood at one moment: of every commit, all of it is seen, or none. Few rows are held at once (`FETCH_KEYS_MAX`).
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError>;
+    fn get_each(&self, names: &[RowName], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError>;
 
     /// One row of the state record.
     ///
@@ -78,9 +81,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]; the node must stop.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// Calls `visit` with every user's key and row in key order, as of one moment, until it answers false.
+    /// Calls `visit` with every user's row in the order of names, as of one moment, until it answers false.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+    fn scan(&self, visit: &mut dyn FnMut(&RowName, &[u8]) -> bool) -> Result<(), StoreError>;
 }

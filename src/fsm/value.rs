@@ -11,20 +11,25 @@
 //!
 //! body    0    1     type: 1 = string
 //!         1    8     last_change_index, u64 big-endian, never 0
-//!         9    N     the bytes, at most VALUE_BYTES_MAX
+//!         9    4     length of the user's key, at most KEY_BYTES_MAX
+//!         13   K     the user's key
+//!         13+K N     the bytes, at most VALUE_BYTES_MAX
 //! ```
+//!
+//! A row is found by its name, which hides the key; so the key is in the body, and is compared once that is opened.
 //!
 //! The header is elastickv's, byte for byte, and is in the AAD of a sealed body. This file seals and opens nothing.
 
 use bytes::Bytes;
 
 use crate::ids::Index;
+use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 
 /// Bytes of a row's header.
 pub const HEADER_LEN: usize = 9;
-/// Bytes of a body in front of the value's own.
-pub const BODY_PREFIX_LEN: usize = 9;
+/// Bytes of a body in front of the key.
+pub const BODY_PREFIX_LEN: usize = 13;
 
 /// Whether a row's body is an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +85,14 @@ pub enum ValueError {
         flags: u8,
     },
     /// Shorter than type and index.
-    #[error("body of {found} bytes is shorter than {BODY_PREFIX_LEN}")]
+    #[error("body of {found} bytes is shorter than what it must hold, or names a longer key than there can be")]
     BodyShort {
         /// Bytes of the body.
         found: usize,
     },
+    /// The row of one key holds another: rows were moved, or somebody who knows the name key made two keys of one name.
+    #[error("row holds another key than the one that it was found by")]
+    OtherKey,
     /// A value that no command makes: it could not be written anew.
     #[error("value of {found} bytes, at most {VALUE_BYTES_MAX}")]
     ValueLong {
@@ -148,29 +156,38 @@ impl Value {
 
     /// Length of what [`Value::encode_body`] appends.
     #[must_use]
-    pub fn body_len(&self) -> usize {
-        BODY_PREFIX_LEN + self.bytes.len()
+    pub fn body_len(&self, key: &[u8]) -> usize {
+        BODY_PREFIX_LEN + key.len() + self.bytes.len()
     }
 
-    /// Appends the body: what a sealed row holds inside its envelope.
-    pub fn encode_body(&self, out: &mut Vec<u8>) {
+    /// Appends the body of this value under the user's `key`: what a sealed row holds inside its envelope.
+    ///
+    /// # Panics
+    /// If the key is longer than `KEY_BYTES_MAX`.
+    pub fn encode_body(&self, key: &[u8], out: &mut Vec<u8>) {
+        assert!(key.len() <= KEY_BYTES_MAX, "a longer key is refused before it gets into an entry");
         debug_assert_ne!(self.last_change, Index(0), "index 0 means no such key");
         out.push(match self.kind {
             ValueKind::String => KIND_STRING,
         });
         out.extend_from_slice(&self.last_change.0.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(key.len()).expect("at most KEY_BYTES_MAX").to_be_bytes());
+        out.extend_from_slice(key);
         out.extend_from_slice(&self.bytes);
     }
 
-    /// The value in an opened (or clear) body; its bytes are a slice of `body`, not a copy.
+    /// The user's key and the value in an opened (or clear) body; both are slices of `body`, not copies.
     ///
     /// # Errors
     /// [`ValueError`] if it is not a body of this version.
-    pub fn decode_body(header: Header, body: Bytes) -> Result<Value, ValueError> {
-        let Some((prefix, _)) = body.split_first_chunk::<BODY_PREFIX_LEN>() else {
-            return Err(ValueError::BodyShort { found: body.len() });
-        };
-        let [kind, index @ ..] = *prefix;
+    pub fn decode_body(header: Header, body: Bytes) -> Result<(Bytes, Value), ValueError> {
+        let short = ValueError::BodyShort { found: body.len() };
+        let (prefix, rest) = body.split_first_chunk::<BODY_PREFIX_LEN>().ok_or(short)?;
+        let [kind, index @ .., k0, k1, k2, k3] = *prefix;
+        let key_len = u32::from_be_bytes([k0, k1, k2, k3]) as usize;
+        if key_len > KEY_BYTES_MAX.min(rest.len()) {
+            return Err(short);
+        }
         let kind = match kind {
             KIND_STRING => ValueKind::String,
             _ => return Err(ValueError::Kind { kind }),
@@ -179,19 +196,20 @@ impl Value {
         if last_change == Index(0) {
             return Err(ValueError::NoChangeIndex);
         }
-        let bytes = body.slice(BODY_PREFIX_LEN..);
+        let key_end = BODY_PREFIX_LEN + key_len;
+        let (key, bytes) = (body.slice(BODY_PREFIX_LEN..key_end), body.slice(key_end..));
         if bytes.len() > VALUE_BYTES_MAX {
             return Err(ValueError::ValueLong { found: bytes.len() });
         }
-        Ok(Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes })
+        Ok((key, Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes }))
     }
 
     /// The whole row of a value that is not sealed.
     #[must_use]
-    pub fn encode_clear_row(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(HEADER_LEN + self.body_len());
+    pub fn encode_clear_row(&self, key: &[u8]) -> Vec<u8> {
+        let mut row = Vec::with_capacity(HEADER_LEN + self.body_len(key));
         row.extend_from_slice(&self.header(BodyState::Clear).encode());
-        self.encode_body(&mut row);
+        self.encode_body(key, &mut row);
         row
     }
 
@@ -232,24 +250,25 @@ mod tests {
 
     #[test]
     fn golden_row_is_what_the_drawing_says() {
-        let clear = value().encode_clear_row();
-        assert_eq!(hex::encode(&clear), "008877665544332211010000000000000102616263");
+        let clear = value().encode_clear_row(b"key");
+        assert_eq!(hex::encode(&clear), "008877665544332211010000000000000102000000036b6579616263");
         let sealed = value().header(BodyState::Sealed).encode();
         assert_eq!(hex::encode(sealed), "028877665544332211");
     }
 
     #[test]
     fn a_row_decodes_to_what_was_encoded() {
-        let row = value().encode_clear_row();
+        let row = value().encode_clear_row(b"key");
         let (header, body) = Header::split(&row).unwrap();
         assert_eq!(header.state, BodyState::Clear);
-        assert_eq!(Value::decode_body(header, Bytes::copy_from_slice(body)).unwrap(), value());
+        let (key, found) = Value::decode_body(header, Bytes::copy_from_slice(body)).unwrap();
+        assert_eq!((&key[..], found), (&b"key"[..], value()));
     }
 
     #[test]
     fn a_row_with_any_unknown_bit_is_refused() {
         for flags in 0..=255_u8 {
-            let mut row = value().encode_clear_row();
+            let mut row = value().encode_clear_row(b"key");
             row[0] = flags;
             match Header::split(&row) {
                 Ok((header, _)) => {
@@ -263,22 +282,29 @@ mod tests {
     #[test]
     fn a_short_or_strange_body_is_refused() {
         let header = value().header(BodyState::Clear);
-        let row = value().encode_clear_row();
+        let row = value().encode_clear_row(b"key");
         for len in 0..HEADER_LEN {
             assert_eq!(Header::split(&row[..len]), Err(ValueError::RowShort { found: len }));
         }
-        for len in 0..BODY_PREFIX_LEN {
+        for len in 0..BODY_PREFIX_LEN + 3 {
             let body = Bytes::copy_from_slice(&row[HEADER_LEN..HEADER_LEN + len]);
             assert_eq!(Value::decode_body(header, body), Err(ValueError::BodyShort { found: len }));
         }
-        let strange = Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x01x");
+        let strange = Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x01\0\0\0\0x");
         assert_eq!(Value::decode_body(header, strange), Err(ValueError::Kind { kind: 2 }));
-        let unborn = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0x");
+        for key_len in [KEY_BYTES_MAX + 1, 1 << 31, 15] {
+            let mut body = value().encode_clear_row(b"key").split_off(HEADER_LEN);
+            body[9..13].copy_from_slice(&u32::try_from(key_len).unwrap().to_be_bytes());
+            body.resize(if key_len > 15 { BODY_PREFIX_LEN + KEY_BYTES_MAX + 1 } else { body.len() }, 0);
+            let found = body.len();
+            assert_eq!(Value::decode_body(header, body.into()), Err(ValueError::BodyShort { found }), "{key_len}");
+        }
+        let unborn = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0\0\0\0\0x");
         assert_eq!(Value::decode_body(header, unborn), Err(ValueError::NoChangeIndex));
         for found in [VALUE_BYTES_MAX, VALUE_BYTES_MAX + 1] {
-            let mut long = value().encode_clear_row().split_off(HEADER_LEN);
-            long.resize(BODY_PREFIX_LEN + found, 0);
-            let decoded = Value::decode_body(header, long.into()).map(|value| value.bytes.len());
+            let mut long = value().encode_clear_row(b"key").split_off(HEADER_LEN);
+            long.resize(BODY_PREFIX_LEN + 3 + found, 0);
+            let decoded = Value::decode_body(header, long.into()).map(|(_, value)| value.bytes.len());
             assert_eq!(
                 decoded,
                 if found == VALUE_BYTES_MAX { Ok(found) } else { Err(ValueError::ValueLong { found }) }

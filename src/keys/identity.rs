@@ -39,9 +39,9 @@ use crate::world::Entropy;
 use crate::world::random_array;
 
 /// Format version of the log that this program reads and writes.
-pub const LOG_FORMAT: u32 = 1;
+pub const LOG_FORMAT: u32 = 2;
 /// Format version of the state that this program reads and writes.
-pub const STATE_FORMAT: u32 = 1;
+pub const STATE_FORMAT: u32 = 2;
 /// Longest IDENTITY.
 pub const IDENTITY_LEN_MAX: usize = SEALED_LEN;
 
@@ -58,7 +58,10 @@ pub enum IdentityError {
         what: &'static str,
     },
     /// Operator: written by another version of this program.
-    #[error("IDENTITY says {what} format {found}, this program has {expected}: start the version that wrote it")]
+    #[error(
+        "IDENTITY says {what} format {found}, this program has {expected}: start the version that wrote it, or begin with an \
+         empty directory and load the data again"
+    )]
     Format {
         /// Which format.
         what: &'static str,

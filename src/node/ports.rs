@@ -14,8 +14,11 @@ use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
 use crate::fsm::command::ReadCommand;
+use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read_as_leader;
+use crate::fsm::name::Database;
+use crate::fsm::naming::names_of_read;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
@@ -258,10 +261,13 @@ pub struct StateReads {
 }
 
 impl ClientReads for StateReads {
-    fn read(&self, read: &ReadCommand, clock_ms: u64) -> Result<ReadAnswer, ReadError> {
+    fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
-        read_as_leader(&self.reader, read, self.facts.stamp_ms(), clock_ms)
+        let stamp_ms = self.facts.stamp_ms();
+        let names = names_of_read(Database::FIRST, read, &*self.reader.name_key()?);
+        let read = NamedRead { read, database: Database::FIRST, names: &names };
+        read_as_leader(&self.reader, read, stamp_ms, wall_ms)
     }
 }
 
@@ -275,7 +281,6 @@ mod tests {
     use crate::keys::kek::KekSet;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
-    use crate::testing::clock::SimClock;
 
     fn received(inputs: &Receiver<Input>) -> Vec<String> {
         inputs.try_iter().map(|input| format!("{input:?}")).collect()
@@ -287,8 +292,8 @@ mod tests {
         let (raft, inputs) = unbounded();
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, KekSet::default()));
         let reads = Arc::new(propose::ReadPoints::new(Index(1)));
-        let facts = Arc::new(AppliedFacts::new(Arc::new(SimClock::default()), 0, false));
-        let mut port = AppliedTo { raft, facts, reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
+        let mut port =
+            AppliedTo { raft, facts: Arc::default(), reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(received(&inputs), ["MayCampaign(true)"]);

@@ -73,7 +73,6 @@ use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
-use crate::world::Clock;
 use crate::world::World;
 
 /// Replays the log and starts every thread but the network's.
@@ -83,7 +82,7 @@ use crate::world::World;
 pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, store, reader, node_keys, applied } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(&applied, raft, Arc::clone(&world.clock));
+    let links = Links::new(&applied, raft);
     let start = Start { config, world, ends, links, state: StateHandle { store, reader, node_keys } };
     let log = start.log(log)?;
     let mut apply = start.apply(&log, applied)?;
@@ -149,10 +148,10 @@ struct LogHandle {
 }
 
 impl Links {
-    fn new(applied: &Applied, raft: Sender<Input>, clock: Arc<dyn Clock>) -> Links {
+    fn new(applied: &Applied, raft: Sender<Input>) -> Links {
         Links {
             raft,
-            facts: Arc::new(AppliedFacts::new(clock, applied.last_stamp_ms, applied.client_command_applied)),
+            facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
             waiters: Arc::new(Waiters::new()),
             read_points: Arc::new(ReadPoints::new(applied.position.index)),
             status: Arc::new(StatusCell::default()),
@@ -317,7 +316,6 @@ impl Start<'_> {
             node_keys: Arc::clone(&self.state.node_keys),
             space: Arc::clone(log.thread.space()),
             log: Arc::clone(&log.reports),
-            facts: Arc::clone(&self.links.facts),
             voters: Arc::clone(&self.links.voters),
             is_serving: AtomicBool::new(false),
             aead_tier: NodeNumbers::tier(),

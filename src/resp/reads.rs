@@ -6,9 +6,9 @@ use crate::fsm::reader::ReadError;
 
 /// Reads the applied state. Called from the threads of the network; may touch the disk.
 pub trait ClientReads: Send + Sync {
-    /// Runs `read` on the state as it is applied now; `clock_ms` is the leader's clock, which tells what is past due.
+    /// Runs `read` on the state as it is applied now; `wall_ms` is the leader's clock, which tells what is past due.
     ///
     /// # Errors
     /// [`ReadError`] if the state cannot be read or a value does not open.
-    fn read(&self, read: &ReadCommand, clock_ms: u64) -> Result<ReadAnswer, ReadError>;
+    fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError>;
 }

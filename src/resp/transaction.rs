@@ -13,6 +13,7 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::command::WriteCost;
+use crate::fsm::name::Database;
 use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
@@ -38,7 +39,7 @@ pub(crate) struct Transaction {
     /// Between MULTI and EXEC.
     open: Option<OpenTransaction>,
     /// The last change of each watched key, by database.
-    watched: BTreeMap<(u8, Bytes), u64>,
+    watched: BTreeMap<(Database, Bytes), u64>,
     watched_bytes: usize,
 }
 
@@ -123,17 +124,12 @@ impl Transaction {
     ///
     /// # Errors
     /// It would be too large; EXEC will refuse.
-    pub(crate) fn queue(
-        &mut self,
-        command: &'static CommandSpec,
-        arguments: Arguments<'_>,
-        lead_ms: u64,
-    ) -> Result<(), ErrorLine> {
+    pub(crate) fn queue(&mut self, command: &'static CommandSpec, arguments: Arguments<'_>) -> Result<(), ErrorLine> {
         let open = self.open.as_mut().expect("commands are queued between MULTI and EXEC");
         if open.spoiled.is_some() {
             return Ok(());
         }
-        let queued = OpenTransaction::keep(command, arguments, lead_ms);
+        let queued = OpenTransaction::keep(command, arguments);
         match open.bound_broken(command, arguments, &queued) {
             None => {
                 open.push(arguments, queued);
@@ -214,7 +210,7 @@ impl Transaction {
         if self.is_open() {
             return Err(ErrorLine::fixed("ERR WATCH inside MULTI is not allowed"));
         }
-        let is_new = |key: &&Bytes| !self.watched.contains_key(&(FIRST_DATABASE, Bytes::clone(key)));
+        let is_new = |key: &&Bytes| !self.watched.contains_key(&(Database::FIRST, Bytes::clone(key)));
         let mut new: Vec<&Bytes> = keys.iter().filter(is_new).collect();
         new.sort_unstable();
         new.dedup();
@@ -233,7 +229,7 @@ impl Transaction {
     /// Watches a key that has `last_change` now. One that is watched already keeps what it had: it must not have changed
     /// since then.
     pub(crate) fn watch(&mut self, key: &Bytes, last_change: u64) {
-        if let Entry::Vacant(place) = self.watched.entry((FIRST_DATABASE, Bytes::copy_from_slice(key))) {
+        if let Entry::Vacant(place) = self.watched.entry((Database::FIRST, Bytes::copy_from_slice(key))) {
             place.insert(last_change);
             self.watched_bytes += key.len() + WATCHED_OVERHEAD;
         }
@@ -243,9 +239,9 @@ impl Transaction {
 
 impl OpenTransaction {
     /// A copy of its own, that shares no receive buffer.
-    fn keep(command: &'static CommandSpec, arguments: Arguments<'_>, lead_ms: u64) -> Queued {
+    fn keep(command: &'static CommandSpec, arguments: Arguments<'_>) -> Queued {
         let kept = arguments.kept();
-        match command.parse(kept.arguments(), lead_ms) {
+        match command.parse(kept.arguments()) {
             Ok(Action::Write(write)) => Queued::Write(write),
             Ok(Action::Read(read)) => Queued::Read(read),
             Ok(Action::Local(local)) => Queued::Local(local, kept),
@@ -315,7 +311,7 @@ impl TransactionEntry {
         if !(has_write || has_read || has_conditions) {
             return None;
         }
-        let filler = (!has_write).then(|| RequestSlot::Write(WriteCommand::RemoveExpired { keys: Vec::new() }));
+        let filler = (!has_write).then(|| RequestSlot::Write(WriteCommand::RemoveExpired { names: Vec::new() }));
         let commands = queued.iter().filter_map(|queued| match queued {
             Queued::Write(write) => Some(RequestSlot::Write(write.clone())),
             Queued::Read(read) => Some(RequestSlot::Read(read.clone())),
@@ -334,8 +330,6 @@ fn counts(queued: &Queued) -> usize {
     usize::from(matches!(queued, Queued::Read(ReadCommand::Count)))
 }
 
-/// The only database that a client can select so far.
-const FIRST_DATABASE: u8 = 0;
 /// About what a queued command takes beside its arguments.
 const QUEUED_OVERHEAD: usize = 128;
 /// About what a watched key takes beside its bytes.

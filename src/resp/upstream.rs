@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -16,8 +15,8 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
+use crate::fsm::name::RowName;
 use crate::fsm::reader::ReadError;
-use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::ClientRequest;
@@ -71,7 +70,6 @@ impl Upstream {
     pub(crate) async fn read_some(&self, reads: &[ReadCommand], now_ms: u64) -> ReadsFound {
         let mut found = ReadsFound::default();
         let mut bytes = 0;
-        let mut past_due_bytes = 0;
         let mut turn = Instant::now();
         for read in reads {
             // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
@@ -86,14 +84,13 @@ impl Upstream {
                         found.replies.push(reply);
                     }
                 }
-                ReadAnswer::PastDue(keys) => {
-                    for key in keys {
-                        past_due_bytes += key.len() + 16;
-                        if past_due_bytes > GROUP_BYTES_MAX || found.past_due.len() >= GROUP_WRITES_MAX {
-                            return found;
-                        }
-                        found.past_due.push(key);
+                ReadAnswer::PastDue(names) => {
+                    let space = GROUP_WRITES_MAX - found.past_due.len();
+                    if names.len() > space {
+                        found.past_due.extend(&names[..space]);
+                        return found;
                     }
+                    found.past_due.extend(names);
                 }
             }
             if bytes >= WRITE_BATCH_BYTES {
@@ -106,7 +103,7 @@ impl Upstream {
     /// One read at a read point of its own, with the removals that it needs first.
     pub(crate) async fn read_alone(&self, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
-        let now_ms = self.shared.gateway.now_ms();
+        let now_ms = self.shared.gateway.wall_ms();
         for _ in 0..REMOVALS_MAX {
             let mut found = self.read_some(std::slice::from_ref(&read), now_ms).await;
             match found.replies.pop() {
@@ -142,11 +139,11 @@ impl Upstream {
     }
 
     /// Has the removal of keys that are past due by the leader's clock replicated and applied.
-    pub(crate) async fn remove(&self, mut keys: Vec<Bytes>) -> Result<(), &'static str> {
-        keys.sort_unstable();
-        keys.dedup();
-        add(&self.shared.stats.past_due_total, keys.len());
-        match self.propose(Vec::new(), vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })]).await {
+    pub(crate) async fn remove(&self, mut names: Vec<RowName>) -> Result<(), &'static str> {
+        names.sort_unstable();
+        names.dedup();
+        add(&self.shared.stats.past_due_total, names.len());
+        match self.propose(Vec::new(), vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })]).await {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
@@ -188,11 +185,11 @@ impl Upstream {
     }
 }
 
-/// What some reads found: answers up to the first key that is past due, and the keys from there on.
+/// What some reads found: answers up to the first key that is past due, and the names of its row and of those from there on.
 #[derive(Default)]
 pub(crate) struct ReadsFound {
     pub(crate) replies: Vec<Reply>,
-    pub(crate) past_due: Vec<Bytes>,
+    pub(crate) past_due: Vec<RowName>,
 }
 
 /// Nothing was executed; the client decides whether to send it again.

@@ -5,17 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
+use crate::fsm::name::RowName;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowCipher;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
+use crate::ids::ClusterId;
 
 /// A [`Store`] without a disk.
 #[derive(Default)]
@@ -33,7 +38,7 @@ struct RowHistory {
 
 #[derive(Clone, Default)]
 struct Rows {
-    users: BTreeMap<Vec<u8>, Vec<u8>>,
+    users: BTreeMap<RowName, Vec<u8>>,
     state: BTreeMap<StateRow, Vec<u8>>,
 }
 
@@ -73,13 +78,13 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.lock().current.users.get(key).cloned())
+    fn get(&self, name: &RowName) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.lock().current.users.get(name).cloned())
     }
 
-    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
+    fn get_each(&self, names: &[RowName], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
         let inner = self.lock();
-        let _stopped = keys.iter().all(|key| visit(inner.current.users.get(*key).cloned()));
+        let _stopped = names.iter().all(|name| visit(inner.current.users.get(name).cloned()));
         Ok(())
     }
 
@@ -94,7 +99,7 @@ impl Store for MemoryStore {
     fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let inner = &mut *self.lock();
         let copy = Commit {
-            clear: commit.clear,
+            cleared: commit.cleared.clone(),
             puts: commit.puts.clone(),
             deletes: commit.deletes.clone(),
             state: commit.state.clone(),
@@ -109,10 +114,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan(&self, visit: &mut dyn FnMut(&RowName, &[u8]) -> bool) -> Result<(), StoreError> {
         let moment = self.lock().current.users.clone();
-        for (key, row) in &moment {
-            if !visit(key, row) {
+        for (name, row) in &moment {
+            if !visit(name, row) {
                 break;
             }
         }
@@ -132,18 +137,16 @@ impl fmt::Debug for MemoryStore {
 
 impl Rows {
     fn apply(&mut self, commit: Commit) {
-        if commit.clear {
-            self.users.clear();
-        }
-        for key in commit.deletes {
-            self.users.remove(&key);
+        self.users.retain(|name, _| !commit.cleared.contains(&name.database()));
+        for name in commit.deletes {
+            self.users.remove(&name);
         }
         self.users.extend(commit.puts);
         self.state.extend(commit.state);
     }
 }
 
-/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
+/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read; names are those of cluster 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCipher;
 
@@ -152,7 +155,12 @@ impl RowCipher for NoCipher {
         true
     }
 
-    fn open(&self, _key: &[u8], _row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
+        static CLEAR: OnceLock<Arc<NameKey>> = OnceLock::new();
+        Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(ClusterId([0; 16]))))))
+    }
+
+    fn open(&self, _name: &RowName, _row: Vec<u8>) -> Result<Bytes, ReadError> {
         Err(ReadError::NoCipher)
     }
 }

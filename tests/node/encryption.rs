@@ -128,7 +128,8 @@ fn the_online_cutover_under_load_seals_what_comes_after_and_loses_nothing() {
     let site = Site::new();
     let node = Node::start(&site.ready());
     let mut client = node.client();
-    let before: BTreeMap<String, String> = (0..50).map(|i| (format!("before-{i}"), canary("before"))).collect();
+    let key = |word: &str, i: usize| format!("{word}-{i}-{:032x}", fresh());
+    let before: BTreeMap<String, String> = (0..50).map(|i| (key("before", i), canary("before"))).collect();
     for (key, value) in &before {
         assert_eq!(client.words(&format!("SET {key} {value}")), Reply::ok());
     }
@@ -142,7 +143,7 @@ fn the_online_cutover_under_load_seals_what_comes_after_and_loses_nothing() {
     let status = Status::of(&mut client);
     assert!(status.is_sealing());
     assert!(status.number("cutover_index") < status.number("opener_index"));
-    let after: BTreeMap<String, String> = (0..50).map(|i| (format!("after-{i}"), canary("after"))).collect();
+    let after: BTreeMap<String, String> = (0..50).map(|i| (key("after", i), canary("after"))).collect();
     for (key, value) in &after {
         assert_eq!(client.words(&format!("SET {key} {value}")), Reply::ok());
     }
@@ -155,19 +156,20 @@ fn the_online_cutover_under_load_seals_what_comes_after_and_loses_nothing() {
     let (clear, sealed) = scan(&mut client);
     assert_eq!(usize::try_from(clear + sealed).unwrap(), 100 + load.len());
     assert!(clear >= 50 && sealed >= 50, "{clear} clear, {sealed} sealed");
-    assert_eq!(client.words("SET before-0 anew"), Reply::ok());
+    assert_eq!(client.words(&format!("SET {} anew", before.keys().next().unwrap())), Reply::ok());
     assert_eq!(scan(&mut client), (clear - 1, sealed + 1), "a value that is written again is sealed");
     assert!(error_of(client.words(ENABLE)).contains(&format!("since index {}", status.number("cutover_index"))));
     assert_eq!(node.stop().code(), Some(0));
 
     let mut is_before_seen = false;
     for (path, bytes) in files(&site.data()) {
-        for value in after.values() {
-            assert!(!contains(&bytes, value.as_bytes()), "a value written after the cutover stands in {path}");
+        for word in after.iter().flat_map(|(key, value)| [key, value]) {
+            assert!(!contains(&bytes, word.as_bytes()), "{word}, written after the cutover, stands in {path}");
         }
-        let has_before = before.values().any(|value| contains(&bytes, value.as_bytes()));
-        assert!(!has_before || path.contains("/state/"), "the log's frames are sealed from the first start: {path}");
-        is_before_seen |= has_before;
+        let is_there = |word: &String| contains(&bytes, word.as_bytes());
+        let (keys, values) = (before.keys().any(is_there), before.values().any(is_there));
+        assert!(!(keys || values) || path.contains("/state/"), "the log's frames are sealed from the start: {path}");
+        is_before_seen |= keys && values;
     }
     assert!(is_before_seen, "what was written before stands in the clear in state/, as the threat table says");
 

@@ -27,6 +27,7 @@ use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
+use sealkv::fsm::name::RowKey;
 use sealkv::fsm::reader::Base;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
@@ -227,13 +228,14 @@ fn rows(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let mut row = None;
     opened
         .store
-        .scan(&mut |key, bytes| {
-            row = Some((key.to_vec(), bytes.to_vec()));
+        .scan(&mut |name, bytes| {
+            row = Some((*name, bytes.to_vec()));
             false
         })
         .unwrap();
-    let (key, row) = row.expect("a row");
-    let value = opened.reader.value(&key).unwrap().unwrap();
+    let (name, row) = row.expect("a row");
+    let asked = RowKey::named(name);
+    let value = opened.reader.value(asked).unwrap().unwrap();
     assert_eq!(value.bytes, VALUE.as_bytes());
     judge("a value", debugged(&value));
     let keyless = Arc::new(NodeKeys::new(opened.node_keys.cluster(), KekSet::default()));
@@ -241,11 +243,11 @@ fn rows(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
         let mut bad = row.clone();
         bad[at] ^= 0x21;
         let store = Arc::new(MemoryStore::new());
-        store.write(Commit { puts: vec![(key.clone(), bad)], ..Commit::default() }).unwrap();
+        store.write(Commit { puts: vec![(name, bad)], ..Commit::default() }).unwrap();
         for node_keys in [&opened.node_keys, &keyless] {
             let reader =
                 RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SealedRows::new(Arc::clone(node_keys))));
-            judge("a read error", everything_in(&reader.value(&key).unwrap_err()));
+            judge("a read error", everything_in(&reader.value(asked).unwrap_err()));
         }
     }
 }

@@ -20,7 +20,12 @@ use sealkv::fsm::command::Expiry;
 use sealkv::fsm::command::SetIf;
 use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
+use sealkv::fsm::name::Database;
+use sealkv::fsm::name::RowKey;
+use sealkv::fsm::name::RowName;
+use sealkv::fsm::naming::name_of;
 use sealkv::fsm::reader::Base;
+use sealkv::fsm::value::Value;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::ProposalId;
@@ -53,6 +58,15 @@ pub fn open(site: &Site, kek_file: Option<PathBuf>) -> OpenedNode {
     let config = Config::check(settings).unwrap();
     let world = World::real();
     open::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()
+}
+
+/// Where the row of a key is.
+pub fn row_name(opened: &OpenedNode, key: &[u8]) -> RowName {
+    name_of(Database::FIRST, key, opened.node_keys.current().name_key().unwrap())
+}
+
+fn value_of(opened: &OpenedNode, key: &[u8]) -> Option<Value> {
+    opened.reader.value(RowKey::new(row_name(opened, key), key)).unwrap()
 }
 
 /// A site whose node ran, took one write, and stopped.
@@ -156,7 +170,7 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
         let opened = open(&site, Some(site.kek()));
         assert_eq!(opened.applied.position.index.next(), at.index, "everything before it is applied and flushed");
         for n in 0..ENTRIES {
-            let found = opened.reader.value(format!("added-{n}").as_bytes()).unwrap();
+            let found = value_of(&opened, format!("added-{n}").as_bytes());
             let expected = (n < POISONED).then(|| format!("value-{n}"));
             let found = found.map(|value| String::from_utf8(value.bytes.to_vec()).unwrap());
             assert_eq!(found, expected, "start {start}, entry {n}: nothing from the halt on is visible");
@@ -281,8 +295,8 @@ fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
         must_halt(&site.clear(), at, 78, &["no_cipher", "--kek-file"]);
         let opened = open(&site, None);
         assert_eq!(opened.applied.position.index.next(), at.index);
-        assert!(opened.reader.value(b"added-0").unwrap().is_some());
-        assert!(opened.reader.value(b"added-1").unwrap().is_none());
+        assert!(value_of(&opened, b"added-0").is_some());
+        assert!(value_of(&opened, b"added-1").is_none());
         assert!(opened.node_keys.current().keyring().is_none());
     }
 }

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::client::Reply;
 use crate::client::encode;
 use crate::halt::open;
+use crate::halt::row_name;
 use crate::harness::Node;
 use crate::harness::Site;
 use crate::harness::refused_start;
@@ -20,10 +21,11 @@ use crate::harness::refused_start;
 /// The row of a key, changed in the state on the disk; returns what was there.
 fn change_row(site: &Site, key: &[u8], changed: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let opened = open(site, Some(site.kek()));
-    let good = opened.store.get(key).unwrap().expect("the row is there");
+    let name = row_name(&opened, key);
+    let good = opened.store.get(&name).unwrap().expect("the row is there");
     let mut row = good.clone();
     changed(&mut row);
-    opened.store.write(Commit { puts: vec![(key.to_vec(), row)], ..Commit::default() }).unwrap();
+    opened.store.write(Commit { puts: vec![(name, row)], ..Commit::default() }).unwrap();
     opened.store.flush().unwrap();
     good
 }
@@ -80,8 +82,8 @@ fn state_machine_halts_the_node_with_74_and_its_clients_see_a_closed_connection(
     assert_eq!((ended.status, halted_at(&ended.output)), (74, place.clone()), "{}", ended.output);
     let opened = open(&site, Some(site.kek()));
     assert_eq!(opened.applied.position.index.0 + 1, place[0], "everything before it is applied and flushed");
-    assert!(opened.store.get(b"with").unwrap().is_none(), "no half of the entry");
-    assert!(opened.store.get(b"behind").unwrap().is_none());
+    assert!(opened.store.get(&row_name(&opened, b"with")).unwrap().is_none(), "no half of the entry");
+    assert!(opened.store.get(&row_name(&opened, b"behind")).unwrap().is_none());
     drop(opened);
 
     // The row is put back: the entry is applied as it was committed, once.

@@ -6,7 +6,6 @@ mod attacks;
 mod ciphers;
 mod client;
 mod clients;
-mod clock;
 mod durability;
 mod encryption;
 mod errors;

@@ -165,15 +165,18 @@ fn another_format_version_is_refused_with_78() {
     let site = used_site(false);
     let identity = site.data().join("IDENTITY");
     let good = fs::read(&identity).unwrap();
-    // Three versions of four bytes stand behind the magic; the checksum is mended, as a later program would write it.
-    for version in 0..3 {
+    // Three versions of four bytes stand behind the magic; the checksum is mended, as another program would write it.
+    let changes = [("identity", 0, 2), ("log", 1, 3), ("state", 2, 3), ("log", 1, 1), ("state", 2, 1)];
+    for (what, version, format) in changes {
         let mut bytes = good.clone();
-        bytes[8 + 4 * version + 3] += 1;
+        bytes[8 + 4 * version + 3] = format;
         let end = bytes.len() - 4;
         let sum = crc32c::crc32c(&bytes[..end]);
         bytes[end..].copy_from_slice(&sum.to_be_bytes());
         fs::write(&identity, &bytes).unwrap();
-        must_refuse(&site, &site.clear(), CONFIG, &["format"]);
+        let says = format!("says {what} format {format}, this program has");
+        // Before rows had names the log and the state were at format 1: the line says how to go on.
+        must_refuse(&site, &site.clear(), CONFIG, &[&says, "start the version that wrote it", "load the data again"]);
     }
 }
 

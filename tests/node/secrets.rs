@@ -1,4 +1,4 @@
-//! NO-SECRETS-OUT: values are found nowhere in the data directory, nor in the node's own lines.
+//! NO-SECRETS-OUT: users' keys and values are found nowhere in the data directory, nor in the node's own lines.
 
 use std::fs;
 use std::path::Path;
@@ -13,48 +13,54 @@ use crate::harness::Node;
 use crate::harness::Site;
 use crate::planted::Planted;
 
-/// Goal: plant values nobody else writes, make the node log, flush, restart and recycle, then search every byte.
+/// Goal: plant keys and values nobody else writes, make the node log, flush, restart and recycle, then search every byte.
 #[test]
-fn values_are_found_nowhere_in_the_data_directory_and_keys_are() {
+fn keys_and_values_are_found_nowhere_in_the_data_directory() {
     let site = Site::new();
     let canaries: Vec<String> = (0..64).map(|i| format!("canary-{i:03}-{:032x}", fresh())).collect();
+    let keys: Vec<String> = (0..64).map(|i| format!("key-{i:03}-{:032x}", fresh())).collect();
     let node = Node::start(&site.sealed());
     let mut client = node.client();
-    for (i, canary) in canaries.iter().enumerate() {
-        assert_eq!(client.words(&format!("SET visible-key-{i:03} {canary}")), Reply::ok());
-        assert_eq!(client.words(&format!("APPEND visible-key-{i:03} {canary}")), Reply::Integer(86));
+    for (key, canary) in keys.iter().zip(&canaries) {
+        assert_eq!(client.words(&format!("SET {key} {canary}")), Reply::ok());
+        assert_eq!(client.words(&format!("APPEND {key} {canary}")), Reply::Integer(86));
     }
-    assert!(client.words(&format!("EXPIRE visible-key-000 {}", canaries[0])) != Reply::Integer(1));
+    assert!(client.words(&format!("EXPIRE {} {}", keys[0], canaries[0])) != Reply::Integer(1));
+    assert_eq!(client.words(&format!("EXPIRE {} 1000", keys[2])), Reply::Integer(1));
+    assert_eq!(client.words(&format!("DEL {}", keys[3])), Reply::Integer(1));
     let admin = metrics(node.admin_port);
     let log = node.log();
     assert_eq!(node.stop().code(), Some(0));
     let node = Node::start(&site.sealed());
-    assert_eq!(node.client().words("GET visible-key-001"), Reply::bulk(format!("{0}{0}", canaries[1])));
+    assert_eq!(node.client().words(&format!("GET {}", keys[1])), Reply::bulk(format!("{0}{0}", canaries[1])));
     let second_log = node.log();
     node.kill();
 
-    let mut keys_seen = false;
     for (path, bytes) in files(&site.data()) {
-        for canary in &canaries {
-            assert!(!contains(&bytes, canary.as_bytes()), "a value stands in the clear in {}", path);
+        for canary in canaries.iter().chain(&keys) {
+            assert!(!contains(&bytes, canary.as_bytes()), "{canary} stands in the clear in {path}");
         }
-        keys_seen |= path.contains("/state/") && contains(&bytes, b"visible-key-");
     }
-    assert!(keys_seen, "keys are in the clear in state/, as the threat table says");
-    for canary in &canaries {
+    for canary in canaries.iter().chain(&keys) {
         assert!(!log.contains(canary) && !second_log.contains(canary) && !admin.contains(canary));
     }
 }
 
 #[test]
-fn without_encryption_the_same_search_finds_the_values() {
+fn without_encryption_the_same_search_finds_keys_and_values() {
     // The search itself is worth nothing if it cannot find anything.
     let site = Site::new();
     let node = Node::start(&site.clear());
-    let canary = format!("canary-{:032x}", fresh());
-    assert_eq!(node.client().words(&format!("SET k {canary}")), Reply::ok());
+    let [key, canary] = ["key", "canary"].map(|word| format!("{word}-{:032x}", fresh()));
+    assert_eq!(node.client().words(&format!("SET {key} {canary}")), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
-    assert!(files(&site.data()).iter().any(|(_, bytes)| contains(bytes, canary.as_bytes())));
+    for word in [key, canary] {
+        for directory in ["/state/", "/log/"] {
+            let is_there =
+                |(path, bytes): &(String, Vec<u8>)| path.contains(directory) && contains(bytes, word.as_bytes());
+            assert!(files(&site.data()).iter().any(is_there), "{word} in {directory}");
+        }
+    }
 }
 
 /// Goal: everything that a node says of itself at its most talkative, under load that goes right and wrong in every way

@@ -9,8 +9,8 @@ use sealkv::crypto::envelope::Envelope;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::crypto::open::OpenJob;
 use sealkv::crypto::open::open_entry;
-use sealkv::fsm::reader::Base;
 use sealkv::fsm::store::StateRow;
+use sealkv::fsm::store::Store;
 use sealkv::ids::Index;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;
@@ -23,7 +23,6 @@ use crate::kit::append;
 use crate::kit::copied;
 use crate::kit::keks;
 use crate::kit::picture;
-use crate::kit::rows;
 use crate::kit::same_state;
 use crate::kit::set;
 use crate::kit::stored;
@@ -106,7 +105,7 @@ fn w05_a_log_trimmed_far_past_every_control_entry_does_not_stop_a_restart() {
     while again.apply.queued() > 0 {
         again.apply.step().unwrap();
     }
-    assert_eq!(again.reader.value(b"after").unwrap().unwrap().bytes, "2");
+    assert_eq!(again.value(b"after").unwrap().unwrap().bytes, "2");
 }
 
 /// W4, W10: there, a bootstrap or rotation replayed at a start could be missed, or refused for ever.
@@ -165,7 +164,7 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     let values = [&one, &two].map(|leader| {
         let mut node = Node::new();
         node.run(&leader.log).unwrap();
-        rows(&node.store).into_iter().find(|(key, _)| key == b"k").unwrap().1
+        node.store.get(&node.name(b"k")).unwrap().unwrap()
     });
     let nonces = values.clone().map(|row| Envelope::parse(&row[9..]).unwrap().nonce);
     assert_ne!(nonces[0], nonces[1]);

@@ -5,7 +5,6 @@ use sealkv::apply::halt::HaltClass;
 use sealkv::apply::load::load;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Purpose;
-use sealkv::fsm::reader::Base;
 use sealkv::fsm::reader::ReadError;
 use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
@@ -140,14 +139,14 @@ fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
 #[test]
 fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     let forge = |node: &Node| {
-        let row = [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), b"forged"].concat();
-        node.store.write(Commit { puts: vec![(b"k".to_vec(), row)], ..Commit::default() }).unwrap();
+        let row = [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), &[0, 0, 0, 1], b"kforged"].concat();
+        node.store.write(Commit { puts: vec![(node.name(b"k"), row)], ..Commit::default() }).unwrap();
     };
     let mut leader = history();
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
     forge(&node);
-    assert!(matches!(node.reader.value(b"k"), Err(ReadError::Unauthentic)));
+    assert!(matches!(node.value(b"k"), Err(ReadError::Unauthentic)));
     leader.clients(&[append("k", "x")]);
     let halt = node.run(&leader.log).unwrap_err();
     assert_eq!((halt.position.index.0, halt.class(), halt.blame().status()), (15, HaltClass::StateMachine, 74));
@@ -162,7 +161,7 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     node.run(&leader.log).unwrap();
     assert_eq!(node.node_keys.current().keyring().unwrap().clear_rows(), ClearRows::Allowed);
     forge(&node);
-    assert_eq!(node.reader.value(b"k").unwrap().unwrap().bytes, "forged");
+    assert_eq!(node.value(b"k").unwrap().unwrap().bytes, "forged");
 }
 
 /// W13, W15: cutover, keys and applied index stood in an unauthenticated file there. Here no bit of them can be changed.

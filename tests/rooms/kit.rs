@@ -18,11 +18,18 @@ use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
 use sealkv::apply::rows::SealedRows;
 use sealkv::apply::run::RunBounds;
+use sealkv::fsm::name::Database;
+use sealkv::fsm::name::RowKey;
+use sealkv::fsm::name::RowName;
+use sealkv::fsm::naming::name_of;
+use sealkv::fsm::reader::Base;
+use sealkv::fsm::reader::ReadError;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
 use sealkv::fsm::store::Commit;
 use sealkv::fsm::store::StateRow;
 use sealkv::fsm::store::Store;
+use sealkv::fsm::value::Value;
 use sealkv::ids::Index;
 use sealkv::ids::NodeId;
 use sealkv::ids::Position;
@@ -89,10 +96,10 @@ pub fn founded() -> Arc<MemoryStore> {
     Arc::new(store)
 }
 
-pub fn rows(store: &MemoryStore) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn rows(store: &MemoryStore) -> Vec<(RowName, Vec<u8>)> {
     let mut rows = Vec::new();
-    let mut visit = |key: &[u8], row: &[u8]| {
-        rows.push((key.to_vec(), row.to_vec()));
+    let mut visit = |name: &RowName, row: &[u8]| {
+        rows.push((*name, row.to_vec()));
         true
     };
     store.scan(&mut visit).unwrap();
@@ -164,6 +171,16 @@ impl Node {
             bounds: RunBounds::default(),
         };
         Ok(Node { store, node_keys, reader, notes, apply: ApplyLoop::new(parts, applied) })
+    }
+
+    /// Where the row of a key is.
+    pub fn name(&self, key: &[u8]) -> RowName {
+        name_of(Database::FIRST, key, self.node_keys.current().name_key().unwrap())
+    }
+
+    /// What a client would read.
+    pub fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        self.reader.value(RowKey::new(self.name(key), key))
     }
 
     pub fn applied(&self) -> u64 {

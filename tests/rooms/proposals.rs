@@ -10,6 +10,8 @@ use sealkv::crypto::open::OpenJob;
 use sealkv::crypto::open::open_entry;
 use sealkv::fsm::codec::Payload;
 use sealkv::fsm::command::WriteCommand;
+use sealkv::fsm::name::Database;
+use sealkv::fsm::name::RowName;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::Term;
@@ -52,7 +54,7 @@ impl Desk {
         let parts = ProposeParts {
             witness: Box::new(SoleVoter),
             node_keys: Arc::clone(&node_keys),
-            facts: Arc::new(AppliedFacts::new(Arc::new(SimClock::default()), 0, true)),
+            facts: Arc::new(AppliedFacts::new(0, true)),
             waiters: Arc::default(),
             reads: Arc::default(),
             clock: Arc::new(SimClock::default()),
@@ -149,8 +151,8 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
     let mut desk = Desk::new(Arc::new(leader.node_keys), 64);
     for _ in 0..50 {
         desk.ask();
-        let keys = vec![Bytes::from_static(b"canary-expired")];
-        let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })];
+        let names = vec![RowName::new(Database::FIRST, *b"canary-expired--")];
+        let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })];
         desk.handle.propose(ClientRequest { conditions: Vec::new(), slots, done: Box::new(|_| {}) }).unwrap();
     }
     let mut given = Vec::new();

@@ -16,6 +16,7 @@ use crate::apply::tests::kit::incr;
 use crate::apply::tests::kit::kek;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::no_keks;
+use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
@@ -94,8 +95,8 @@ fn prefix_applied_everything_before_a_halt_survives_and_nothing_after_it_is_ther
         let mut node = Node::new(&setup);
         node.run(&leader.log).unwrap_err();
         let picture = node.store.picture();
-        let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [&b"count"[..], b"k0", b"k1", b"k2", b"k3", b"k4"]);
+        let keys = node.keys();
+        assert_eq!(keys, ["count", "k0", "k1", "k2", "k3", "k4"]);
         let mut node = node.crash_and_restart(0, keks(7), &setup);
         assert_eq!(node.store.picture(), picture, "flushed before the end");
         let halt = node.run(&leader.log).unwrap_err();
@@ -136,7 +137,7 @@ fn halt_of_every_class_is_exactly_there_tells_nobody_a_failure_and_goes_on_witho
             log[8].entry.data = Bytes::from(data);
             let store = TestStore::founded();
             if class == HaltClass::StateMachine {
-                *store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+                *store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
             }
             let mut node = Node::start(store, given, &setup);
             wait_for_all(&node, &leader, 5);
@@ -266,13 +267,13 @@ fn unknown_key_halt_a_value_key_that_is_not_here_stops_the_first_entry_that_seal
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 8, HaltClass::UnknownKey, 78);
     assert_eq!(halt.key_id, Some(3), "the value's key is the one that is missing, not the entry's");
-    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, [b"b"]);
+    let keys = node.keys();
+    assert_eq!(keys, ["b"]);
     let both = KekSet::new(vec![kek(7), kek(8)]).unwrap();
     let mut node = node.crash_and_restart(0, both, &Setup::default());
     node.run(&leader.log).unwrap();
-    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, [b"c"]);
+    let keys = node.keys();
+    assert_eq!(keys, ["c"]);
 }
 
 #[test]
@@ -282,14 +283,13 @@ fn state_machine_halt_leaves_no_half_of_an_entry() {
     leader.clients(&[set("b", "half"), append("sick", "x"), set("c", "half")]);
     leader.clients(&[set("d", "late")]);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
     for index in [5, 6, 7] {
         node.wait_for(leader.entry(index).position(), write_slots(if index == 6 { 3 } else { 1 }));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
-    let keys: Vec<Vec<u8>> = node.store.rows().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, [b"a"]);
+    assert_eq!(node.keys(), ["a"]);
     assert_eq!(node.told_indexes(), [5]);
     *node.store.fail_get_of.lock().unwrap() = None;
     let mut node = node.crash_and_restart(0, keks(7), &Setup::default());
@@ -307,7 +307,7 @@ fn an_entry_that_went_through_and_then_cannot_be_run_again_is_not_answered() {
     data[40] ^= 1;
     leader.entry_mut(7).data = Bytes::from(data);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
     node.store.good_gets.store(1, SeqCst);
     for index in [5, 6, 7] {
         node.wait_for(leader.entry(index).position(), write_slots(1));
@@ -340,9 +340,9 @@ fn a_value_that_does_not_open_halts_the_write_that_needs_it_and_only_fails_a_rea
     leader.clients(&[set("a", "1")]);
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
-    let mut row = node.store.rows()[0].1.clone();
+    let (name, mut row) = node.store.rows()[0].clone();
     *row.last_mut().unwrap() ^= 1;
-    let step = Commit { puts: vec![(b"a".to_vec(), row)], ..Commit::default() };
+    let step = Commit { puts: vec![(name, row)], ..Commit::default() };
     node.store.write(step).unwrap();
     let position = leader.clients(&[set("b", "2")]);
     let read = ReadCommand::Get { key: Bytes::from_static(b"a") };
@@ -376,7 +376,7 @@ fn no_halt_shows_a_key_or_plaintext() {
     let mut leader = Leader::sealed(11);
     leader.clients(&[set("secret-key-name", "secret-plain-value"), append("sick", "secret-more")]);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
     let halt = node.run(&leader.log).unwrap_err();
     let mut text = format!("{halt} {halt:?} {node:?}");
     let mut source = halt.source();

@@ -8,6 +8,7 @@ use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::kek;
 use crate::apply::tests::kit::keks;
+use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::crypto::envelope::EntryFrame;
@@ -37,6 +38,7 @@ use crate::keys::kek::KekSet;
 use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
+use crate::keys::node_keys::NodeKeys;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::members::Members;
 use crate::raft::Committed;
@@ -192,8 +194,9 @@ impl Author {
 
     fn clients(&mut self) {
         let most = if self.is_calm { 2 } else { 5 };
-        let writes: Vec<WriteCommand> =
-            (0..=self.leader.chance.below(most)).map(|_| random_write(&self.leader.chance)).collect();
+        let writes: Vec<WriteCommand> = (0..=self.leader.chance.below(most))
+            .map(|_| random_write(&self.leader.chance, &self.leader.node_keys))
+            .collect();
         if self.leader.chance.below(12) == 0 {
             // The clock of a new leader may be behind.
             self.leader.stamp_ms -= 4;
@@ -332,7 +335,7 @@ fn pick<T: Copy, const N: usize>(chance: &Seeded, all: [T; N]) -> T {
     all[chance.below(N as u64) as usize]
 }
 
-fn random_write(chance: &Seeded) -> WriteCommand {
+fn random_write(chance: &Seeded, node_keys: &NodeKeys) -> WriteCommand {
     let key = random_key(chance);
     match chance.below(22) {
         0 | 1 => WriteCommand::IncrementBy { key, delta: chance.below(9) as i64 - 4 },
@@ -354,8 +357,11 @@ fn random_write(chance: &Seeded) -> WriteCommand {
             WriteCommand::Expire { key, expiry: random_expiry(chance), when: pick(chance, all) }
         }
         10 => WriteCommand::Persist { key },
-        11 if chance.below(4) == 0 => WriteCommand::FlushAll,
-        12 => WriteCommand::RemoveExpired { keys: random_keys(chance) },
+        11 if chance.below(4) == 0 => pick(chance, [&WriteCommand::FlushAll, &WriteCommand::FlushDatabase]).clone(),
+        12 => {
+            let keys = random_keys(chance).into_iter();
+            WriteCommand::RemoveExpired { names: keys.map(|key| row_name(node_keys, &key)).collect() }
+        }
         13 | 14 => {
             let pairs = random_keys(chance).into_iter().map(|key| (key, random_value(chance))).collect();
             WriteCommand::SetMany { pairs, absent_only: chance.below(3) == 0 }
@@ -386,15 +392,7 @@ fn random_read(chance: &Seeded) -> ReadCommand {
         3 => ReadCommand::Exists { keys: random_keys(chance) },
         4 => ReadCommand::Ttl {
             key,
-            form: pick(
-                chance,
-                [
-                    TtlForm::Seconds,
-                    TtlForm::Millis,
-                    TtlForm::AtSeconds { lead_ms: 0 },
-                    TtlForm::AtMillis { lead_ms: 0 },
-                ],
-            ),
+            form: pick(chance, [TtlForm::Seconds, TtlForm::Millis, TtlForm::AtSeconds, TtlForm::AtMillis]),
         },
         5 => ReadCommand::Type { key },
         _ => ReadCommand::Get { key },

@@ -6,11 +6,15 @@ use zeroize::Zeroizing;
 use crate::crypto::wrap::Kek;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
+use crate::fsm::naming::name_of;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::kek::KekSet;
 use crate::keys::kek::from_bytes;
+use crate::keys::node_keys::NodeKeys;
 use crate::propose::Outcome;
 use crate::testing::leader;
 pub(super) use crate::testing::leader::CLUSTER;
@@ -45,4 +49,9 @@ pub(super) fn delete(key: &str) -> WriteCommand {
 
 pub(super) fn incr(key: &str) -> WriteCommand {
     WriteCommand::IncrementBy { key: Bytes::copy_from_slice(key.as_bytes()), delta: 1 }
+}
+
+/// The row of a key of the first database, by the keys of this moment.
+pub(super) fn row_name(node_keys: &NodeKeys, key: &[u8]) -> RowName {
+    name_of(Database::FIRST, key, node_keys.current().name_key().unwrap())
 }

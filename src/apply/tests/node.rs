@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 
@@ -27,14 +28,20 @@ use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
+use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::word;
 use crate::fsm::command::Reply;
+use crate::fsm::name::RowName;
+use crate::fsm::reader::RowCipher;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::store::StoreError;
+use crate::fsm::value::BodyState;
+use crate::fsm::value::Header;
+use crate::fsm::value::Value;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -113,10 +120,6 @@ impl Clock for Still {
         Duration::ZERO
     }
 
-    fn boottime(&self) -> Duration {
-        Duration::ZERO
-    }
-
     fn wall_ms(&self) -> u64 {
         panic!("apply never asks for the time of day")
     }
@@ -126,7 +129,7 @@ impl Clock for Still {
 #[derive(Debug, Default)]
 pub(super) struct TestStore {
     pub(super) memory: MemoryStore,
-    pub(super) fail_get_of: Mutex<Option<Vec<u8>>>,
+    pub(super) fail_get_of: Mutex<Option<RowName>>,
     /// How many reads of that key go well before.
     pub(super) good_gets: AtomicU64,
     pub(super) fail_write: AtomicBool,
@@ -143,11 +146,11 @@ impl TestStore {
         Arc::new(store)
     }
 
-    pub(super) fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn rows(&self) -> Vec<(RowName, Vec<u8>)> {
         let mut rows = Vec::new();
         self.memory
-            .scan(&mut |key, row| {
-                rows.push((key.to_vec(), row.to_vec()));
+            .scan(&mut |name, row| {
+                rows.push((*name, row.to_vec()));
                 true
             })
             .unwrap();
@@ -170,23 +173,23 @@ impl TestStore {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picture {
-    pub(super) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) rows: Vec<(RowName, Vec<u8>)>,
     pub(super) applied: Option<Vec<u8>>,
     pub(super) keyring: Option<Vec<u8>>,
 }
 
 impl Store for TestStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let is_told = self.fail_get_of.lock().unwrap().as_deref() == Some(key);
+    fn get(&self, name: &RowName) -> Result<Option<Vec<u8>>, StoreError> {
+        let is_told = self.fail_get_of.lock().unwrap().as_ref() == Some(name);
         let use_up = |left: u64| left.checked_sub(1);
         if is_told && self.good_gets.fetch_update(SeqCst, SeqCst, use_up).is_err() {
             return Err(StoreError::Backend("told to fail".into()));
         }
-        self.memory.get(key)
+        self.memory.get(name)
     }
 
-    fn get_each(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
-        self.memory.get_each(keys, visit)
+    fn get_each(&self, names: &[RowName], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
+        self.memory.get_each(names, visit)
     }
 
     fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
@@ -209,7 +212,7 @@ impl Store for TestStore {
         self.memory.flush()
     }
 
-    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan(&self, visit: &mut dyn FnMut(&RowName, &[u8]) -> bool) -> Result<(), StoreError> {
         self.memory.scan(visit)
     }
 }
@@ -287,6 +290,27 @@ impl Node {
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.
+    /// The row of a key of the first database, as it stands in its state.
+    pub(super) fn row(&self, key: &str) -> Vec<u8> {
+        self.store.memory.get(&row_name(&self.node_keys, key.as_bytes())).unwrap().expect("a row")
+    }
+
+    /// The users' keys in its state, read back from its rows, in their order.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let rows = SealedRows::new(Arc::clone(&self.node_keys));
+        let key_of = |(name, row): (RowName, Vec<u8>)| {
+            let (header, body) = Header::split(&row).unwrap();
+            let body = match header.state {
+                BodyState::Clear => Bytes::copy_from_slice(body),
+                BodyState::Sealed => rows.open(&name, row).unwrap(),
+            };
+            String::from_utf8(Value::decode_body(header, body).unwrap().0.to_vec()).unwrap()
+        };
+        let mut keys: Vec<String> = self.store.rows().into_iter().map(key_of).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     pub(super) fn wait_for(&self, position: Position, slots: Vec<RequestSlot>) {
         let told = Arc::clone(&self.told);
         let done = move |outcome| {

@@ -24,6 +24,10 @@ use crate::fsm::codec::Payload;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv;
+use crate::fsm::kv::NamedRead;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::SealedBy;
@@ -34,6 +38,7 @@ use crate::fsm::state::MemberAddress;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -103,7 +108,7 @@ pub(super) type Answers = BTreeMap<(u64, u64), Vec<Reply>>;
 /// A node that does one thing at a time.
 pub(super) struct Twin {
     keks: KekSet,
-    pub(super) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) rows: BTreeMap<RowName, Vec<u8>>,
     keyring: Option<Keyring>,
     pub(super) applied: Applied,
     /// Who waits where for what, from the beginning.
@@ -196,8 +201,11 @@ impl Twin {
     fn batch(&mut self, batch: &CommandBatch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
         let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
         let mut overlay = Overlay::new();
-        let mut context =
-            overlay.begin(self, at.index, stamp_ms, entry_tag.map(SealedBy::from), batch).map_err(cause_of_read)?;
+        let key = plain::name_key(&self.keks, self.keyring.as_ref())?;
+        let names: Vec<RowName> =
+            keys_of(batch).map(|(database, user_key)| plain::name(&key, database, user_key)).collect();
+        let sealed = entry_tag.map(SealedBy::from);
+        let mut context = overlay.begin(self, at.index, stamp_ms, sealed, batch, &names).map_err(cause_of_read)?;
         let place = (at.index.0, at.term.0);
         let wanted = self.waiting.get(&place).cloned();
         let everything = || vec![Wanted::Write; batch.commands().count()];
@@ -209,8 +217,14 @@ impl Twin {
                     let write = commands.next().unwrap();
                     overlay.execute(self, write, &mut context).map_err(cause_of_read)?
                 }
-                Wanted::Read(read) => kv::read(&overlay.view(self), &read, stamp_ms)
-                    .unwrap_or(Reply::Error("ERR stored value cannot be read")),
+                Wanted::Read(read) => {
+                    let database = Database::FIRST;
+                    let names: Vec<RowName> =
+                        read.keys().iter().map(|user_key| plain::name(&key, database, user_key)).collect();
+                    let read = NamedRead { read: &read, database, names: &names };
+                    kv::read(&overlay.view(self), read, stamp_ms)
+                        .unwrap_or(Reply::Error("ERR stored value cannot be read"))
+                }
             });
         }
         assert!(commands.next().is_none());
@@ -225,26 +239,24 @@ impl Twin {
             _ => None,
         };
         let changes = overlay.into_changes();
-        if changes.clear {
-            self.rows.clear();
-        }
-        for (key, change) in changes.rows {
-            let RowChange::Put { value, at } = change else {
-                self.rows.remove(&key);
+        self.rows.retain(|name, _| !changes.cleared.contains(&name.database()));
+        for (name, change) in changes.rows {
+            let RowChange::Put { key, value, at } = change else {
+                self.rows.remove(&name);
                 continue;
             };
             let mut body = Vec::new();
-            value.encode_body(&mut body);
+            value.encode_body(&key, &mut body);
             let row = match at.entry_tag() {
                 None => [&value.header(BodyState::Clear).encode()[..], &body].concat(),
                 Some(entry_tag) => {
                     let header = value.header(BodyState::Sealed).encode();
                     let (index, op) = (at.index.0, u64::from(at.op));
-                    let of = SealedFor { store_key: &key, header, index, op, entry_tag };
+                    let of = SealedFor { store_key: name.as_bytes(), header, index, op, entry_tag };
                     plain::seal_row(active.as_ref().unwrap(), &of, &body)
                 }
             };
-            self.rows.insert(key, row);
+            self.rows.insert(name, row);
         }
         self.applied.position = at;
         self.applied.last_stamp_ms = stamp_ms;
@@ -297,8 +309,8 @@ impl Twin {
 
 /// The twin's rows as commands see them, each opened when it is asked for.
 impl Base for Twin {
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        let Some(row) = self.rows.get(key) else {
+    fn value(&self, asked: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        let Some(row) = self.rows.get(&asked.name) else {
             return Ok(None);
         };
         let (header, body) = Header::split(row)?;
@@ -311,7 +323,7 @@ impl Base for Twin {
                 body.to_vec()
             }
             BodyState::Sealed => {
-                let opened = plain::open_row(&self.keks, self.keyring.as_ref(), key, row);
+                let opened = plain::open_row(&self.keks, self.keyring.as_ref(), asked.name.as_bytes(), row);
                 opened.map_err(|closed| match closed {
                     Closed::NoCipher => ReadError::NoCipher,
                     Closed::UnknownKey(key_id) => ReadError::UnknownKey { key_id },
@@ -320,21 +332,35 @@ impl Base for Twin {
                 })?
             }
         };
-        Ok(Some(Value::decode_body(header, Bytes::from(body))?))
+        let (key, value) = Value::decode_body(header, Bytes::from(body))?;
+        if asked.key.is_some_and(|asked| asked != key) {
+            return Err(ValueError::OtherKey.into());
+        }
+        Ok(Some(value))
     }
 
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        for key in keys {
-            if !visit(self.value(key)?) {
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        for row in rows {
+            if !visit(self.value(*row)?) {
                 break;
             }
         }
         Ok(())
     }
 
-    fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
+    fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {
         panic!("no write and no riding read counts")
     }
+}
+
+/// The keys of an entry with their databases: those of its conditions, then those of its commands.
+fn keys_of<'a>(batch: &CommandBatch<'a>) -> impl Iterator<Item = (Database, &'a [u8])> {
+    let mut keys: Vec<(Database, &'a [u8])> = Vec::new();
+    keys.extend(batch.conditions().map(|condition| (condition.database, condition.key)));
+    for command in batch.commands() {
+        command.write.each_key(&mut |key| keys.push((command.database, key)));
+    }
+    keys.into_iter()
 }
 
 fn cause_of_read(error: ReadError) -> Cause {

@@ -3,6 +3,7 @@
 //! It reads the keyring record and has the KEKs. Every data key is unwrapped and every key derived anew for each use, with
 //! the library's AES-GCM: no key store, no node's keys, no arena, no batch, no lanes. Offsets are the drawings of the design.
 
+use crate::apply::tests::kit::CLUSTER;
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::Library;
 use crate::crypto::aead::Message;
@@ -12,11 +13,14 @@ use crate::crypto::derive::derive;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::siv::TagKey;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::keys::kek::KekSet;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::Naming;
 use crate::keys::keyring::WrappedDek;
 
 /// Why something sealed does not open.
@@ -176,4 +180,29 @@ pub(super) fn seal_row((key_id, active_from, dek): &(KeyId, u64, Dek), of: &Seal
     let key = derive::<32>(dek.expose(), b"", "sealkv value", &[]);
     Library::new(&key).seal_batch(&mut [Message { nonce, aad: &aad, text_inout: &mut text }]);
     [&of.header[..], &[1, 0], &key_id.to_be_bytes(), &nonce, &text].concat()
+}
+
+/// The name of a row: the tag of RFC 8452 over the user's key under keys derived anew.
+pub(super) fn name_key(keks: &KekSet, keyring: Option<&Keyring>) -> Result<TagKey, Closed> {
+    let (cluster, key) = match keyring {
+        Some(keyring) => match keyring.naming() {
+            Naming::Secret(name) => {
+                let place = [&keyring.cluster().0[..], &[0, 0, 0, 0, 4]].concat();
+                let lack = if keks.is_empty() { Closed::NoCipher } else { Closed::UnknownKey(0) };
+                let key = keks.unwrap("sealkv dek", &[&place], &name.wrapped).map_err(|_| lack)?;
+                if *derive::<8>(key.expose(), b"", "sealkv check", &[]) != name.check {
+                    return Err(lack);
+                }
+                (keyring.cluster(), *key.expose())
+            }
+            Naming::Clear => (CLUSTER, *derive::<32>(&CLUSTER.0, b"", "sealkv name clear", &[])),
+        },
+        None => (CLUSTER, *derive::<32>(&CLUSTER.0, b"", "sealkv name clear", &[])),
+    };
+    Ok(TagKey::from_bytes(&derive::<48>(&key, b"", "sealkv name", &[&cluster.0])))
+}
+
+pub(super) fn name(key: &TagKey, database: Database, user_key: &[u8]) -> RowName {
+    let message = TagMessage { aad: &[], plaintext: user_key, place: [0; 12] };
+    RowName::new(database, key.tags(&[message])[0])
 }

@@ -28,6 +28,7 @@ use crate::apply::tests::one_by_one::Stopped;
 use crate::apply::tests::one_by_one::Twin;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::fsm::command::Reply;
+use crate::fsm::name::RowName;
 use crate::fsm::store::Commit;
 use crate::fsm::store::Store;
 use crate::keys::kek::KekSet;
@@ -96,7 +97,7 @@ struct Trial {
 
 /// A stored row before it was damaged on the disk, and after.
 struct Damage {
-    key: Vec<u8>,
+    name: RowName,
     good: Vec<u8>,
     bad: Vec<u8>,
 }
@@ -180,7 +181,7 @@ impl Trial {
     /// Changes a stored row of both, as a bad disk or somebody with an editor would.
     fn damage(&self, node: &Node, twin: &mut Twin) -> Option<Damage> {
         let which = self.chance.below(twin.rows.len().max(1) as u64) as usize;
-        let (key, good) = twin.rows.iter().nth(which).map(|(key, row)| (key.clone(), row.clone()))?;
+        let (name, good) = twin.rows.iter().nth(which).map(|(name, row)| (*name, row.clone()))?;
         let mut bad = good.clone();
         match self.chance.below(6) {
             0 => bad[0] ^= 1 << self.chance.below(8),
@@ -192,9 +193,9 @@ impl Trial {
                 bad[byte] ^= 1 << self.chance.below(8);
             }
         }
-        twin.rows.insert(key.clone(), bad.clone());
-        put(&node.store, &key, &bad);
-        Some(Damage { key, good, bad })
+        twin.rows.insert(name, bad.clone());
+        put(&node.store, name, &bad);
+        Some(Damage { name, good, bad })
     }
 
     fn run(mut self, tally: &mut Tally) {
@@ -254,10 +255,10 @@ impl Trial {
         if was_misled || was_clear {
             return;
         }
-        if let Some(Damage { key, good, bad }) = damage
-            && node.store.memory.get(key).unwrap().as_ref() == Some(bad)
+        if let Some(Damage { name, good, bad }) = damage
+            && node.store.memory.get(name).unwrap().as_ref() == Some(bad)
         {
-            put(&node.store, key, good);
+            put(&node.store, *name, good);
         }
         tally.healed += 1;
         let mut node = node.crash_and_restart(0, all_keks(), &self.setup);
@@ -310,7 +311,7 @@ impl Trial {
 /// Byte for byte: rows, state record, keyring.
 fn assert_same(node: &Node, twin: &Twin) {
     let (node, twin) = (node.store.picture(), twin.picture());
-    let differs = node.rows.iter().find(|row| !twin.rows.contains(row)).map(|(key, _)| String::from_utf8_lossy(key));
+    let differs = node.rows.iter().find(|row| !twin.rows.contains(row)).map(|(name, _)| name);
     assert!(node.rows == twin.rows, "rows differ, first {differs:?}");
     assert_eq!(node.applied, twin.applied);
     assert_eq!(node.keyring, twin.keyring);
@@ -321,8 +322,8 @@ fn entry_at(index: u64) -> usize {
     usize::try_from(index - 2).unwrap()
 }
 
-fn put(store: &TestStore, key: &[u8], row: &[u8]) {
-    store.memory.write(Commit { puts: vec![(key.to_vec(), row.to_vec())], ..Commit::default() }).unwrap();
+fn put(store: &TestStore, name: RowName, row: &[u8]) {
+    store.memory.write(Commit { puts: vec![(name, row.to_vec())], ..Commit::default() }).unwrap();
     store.memory.flush().unwrap();
 }
 

@@ -7,13 +7,14 @@ use crate::fsm::command::EncodeError;
 use crate::fsm::command::PayloadError;
 use crate::fsm::command::fields::Field;
 use crate::fsm::command::fields::KeyField;
+use crate::fsm::name::Database;
 use crate::ids::Index;
 
 /// A key that must not have changed: what WATCH asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// The key's database.
-    pub database: u8,
+    pub database: Database,
     /// The key.
     pub key: Bytes,
     /// The entry that changed it last; 0 = no such key.
@@ -24,7 +25,7 @@ pub struct Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConditionRef<'a> {
     /// The key's database.
-    pub database: u8,
+    pub database: Database,
     /// The key.
     pub key: &'a [u8],
     /// The entry that must have changed it last; 0 = no such key.
@@ -41,12 +42,12 @@ pub struct Conditions<'a> {
 impl Condition {
     /// That `key` still has the `last_change` that [`ReadCommand::LastChanges`](crate::fsm::command::ReadCommand) answered.
     #[must_use]
-    pub fn new(database: u8, key: Bytes, last_change: u64) -> Condition {
+    pub fn new(database: Database, key: Bytes, last_change: u64) -> Condition {
         Condition { database, key, last_change: Index(last_change) }
     }
 
     /// What the list is sorted by.
-    pub(super) fn order(&self) -> (u8, &[u8]) {
+    pub(super) fn order(&self) -> (Database, &[u8]) {
         (self.database, &self.key)
     }
 
@@ -55,7 +56,7 @@ impl Condition {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        out.push(self.database);
+        out.push(self.database.number());
         out.extend_from_slice(&self.last_change.0.to_be_bytes());
         KeyField::put(&self.key, out)
     }
@@ -63,12 +64,13 @@ impl Condition {
 
 impl<'a> ConditionRef<'a> {
     /// What the list is sorted by.
-    pub(super) fn order(&self) -> (u8, &'a [u8]) {
+    pub(super) fn order(&self) -> (Database, &'a [u8]) {
         (self.database, self.key)
     }
 
     pub(super) fn take(reader: &mut Reader<'a>) -> Result<ConditionRef<'a>, PayloadError> {
-        let database = reader.u8("database")?;
+        let number = reader.u8("database")?;
+        let database = Database::new(number).ok_or(PayloadError::Field { field: "database", found: number })?;
         let last_change = Index(reader.u64("last change")?);
         Ok(ConditionRef { database, key: KeyField::take(reader)?, last_change })
     }
@@ -88,4 +90,10 @@ impl<'a> Iterator for Conditions<'a> {
         self.left = self.left.checked_sub(1)?;
         Some(ConditionRef::take(&mut self.reader).expect("Payload::decode checked every condition"))
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
 }
+
+impl ExactSizeIterator for Conditions<'_> {}

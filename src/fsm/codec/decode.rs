@@ -10,6 +10,7 @@ use crate::fsm::codec::condition::Conditions;
 use crate::fsm::command::PayloadError;
 use crate::fsm::command::WriteRef;
 use crate::fsm::command::write::HEADER_LEN;
+use crate::fsm::name::Database;
 use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 
@@ -39,7 +40,7 @@ pub struct CommandBatch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryCommand<'a> {
     /// The database that it works on.
-    pub database: u8,
+    pub database: Database,
     /// The command.
     pub write: WriteRef<'a>,
 }

@@ -6,6 +6,7 @@ use crate::fsm::codec::KIND_CONTROL;
 use crate::fsm::codec::condition::Condition;
 use crate::fsm::command::EncodeError;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -20,7 +21,7 @@ pub fn encode_batch<'w>(
     writes: impl IntoIterator<Item = &'w WriteCommand>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    encode_batch_if(stamp_ms, &[], writes.into_iter().map(|write| (0, write)), out)
+    encode_batch_if(stamp_ms, &[], writes.into_iter().map(|write| (Database::FIRST, write)), out)
 }
 
 /// The same for commands with their databases, which run only if all `conditions` hold.
@@ -33,7 +34,7 @@ pub fn encode_batch<'w>(
 pub fn encode_batch_if<'w>(
     stamp_ms: u64,
     conditions: &[Condition],
-    commands: impl IntoIterator<Item = (u8, &'w WriteCommand)>,
+    commands: impl IntoIterator<Item = (Database, &'w WriteCommand)>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     assert!(conditions.is_sorted_by(|left, right| left.order() < right.order()), "conditions ascend");
@@ -72,7 +73,7 @@ pub fn set_stamp(payload_inout: &mut [u8], stamp_ms: u64) {
 fn append_batch<'w>(
     stamp_ms: u64,
     conditions: &[Condition],
-    commands: impl IntoIterator<Item = (u8, &'w WriteCommand)>,
+    commands: impl IntoIterator<Item = (Database, &'w WriteCommand)>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();

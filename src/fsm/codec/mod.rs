@@ -11,19 +11,20 @@
 //!
 //! control   1    N     a change of the keyring, drawn in `keys`; opaque here
 //!
-//! condition 0    1     database of the key
+//! condition 0    1     database of the key, 0 to 15
 //!           1    8     index of the last change that the key must still have; 0 = there must be no such key
 //!           9          key
 //!
 //! command   0    1     tag
-//!           1    1     version of this command; all are at 1
-//!           2    1     database
+//!           1    1     version of this command; all are at 2
+//!           2    1     database of all its keys, 0 to 15
 //!           3          fields, in the order in which `command::write` declares them
 //!
 //! key       len(4), at most KEY_BYTES_MAX, and as many bytes
 //! value     len(4), at most VALUE_BYTES_MAX, and as many bytes
 //! keys      count(4), then a key each
 //! pairs     count(4), then a key and a value each
+//! names     count(4), then the 17 bytes of `name` each
 //! number    4 or 8 bytes, two's complement where it is signed
 //! expiry    1 byte: 0 clear, 1 keep, 2 in, 3 at; behind 2 and 3 the ms, 8 bytes, two's complement
 //! when      of set: 0 always, 1 absent, 2 present; of expire: 0 always, 1 none, 2 some, 3 later, 4 sooner, 5 some sooner
@@ -32,8 +33,9 @@
 //! ```
 //!
 //! Integers are big-endian. A batch has one encoding: no conditions are the count 0, the first database is the byte 0. If
-//! a condition does not hold when the entry is applied, none of its commands runs. Rows know one database so far, so a
-//! command or a condition of another one is an error at apply, not a malformed entry. What a (tag, version) means never changes: another meaning takes another version. The kind
+//! a condition does not hold when the entry is applied, none of its commands runs. Commands name users' keys; only the
+//! removal of expired ones names rows. Version 1 knew one database, and is refused. What a (tag, version) means never
+//! changes: another meaning takes another version. The kind
 //! byte makes a control command inside a client's envelope, or a client's inside a control envelope, visible; that it
 //! is then malformed is the caller's rule. A payload is checked whole before its first command is seen, allocates
 //! nothing, and borrows keys and values from the opened entry; the one copy of a value is made where it is kept.

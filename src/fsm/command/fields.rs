@@ -35,6 +35,9 @@ pub(in crate::fsm) trait Field {
     /// The bytes are not those of such a field.
     fn take<'a>(reader: &mut Reader<'a>) -> Result<Self::Borrowed<'a>, PayloadError>;
 
+    /// Shows every key of the field, in its order.
+    fn each_key<'a>(_borrowed: &Self::Borrowed<'a>, _visit: &mut dyn FnMut(&'a [u8])) {}
+
     /// A copy that outlives the entry.
     #[cfg(test)]
     fn copied(borrowed: Self::Borrowed<'_>) -> Self::Owned;
@@ -133,6 +136,10 @@ impl Field for KeyField {
         take_text(reader, "key", KEY_BYTES_MAX)
     }
 
+    fn each_key<'a>(key: &&'a [u8], visit: &mut dyn FnMut(&'a [u8])) {
+        visit(key);
+    }
+
     #[cfg(test)]
     fn copied(borrowed: &[u8]) -> Bytes {
         Bytes::copy_from_slice(borrowed)
@@ -186,6 +193,10 @@ impl Field for KeysField {
         Ok(KeyList { left, bytes: &start[..start.len() - reader.remaining()] })
     }
 
+    fn each_key<'a>(keys: &KeyList<'a>, visit: &mut dyn FnMut(&'a [u8])) {
+        keys.for_each(visit);
+    }
+
     #[cfg(test)]
     fn copied(borrowed: KeyList<'_>) -> Vec<Bytes> {
         borrowed.map(Bytes::copy_from_slice).collect()
@@ -216,6 +227,10 @@ impl Field for PairsField {
             ValueField::take(reader)?;
         }
         Ok(PairList { left, bytes: &start[..start.len() - reader.remaining()] })
+    }
+
+    fn each_key<'a>(pairs: &PairList<'a>, visit: &mut dyn FnMut(&'a [u8])) {
+        pairs.for_each(|(key, _)| visit(key));
     }
 
     #[cfg(test)]
@@ -289,14 +304,14 @@ fn put_text(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn put_count(count: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+pub(super) fn put_count(count: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let short = u32::try_from(count).map_err(|_| EncodeError::PayloadLong { found: count })?;
     out.extend_from_slice(&short.to_be_bytes());
     Ok(())
 }
 
 /// Bytes of a length or count.
-const LEN_LEN: usize = 4;
+pub(super) const LEN_LEN: usize = 4;
 
 /// Why bytes are not a payload: a bug, or an entry that another version made. Above the cutover apply halts (MALFORMED-HALT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@
 //! refuses them again, and a decoder that meets one calls the entry malformed.
 
 pub(super) mod fields;
+mod names;
 mod options;
 mod read;
 mod reply;
@@ -15,6 +16,7 @@ pub use fields::EncodeError;
 pub use fields::KeyList;
 pub use fields::PairList;
 pub use fields::PayloadError;
+pub use names::NameList;
 pub use options::ExpireIf;
 pub use options::Expiry;
 pub use options::SetIf;

@@ -10,15 +10,9 @@ pub enum TtlForm {
     /// PTTL.
     Millis,
     /// EXPIRETIME.
-    AtSeconds {
-        /// By how much the clock of the keys leads the one that the client means.
-        lead_ms: u64,
-    },
+    AtSeconds,
     /// PEXPIRETIME.
-    AtMillis {
-        /// The same.
-        lead_ms: u64,
-    },
+    AtMillis,
 }
 
 /// A command that changes nothing.
@@ -70,24 +64,28 @@ pub enum ReadCommand {
         /// The keys; one answer each.
         keys: Vec<Bytes>,
     },
-    /// DBSIZE: counted on demand. Names no key, so it never rides with a write.
+    /// DBSIZE: one database, counted on demand. Names no key, so it never rides with a write.
     Count,
 }
 
 impl ReadCommand {
+    /// Every key that it is about, in the order in which they are named.
+    #[must_use]
+    pub fn keys(&self) -> &[Bytes] {
+        match self {
+            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } | ReadCommand::LastChanges { keys } => keys,
+            ReadCommand::Get { key }
+            | ReadCommand::Length { key }
+            | ReadCommand::Range { key, .. }
+            | ReadCommand::Ttl { key, .. }
+            | ReadCommand::Type { key } => std::slice::from_ref(key),
+            ReadCommand::Count => &[],
+        }
+    }
+
     /// Stored values that it opens at most: one for each key that it names, none for a count of them all.
     #[must_use]
     pub fn opens(&self) -> usize {
-        match self {
-            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } | ReadCommand::LastChanges { keys } => {
-                keys.len()
-            }
-            ReadCommand::Get { .. }
-            | ReadCommand::Length { .. }
-            | ReadCommand::Range { .. }
-            | ReadCommand::Ttl { .. }
-            | ReadCommand::Type { .. } => 1,
-            ReadCommand::Count => 0,
-        }
+        self.keys().len()
     }
 }

@@ -11,6 +11,7 @@ use crate::codec::Reader;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::KeyList;
+use crate::fsm::command::NameList;
 use crate::fsm::command::PairList;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
@@ -21,6 +22,9 @@ use crate::fsm::command::fields::KeysField;
 use crate::fsm::command::fields::PairsField;
 use crate::fsm::command::fields::PayloadError;
 use crate::fsm::command::fields::ValueField;
+use crate::fsm::command::names::NamesField;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
 use crate::limits::VALUE_BYTES_MAX;
 
 /// What a write costs its entry at most, known before it runs.
@@ -60,6 +64,7 @@ macro_rules! owned {
     (ValueField) => { Bytes };
     (KeysField) => { Vec<Bytes> };
     (PairsField) => { Vec<(Bytes, Bytes)> };
+    (NamesField) => { Vec<RowName> };
     ($plain:ident) => { $plain };
 }
 
@@ -69,6 +74,7 @@ macro_rules! borrowed {
     ($entry:lifetime ValueField) => { &$entry [u8] };
     ($entry:lifetime KeysField) => { KeyList<$entry> };
     ($entry:lifetime PairsField) => { PairList<$entry> };
+    ($entry:lifetime NamesField) => { NameList<$entry> };
     ($entry:lifetime $plain:ident) => { $plain };
 }
 
@@ -113,10 +119,10 @@ macro_rules! write_commands {
             ///
             /// # Errors
             /// A key or a value above its bound.
-            pub(in crate::fsm) fn encode(&self, database: u8, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+            pub(in crate::fsm) fn encode(&self, database: Database, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 match self {
                     $(WriteCommand::$name $({ $($field,)* })? => {
-                        out.extend_from_slice(&[$tag, VERSION, database]);
+                        out.extend_from_slice(&[$tag, VERSION, database.number()]);
                         $($(<$kind as Field>::put($field, out)?;)*)?
                     })*
                 }
@@ -140,14 +146,24 @@ macro_rules! write_commands {
             ///
             /// # Errors
             /// The bytes are not those of a command of this version.
-            pub(in crate::fsm) fn take(reader: &mut Reader<'a>) -> Result<(u8, WriteRef<'a>), PayloadError> {
-                let [tag, version, database] = reader.array("tag, version and database")?;
+            pub(in crate::fsm) fn take(reader: &mut Reader<'a>) -> Result<(Database, WriteRef<'a>), PayloadError> {
+                let [tag, version, number] = reader.array("tag, version and database")?;
+                let database = || Database::new(number).ok_or(PayloadError::Field { field: "database", found: number });
                 match (tag, version) {
                     $(($tag, VERSION) => {
                         $($(let $field = <$kind as Field>::take(reader)?;)*)?
-                        Ok((database, WriteRef::$name $({ $($field,)* })?))
+                        Ok((database()?, WriteRef::$name $({ $($field,)* })?))
                     })*
                     _ => Err(PayloadError::Command { tag, version }),
+                }
+            }
+
+            /// Shows every key that it is about, in the order in which they stand in it.
+            pub fn each_key(&self, visit: &mut dyn FnMut(&'a [u8])) {
+                match self {
+                    $(WriteRef::$name $({ $($field,)* })? => {
+                        $($(<$kind as Field>::each_key($field, visit);)*)?
+                    })*
                 }
             }
 
@@ -270,16 +286,20 @@ write_commands! {
         key: KeyField,
     } costs WriteCost::REWRITES;
 
-    /// FLUSHALL, FLUSHDB.
+    /// FLUSHALL: every database.
     12 FlushAll costs WriteCost::NONE;
 
     /// The leader found these past due: removed if they are past due by this entry's stamp. Nobody reads the answer.
+    /// It goes by names, each with its database: whoever walks over rows sees no keys.
     13 RemoveExpired {
-        /// The keys.
-        keys: KeysField,
-    } costs WriteCost { opens: keys.len(), ..WriteCost::NONE };
+        /// The names of their rows.
+        names: NamesField,
+    } costs WriteCost { opens: names.len(), ..WriteCost::NONE };
+
+    /// FLUSHDB: the database that it works on.
+    14 FlushDatabase costs WriteCost::NONE;
 }
 
 /// Bytes of a command in front of its fields: tag, version, database.
 pub(in crate::fsm) const HEADER_LEN: usize = 3;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;

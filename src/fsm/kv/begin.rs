@@ -2,6 +2,8 @@
 
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::kv::words;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
@@ -17,27 +19,30 @@ impl Overlay {
     /// whether its row is or not. If a condition does not hold, each command answers an error and writes nothing.
     ///
     /// `stamp_ms` must never decrease from entry to entry: the larger of the batch's own and the last applied stamp, or
-    /// a key that expired could come back. `sealed` is `None` at or below the cutover.
+    /// a key that expired could come back. `sealed` is `None` at or below the cutover. `names` are those of `batch`
+    /// ([`names_of_batch`](crate::fsm::naming::names_of_batch)).
     ///
     /// # Errors
     /// [`ReadError`] if a value cannot be read or opened: halt.
     ///
     /// # Panics
-    /// At index 0, which stands for "no such key".
-    pub fn begin<B: Base + ?Sized>(
+    /// At index 0, which stands for "no such key"; if there are fewer names than conditions.
+    pub fn begin<'n, B: Base + ?Sized>(
         &self,
         base: &B,
         index: Index,
         stamp_ms: u64,
         sealed: Option<SealedBy>,
         batch: &CommandBatch<'_>,
-    ) -> Result<WriteContext, ReadError> {
+        names: &'n [RowName],
+    ) -> Result<WriteContext<'n>, ReadError> {
+        let (conditions, names) = names.split_at(batch.conditions().len());
         let refusal = if batch.exceeds_writes() {
             Some(words::WRITES_MANY)
         } else {
-            self.broken_condition(base, index, stamp_ms, batch)?
+            self.broken_condition(base, index, stamp_ms, batch, conditions)?
         };
-        Ok(WriteContext::new(index, stamp_ms, sealed, refusal))
+        Ok(WriteContext::new(index, stamp_ms, sealed, refusal, names))
     }
 
     fn broken_condition<B: Base + ?Sized>(
@@ -46,13 +51,11 @@ impl Overlay {
         index: Index,
         stamp_ms: u64,
         batch: &CommandBatch<'_>,
+        names: &[RowName],
     ) -> Result<Option<&'static str>, ReadError> {
         let mut opened_bytes = 0;
-        for condition in batch.conditions() {
-            if condition.database != FIRST_DATABASE {
-                return Ok(Some(words::NO_DATABASE));
-            }
-            let found = self.value_for(base, condition.key, index)?;
+        for (condition, name) in batch.conditions().zip(names) {
+            let found = self.value_for(base, RowKey::new(*name, condition.key), index)?;
             opened_bytes += found.as_ref().map_or(0, |value| value.bytes.len() as u64);
             if opened_bytes > ENTRY_VALUE_BYTES_MAX {
                 return Ok(Some(words::VALUES_LARGE));
@@ -65,6 +68,3 @@ impl Overlay {
         Ok(None)
     }
 }
-
-/// The only database that rows know so far.
-pub(super) const FIRST_DATABASE: u8 = 0;

@@ -9,12 +9,13 @@ mod decimal;
 mod read;
 mod write;
 
+pub use read::NamedRead;
 pub use read::ReadAnswer;
 pub use read::read;
 pub use read::read_as_leader;
 pub use read::read_within;
 
-/// Error lines as Redis 7 spells them; the last five are our own.
+/// Error lines as Redis 7 spells them; the last four are our own.
 pub(crate) mod words {
     pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
     pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
@@ -24,7 +25,6 @@ pub(crate) mod words {
     pub(crate) const SET_EXPIRE: &str = "ERR invalid expire time in 'set' command";
     pub(crate) const GETEX_EXPIRE: &str = "ERR invalid expire time in 'getex' command";
     pub(crate) const EXPIRE_EXPIRE: &str = "ERR invalid expire time in 'expire' command";
-    pub(crate) const NO_DATABASE: &str = "ERR DB index is out of range";
     pub(crate) const CONDITION_FAILED: &str = "ERR a watched key has changed, nothing was executed";
     pub(crate) const WRITES_MANY: &str = "ERR too many writes in one transaction or pipeline";
     pub(crate) const VALUES_LARGE: &str = "ERR values of one transaction or pipeline take too much memory";

@@ -8,19 +8,33 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::TtlForm;
 use crate::fsm::kv::words;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::REPLY_BYTES_MAX;
+
+/// A read, and where its rows are.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedRead<'a> {
+    /// The read.
+    pub read: &'a ReadCommand,
+    /// The database that it works on.
+    pub database: Database,
+    /// A name for each of its keys ([`names_of_read`](crate::fsm::naming::names_of_read)).
+    pub names: &'a [RowName],
+}
 
 /// What a leader's read came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadAnswer {
     /// The reply.
     Reply(Reply),
-    /// These keys are there by the applied stamp and past due by the leader's clock: have them removed
+    /// These rows are there by the applied stamp and past due by the leader's clock: have them removed
     /// (`WriteCommand::RemoveExpired`), then read again.
-    PastDue(Vec<Bytes>),
+    PastDue(Vec<RowName>),
 }
 
 /// Answers `read` on `view`; a key whose deadline is at or before `now_ms` is not there.
@@ -29,7 +43,7 @@ pub enum ReadAnswer {
 ///
 /// # Errors
 /// [`ReadError`] if a value cannot be read or opened.
-pub fn read<B: Base + ?Sized>(view: &B, read: &ReadCommand, now_ms: u64) -> Result<Reply, ReadError> {
+pub fn read<B: Base + ?Sized>(view: &B, read: NamedRead<'_>, now_ms: u64) -> Result<Reply, ReadError> {
     read_within(view, read, now_ms, REPLY_BYTES_MAX)
 }
 
@@ -40,11 +54,11 @@ pub fn read<B: Base + ?Sized>(view: &B, read: &ReadCommand, now_ms: u64) -> Resu
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read_within<B: Base + ?Sized>(
     view: &B,
-    read: &ReadCommand,
+    read: NamedRead<'_>,
     now_ms: u64,
     bytes_left: usize,
 ) -> Result<Reply, ReadError> {
-    ReadRun { view, stamp_ms: now_ms, clock_ms: 0, bytes_left, past_due: Vec::new() }.reply(read)
+    ReadRun { view, asked: read, stamp_ms: now_ms, wall_ms: 0, bytes_left, past_due: Vec::new() }.reply()
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -53,35 +67,39 @@ pub fn read_within<B: Base + ?Sized>(
 /// [`ReadError`] if a value cannot be read or opened.
 pub fn read_as_leader<B: Base + ?Sized>(
     view: &B,
-    read: &ReadCommand,
+    read: NamedRead<'_>,
     stamp_ms: u64,
-    clock_ms: u64,
+    wall_ms: u64,
 ) -> Result<ReadAnswer, ReadError> {
-    let mut looker = ReadRun { view, stamp_ms, clock_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
-    let reply = looker.reply(read)?;
+    let mut looker =
+        ReadRun { view, asked: read, stamp_ms, wall_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
+    let reply = looker.reply()?;
     Ok(if looker.past_due.is_empty() { ReadAnswer::Reply(reply) } else { ReadAnswer::PastDue(looker.past_due) })
 }
 
 struct ReadRun<'a, B: ?Sized> {
     view: &'a B,
+    asked: NamedRead<'a>,
     stamp_ms: u64,
-    clock_ms: u64,
+    wall_ms: u64,
     bytes_left: usize,
-    past_due: Vec<Bytes>,
+    past_due: Vec<RowName>,
 }
 
 impl<B: Base + ?Sized> ReadRun<'_, B> {
-    fn reply(&mut self, read: &ReadCommand) -> Result<Reply, ReadError> {
+    fn reply(&mut self) -> Result<Reply, ReadError> {
+        let NamedRead { read, database, names } = self.asked;
+        assert_eq!(read.keys().len(), names.len(), "a name for each key");
         let reply = match read {
             ReadCommand::Get { key } => bulk(self.one(key)?),
-            ReadCommand::GetMany { keys } => self.many(keys)?,
+            ReadCommand::GetMany { keys } => self.many(&rows(keys, names))?,
             ReadCommand::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
             ReadCommand::Range { key, start, end } => {
                 let bytes = self.one(key)?.map(|value| value.bytes).unwrap_or_default();
                 Reply::Bulk(range(&bytes, *start, *end))
             }
             ReadCommand::Exists { keys } => {
-                let (unlike, times) = tallied(keys);
+                let (unlike, times) = tallied(&rows(keys, names));
                 let (mut times, mut count) = (times.into_iter(), 0);
                 self.each(&unlike, |value| {
                     let named = times.next().unwrap_or(0);
@@ -92,33 +110,32 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             }
             ReadCommand::LastChanges { keys } => {
                 let mut changes = Vec::with_capacity(keys.len());
-                self.each(keys, |value| {
+                self.each(&rows(keys, names), |value| {
                     changes.push(last_change(value.as_ref()));
                     true
                 })?;
                 Reply::Array(changes)
             }
-            ReadCommand::Ttl { key, form } => {
-                Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms.max(self.clock_ms)))
-            }
+            ReadCommand::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
             ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
             ReadCommand::Count => {
-                let count = self.view.count(self.stamp_ms.max(self.clock_ms))?;
-                Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+                Reply::Integer(i64::try_from(self.view.count(database, self.stamp_ms)?).unwrap_or(i64::MAX))
             }
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
     }
 
-    fn one(&mut self, key: &Bytes) -> Result<Option<Value>, ReadError> {
-        let found = self.view.value(key)?;
-        Ok(self.judge(key, found))
+    /// The value of the only key of a read.
+    fn one(&mut self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        let row = RowKey::new(self.asked.names[0], key);
+        let found = self.view.value(row)?;
+        Ok(self.judge(row.name, found))
     }
 
     /// Keeps values only as long as their reply can be given.
-    fn many(&mut self, keys: &[Bytes]) -> Result<Reply, ReadError> {
-        let (mut kept, mut bytes, bytes_left) = (Vec::with_capacity(keys.len()), 0, self.bytes_left);
-        self.each(keys, |value| {
+    fn many(&mut self, rows: &[RowKey<'_>]) -> Result<Reply, ReadError> {
+        let (mut kept, mut bytes, bytes_left) = (Vec::with_capacity(rows.len()), 0, self.bytes_left);
+        self.each(rows, |value| {
             bytes += value.as_ref().map_or(0, |value| value.bytes.len());
             kept.push(bulk(value));
             bytes <= bytes_left
@@ -126,34 +143,37 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
         Ok(if bytes > bytes_left { Reply::Error(words::REPLY_LARGE) } else { Reply::Array(kept) })
     }
 
-    /// Shows `take` the value of each key, or that there is none, until it answers false.
-    fn each(&mut self, keys: &[Bytes], mut take: impl FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        let slices: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
-        let mut names = keys.iter();
+    /// Shows `take` the value of each row, or that there is none, until it answers false.
+    fn each(&mut self, rows: &[RowKey<'_>], mut take: impl FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        let mut asked = rows.iter();
         let view = self.view;
-        view.each_value(&slices, &mut |found| {
-            let key = names.next().expect("one value for each key");
-            take(self.judge(key, found))
+        view.each_value(rows, &mut |found| {
+            let row = asked.next().expect("one value for each row");
+            take(self.judge(row.name, found))
         })
     }
 
-    fn judge(&mut self, key: &Bytes, found: Option<Value>) -> Option<Value> {
+    fn judge(&mut self, name: RowName, found: Option<Value>) -> Option<Value> {
         let value = found.filter(|value| !value.is_past_due(self.stamp_ms))?;
-        if value.is_past_due(self.clock_ms) {
-            self.past_due.push(key.clone());
+        if value.is_past_due(self.wall_ms) {
+            self.past_due.push(name);
         }
         Some(value)
     }
 }
 
-/// Each key once, in the order of their first places, and how often it is named: it must not be opened as often.
-fn tallied(keys: &[Bytes]) -> (Vec<Bytes>, Vec<usize>) {
-    let mut places: HashMap<&Bytes, usize> = HashMap::with_capacity(keys.len());
-    let (mut unlike, mut times) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
-    for key in keys {
-        let place = *places.entry(key).or_insert(unlike.len());
+fn rows<'a>(keys: &'a [Bytes], names: &[RowName]) -> Vec<RowKey<'a>> {
+    keys.iter().zip(names).map(|(key, name)| RowKey::new(*name, key)).collect()
+}
+
+/// Each row once, in the order of their first places, and how often it is named: it must not be opened as often.
+fn tallied<'a>(rows: &[RowKey<'a>]) -> (Vec<RowKey<'a>>, Vec<usize>) {
+    let mut places: HashMap<RowName, usize> = HashMap::with_capacity(rows.len());
+    let (mut unlike, mut times) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for row in rows {
+        let place = *places.entry(row.name).or_insert(unlike.len());
         if place == unlike.len() {
-            unlike.push(key.clone());
+            unlike.push(*row);
             times.push(0);
         }
         times[place] += 1;
@@ -202,8 +222,8 @@ fn ttl(value: Option<Value>, form: TtlForm, now_ms: u64) -> i64 {
     let number = match form {
         TtlForm::Seconds => left.saturating_add(500) / 1000,
         TtlForm::Millis => left,
-        TtlForm::AtSeconds { lead_ms } => at.saturating_sub(lead_ms).saturating_add(500) / 1000,
-        TtlForm::AtMillis { lead_ms } => at.saturating_sub(lead_ms),
+        TtlForm::AtSeconds => at.saturating_add(500) / 1000,
+        TtlForm::AtMillis => at,
     };
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -9,15 +9,18 @@ use crate::fsm::codec::EntryCommand;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::KeyList;
+use crate::fsm::command::NameList;
 use crate::fsm::command::PairList;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteRef;
-use crate::fsm::kv::begin::FIRST_DATABASE;
 use crate::fsm::kv::decimal::DecimalSum;
 use crate::fsm::kv::decimal::add;
 use crate::fsm::kv::words;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
@@ -36,15 +39,12 @@ impl Overlay {
         &mut self,
         base: &B,
         command: EntryCommand<'_>,
-        context: &mut WriteContext,
+        context: &mut WriteContext<'_>,
     ) -> Result<Reply, ReadError> {
         if let Some(line) = context.refusal() {
             return Ok(Reply::Error(line));
         }
-        if command.database != FIRST_DATABASE {
-            return Ok(Reply::Error(words::NO_DATABASE));
-        }
-        match (Execution { overlay: self, base, context }).run(command.write) {
+        match (Execution { overlay: self, base, context }).run(command) {
             Ok(reply) => Ok(reply),
             Err(CommandEnd::Answer(line)) => Ok(Reply::Error(line)),
             Err(CommandEnd::Halt(error)) => Err(error),
@@ -77,15 +77,18 @@ enum Deadline {
     Past,
 }
 
-struct Execution<'x, B: ?Sized> {
+struct Execution<'x, 'n, B: ?Sized> {
     overlay: &'x mut Overlay,
     base: &'x B,
-    context: &'x mut WriteContext,
+    context: &'x mut WriteContext<'n>,
 }
 
-impl<B: Base + ?Sized> Execution<'_, B> {
-    fn run(&mut self, write: WriteRef<'_>) -> Result<Reply, CommandEnd> {
-        match write {
+/// A user's key and the name of its row.
+type KeyedRow<'a> = (RowName, &'a [u8]);
+
+impl<B: Base + ?Sized> Execution<'_, '_, B> {
+    fn run(&mut self, command: EntryCommand<'_>) -> Result<Reply, CommandEnd> {
+        match command.write {
             WriteRef::Set { key, value, when, expiry, reply } => self.set(key, value, when, expiry, reply),
             WriteRef::SetMany { pairs, absent_only } => self.set_many(pairs, absent_only),
             WriteRef::Append { key, value } => self.append(key, value),
@@ -96,13 +99,25 @@ impl<B: Base + ?Sized> Execution<'_, B> {
             WriteRef::GetExpire { key, expiry } => self.get_expire(key, expiry),
             WriteRef::Delete { keys } => self.delete(keys),
             WriteRef::Expire { key, expiry, when } => self.expire(key, expiry, when),
-            WriteRef::Persist { key } => self.persist(key).map(flag),
+            WriteRef::Persist { key } => {
+                let row = self.row(key);
+                self.persist(row).map(flag)
+            }
             WriteRef::FlushAll => {
-                self.overlay.clear();
+                Database::all().for_each(|database| self.overlay.clear(database));
                 Ok(Reply::Ok)
             }
-            WriteRef::RemoveExpired { keys } => self.remove_expired(keys),
+            WriteRef::FlushDatabase => {
+                self.overlay.clear(command.database);
+                Ok(Reply::Ok)
+            }
+            WriteRef::RemoveExpired { names } => self.remove_expired(names),
         }
+    }
+
+    /// Where the row of the command's next key is.
+    fn row<'k>(&mut self, key: &'k [u8]) -> KeyedRow<'k> {
+        (self.context.next_name(), key)
     }
 
     fn set(
@@ -113,9 +128,10 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         expiry: Expiry,
         reply: SetReply,
     ) -> Result<Reply, CommandEnd> {
+        let row = self.row(key);
         let deadline = self.positive_deadline(expiry, words::SET_EXPIRE)?;
         let is_blind = when == SetIf::Always && reply != SetReply::Old && deadline != Deadline::Unchanged;
-        let old = if is_blind { None } else { self.live(key)? };
+        let old = if is_blind { None } else { self.live(row)? };
         let takes_place = match when {
             SetIf::Always => true,
             SetIf::Absent => old.is_none(),
@@ -131,44 +147,54 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         if takes_place {
             self.charge(value.len())?;
             let bytes = Bytes::copy_from_slice(value);
-            self.put_or_remove(key, bytes, deadline, old_expire_at_ms);
+            self.put_or_remove(row, bytes, deadline, old_expire_at_ms);
         }
         Ok(answer)
     }
 
     fn set_many(&mut self, pairs: PairList<'_>, absent_only: bool) -> Result<Reply, CommandEnd> {
+        let names = self.context.next_names(pairs.len());
+        let rows = || names.iter().zip(pairs).map(|(name, (key, value))| ((*name, key), value));
         if absent_only {
-            for (key, _) in pairs {
-                if self.live(key)?.is_some() {
+            for (row, _) in rows() {
+                if self.live(row)?.is_some() {
                     return Ok(Reply::Integer(0));
                 }
             }
         }
         self.charge(pairs.map(|(_, value)| value.len()).sum())?;
-        for (key, value) in pairs {
-            self.put(key, Bytes::copy_from_slice(value), 0);
+        for (row, value) in rows() {
+            self.put(row, Bytes::copy_from_slice(value), 0);
         }
         Ok(if absent_only { Reply::Integer(1) } else { Reply::Ok })
     }
 
     fn append(&mut self, key: &[u8], value: &[u8]) -> Result<Reply, CommandEnd> {
-        let Some(old) = self.live(key)? else {
-            return self.grow(key, None, 0, value);
+        let row = self.row(key);
+        let Some(old) = self.live(row)? else {
+            return self.grow(row, None, 0, value);
         };
         let offset = old.bytes.len();
-        self.grow(key, Some(old), offset, value)
+        self.grow(row, Some(old), offset, value)
     }
 
     fn set_range(&mut self, key: &[u8], offset: u32, value: &[u8]) -> Result<Reply, CommandEnd> {
-        let old = self.live(key)?;
+        let row = self.row(key);
+        let old = self.live(row)?;
         if value.is_empty() {
             return Ok(integer(old.map_or(0, |old| old.bytes.len())));
         }
-        self.grow(key, old, offset as usize, value)
+        self.grow(row, old, offset as usize, value)
     }
 
     /// Puts `value` at `offset`, with zeros before it where there is nothing.
-    fn grow(&mut self, key: &[u8], old: Option<Value>, offset: usize, value: &[u8]) -> Result<Reply, CommandEnd> {
+    fn grow(
+        &mut self,
+        row: KeyedRow<'_>,
+        old: Option<Value>,
+        offset: usize,
+        value: &[u8],
+    ) -> Result<Reply, CommandEnd> {
         let end = offset + value.len();
         if end > VALUE_BYTES_MAX {
             return Err(CommandEnd::Answer(words::TOO_LONG));
@@ -177,16 +203,17 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         let new_len = end.max(old_len);
         self.charge(self.kept(old.as_ref()) + (new_len - old_len))?;
         let expire_at_ms = old.as_ref().map_or(0, |old| old.expire_at_ms);
-        self.overlay.detach(key);
+        self.overlay.detach(&row.0);
         let mut bytes = owned(old.map(|old| old.bytes).unwrap_or_default(), new_len);
         bytes.resize(new_len, 0);
         bytes[offset..end].copy_from_slice(value);
-        self.put(key, bytes.freeze(), expire_at_ms);
+        self.put(row, bytes.freeze(), expire_at_ms);
         Ok(integer(new_len))
     }
 
     fn increment_by(&mut self, key: &[u8], delta: i64) -> Result<Reply, CommandEnd> {
-        let old = self.live(key)?;
+        let row = self.row(key);
+        let old = self.live(row)?;
         let number = match &old {
             Some(old) => parse_integer(&old.bytes).ok_or(CommandEnd::Answer(words::NOT_INTEGER))?,
             None => 0,
@@ -195,12 +222,13 @@ impl<B: Base + ?Sized> Execution<'_, B> {
         let mut digits = itoa::Buffer::new();
         let text = digits.format(sum).as_bytes();
         self.charge(text.len())?;
-        self.put(key, Bytes::copy_from_slice(text), old.map_or(0, |old| old.expire_at_ms));
+        self.put(row, Bytes::copy_from_slice(text), old.map_or(0, |old| old.expire_at_ms));
         Ok(Reply::Integer(sum))
     }
 
     fn increment_by_float(&mut self, key: &[u8], delta: &[u8]) -> Result<Reply, CommandEnd> {
-        let old = self.live(key)?;
+        let row = self.row(key);
+        let old = self.live(row)?;
         let number = old.as_ref().map_or(&b"0"[..], |old| &old.bytes);
         let text = match add(number, delta) {
             DecimalSum::Number(text) => Bytes::from(text),
@@ -208,35 +236,38 @@ impl<B: Base + ?Sized> Execution<'_, B> {
             DecimalSum::Infinite => return Err(CommandEnd::Answer(words::NAN_OR_INFINITY)),
         };
         self.charge(text.len())?;
-        self.put(key, text.clone(), old.map_or(0, |old| old.expire_at_ms));
+        self.put(row, text.clone(), old.map_or(0, |old| old.expire_at_ms));
         Ok(Reply::Bulk(text))
     }
 
     fn get_delete(&mut self, key: &[u8]) -> Result<Reply, CommandEnd> {
-        let old = self.live(key)?;
+        let row = self.row(key);
+        let old = self.live(row)?;
         let is_there = old.is_some();
         let answer = self.bulk(old)?;
         if is_there {
-            self.overlay.remove(key);
+            self.overlay.remove(row.0);
         }
         Ok(answer)
     }
 
     fn get_expire(&mut self, key: &[u8], expiry: Expiry) -> Result<Reply, CommandEnd> {
-        let Some(old) = self.live(key)? else {
+        let row = self.row(key);
+        let Some(old) = self.live(row)? else {
             return Ok(Reply::Null);
         };
         let deadline = self.positive_deadline(expiry, words::GETEX_EXPIRE)?;
         let answer = self.bulk(Some(old.clone()))?;
-        self.change_deadline(key, old, deadline)?;
+        self.change_deadline(row, old, deadline)?;
         Ok(answer)
     }
 
     fn delete(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
         let mut count = 0;
         for key in keys {
-            if self.live(key)?.is_some() {
-                self.overlay.remove(key);
+            let row = self.row(key);
+            if self.live(row)?.is_some() {
+                self.overlay.remove(row.0);
                 count += 1;
             }
         }
@@ -244,14 +275,15 @@ impl<B: Base + ?Sized> Execution<'_, B> {
     }
 
     fn expire(&mut self, key: &[u8], expiry: Expiry, when: ExpireIf) -> Result<Reply, CommandEnd> {
+        let row = self.row(key);
         let ms = match expiry {
-            Expiry::Clear => return self.persist(key).map(flag),
-            Expiry::Keep => return Ok(flag(self.live(key)?.is_some())),
+            Expiry::Clear => return self.persist(row).map(flag),
+            Expiry::Keep => return Ok(flag(self.live(row)?.is_some())),
             Expiry::In(ms) => i128::from(self.context.stamp_ms) + i128::from(ms),
             Expiry::At(ms) => i128::from(ms),
         };
         let deadline = self.deadline_at(ms).ok_or(CommandEnd::Answer(words::EXPIRE_EXPIRE))?;
-        let Some(old) = self.live(key)? else {
+        let Some(old) = self.live(row)? else {
             return Ok(flag(false));
         };
         let current = (old.expire_at_ms != 0).then_some(i128::from(old.expire_at_ms));
@@ -264,42 +296,42 @@ impl<B: Base + ?Sized> Execution<'_, B> {
             ExpireIf::SomeSooner => current.is_some_and(|current| ms < current),
         };
         if takes_place {
-            self.change_deadline(key, old, deadline)?;
+            self.change_deadline(row, old, deadline)?;
         }
         Ok(flag(takes_place))
     }
 
-    fn persist(&mut self, key: &[u8]) -> Result<bool, CommandEnd> {
-        match self.live(key)? {
-            Some(old) if old.expire_at_ms != 0 => self.change_deadline(key, old, Deadline::At(0)).map(|()| true),
+    fn persist(&mut self, row: KeyedRow<'_>) -> Result<bool, CommandEnd> {
+        match self.live(row)? {
+            Some(old) if old.expire_at_ms != 0 => self.change_deadline(row, old, Deadline::At(0)).map(|()| true),
             _ => Ok(false),
         }
     }
 
-    fn remove_expired(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
+    fn remove_expired(&mut self, names: NameList<'_>) -> Result<Reply, CommandEnd> {
         let mut count = 0;
-        for key in keys {
-            let found = self.overlay.value_for(self.base, key, self.context.index)?;
+        for name in names {
+            let found = self.overlay.value_for(self.base, RowKey::named(name), self.context.index)?;
             if found.is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
-                self.overlay.remove(key);
+                self.overlay.remove(name);
                 count += 1;
             }
         }
         Ok(Reply::Integer(count))
     }
 
-    /// The value of `key` by this entry's stamp; one that is past due is removed on the way.
-    fn live(&mut self, key: &[u8]) -> Result<Option<Value>, CommandEnd> {
-        let found = self.overlay.value_for(self.base, key, self.context.index)?;
+    /// The value of a row by this entry's stamp; one that is past due is removed on the way.
+    fn live(&mut self, row: KeyedRow<'_>) -> Result<Option<Value>, CommandEnd> {
+        let found = self.overlay.value_for(self.base, RowKey::new(row.0, row.1), self.context.index)?;
         if found.as_ref().is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
-            self.overlay.remove(key);
+            self.overlay.remove(row.0);
             return Ok(None);
         }
         Ok(found)
     }
 
     /// A new header for the same bytes: one more sealed write, unless nothing changes (PERSIST of a key without expiry).
-    fn change_deadline(&mut self, key: &[u8], old: Value, deadline: Deadline) -> Result<(), CommandEnd> {
+    fn change_deadline(&mut self, row: KeyedRow<'_>, old: Value, deadline: Deadline) -> Result<(), CommandEnd> {
         let is_same = match deadline {
             Deadline::Unchanged => true,
             Deadline::At(at) => at == 0 && old.expire_at_ms == 0,
@@ -309,22 +341,22 @@ impl<B: Base + ?Sized> Execution<'_, B> {
             if deadline != Deadline::Past {
                 self.charge(self.kept(Some(&old)))?;
             }
-            self.put_or_remove(key, old.bytes, deadline, old.expire_at_ms);
+            self.put_or_remove(row, old.bytes, deadline, old.expire_at_ms);
         }
         Ok(())
     }
 
-    fn put_or_remove(&mut self, key: &[u8], bytes: Bytes, deadline: Deadline, old_expire_at_ms: u64) {
+    fn put_or_remove(&mut self, row: KeyedRow<'_>, bytes: Bytes, deadline: Deadline, old_expire_at_ms: u64) {
         match deadline {
-            Deadline::Unchanged => self.put(key, bytes, old_expire_at_ms),
-            Deadline::At(at) => self.put(key, bytes, at),
-            Deadline::Past => self.overlay.remove(key),
+            Deadline::Unchanged => self.put(row, bytes, old_expire_at_ms),
+            Deadline::At(at) => self.put(row, bytes, at),
+            Deadline::Past => self.overlay.remove(row.0),
         }
     }
 
-    fn put(&mut self, key: &[u8], bytes: Bytes, expire_at_ms: u64) {
+    fn put(&mut self, row: KeyedRow<'_>, bytes: Bytes, expire_at_ms: u64) {
         assert!(bytes.len() <= VALUE_BYTES_MAX, "a value that is too long is refused before it is made");
-        self.overlay.put(key, bytes, expire_at_ms, self.context);
+        self.overlay.put(row.0, row.1, bytes, expire_at_ms, self.context);
     }
 
     /// The old value as a reply; what it holds is charged, since it lives until the client has it.

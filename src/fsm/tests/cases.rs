@@ -14,10 +14,12 @@ use crate::fsm::command::SetReply;
 use crate::fsm::command::TtlForm;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
-use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::kv::read_within;
 use crate::fsm::kv::words;
+use crate::fsm::name::DATABASES;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WrittenAt;
@@ -25,7 +27,11 @@ use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
+use crate::fsm::tests::kit::name;
+use crate::fsm::tests::kit::named;
+use crate::fsm::tests::kit::names;
 use crate::fsm::tests::kit::payload;
+use crate::fsm::tests::kit::read;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
@@ -54,7 +60,8 @@ impl Fixture {
         let payload = payload(self.stamp_ms, writes);
         let batch = batch(&payload);
         let mut overlay = Overlay::new();
-        let mut context = overlay.begin(&self.base, Index(self.index), batch.stamp_ms, None, &batch).unwrap();
+        let names = names(&batch);
+        let mut context = overlay.begin(&self.base, Index(self.index), batch.stamp_ms, None, &batch, &names).unwrap();
         let replies = batch.commands().map(|write| overlay.execute(&self.base, write, &mut context).unwrap()).collect();
         self.base.apply(overlay.into_changes());
         replies
@@ -104,7 +111,7 @@ fn a_key_is_gone_at_its_deadline_for_reads_and_writes_and_never_comes_back() {
     assert_eq!(f.get("k"), Reply::Null);
     assert_eq!(f.read(&ReadCommand::Count), Reply::Integer(0));
     assert_eq!(f.one(WriteCommand::Persist { key: b("k") }), Reply::Integer(0));
-    assert!(f.base.rows.is_empty(), "a write that finds it past due removes the row");
+    assert!(f.base.is_empty(), "a write that finds it past due removes the row");
     assert_eq!(f.one(incr("k")), Reply::Integer(1));
     assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::Millis }), Reply::Integer(-1));
 }
@@ -114,9 +121,9 @@ fn remove_expired_removes_only_what_is_past_due_by_its_own_stamp() {
     let mut f = Fixture::new();
     f.entry(&[set_until("a", "1", Expiry::In(10)), set_until("b", "1", Expiry::In(20)), set("c", "1")]);
     f.stamp_ms = NOW + 10;
-    let removal = WriteCommand::RemoveExpired { keys: vec![b("a"), b("b"), b("c"), b("d")] };
+    let removal = WriteCommand::RemoveExpired { names: ["a", "b", "c", "d"].map(|key| name(key.as_bytes())).to_vec() };
     assert_eq!(f.one(removal), Reply::Integer(1));
-    assert_eq!(f.base.rows.keys().map(|key| &key[..]).collect::<Vec<_>>(), [b"b", b"c"]);
+    assert_eq!(f.base.by_key().into_keys().collect::<Vec<_>>(), [b"b", b"c"]);
 }
 
 #[test]
@@ -124,10 +131,11 @@ fn a_leader_asks_for_removal_of_what_only_its_clock_finds_past_due() {
     let mut f = Fixture::new();
     f.entry(&[set_until("a", "1", Expiry::In(10)), set_until("b", "2", Expiry::In(20)), set("c", "3")]);
     let get_many = ReadCommand::GetMany { keys: vec![b("a"), b("b"), b("c")] };
-    let ask = |f: &Fixture, wall_ms| read_as_leader(&f.base, &get_many, f.stamp_ms, wall_ms).unwrap();
+    let ask =
+        |f: &Fixture, wall_ms| named(&get_many, |read| read_as_leader(&f.base, read, f.stamp_ms, wall_ms)).unwrap();
     assert_eq!(ask(&f, NOW + 9), ReadAnswer::Reply(Reply::Array(vec![bulk("1"), bulk("2"), bulk("3")])));
-    assert_eq!(ask(&f, NOW + 10), ReadAnswer::PastDue(vec![b("a")]));
-    assert_eq!(ask(&f, NOW + 20), ReadAnswer::PastDue(vec![b("a"), b("b")]));
+    assert_eq!(ask(&f, NOW + 10), ReadAnswer::PastDue(vec![name(b"a")]));
+    assert_eq!(ask(&f, NOW + 20), ReadAnswer::PastDue(vec![name(b"a"), name(b"b")]));
     f.stamp_ms = NOW + 20;
     assert_eq!(ask(&f, NOW + 20), ReadAnswer::Reply(Reply::Array(vec![Reply::Null, Reply::Null, bulk("3")])));
 }
@@ -148,12 +156,9 @@ fn set_has_the_conditions_and_replies_of_redis() {
         assert_eq!(set("4", SetIf::Always, expiry, SetReply::Ok), invalid);
     }
     assert_eq!(f.get("k"), bulk("3"));
-    assert_eq!(
-        f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::AtMillis { lead_ms: 0 } }),
-        Reply::Integer(1_000_050)
-    );
+    assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::AtMillis }), Reply::Integer(1_000_050));
     assert_eq!(f.one(set_until("k", "5", Expiry::At(1))), Reply::Ok);
-    assert!(f.base.rows.is_empty(), "a deadline in the past leaves no row");
+    assert!(f.base.is_empty(), "a deadline in the past leaves no row");
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn no_value_grows_beyond_its_bound() {
     assert_eq!(f.one(range(u32::MAX as usize, "x")), too_long);
     assert_eq!(f.one(range(VALUE_BYTES_MAX, "x")), too_long);
     assert_eq!(f.one(range(VALUE_BYTES_MAX, "")), Reply::Integer(0));
-    assert!(f.base.rows.is_empty(), "an empty value makes no key");
+    assert!(f.base.is_empty(), "an empty value makes no key");
     let full = i64::try_from(VALUE_BYTES_MAX).unwrap();
     assert_eq!(f.one(range(VALUE_BYTES_MAX - 1, "x")), Reply::Integer(full));
     assert_eq!(f.one(WriteCommand::Append { key: b("k"), value: b("x") }), too_long);
@@ -226,7 +231,7 @@ fn one_entry_loads_and_makes_a_bounded_amount_of_values() {
     let fitting = usize::try_from(ENTRY_VALUE_BYTES_MAX).unwrap() / VALUE_BYTES_MAX;
     let replies = f.entry(&grow);
     assert_eq!(replies.iter().filter(|reply| matches!(reply, Reply::Integer(_))).count(), fitting);
-    assert_eq!(f.base.rows.len(), fitting, "a refused command writes nothing");
+    assert_eq!(f.base.by_key().len(), fitting, "a refused command writes nothing");
     let appends = vec![WriteCommand::Append { key: keys[0].clone(), value: Bytes::new() }; 200];
     let refused = |reply: &Reply| matches!(reply, Reply::Error(_));
     assert!(!f.entry(&appends).iter().any(refused), "a value is loaded once however often it is changed");
@@ -246,7 +251,8 @@ fn an_entry_of_too_many_writes_answers_errors_and_writes_nothing() {
     let batch = batch(&bytes);
     assert!(batch.exceeds_writes());
     let mut overlay = Overlay::new();
-    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
+    let names = names(&batch);
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch, &names).unwrap();
     for write in batch.commands() {
         let reply = overlay.execute(&MapBase::default(), write, &mut context).unwrap();
         assert_eq!(reply, Reply::Error("ERR too many writes in one transaction or pipeline"));
@@ -260,7 +266,8 @@ fn op_counts_every_sealed_write_up_to_its_last_number() {
     let bytes = payload(NOW, &[WriteCommand::SetMany { pairs, absent_only: false }]);
     let batch = batch(&bytes);
     let mut overlay = Overlay::new();
-    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, Some([1; 16].into()), &batch).unwrap();
+    let names = names(&batch);
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, Some([1; 16].into()), &batch, &names).unwrap();
     for write in batch.commands() {
         overlay.execute(&MapBase::default(), write, &mut context).unwrap();
     }
@@ -281,7 +288,7 @@ fn header_only_changes_and_overwritten_values_take_an_op_each() {
         set("b", "3"),
         WriteCommand::GetExpire { key: b("a"), expiry: Expiry::Clear },
     ]);
-    let ops: Vec<u16> = f.base.rows.values().map(|(_, at)| at.op).collect();
+    let ops: Vec<u16> = f.base.by_key().values().map(|(_, at)| at.op).collect();
     assert_eq!(ops, [4, 3]);
 }
 
@@ -290,16 +297,16 @@ fn header_only_changes_and_overwritten_values_take_an_op_each() {
 struct Counting(Cell<u32>);
 
 impl Base for Counting {
-    fn value(&self, _key: &[u8]) -> Result<Option<Value>, ReadError> {
+    fn value(&self, _row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         self.0.set(self.0.get() + 1);
         Err(ReadError::Unauthentic)
     }
 
-    fn each_value(&self, _: &[&[u8]], _: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(&self, _: &[RowKey<'_>], _: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
         Err(ReadError::Unauthentic)
     }
 
-    fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
+    fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {
         Err(ReadError::Unauthentic)
     }
 }
@@ -318,13 +325,14 @@ fn a_plain_set_reads_nothing_and_a_flushed_store_is_not_asked() {
     let batch = batch(&bytes);
     let base = Counting::default();
     let mut overlay = Overlay::new();
-    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
+    let names = names(&batch);
+    let mut context = overlay.begin(&MapBase::default(), Index(2), NOW, None, &batch, &names).unwrap();
     for write in batch.commands() {
         overlay.execute(&base, write, &mut context).unwrap();
     }
     assert_eq!(base.0.get(), 0);
     let changes = overlay.into_changes();
-    assert!(changes.clear);
+    assert_eq!(changes.cleared.len(), DATABASES);
     assert_eq!(changes.rows.len(), 1, "what was written before FLUSHALL is gone, and a clear needs no deletes");
 }
 
@@ -332,7 +340,8 @@ fn a_plain_set_reads_nothing_and_a_flushed_store_is_not_asked() {
 fn a_value_that_does_not_open_halts_and_is_never_an_answer() {
     let bytes = payload(NOW, &[incr("k")]);
     let batch = batch(&bytes);
-    let mut context = Overlay::new().begin(&MapBase::default(), Index(2), NOW, None, &batch).unwrap();
+    let names = names(&batch);
+    let mut context = Overlay::new().begin(&MapBase::default(), Index(2), NOW, None, &batch, &names).unwrap();
     let write = batch.commands().next().unwrap();
     let error = Overlay::new().execute(&Counting::default(), write, &mut context).unwrap_err();
     assert!(matches!(error, ReadError::Unauthentic));
@@ -363,10 +372,10 @@ fn reads_answer_in_the_forms_of_redis() {
     let ttl = |key, form| f.read(&ReadCommand::Ttl { key: b(key), form });
     assert_eq!(ttl("a", TtlForm::Seconds), Reply::Integer(1));
     assert_eq!(ttl("a", TtlForm::Millis), Reply::Integer(1499));
-    assert_eq!(ttl("a", TtlForm::AtSeconds { lead_ms: 0 }), Reply::Integer(1001));
-    assert_eq!(ttl("a", TtlForm::AtMillis { lead_ms: 0 }), Reply::Integer(1_001_499));
+    assert_eq!(ttl("a", TtlForm::AtSeconds), Reply::Integer(1001));
+    assert_eq!(ttl("a", TtlForm::AtMillis), Reply::Integer(1_001_499));
     assert_eq!(ttl("b", TtlForm::Seconds), Reply::Integer(-1));
-    assert_eq!(ttl("c", TtlForm::AtMillis { lead_ms: 0 }), Reply::Integer(-2));
+    assert_eq!(ttl("c", TtlForm::AtMillis), Reply::Integer(-2));
     assert_eq!(f.read(&ReadCommand::Exists { keys: vec![b("a"), b("a"), b("c")] }), Reply::Integer(2));
     assert_eq!(f.read(&ReadCommand::Exists { keys: ["c", "a", "c", "c", "a"].map(b).to_vec() }), Reply::Integer(2));
     assert_eq!(f.read(&ReadCommand::Length { key: b("a") }), Reply::Integer(3));
@@ -382,7 +391,7 @@ fn large_values(f: &mut Fixture, count: usize, bytes: usize) -> Vec<Bytes> {
     let keys: Vec<Bytes> = (0..count).map(|number| Bytes::from(number.to_string())).collect();
     for key in &keys {
         let value = Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes: value.clone() };
-        f.base.rows.insert(key.to_vec(), (value, at.clone()));
+        f.base.insert(key, value, at.clone());
     }
     keys
 }
@@ -400,9 +409,10 @@ fn bounded_a_read_that_brings_more_than_a_reply_may_hold_is_an_error_that_names_
     assert_eq!(f.read(&ReadCommand::GetMany { keys: keys.clone() }), too_large);
     let many: Vec<Bytes> = std::iter::repeat_n(keys, 100).flatten().collect();
     assert_eq!(f.read(&ReadCommand::Exists { keys: many.clone() }), Reply::Integer(6100), "it keeps no values");
-    let leader = read_as_leader(&f.base, &ReadCommand::GetMany { keys: many }, f.stamp_ms, NOW).unwrap();
+    let many = ReadCommand::GetMany { keys: many };
+    let leader = named(&many, |read| read_as_leader(&f.base, read, f.stamp_ms, NOW)).unwrap();
     assert_eq!(leader, ReadAnswer::Reply(too_large.clone()));
-    let within = |read: &ReadCommand, left| read_within(&f.base, read, f.stamp_ms, left).unwrap();
+    let within = |read: &ReadCommand, left| named(read, |read| read_within(&f.base, read, f.stamp_ms, left)).unwrap();
     assert_eq!(within(&ReadCommand::Get { key: b("0") }, (1 << 20) - 1), too_large);
     assert_eq!(within(&ReadCommand::Length { key: b("0") }, 0), Reply::Integer(1 << 20));
 }
@@ -413,22 +423,26 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
     struct Endless(Cell<usize>);
 
     impl Base for Endless {
-        fn value(&self, _key: &[u8]) -> Result<Option<Value>, ReadError> {
+        fn value(&self, _row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
             let bytes = Bytes::from(vec![1; 1 << 20]);
             Ok(Some(Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes }))
         }
 
-        fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-            for key in keys {
+        fn each_value(
+            &self,
+            rows: &[RowKey<'_>],
+            visit: &mut dyn FnMut(Option<Value>) -> bool,
+        ) -> Result<(), ReadError> {
+            for row in rows {
                 self.0.set(self.0.get() + 1);
-                if !visit(self.value(key)?) {
+                if !visit(self.value(*row)?) {
                     break;
                 }
             }
             Ok(())
         }
 
-        fn count(&self, _now_ms: u64) -> Result<u64, ReadError> {
+        fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {
             Ok(0)
         }
     }

@@ -21,6 +21,8 @@ use crate::fsm::command::PayloadError;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::random_key;
@@ -37,6 +39,7 @@ use crate::testing::seed::Seeded;
 fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
     let (k, v) = (Bytes::from_static(b"k"), Bytes::from_static(b"vv"));
     let keys = vec![k.clone(), Bytes::new()];
+    let names = vec![RowName::new(Database::FIRST, [0; 16]), RowName::new(database(15), [0xab; 16])];
     vec![
         (
             WriteCommand::Set {
@@ -46,7 +49,7 @@ fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
                 expiry: Expiry::In(-2),
                 reply: SetReply::Old,
             },
-            "0101000201 02fffffffffffffffe 000000016b 000000027676",
+            "0102000201 02fffffffffffffffe 000000016b 000000027676",
         ),
         (
             WriteCommand::Set {
@@ -56,44 +59,81 @@ fn one_of_each() -> Vec<(WriteCommand, &'static str)> {
                 expiry: Expiry::Keep,
                 reply: SetReply::Integer,
             },
-            "0101000102 01 000000016b 000000027676",
+            "0102000102 01 000000016b 000000027676",
         ),
         (
             WriteCommand::SetMany { pairs: vec![(k.clone(), v.clone())], absent_only: true },
-            "02010001 00000001 000000016b 000000027676",
+            "02020001 00000001 000000016b 000000027676",
         ),
-        (WriteCommand::Append { key: k.clone(), value: v.clone() }, "030100 000000016b 000000027676"),
+        (WriteCommand::Append { key: k.clone(), value: v.clone() }, "030200 000000016b 000000027676"),
         (
             WriteCommand::SetRange { key: k.clone(), offset: 258, value: v.clone() },
-            "040100 00000102 000000016b 000000027676",
+            "040200 00000102 000000016b 000000027676",
         ),
-        (WriteCommand::IncrementBy { key: k.clone(), delta: -3 }, "050100 fffffffffffffffd 000000016b"),
-        (WriteCommand::IncrementByFloat { key: k.clone(), delta: v }, "060100 000000016b 000000027676"),
-        (WriteCommand::GetDelete { key: k.clone() }, "070100 000000016b"),
-        (WriteCommand::GetExpire { key: k.clone(), expiry: Expiry::Clear }, "080100 00 000000016b"),
-        (WriteCommand::Delete { keys: keys.clone() }, "090100 00000002 000000016b 00000000"),
+        (WriteCommand::IncrementBy { key: k.clone(), delta: -3 }, "050200 fffffffffffffffd 000000016b"),
+        (WriteCommand::IncrementByFloat { key: k.clone(), delta: v }, "060200 000000016b 000000027676"),
+        (WriteCommand::GetDelete { key: k.clone() }, "070200 000000016b"),
+        (WriteCommand::GetExpire { key: k.clone(), expiry: Expiry::Clear }, "080200 00 000000016b"),
+        (WriteCommand::Delete { keys }, "090200 00000002 000000016b 00000000"),
         (
             WriteCommand::Expire { key: k.clone(), expiry: Expiry::At(5), when: ExpireIf::SomeSooner },
-            "0a0100 05 030000000000000005 000000016b",
+            "0a0200 05 030000000000000005 000000016b",
         ),
-        (WriteCommand::Persist { key: k }, "0b0100 000000016b"),
-        (WriteCommand::FlushAll, "0c0100"),
-        (WriteCommand::RemoveExpired { keys }, "0d0100 00000002 000000016b 00000000"),
+        (WriteCommand::Persist { key: k }, "0b0200 000000016b"),
+        (WriteCommand::FlushAll, "0c0200"),
+        (
+            WriteCommand::RemoveExpired { names },
+            "0d0200 00000002 01 00000000000000000000000000000000 10 abababababababababababababababab",
+        ),
+        (WriteCommand::FlushDatabase, "0e0200"),
     ]
+}
+
+fn database(number: u8) -> Database {
+    Database::new(number).unwrap()
+}
+
+/// A version never changes what it does, so the one that knew one database is refused, as is a database that is not.
+#[test]
+fn version_1_and_databases_above_15_are_refused() {
+    let mut bytes = payload(7, &[WriteCommand::FlushAll]);
+    bytes[BATCH_HEADER_LEN + 1] = 1;
+    assert_eq!(Payload::decode(&bytes), Err(PayloadError::Command { tag: 12, version: 1 }));
+    for number in 16..=255 {
+        let mut bytes = payload(7, &[WriteCommand::FlushAll]);
+        bytes[BATCH_HEADER_LEN + 2] = number;
+        let refused = PayloadError::Field { field: "database", found: number };
+        assert_eq!(Payload::decode(&bytes), Err(refused));
+        let condition = Condition { database: Database::FIRST, key: Bytes::new(), last_change: Index(1) };
+        let mut bytes = Vec::new();
+        encode_batch_if(7, &[condition], [(Database::FIRST, &WriteCommand::FlushAll)], &mut bytes).unwrap();
+        bytes[BATCH_HEADER_LEN] = number;
+        assert_eq!(Payload::decode(&bytes), Err(refused));
+    }
+    for first in [0, 17, 255] {
+        let name = RowName::new(Database::FIRST, [0; 16]);
+        let mut bytes = payload(7, &[WriteCommand::RemoveExpired { names: vec![name] }]);
+        bytes[BATCH_HEADER_LEN + 3 + 4] = first;
+        let refused = PayloadError::Field { field: "database of a name", found: first };
+        assert_eq!(Payload::decode(&bytes), Err(refused));
+    }
 }
 
 fn random_conditions(rng: &Seeded) -> Vec<Condition> {
     let mut named = BTreeMap::new();
     for _ in 0..rng.index(4) {
-        named.insert((rng.pick(&[0, 0, 0, 1, 0xff]), random_key(rng)), Index(rng.pick(&[0, 1, 7, u64::MAX])));
+        named.insert(
+            (rng.pick(&[0, 0, 0, 1, 15].map(database)), random_key(rng)),
+            Index(rng.pick(&[0, 1, 7, u64::MAX])),
+        );
     }
     named.into_iter().map(|((database, key), last_change)| Condition { database, key, last_change }).collect()
 }
 
 /// A batch with everything that one can have.
 fn random_payload(rng: &Seeded) -> Vec<u8> {
-    let writes: Vec<(u8, WriteCommand)> =
-        (0..=rng.index(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 0xff]), random_write(rng, 1000))).collect();
+    let writes: Vec<(Database, WriteCommand)> =
+        (0..=rng.index(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 15].map(database)), random_write(rng, 1000))).collect();
     let mut bytes = Vec::new();
     let commands = writes.iter().map(|(database, write)| (*database, write));
     encode_batch_if(rng.bits(), &random_conditions(rng), commands, &mut bytes).unwrap();
@@ -106,7 +146,7 @@ fn encoded_again(batch: &CommandBatch<'_>) -> Vec<u8> {
         Condition { database, key: Bytes::copy_from_slice(key), last_change }
     };
     let conditions: Vec<Condition> = batch.conditions().map(copied).collect();
-    let writes: Vec<(u8, WriteCommand)> =
+    let writes: Vec<(Database, WriteCommand)> =
         batch.commands().map(|command| (command.database, command.write.copied())).collect();
     let mut bytes = Vec::new();
     let commands = writes.iter().map(|(database, write)| (*database, write));
@@ -117,7 +157,7 @@ fn encoded_again(batch: &CommandBatch<'_>) -> Vec<u8> {
 #[test]
 fn golden_bytes_of_every_command_are_what_the_drawing_says() {
     let cases = one_of_each();
-    let mut expected = String::from("01 0102030405060708 00000000 0000000e");
+    let mut expected = String::from("01 0102030405060708 00000000 0000000f");
     expected.extend(cases.iter().map(|(_, bytes)| *bytes));
     expected.retain(|letter| letter != ' ');
     let writes: Vec<WriteCommand> = cases.into_iter().map(|(write, _)| write).collect();
@@ -126,29 +166,29 @@ fn golden_bytes_of_every_command_are_what_the_drawing_says() {
 
 #[test]
 fn golden_bytes_of_conditions_and_databases_are_what_the_drawing_says() {
-    let condition = |database: u8, key: &'static [u8], last_change: u64| Condition {
-        database,
+    let condition = |number: u8, key: &'static [u8], last_change: u64| Condition {
+        database: database(number),
         key: Bytes::from_static(key),
         last_change: Index(last_change),
     };
     let conditions = [condition(0, b"a", 0), condition(0, b"b", 0x0102), condition(3, b"a", 1)];
     let writes = [WriteCommand::FlushAll, WriteCommand::Persist { key: Bytes::from_static(b"k") }];
     let mut bytes = Vec::new();
-    encode_batch_if(7, &conditions, [(0, &writes[0]), (3, &writes[1])], &mut bytes).unwrap();
+    encode_batch_if(7, &conditions, [(database(0), &writes[0]), (database(3), &writes[1])], &mut bytes).unwrap();
     let expected = "01 0000000000000007 00000003 00000002 \
                     00 0000000000000000 0000000161 00 0000000000000102 0000000162 03 0000000000000001 0000000161 \
-                    0c0100 0b0103 000000016b";
+                    0c0200 0b0203 000000016b";
     assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
     let batch = batch(&bytes);
     assert_eq!(batch.conditions().map(|condition| condition.last_change.0).collect::<Vec<_>>(), [0, 0x0102, 1]);
-    assert_eq!(batch.commands().map(|command| command.database).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(batch.commands().map(|command| command.database.number()).collect::<Vec<_>>(), [0, 3]);
 }
 
 #[test]
 fn a_batch_without_conditions_on_the_first_database_has_one_form() {
     let writes = [WriteCommand::FlushAll];
     let mut bytes = Vec::new();
-    encode_batch_if(7, &[], [(0, &writes[0])], &mut bytes).unwrap();
+    encode_batch_if(7, &[], [(Database::FIRST, &writes[0])], &mut bytes).unwrap();
     assert_eq!(bytes, payload(7, &writes));
 }
 
@@ -183,10 +223,14 @@ fn any_bytes_are_decoded_to_what_encodes_to_them_or_refused() {
 
 #[test]
 fn conditions_that_are_too_many_unsorted_or_doubled_are_refused() {
-    let condition = |key: &'static [u8]| Condition { database: 0, key: Bytes::from_static(key), last_change: Index(1) };
+    let condition = |key: &'static [u8]| Condition {
+        database: Database::FIRST,
+        key: Bytes::from_static(key),
+        last_change: Index(1),
+    };
     let write = WriteCommand::FlushAll;
     let mut sorted = Vec::new();
-    encode_batch_if(7, &[condition(b"a"), condition(b"b")], [(0, &write)], &mut sorted).unwrap();
+    encode_batch_if(7, &[condition(b"a"), condition(b"b")], [(Database::FIRST, &write)], &mut sorted).unwrap();
     let place = |number: usize| 17 + number * 14;
     let mut doubled = sorted.clone();
     doubled[place(2) - 1] = b'a';
@@ -195,14 +239,21 @@ fn conditions_that_are_too_many_unsorted_or_doubled_are_refused() {
     unsorted[place(1) - 1] = b'b';
     assert_eq!(Payload::decode(&unsorted), Err(PayloadError::ConditionsUnsorted));
     let many: Vec<Condition> = (0..=u32::try_from(ENTRY_CONDITIONS_MAX).unwrap())
-        .map(|number| Condition { database: 0, key: number.to_be_bytes().to_vec().into(), last_change: Index(0) })
+        .map(|number| Condition {
+            database: Database::FIRST,
+            key: number.to_be_bytes().to_vec().into(),
+            last_change: Index(0),
+        })
         .collect();
     let mut out = b"before".to_vec();
     let found = ENTRY_CONDITIONS_MAX + 1;
-    assert_eq!(encode_batch_if(7, &many, [(0, &write)], &mut out), Err(EncodeError::ConditionsMany { found }));
+    assert_eq!(
+        encode_batch_if(7, &many, [(Database::FIRST, &write)], &mut out),
+        Err(EncodeError::ConditionsMany { found })
+    );
     assert_eq!(out, b"before");
     let mut full = Vec::new();
-    encode_batch_if(7, &many[1..], [(0, &write)], &mut full).unwrap();
+    encode_batch_if(7, &many[1..], [(Database::FIRST, &write)], &mut full).unwrap();
     assert_eq!(batch(&full).conditions().count(), ENTRY_CONDITIONS_MAX);
     full[9..13].copy_from_slice(&u32::try_from(found).unwrap().to_be_bytes());
     let found = u32::try_from(found).unwrap();
@@ -231,7 +282,7 @@ fn what_is_decoded_is_what_was_encoded() {
         let batch = batch(&bytes);
         assert_eq!((batch.stamp_ms, batch.commands().count()), (9, writes.len()));
         for (write, decoded) in writes.iter().zip(batch.commands()) {
-            assert_eq!((decoded.database, decoded.write.cost()), (0, write.cost()));
+            assert_eq!((decoded.database, decoded.write.cost()), (Database::FIRST, write.cost()));
         }
         assert_eq!(batch.commands().map(|command| command.write.copied()).collect::<Vec<_>>(), writes);
     }
@@ -300,9 +351,9 @@ fn unknown_kinds_commands_versions_and_fields_are_refused() {
         bytes[at] = byte;
         Payload::decode(&bytes).map(|_| ())
     };
-    assert_eq!(change(17, 0), Err(PayloadError::Command { tag: 0, version: 1 }));
-    assert_eq!(change(17, 14), Err(PayloadError::Command { tag: 14, version: 1 }));
-    assert_eq!(change(18, 2), Err(PayloadError::Command { tag: 1, version: 2 }));
+    assert_eq!(change(17, 0), Err(PayloadError::Command { tag: 0, version: 2 }));
+    assert_eq!(change(17, 15), Err(PayloadError::Command { tag: 15, version: 2 }));
+    assert_eq!(change(18, 3), Err(PayloadError::Command { tag: 1, version: 3 }));
     assert_eq!(change(20, 3), Err(PayloadError::Field { field: "when", found: 3 }));
     assert_eq!(change(21, 3), Err(PayloadError::Field { field: "reply", found: 3 }));
     assert_eq!(change(22, 4), Err(PayloadError::Field { field: "expiry", found: 4 }));

@@ -10,10 +10,14 @@ use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::words;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::Base;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
+use crate::fsm::tests::kit::name_in;
+use crate::fsm::tests::kit::names;
 use crate::ids::Index;
 
 /// Rows and what ran on top of them since.
@@ -29,17 +33,18 @@ impl Replica {
         let conditions: Vec<Condition> = conditions
             .iter()
             .map(|&(database, key, last_change)| Condition {
-                database,
+                database: Database::new(database).unwrap(),
                 key: text(key),
                 last_change: Index(last_change),
             })
             .collect();
         let mut payload = Vec::new();
-        let writes = commands.iter().map(|(database, write)| (*database, write));
+        let writes = commands.iter().map(|(database, write)| (Database::new(*database).unwrap(), write));
         encode_batch_if(stamp_ms, &conditions, writes, &mut payload).unwrap();
         let batch = batch(&payload);
         self.index += 1;
-        let mut context = self.overlay.begin(&self.base, Index(self.index), stamp_ms, None, &batch).unwrap();
+        let names = names(&batch);
+        let mut context = self.overlay.begin(&self.base, Index(self.index), stamp_ms, None, &batch, &names).unwrap();
         batch.commands().map(|command| self.overlay.execute(&self.base, command, &mut context).unwrap()).collect()
     }
 
@@ -48,7 +53,17 @@ impl Replica {
     }
 
     fn value(&self, key: &str) -> Option<Bytes> {
-        self.overlay.view(&self.base).value(key.as_bytes()).unwrap().map(|value| value.bytes)
+        self.value_in(0, key)
+    }
+
+    fn value_in(&self, database: u8, key: &str) -> Option<Bytes> {
+        let name = name_in(Database::new(database).unwrap(), key.as_bytes());
+        let found = self.overlay.view(&self.base).value(RowKey::new(name, key.as_bytes()));
+        found.unwrap().map(|value| value.bytes)
+    }
+
+    fn count(&self, database: u8) -> u64 {
+        self.overlay.view(&self.base).count(Database::new(database).unwrap(), 1).unwrap()
     }
 }
 
@@ -113,13 +128,30 @@ fn a_change_of_the_expiry_alone_is_a_change() {
     assert_eq!(replica.entry(1, &[(0, "a", 1)], &[(0, set("b", "1"))]), [FAILED]);
 }
 
+/// H8: one key in several databases is several keys, whatever is done to one of them, in a run or behind it.
 #[test]
-fn another_database_is_an_error_and_changes_nothing() {
-    let error = Reply::Error("ERR DB index is out of range");
-    let mut replica = Replica::default();
-    let commands = [(1, set("a", "1")), (0, set("b", "1")), (255, WriteCommand::FlushAll)];
-    assert_eq!(replica.entry(1, &[], &commands), [error.clone(), Reply::Ok, error.clone()]);
-    assert_eq!((replica.value("a"), replica.value("b")), (None, Some(text("1"))));
-    assert_eq!(replica.entry(1, &[(1, "a", 0)], &[(0, set("b", "2"))]), [error]);
-    assert_eq!(replica.value("b"), Some(text("1")));
+fn databases_are_apart_in_values_conditions_counts_and_flushes() {
+    for ends_run in [false, true] {
+        let mut replica = Replica::default();
+        let commands = [(0, set("a", "0")), (1, set("a", "1")), (15, set("a", "15")), (1, set("b", "1"))];
+        assert_eq!(replica.entry(1, &[], &commands), [Reply::Ok, Reply::Ok, Reply::Ok, Reply::Ok]);
+        if ends_run {
+            replica.end_run();
+        }
+        let values = |replica: &Replica| [0, 1, 15, 2].map(|database| replica.value_in(database, "a"));
+        assert_eq!(values(&replica), [Some(text("0")), Some(text("1")), Some(text("15")), None]);
+        assert_eq!([0, 1, 15, 2].map(|database| replica.count(database)), [1, 2, 1, 0]);
+        replica.entry(1, &[], &[(1, WriteCommand::Delete { keys: vec![text("a")] })]);
+        assert_eq!(replica.entry(1, &[(0, "a", 1), (1, "a", 0), (15, "a", 1)], &[(0, set("c", "1"))]), [Reply::Ok]);
+        assert_eq!(replica.entry(1, &[(1, "a", 1)], &[(0, set("c", "2"))]), [FAILED]);
+        replica.entry(1, &[], &[(15, WriteCommand::FlushDatabase), (15, set("d", "1"))]);
+        assert_eq!([0, 1, 15].map(|database| replica.count(database)), [2, 1, 1]);
+        replica.end_run();
+        assert_eq!([0, 1, 15].map(|database| replica.count(database)), [2, 1, 1]);
+        assert_eq!((replica.value_in(15, "a"), replica.value_in(15, "d")), (None, Some(text("1"))));
+        replica.entry(1, &[], &[(3, set("e", "1")), (3, WriteCommand::FlushAll), (4, set("f", "1"))]);
+        assert_eq!([0, 1, 3, 4, 15].map(|database| replica.count(database)), [0, 0, 0, 1, 0]);
+        replica.end_run();
+        assert_eq!([0, 1, 3, 4, 15].map(|database| replica.count(database)), [0, 0, 0, 1, 0]);
+    }
 }

@@ -1,23 +1,36 @@
 //! What the tests of this room share: seeded chance, random commands, a base of values in a map.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv;
+use crate::fsm::kv::NamedRead;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
+use crate::fsm::naming::name_of;
+use crate::fsm::naming::names_of_batch;
+use crate::fsm::naming::names_of_read;
 use crate::fsm::overlay::Changes;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
+use crate::ids::ClusterId;
 use crate::testing::seed::Seeded;
 
 fn between(rng: &Seeded, low: i64, high: i64) -> i64 {
@@ -91,8 +104,8 @@ pub(crate) fn random_write(rng: &Seeded, stamp_ms: u64) -> WriteCommand {
             ]),
         },
         21 => WriteCommand::Persist { key },
-        22 => WriteCommand::RemoveExpired { keys: keys(rng) },
-        _ if rng.index(6) == 0 => WriteCommand::FlushAll,
+        22 => WriteCommand::RemoveExpired { names: (0..rng.index(4)).map(|_| name(&random_key(rng))).collect() },
+        _ if rng.index(6) == 0 => rng.pick(&[&WriteCommand::FlushAll, &WriteCommand::FlushDatabase]).clone(),
         _ => WriteCommand::Persist { key },
     }
 }
@@ -111,38 +124,85 @@ pub(crate) fn batch(payload: &[u8]) -> CommandBatch<'_> {
     }
 }
 
+fn name_key() -> &'static NameKey {
+    static KEY: OnceLock<NameKey> = OnceLock::new();
+    KEY.get_or_init(|| NameKey::clear(ClusterId([7; 16])))
+}
+
+/// The row of a key of the first database.
+pub(crate) fn name(key: &[u8]) -> RowName {
+    name_in(Database::FIRST, key)
+}
+
+pub(crate) fn name_in(database: Database, key: &[u8]) -> RowName {
+    name_of(database, key, name_key())
+}
+
+/// The names of the commands of a batch.
+pub(crate) fn names(batch: &CommandBatch<'_>) -> Vec<RowName> {
+    names_of_batch(batch, name_key())
+}
+
+/// Asks `run` with the names of a read of the first database.
+pub(crate) fn named<T>(read: &ReadCommand, run: impl FnOnce(NamedRead<'_>) -> T) -> T {
+    let names = names_of_read(Database::FIRST, read, name_key());
+    run(NamedRead { read, database: Database::FIRST, names: &names })
+}
+
+/// The reply to a read of the first database.
+pub(crate) fn read<B: Base + ?Sized>(view: &B, command: &ReadCommand, now_ms: u64) -> Result<Reply, ReadError> {
+    named(command, |command| kv::read(view, command, now_ms))
+}
+
 /// A store of values: what the rows would say, with the place that their nonces are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MapBase {
-    pub(crate) rows: BTreeMap<Vec<u8>, (Value, WrittenAt)>,
+    rows: BTreeMap<RowName, (Vec<u8>, Value, WrittenAt)>,
 }
 
 impl MapBase {
     pub(crate) fn apply(&mut self, changes: Changes) {
-        assert!(changes.rows.is_sorted_by(|left, right| left.0 < right.0), "sorted, no key twice");
-        if changes.clear {
-            self.rows.clear();
-        }
-        for (key, change) in changes.rows {
+        assert!(changes.rows.is_sorted_by(|left, right| left.0 < right.0), "sorted, no name twice");
+        self.rows.retain(|name, _| !changes.cleared.contains(&name.database()));
+        for (name, change) in changes.rows {
             match change {
-                RowChange::Put { value, at } => self.rows.insert(key, (value, at)),
-                RowChange::Delete => self.rows.remove(&key),
+                RowChange::Put { key, value, at } => {
+                    assert_eq!(name, name_in(name.database(), &key), "a row holds the key of its name");
+                    self.rows.insert(name, (key.into_vec(), value, at))
+                }
+                RowChange::Delete => self.rows.remove(&name),
             };
         }
+    }
+
+    pub(crate) fn insert(&mut self, key: &[u8], value: Value, at: WrittenAt) {
+        self.rows.insert(name(key), (key.to_vec(), value, at));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Its rows in the order of their keys.
+    pub(crate) fn by_key(&self) -> BTreeMap<Vec<u8>, (Value, WrittenAt)> {
+        self.rows.values().map(|(key, value, at)| (key.clone(), (value.clone(), at.clone()))).collect()
     }
 }
 
 impl Base for MapBase {
-    fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        Ok(self.rows.get(key).map(|(value, _)| value.clone()))
+    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        let found = self.rows.get(&row.name);
+        assert!(found.is_none_or(|(key, ..)| row.is_of(key)), "names of two keys are two");
+        Ok(found.map(|(_, value, _)| value.clone()))
     }
 
-    fn each_value(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        let _stopped = keys.iter().all(|key| visit(self.rows.get(*key).map(|(value, _)| value.clone())));
+    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+        let _stopped = rows.iter().all(|row| visit(self.rows.get(&row.name).map(|(_, value, _)| value.clone())));
         Ok(())
     }
 
-    fn count(&self, now_ms: u64) -> Result<u64, ReadError> {
-        Ok(self.rows.values().filter(|(value, _)| !value.is_past_due(now_ms)).count() as u64)
+    fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
+        let rows = self.rows.iter().filter(|(name, _)| name.database() == database);
+        Ok(rows.filter(|(_, (_, value, _))| !value.is_past_due(now_ms)).count() as u64)
     }
 }

@@ -73,7 +73,7 @@ impl Model {
             }
             WriteCommand::Expire { key, expiry, when } => self.expire(key, *expiry, *when),
             WriteCommand::Persist { key } => int(usize::from(self.persist(key))),
-            WriteCommand::FlushAll => {
+            WriteCommand::FlushAll | WriteCommand::FlushDatabase => {
                 self.rows.clear();
                 Reply::Ok
             }

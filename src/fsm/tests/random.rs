@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::kv::read;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::SealedBy;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
+use crate::fsm::tests::kit::names;
 use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::random_write;
+use crate::fsm::tests::kit::read;
 use crate::fsm::tests::model::Model;
 use crate::fsm::tests::model::ModelRow;
 use crate::ids::Index;
@@ -40,7 +41,8 @@ fn run(entries: &[Entry], mut ends_run: impl FnMut() -> bool) -> (Vec<Reply>, Ma
         let payload = payload(*stamp_ms, writes);
         let batch = batch(&payload);
         let tag = (index % 2 == 0).then_some([7; 16]);
-        let mut context = overlay.begin(&base, Index(index), batch.stamp_ms, tag.map(SealedBy::from), &batch).unwrap();
+        let (names, sealed) = (names(&batch), tag.map(SealedBy::from));
+        let mut context = overlay.begin(&base, Index(index), batch.stamp_ms, sealed, &batch, &names).unwrap();
         for write in batch.commands() {
             replies.push(overlay.execute(&base, write, &mut context).unwrap());
         }
@@ -81,7 +83,7 @@ fn random_entries_do_what_the_model_does() {
         let last_stamp = entries.last().unwrap().0;
         let live = |expire_at_ms: u64| expire_at_ms == 0 || expire_at_ms > last_stamp;
         let found: BTreeMap<Vec<u8>, ModelRow> = base
-            .rows
+            .by_key()
             .into_iter()
             .filter(|(_, (value, _))| live(value.expire_at_ms))
             .map(|(key, (value, at))| {

@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
-use crate::fsm::kv::read;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
@@ -27,8 +30,12 @@ use crate::fsm::store::Commit;
 use crate::fsm::store::StateRow;
 use crate::fsm::store::Store;
 use crate::fsm::tests::kit::batch;
+use crate::fsm::tests::kit::name;
+use crate::fsm::tests::kit::name_in;
+use crate::fsm::tests::kit::names;
 use crate::fsm::tests::kit::random_key;
 use crate::fsm::tests::kit::random_value;
+use crate::fsm::tests::kit::read;
 use crate::fsm::value::BODY_PREFIX_LEN;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::HEADER_LEN;
@@ -48,17 +55,22 @@ fn small(values_are_sealed: bool) -> RocksOptions {
     RocksOptions { values_are_sealed, memtable_bytes: 1 << 20, block_cache_bytes: 1 << 20, ..RocksOptions::default() }
 }
 
+fn database(number: u8) -> Database {
+    Database::new(number).unwrap()
+}
+
 fn random_commit(rng: &Seeded, number: u64) -> Commit {
     let mut rows = BTreeMap::new();
     for _ in 0..rng.index(6) {
         let row = (rng.index(3) > 0).then(|| random_value(rng).to_vec());
-        rows.insert(random_key(rng).to_vec(), row);
+        rows.insert(name_in(rng.pick(&[0, 0, 1, 15].map(database)), &random_key(rng)), row);
     }
-    let mut commit = Commit { clear: rng.index(10) == 0, ..Commit::default() };
-    for (key, row) in rows {
+    let cleared = Database::all().filter(|_| rng.index(20) == 0).collect();
+    let mut commit = Commit { cleared, ..Commit::default() };
+    for (name, row) in rows {
         match row {
-            Some(row) => commit.puts.push((key, row)),
-            None => commit.deletes.push(key),
+            Some(row) => commit.puts.push((name, row)),
+            None => commit.deletes.push(name),
         }
     }
     commit.state.push((StateRow::Applied, number.to_be_bytes().to_vec()));
@@ -70,19 +82,19 @@ fn random_commit(rng: &Seeded, number: u64) -> Commit {
 
 fn copy_of(commit: &Commit) -> Commit {
     Commit {
-        clear: commit.clear,
+        cleared: commit.cleared.clone(),
         puts: commit.puts.clone(),
         deletes: commit.deletes.clone(),
         state: commit.state.clone(),
     }
 }
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type Rows = Vec<(RowName, Vec<u8>)>;
 
 fn rows(store: &dyn Store) -> Rows {
     let mut rows = Vec::new();
-    let mut keep = |key: &[u8], row: &[u8]| {
-        rows.push((key.to_vec(), row.to_vec()));
+    let mut keep = |name: &RowName, row: &[u8]| {
+        rows.push((*name, row.to_vec()));
         true
     };
     store.scan(&mut keep).unwrap();
@@ -93,23 +105,25 @@ fn rows(store: &dyn Store) -> Rows {
 fn assert_same(rocks: &dyn Store, memory: &dyn Store) {
     let found = rows(rocks);
     assert_eq!(found, rows(memory));
-    let keys: Vec<&[u8]> = vec![b"", b"a", b"b", b"c", b"c\0", b"d", b"\xff", b"never", b"a"];
+    assert!(found.is_sorted_by(|one, next| one.0 < next.0), "in the order of names");
+    let keys: [&[u8]; 9] = [b"", b"a", b"b", b"c", b"c\0", b"d", b"\xff", b"never", b"a"];
+    let names = keys.map(|key| name_in(database(if key.len() == 1 { 15 } else { 0 }), key));
     let each = |store: &dyn Store, count: usize| {
         let mut rows = Vec::new();
         let mut keep = |row| {
             rows.push(row);
             rows.len() < count
         };
-        store.get_each(&keys, &mut keep).unwrap();
+        store.get_each(&names, &mut keep).unwrap();
         rows
     };
     assert_eq!(each(rocks, usize::MAX), each(memory, usize::MAX));
     assert_eq!(each(rocks, 3), each(memory, 3));
     assert_eq!((each(rocks, 3).len(), each(rocks, 9).len()), (3, 9));
-    for key in keys {
-        let row = rocks.get(key).unwrap();
-        assert_eq!(row, memory.get(key).unwrap());
-        assert_eq!(row.as_ref(), found.iter().find(|(other, _)| other == key).map(|(_, row)| row));
+    for name in names {
+        let row = rocks.get(&name).unwrap();
+        assert_eq!(row, memory.get(&name).unwrap());
+        assert_eq!(row.as_ref(), found.iter().find(|(other, _)| *other == name).map(|(_, row)| row));
     }
     for row in STATE_ROWS {
         assert_eq!(rocks.state(row).unwrap(), memory.state(row).unwrap());
@@ -248,9 +262,13 @@ impl RowCipher for Toy {
         self.accepts_clear_rows
     }
 
-    fn open(&self, key: &[u8], row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
+        NoCipher.name_key()
+    }
+
+    fn open(&self, asked: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError> {
         let (header, _) = Header::split(&row)?;
-        assert_eq!((key, header.state), (&b"sealed"[..], BodyState::Sealed));
+        assert_eq!((*asked, header.state), (name(b"sealed"), BodyState::Sealed));
         Ok(row[HEADER_LEN..].iter().map(|byte| !byte).collect())
     }
 }
@@ -261,61 +279,69 @@ fn value(expire_at_ms: u64) -> Value {
 
 fn sealed_row() -> Vec<u8> {
     let mut body = Vec::new();
-    value(50).encode_body(&mut body);
+    value(50).encode_body(b"sealed", &mut body);
     let header = value(50).header(BodyState::Sealed).encode();
     header.into_iter().chain(body.into_iter().map(|byte| !byte)).collect()
 }
 
-fn reader(cipher: impl RowCipher + 'static, puts: Vec<(Vec<u8>, Vec<u8>)>) -> RowReader {
+fn reader(cipher: impl RowCipher + 'static, puts: Vec<(&[u8], Vec<u8>)>) -> RowReader {
     let store = MemoryStore::new();
+    let puts = puts.into_iter().map(|(key, row)| (name(key), row)).collect();
     store.write(Commit { puts, ..Commit::default() }).unwrap();
     RowReader::new(Arc::new(store), Arc::new(cipher))
 }
 
+fn asked(key: &[u8]) -> RowKey<'_> {
+    RowKey::new(name(key), key)
+}
+
 #[test]
 fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed() {
-    let puts = vec![(b"clear".to_vec(), value(0).encode_clear_row()), (b"sealed".to_vec(), sealed_row())];
+    let puts = vec![(&b"clear"[..], value(0).encode_clear_row(b"clear")), (b"sealed", sealed_row())];
     let both = reader(Toy { accepts_clear_rows: true }, puts.clone());
-    assert_eq!(both.value(b"clear").unwrap(), Some(value(0)));
-    let keys: [&[u8]; 3] = [b"sealed", b"none", b"clear"];
+    assert_eq!(both.value(asked(b"clear")).unwrap(), Some(value(0)));
+    let rows = [&b"sealed"[..], b"none", b"clear"].map(asked);
     let mut found = Vec::new();
     let mut keep = |value| {
         found.push(value);
         true
     };
-    both.each_value(&keys, &mut keep).unwrap();
+    both.each_value(&rows, &mut keep).unwrap();
     assert_eq!(found, [Some(value(50)), None, Some(value(0))]);
     assert_eq!(read(&both, &ReadCommand::Count, 49).unwrap(), Reply::Integer(2));
     assert_eq!(read(&both, &ReadCommand::Count, 50).unwrap(), Reply::Integer(1));
     let strict = reader(Toy { accepts_clear_rows: false }, puts.clone());
-    assert!(matches!(strict.value(b"clear"), Err(ReadError::Unauthentic)));
-    assert_eq!(strict.value(b"sealed").unwrap(), Some(value(50)));
+    assert!(matches!(strict.value(asked(b"clear")), Err(ReadError::Unauthentic)));
+    assert_eq!(strict.value(asked(b"sealed")).unwrap(), Some(value(50)));
     let keyless = reader(NoCipher, puts);
-    assert_eq!(keyless.value(b"clear").unwrap(), Some(value(0)));
-    assert!(matches!(keyless.value(b"sealed"), Err(ReadError::NoCipher)));
+    assert_eq!(keyless.value(asked(b"clear")).unwrap(), Some(value(0)));
+    assert!(matches!(keyless.value(asked(b"sealed")), Err(ReadError::NoCipher)));
 }
 
 #[test]
 fn a_row_that_is_none_of_ours_is_damage_and_not_an_absent_key() {
-    let short = value(0).encode_clear_row()[..HEADER_LEN + BODY_PREFIX_LEN - 1].to_vec();
-    let puts = vec![(b"empty".to_vec(), vec![]), (b"short".to_vec(), short), (b"tombstone".to_vec(), vec![1; 30])];
+    let short = value(0).encode_clear_row(b"short")[..HEADER_LEN + BODY_PREFIX_LEN - 1].to_vec();
+    let moved = value(0).encode_clear_row(b"another");
+    let puts = vec![(&b"empty"[..], vec![]), (b"short", short), (b"tombstone", vec![1; 30]), (b"moved", moved)];
     let reader = reader(NoCipher, puts);
-    let error = |key: &[u8]| match reader.value(key) {
+    let error = |key: &[u8]| match reader.value(asked(key)) {
         Err(ReadError::Malformed(error)) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(error(b"empty"), ValueError::RowShort { found: 0 });
     assert_eq!(error(b"short"), ValueError::BodyShort { found: BODY_PREFIX_LEN - 1 });
     assert_eq!(error(b"tombstone"), ValueError::Flags { flags: 1 });
-    assert!(matches!(reader.count(0), Err(ReadError::Malformed(_))));
+    assert_eq!(error(b"moved"), ValueError::OtherKey, "the row of one key holds another");
+    assert_eq!(reader.value(RowKey::named(name(b"moved"))).unwrap(), Some(value(0)));
+    assert!(matches!(reader.count(Database::FIRST, 0), Err(ReadError::Malformed(_))));
 }
 
 // In a state without a cipher: forged by somebody who can write to the disk.
 #[test]
 fn a_value_that_is_too_long_to_be_written_anew_halts_its_entry() {
-    let mut long = value(0).encode_clear_row();
-    long.resize(HEADER_LEN + BODY_PREFIX_LEN + VALUE_BYTES_MAX + 1, 0);
-    let reader = reader(NoCipher, vec![(b"long".to_vec(), long)]);
+    let mut long = value(0).encode_clear_row(b"long");
+    long.resize(HEADER_LEN + BODY_PREFIX_LEN + 4 + VALUE_BYTES_MAX + 1, 0);
+    let reader = reader(NoCipher, vec![(b"long", long)]);
     let key = Bytes::from_static(b"long");
     let expire = WriteCommand::Expire { when: ExpireIf::Always, expiry: Expiry::In(1000), key: key.clone() };
     let overwrite = WriteCommand::SetRange { offset: 0, key, value: Bytes::from_static(b"x") };
@@ -324,7 +350,8 @@ fn a_value_that_is_too_long_to_be_written_anew_halts_its_entry() {
         encode_batch(5, [&write], &mut payload).unwrap();
         let batch = batch(&payload);
         let mut overlay = Overlay::new();
-        let mut context = overlay.begin(&reader, Index(100), 5, None, &batch).unwrap();
+        let names = names(&batch);
+        let mut context = overlay.begin(&reader, Index(100), 5, None, &batch, &names).unwrap();
         let ran = overlay.execute(&reader, batch.commands().next().unwrap(), &mut context);
         assert!(matches!(ran, Err(ReadError::Malformed(ValueError::ValueLong { .. }))), "{ran:?}");
     }

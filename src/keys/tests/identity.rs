@@ -5,7 +5,9 @@ use crate::ids::NodeId;
 use crate::keys::identity::IDENTITY_LEN_MAX;
 use crate::keys::identity::Identity;
 use crate::keys::identity::IdentityError;
+use crate::keys::identity::LOG_FORMAT;
 use crate::keys::identity::LogKey;
+use crate::keys::identity::STATE_FORMAT;
 use crate::keys::kek::KekSet;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::Counting;
@@ -86,14 +88,14 @@ fn sealed_node_does_not_take_a_forged_clear_identity() {
 
 #[test]
 fn another_format_says_which_and_whose() {
-    for (place, what) in [(11, "identity"), (15, "log"), (19, "state")] {
+    for (place, what, expected) in [(11, "identity", 1), (15, "log", LOG_FORMAT), (19, "state", STATE_FORMAT)] {
         for name in ["identity-sealed", "identity-clear"] {
             let mut bytes = golden(name);
-            bytes[place] = 2;
+            bytes[place] = 9;
             // Whatever lies behind is another version's business: not judged.
             bytes.truncate(24);
             let error = Identity::open(&bytes, &keks()).unwrap_err();
-            assert_eq!(error, IdentityError::Format { what, found: 2, expected: 1 });
+            assert_eq!(error, IdentityError::Format { what, found: 9, expected });
         }
     }
 }

@@ -12,6 +12,8 @@ use super::rig::request;
 use super::rig::set;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -195,8 +197,8 @@ fn a_read_point_without_a_leader_is_given_up() {
 #[test]
 fn a_removal_of_expired_keys_is_an_ordinary_entry() {
     let mut rig = Rig::new(Mode::Off);
-    let keys = vec![Bytes::from_static(b"k")];
-    rig.handle.propose(rig.request(1, vec![RequestSlot::Write(WriteCommand::RemoveExpired { keys })])).unwrap();
+    let names = vec![RowName::new(Database::FIRST, [7; 16])];
+    rig.handle.propose(rig.request(1, vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })])).unwrap();
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
 }

@@ -86,11 +86,11 @@ pub(super) fn pttl(call: &Call<'_>) -> ActionResult {
 }
 
 pub(super) fn expiretime(call: &Call<'_>) -> ActionResult {
-    ttl_as(call, TtlForm::AtSeconds { lead_ms: call.lead_ms })
+    ttl_as(call, TtlForm::AtSeconds)
 }
 
 pub(super) fn pexpiretime(call: &Call<'_>) -> ActionResult {
-    ttl_as(call, TtlForm::AtMillis { lead_ms: call.lead_ms })
+    ttl_as(call, TtlForm::AtMillis)
 }
 
 fn ttl_as(call: &Call<'_>, form: TtlForm) -> ActionResult {
@@ -107,7 +107,8 @@ pub(super) fn dbsize(_call: &Call<'_>) -> ActionResult {
 
 pub(super) fn flush(call: &Call<'_>) -> ActionResult {
     let is_known = call.len() == 1 || call.len() == 2 && (call.is_word(1, "async") || call.is_word(1, "sync"));
-    if is_known { Ok(Action::Write(WriteCommand::FlushAll)) } else { Err(SYNTAX) }
+    let write = if call.name == "flushdb" { WriteCommand::FlushDatabase } else { WriteCommand::FlushAll };
+    if is_known { Ok(Action::Write(write)) } else { Err(SYNTAX) }
 }
 
 pub(super) fn function(call: &Call<'_>) -> ActionResult {

@@ -21,9 +21,13 @@ use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
+use crate::fsm::name::Database;
+use crate::fsm::naming::names_of_batch;
+use crate::fsm::naming::names_of_read;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::ReadError;
@@ -78,6 +82,8 @@ struct AppliedReads(RowReader, Arc<AtomicU64>);
 
 impl ClientReads for AppliedReads {
     fn read(&self, read: &command::ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
+        let names = names_of_read(Database::FIRST, read, &*self.0.name_key()?);
+        let read = NamedRead { read, database: Database::FIRST, names: &names };
         read_as_leader(&self.0, read, self.1.load(Ordering::Acquire), wall_ms)
     }
 }
@@ -124,26 +130,32 @@ impl Below {
             RequestSlot::Read(_) => None,
         });
         let mut payload = Vec::new();
-        let writes = writes.map(|write| (0, write)).collect::<Vec<(u8, &WriteCommand)>>();
+        let writes = writes.map(|write| (Database::FIRST, write)).collect::<Vec<(Database, &WriteCommand)>>();
         encode_batch_if(stamp_ms, conditions, writes, &mut payload).unwrap();
         let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
             panic!("a batch was encoded");
         };
         let mut overlay = Overlay::new();
-        let mut context = overlay.begin(&self.reader, Index(state.index + 1), stamp_ms, None, &batch).unwrap();
+        let key = self.reader.name_key().unwrap();
+        let names = names_of_batch(&batch, &key);
+        let mut context = overlay.begin(&self.reader, Index(state.index + 1), stamp_ms, None, &batch, &names).unwrap();
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
             RequestSlot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
             RequestSlot::Read(_) if context.refusal().is_some() => Reply::Error(context.refusal().unwrap()),
-            RequestSlot::Read(asked) => read(&overlay.view(&self.reader), asked, stamp_ms).unwrap(),
+            RequestSlot::Read(asked) => {
+                let names = names_of_read(Database::FIRST, asked, &key);
+                let asked = NamedRead { read: asked, database: Database::FIRST, names: &names };
+                read(&overlay.view(&self.reader), asked, stamp_ms).unwrap()
+            }
         });
         let replies = replies.collect();
         let changes = overlay.into_changes();
-        let mut step = Commit { clear: changes.clear, ..Commit::default() };
-        for (key, change) in changes.rows {
+        let mut step = Commit { cleared: changes.cleared, ..Commit::default() };
+        for (name, change) in changes.rows {
             match change {
-                RowChange::Put { value, .. } => step.puts.push((key, value.encode_clear_row())),
-                RowChange::Delete => step.deletes.push(key),
+                RowChange::Put { key, value, .. } => step.puts.push((name, value.encode_clear_row(&key))),
+                RowChange::Delete => step.deletes.push(name),
             }
         }
         self.store.write(step).unwrap();
@@ -177,14 +189,6 @@ impl Gateway for Below {
         self.read_rounds.fetch_add(1, Ordering::Relaxed);
         let index = self.state.lock().unwrap().index;
         done(ReadOutcome::Ready(Index(index)));
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.wall_ms()
-    }
-
-    fn lead_ms(&self) -> u64 {
-        0
     }
 
     fn wall_ms(&self) -> u64 {

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
+use crate::fsm::name::RowName;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
 use crate::fsm::store::Commit;
@@ -190,9 +191,9 @@ impl SimNode {
         let Some(life) = &self.life else {
             return Ok(None);
         };
-        let answer = life.reads.read(read, life.handle.now_ms()).map_err(|error| error.to_string())?;
-        if let ReadAnswer::PastDue(keys) = &answer {
-            let removal = RequestSlot::Write(WriteCommand::RemoveExpired { keys: keys.clone() });
+        let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
+        if let ReadAnswer::PastDue(names) = &answer {
+            let removal = RequestSlot::Write(WriteCommand::RemoveExpired { names: names.clone() });
             // A full queue drops it: they are found again.
             let _ = life.handle.propose(ClientRequest {
                 conditions: Vec::new(),
@@ -249,12 +250,12 @@ impl SimNode {
         &self.body.platters
     }
 
-    /// Every row of its state, in the order of keys; then the rows of the state record.
+    /// Every row of its state, in the order of names; then the rows of the state record.
     #[must_use]
     pub fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut rows = Vec::new();
-        let mut visit = |key: &[u8], row: &[u8]| {
-            rows.push((key.to_vec(), row.to_vec()));
+        let mut visit = |name: &RowName, row: &[u8]| {
+            rows.push((name.as_bytes().to_vec(), row.to_vec()));
             true
         };
         let store = &self.body.store;

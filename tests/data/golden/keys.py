@@ -107,7 +107,7 @@ golden["applied-clear"] = b"\x01\x01" + facts
 keyed = b"\x01\x03" + facts + hashlib.sha256(golden["keyring-old"]).digest()
 golden["applied"] = keyed + hmac.new(hkdf(mac_key, "sealkv applied", 32), keyed, "sha256").digest()
 
-who = b"SKVIDENT" + struct.pack(">IIIQ", 1, 1, 1, NODE) + CLUSTER + struct.pack(">I", 8)
+who = b"SKVIDENT" + struct.pack(">IIIQ", 1, 2, 2, NODE) + CLUSTER + struct.pack(">I", 8)
 clear = who + b"\x00"
 golden["identity-clear"] = clear + struct.pack(">I", crc32c(clear))
 random = Counting()

@@ -20,6 +20,8 @@ use crate::attacks::End;
 use crate::attacks::Victim;
 use crate::client::Reply;
 use crate::client::encode;
+use crate::halt::open;
+use crate::halt::row_name;
 use crate::harness::Node;
 use crate::harness::Site;
 
@@ -79,9 +81,13 @@ fn state_rows_that_are_edited_are_refused() {
 #[test]
 fn value_rows_that_are_moved_or_changed_are_never_served() {
     let victim = Victim::stopped();
-    let get = |key: &str| state_of(&victim).get(key.as_bytes()).unwrap().unwrap();
+    let opened = open(&victim.site, Some(victim.site.kek()));
+    let names = ["key-3", "key-4", "lasting"].map(|key| (key, row_name(&opened, key.as_bytes())));
+    drop(opened);
+    let name = |key: &str| names.iter().find(|(other, _)| *other == key).unwrap().1;
+    let get = |key: &str| state_of(&victim).get(&name(key)).unwrap().unwrap();
     let set = |key: &str, bytes: &[u8]| {
-        put(&victim, Commit { puts: vec![(key.as_bytes().to_vec(), bytes.to_vec())], ..Commit::default() });
+        put(&victim, Commit { puts: vec![(name(key), bytes.to_vec())], ..Commit::default() });
     };
     let good = get("key-3");
     let other = get("key-4");
@@ -92,7 +98,7 @@ fn value_rows_that_are_moved_or_changed_are_never_served() {
     longer[1..9].copy_from_slice(&u64::MAX.to_le_bytes());
     let mut clear = vec![0_u8; 9];
     clear.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 5]);
-    clear.extend_from_slice(b"forged");
+    clear.extend_from_slice(b"\0\0\0\x05key-3forged");
     let mut edits = vec![
         ("key-3", other),
         ("lasting", sooner),

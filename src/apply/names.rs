@@ -1,0 +1,46 @@
+//! Names of the keys of a run, computed before its first entry runs: lanes want many at once.
+
+use std::collections::VecDeque;
+
+use crate::crypto::names::NameKey;
+use crate::fsm::codec::Payload;
+use crate::fsm::name::RowName;
+use crate::fsm::naming::NameBatch;
+
+/// The names of entries that are not applied yet.
+#[derive(Default)]
+pub(super) struct RunNames {
+    names: Vec<RowName>,
+    /// How many of them each entry has, the next one first.
+    counts: VecDeque<usize>,
+    /// The first of them that was not taken.
+    next: usize,
+}
+
+impl RunNames {
+    /// Computes those of all entries, up to the first that is no batch of commands: it halts at its place.
+    pub(super) fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>, key: &NameKey) {
+        let mut batch = NameBatch::default();
+        self.counts.clear();
+        for payload in payloads {
+            let Ok(Payload::Batch(commands)) = Payload::decode(payload) else {
+                break;
+            };
+            let before = batch.len();
+            batch.add_commands(&commands);
+            self.counts.push_back(batch.len() - before);
+        }
+        (self.names, self.next) = (batch.names(key), 0);
+    }
+
+    /// Those of the next entry.
+    ///
+    /// # Panics
+    /// If it was not looked at: the hook shows every entry before it hands the first one over.
+    pub(super) fn take(&mut self) -> &[RowName] {
+        let count = self.counts.pop_front().expect("an entry that is applied was looked at before");
+        let first = self.next;
+        self.next += count;
+        &self.names[first..self.next]
+    }
+}

@@ -1,0 +1,89 @@
+//! Names of the keys that commands are about, computed together: lanes want many at once.
+//!
+//! The names of an entry have one order: those of its conditions, then those of its commands, each in the order in which
+//! the keys stand in it. Execution takes them one after another.
+
+use crate::crypto::names::NameKey;
+use crate::fsm::codec::CommandBatch;
+use crate::fsm::command::ReadCommand;
+use crate::fsm::name::Database;
+use crate::fsm::name::NAME_LEN;
+use crate::fsm::name::RowName;
+
+/// Keys that wait for their names.
+#[derive(Default)]
+pub struct NameBatch<'a> {
+    databases: Vec<Database>,
+    keys: Vec<&'a [u8]>,
+}
+
+impl<'a> NameBatch<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// One more.
+    pub fn add(&mut self, database: Database, key: &'a [u8]) {
+        self.databases.push(database);
+        self.keys.push(key);
+    }
+
+    /// All keys of the commands of an entry, and of its conditions before them.
+    pub fn add_commands(&mut self, batch: &CommandBatch<'a>) {
+        for condition in batch.conditions() {
+            self.add(condition.database, condition.key);
+        }
+        for command in batch.commands() {
+            command.write.each_key(&mut |key| self.add(command.database, key));
+        }
+    }
+
+    /// All keys of a read.
+    pub fn add_read(&mut self, database: Database, read: &'a ReadCommand) {
+        for key in read.keys() {
+            self.add(database, key);
+        }
+    }
+
+    /// The names, in the order in which the keys were added.
+    #[must_use]
+    pub fn names(&self, key: &NameKey) -> Vec<RowName> {
+        let mut names = vec![[0; NAME_LEN]; self.keys.len()];
+        key.names(&self.keys, &mut names);
+        self.databases.iter().zip(names).map(|(database, name)| RowName::new(*database, name)).collect()
+    }
+}
+
+debug_fields!(self: NameBatch<'_> { keys: self.keys.len() });
+
+/// The names of the commands of an entry.
+#[must_use]
+pub fn names_of_batch(batch: &CommandBatch<'_>, key: &NameKey) -> Vec<RowName> {
+    let mut names = NameBatch::default();
+    names.add_commands(batch);
+    names.names(key)
+}
+
+/// The names of the keys of one read.
+#[must_use]
+pub fn names_of_read(database: Database, read: &ReadCommand, key: &NameKey) -> Vec<RowName> {
+    let mut names = NameBatch::default();
+    names.add_read(database, read);
+    names.names(key)
+}
+
+/// The name of one key.
+#[must_use]
+pub fn name_of(database: Database, user_key: &[u8], key: &NameKey) -> RowName {
+    let mut name = [[0; NAME_LEN]];
+    key.names(&[user_key], &mut name);
+    RowName::new(database, name[0])
+}
