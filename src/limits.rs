@@ -210,6 +210,13 @@ pub const RUN_ENTRIES_MAX: usize = 4096;
 pub const RUN_BYTES_MAX: usize = 16 << 20;
 /// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
 pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
+/// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
+/// fills while the other is flushed; one run may exceed it.
+pub const TABLE_BYTES: u64 = 256 << 20;
+/// Between two tries to write the file of a flush: freed space is noticed soon, a full disk is not kept busy.
+pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
+/// What the flush under way at a stop or a halt may still take: a table of its largest size on a slow disk. The log has it all.
+pub const FLUSH_END_DEADLINE: Duration = Duration::from_secs(30);
 /// How long apply waits for the cutover to be durable in the log: longer than [`HUNG_SYNC`], which ends the node with a
 /// message that names the device.
 pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);

@@ -15,14 +15,14 @@ use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::naming::names_of_batch;
 use sealkv::fsm::overlay::Overlay;
-use sealkv::fsm::reader::RowReader;
 use sealkv::ids::Index;
-use sealkv::testing::store::MemoryStore;
-use sealkv::testing::store::NoCipher;
+use sealkv::testing::base::MemoryBase;
+use sealkv::testing::base::NoCipher;
+use sealkv::testing::base::reader_of;
 
 /// One entry of `count` plain SETs, which read nothing.
 pub fn sets(criterion: &mut Criterion) {
-    let reader = RowReader::new(Arc::new(MemoryStore::new()), Arc::new(NoCipher));
+    let reader = reader_of(Arc::new(MemoryBase::default()), Arc::new(NoCipher));
     let key = reader.name_key().expect("names need no cipher");
     let mut group = criterion.benchmark_group("fsm::execute");
     for (count, size) in [(1_usize, 256_usize), (16, 256), (16, 16384)] {

@@ -1,21 +1,24 @@
-//! The apply loop as a step function: committed entries in, steps of the store and answers out.
+//! The apply loop as a step function: committed entries in, views of the state and answers out.
 //!
 //! ```text
-//! take a run -> open (parallel) -> run in order -> one step of the store -> keyring -> answers -> applied
+//! space? -> take a run -> open (parallel) -> run in order -> publish -> answers -> applied -> merge -> freeze if due
 //! ```
 //!
 //! It reads no clock but to count time, and no randomness; nothing it decides depends on either (SAME-DECISION). At the
-//! first entry that cannot be applied it halts for ever: all entries before it are written, flushed and answered, nothing from
-//! there on is, and the waiters from there on get no answer.
+//! first entry that cannot be applied it halts for ever: all entries before it are published, answered and flushed (one try),
+//! nothing from there on is, and the waiters from there on get no answer.
+//!
+//! It waits for space before a run, not within one: see [`ApplyProgress::Full`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::apply::commands::CommandRuns;
 use crate::apply::commit::Committer;
+use crate::apply::commit::State;
 use crate::apply::control::ControlRuns;
+use crate::apply::flush::FlushTry;
 use crate::apply::flush::Flusher;
-use crate::apply::flush::Published;
 use crate::apply::halt::Halt;
 use crate::apply::hook::Hook;
 use crate::apply::hook::halt_at;
@@ -31,11 +34,10 @@ use crate::apply::run::take_run;
 use crate::entry::LogEntry;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Store;
 use crate::ids::Position;
-use crate::keys::mac::MacKey;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
+use crate::limits::FLUSH_END_DEADLINE;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
@@ -46,15 +48,17 @@ use crate::world::Clock;
 pub enum ApplyProgress {
     /// There was nothing to do.
     Idle,
-    /// Everything up to here is applied, written and answered.
+    /// Everything up to here is applied, published and answered.
     Applied(Position),
+    /// There is something to do and no memory for it until the flush under way has ended.
+    Full,
 }
 
 /// Everything injected into a [`ApplyLoop`].
 pub struct ApplyParts {
-    /// The state.
-    pub store: Arc<dyn Store>,
-    /// Opens rows of `store`.
+    /// The state as a start has found it.
+    pub state: State,
+    /// Reads `state`.
     pub reader: RowReader,
     /// The node's keys, with the state's keyring installed.
     pub node_keys: Arc<NodeKeys>,
@@ -62,16 +66,12 @@ pub struct ApplyParts {
     pub waiters: Arc<Waiters>,
     /// Opens entries.
     pub openings: Openings,
-    /// Takes the cutover; trimmed by `flusher`.
+    /// Takes the cutover.
     pub log: Arc<dyn ApplyLog>,
     /// Told after each run.
     pub port: Box<dyn AppliedPort>,
-    /// The applied position for any thread.
-    pub published: Arc<Published>,
-    /// Flushes the state.
+    /// Flushes the state; here, unless a thread of its own does.
     pub flusher: Arc<Flusher>,
-    /// Asks another thread to flush; `None` = flush here.
-    pub flush_wake: Option<Box<dyn Fn() + Send>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// For counting time only.
@@ -90,7 +90,7 @@ pub struct ApplyLoop {
     controls: ControlRuns,
     committer: Committer,
     flusher: Arc<Flusher>,
-    flush_wake: Option<Box<dyn Fn() + Send>>,
+    has_flush_thread: bool,
     metrics: Arc<Metrics>,
     halt: Option<Arc<Halt>>,
     /// Answers that are owed for entries which are committed and not applied: never given by this process.
@@ -98,18 +98,18 @@ pub struct ApplyLoop {
 }
 
 impl ApplyLoop {
-    /// A loop that goes on from `applied`, the record that is in the store.
+    /// A loop that goes on from the state that it is given.
     ///
     /// # Panics
     /// If the node's keys have a keyring and the record does not, or the reverse: see [`load`](crate::apply::load::load).
     #[must_use]
-    pub fn new(parts: ApplyParts, applied: Applied) -> ApplyLoop {
-        let ApplyParts { store, reader, node_keys, waiters, openings, log, port, published, .. } = parts;
-        let ApplyParts { flusher, flush_wake, metrics, clock, bounds, .. } = parts;
-        let (in_keys, in_record) = (node_keys.current().keyring().is_some(), applied.keyring_digest.is_some());
+    pub fn new(parts: ApplyParts) -> ApplyLoop {
+        let ApplyParts { state, reader, node_keys, waiters, openings, log, port, .. } = parts;
+        let ApplyParts { flusher, metrics, clock, bounds, .. } = parts;
+        let (in_keys, in_record) = (node_keys.current().keyring().is_some(), state.applied().keyring_digest.is_some());
         assert_eq!(in_keys, in_record, "the keys have the keyring of the record");
         let hook = Hook::new(node_keys.shared_cutover(), openings);
-        let committer = Committer::new(store, applied, Arc::clone(&waiters), published, port, Arc::clone(&metrics));
+        let committer = Committer::new(state, Arc::clone(&waiters), port, Arc::clone(&metrics));
         let commands = CommandRuns::new(reader, waiters, Arc::clone(&metrics), clock, bounds.overlay_bytes_max);
         let controls = ControlRuns::new(Arc::clone(&node_keys), log, Arc::clone(&metrics));
         ApplyLoop {
@@ -121,7 +121,7 @@ impl ApplyLoop {
             controls,
             committer,
             flusher,
-            flush_wake,
+            has_flush_thread: false,
             metrics,
             halt: None,
             owed: Vec::new(),
@@ -148,13 +148,19 @@ impl ApplyLoop {
         self.queue.len()
     }
 
-    /// The state record as it is in the store.
+    /// The state record as everybody can see it.
     #[must_use]
     pub fn applied(&self) -> &Applied {
         self.committer.applied()
     }
 
-    /// Applies the next run.
+    /// The state as everybody can see it, with its tables.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.committer.state()
+    }
+
+    /// Applies the next run, if there is space for it.
     ///
     /// # Errors
     /// The [`Halt`]: now and at every call from then on.
@@ -162,22 +168,19 @@ impl ApplyLoop {
         if let Some(halt) = &self.halt {
             return Err(Arc::clone(halt));
         }
-        let keys = self.node_keys.current();
-        let Some(run) = take_run(&mut self.queue, keys.cutover(), self.bounds) else {
-            return Ok(ApplyProgress::Idle);
-        };
-        match self.apply(run, &keys).and_then(|()| self.flush_if_due()) {
-            Ok(()) => Ok(ApplyProgress::Applied(self.applied().position)),
+        match self.next_run() {
+            Ok(progress) => Ok(progress),
             Err(halt) => Err(self.halted(halt)),
         }
     }
 
-    /// Flushes what is applied: at a stop, and before the log of the last process is trimmed.
+    /// Flushes what is applied, with one try: at a stop, and before the log of the last process is trimmed. Where it cannot be
+    /// written, the log keeps it.
     ///
     /// # Errors
-    /// [`Halt`] if the store does not take it.
+    /// [`Halt`] if nobody knows whether the state on disk has it.
     pub fn flush(&mut self) -> Result<(), Arc<Halt>> {
-        self.flush_here().map_err(|halt| self.halted(halt))
+        self.flush_rest().map_err(|halt| self.halted(halt))
     }
 
     /// Halts at an entry that cannot even be offered.
@@ -185,23 +188,45 @@ impl ApplyLoop {
         self.halted(halt)
     }
 
-    pub(super) fn flusher(&self) -> Arc<Flusher> {
+    /// The flush under way.
+    #[must_use]
+    pub fn flusher(&self) -> Arc<Flusher> {
         Arc::clone(&self.flusher)
     }
 
-    pub(super) fn set_flush_wake(&mut self, wake: Box<dyn Fn() + Send>) {
-        self.flush_wake = Some(wake);
+    /// A thread of its own does the flushes from now on.
+    pub(super) fn leave_flushes(&mut self) {
+        self.flusher.attend();
+        self.has_flush_thread = true;
+    }
+
+    fn next_run(&mut self) -> Result<ApplyProgress, Halt> {
+        if !self.has_flush_thread {
+            self.try_flush()?;
+        }
+        if self.queue.is_empty() {
+            self.freeze_if_due()?;
+            return Ok(ApplyProgress::Idle);
+        }
+        if !self.committer.state().has_space() {
+            return Ok(ApplyProgress::Full);
+        }
+        let keys = self.node_keys.current();
+        let run = take_run(&mut self.queue, keys.cutover(), self.bounds).expect("the queue is not empty");
+        self.apply(run, &keys)?;
+        self.freeze_if_due()?;
+        Ok(ApplyProgress::Applied(self.applied().position))
     }
 
     fn apply(&mut self, mut run: Run, keys: &KeysAt) -> Result<(), Halt> {
         let first = &run.entries[0];
         assert_eq!(first.entry.index, self.applied().position.index.next(), "entry n+1 runs after entry n");
-        let mac = mac_of(keys, &first.entry)?;
+        check_mac(keys, &first.entry)?;
         match run.kind {
-            RunKind::Control => self.controls.apply(first, keys, mac, &mut self.hook, &mut self.committer),
-            RunKind::Membership => apply_members(first, mac, &mut self.committer),
+            RunKind::Control => self.controls.apply(first, keys, &mut self.hook, &mut self.committer),
+            RunKind::Membership => apply_members(first, &mut self.committer),
             RunKind::Commands => {
-                let end = self.commands.apply(&run.entries, keys, mac, &mut self.hook, &mut self.committer);
+                let end = self.commands.apply(&run.entries, keys, &mut self.hook, &mut self.committer);
                 self.owed.extend(end.owed);
                 for committed in run.entries.drain(end.count..).rev() {
                     self.queue.push_front(committed);
@@ -211,27 +236,41 @@ impl ApplyLoop {
         }
     }
 
-    fn flush_if_due(&mut self) -> Result<(), Halt> {
-        match &self.flush_wake {
-            _ if !self.flusher.is_due() => Ok(()),
-            Some(wake) => {
-                wake();
-                Ok(())
+    fn freeze_if_due(&mut self) -> Result<(), Halt> {
+        if self.committer.state().is_freeze_due() {
+            self.committer.state_mut().freeze();
+            if !self.has_flush_thread {
+                self.try_flush()?;
             }
-            None => self.flush_here(),
         }
+        Ok(())
     }
 
-    fn flush_here(&self) -> Result<(), Halt> {
-        let flushed = self.flusher.flush();
-        flushed.map(|_| ()).map_err(|error| Halt::at(self.applied().position, error))
+    fn try_flush(&mut self) -> Result<FlushTry, Halt> {
+        self.flusher.try_once().map_err(|error| Halt::at(self.applied().position, error))
+    }
+
+    /// What is under way, then what is published and not frozen yet: exactly whole runs.
+    fn flush_rest(&mut self) -> Result<(), Halt> {
+        let position = self.applied().position;
+        let end = || self.flusher.end(FLUSH_END_DEADLINE).map_err(|error| Halt::at(position, error));
+        let mut is_flushed = end()?;
+        if is_flushed && !self.committer.state().is_frozen() {
+            self.committer.state_mut().freeze();
+            is_flushed = end()?;
+        }
+        if !is_flushed {
+            let why = self.flusher.trouble();
+            tracing::warn!(?why, "the newest part of the state is not flushed: the next start replays it from the log");
+        }
+        Ok(())
     }
 
     /// The end: what is applied is made durable, nothing is tried again.
     fn halted(&mut self, halt: Halt) -> Arc<Halt> {
         self.metrics.halted(halt.class());
         // Should this fail, nothing is lost: the log still has every entry that the state has not.
-        let _ = self.flusher.flush();
+        let _ = self.flush_rest();
         self.queue.clear();
         let halt = Arc::new(halt);
         self.halt = Some(Arc::clone(&halt));
@@ -243,7 +282,7 @@ debug_fields!(self: ApplyLoop { applied: self.applied().position, queued: self.q
 
 debug_fields!(self: ApplyParts { bounds: self.bounds });
 
-/// What authenticates the state record; a node that lacks it can write nothing, so it halts at the first entry.
-fn mac_of(keys: &KeysAt, first: &LogEntry) -> Result<Option<Arc<MacKey>>, Halt> {
-    keys.mac_key().map_err(|lack| halt_at(first, keys.cutover(), lack.into()))
+/// What authenticates the state record must be here: a node that lacks it can flush nothing, so it halts at the first entry.
+fn check_mac(keys: &KeysAt, first: &LogEntry) -> Result<(), Halt> {
+    keys.mac_key().map(|_| ()).map_err(|lack| halt_at(first, keys.cutover(), lack.into()))
 }

@@ -1,23 +1,18 @@
-//! A run of commands: opened, run in order, sealed, written in one commit, answered.
+//! A run of commands: opened, run in order, published in one step, answered, merged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply::commit::Committer;
-use crate::apply::commit::Record;
 use crate::apply::halt::Halt;
-use crate::apply::halt::MachineError;
 use crate::apply::hook::Hook;
-use crate::apply::machine::Answer;
 use crate::apply::machine::Machine;
 use crate::apply::machine::Progressed;
 use crate::apply::machine::RunContext;
 use crate::apply::machine::RunResult;
 use crate::apply::metrics::Metrics;
-use crate::apply::seal;
 use crate::fsm::reader::RowReader;
 use crate::keys::lack::KeyLack;
-use crate::keys::mac::MacKey;
 use crate::keys::node_keys::ActiveValue;
 use crate::keys::node_keys::KeysAt;
 use crate::propose::Outcome;
@@ -55,30 +50,23 @@ impl CommandRuns {
         CommandRuns { reader, waiters, metrics, clock, overlay_bytes_max }
     }
 
-    /// Runs `entries`, writes what those that went through did, and answers them.
+    /// Runs `entries`, publishes what those that went through did, and answers them.
     pub(super) fn apply(
         &self,
         entries: &[Committed],
         keys: &KeysAt,
-        mac: Option<Arc<MacKey>>,
         hook: &mut Hook,
         committer: &mut Committer,
     ) -> CommandsEnd {
         let values = keys.active_value();
         let mut result = self.run(entries, keys, &values, hook, committer);
         let halt = result.halt.take().map(|halt| halt.explained(keys));
-        let mut owed = std::mem::take(&mut result.unanswered);
+        let owed = std::mem::take(&mut result.unanswered);
         let count = result.count;
-        if count == 0 {
-            return CommandsEnd { count, owed, halt };
+        if count > 0 {
+            self.publish(&entries[..count], result, committer);
         }
-        match self.commit(&entries[..count], result, mac, committer) {
-            Ok(()) => CommandsEnd { count, owed, halt },
-            Err(Lost { answers, halt }) => {
-                owed.extend(answers.into_iter().map(|answer| answer.waiter));
-                CommandsEnd { count: 0, owed, halt: Some(halt) }
-            }
-        }
+        CommandsEnd { count, owed, halt }
     }
 
     fn run(
@@ -117,42 +105,22 @@ impl CommandRuns {
         result
     }
 
-    fn commit(
-        &self,
-        entries: &[Committed],
-        result: RunResult,
-        mac: Option<Arc<MacKey>>,
-        committer: &mut Committer,
-    ) -> Result<(), Lost> {
+    fn publish(&self, entries: &[Committed], result: RunResult, committer: &mut Committer) {
         let began = self.clock.monotonic();
         let RunResult { overlay, answers, progressed, .. } = result;
-        let [first, last] = [&entries[0], &entries[entries.len() - 1]].map(|committed| committed.entry.position());
         let mut applied = committer.applied().clone();
-        applied.position = last;
+        applied.position = entries[entries.len() - 1].entry.position();
         applied.last_stamp_ms = progressed.stamp_ms;
         applied.client_command_applied = progressed.has_run_commands;
-        let (commit, sealed_values) = match seal::rows(overlay.into_changes()) {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(Lost { answers, halt: Halt::at(first, MachineError::Seal(error)) }),
-        };
-        if let Err(halt) = committer.write(commit, Record { applied, keyring_row: None, mac }, first) {
-            return Err(Lost { answers, halt });
-        }
-        Metrics::add(&self.metrics.sealed_values, sealed_values);
-        Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic(), began));
+        let record = committer.record_of(applied);
+        committer.publish(overlay.into_effects(), record);
         committer.count(entries);
         for answer in answers {
             answer.waiter.answer(Outcome::Replies(answer.replies));
         }
-        committer.publish();
-        Ok(())
+        committer.finish();
+        Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic(), began));
     }
-}
-
-/// A run that was not written: its entries will be applied by the next process.
-struct Lost {
-    answers: Vec<Answer>,
-    halt: Halt,
 }
 
 fn nanos(end: Duration, start: Duration) -> u64 {

@@ -1,93 +1,206 @@
-//! The end of every run: one commit of the store, then everybody learns how far the state is.
+//! The end of every run: it is published, then merged, and everybody learns how far the state is. Now and then the table
+//! is frozen and handed to the flush.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::apply::flush::Published;
-use crate::apply::halt::Halt;
-use crate::apply::halt::MachineError;
+use crate::apply::flush::FlushJob;
+use crate::apply::flush::Flusher;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::AppliedPort;
+use crate::apply::ports::ApplyLog;
+use crate::fsm::base::RowBase;
+use crate::fsm::base::StateRows;
+use crate::fsm::row::Effects;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Commit;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store;
+use crate::fsm::state::StateRecord;
+use crate::fsm::table::Bury;
+use crate::fsm::table::RowTable;
+use crate::fsm::view::View;
+use crate::fsm::view::ViewWriter;
+use crate::fsm::view::Views;
+use crate::ids::Index;
 use crate::ids::Position;
-use crate::keys::mac::MacKey;
 use crate::keys::rules::RuleError;
 use crate::propose::Waiters;
 use crate::raft::Committed;
 
-/// Owns the state record: what is applied, in the store and for everybody else.
+/// What readers of the state share.
+pub type StateViews = Views<dyn RowBase>;
+
+/// The tables above the base, and the state record that belongs to them. Made at a start, moved on by apply alone.
+pub struct State {
+    writer: ViewWriter<dyn RowBase>,
+    record: StateRecord,
+    flusher: Arc<Flusher>,
+    log: Arc<dyn ApplyLog>,
+    bury: Bury,
+    /// See [`crate::limits::TABLE_BYTES`].
+    bytes_max: u64,
+    /// Everything up to here was frozen at one time or another.
+    frozen: Index,
+    /// What the log's gauge showed at the newest freeze.
+    frozen_at_bytes: u64,
+}
+
+impl State {
+    /// The state as it is in `base`, whose record is `record`.
+    #[must_use]
+    pub fn new(
+        base: Arc<dyn RowBase>,
+        record: StateRecord,
+        flusher: Arc<Flusher>,
+        log: Arc<dyn ApplyLog>,
+        bytes_max: u64,
+    ) -> State {
+        let Applied { position, last_stamp_ms, .. } = record.applied;
+        let drops = Arc::clone(&flusher);
+        let bury: Bury = Arc::new(move |rubble| drops.bury(rubble));
+        let writer = ViewWriter::new(base, position, last_stamp_ms, &bury);
+        State { writer, record, flusher, log, bury, bytes_max, frozen: position.index, frozen_at_bytes: 0 }
+    }
+
+    /// What readers share.
+    #[must_use]
+    pub fn views(&self) -> &Arc<StateViews> {
+        self.writer.views()
+    }
+
+    /// The newest view.
+    #[must_use]
+    pub fn newest(&self) -> &Arc<View<dyn RowBase>> {
+        self.writer.newest()
+    }
+
+    /// Both rows of the state record of the newest view.
+    #[must_use]
+    pub fn record(&self) -> &StateRecord {
+        &self.record
+    }
+
+    /// The applied row of the newest view.
+    #[must_use]
+    pub fn applied(&self) -> &Applied {
+        &self.record.applied
+    }
+
+    /// Bytes of memory that the tables take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let view = self.writer.newest();
+        view.table.memory_bytes() + view.frozen.memory_bytes()
+    }
+
+    /// Whether a run may begin: a flush under way, and no space for more, means that it may not.
+    #[must_use]
+    pub(super) fn has_space(&self) -> bool {
+        self.memory_bytes() < self.bytes_max || !self.flusher.is_busy()
+    }
+
+    /// Whether the table is to be frozen now.
+    pub(super) fn is_freeze_due(&self) -> bool {
+        if self.flusher.is_busy() {
+            return false;
+        }
+        if self.is_frozen() {
+            self.flusher.answered();
+            return false;
+        }
+        let since = self.log.bytes_used().saturating_sub(self.frozen_at_bytes);
+        let is_large = self.writer.newest().table.memory_bytes() >= self.bytes_max / FREEZE_PART;
+        is_large || since > self.log.pool_bytes() / POOL_PART || self.flusher.is_asked()
+    }
+
+    /// Whether nothing was applied since the newest freeze.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen == self.record.applied.position.index
+    }
+
+    /// Hands everything that is published to the flush, which must not be under way. Readers go on seeing it.
+    pub(super) fn freeze(&mut self) {
+        let position = self.record.applied.position;
+        let table = self.writer.freeze(RowTable::new(Arc::clone(&self.bury)));
+        let base = Arc::clone(&self.writer.newest().base);
+        (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());
+        let record: StateRows = self.record.encode();
+        self.flusher.begin(FlushJob { table, record, position, base });
+    }
+}
+
+debug_fields!(self: State { newest: self.newest() });
+
+/// Publishes runs: to readers, to waiters, to the rooms around.
 pub(super) struct Committer {
-    store: Arc<dyn Store>,
-    applied: Applied,
+    state: State,
     waiters: Arc<Waiters>,
-    published: Arc<Published>,
     port: Box<dyn AppliedPort>,
     metrics: Arc<Metrics>,
 }
 
-/// What one run changes in the state record.
-pub(super) struct Record {
-    /// The record after the run.
-    pub(super) applied: Applied,
-    /// The keyring, if the run changed it.
-    pub(super) keyring_row: Option<Vec<u8>>,
-    /// Authenticates the record; `None` before bootstrap.
-    pub(super) mac: Option<Arc<MacKey>>,
-}
-
 impl Committer {
-    /// Goes on from `applied`, the record that is in the store.
+    /// Goes on from `state`.
     pub(super) fn new(
-        store: Arc<dyn Store>,
-        applied: Applied,
+        state: State,
         waiters: Arc<Waiters>,
-        published: Arc<Published>,
         port: Box<dyn AppliedPort>,
         metrics: Arc<Metrics>,
     ) -> Committer {
-        metrics.applied_index.store(applied.position.index.0, Relaxed);
-        Committer { store, applied, waiters, published, port, metrics }
+        metrics.applied_index.store(state.applied().position.index.0, Relaxed);
+        Committer { state, waiters, port, metrics }
     }
 
-    /// The state record as it is in the store.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The state record as everybody can see it.
     pub(super) fn applied(&self) -> &Applied {
-        &self.applied
+        self.state.applied()
     }
 
-    /// Writes effects and state record, which become visible together (ATOMIC-APPLY). `first` is the run's first entry.
-    pub(super) fn write(&mut self, mut commit: Commit, record: Record, first: Position) -> Result<(), Halt> {
-        let Record { applied, keyring_row, mac } = record;
-        assert!(applied.position.index > self.applied.position.index, "every commit moves applied on");
-        assert!(applied.last_stamp_ms >= self.applied.last_stamp_ms, "the stamp never decreases");
-        commit.state.push((StateRow::Applied, applied.encode(mac.as_deref())));
-        commit.state.extend(keyring_row.map(|row| (StateRow::Keyring, row)));
-        self.store.write(commit).map_err(|error| Halt::at(first, MachineError::Store(error)))?;
-        self.applied = applied;
-        Ok(())
+    /// Makes a run visible: effects, index, stamp and keyring in one step (ATOMIC-APPLY). From here on its waiters may be
+    /// answered; [`Committer::finish`] follows.
+    pub(super) fn publish(&mut self, effects: Effects, record: StateRecord) {
+        assert!(record.applied.position.index > self.applied().position.index, "every run moves applied on");
+        let Applied { position, last_stamp_ms, .. } = record.applied;
+        self.state.record = record;
+        self.state.writer.publish(effects, position, last_stamp_ms);
     }
 
-    /// Counts the entries of a run that was written.
+    /// The record with another applied row, everything else as it is.
+    pub(super) fn record_of(&self, applied: Applied) -> StateRecord {
+        StateRecord { applied, ..self.state.record.clone() }
+    }
+
+    /// Counts the entries of a run that was published.
     pub(super) fn count(&self, entries: &[Committed]) {
         Metrics::add(&self.metrics.runs, 1);
         Metrics::add(&self.metrics.entries, entries.len() as u64);
         let bytes = entries.iter().map(|committed| committed.entry.data.len() as u64).sum();
         Metrics::add(&self.metrics.applied_bytes, bytes);
-        self.metrics.applied_index.store(self.applied.position.index.0, Relaxed);
+        self.metrics.applied_index.store(self.applied().position.index.0, Relaxed);
     }
 
-    /// Tells the outcome of a control entry; [`Committer::publish`] follows.
+    /// Tells the outcome of a control entry; [`Committer::finish`] follows.
     pub(super) fn control(&mut self, position: Position, outcome: Result<(), RuleError>) {
         self.port.control(position, outcome);
     }
 
-    /// Tells everybody how far the state is. Waiters at places up to there that have not been taken belong to other terms.
-    pub(super) fn publish(&mut self) {
-        let position = self.applied.position;
-        self.waiters.passed(position.index);
-        self.published.publish(position);
-        self.port.applied(&self.applied);
+    /// Tells everybody how far the state is, then takes the run into the table. Waiters at places up to there that have
+    /// not been taken belong to other terms.
+    pub(super) fn finish(&mut self) {
+        self.waiters.passed(self.applied().position.index);
+        self.port.applied(self.state.applied());
+        self.state.writer.merge();
+        self.metrics.table_bytes.store(self.state.memory_bytes(), Relaxed);
     }
 }
+
+/// The part of its bound at which a table is frozen: the next one fills while it is flushed.
+const FREEZE_PART: u64 = 2;
+/// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.
+const POOL_PART: u64 = 4;

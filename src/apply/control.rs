@@ -1,12 +1,11 @@
 //! Control entries: each is a run by itself, one change of the keyring, decided from replicated bytes alone.
 //!
 //! A change that the rules refuse is a no-op with an error. The order of one that applies: the cutover is durable in the
-//! log, then one commit of the store makes keyring and applied index true together, then the node's keys follow.
+//! log, then one step makes keyring and applied index visible together, then the node's keys follow.
 
 use std::sync::Arc;
 
 use crate::apply::commit::Committer;
-use crate::apply::commit::Record;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
@@ -18,12 +17,12 @@ use crate::apply::hook::halt_at;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::ApplyLog;
 use crate::fsm::codec::Payload;
+use crate::fsm::row::Effects;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Commit;
+use crate::fsm::state::StateRecord;
 use crate::ids::Position;
 use crate::keys::change::Change;
 use crate::keys::keyring::Keyring;
-use crate::keys::mac::MacKey;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::Facts;
@@ -47,7 +46,6 @@ impl ControlRuns {
         &self,
         committed: &Committed,
         keys: &KeysAt,
-        mac: Option<Arc<MacKey>>,
         hook: &mut Hook,
         committer: &mut Committer,
     ) -> Result<(), Halt> {
@@ -67,14 +65,14 @@ impl ControlRuns {
             }
             Err(refusal) => {
                 Metrics::add(&self.metrics.refused_controls, 1);
-                let applied = Applied { position, ..before.clone() };
-                committer.write(Commit::default(), Record { applied, keyring_row: None, mac }, position)?;
+                let record = committer.record_of(Applied { position, ..before.clone() });
+                committer.publish(Effects::default(), record);
                 Err(refusal)
             }
         };
         committer.count(std::slice::from_ref(committed));
         committer.control(position, outcome);
-        committer.publish();
+        committer.finish();
         Ok(())
     }
 
@@ -85,7 +83,7 @@ impl ControlRuns {
         keys: &KeysAt,
         committer: &mut Committer,
     ) -> Result<(), HaltCause> {
-        // The new keyring's MAC key authenticates the record from this commit on: without it nothing can be written.
+        // The new keyring's MAC key authenticates the record from this entry on: without it nothing can be flushed.
         let mac = self.node_keys.mac_key_of(&keyring)?;
         if keyring.cutover() != keys.cutover() {
             assert_eq!(keyring.cutover(), position.index, "the entry that turns sealing on is the cutover");
@@ -94,8 +92,7 @@ impl ControlRuns {
         let row = keyring.encode();
         let keyring_digest = Some(Keyring::digest(&row));
         let applied = Applied { position, keyring_digest, ..committer.applied().clone() };
-        let record = Record { applied, keyring_row: Some(row), mac: Some(mac) };
-        committer.write(Commit::default(), record, position).map_err(|halt| halt.cause)?;
+        committer.publish(Effects::default(), StateRecord { applied, keyring_row: Some(row.into()), mac: Some(mac) });
         self.node_keys.install(keyring).map_err(MachineError::Install)?;
         Ok(())
     }

@@ -1,114 +1,284 @@
-//! When the state is flushed, and what the log may drop afterwards.
+//! The flush: a frozen table becomes one file of sealed rows, the file part of the base, and the log may drop what it holds.
 //!
-//! A flush is due once more than a quarter of the log's pool was written since the newest one began. It may run on a
-//! separate thread: it takes what is in the store at that moment, and never more than apply has published.
+//! ```text
+//! frozen -> rows in the order of names, sealed in batches -> one file with both state rows -> ingest -> trim
+//! ```
+//!
+//! One flush is under way at a time; apply hands the next one over when that is done. Only writing the file is tried again, each
+//! time as a new file: the table stays as it is, so nothing is lost by waiting, and free space is all that it takes. An
+//! ingest that fails is final. While the base is behind with merging its files, no flush begins.
 
 use std::sync::Arc;
+use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::apply::halt::MachineError;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::ApplyLog;
-use crate::fsm::state::Applied;
-use crate::fsm::state::StateError;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
+use crate::apply::seal::SealRowsError;
+use crate::apply::seal::seal_table;
+use crate::fsm::base::FinishedFile;
+use crate::fsm::base::RowBase;
+use crate::fsm::base::StateRows;
+use crate::fsm::base::WriteFileError;
+use crate::fsm::table::RowTable;
+use crate::fsm::table::Rubble;
 use crate::ids::Position;
+use crate::limits::FLUSH_RETRY;
 
-/// The position up to which everything is applied and answered, for any thread.
-#[derive(Debug, Default)]
-pub struct Published {
-    position: Mutex<Position>,
+/// A frozen table with the state record of the same index.
+pub struct FlushJob {
+    /// Nobody changes it.
+    pub table: Arc<RowTable>,
+    /// Both rows.
+    pub record: StateRows,
+    /// The newest entry in it.
+    pub position: Position,
+    /// Where it goes.
+    pub base: Arc<dyn RowBase>,
 }
 
-impl Published {
-    /// Begins at `position`.
-    #[must_use]
-    pub fn new(position: Position) -> Published {
-        Published { position: Mutex::new(position) }
-    }
+debug_fields!(self: FlushJob { position: self.position, table: self.table });
 
-    /// Index and term.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn publish(&self, position: Position) {
-        let mut published = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(position.index >= published.index, "applied never moves back");
-        *published = position;
-    }
+/// What one try came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlushTry {
+    /// There was nothing to flush.
+    Idle,
+    /// Everything up to here is durable.
+    Done(Position),
+    /// The base is behind with merging its files.
+    Held,
+    /// The file could not be written: the reason.
+    Failed(Arc<str>),
 }
 
-/// Flushes the store and says what the log may drop.
+/// What the thread that flushes has to do next.
+#[derive(Debug)]
+pub(super) enum FlushWork {
+    /// Try to flush.
+    Flush,
+    /// Drop these.
+    Drop(Vec<Rubble>),
+    /// Nothing more.
+    End,
+}
+
+/// The flush under way, shared by the thread that applies and the one that flushes.
 pub struct Flusher {
-    store: Arc<dyn Store>,
-    published: Arc<Published>,
     metrics: Arc<Metrics>,
     log: Arc<dyn ApplyLog>,
-    /// What the gauge showed when the newest finished flush began.
-    flushed_at_bytes: AtomicU64,
+    desk: Mutex<FlushDesk>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct FlushDesk {
+    job: Option<Arc<FlushJob>>,
+    /// Why the newest try came to nothing.
+    trouble: Option<Arc<str>>,
+    /// A flush was asked for that nothing else makes due.
+    is_asked: bool,
+    /// The process ends: one more try, no waiting.
+    is_ending: bool,
+    /// The thread that applies is gone.
+    is_closed: bool,
+    /// A thread of its own flushes, and drops rubble.
+    has_thread: bool,
+    rubble: Vec<Rubble>,
 }
 
 impl Flusher {
-    /// A flusher that has not flushed yet: what the log holds from before counts from the first flush on.
+    /// Nothing is under way.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        published: Arc<Published>,
-        metrics: Arc<Metrics>,
-        log: Arc<dyn ApplyLog>,
-    ) -> Flusher {
-        Flusher { store, published, metrics, log, flushed_at_bytes: AtomicU64::new(0) }
+    pub fn new(metrics: Arc<Metrics>, log: Arc<dyn ApplyLog>) -> Flusher {
+        Flusher { metrics, log, desk: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// What apply has published.
+    /// Why nothing can be flushed at the moment, if that is so.
     #[must_use]
-    pub fn published(&self) -> &Published {
-        &self.published
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.desk().trouble.clone()
     }
 
-    /// Whether a flush should be asked for.
+    /// Whether a flush is under way.
     #[must_use]
-    pub fn is_due(&self) -> bool {
-        let since = self.log.bytes_used().saturating_sub(self.flushed_at_bytes.load(Ordering::Acquire));
-        since > self.log.pool_bytes() / POOL_PART
+    pub fn is_busy(&self) -> bool {
+        self.desk().job.is_some()
     }
 
-    /// Flushes, blocks until that is done, and lets the log drop what is durable.
+    /// Asks apply for a flush of what is applied, run or no run; wake it then.
+    pub fn ask(&self) {
+        self.desk().is_asked = true;
+    }
+
+    /// From now on nothing waits for a flush: what is under way gets one more try.
+    pub fn interrupt(&self) {
+        self.desk().is_ending = true;
+        self.changed.notify_all();
+    }
+
+    /// Drops `rubble`, on the thread that flushes if there is one.
+    pub fn bury(&self, rubble: Rubble) {
+        let mut desk = self.desk();
+        if desk.has_thread && desk.rubble.len() < RUBBLE_MAX {
+            desk.rubble.push(rubble);
+            self.changed.notify_all();
+        } else {
+            drop(desk);
+            drop(rubble);
+        }
+    }
+
+    /// Tries once to flush what is under way. Not for two threads at once.
     ///
     /// # Errors
-    /// [`MachineError`]: the node must stop.
-    pub fn flush(&self) -> Result<Position, MachineError> {
-        let written = self.log.bytes_used();
-        let published = self.published.position();
-        self.store.flush()?;
-        // Steps that were written but not yet published may be in the flush: raft has not been told of them, so
-        // the log keeps them.
-        let flushed = flushed_position(&*self.store)?;
-        let trimmed = if flushed.index < published.index { flushed } else { published };
-        self.log.trim(trimmed);
-        self.flushed_at_bytes.store(written, Ordering::Release);
-        self.metrics.flushed_index.store(flushed.index.0, Ordering::Relaxed);
+    /// [`MachineError`]: the process must end.
+    pub fn try_once(&self) -> Result<FlushTry, MachineError> {
+        let Some(job) = self.desk().job.clone() else {
+            return Ok(FlushTry::Idle);
+        };
+        let tried = self.flush(&job);
+        let mut desk = self.desk();
+        match &tried {
+            Ok(FlushTry::Done(_)) => (desk.job, desk.trouble) = (None, None),
+            Ok(FlushTry::Failed(why)) => desk.trouble = Some(Arc::clone(why)),
+            Ok(FlushTry::Held) => desk.trouble = Some(Arc::from(HELD)),
+            Ok(FlushTry::Idle) => {}
+            // Nobody may wait for it.
+            Err(_) => desk.is_ending = true,
+        }
+        drop(desk);
+        self.changed.notify_all();
+        tried
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.desk().is_asked
+    }
+
+    /// Takes what apply has frozen.
+    pub(super) fn begin(&self, job: FlushJob) {
+        let mut desk = self.desk();
+        assert!(desk.job.is_none(), "one flush is under way at a time");
+        desk.job = Some(Arc::new(job));
+        desk.is_asked = false;
+        self.changed.notify_all();
+    }
+
+    /// There is nothing to flush: whoever asked for it has it.
+    pub(super) fn answered(&self) {
+        self.desk().is_asked = false;
+    }
+
+    /// Blocks until no flush is under way. False: it will not end, because the process does.
+    pub(super) fn wait_until_idle(&self) -> bool {
+        let waits = |desk: &mut FlushDesk| desk.job.is_some() && !desk.is_ending;
+        let desk = self.changed.wait_while(self.desk(), waits).unwrap_or_else(PoisonError::into_inner);
+        desk.job.is_none()
+    }
+
+    /// Ends what is under way, with one try, and waits for it so long at most. True: it is durable, or there was nothing. Where
+    /// another thread flushes, it waits for nothing from then on.
+    pub(super) fn end(&self, deadline: Duration) -> Result<bool, MachineError> {
+        if !self.desk().has_thread {
+            return Ok(matches!(self.try_once()?, FlushTry::Idle | FlushTry::Done(_)));
+        }
+        self.interrupt();
+        let waits = |desk: &mut FlushDesk| desk.job.is_some() && desk.has_thread;
+        let (desk, _) =
+            self.changed.wait_timeout_while(self.desk(), deadline, waits).unwrap_or_else(PoisonError::into_inner);
+        Ok(desk.job.is_none())
+    }
+
+    /// A thread is going to do [`Flusher::next_work`].
+    pub(super) fn attend(&self) {
+        self.desk().has_thread = true;
+    }
+
+    /// The thread that applies is gone.
+    pub(super) fn close(&self) {
+        self.desk().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The thread that flushes is gone.
+    pub(super) fn leave(&self) {
+        self.desk().has_thread = false;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until there is something to do for the thread that flushes. After a try that came to nothing (`is_again`) it
+    /// waits a while; once the process ends nothing is tried again.
+    pub(super) fn next_work(&self, is_again: bool) -> FlushWork {
+        let mut desk = self.desk();
+        if is_again && !desk.is_ending {
+            let waits = |desk: &mut FlushDesk| !desk.is_ending && !desk.is_closed;
+            let waited = self.changed.wait_timeout_while(desk, FLUSH_RETRY, waits);
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+        } else if is_again {
+            return FlushWork::End;
+        }
+        let waits = |desk: &mut FlushDesk| desk.job.is_none() && desk.rubble.is_empty() && !desk.is_closed;
+        let mut desk = self.changed.wait_while(desk, waits).unwrap_or_else(PoisonError::into_inner);
+        if desk.job.is_some() {
+            FlushWork::Flush
+        } else if desk.rubble.is_empty() {
+            FlushWork::End
+        } else {
+            FlushWork::Drop(std::mem::take(&mut desk.rubble))
+        }
+    }
+
+    fn flush(&self, job: &FlushJob) -> Result<FlushTry, MachineError> {
+        if job.base.pressure()?.is_high() {
+            return Ok(FlushTry::Held);
+        }
+        let sealed = match write(job) {
+            Ok((file, sealed)) => {
+                file.ingest()?;
+                sealed
+            }
+            Err(SealRowsError::File(error)) => {
+                Metrics::add(&self.metrics.failed_flushes, 1);
+                return Ok(FlushTry::Failed(Arc::from(error.to_string())));
+            }
+            Err(SealRowsError::Seal(error)) => return Err(error.into()),
+        };
+        self.log.trim(job.position);
+        self.metrics.flushed_index.store(job.position.index.0, Relaxed);
+        Metrics::add(&self.metrics.sealed_values, sealed);
         Metrics::add(&self.metrics.flushes, 1);
-        Ok(trimmed)
+        Ok(FlushTry::Done(job.position))
+    }
+
+    fn desk(&self) -> MutexGuard<'_, FlushDesk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-debug_fields!(self: Flusher { flushed_at_bytes: self.flushed_at_bytes });
+debug_fields!(self: Flusher { is_busy: self.is_busy(), trouble: self.trouble() });
 
-/// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.
-const POOL_PART: u64 = 4;
+type WrittenFile<'a> = Box<dyn FinishedFile + 'a>;
 
-/// The position that a crash would leave.
-fn flushed_position(store: &dyn Store) -> Result<Position, MachineError> {
-    let row = store.flushed_state(StateRow::Applied)?;
-    let row = row.ok_or(StoreError::Malformed { what: "applied position" })?;
-    let applied = Applied::decode(&row).map_err(|error| MachineError::Record(StateError::Malformed(error)))?;
-    Ok(applied.position)
+/// Writes the file of a flush, and says how many values were sealed for it.
+fn write(job: &FlushJob) -> Result<(WrittenFile<'_>, u64), SealRowsError<WriteFileError>> {
+    let mut file = job.base.begin_file(&job.record).map_err(SealRowsError::File)?;
+    for database in job.table.cleared().iter() {
+        file.clear(database).map_err(SealRowsError::File)?;
+    }
+    let sealed = seal_table(&job.table, &mut |name, row| match row {
+        Some(row) => file.put(name, row),
+        None => file.delete(name),
+    })?;
+    Ok((file.finish().map_err(SealRowsError::File)?, sealed))
 }
+
+/// Why nothing is flushed while the base is behind.
+const HELD: &str = "the state is behind with merging its files";
+/// Tables that wait to be dropped; one a flush, so more means that the thread is stuck.
+const RUBBLE_MAX: usize = 8;

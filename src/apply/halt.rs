@@ -11,10 +11,11 @@ use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::seal::SealError;
 use crate::exit::Blame;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::IngestError;
 use crate::fsm::command::PayloadError;
 use crate::fsm::reader::ReadError;
 use crate::fsm::state::StateError;
-use crate::fsm::store::StoreError;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
@@ -81,9 +82,12 @@ pub enum MachineError {
     /// A stored value: the store does not answer, or the row is damaged or forged.
     #[error("a stored value that the entry needs cannot be read")]
     Read(#[source] ReadError),
-    /// The store: nothing of the step may be relied on.
-    #[error("the store does not take the step")]
-    Store(#[from] StoreError),
+    /// The state below the table has stopped: nothing can be flushed any more.
+    #[error("the state on disk does not go on")]
+    Base(#[from] BaseError),
+    /// Nobody knows whether the state on disk has a flush.
+    #[error("the state on disk does not take a flush")]
+    Ingest(#[from] IngestError),
     /// The state record in the store is none that this program wrote.
     #[error("the state record cannot be read")]
     Record(#[source] StateError),
@@ -173,7 +177,7 @@ impl From<ReadError> for HaltCause {
         match error {
             ReadError::NoCipher => HaltCause::NoCipher,
             ReadError::UnknownKey { key_id } => HaltCause::UnknownKey(KeyLack::Unknown { key_id }),
-            ReadError::Store(_)
+            ReadError::Base(_)
             | ReadError::Malformed(_)
             | ReadError::Envelope
             | ReadError::Unauthentic

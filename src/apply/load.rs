@@ -2,11 +2,12 @@
 
 use crate::codec::CodecError;
 use crate::exit::Blame;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::RowBase;
+use crate::fsm::base::StateRow;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateError;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
+use crate::fsm::state::StateRecord;
 use crate::keys::keyring::Keyring;
 use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::InstallError;
@@ -15,9 +16,9 @@ use crate::keys::node_keys::NodeKeys;
 /// Why a state cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The store.
+    /// The base.
     #[error("state record")]
-    Store(#[from] StoreError),
+    Base(#[from] BaseError),
     /// Damage: there is no applied row, so this is no state.
     #[error("the state has no applied row")]
     NoRecord,
@@ -44,7 +45,7 @@ impl LoadError {
             LoadError::Key(error) => error.blame(),
             LoadError::Install(error) => error.blame(),
             LoadError::Keyring(CodecError::Version { .. }) => Blame::Config,
-            LoadError::Keyring(_) | LoadError::Store(_) | LoadError::NoRecord => Blame::Damage,
+            LoadError::Keyring(_) | LoadError::Base(_) | LoadError::NoRecord => Blame::Damage,
         }
     }
 }
@@ -53,14 +54,14 @@ impl LoadError {
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(store: &dyn Store, node_keys: &NodeKeys) -> Result<Applied, LoadError> {
-    let row = store.state(StateRow::Applied)?.ok_or(LoadError::NoRecord)?;
-    let Some(keyring_row) = store.state(StateRow::Keyring)? else {
-        return Ok(Applied::open(&row, None, None)?);
+pub fn load(base: &dyn RowBase, node_keys: &NodeKeys) -> Result<StateRecord, LoadError> {
+    let row = base.flushed_state(StateRow::Applied)?.ok_or(LoadError::NoRecord)?;
+    let Some(keyring_row) = base.flushed_state(StateRow::Keyring)? else {
+        return Ok(StateRecord { applied: Applied::open(&row, None, None)?, keyring_row: None, mac: None });
     };
     let keyring = Keyring::decode(&keyring_row)?;
     let mac = node_keys.mac_key_of(&keyring)?;
     let applied = Applied::open(&row, Some(&keyring_row), Some(&mac))?;
     node_keys.install(keyring)?;
-    Ok(applied)
+    Ok(StateRecord { applied, keyring_row: Some(keyring_row.into()), mac: Some(mac) })
 }

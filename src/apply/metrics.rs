@@ -8,7 +8,7 @@ use crate::apply::halt::HaltClass;
 /// What apply has done since the start of the process. Times are in nanoseconds.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Runs, each one step of the store.
+    /// Runs, each made visible in one step.
     pub runs: AtomicU64,
     /// Entries applied.
     pub entries: AtomicU64,
@@ -18,7 +18,7 @@ pub struct Metrics {
     pub opened_bytes: AtomicU64,
     /// Bytes of entry data applied.
     pub applied_bytes: AtomicU64,
-    /// Stored values that were sealed.
+    /// Values that were sealed for a flush.
     pub sealed_values: AtomicU64,
     /// Reads riding with writes whose value could not be read.
     pub failed_reads: AtomicU64,
@@ -28,7 +28,7 @@ pub struct Metrics {
     pub open_nanos: AtomicU64,
     /// Time spent running commands.
     pub run_nanos: AtomicU64,
-    /// Time spent sealing values and in the step of the store.
+    /// Time spent on making runs visible.
     pub commit_nanos: AtomicU64,
     /// Index of the newest applied entry.
     pub applied_index: AtomicU64,
@@ -36,6 +36,10 @@ pub struct Metrics {
     pub flushed_index: AtomicU64,
     /// Flushes that were done.
     pub flushes: AtomicU64,
+    /// Flushes whose file could not be written; each is tried again.
+    pub failed_flushes: AtomicU64,
+    /// Memory of the tables above the flushed state, in bytes.
+    pub table_bytes: AtomicU64,
     halts: [AtomicU64; HaltClass::ALL.len()],
 }
 

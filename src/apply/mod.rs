@@ -7,7 +7,7 @@
 
 pub mod apply_loop;
 mod commands;
-mod commit;
+pub mod commit;
 mod control;
 pub mod flush;
 pub mod halt;
@@ -23,7 +23,7 @@ pub mod replay;
 mod riding;
 pub mod rows;
 pub mod run;
-mod seal;
+pub(crate) mod seal;
 pub mod thread;
 
 #[cfg(test)]

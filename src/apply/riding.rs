@@ -12,6 +12,7 @@ use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::naming::NameBatch;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
@@ -83,8 +84,13 @@ impl<B: Base + ?Sized> Base for Metered<'_, B> {
         Ok(value)
     }
 
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
-        self.view.each_value(rows, &mut |value| {
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
+        self.view.each_value(rows, detail, &mut |value| {
             let has_left = self.has_left(value.as_ref());
             visit(value) && has_left
         })

@@ -11,10 +11,15 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::TryRecvError;
 use crossbeam_channel::bounded;
+use crossbeam_channel::select;
 
 use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::apply_loop::ApplyProgress;
+use crate::apply::flush::FlushTry;
+use crate::apply::flush::FlushWork;
 use crate::apply::flush::Flusher;
 use crate::apply::halt::Halt;
+use crate::apply::halt::MachineError;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
@@ -25,6 +30,8 @@ pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
 /// The running threads. Dropping the sender of batches stops them once everything that was sent is applied.
 pub struct Handle {
     apply: JoinHandle<()>,
+    flusher: Arc<Flusher>,
+    wake: Sender<()>,
 }
 
 /// Where committed entries are put: full means that the sender waits.
@@ -41,23 +48,38 @@ pub fn queue() -> (Sender<Vec<Committed>>, Receiver<Vec<Committed>>) {
 /// If the kernel gives no thread.
 pub fn spawn(mut apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
     let on_halt: Arc<OnHalt> = Arc::new(on_halt);
+    let flusher = apply.flusher();
+    apply.leave_flushes();
+    let (flush_halt, flushes, views) = (Arc::clone(&on_halt), Arc::clone(&flusher), Arc::clone(apply.state().views()));
+    let flush = Builder::new().name("flush".into()).spawn(move || {
+        let on_error = |error| flush_halt(Arc::new(Halt::at(views.load().position, error)));
+        drive_flush(&flushes, &on_error);
+    })?;
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
-    let flusher = apply.flusher();
-    let flush_halt = Arc::clone(&on_halt);
-    let flush = Builder::new().name("flush".into()).spawn(move || drive_flush(&flusher, &woken, &**flush_halt))?;
-    apply.set_flush_wake(Box::new(move || {
-        let _ = wake.try_send(());
-    }));
+    // Held there too: a handle that is gone is no wake.
+    let (shared, kept) = (Arc::clone(&flusher), wake.clone());
     let apply = Builder::new().name("apply".into()).spawn(move || {
-        drive(apply, &batches, &**on_halt);
-        // The loop is gone, and with it the only wake: the other thread has seen its end.
+        drive(apply, &batches, &woken, &**on_halt);
+        drop(kept);
+        shared.close();
         let _ = flush.join();
     })?;
-    Ok(Handle { apply })
+    Ok(Handle { apply, flusher, wake })
 }
 
 impl Handle {
+    /// Asks for a flush of what is applied now, also where nothing more is applied.
+    pub fn flush(&self) {
+        self.flusher.ask();
+        let _ = self.wake.try_send(());
+    }
+
+    /// From now on nothing waits for a flush: where there is no space for a run, the threads end instead.
+    pub fn interrupt(&self) {
+        self.flusher.interrupt();
+    }
+
     /// Waits until both threads have ended.
     ///
     /// # Errors
@@ -69,12 +91,15 @@ impl Handle {
 
 debug_fields!(self: Handle {});
 
-fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn Fn(Arc<Halt>)) {
+fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, woken: &Receiver<()>, on_halt: &dyn Fn(Arc<Halt>)) {
     loop {
         if apply.queued() == 0 {
-            match batches.recv() {
-                Ok(batch) => apply.offer(batch),
-                Err(_) => break,
+            select! {
+                recv(batches) -> batch => match batch {
+                    Ok(batch) => apply.offer(batch),
+                    Err(_) => break,
+                },
+                recv(woken) -> _ => {}
             }
         }
         // What came meanwhile makes the run longer; what does not fit into a run waits in the channel.
@@ -84,8 +109,12 @@ fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        if let Err(halt) = apply.step() {
-            return on_halt(halt);
+        match apply.step() {
+            Ok(ApplyProgress::Idle | ApplyProgress::Applied(_)) => {}
+            // What is not applied is in the log.
+            Ok(ApplyProgress::Full) if !apply.flusher().wait_until_idle() => break,
+            Ok(ApplyProgress::Full) => {}
+            Err(halt) => return on_halt(halt),
         }
     }
     if let Err(halt) = apply.flush() {
@@ -93,15 +122,32 @@ fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, on_halt: &dyn
     }
 }
 
-fn drive_flush(flusher: &Flusher, woken: &Receiver<()>, on_halt: &dyn Fn(Arc<Halt>)) {
-    while woken.recv().is_ok() {
-        // The wake may have been sent while the flush that it asks for was under way.
-        if !flusher.is_due() {
-            continue;
-        }
-        if let Err(error) = flusher.flush() {
-            let position = flusher.published().position();
-            return on_halt(Arc::new(Halt::at(position, error)));
+fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
+    let mut is_again = false;
+    let mut said: Option<Arc<str>> = None;
+    loop {
+        match flusher.next_work(is_again) {
+            FlushWork::End => break,
+            FlushWork::Drop(rubble) => drop(rubble),
+            FlushWork::Flush => match flusher.try_once() {
+                Ok(FlushTry::Failed(why)) if said.as_ref() != Some(&why) => {
+                    tracing::error!(%why, "the state cannot be flushed: it is tried again, writes wait if memory gets full");
+                    (is_again, said) = (true, Some(why));
+                }
+                Ok(FlushTry::Failed(_) | FlushTry::Held) => is_again = true,
+                Ok(FlushTry::Done(position)) => {
+                    if said.take().is_some() {
+                        tracing::info!(index = %position.index, "the state is flushed again");
+                    }
+                    is_again = false;
+                }
+                Ok(FlushTry::Idle) => is_again = false,
+                Err(error) => {
+                    on_error(error);
+                    break;
+                }
+            },
         }
     }
+    flusher.leave();
 }

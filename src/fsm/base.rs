@@ -19,9 +19,17 @@ use std::sync::Arc;
 
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::store::StateRow;
 use crate::limits::LEVEL0_FILES_MAX;
 use crate::limits::PENDING_COMPACTION_BYTES_MAX;
+
+/// The rows of the state record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StateRow {
+    /// Index, term, last stamp, membership, digest of the keyring row, MAC.
+    Applied,
+    /// Wrapped DEKs and everything replicated about them.
+    Keyring,
+}
 
 /// Damage, or a device that fails: the base cannot be opened or read (74).
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What the data means: commands, their execution, the state record, the store. Deterministic: no clock, no chance.
 //!
 //! The way of an opened entry: `codec::Payload::decode` gives its commands, `overlay::Overlay::execute` runs them on a
-//! `reader::RowReader`, and the overlay's changes, sealed by `apply`, become one `store::Commit`.
+//! `reader::RowReader`, and the overlay's effects become the newest [`view`]. What is flushed is below, in a [`base`].
 
 pub mod base;
 pub mod codec;
@@ -16,10 +16,10 @@ pub mod reader;
 pub mod rocks;
 pub mod row;
 pub mod state;
-pub mod store;
 mod sync;
 pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod value;
 pub mod view;
+pub mod walk;

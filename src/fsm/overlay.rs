@@ -7,66 +7,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
-use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
-use crate::fsm::name::ROW_NAME_LEN;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::row::Effects;
+use crate::fsm::row::FoundRow;
+use crate::fsm::row::SealedBy;
+use crate::fsm::row::TableRow;
+use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
-use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
-use crate::keys::node_keys::ActiveValue;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
-
-/// What the values of a sealed entry are sealed with; shared by all of them.
-#[derive(Clone, Debug)]
-pub struct SealedBy {
-    /// GCM tag of the entry's envelope.
-    pub entry_tag: [u8; 16],
-    /// The value DEK that was active at the entry; held here, since it may be rotated before the value is sealed. `None`
-    /// = this node cannot unwrap it: the entry halts if it writes a value.
-    pub value_key: Option<ActiveValue>,
-}
-
-/// Without a key: for tests of what is not sealed in the end.
-impl From<[u8; 16]> for SealedBy {
-    fn from(entry_tag: [u8; 16]) -> SealedBy {
-        SealedBy { entry_tag, value_key: None }
-    }
-}
-
-/// The write that made a value: all that its nonce is made of.
-#[derive(Clone, Debug)]
-pub struct WrittenAt {
-    /// The entry.
-    pub index: Index,
-    /// Which sealed write of the entry, counted from 0 in execution order.
-    pub op: u16,
-    /// `None` = the entry was in the clear, and so is the value.
-    pub sealed: Option<Arc<SealedBy>>,
-}
-
-impl WrittenAt {
-    /// GCM tag of the entry's envelope, if it had one.
-    #[must_use]
-    pub fn entry_tag(&self) -> Option<[u8; 16]> {
-        self.sealed.as_ref().map(|sealed| sealed.entry_tag)
-    }
-}
-
-impl PartialEq for WrittenAt {
-    fn eq(&self, other: &WrittenAt) -> bool {
-        (self.index, self.op, self.entry_tag()) == (other.index, other.op, other.entry_tag())
-    }
-}
-
-impl Eq for WrittenAt {}
 
 /// How one key's row will stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,21 +135,7 @@ impl<'n> WriteContext<'n> {
 /// before it again on a new one (PREFIX-APPLIED). That is a halt, so its cost does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    /// By number: whether all rows from below are gone.
-    cleared: [bool; DATABASES],
-    rows: HashMap<RowName, Row>,
-    bytes: u64,
-}
-
-/// `None`: deleted.
-type Row = Option<WrittenRow>;
-
-/// A row that the run wrote.
-#[derive(Clone, Debug)]
-struct WrittenRow {
-    key: Box<[u8]>,
-    value: Value,
-    at: WrittenAt,
+    effects: Effects,
 }
 
 impl Overlay {
@@ -205,14 +148,14 @@ impl Overlay {
     /// Whether nothing was done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.cleared.contains(&true) && self.rows.is_empty()
+        self.effects.is_empty()
     }
 
-    /// Bytes of keys and values that are held. A run may be cut between two entries where this gets large: the cut never
+    /// Bytes of memory that the rows take. A run may be cut between two entries where this gets large: the cut never
     /// shows in what is written.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.effects.memory_bytes()
     }
 
     /// `base` with these effects: what the next command, or a read at its place among the writes, sees.
@@ -221,29 +164,37 @@ impl Overlay {
         OverlayView { overlay: self, base }
     }
 
+    /// All effects, to be published. Values are handed over, not copied.
+    #[must_use]
+    pub fn into_effects(self) -> Effects {
+        self.effects
+    }
+
     /// All effects, sorted by name.
     #[must_use]
     pub fn into_changes(self) -> Changes {
-        let cleared = Database::all().filter(|database| self.is_cleared(*database)).collect();
-        let mut rows: Vec<(RowName, RowChange)> = Vec::with_capacity(self.rows.len());
-        for (name, row) in self.rows {
-            match row {
-                Some(WrittenRow { key, value, at }) => rows.push((name, RowChange::Put { key, value, at })),
-                None if self.cleared[usize::from(name.database().number())] => {}
-                None => rows.push((name, RowChange::Delete)),
+        let cleared = self.effects.cleared();
+        let mut rows: Vec<(RowName, RowChange)> = Vec::with_capacity(self.effects.rows().len());
+        for (name, fate) in self.effects.rows() {
+            match fate {
+                Some(row) => {
+                    let (key, value, at) = (row.key.clone(), row.value.clone(), row.at.clone());
+                    rows.push((*name, RowChange::Put { key, value, at }));
+                }
+                None if cleared.has(name.database()) => {}
+                None => rows.push((*name, RowChange::Delete)),
             }
         }
         rows.sort_unstable_by_key(|(name, _)| *name);
-        Changes { cleared, rows }
+        Changes { cleared: cleared.iter().collect(), rows }
     }
 
     /// The value of a row here or below, past due or not.
     pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
-        match self.rows.get(&row.name) {
-            Some(Some(found)) if !row.is_of(&found.key) => Err(ValueError::OtherKey.into()),
-            Some(found) => Ok(found.as_ref().map(|found| found.value.clone())),
-            None if self.is_cleared(row.name.database()) => Ok(None),
-            None => base.value(row),
+        match self.effects.find(&row.name) {
+            FoundRow::Row(found) => Ok(Some(found.value_for(row)?)),
+            FoundRow::Gone => Ok(None),
+            FoundRow::Below => base.value(row),
         }
     }
 
@@ -257,7 +208,8 @@ impl Overlay {
         let found = self.value(base, row)?;
         match &found {
             Some(value)
-                if value.last_change > index || (value.last_change == index && !self.rows.contains_key(&row.name)) =>
+                if value.last_change > index
+                    || (value.last_change == index && self.effects.find(&row.name) == FoundRow::Below) =>
             {
                 Err(ReadError::Ahead { last_change: value.last_change })
             }
@@ -276,39 +228,25 @@ impl Overlay {
     ) {
         debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");
         let value = Value { kind: ValueKind::String, last_change: context.index, expire_at_ms, bytes };
-        self.replace(name, Some(WrittenRow { key: key.into(), value, at: context.next_write() }));
+        let held_bytes = value.bytes.len();
+        let row = TableRow { value, at: context.next_write(), key: key.into(), held_bytes };
+        self.effects.set(name, Some(Arc::new(row)));
     }
 
     /// The row goes, whether there is one or not.
     pub(crate) fn remove(&mut self, name: RowName) {
-        self.replace(name, None);
+        self.effects.set(name, None);
     }
 
     /// All rows of a database go.
     pub(crate) fn clear(&mut self, database: Database) {
-        self.cleared[usize::from(database.number())] = true;
-        self.rows.retain(|name, _| name.database() != database);
-        self.bytes = self.rows.values().map(row_bytes).sum();
-    }
-
-    fn is_cleared(&self, database: Database) -> bool {
-        self.cleared[usize::from(database.number())]
+        self.effects.clear(database);
     }
 
     /// Gives up the row's hold on its bytes, so that who else holds them may be alone and change them in place. A `put`
     /// of the same key must follow at once.
     pub(crate) fn detach(&mut self, name: &RowName) {
-        if let Some(Some(row)) = self.rows.get_mut(name) {
-            self.bytes -= row.value.bytes.len() as u64;
-            row.value.bytes = Bytes::new();
-        }
-    }
-
-    fn replace(&mut self, name: RowName, row: Row) {
-        self.bytes += row_bytes(&row);
-        if let Some(before) = self.rows.insert(name, row) {
-            self.bytes -= row_bytes(&before);
-        }
+        self.effects.detach(name);
     }
 }
 
@@ -324,7 +262,12 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         self.overlay.value(self.base, row)
     }
 
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        _detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         // Only the thread that owns the overlay writes the base, so one by one is one moment.
         for row in rows {
             if !visit(self.value(*row)?) {
@@ -336,9 +279,9 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
-        let rows = || self.overlay.rows.iter().filter(|(name, _)| name.database() == database);
+        let rows = || self.overlay.effects.rows().filter(|(name, _)| name.database() == database);
         let above = rows().filter(|(_, row)| is_live(row.as_ref().map(|row| &row.value))).count() as u64;
-        if self.overlay.is_cleared(database) {
+        if self.overlay.effects.cleared().has(database) {
             return Ok(above);
         }
         let mut hidden = 0;
@@ -347,10 +290,4 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         }
         Ok(self.base.count(database, now_ms)? - hidden + above)
     }
-}
-
-/// Deleted rows take memory too: the fixed part of a place in the map is not counted for either.
-fn row_bytes(row: &Row) -> u64 {
-    let held = row.as_ref().map_or(0, |row| row.key.len() + row.value.bytes.len());
-    (ROW_NAME_LEN + held) as u64
 }

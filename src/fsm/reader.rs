@@ -1,6 +1,6 @@
-//! Values as commands see them: the store's rows, opened.
+//! Values as commands see them: the rows of the newest view, opened.
 //!
-//! [`Base`] is what commands run on: the store through a [`RowReader`], or a run's overlay above it. How a sealed row is
+//! [`Base`] is what commands run on: the newest view through a [`RowReader`], or a run's overlay above it. How a sealed row is
 //! opened is behind [`RowCipher`], so this room knows no key. Expiry is not judged here: a value that is past due is
 //! handed out, and the command decides by the stamp that counts for it.
 
@@ -9,24 +9,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::names::NameKey;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
+use crate::fsm::row::FoundRow;
 use crate::fsm::value::BodyState;
-use crate::fsm::value::HEADER_LEN;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
+use crate::fsm::view::SeenRow;
+use crate::fsm::view::Views;
 use crate::ids::Index;
+use crate::limits::REPLY_BYTES_MAX;
 
 /// Why a value could not be read. During apply a halt; on a client's read an error and a metric.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The store.
-    #[error("state store")]
-    Store(#[from] StoreError),
+    /// The base.
+    #[error("state on disk")]
+    Base(#[from] BaseError),
     /// Damage: the row is none of ours, or its envelope is malformed.
     #[error("stored value is malformed")]
     Malformed(#[from] ValueError),
@@ -54,6 +57,15 @@ pub enum ReadError {
     },
 }
 
+/// What is asked of several rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Values with their bytes, as many as one reply can hold ([`REPLY_BYTES_MAX`]).
+    Values,
+    /// What there is of each besides its bytes, which may be left out.
+    Facts,
+}
+
 /// A map of values at one moment, past-due ones included.
 pub trait Base {
     /// The value of a row.
@@ -67,7 +79,12 @@ pub trait Base {
     ///
     /// # Errors
     /// [`ReadError`] if one that is reached cannot be read or opened, or holds another key.
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError>;
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError>;
 
     /// How many keys of a database are not past due at `now_ms`. Walks its rows and trusts their headers unopened.
     ///
@@ -96,18 +113,24 @@ pub trait RowCipher: Send + Sync {
     fn open(&self, name: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError>;
 }
 
-/// The store's rows as values. Cheap to clone; any number of threads may read while apply writes.
+/// The newest view's rows as values. Cheap to clone; any number of threads may read while apply goes on.
 #[derive(Clone)]
 pub struct RowReader {
-    store: Arc<dyn Store>,
+    views: Arc<Views<dyn RowBase>>,
     cipher: Arc<dyn RowCipher>,
 }
 
 impl RowReader {
-    /// A reader of `store` that opens sealed rows with `cipher`.
+    /// A reader of the newest view that opens sealed rows with `cipher`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, cipher: Arc<dyn RowCipher>) -> RowReader {
-        RowReader { store, cipher }
+    pub fn new(views: Arc<Views<dyn RowBase>>, cipher: Arc<dyn RowCipher>) -> RowReader {
+        RowReader { views, cipher }
+    }
+
+    /// What it reads.
+    #[must_use]
+    pub fn views(&self) -> &Arc<Views<dyn RowBase>> {
+        &self.views
     }
 
     /// What the keys of reads and writes are named with; see [`RowCipher::name_key`].
@@ -118,46 +141,94 @@ impl RowReader {
         self.cipher.name_key()
     }
 
-    fn open(&self, asked: RowKey<'_>, row: Vec<u8>) -> Result<Value, ReadError> {
-        let (header, _) = Header::split(&row)?;
+    fn open(&self, asked: RowKey<'_>, row: &[u8]) -> Result<Value, ReadError> {
+        let (header, body) = Header::split(row)?;
         let body = match header.state {
-            BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::from(row).slice(HEADER_LEN..),
+            BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::copy_from_slice(body),
             BodyState::Clear => return Err(ReadError::Unauthentic),
-            BodyState::Sealed => self.cipher.open(&asked.name, row)?,
+            BodyState::Sealed => self.cipher.open(&asked.name, row.to_vec())?,
         };
         let (key, value) = Value::decode_body(header, body)?;
         if asked.is_of(&key) { Ok(value) } else { Err(ValueError::OtherKey.into()) }
     }
+
+    /// Reads several rows from the base and opens them, in the order of `rows`, until their bytes are more than a reply can hold.
+    fn fetch(&self, base: &dyn RowBase, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
+        let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
+        let (mut fetched, mut bytes, mut failed) = (Vec::with_capacity(rows.len()), 0, None);
+        base.rows(&names, &mut |at, row| match row.map(|row| self.open(rows[at], row)).transpose() {
+            Ok(mut value) => {
+                if detail == Detail::Facts {
+                    value.iter_mut().for_each(|value| value.bytes = Bytes::new());
+                }
+                bytes += value.as_ref().map_or(0, |value| value.bytes.len());
+                fetched.push(value);
+                bytes <= REPLY_BYTES_MAX
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        failed.map_or(Ok(fetched), Err)
+    }
 }
 
 impl Base for RowReader {
-    fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
-        self.store.get(&row.name)?.map(|found| self.open(row, found)).transpose()
+    fn value(&self, asked: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+        let view = self.views.load();
+        match view.find(&asked.name) {
+            FoundRow::Row(row) => Ok(Some(row.value_for(asked)?)),
+            FoundRow::Gone => Ok(None),
+            FoundRow::Below => {
+                let mut opened = None;
+                view.base.row(&asked.name, &mut |row| opened = Some(self.open(asked, row)))?;
+                opened.transpose()
+            }
+        }
     }
 
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
-        let mut asked = rows.iter();
-        let mut failed = None;
-        self.store.get_each(&names, &mut |row| {
-            let asked = asked.next().expect("the store answers each name once");
-            match row.map(|row| self.open(*asked, row)).transpose() {
-                Ok(value) => visit(value),
-                Err(error) => {
-                    failed = Some(error);
-                    false
-                }
+        let (mut seen, mut fetched);
+        loop {
+            fetched = Vec::new();
+            (_, seen) = self.views.several(&names, |view, places| {
+                let missing: Vec<RowKey<'_>> = places.iter().map(|place| rows[*place]).collect();
+                fetched = self.fetch(&*view.base, &missing, detail)?;
+                Ok::<(), ReadError>(())
+            })?;
+            if is_enough(&seen, &fetched) {
+                break;
             }
-        })?;
-        failed.map_or(Ok(()), Err)
+        }
+        for (asked, seen) in rows.iter().zip(seen) {
+            let value = match seen {
+                SeenRow::Above(FoundRow::Row(row)) => Some(row.value_for(*asked)?),
+                SeenRow::Above(_) => None,
+                SeenRow::Base(at) => match fetched.get_mut(at) {
+                    Some(value) => value.take(),
+                    // What was visited is more than a reply can hold already.
+                    None => break,
+                },
+            };
+            if !visit(value) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         let mut count = 0;
         let mut damage = None;
-        self.store.scan(&mut |name, row| match Header::split(row) {
-            _ if name.database() != database => name.database() < database,
-            Ok((header, _)) => {
+        self.views.walk_headers(database, &mut |header| match header {
+            Ok(header) => {
                 count += u64::from(!header.is_past_due(now_ms));
                 true
             }
@@ -171,3 +242,20 @@ impl Base for RowReader {
 }
 
 debug_fields!(self: RowReader {});
+
+/// Whether what was fetched is all that is needed, or more than a reply can hold. It is less if some of it was overwritten in the
+/// meantime.
+fn is_enough(seen: &[SeenRow], fetched: &[Option<Value>]) -> bool {
+    let mut bytes = 0;
+    for seen in seen {
+        match seen {
+            SeenRow::Above(FoundRow::Row(row)) => bytes += row.value.bytes.len(),
+            SeenRow::Above(_) => {}
+            SeenRow::Base(at) => match fetched.get(*at) {
+                Some(value) => bytes += value.as_ref().map_or(0, |value| value.bytes.len()),
+                None => return bytes > REPLY_BYTES_MAX,
+            },
+        }
+    }
+    true
+}

@@ -5,12 +5,60 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::fsm::name::Database;
+use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
-use crate::fsm::overlay::WrittenAt;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
+use crate::ids::Index;
+use crate::keys::node_keys::ActiveValue;
+
+/// What the values of a sealed entry are sealed with; shared by all of them.
+#[derive(Clone, Debug)]
+pub struct SealedBy {
+    /// GCM tag of the entry's envelope.
+    pub entry_tag: [u8; 16],
+    /// The value DEK that was active at the entry; held here, since it may be rotated before the value is sealed. `None`
+    /// = this node cannot unwrap it: the entry halts if it writes a value.
+    pub value_key: Option<ActiveValue>,
+}
+
+/// Without a key: for tests of what is not sealed in the end.
+impl From<[u8; 16]> for SealedBy {
+    fn from(entry_tag: [u8; 16]) -> SealedBy {
+        SealedBy { entry_tag, value_key: None }
+    }
+}
+
+/// The write that made a value: all that its nonce is made of.
+#[derive(Clone, Debug)]
+pub struct WrittenAt {
+    /// The entry.
+    pub index: Index,
+    /// Which sealed write of the entry, counted from 0 in execution order.
+    pub op: u16,
+    /// `None` = the entry was in the clear, and so is the value.
+    pub sealed: Option<Arc<SealedBy>>,
+}
+
+impl WrittenAt {
+    /// GCM tag of the entry's envelope, if it had one.
+    #[must_use]
+    pub fn entry_tag(&self) -> Option<[u8; 16]> {
+        self.sealed.as_ref().map(|sealed| sealed.entry_tag)
+    }
+}
+
+impl PartialEq for WrittenAt {
+    fn eq(&self, other: &WrittenAt) -> bool {
+        (self.index, self.op, self.entry_tag()) == (other.index, other.op, other.entry_tag())
+    }
+}
+
+impl Eq for WrittenAt {}
 
 /// A row in plaintext, with the user's key and with all that it will be sealed with.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +74,25 @@ pub struct TableRow {
 }
 
 impl TableRow {
+    /// Its value, for who asks for this key.
+    ///
+    /// # Errors
+    /// [`ValueError::OtherKey`]: two keys have one name.
+    pub fn value_for(&self, asked: RowKey<'_>) -> Result<Value, ValueError> {
+        if asked.is_of(&self.key) { Ok(self.value.clone()) } else { Err(ValueError::OtherKey) }
+    }
+
+    /// Appends the body that its row in the base has.
+    pub fn encode_body(&self, out: &mut Vec<u8>) {
+        self.value.encode_body(&self.key, out);
+    }
+
+    /// Its row in the base, if it is not sealed.
+    #[must_use]
+    pub fn encode_clear(&self) -> Vec<u8> {
+        self.value.encode_clear_row(&self.key)
+    }
+
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -132,9 +199,14 @@ impl Effects {
         }
     }
 
-    /// The row, if the run wrote one.
-    pub fn row_mut(&mut self, name: &RowName) -> Option<&mut Arc<TableRow>> {
-        self.rows.get_mut(name)?.as_mut()
+    /// Gives up a row's hold on its bytes, which nobody else shares yet.
+    pub(crate) fn detach(&mut self, name: &RowName) {
+        if let Some(Some(row)) = self.rows.get_mut(name)
+            && let Some(row) = Arc::get_mut(row)
+        {
+            self.bytes -= row.held_bytes as u64;
+            (row.held_bytes, row.value.bytes) = (0, Bytes::new());
+        }
     }
 
     /// The row as it will stand.

@@ -16,10 +16,13 @@
 //!
 //! Written in one commit with the effects that it counts (ATOMIC-APPLY). Before bootstrap there is no keyring and no MAC.
 
+use std::sync::Arc;
+
 use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::crypto::derive::MAC_LEN;
 use crate::exit::Blame;
+use crate::fsm::base::StateRows;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -67,6 +70,31 @@ pub struct MemberAddress {
     pub node: NodeId,
     /// `HOST:PORT`; empty while a cluster of one has none.
     pub address: String,
+}
+
+/// Both rows of the state record as they are at one applied index, and what authenticates them.
+#[derive(Clone, Debug)]
+pub struct StateRecord {
+    /// The applied row.
+    pub applied: Applied,
+    /// The keyring row; `None` before bootstrap.
+    pub keyring_row: Option<Arc<[u8]>>,
+    /// The MAC key that is in the keyring; `None` before bootstrap.
+    pub mac: Option<Arc<MacKey>>,
+}
+
+impl StateRecord {
+    /// The rows as a base holds them.
+    ///
+    /// # Panics
+    /// As [`Applied::encode`].
+    #[must_use]
+    pub fn encode(&self) -> StateRows {
+        let digest = self.keyring_row.as_deref().map(Keyring::digest);
+        assert_eq!(digest, self.applied.keyring_digest, "the applied row is of this keyring");
+        let keyring = self.keyring_row.as_deref().map(<[u8]>::to_vec);
+        StateRows { applied: self.applied.encode(self.mac.as_deref()), keyring }
+    }
 }
 
 /// Everything replicated beside keys and values.

@@ -99,7 +99,8 @@ impl<B: ?Sized> Views<B> {
 
     /// The rows of several names as of one moment, which is that of the view that is returned.
     ///
-    /// `read_base` is called with the view and the names that no table has; it may take its time and keeps what it reads.
+    /// `read_base` is called with the view and the places of the names that no table has; it may take its time and keeps what
+    /// it reads.
     /// What it has read is hidden by the tables that were above the base then, so they are looked through once more,
     /// below those of the newest view, until that stays the newest one meanwhile. After some rounds in vain the thread
     /// that applies has to wait for this one, for as long as it takes to look through the tables.
@@ -109,16 +110,17 @@ impl<B: ?Sized> Views<B> {
     pub fn several<E>(
         &self,
         names: &[RowName],
-        mut read_base: impl FnMut(&View<B>, &[RowName]) -> Result<(), E>,
+        mut read_base: impl FnMut(&View<B>, &[usize]) -> Result<(), E>,
     ) -> Result<(Arc<View<B>>, Vec<SeenRow>), E> {
         let mut first = self.load();
         loop {
             let mut missing = Vec::new();
             let mut seen: Vec<SeenRow> = names
                 .iter()
-                .map(|name| match first.find(name) {
+                .enumerate()
+                .map(|(place, name)| match first.find(name) {
                     FoundRow::Below => {
-                        missing.push(*name);
+                        missing.push(place);
                         SeenRow::Base(missing.len() - 1)
                     }
                     found => SeenRow::Above(found),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::apply::metrics::Metrics;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::RowBase;
+use crate::fsm::name::Database;
 use crate::fsm::value::BodyState;
-use crate::fsm::value::Header;
+use crate::fsm::view::Views;
 use crate::ids::Index;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::Keyring;
@@ -32,7 +33,7 @@ pub struct NodeOperator {
     /// The keys.
     pub node_keys: Arc<NodeKeys>,
     /// The rows.
-    pub store: Arc<dyn Store>,
+    pub views: Arc<Views<dyn RowBase>>,
     /// How far apply is.
     pub apply: Arc<Metrics>,
     /// Takes requests for control entries.
@@ -71,18 +72,20 @@ impl Operator for NodeOperator {
         facts
     }
 
-    fn scan(&self) -> Result<RowCounts, StoreError> {
+    fn scan(&self) -> Result<RowCounts, BaseError> {
         let mut counts = RowCounts::default();
         let mut is_malformed = false;
-        self.store.scan(&mut |_, row| {
-            match Header::split(row) {
-                Ok((Header { state: BodyState::Clear, .. }, _)) => counts.clear += 1,
-                Ok((Header { state: BodyState::Sealed, .. }, _)) => counts.sealed += 1,
-                Err(_) => is_malformed = true,
-            }
-            !is_malformed
-        })?;
-        if is_malformed { Err(StoreError::Malformed { what: "a user's value" }) } else { Ok(counts) }
+        for database in Database::all() {
+            self.views.walk_headers(database, &mut |header| {
+                match header.map(|header| header.state) {
+                    Ok(BodyState::Clear) => counts.clear += 1,
+                    Ok(BodyState::Sealed) => counts.sealed += 1,
+                    Err(_) => is_malformed = true,
+                }
+                !is_malformed
+            })?;
+        }
+        if is_malformed { Err(BaseError::Malformed { what: "a user's value" }) } else { Ok(counts) }
     }
 }
 

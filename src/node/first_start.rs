@@ -3,12 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::fsm::rocks::RocksStore;
+use crate::fsm::base::StateRows;
+use crate::fsm::rocks::base::RocksBase;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
-use crate::fsm::store::Commit;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store as _;
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
@@ -17,6 +15,8 @@ use crate::keys::kek::KekSet;
 use crate::members::Members;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
+use crate::node::place::base_place;
+use crate::node::place::random_start;
 use crate::node::progress::ProgressLine;
 use crate::node::refusal::Refusal;
 use crate::wal;
@@ -44,7 +44,7 @@ pub(crate) fn first_start(
     let founded = founded(&identity);
     make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded)?;
     directory.make_flush()?;
-    make_state(config, directory, &founded)?;
+    make_state(config, world, directory, &founded)?;
     directory.finish()?;
     tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");
     Ok((identity, log_key))
@@ -69,10 +69,10 @@ fn make_log(log: &LogConfig, world: &World, founded: &Applied) -> Result<(), Ref
     Ok(())
 }
 
-fn make_state(config: &Config, directory: &DataDir, founded: &Applied) -> Result<(), Refusal> {
-    let store = RocksStore::create(&directory.state(), &config.rocks())?;
-    store.write(Commit { state: vec![(StateRow::Applied, founded.encode(None))], ..Commit::default() })?;
-    store.flush()?;
+fn make_state(config: &Config, world: &World, directory: &DataDir, founded: &Applied) -> Result<(), Refusal> {
+    let place = base_place(directory);
+    let record = StateRows { applied: founded.encode(None), keyring: None };
+    RocksBase::create(&place, &config.rocks(), random_start(world), &record)?;
     Ok(())
 }
 

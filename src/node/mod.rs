@@ -16,6 +16,7 @@ pub(crate) mod log_lines;
 mod numbers;
 pub mod open;
 mod password;
+mod place;
 pub(crate) mod ports;
 pub(crate) mod process;
 mod profile;

@@ -5,12 +5,10 @@
 use std::sync::Arc;
 
 use crate::apply::load::load;
-use crate::apply::rows::SealedRows;
-use crate::fsm::reader::RowReader;
+use crate::fsm::base::RowBase;
 use crate::fsm::rocks::RocksOptions;
-use crate::fsm::rocks::RocksStore;
-use crate::fsm::state::Applied;
-use crate::fsm::store::Store;
+use crate::fsm::rocks::start::LookedAt;
+use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::identity::Identity;
 use crate::keys::kek;
@@ -23,6 +21,8 @@ use crate::node::config::KekSource;
 use crate::node::datadir::DataDir;
 use crate::node::datadir::DirectoryKind;
 use crate::node::first_start::first_start;
+use crate::node::place::base_place;
+use crate::node::place::random_start;
 use crate::node::refusal::Refusal;
 use crate::wal;
 use crate::wal::LogLoop;
@@ -39,14 +39,12 @@ pub struct OpenedNode {
     pub log: LogLoop,
     /// What the log held.
     pub recovered: Recovered,
-    /// The state.
-    pub store: Arc<dyn Store>,
-    /// Its reader, with the keys of `node_keys`.
-    pub reader: RowReader,
+    /// The state on disk.
+    pub base: Arc<dyn RowBase>,
+    /// Its record.
+    pub record: StateRecord,
     /// The keys, with the state's keyring installed.
     pub node_keys: Arc<NodeKeys>,
-    /// The state record as it is in the store.
-    pub applied: Applied,
 }
 
 debug_fields!(self: OpenedNode { identity: self.identity });
@@ -74,10 +72,10 @@ pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<OpenedN
     tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
     let rocks = config.rocks();
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
-    let applied = check_state(&directory, &rocks, &identity, &recovered, &node_keys)?;
-    let store: Arc<dyn Store> = Arc::new(RocksStore::open(&directory.state(), &rocks)?);
-    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
-    Ok(OpenedNode { directory, identity, log, recovered, store, reader, node_keys, applied })
+    let looked_at = look_at_state(&directory, &rocks)?;
+    let record = load_and_compare(looked_at.base(), &identity, &recovered, &node_keys)?;
+    let base: Arc<dyn RowBase> = Arc::new(looked_at.open(&rocks, random_start(world))?);
+    Ok(OpenedNode { directory, identity, log, recovered, base, record, node_keys })
 }
 
 /// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
@@ -94,17 +92,10 @@ pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
     Ok(KekSet::new(vec![kek])?)
 }
 
-/// Looks at the state without writing to it, and compares it with identity and log.
-fn check_state(
-    directory: &DataDir,
-    rocks: &RocksOptions,
-    identity: &Identity,
-    recovered: &Recovered,
-    node_keys: &NodeKeys,
-) -> Result<Applied, Refusal> {
+/// Looks at the state; what is missing for a crash in the middle of a flush is put back.
+fn look_at_state(directory: &DataDir, rocks: &RocksOptions) -> Result<LookedAt, Refusal> {
     directory.check_state_files()?;
-    let store = RocksStore::open_read_only(&directory.state(), rocks)?;
-    load_and_compare(&store, identity, recovered, node_keys)
+    Ok(LookedAt::look(&base_place(directory), rocks)?)
 }
 
 /// Loads the state record and compares it with identity and log.
@@ -112,17 +103,18 @@ fn check_state(
 /// # Errors
 /// [`Refusal`]: these do not belong together.
 pub fn load_and_compare(
-    store: &dyn Store,
+    base: &dyn RowBase,
     identity: &Identity,
     recovered: &Recovered,
     node_keys: &NodeKeys,
-) -> Result<Applied, Refusal> {
-    let applied = load(store, node_keys)?;
-    agree::check(identity, &applied, node_keys.current().keyring(), &log_facts(recovered))?;
+) -> Result<StateRecord, Refusal> {
+    let record = load(base, node_keys)?;
+    let applied = &record.applied;
+    agree::check(identity, applied, node_keys.current().keyring(), &log_facts(recovered))?;
     let index = applied.position.index;
     let entry = recovered.entries.iter().find(|entry| entry.index == index);
     agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
-    Ok(applied)
+    Ok(record)
 }
 
 /// How far the recovered log reaches.

@@ -256,15 +256,13 @@ pub fn may_campaign(node_keys: &NodeKeys) -> Input {
 pub struct StateReads {
     /// The state.
     pub reader: RowReader,
-    /// Holds the applied stamp, by which expiry is judged.
-    pub facts: Arc<AppliedFacts>,
 }
 
 impl ClientReads for StateReads {
     fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
-        let stamp_ms = self.facts.stamp_ms();
+        let stamp_ms = self.reader.views().load().stamp_ms;
         let names = names_of_read(Database::FIRST, read, &*self.reader.name_key()?);
         let read = NamedRead { read, database: Database::FIRST, names: &names };
         read_as_leader(&self.reader, read, stamp_ms, wall_ms)

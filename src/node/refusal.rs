@@ -8,7 +8,7 @@ use crate::apply::load::LoadError;
 use crate::crypto::aead::TierError;
 use crate::crypto::selftest::SelfTestError;
 use crate::exit::Blame;
-use crate::fsm::store::StoreError;
+use crate::fsm::base::BaseError;
 use crate::keys::kek::KekError;
 use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
@@ -73,7 +73,7 @@ pub enum Refusal {
     },
     /// Damage: the state cannot be read.
     #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
-    Store(#[from] StoreError),
+    Base(#[from] BaseError),
     /// The state record cannot be used.
     #[error("state/")]
     Load(#[from] LoadError),
@@ -108,7 +108,7 @@ impl Refusal {
             Refusal::Load(error) => error.blame(),
             Refusal::Disagreement(error) => error.blame(),
             Refusal::Failure(failure) => failure.blame(),
-            Refusal::Store(_) | Refusal::Make { .. } => Blame::Damage,
+            Refusal::Base(_) | Refusal::Make { .. } => Blame::Damage,
         }
     }
 }

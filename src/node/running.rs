@@ -51,6 +51,7 @@ impl RunningNode {
         if threads.raft_thread.join().is_err() {
             tracing::error!("the raft thread panicked");
         }
+        threads.apply_thread.interrupt();
         if threads.apply_thread.join().is_err() {
             tracing::error!("the apply thread panicked");
         }

@@ -22,18 +22,20 @@ use rayon::ThreadPoolBuilder;
 
 use crate::apply;
 use crate::apply::apply_loop;
+use crate::apply::commit::State;
 use crate::apply::flush::Flusher;
-use crate::apply::flush::Published;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
+use crate::apply::ports::ApplyLog;
 use crate::apply::replay::replay;
+use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Store;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
+use crate::limits::TABLE_BYTES;
 use crate::node::agree;
 use crate::node::config::Config;
 use crate::node::encryption::NodeOperator;
@@ -80,12 +82,18 @@ use crate::world::World;
 /// # Errors
 /// [`Refusal::Failure`] if the replay halts or agreement cannot begin, [`Refusal::Make`] for a thread.
 pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) -> Result<RunningNode, Refusal> {
-    let OpenedNode { directory, identity, log, recovered, store, reader, node_keys, applied } = opened;
+    let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(&applied, raft);
-    let start = Start { config, world, ends, links, state: StateHandle { store, reader, node_keys } };
+    let links = Links::new(&record.applied, raft);
+    let start = Start { config, world, ends, links, node_keys };
     let log = start.log(log)?;
-    let mut apply = start.apply(&log, applied)?;
+    let to_trim: Arc<dyn ApplyLog> =
+        Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: start.links.raft.clone() });
+    let flusher = Arc::new(Flusher::new(Arc::clone(&start.links.metrics), Arc::clone(&to_trim)));
+    let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&to_trim), TABLE_BYTES);
+    let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
+    let reader = RowReader::new(Arc::clone(state.views()), cipher);
+    let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
     start.replay(&mut apply, &recovered, &inputs)?;
     let (proposals, proposer) = start.propose();
     let (to_apply, committed) = apply::thread::queue();
@@ -93,11 +101,11 @@ pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) ->
     let apply_thread = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs)?;
     let numbers = start.numbers(identity, &log);
-    let operator = start.operator(proposer.clone());
-    let Start { links, state, .. } = start;
+    let operator = start.operator(proposer.clone(), &reader);
+    let Start { links, .. } = start;
     Ok(RunningNode {
         gateway: Arc::new(proposer),
-        reads: Arc::new(StateReads { reader: state.reader, facts: links.facts }),
+        reads: Arc::new(StateReads { reader }),
         operator: Arc::new(operator),
         numbers: Arc::new(numbers),
         threads: NodeThreads {
@@ -118,7 +126,7 @@ struct Start<'a> {
     world: &'a World,
     ends: &'a Ends,
     links: Links,
-    state: StateHandle,
+    node_keys: Arc<NodeKeys>,
 }
 
 /// What threads share with each other.
@@ -130,14 +138,6 @@ struct Links {
     status: Arc<StatusCell>,
     voters: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
-    published: Arc<Published>,
-}
-
-/// The state and its keys.
-struct StateHandle {
-    store: Arc<dyn Store>,
-    reader: RowReader,
-    node_keys: Arc<NodeKeys>,
 }
 
 /// The log, whose thread runs.
@@ -157,7 +157,6 @@ impl Links {
             status: Arc::new(StatusCell::default()),
             voters: Arc::new(AtomicUsize::new(applied.members.voters.len())),
             metrics: Arc::new(Metrics::default()),
-            published: Arc::new(Published::new(applied.position)),
         }
     }
 }
@@ -170,34 +169,35 @@ impl Start<'_> {
         Ok(LogHandle { thread: Arc::new(thread), reports, engine })
     }
 
-    fn apply(&self, log: &LogHandle, applied: Applied) -> Result<apply_loop::ApplyLoop, Refusal> {
-        let Links { raft, facts, waiters, read_points, voters, metrics, published, .. } = &self.links;
-        let StateHandle { store, reader, node_keys } = &self.state;
-        let log = Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: raft.clone() });
-        let flusher = Flusher::new(Arc::clone(store), Arc::clone(published), Arc::clone(metrics), log.clone());
+    fn apply(
+        &self,
+        log: Arc<dyn ApplyLog>,
+        flusher: Arc<Flusher>,
+        state: State,
+        reader: RowReader,
+    ) -> Result<apply_loop::ApplyLoop, Refusal> {
+        let Links { raft, facts, waiters, read_points, voters, metrics, .. } = &self.links;
         let port = AppliedTo {
             raft: raft.clone(),
             facts: Arc::clone(facts),
             reads: Arc::clone(read_points),
             voters: Arc::clone(voters),
-            node_keys: Arc::clone(node_keys),
+            node_keys: Arc::clone(&self.node_keys),
         };
         let parts = apply_loop::ApplyParts {
-            store: Arc::clone(store),
-            reader: reader.clone(),
-            node_keys: Arc::clone(node_keys),
+            state,
+            reader,
+            node_keys: Arc::clone(&self.node_keys),
             waiters: Arc::clone(waiters),
             openings: Openings::new(Some(self.open_threads()?)),
             log,
             port: Box::new(port),
-            published: Arc::clone(published),
-            flusher: Arc::new(flusher),
-            flush_wake: None,
+            flusher,
             metrics: Arc::clone(metrics),
             clock: Arc::clone(&self.world.clock),
             bounds: RunBounds::default(),
         };
-        Ok(apply_loop::ApplyLoop::new(parts, applied))
+        Ok(apply_loop::ApplyLoop::new(parts))
     }
 
     fn open_threads(&self) -> Result<Arc<ThreadPool>, Refusal> {
@@ -233,7 +233,7 @@ impl Start<'_> {
         replayed.map_err(NodeFailure::Halt)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(%applied, %commit, "log replayed");
-        drop(self.links.raft.send(may_campaign(&self.state.node_keys)));
+        drop(self.links.raft.send(may_campaign(&self.node_keys)));
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl Start<'_> {
         let raft = self.links.raft.clone();
         let parts = ProposeParts {
             witness: Box::new(propose::SoleVoter),
-            node_keys: Arc::clone(&self.state.node_keys),
+            node_keys: Arc::clone(&self.node_keys),
             facts: Arc::clone(&self.links.facts),
             waiters: Arc::clone(&self.links.waiters),
             reads: Arc::clone(&self.links.read_points),
@@ -313,7 +313,7 @@ impl Start<'_> {
             status: Arc::clone(&self.links.status),
             apply: Arc::clone(&self.links.metrics),
             clients: Arc::new(Stats::default()),
-            node_keys: Arc::clone(&self.state.node_keys),
+            node_keys: Arc::clone(&self.node_keys),
             space: Arc::clone(log.thread.space()),
             log: Arc::clone(&log.reports),
             voters: Arc::clone(&self.links.voters),
@@ -322,12 +322,12 @@ impl Start<'_> {
         }
     }
 
-    fn operator(&self, proposer: ProposeHandle) -> NodeOperator {
+    fn operator(&self, proposer: ProposeHandle, reader: &RowReader) -> NodeOperator {
         NodeOperator {
             mode: self.config.encryption,
             limits: self.propose_config().limits,
-            node_keys: Arc::clone(&self.state.node_keys),
-            store: Arc::clone(&self.state.store),
+            node_keys: Arc::clone(&self.node_keys),
+            views: Arc::clone(reader.views()),
             apply: Arc::clone(&self.links.metrics),
             proposer,
         }

@@ -1,6 +1,6 @@
 //! What the `SEALKV` commands ask of the node. This room knows no keys: the node answers in words and numbers.
 
-use crate::fsm::store::StoreError;
+use crate::fsm::base::BaseError;
 use crate::propose::ControlCallback;
 use crate::propose::ControlRequest;
 
@@ -35,6 +35,6 @@ pub trait Operator: Send + Sync {
     /// Walks every row of the state as of one moment: takes long, blocks.
     ///
     /// # Errors
-    /// [`StoreError`] if the rows cannot be read.
-    fn scan(&self) -> Result<RowCounts, StoreError>;
+    /// [`BaseError`] if the rows cannot be read.
+    fn scan(&self) -> Result<RowCounts, BaseError>;
 }

@@ -9,20 +9,29 @@ use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::FinishedFile;
 use crate::fsm::base::IngestError;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::RowFile;
+use crate::fsm::base::StateRow;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::store::StateRow;
+use crate::fsm::reader::ReadError;
+use crate::fsm::reader::RowCipher;
+use crate::fsm::reader::RowReader;
+use crate::fsm::table::Bury;
+use crate::fsm::view::ViewWriter;
+use crate::ids::ClusterId;
+use crate::ids::Position;
 
 /// A fault, armed for one file or ingest, counted from the moment it is set (0 = the next).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,3 +413,29 @@ impl FinishedFile for MemoryFile<'_> {
 /// Rows of one moment in [`RowBase::rows`]: few, so that tests see batches end.
 const BATCH: usize = 4;
 const NO_PANIC: &str = "no holder of this lock panics";
+
+/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCipher;
+
+impl RowCipher for NoCipher {
+    fn accepts_clear_rows(&self) -> bool {
+        true
+    }
+
+    fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
+        static CLEAR: OnceLock<Arc<NameKey>> = OnceLock::new();
+        Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(ClusterId([0; 16]))))))
+    }
+
+    fn open(&self, _name: &RowName, _row: Vec<u8>) -> Result<Bytes, ReadError> {
+        Err(ReadError::NoCipher)
+    }
+}
+
+/// A reader of what is flushed, with nothing above it.
+pub fn reader_of(base: Arc<dyn RowBase>, cipher: Arc<dyn RowCipher>) -> RowReader {
+    let bury: Bury = Arc::new(drop);
+    let writer = ViewWriter::new(base, Position::default(), 0, &bury);
+    RowReader::new(Arc::clone(writer.views()), cipher)
+}

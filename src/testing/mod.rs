@@ -11,6 +11,6 @@ pub mod leader;
 pub mod log;
 pub mod net;
 pub mod node;
+pub mod picture;
 pub mod seed;
-pub mod store;
 mod surface;

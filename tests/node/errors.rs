@@ -29,11 +29,7 @@ use sealkv::fsm::command::SetReply;
 use sealkv::fsm::command::WriteCommand;
 use sealkv::fsm::name::RowKey;
 use sealkv::fsm::reader::Base;
-use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
-use sealkv::fsm::store::Commit;
-use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Store;
 use sealkv::ids::Cutover;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
@@ -55,7 +51,8 @@ use sealkv::node::settings::Settings;
 use sealkv::propose::seal::LeaderSealer;
 use sealkv::propose::seal::Proposal;
 use sealkv::propose::seal::seal_batch;
-use sealkv::testing::store::MemoryStore;
+use sealkv::testing::base::reader_of;
+use sealkv::testing::picture::Picture;
 use sealkv::world::KernelEntropy;
 use sealkv::world::World;
 use zeroize::Zeroizing;
@@ -170,7 +167,7 @@ fn no_secrets_out_of_any_error_line_or_panic_that_can_be_provoked() {
 fn entries(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
     let view = opened.node_keys.current();
     let key = view.leadership_key().unwrap();
-    let first = Position { term: key.term_salt().term, index: opened.applied.position.index.next() };
+    let first = Position { term: key.term_salt().term, index: opened.record.applied.position.index.next() };
     let mut payload = Vec::new();
     encode_batch(1, [&set(VALUE.as_bytes())], &mut payload).unwrap();
     let sealer = LeaderSealer::new(&key, &KernelEntropy);
@@ -225,28 +222,21 @@ fn entries(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
 
 /// Stored rows, changed at each byte, and read with keys and without.
 fn rows(opened: &OpenedNode, judge: &mut impl FnMut(&str, String)) {
-    let mut row = None;
-    opened
-        .store
-        .scan(&mut |name, bytes| {
-            row = Some((*name, bytes.to_vec()));
-            false
-        })
-        .unwrap();
-    let (name, row) = row.expect("a row");
+    let (name, row) = Picture::of_base(&*opened.base).rows.pop_first().expect("a row");
     let asked = RowKey::named(name);
-    let value = opened.reader.value(asked).unwrap().unwrap();
+    let sealed_rows = |node_keys| Arc::new(SealedRows::new(Arc::clone(node_keys)));
+    let reader = reader_of(Arc::clone(&opened.base), sealed_rows(&opened.node_keys));
+    let value = reader.value(asked).unwrap().unwrap();
     assert_eq!(value.bytes, VALUE.as_bytes());
     judge("a value", debugged(&value));
     let keyless = Arc::new(NodeKeys::new(opened.node_keys.cluster(), KekSet::default()));
     for at in 0..row.len() {
         let mut bad = row.clone();
         bad[at] ^= 0x21;
-        let store = Arc::new(MemoryStore::new());
-        store.write(Commit { puts: vec![(name, bad)], ..Commit::default() }).unwrap();
+        let rows = [(name, bad)].into();
+        let base = Arc::new(Picture { rows, applied: Vec::new(), keyring: None }.to_base());
         for node_keys in [&opened.node_keys, &keyless] {
-            let reader =
-                RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SealedRows::new(Arc::clone(node_keys))));
+            let reader = reader_of(base.clone(), sealed_rows(node_keys));
             judge("a read error", everything_in(&reader.value(asked).unwrap_err()));
         }
     }
@@ -260,8 +250,8 @@ fn records(site: &Site, opened: &OpenedNode, judge: &mut impl FnMut(&str, String
     let ours = || KekSet::new(vec![kek()]).unwrap();
     let other = || KekSet::new(vec![kek::from_bytes(&Zeroizing::new([0x77; 32]))]).unwrap();
     judge("two KEKs", everything_in(&KekSet::new(vec![kek(), kek()]).unwrap_err()));
-    let keyring_row = opened.store.state(StateRow::Keyring).unwrap().unwrap();
-    let applied_row = opened.store.state(StateRow::Applied).unwrap().unwrap();
+    let Picture { applied: applied_row, keyring, .. } = Picture::of_base(&*opened.base);
+    let keyring_row = keyring.unwrap();
     let mac = opened.node_keys.current().mac_key().unwrap();
     let identity = std::fs::read(site.data().join("IDENTITY")).unwrap();
     let flip = |bytes: &[u8], at: usize| [&bytes[..at], &[bytes[at] ^ 0x11], &bytes[at + 1..]].concat();

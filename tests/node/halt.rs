@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sealkv::apply::rows::SealedRows;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::LeadershipKey;
 use sealkv::crypto::seal::seal_entries;
@@ -37,6 +38,7 @@ use sealkv::node::config::Config;
 use sealkv::node::open;
 use sealkv::node::open::OpenedNode;
 use sealkv::node::settings::Settings;
+use sealkv::testing::base::reader_of;
 use sealkv::wal::Append;
 use sealkv::wal::HardState;
 use sealkv::world::KernelEntropy;
@@ -66,7 +68,9 @@ pub fn row_name(opened: &OpenedNode, key: &[u8]) -> RowName {
 }
 
 fn value_of(opened: &OpenedNode, key: &[u8]) -> Option<Value> {
-    opened.reader.value(RowKey::new(row_name(opened, key), key)).unwrap()
+    let cipher = Arc::new(SealedRows::new(Arc::clone(&opened.node_keys)));
+    let reader = reader_of(Arc::clone(&opened.base), cipher);
+    reader.value(RowKey::new(row_name(opened, key), key)).unwrap()
 }
 
 /// A site whose node ran, took one write, and stopped.
@@ -153,7 +157,7 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
     let site = used_site(Site::sealed);
     let mut opened = open(&site, Some(site.kek()));
     // A node that stopped cleanly has flushed everything, so its applied position is the end of its log.
-    let last = opened.applied.position;
+    let last = opened.record.applied.position;
     let key = opened.node_keys.current().leadership_key().expect("the node has its keys");
     assert_eq!(key.term_salt().term, last.term, "the newest opener is of the newest term");
     let added = Added { key, first: Position { term: last.term, index: last.index.next() } };
@@ -168,7 +172,11 @@ fn halts_exactly_there_at_every_start_and_goes_on_once_it_is_put_right(case: &Ca
     for start in 1..=2 {
         must_halt(&site.sealed(), at, case.status, case.words);
         let opened = open(&site, Some(site.kek()));
-        assert_eq!(opened.applied.position.index.next(), at.index, "everything before it is applied and flushed");
+        assert_eq!(
+            opened.record.applied.position.index.next(),
+            at.index,
+            "everything before it is applied and flushed"
+        );
         for n in 0..ENTRIES {
             let found = value_of(&opened, format!("added-{n}").as_bytes());
             let expected = (n < POISONED).then(|| format!("value-{n}"));
@@ -276,7 +284,7 @@ fn malformed_halts_the_node_with_74_at_a_clear_command_above_the_cutover() {
 fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
     let site = used_site(Site::clear);
     let mut opened = open(&site, None);
-    let last = opened.applied.position;
+    let last = opened.record.applied.position;
     let keks = KekSet::new(vec![kek::from_file(&site.kek()).unwrap()]).unwrap();
     let bootstrap = make_bootstrap(&keks, opened.identity.cluster, false, &KernelEntropy).unwrap();
     let mut control = Vec::new();
@@ -294,7 +302,7 @@ fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
     for _ in 0..2 {
         must_halt(&site.clear(), at, 78, &["no_cipher", "--kek-file"]);
         let opened = open(&site, None);
-        assert_eq!(opened.applied.position.index.next(), at.index);
+        assert_eq!(opened.record.applied.position.index.next(), at.index);
         assert!(value_of(&opened, b"added-0").is_some());
         assert!(value_of(&opened, b"added-1").is_none());
         assert!(opened.node_keys.current().keyring().is_none());

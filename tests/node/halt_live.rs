@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use sealkv::fsm::store::Commit;
+use sealkv::testing::picture::Picture;
 
 use crate::client::Client;
 use crate::client::Reply;
@@ -22,11 +22,12 @@ use crate::harness::refused_start;
 fn change_row(site: &Site, key: &[u8], changed: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let opened = open(site, Some(site.kek()));
     let name = row_name(&opened, key);
-    let good = opened.store.get(&name).unwrap().expect("the row is there");
+    let good = Picture::of_base(&*opened.base).rows.remove(&name).expect("the row is there");
     let mut row = good.clone();
     changed(&mut row);
-    opened.store.write(Commit { puts: vec![(name, row)], ..Commit::default() }).unwrap();
-    opened.store.flush().unwrap();
+    let mut file = opened.base.begin_file(&opened.record.encode()).unwrap();
+    file.put(&name, &row).unwrap();
+    file.finish().unwrap().ingest().unwrap();
     good
 }
 
@@ -81,9 +82,10 @@ fn state_machine_halts_the_node_with_74_and_its_clients_see_a_closed_connection(
     let ended = refused_start(&site.sealed());
     assert_eq!((ended.status, halted_at(&ended.output)), (74, place.clone()), "{}", ended.output);
     let opened = open(&site, Some(site.kek()));
-    assert_eq!(opened.applied.position.index.0 + 1, place[0], "everything before it is applied and flushed");
-    assert!(opened.store.get(&row_name(&opened, b"with")).unwrap().is_none(), "no half of the entry");
-    assert!(opened.store.get(&row_name(&opened, b"behind")).unwrap().is_none());
+    assert_eq!(opened.record.applied.position.index.0 + 1, place[0], "everything before it is applied and flushed");
+    let rows = Picture::of_base(&*opened.base).rows;
+    assert!(!rows.contains_key(&row_name(&opened, b"with")), "no half of the entry");
+    assert!(!rows.contains_key(&row_name(&opened, b"behind")));
     drop(opened);
 
     // The row is put back: the entry is applied as it was committed, once.

@@ -9,21 +9,17 @@ use sealkv::crypto::envelope::Envelope;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::crypto::open::OpenJob;
 use sealkv::crypto::open::open_entry;
-use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Store;
 use sealkv::ids::Index;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;
 use sealkv::keys::kek::KekSet;
+use sealkv::testing::picture::Picture;
 use sealkv::testing::seed::Seeded;
 
 use crate::kit::Leader;
 use crate::kit::Node;
 use crate::kit::append;
-use crate::kit::copied;
 use crate::kit::keks;
-use crate::kit::picture;
-use crate::kit::same_state;
 use crate::kit::set;
 use crate::kit::stored;
 
@@ -60,11 +56,11 @@ fn w03_a_state_copied_past_the_cutover_opens_everything_on_a_blank_node() {
     for upto in cutover.0..leader.log.len() as u64 + 1 {
         let mut source = Node::new();
         source.run(&leader.log[..upto as usize - 1]).unwrap();
-        let mut blank = Node::start(copied(&source.store), keks(7)).unwrap();
+        let mut blank = Node::start(source.copied(), keks(7)).unwrap();
         assert_eq!((blank.applied(), blank.node_keys.cutover()), (upto, cutover));
         assert!(blank.node_keys.current().needs().is_none());
         blank.run(&leader.log).unwrap();
-        assert!(same_state(&blank.store, &whole.store), "copied at {upto}");
+        assert!(blank.picture() == whole.picture(), "copied at {upto}");
     }
 }
 
@@ -74,11 +70,10 @@ fn w03_a_blank_node_without_the_kek_or_the_keyring_applies_nothing() {
     let leader = eventful();
     let mut source = Node::new();
     source.run(&leader.log[..8]).unwrap();
-    assert!(Node::start(copied(&source.store), KekSet::default()).is_err());
-    assert!(Node::start(copied(&source.store), keks(8)).is_err());
-    let mut step = picture(&source.store);
-    step.state.retain(|(name, _)| *name != StateRow::Keyring);
-    assert!(Node::start(stored(step), keks(7)).is_err());
+    assert!(Node::start(source.copied(), KekSet::default()).is_err());
+    assert!(Node::start(source.copied(), keks(8)).is_err());
+    let without = Picture { keyring: None, ..source.picture() };
+    assert!(Node::start(stored(&without), keks(7)).is_err());
     // A node that follows the log from the start without a KEK stops where the keys appear.
     let mut keyless = Node::start(crate::kit::founded(), KekSet::default()).unwrap();
     let halt = keyless.run(&leader.log).unwrap_err();
@@ -100,7 +95,7 @@ fn w05_a_log_trimmed_far_past_every_control_entry_does_not_stop_a_restart() {
     for number in 0..3 {
         leader.clients(&[set("after", &number.to_string())]);
     }
-    let mut again = Node::start(copied(&node.store), keks(7)).unwrap();
+    let mut again = Node::start(node.copied(), keks(7)).unwrap();
     again.apply.offer(leader.log[trimmed..].to_vec());
     while again.apply.queued() > 0 {
         again.apply.step().unwrap();
@@ -115,13 +110,15 @@ fn w10_the_keyring_is_the_same_whatever_is_replayed_after_a_crash() {
     let mut whole = Node::new();
     whole.run(&leader.log).unwrap();
     for first in (2..=leader.log.len()).step_by(3) {
-        for kept_steps in [0, 1, 2, 5, 100] {
+        for lost in [0, 1, 2, 5, 100] {
             let mut node = Node::new();
+            node.run(&leader.log[..first.saturating_sub(lost)]).unwrap();
+            node.apply.flush().unwrap();
             node.run(&leader.log[..first]).unwrap();
-            let store = Arc::clone(&node.store);
+            let base = Arc::clone(&node.base);
             drop(node);
-            store.crash(kept_steps);
-            let mut node = Node::start(store, keks(7)).unwrap();
+            base.crash();
+            let mut node = Node::start(base, keks(7)).unwrap();
             let (applied, current) = (node.applied(), node.node_keys.current());
             if let Some(keyring) = current.keyring() {
                 let changed_at =
@@ -132,7 +129,7 @@ fn w10_the_keyring_is_the_same_whatever_is_replayed_after_a_crash() {
                 );
             }
             node.run(&leader.log).unwrap();
-            assert!(same_state(&node.store, &whole.store), "{first} entries, {kept_steps} steps kept");
+            assert!(node.picture() == whole.picture(), "{first} entries, {lost} of them lost");
         }
     }
 }
@@ -164,7 +161,7 @@ fn w21_clones_of_a_directory_never_share_a_key_and_nonce() {
     let values = [&one, &two].map(|leader| {
         let mut node = Node::new();
         node.run(&leader.log).unwrap();
-        node.store.get(&node.name(b"k")).unwrap().unwrap()
+        node.row_of(b"k").unwrap()
     });
     let nonces = values.clone().map(|row| Envelope::parse(&row[9..]).unwrap().nonce);
     assert_ne!(nonces[0], nonces[1]);

@@ -6,9 +6,6 @@ use sealkv::apply::load::load;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::fsm::reader::ReadError;
-use sealkv::fsm::store::Commit;
-use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Store;
 use sealkv::ids::ClusterId;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;
@@ -16,16 +13,15 @@ use sealkv::keys::keyring::ClearRows;
 use sealkv::keys::keyring::Keyring;
 use sealkv::keys::make::make_cutover;
 use sealkv::keys::node_keys::NodeKeys;
+use sealkv::testing::picture::Picture;
 
 use crate::kit::CLUSTER;
 use crate::kit::Leader;
 use crate::kit::Node;
 use crate::kit::append;
 use crate::kit::control_payload;
-use crate::kit::copied;
 use crate::kit::in_clear;
 use crate::kit::keks;
-use crate::kit::picture;
 use crate::kit::set;
 use crate::kit::stored;
 
@@ -138,14 +134,11 @@ fn w02_a_committed_entry_that_became_nonsense_is_never_counted_as_applied() {
 /// W9: readers there take rows in the clear for ever. Here only where the keyring says that there can be some.
 #[test]
 fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
-    let forge = |node: &Node| {
-        let row = [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), &[0, 0, 0, 1], b"kforged"].concat();
-        node.store.write(Commit { puts: vec![(node.name(b"k"), row)], ..Commit::default() }).unwrap();
-    };
+    let forged = || [&[0_u8; 9][..], &[1], &1_u64.to_be_bytes(), &1_u32.to_be_bytes(), b"kforged"].concat();
     let mut leader = history();
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
-    forge(&node);
+    let mut node = node.with_row(b"k", forged());
     assert!(matches!(node.value(b"k"), Err(ReadError::Unauthentic)));
     leader.clients(&[append("k", "x")]);
     let halt = node.run(&leader.log).unwrap_err();
@@ -160,7 +153,7 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
     assert_eq!(node.node_keys.current().keyring().unwrap().clear_rows(), ClearRows::Allowed);
-    forge(&node);
+    let node = node.with_row(b"k", forged());
     assert_eq!(node.value(b"k").unwrap().unwrap().bytes, "forged");
 }
 
@@ -169,16 +162,20 @@ fn w09_a_forged_clear_row_is_refused_where_none_can_be() {
 fn w15_an_edited_state_record_is_refused_whatever_bit_is_edited() {
     let mut node = Node::new();
     node.run(&history().log).unwrap();
-    let whole = picture(&node.store);
-    assert_eq!(whole.state.len(), 2);
-    for row in 0..2 {
-        for byte in 0..whole.state[row].1.len() {
-            let mut edited = picture(&node.store);
-            edited.state[row].1[byte] ^= 1;
-            assert!(Node::start(stored(edited), keks(7)).is_err(), "byte {byte} of row {row}");
-        }
+    let whole = node.picture();
+    let keyring = whole.keyring.clone().unwrap();
+    for byte in 0..whole.applied.len() {
+        let mut edited = whole.clone();
+        edited.applied[byte] ^= 1;
+        assert!(Node::start(stored(&edited), keks(7)).is_err(), "byte {byte} of the applied row");
     }
-    assert!(Node::start(stored(whole), keks(7)).is_ok());
+    for byte in 0..keyring.len() {
+        let mut edited = keyring.clone();
+        edited[byte] ^= 1;
+        let edited = Picture { keyring: Some(edited), ..whole.clone() };
+        assert!(Node::start(stored(&edited), keks(7)).is_err(), "byte {byte} of the keyring row");
+    }
+    assert!(Node::start(stored(&whole), keks(7)).is_ok());
 }
 
 /// W15: the record without its keyring, with an older one, with one of another cutover: never the way back to clear.
@@ -189,7 +186,7 @@ fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
     leader.bootstrap(false);
     let mut node = Node::new();
     node.run(&leader.log).unwrap();
-    let before_cutover = picture(&node.store);
+    let before_cutover = node.picture();
     let keyring = node.node_keys.current().keyring().unwrap().clone();
     leader.clients(&[set("k", "old")]);
     leader.cutover();
@@ -199,18 +196,16 @@ fn w15_a_cutover_cannot_be_lowered_raised_or_taken_away() {
     assert_eq!(*node.notes.cutovers.lock().unwrap(), [5]);
 
     let with_keyring = |row: Option<Vec<u8>>| {
-        let mut step = picture(&node.store);
-        step.state.retain(|(name, _)| *name == StateRow::Applied);
-        step.state.extend(row.map(|row| (StateRow::Keyring, row)));
-        load(&*stored(step), &NodeKeys::new(CLUSTER, keks(7)))
+        let edited = Picture { keyring: row, ..node.picture() };
+        load(&*stored(&edited), &NodeKeys::new(CLUSTER, keks(7)))
     };
     assert!(with_keyring(None).is_err());
     assert!(with_keyring(Some(keyring.encode())).is_err());
     assert!(with_keyring(Some(Keyring::encode(&at_another_index(&keyring)))).is_err());
     // The whole record of before, put under a node that knows better: its keys, or its log, say no.
     let known = NodeKeys::new(CLUSTER, keks(7));
-    load(&*copied(&node.store), &known).unwrap();
-    assert!(load(&*stored(before_cutover), &known).is_err());
+    load(&*node.copied(), &known).unwrap();
+    assert!(load(&*stored(&before_cutover), &known).is_err());
 }
 
 /// The cutover as it would be had it come at another index.

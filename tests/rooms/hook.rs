@@ -5,8 +5,6 @@ use std::error::Error;
 use bytes::Bytes;
 use sealkv::apply::halt::HaltCause;
 use sealkv::apply::halt::HaltClass;
-use sealkv::fsm::store::Commit;
-use sealkv::fsm::store::Store;
 use sealkv::keys::kek::KekSet;
 
 use crate::kit::Leader;
@@ -41,7 +39,7 @@ fn err_mark_a_halt_has_its_class_and_its_cause_in_the_chain() {
         let leader = two_entries();
         let mut node = Node::new();
         node.run(&leader.log[..4]).unwrap();
-        node.store.write(Commit { puts: vec![(node.name(b"a"), vec![0xff; 60])], ..Commit::default() }).unwrap();
+        let mut node = node.with_row(b"a", vec![0xff; 60]);
         node.run(&leader.log).expect_err("the value is damaged")
     };
     let halts = [
@@ -78,7 +76,7 @@ fn empty_value_sealed_is_there_and_empty() {
     node.run(&leader.log).unwrap();
     for key in [&b""[..], b"empty"] {
         assert_eq!(node.value(key).unwrap().unwrap().bytes, "");
-        let row = node.store.get(&node.name(key)).unwrap().unwrap();
+        let row = node.row_of(key).unwrap();
         assert_eq!(row[0] & 0b110, 0b010, "sealed");
     }
     assert!(node.value(b"absent").unwrap().is_none());

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use sealkv::fsm::base::IngestError;
 use sealkv::fsm::base::RowBase;
+use sealkv::fsm::base::StateRow;
 use sealkv::fsm::base::StateRows;
 use sealkv::fsm::base::WriteFileError;
 use sealkv::fsm::name::Database;
@@ -30,7 +31,6 @@ use sealkv::fsm::rocks::RocksOptions;
 use sealkv::fsm::rocks::base::BasePlace;
 use sealkv::fsm::rocks::base::RocksBase;
 use sealkv::fsm::rocks::start::LookedAt;
-use sealkv::fsm::store::StateRow;
 use sealkv::testing::seed::Seeded;
 use sealkv::testing::seed::runs;
 use sealkv::world::KernelEntropy;

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use sealkv::apply::apply_loop::ApplyLoop;
 use sealkv::apply::apply_loop::ApplyParts;
+use sealkv::apply::commit::State;
 use sealkv::apply::flush::Flusher;
-use sealkv::apply::flush::Published;
 use sealkv::apply::halt::Halt;
 use sealkv::apply::halt::HaltClass;
 use sealkv::apply::load::LoadError;
@@ -18,17 +18,16 @@ use sealkv::apply::ports::ApplyLog;
 use sealkv::apply::ports::CutoverNotDurable;
 use sealkv::apply::rows::SealedRows;
 use sealkv::apply::run::RunBounds;
+use sealkv::fsm::base::RowBase;
+use sealkv::fsm::base::StateRows;
 use sealkv::fsm::name::Database;
+use sealkv::fsm::name::NAME_LEN;
 use sealkv::fsm::name::RowKey;
 use sealkv::fsm::name::RowName;
-use sealkv::fsm::naming::name_of;
 use sealkv::fsm::reader::Base;
 use sealkv::fsm::reader::ReadError;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::state::Applied;
-use sealkv::fsm::store::Commit;
-use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Store;
 use sealkv::fsm::value::Value;
 use sealkv::ids::Index;
 use sealkv::ids::NodeId;
@@ -36,9 +35,11 @@ use sealkv::ids::Position;
 use sealkv::keys::kek::KekSet;
 use sealkv::keys::node_keys::NodeKeys;
 use sealkv::keys::rules::RuleError;
+use sealkv::limits::TABLE_BYTES;
 use sealkv::members::Members;
 use sealkv::propose::Waiters;
 use sealkv::raft::Committed;
+use sealkv::testing::base::MemoryBase;
 use sealkv::testing::clock::SimClock;
 pub use sealkv::testing::leader::CLUSTER;
 pub use sealkv::testing::leader::Leader;
@@ -47,7 +48,7 @@ pub use sealkv::testing::leader::control_payload;
 pub use sealkv::testing::leader::in_clear;
 pub use sealkv::testing::leader::keks;
 pub use sealkv::testing::leader::set;
-use sealkv::testing::store::MemoryStore;
+use sealkv::testing::picture::Picture;
 
 /// What a node tells the rooms around it.
 #[derive(Debug, Default)]
@@ -88,52 +89,20 @@ impl ApplyLog for Log {
 }
 
 /// The state of a new cluster of one.
-pub fn founded() -> Arc<MemoryStore> {
-    let store = MemoryStore::new();
+pub fn founded() -> Arc<MemoryBase> {
     let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
-    store.write(Commit { state: vec![(StateRow::Applied, founding.encode(None))], ..Commit::default() }).unwrap();
-    store.flush().unwrap();
-    Arc::new(store)
-}
-
-pub fn rows(store: &MemoryStore) -> Vec<(RowName, Vec<u8>)> {
-    let mut rows = Vec::new();
-    let mut visit = |name: &RowName, row: &[u8]| {
-        rows.push((*name, row.to_vec()));
-        true
-    };
-    store.scan(&mut visit).unwrap();
-    rows
-}
-
-/// Everything in a state, byte for byte: what a snapshot of it holds.
-pub fn picture(store: &MemoryStore) -> Commit {
-    let row = |row| store.state(row).unwrap().map(|bytes| (row, bytes));
-    let state = [StateRow::Applied, StateRow::Keyring].into_iter().filter_map(row).collect();
-    Commit { puts: rows(store), state, ..Commit::default() }
+    Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }))
 }
 
 /// A state of its own with the same bytes.
-pub fn copied(store: &MemoryStore) -> Arc<MemoryStore> {
-    stored(picture(store))
-}
-
-pub fn stored(step: Commit) -> Arc<MemoryStore> {
-    let copy = MemoryStore::new();
-    copy.write(step).unwrap();
-    copy.flush().unwrap();
-    Arc::new(copy)
-}
-
-pub fn same_state(left: &MemoryStore, right: &MemoryStore) -> bool {
-    let (left, right) = (picture(left), picture(right));
-    left.puts == right.puts && left.state == right.state
+pub fn stored(picture: &Picture) -> Arc<MemoryBase> {
+    Arc::new(picture.to_base())
 }
 
 /// A node that applies.
 #[derive(Debug)]
 pub struct Node {
-    pub store: Arc<MemoryStore>,
+    pub base: Arc<MemoryBase>,
     pub node_keys: Arc<NodeKeys>,
     pub reader: RowReader,
     pub notes: Arc<Notes>,
@@ -145,42 +114,65 @@ impl Node {
         Node::start(founded(), keks(7)).unwrap()
     }
 
-    /// Starts on what is in `store`.
-    pub fn start(store: Arc<MemoryStore>, keks: KekSet) -> Result<Node, LoadError> {
+    /// Starts on what is in `base`.
+    pub fn start(base: Arc<MemoryBase>, keks: KekSet) -> Result<Node, LoadError> {
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks));
-        let applied = load(&*store, &node_keys)?;
+        let record = load(&*base, &node_keys)?;
         let (notes, metrics) = (Arc::<Notes>::default(), Arc::<Metrics>::default());
-        let published = Arc::new(Published::new(applied.position));
-        let state: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let reader = RowReader::new(Arc::clone(&state), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let log: Arc<dyn ApplyLog> = Arc::new(Log(Arc::clone(&notes)));
-        let flusher = Flusher::new(Arc::clone(&state), Arc::clone(&published), Arc::clone(&metrics), Arc::clone(&log));
+        let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
+        let below: Arc<dyn RowBase> = Arc::clone(&base) as Arc<dyn RowBase>;
+        let state = State::new(below, record, Arc::clone(&flusher), Arc::clone(&log), TABLE_BYTES);
+        let cipher = Arc::new(SealedRows::new(Arc::clone(&node_keys)));
+        let reader = RowReader::new(Arc::clone(state.views()), cipher);
         let parts = ApplyParts {
-            store: state,
+            state,
             reader: reader.clone(),
             node_keys: Arc::clone(&node_keys),
             waiters: Arc::new(Waiters::new()),
             openings: Openings::eager(None),
             log,
             port: Box::new(Port(Arc::clone(&notes))),
-            published,
-            flusher: Arc::new(flusher),
-            flush_wake: None,
+            flusher,
             metrics,
             clock: Arc::new(SimClock::default()),
             bounds: RunBounds::default(),
         };
-        Ok(Node { store, node_keys, reader, notes, apply: ApplyLoop::new(parts, applied) })
+        Ok(Node { base, node_keys, reader, notes, apply: ApplyLoop::new(parts) })
     }
 
-    /// Where the row of a key is.
-    pub fn name(&self, key: &[u8]) -> RowName {
-        name_of(Database::FIRST, key, self.node_keys.current().name_key().unwrap())
+    /// Everything that is applied, byte for byte: what a snapshot of it holds.
+    pub fn picture(&self) -> Picture {
+        Picture::of(self.apply.state())
     }
 
-    /// What a client would read.
+    /// A state of its own with the same bytes.
+    pub fn copied(&self) -> Arc<MemoryBase> {
+        stored(&self.picture())
+    }
+
+    /// By what the row of a key is found.
+    pub fn name_of(&self, key: &[u8]) -> RowName {
+        let mut names = [[0; NAME_LEN]];
+        self.reader.name_key().unwrap().names(&[key], &mut names);
+        RowName::new(Database::FIRST, names[0])
+    }
+
+    /// The row of a key as the base has it, or would have it.
+    pub fn row_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.picture().rows.remove(&self.name_of(key))
+    }
+
+    /// What a reader is told of a key.
     pub fn value(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        self.reader.value(RowKey::new(self.name(key), key))
+        self.reader.value(RowKey::new(self.name_of(key), key))
+    }
+
+    /// The same node, flushed and started again with another row on its disk.
+    pub fn with_row(self, key: &[u8], row: Vec<u8>) -> Node {
+        let mut picture = self.picture();
+        picture.rows.insert(self.name_of(key), row);
+        Node::start(stored(&picture), keks(7)).unwrap()
     }
 
     pub fn applied(&self) -> u64 {
@@ -205,8 +197,8 @@ impl Node {
         assert_eq!(node.applied(), index - 1, "nothing is counted that was not applied");
         let mut prefix = Node::new();
         prefix.run(&log[..index as usize - 2]).unwrap();
-        assert!(same_state(&node.store, &prefix.store), "the state is that of the entries before the halt");
-        let again = Node::start(copied(&node.store), keks(7)).unwrap().run(log).expect_err("it halts again");
+        assert!(node.picture() == prefix.picture(), "the state is that of the entries before the halt");
+        let again = Node::start(node.copied(), keks(7)).unwrap().run(log).expect_err("it halts again");
         assert_eq!((again.position, again.class()), (halt.position, halt.class()));
         (index, halt.class())
     }

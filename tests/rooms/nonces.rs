@@ -18,7 +18,6 @@ use crate::kit::Leader;
 use crate::kit::Node;
 use crate::kit::append;
 use crate::kit::keks;
-use crate::kit::rows;
 use crate::kit::set;
 
 /// What decides a key, beside the cluster: version, key id, and for entries the term and the salt of its opener.
@@ -38,7 +37,7 @@ impl Seen {
     }
 
     fn add_values(&mut self, node: &Node) {
-        for (_, row) in rows(&node.store) {
+        for (_, row) in node.picture().rows {
             if row[0] & 0b110 == 0b010 {
                 self.add(&row[9..], 0, [0; 32]);
             }
@@ -92,11 +91,14 @@ fn nonce_unique_no_key_and_nonce_occur_twice_in_a_history_or_its_replays() {
             for upto in (1..=leader.log.len()).step_by(4) {
                 node.run(&leader.log[..upto]).unwrap();
                 seen.add_values(&node);
+                if chance.one_in(4) {
+                    node.apply.flush().unwrap();
+                }
                 if chance.one_in(3) {
-                    let store = Arc::clone(&node.store);
+                    let base = Arc::clone(&node.base);
                     drop(node);
-                    store.crash(chance.below(5) as usize);
-                    node = Node::start(store, keks(7)).unwrap();
+                    base.crash();
+                    node = Node::start(base, keks(7)).unwrap();
                     node.run(&leader.log[..upto]).unwrap();
                     seen.add_values(&node);
                 }

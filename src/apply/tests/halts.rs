@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,18 +18,17 @@ use crate::apply::tests::kit::incr;
 use crate::apply::tests::kit::kek;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::no_keks;
-use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
-use crate::apply::tests::node::TestStore;
+use crate::apply::tests::node::TestBase;
+use crate::apply::tests::node::name_of;
 use crate::crypto::keystore::Purpose;
 use crate::entry::EntryKind;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::store::Commit;
-use crate::fsm::store::Store;
+use crate::fsm::row::FoundRow;
 use crate::ids::KeyId;
 use crate::ids::Term;
 use crate::keys::change::Change;
@@ -36,6 +37,7 @@ use crate::keys::kek::KekSet;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::propose::RequestSlot;
+use crate::propose::Waiter;
 
 /// Entries 5 to 14 sealed, each with a waiter, 10 with a changed byte of its ciphertext.
 fn poisoned() -> (Leader, Bytes) {
@@ -73,7 +75,7 @@ fn open_halt_applied_stays_below_and_waiters_from_there_on_are_not_told() {
     is_halt(&halt, 10, HaltClass::Unauthentic, 74);
     assert_eq!((halt.key_id, halt.position.term.0), (Some(1), 1));
     assert_eq!(node.apply.applied().position.index.0, 9);
-    assert_eq!(node.published.position().index.0, 9);
+    assert_eq!(node.published().index.0, 9);
     assert_eq!(*node.notes.applied.lock().unwrap().last().unwrap(), 9);
     assert_eq!(node.told_indexes(), [5, 6, 7, 8, 9]);
     assert!(node.told.lock().unwrap().iter().all(|(_, told)| told.is_ok()));
@@ -94,21 +96,20 @@ fn prefix_applied_everything_before_a_halt_survives_and_nothing_after_it_is_ther
         let setup = Setup { run_entries, ..Setup::default() };
         let mut node = Node::new(&setup);
         node.run(&leader.log).unwrap_err();
-        let picture = node.store.picture();
-        let keys = node.keys();
-        assert_eq!(keys, ["count", "k0", "k1", "k2", "k3", "k4"]);
-        let mut node = node.crash_and_restart(0, keks(7), &setup);
-        assert_eq!(node.store.picture(), picture, "flushed before the end");
+        let picture = node.picture();
+        assert!(node.has_just(&["count", "k0", "k1", "k2", "k3", "k4"]));
+        let mut node = node.crash_and_restart(keks(7), &setup);
+        assert_eq!(node.picture(), picture, "flushed before the end");
         let halt = node.run(&leader.log).unwrap_err();
         is_halt(&halt, 10, HaltClass::Unauthentic, 74);
-        assert_eq!(node.store.picture(), picture);
+        assert_eq!(node.picture(), picture);
         // The cause is gone: it goes on, without loss.
         let bad = std::mem::replace(&mut leader.entry_mut(10).data, good.clone());
-        let mut node = node.crash_and_restart(0, keks(7), &setup);
+        let mut node = node.crash_and_restart(keks(7), &setup);
         node.run(&leader.log).unwrap();
         let mut never_halted = Node::new(&Setup::default());
         never_halted.run(&leader.log).unwrap();
-        assert_eq!(node.store.picture(), never_halted.store.picture());
+        assert_eq!(node.picture(), never_halted.picture());
         leader.entry_mut(10).data = bad;
     }
 }
@@ -135,31 +136,31 @@ fn halt_of_every_class_is_exactly_there_tells_nobody_a_failure_and_goes_on_witho
                 HaltClass::StateMachine => {}
             }
             log[8].entry.data = Bytes::from(data);
-            let store = TestStore::founded();
+            let base = TestBase::founded();
             if class == HaltClass::StateMachine {
-                *store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
+                *base.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
             }
-            let mut node = Node::start(store, given, &setup);
+            let mut node = Node::start(base, given, &setup);
             wait_for_all(&node, &leader, 5);
             let halt = node.run(&log).unwrap_err();
             is_halt(&halt, at, class, if at == 3 || class == HaltClass::UnknownKey { 78 } else { 74 });
             let expected: Vec<u64> = (5..at).collect();
             assert_eq!(node.told_indexes(), expected);
-            let (picture, told) = (node.store.picture(), Arc::clone(&node.told));
+            let (picture, told) = (node.picture(), Arc::clone(&node.told));
             let given = if class == HaltClass::NoCipher { no_keks() } else { keks(7) };
-            let mut node = node.crash_and_restart(0, given, &setup);
+            let mut node = node.crash_and_restart(given, &setup);
             let told = told.lock().unwrap();
             assert_eq!(told.len(), 10);
             let mut unknown = told.iter().filter(|(index, _)| *index >= at);
             assert!(unknown.all(|(_, told)| *told == Err("unknown")), "never that it failed");
             is_halt(&node.run(&log).unwrap_err(), at, class, halt.blame().status());
-            assert_eq!(node.store.picture(), picture);
-            *node.store.fail_get_of.lock().unwrap() = None;
-            let mut node = node.crash_and_restart(0, keks(7), &setup);
+            assert_eq!(node.picture(), picture);
+            *node.base.fail_get_of.lock().unwrap() = None;
+            let mut node = node.crash_and_restart(keks(7), &setup);
             node.run(&leader.log).unwrap();
             let mut never_halted = Node::new(&Setup::default());
             never_halted.run(&leader.log).unwrap();
-            assert_eq!(node.store.picture(), never_halted.store.picture());
+            assert_eq!(node.picture(), never_halted.picture());
         }
     }
 }
@@ -219,14 +220,14 @@ fn malformed_halt_also_what_opens_and_is_no_command() {
 #[test]
 fn no_cipher_halt_a_node_without_a_kek_stops_at_the_bootstrap() {
     let leader = Leader::sealed(6);
-    let mut node = Node::start(TestStore::founded(), no_keks(), &Setup::default());
+    let mut node = Node::start(TestBase::founded(), no_keks(), &Setup::default());
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 3, HaltClass::NoCipher, 78);
     assert_eq!(node.apply.applied().position.index.0, 2);
     assert!(halt.to_string().contains("index 3 term 1"), "{halt}");
     assert!(halt.to_string().contains("--kek-file"), "{halt}");
     // The KEK is there again: it goes on.
-    let mut node = node.crash_and_restart(0, keks(7), &Setup::default());
+    let mut node = node.crash_and_restart(keks(7), &Setup::default());
     node.run(&leader.log).unwrap();
     assert_eq!(node.apply.applied().position.index.0, 4);
 }
@@ -234,9 +235,9 @@ fn no_cipher_halt_a_node_without_a_kek_stops_at_the_bootstrap() {
 #[test]
 fn unknown_key_halt_a_node_with_another_kek_stops_at_the_first_use() {
     let leader = Leader::sealed(6);
-    let mut node = Node::start(TestStore::founded(), keks(8), &Setup::default());
+    let mut node = Node::start(TestBase::founded(), keks(8), &Setup::default());
     is_halt(&node.run(&leader.log).unwrap_err(), 3, HaltClass::UnknownKey, 78);
-    let mut node = node.crash_and_restart(0, keks(7), &Setup::default());
+    let mut node = node.crash_and_restart(keks(7), &Setup::default());
     node.run(&leader.log).unwrap();
 }
 
@@ -267,13 +268,11 @@ fn unknown_key_halt_a_value_key_that_is_not_here_stops_the_first_entry_that_seal
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 8, HaltClass::UnknownKey, 78);
     assert_eq!(halt.key_id, Some(3), "the value's key is the one that is missing, not the entry's");
-    let keys = node.keys();
-    assert_eq!(keys, ["b"]);
+    assert!(node.has_just(&["b"]));
     let both = KekSet::new(vec![kek(7), kek(8)]).unwrap();
-    let mut node = node.crash_and_restart(0, both, &Setup::default());
+    let mut node = node.crash_and_restart(both, &Setup::default());
     node.run(&leader.log).unwrap();
-    let keys = node.keys();
-    assert_eq!(keys, ["c"]);
+    assert!(node.has_just(&["c"]));
 }
 
 #[test]
@@ -283,18 +282,18 @@ fn state_machine_halt_leaves_no_half_of_an_entry() {
     leader.clients(&[set("b", "half"), append("sick", "x"), set("c", "half")]);
     leader.clients(&[set("d", "late")]);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
+    *node.base.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     for index in [5, 6, 7] {
         node.wait_for(leader.entry(index).position(), write_slots(if index == 6 { 3 } else { 1 }));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
-    assert_eq!(node.keys(), ["a"]);
+    assert!(node.has_just(&["a"]));
     assert_eq!(node.told_indexes(), [5]);
-    *node.store.fail_get_of.lock().unwrap() = None;
-    let mut node = node.crash_and_restart(0, keks(7), &Setup::default());
+    *node.base.fail_get_of.lock().unwrap() = None;
+    let mut node = node.crash_and_restart(keks(7), &Setup::default());
     node.run(&leader.log).unwrap();
-    assert_eq!(node.store.rows().len(), 5);
+    assert_eq!(node.picture().rows.len(), 5);
 }
 
 #[test]
@@ -307,31 +306,40 @@ fn an_entry_that_went_through_and_then_cannot_be_run_again_is_not_answered() {
     data[40] ^= 1;
     leader.entry_mut(7).data = Bytes::from(data);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
-    node.store.good_gets.store(1, SeqCst);
+    *node.base.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
+    node.base.good_gets.store(1, SeqCst);
     for index in [5, 6, 7] {
         node.wait_for(leader.entry(index).position(), write_slots(1));
     }
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 6, HaltClass::StateMachine, 74);
     assert_eq!(node.told_indexes(), [5]);
-    assert_eq!(node.published.position().index.0, 5);
+    assert_eq!(node.published().index.0, 5);
 }
 
+/// Goal: what a client was told, any reader sees: index, rows and stamp are published in one step before the first answer.
 #[test]
-fn a_step_that_the_store_refuses_is_answered_to_nobody() {
+fn nobody_is_answered_before_every_reader_can_see_it() {
     let mut leader = Leader::sealed(8);
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
     for number in 0..3 {
-        let position = leader.clients(&[set(&format!("k{number}"), "v")]);
-        node.wait_for(position, write_slots(1));
+        let position = leader.clients(&[set("k", &number.to_string())]);
+        let (views, seen, name) = (Arc::clone(node.reader.views()), Arc::clone(&seen), name_of(&node.node_keys, b"k"));
+        let done = move |_| {
+            let view = views.load();
+            seen.lock().unwrap().push((view.position.index.0, view.stamp_ms, view.find(&name)));
+        };
+        node.waiters.register(position, [Waiter::new(write_slots(1), Box::new(done))], Duration::MAX);
     }
-    node.store.fail_write.store(true, SeqCst);
-    let halt = node.run(&leader.log).unwrap_err();
-    is_halt(&halt, 5, HaltClass::StateMachine, 74);
-    assert!(node.told.lock().unwrap().is_empty());
-    assert_eq!(node.published.position().index.0, 4);
+    node.run(&leader.log).unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 3, "one run");
+    for (index, stamp_ms, row) in &*seen {
+        assert_eq!((*index, *stamp_ms), (7, leader.stamp_ms));
+        assert!(matches!(row, FoundRow::Row(row) if row.value.bytes == "2"), "{row:?}");
+    }
 }
 
 #[test]
@@ -340,10 +348,11 @@ fn a_value_that_does_not_open_halts_the_write_that_needs_it_and_only_fails_a_rea
     leader.clients(&[set("a", "1")]);
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log).unwrap();
-    let (name, mut row) = node.store.rows()[0].clone();
+    node.apply.flush().unwrap();
+    let mut node = node.crash_and_restart(keks(7), &Setup::default());
+    let mut row = node.row_of("a").unwrap();
     *row.last_mut().unwrap() ^= 1;
-    let step = Commit { puts: vec![(name, row)], ..Commit::default() };
-    node.store.write(step).unwrap();
+    node.base.put(&name_of(&node.node_keys, b"a"), &row);
     let position = leader.clients(&[set("b", "2")]);
     let read = ReadCommand::Get { key: Bytes::from_static(b"a") };
     node.wait_for(position, vec![RequestSlot::Write(set("b", "2")), RequestSlot::Read(read)]);
@@ -367,7 +376,7 @@ fn a_cutover_that_the_log_does_not_take_never_becomes_true() {
     node.notes.refuse_cutover.store(true, SeqCst);
     let halt = node.run(&leader.log).unwrap_err();
     is_halt(&halt, 3, HaltClass::StateMachine, 74);
-    assert_eq!(node.store.applied().position.index.0, 2);
+    assert_eq!(node.apply.applied().position.index.0, 2);
     assert!(node.node_keys.current().keyring().is_none());
 }
 
@@ -376,7 +385,7 @@ fn no_halt_shows_a_key_or_plaintext() {
     let mut leader = Leader::sealed(11);
     leader.clients(&[set("secret-key-name", "secret-plain-value"), append("sick", "secret-more")]);
     let mut node = Node::new(&Setup::default());
-    *node.store.fail_get_of.lock().unwrap() = Some(row_name(&leader.node_keys, b"sick"));
+    *node.base.fail_get_of.lock().unwrap() = Some(b"sick".to_vec());
     let halt = node.run(&leader.log).unwrap_err();
     let mut text = format!("{halt} {halt:?} {node:?}");
     let mut source = halt.source();

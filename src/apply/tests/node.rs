@@ -1,7 +1,9 @@
 //! A node that applies, over a store that can be told to fail, with everything it says noted down.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -9,14 +11,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 
 use crate::apply::apply_loop::ApplyLoop;
 use crate::apply::apply_loop::ApplyParts;
+use crate::apply::commit::State;
+use crate::apply::commit::StateViews;
 use crate::apply::flush::Flusher;
-use crate::apply::flush::Published;
 use crate::apply::halt::Halt;
 use crate::apply::load::load;
 use crate::apply::metrics::Metrics;
@@ -28,20 +30,20 @@ use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
-use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::word;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::Pressure;
+use crate::fsm::base::RowBase;
+use crate::fsm::base::RowFile;
+use crate::fsm::base::StateRow;
+use crate::fsm::base::StateRows;
+use crate::fsm::base::WriteFileError;
 use crate::fsm::command::Reply;
+use crate::fsm::name::Database;
+use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
-use crate::fsm::reader::RowCipher;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
-use crate::fsm::store::Commit;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
-use crate::fsm::value::BodyState;
-use crate::fsm::value::Header;
-use crate::fsm::value::Value;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
@@ -53,7 +55,8 @@ use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
-use crate::testing::store::MemoryStore;
+use crate::testing::base::MemoryBase;
+use crate::testing::picture::Picture;
 use crate::world::Clock;
 
 /// What waiters were told, by index.
@@ -68,6 +71,7 @@ pub(super) struct Notes {
     pub(super) trims: Mutex<Vec<u64>>,
     pub(super) log_bytes: AtomicU64,
     pub(super) refuse_cutover: AtomicBool,
+    pub(super) views: Mutex<Option<Arc<StateViews>>>,
 }
 
 struct Port(Arc<Notes>);
@@ -82,10 +86,9 @@ impl AppliedPort for Port {
     }
 }
 
-/// Notes what the log is told, and where the state was when the cutover record was made durable.
+/// Notes what the log is told, and how far the state was when the cutover record was made durable.
 struct NotedLog {
     notes: Arc<Notes>,
-    store: Arc<TestStore>,
     pool_bytes: u64,
 }
 
@@ -94,9 +97,8 @@ impl ApplyLog for NotedLog {
         if self.notes.refuse_cutover.load(SeqCst) {
             return Err(CutoverNotDurable);
         }
-        let row = self.store.state(StateRow::Applied).unwrap().unwrap();
-        let applied = Applied::decode(&row).unwrap().position.index.0;
-        self.notes.cutovers.lock().unwrap().push((cutover.0, applied));
+        let views = self.notes.views.lock().unwrap().clone().unwrap();
+        self.notes.cutovers.lock().unwrap().push((cutover.0, views.load().position.index.0));
         Ok(())
     }
 
@@ -125,95 +127,88 @@ impl Clock for Still {
     }
 }
 
-/// The twin of RocksDB, which can be told to fail, and counts its steps.
-#[derive(Debug, Default)]
-pub(super) struct TestStore {
-    pub(super) memory: MemoryStore,
-    pub(super) fail_get_of: Mutex<Option<RowName>>,
+/// The twin of RocksDB, which can be told to fail at the rows of one key.
+#[derive(Debug)]
+pub(super) struct TestBase {
+    pub(super) memory: MemoryBase,
+    pub(super) fail_get_of: Mutex<Option<Vec<u8>>>,
     /// How many reads of that key go well before.
     pub(super) good_gets: AtomicU64,
-    pub(super) fail_write: AtomicBool,
-    pub(super) steps: AtomicU64,
+    /// Names keys.
+    node_keys: Mutex<Option<Arc<NodeKeys>>>,
 }
 
-impl TestStore {
-    pub(super) fn founded() -> Arc<TestStore> {
-        let store = TestStore::default();
+impl TestBase {
+    pub(super) fn founded() -> Arc<TestBase> {
         let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
-        let state = vec![(StateRow::Applied, founding.encode(None))];
-        store.memory.write(Commit { state, ..Commit::default() }).unwrap();
-        store.memory.flush().unwrap();
-        Arc::new(store)
+        TestBase::of(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }))
     }
 
-    pub(super) fn rows(&self) -> Vec<(RowName, Vec<u8>)> {
-        let mut rows = Vec::new();
-        self.memory
-            .scan(&mut |name, row| {
-                rows.push((*name, row.to_vec()));
-                true
-            })
-            .unwrap();
-        rows
+    pub(super) fn of(memory: MemoryBase) -> Arc<TestBase> {
+        Arc::new(TestBase {
+            memory,
+            fail_get_of: Mutex::default(),
+            good_gets: AtomicU64::new(0),
+            node_keys: Mutex::default(),
+        })
     }
 
-    /// Everything in it, byte for byte.
-    pub(super) fn picture(&self) -> Picture {
-        Picture {
-            rows: self.rows(),
-            applied: self.memory.state(StateRow::Applied).unwrap(),
-            keyring: self.memory.state(StateRow::Keyring).unwrap(),
-        }
+    /// A row as somebody with an editor would leave it.
+    pub(super) fn put(&self, name: &RowName, row: &[u8]) {
+        let Picture { applied, keyring, .. } = Picture::of_base(&self.memory);
+        let mut file = self.memory.begin_file(&StateRows { applied, keyring }).unwrap();
+        file.put(name, row).unwrap();
+        file.finish().unwrap().ingest().unwrap();
     }
 
-    pub(super) fn applied(&self) -> Applied {
-        Applied::decode(&self.memory.state(StateRow::Applied).unwrap().unwrap()).unwrap()
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Picture {
-    pub(super) rows: Vec<(RowName, Vec<u8>)>,
-    pub(super) applied: Option<Vec<u8>>,
-    pub(super) keyring: Option<Vec<u8>>,
-}
-
-impl Store for TestStore {
-    fn get(&self, name: &RowName) -> Result<Option<Vec<u8>>, StoreError> {
-        let is_told = self.fail_get_of.lock().unwrap().as_ref() == Some(name);
+    fn fails(&self, name: &RowName) -> bool {
+        let key = self.fail_get_of.lock().unwrap().clone();
+        let keys = self.node_keys.lock().unwrap().clone();
+        let is_told = key.zip(keys).is_some_and(|(key, keys)| name_of(&keys, &key) == *name);
         let use_up = |left: u64| left.checked_sub(1);
-        if is_told && self.good_gets.fetch_update(SeqCst, SeqCst, use_up).is_err() {
-            return Err(StoreError::Backend("told to fail".into()));
+        is_told && self.good_gets.fetch_update(SeqCst, SeqCst, use_up).is_err()
+    }
+}
+
+pub(super) fn name_of(node_keys: &NodeKeys, key: &[u8]) -> RowName {
+    let mut names = [[0; NAME_LEN]];
+    node_keys.current().name_key().unwrap().names(&[key], &mut names);
+    RowName::new(Database::FIRST, names[0])
+}
+
+impl RowBase for TestBase {
+    fn row(&self, name: &RowName, visit: &mut dyn FnMut(&[u8])) -> Result<bool, BaseError> {
+        if self.fails(name) {
+            return Err(BaseError::Backend("told to fail".into()));
         }
-        self.memory.get(name)
+        self.memory.row(name, visit)
     }
 
-    fn get_each(&self, names: &[RowName], visit: &mut dyn FnMut(Option<Vec<u8>>) -> bool) -> Result<(), StoreError> {
-        self.memory.get_each(names, visit)
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        if names.iter().any(|name| self.fails(name)) {
+            return Err(BaseError::Backend("told to fail".into()));
+        }
+        self.memory.rows(names, visit)
     }
 
-    fn state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
-        self.memory.state(row)
+    fn walk(
+        &self,
+        names: RangeInclusive<RowName>,
+        visit: &mut dyn FnMut(RowName, &[u8]) -> bool,
+    ) -> Result<(), BaseError> {
+        self.memory.walk(names, visit)
     }
 
-    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, StoreError> {
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, BaseError> {
         self.memory.flushed_state(row)
     }
 
-    fn write(&self, step: Commit) -> Result<(), StoreError> {
-        if self.fail_write.load(SeqCst) {
-            return Err(StoreError::Backend("told to fail".into()));
-        }
-        self.steps.fetch_add(1, SeqCst);
-        self.memory.write(step)
+    fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
+        self.memory.begin_file(record)
     }
 
-    fn flush(&self) -> Result<(), StoreError> {
-        self.memory.flush()
-    }
-
-    fn scan(&self, visit: &mut dyn FnMut(&RowName, &[u8]) -> bool) -> Result<(), StoreError> {
-        self.memory.scan(visit)
+    fn pressure(&self) -> Result<Pressure, BaseError> {
+        self.memory.pressure()
     }
 }
 
@@ -225,22 +220,31 @@ pub(super) struct Setup {
     pub(super) run_bytes: usize,
     pub(super) pool_bytes: u64,
     pub(super) overlay_bytes: u64,
+    pub(super) table_bytes: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { threads: 2, run_entries: 4096, run_bytes: 1 << 20, pool_bytes: 1 << 30, overlay_bytes: 1 << 20 }
+        Setup {
+            threads: 2,
+            run_entries: 4096,
+            run_bytes: 1 << 20,
+            pool_bytes: 1 << 30,
+            overlay_bytes: 1 << 20,
+            table_bytes: 64 << 20,
+        }
     }
 }
 
 /// A node that applies.
 pub(super) struct Node {
-    pub(super) store: Arc<TestStore>,
+    pub(super) base: Arc<TestBase>,
     pub(super) node_keys: Arc<NodeKeys>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) notes: Arc<Notes>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) published: Arc<Published>,
+    pub(super) flusher: Arc<Flusher>,
+    pub(super) reader: RowReader,
     pub(super) apply: ApplyLoop,
     pub(super) told: Told,
 }
@@ -253,30 +257,31 @@ impl fmt::Debug for Node {
 
 impl Node {
     pub(super) fn new(setup: &Setup) -> Node {
-        Node::start(TestStore::founded(), keks(7), setup)
+        Node::start(TestBase::founded(), keks(7), setup)
     }
 
-    /// Starts on what is in `store`.
-    pub(super) fn start(store: Arc<TestStore>, keks: KekSet, setup: &Setup) -> Node {
+    /// Starts on what is in `base`.
+    pub(super) fn start(base: Arc<TestBase>, keks: KekSet, setup: &Setup) -> Node {
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks));
-        let applied = load(&*store, &node_keys).unwrap();
+        *base.node_keys.lock().unwrap() = Some(Arc::clone(&node_keys));
+        let record = load(&*base, &node_keys).unwrap();
         let (notes, metrics) = (Arc::new(Notes::default()), Arc::new(Metrics::default()));
-        let published = Arc::new(Published::new(applied.position));
         let waiters = Arc::new(Waiters::new());
-        let dyn_store: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
-        let log = noted_log(&store, &notes, setup.pool_bytes);
-        let flusher = flusher(&store, &published, &metrics, Arc::clone(&log));
+        let log: Arc<dyn ApplyLog> = Arc::new(NotedLog { notes: Arc::clone(&notes), pool_bytes: setup.pool_bytes });
+        let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
+        let dyn_base: Arc<dyn RowBase> = Arc::clone(&base) as Arc<dyn RowBase>;
+        let state = State::new(dyn_base, record, Arc::clone(&flusher), Arc::clone(&log), setup.table_bytes);
+        *notes.views.lock().unwrap() = Some(Arc::clone(state.views()));
+        let reader = RowReader::new(Arc::clone(state.views()), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let parts = ApplyParts {
-            store: Arc::clone(&dyn_store),
-            reader: RowReader::new(dyn_store, Arc::new(SealedRows::new(Arc::clone(&node_keys)))),
+            state,
+            reader: reader.clone(),
             node_keys: Arc::clone(&node_keys),
             waiters: Arc::clone(&waiters),
             openings: Openings::eager(pool(setup.threads)),
             log,
             port: Box::new(Port(Arc::clone(&notes))),
-            published: Arc::clone(&published),
-            flusher: Arc::new(flusher),
-            flush_wake: None,
+            flusher: Arc::clone(&flusher),
             metrics: Arc::clone(&metrics),
             clock: Arc::new(Still),
             bounds: RunBounds {
@@ -285,32 +290,32 @@ impl Node {
                 overlay_bytes_max: setup.overlay_bytes,
             },
         };
-        let apply = ApplyLoop::new(parts, applied);
-        Node { store, node_keys, waiters, notes, metrics, published, apply, told: Told::default() }
+        let apply = ApplyLoop::new(parts);
+        Node { base, node_keys, waiters, notes, metrics, flusher, reader, apply, told: Told::default() }
+    }
+
+    /// Everything that is applied, byte for byte.
+    pub(super) fn picture(&self) -> Picture {
+        Picture::of(self.apply.state())
+    }
+
+    /// The row of a key as the base has it, or would have it.
+    pub(super) fn row_of(&self, key: &str) -> Option<Vec<u8>> {
+        self.picture().rows.remove(&name_of(&self.node_keys, key.as_bytes()))
+    }
+
+    /// Whether there are rows of these keys, and no others.
+    pub(super) fn has_just(&self, keys: &[&str]) -> bool {
+        let names: BTreeSet<RowName> = keys.iter().map(|key| name_of(&self.node_keys, key.as_bytes())).collect();
+        self.picture().rows.into_keys().collect::<BTreeSet<RowName>>() == names
+    }
+
+    /// What a reader on another thread would be told now.
+    pub(super) fn published(&self) -> Position {
+        self.reader.views().load().position
     }
 
     /// Somebody who proposed the entry at `position` with these slots, and waits.
-    /// The row of a key of the first database, as it stands in its state.
-    pub(super) fn row(&self, key: &str) -> Vec<u8> {
-        self.store.memory.get(&row_name(&self.node_keys, key.as_bytes())).unwrap().expect("a row")
-    }
-
-    /// The users' keys in its state, read back from its rows, in their order.
-    pub(super) fn keys(&self) -> Vec<String> {
-        let rows = SealedRows::new(Arc::clone(&self.node_keys));
-        let key_of = |(name, row): (RowName, Vec<u8>)| {
-            let (header, body) = Header::split(&row).unwrap();
-            let body = match header.state {
-                BodyState::Clear => Bytes::copy_from_slice(body),
-                BodyState::Sealed => rows.open(&name, row).unwrap(),
-            };
-            String::from_utf8(Value::decode_body(header, body).unwrap().0.to_vec()).unwrap()
-        };
-        let mut keys: Vec<String> = self.store.rows().into_iter().map(key_of).collect();
-        keys.sort_unstable();
-        keys
-    }
-
     pub(super) fn wait_for(&self, position: Position, slots: Vec<RequestSlot>) {
         let told = Arc::clone(&self.told);
         let done = move |outcome| {
@@ -335,11 +340,11 @@ impl Node {
     }
 
     /// A process that ends without more, and another that starts on what is durable.
-    pub(super) fn crash_and_restart(self, kept_steps: usize, keks: KekSet, setup: &Setup) -> Node {
-        let store = Arc::clone(&self.store);
+    pub(super) fn crash_and_restart(self, keks: KekSet, setup: &Setup) -> Node {
+        let base = Arc::clone(&self.base);
         drop(self);
-        store.memory.crash(kept_steps);
-        Node::start(store, keks, setup)
+        base.memory.crash();
+        Node::start(base, keks, setup)
     }
 }
 
@@ -350,17 +355,4 @@ pub(super) fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
     let mut kept = KEPT.lock().unwrap();
     let build = || Arc::new(ThreadPoolBuilder::new().num_threads(helpers).build().unwrap());
     Some(Arc::clone(kept.entry(helpers).or_insert_with(build)))
-}
-
-pub(super) fn noted_log(store: &Arc<TestStore>, notes: &Arc<Notes>, pool_bytes: u64) -> Arc<dyn ApplyLog> {
-    Arc::new(NotedLog { notes: Arc::clone(notes), store: Arc::clone(store), pool_bytes })
-}
-
-pub(super) fn flusher(
-    store: &Arc<TestStore>,
-    published: &Arc<Published>,
-    metrics: &Arc<Metrics>,
-    log: Arc<dyn ApplyLog>,
-) -> Flusher {
-    Flusher::new(Arc::clone(store) as Arc<dyn Store>, Arc::clone(published), Arc::clone(metrics), log)
 }

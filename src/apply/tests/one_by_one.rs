@@ -14,7 +14,6 @@ use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
 use crate::apply::halt::Malformation;
 use crate::apply::tests::kit::CLUSTER;
-use crate::apply::tests::node::Picture;
 use crate::apply::tests::plain;
 use crate::apply::tests::plain::Closed;
 use crate::apply::tests::plain::SealedFor;
@@ -30,9 +29,10 @@ use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::SealedBy;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::row::SealedBy;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
 use crate::fsm::value::BodyState;
@@ -53,6 +53,7 @@ use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
 use crate::members::Members;
 use crate::raft::Committed;
+use crate::testing::picture::Picture;
 
 /// Where and why somebody stopped, as far as it must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,8 +141,8 @@ impl Twin {
     /// Everything that it holds, as a store would.
     pub(super) fn picture(&self) -> Picture {
         Picture {
-            rows: self.rows.clone().into_iter().collect(),
-            applied: Some(self.applied.encode(self.mac().as_ref())),
+            rows: self.rows.clone(),
+            applied: self.applied.encode(self.mac().as_ref()),
             keyring: self.keyring.as_ref().map(Keyring::encode),
         }
     }
@@ -339,7 +340,12 @@ impl Base for Twin {
         Ok(Some(value))
     }
 
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        _detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         for row in rows {
             if !visit(self.value(*row)?) {
                 break;

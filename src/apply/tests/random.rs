@@ -23,19 +23,18 @@ use crate::apply::tests::kit::set;
 use crate::apply::tests::kit::word;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
-use crate::apply::tests::node::TestStore;
+use crate::apply::tests::node::TestBase;
 use crate::apply::tests::one_by_one::Stopped;
 use crate::apply::tests::one_by_one::Twin;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::fsm::command::Reply;
 use crate::fsm::name::RowName;
-use crate::fsm::store::Commit;
-use crate::fsm::store::Store;
 use crate::keys::kek::KekSet;
 use crate::keys::rules::RuleError;
 use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::raft::Committed;
+use crate::testing::picture::Picture;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::seeds;
 
@@ -117,7 +116,8 @@ impl Trial {
             2..6 => || keks(7),
             _ => all_keks,
         };
-        let setup = Setup { threads, run_entries, run_bytes, overlay_bytes, ..Setup::default() };
+        let table_bytes = if chance.below(3) == 0 { 1 } else { 64 << 20 };
+        let setup = Setup { threads, run_entries, run_bytes, overlay_bytes, table_bytes, ..Setup::default() };
         let (controls, cutovers) = (BTreeMap::new(), Vec::new());
         Trial { history, chance, setup, keks, told: Told::default(), controls, cutovers }
     }
@@ -159,6 +159,9 @@ impl Trial {
                 next = end;
                 continue;
             }
+            if self.chance.below(8) == 0 {
+                node.flusher.ask();
+            }
             let before = node.apply.applied().position.index.0;
             let stepped = node.apply.step();
             let length = node.apply.applied().position.index.0 - before;
@@ -169,7 +172,7 @@ impl Trial {
                 break Err(Stopped::of(&halt));
             }
         };
-        assert_eq!(node.published.position().index, node.apply.applied().position.index);
+        assert_eq!(node.published().index, node.apply.applied().position.index);
         self.controls.extend(node.notes.controls.lock().unwrap().iter().copied());
         for (cutover, state) in node.notes.cutovers.lock().unwrap().iter() {
             assert_eq!(state + 1, *cutover, "durable in the log before it is true in the state");
@@ -194,7 +197,7 @@ impl Trial {
             }
         }
         twin.rows.insert(name, bad.clone());
-        put(&node.store, name, &bad);
+        node.base.put(&name, &bad);
         Some(Damage { name, good, bad })
     }
 
@@ -202,7 +205,7 @@ impl Trial {
         let log = std::mem::take(&mut self.history.log);
         self.history.log.clone_from(&log);
         let mut twin = Twin::new((self.keks)(), self.history.waiting.clone());
-        let mut node = Node::start(TestStore::founded(), (self.keks)(), &self.setup);
+        let mut node = Node::start(TestBase::founded(), (self.keks)(), &self.setup);
         let middle = 1 + self.chance.below(self.last().min(200));
         self.wait(&node, 1, middle);
         let mut expected = twin.run(&log[..entry_at(middle + 1)]);
@@ -216,12 +219,14 @@ impl Trial {
             if self.chance.below(3) == 0 {
                 // A crash: some of the newest steps are lost and made again from the log, byte for byte.
                 tally.crashes += 1;
-                let kept = self.chance.below(node.store.memory.unflushed_commits() as u64 + 1) as usize;
-                node = node.crash_and_restart(kept, (self.keks)(), &self.setup);
+                node = node.crash_and_restart((self.keks)(), &self.setup);
                 assert_eq!(self.drive(&mut node, &log, middle, tally), Ok(()));
                 assert_same(&node, &twin);
             }
             if self.history.poisoned_at.is_none_or(|index| index <= middle) && self.chance.below(3) == 0 {
+                // Damage is on the disk; a table above would hide it.
+                node.apply.flush().unwrap();
+                node = node.crash_and_restart((self.keks)(), &self.setup);
                 damage = self.damage(&node, &mut twin);
             }
             self.wait(&node, middle, self.last());
@@ -238,7 +243,7 @@ impl Trial {
         let Err(stopped) = expected else {
             return;
         };
-        let mut node = node.crash_and_restart(0, (self.keks)(), &self.setup);
+        let mut node = node.crash_and_restart((self.keks)(), &self.setup);
         self.judge_answers(&twin, Some(&stopped), true);
         let last = self.last();
         assert_eq!(self.drive(&mut node, &log, last, tally), Err(stopped.clone()), "a restart halts there again");
@@ -256,12 +261,12 @@ impl Trial {
             return;
         }
         if let Some(Damage { name, good, bad }) = damage
-            && node.store.memory.get(name).unwrap().as_ref() == Some(bad)
+            && Picture::of_base(&node.base.memory).rows.get(name) == Some(bad)
         {
-            put(&node.store, *name, good);
+            node.base.put(name, good);
         }
         tally.healed += 1;
-        let mut node = node.crash_and_restart(0, all_keks(), &self.setup);
+        let mut node = node.crash_and_restart(all_keks(), &self.setup);
         let good = std::mem::take(&mut self.history.good);
         let last = self.last();
         assert_eq!(self.drive(&mut node, &good, last, tally), Ok(()), "it goes on");
@@ -310,8 +315,8 @@ impl Trial {
 
 /// Byte for byte: rows, state record, keyring.
 fn assert_same(node: &Node, twin: &Twin) {
-    let (node, twin) = (node.store.picture(), twin.picture());
-    let differs = node.rows.iter().find(|row| !twin.rows.contains(row)).map(|(name, _)| name);
+    let (node, twin) = (node.picture(), twin.picture());
+    let differs = node.rows.iter().find(|(name, row)| twin.rows.get(name) != Some(row)).map(|(name, _)| name);
     assert!(node.rows == twin.rows, "rows differ, first {differs:?}");
     assert_eq!(node.applied, twin.applied);
     assert_eq!(node.keyring, twin.keyring);
@@ -320,11 +325,6 @@ fn assert_same(node: &Node, twin: &Twin) {
 /// Logs of these tests begin at index 2.
 fn entry_at(index: u64) -> usize {
     usize::try_from(index - 2).unwrap()
-}
-
-fn put(store: &TestStore, name: RowName, row: &[u8]) {
-    store.memory.write(Commit { puts: vec![(name, row.to_vec())], ..Commit::default() }).unwrap();
-    store.memory.flush().unwrap();
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
     // A node where nobody waited has the same state.
     let mut twin = Node::new(&Setup::default());
     twin.run(&leader.log).unwrap();
-    assert_eq!(node.store.picture(), twin.store.picture());
+    assert_eq!(node.picture(), twin.picture());
     assert_eq!(node.metrics.failed_reads.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is damaged");
 }
 
@@ -80,6 +80,6 @@ fn bounded_a_run_ends_where_its_answers_take_much_memory() {
     let per_run = OVERLAY_BYTES_MAX.div_ceil(reads * bytes as u64);
     // The empty entry, bootstrap, opener, the value; then the requests.
     let expected = 4 + 9_u64.div_ceil(per_run);
-    assert_eq!(node.store.steps.load(std::sync::atomic::Ordering::SeqCst), expected);
+    assert_eq!(node.reader.views().load().generation, expected);
     assert_eq!(node.told.lock().unwrap().len(), 9);
 }

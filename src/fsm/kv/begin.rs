@@ -5,10 +5,10 @@ use crate::fsm::kv::words;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
-use crate::fsm::overlay::SealedBy;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::ReadError;
+use crate::fsm::row::SealedBy;
 use crate::ids::Index;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 

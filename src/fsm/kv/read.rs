@@ -12,6 +12,7 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::REPLY_BYTES_MAX;
@@ -101,7 +102,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             ReadCommand::Exists { keys } => {
                 let (unlike, times) = tallied(&rows(keys, names));
                 let (mut times, mut count) = (times.into_iter(), 0);
-                self.each(&unlike, |value| {
+                self.each(&unlike, Detail::Facts, |value| {
                     let named = times.next().unwrap_or(0);
                     count += if value.is_some() { named } else { 0 };
                     true
@@ -110,7 +111,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             }
             ReadCommand::LastChanges { keys } => {
                 let mut changes = Vec::with_capacity(keys.len());
-                self.each(&rows(keys, names), |value| {
+                self.each(&rows(keys, names), Detail::Facts, |value| {
                     changes.push(last_change(value.as_ref()));
                     true
                 })?;
@@ -135,7 +136,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
     /// Keeps values only as long as their reply can be given.
     fn many(&mut self, rows: &[RowKey<'_>]) -> Result<Reply, ReadError> {
         let (mut kept, mut bytes, bytes_left) = (Vec::with_capacity(rows.len()), 0, self.bytes_left);
-        self.each(rows, |value| {
+        self.each(rows, Detail::Values, |value| {
             bytes += value.as_ref().map_or(0, |value| value.bytes.len());
             kept.push(bulk(value));
             bytes <= bytes_left
@@ -144,10 +145,15 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
     }
 
     /// Shows `take` the value of each row, or that there is none, until it answers false.
-    fn each(&mut self, rows: &[RowKey<'_>], mut take: impl FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each(
+        &mut self,
+        rows: &[RowKey<'_>],
+        detail: Detail,
+        mut take: impl FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         let mut asked = rows.iter();
         let view = self.view;
-        view.each_value(rows, &mut |found| {
+        view.each_value(rows, detail, &mut |found| {
             let row = asked.next().expect("one value for each row");
             take(self.judge(row.name, found))
         })

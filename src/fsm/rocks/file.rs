@@ -23,6 +23,7 @@ use rocksdb::SstFileWriter;
 use crate::fsm::base::FinishedFile;
 use crate::fsm::base::IngestError;
 use crate::fsm::base::RowFile;
+use crate::fsm::base::StateRow;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
 use crate::fsm::name::Database;
@@ -31,7 +32,6 @@ use crate::fsm::rocks::key::database_end;
 use crate::fsm::rocks::key::database_start;
 use crate::fsm::rocks::key::state_key;
 use crate::fsm::rocks::tuning::text;
-use crate::fsm::store::StateRow;
 use crate::keys::file;
 
 /// Names in `flush/` that nobody used before.

@@ -1,7 +1,7 @@
 //! The keys of RocksDB below the table, as drawn in `base.rs`.
 
+use crate::fsm::base::StateRow;
 use crate::fsm::name::Database;
-use crate::fsm::store::StateRow;
 
 /// Where a row of the state record is.
 pub(crate) fn state_key(row: StateRow) -> [u8; 2] {

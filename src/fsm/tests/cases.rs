@@ -22,9 +22,10 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::row::WrittenAt;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::name;
@@ -302,7 +303,12 @@ impl Base for Counting {
         Err(ReadError::Unauthentic)
     }
 
-    fn each_value(&self, _: &[RowKey<'_>], _: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(
+        &self,
+        _: &[RowKey<'_>],
+        _: Detail,
+        _: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         Err(ReadError::Unauthentic)
     }
 
@@ -431,6 +437,7 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
         fn each_value(
             &self,
             rows: &[RowKey<'_>],
+            _detail: Detail,
             visit: &mut dyn FnMut(Option<Value>) -> bool,
         ) -> Result<(), ReadError> {
             for row in rows {

@@ -26,9 +26,10 @@ use crate::fsm::naming::names_of_batch;
 use crate::fsm::naming::names_of_read;
 use crate::fsm::overlay::Changes;
 use crate::fsm::overlay::RowChange;
-use crate::fsm::overlay::WrittenAt;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
 use crate::ids::ClusterId;
 use crate::testing::seed::Seeded;
@@ -196,7 +197,12 @@ impl Base for MapBase {
         Ok(found.map(|(_, value, _)| value.clone()))
     }
 
-    fn each_value(&self, rows: &[RowKey<'_>], visit: &mut dyn FnMut(Option<Value>) -> bool) -> Result<(), ReadError> {
+    fn each_value(
+        &self,
+        rows: &[RowKey<'_>],
+        _detail: Detail,
+        visit: &mut dyn FnMut(Option<Value>) -> bool,
+    ) -> Result<(), ReadError> {
         let _stopped = rows.iter().all(|row| visit(self.rows.get(&row.name).map(|(_, value, _)| value.clone())));
         Ok(())
     }

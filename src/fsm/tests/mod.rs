@@ -1,5 +1,5 @@
 //! The room's tests: bytes, commands against a slow and obvious model and case by case where Redis has an opinion, the
-//! state record, both stores, both bases.
+//! state record, readers, both bases, the tables under threads.
 
 mod base;
 mod cases;
@@ -8,6 +8,6 @@ mod conditions;
 pub(crate) mod kit;
 mod model;
 mod random;
+mod reader;
 mod state;
-mod store;
 mod threads;

@@ -15,11 +15,11 @@ use shuttle::thread;
 use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
-use crate::fsm::overlay::WrittenAt;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::TableRow;
+use crate::fsm::row::WrittenAt;
 use crate::fsm::tests::threads::table::Bury;
 use crate::fsm::tests::threads::table::RowTable;
 use crate::fsm::tests::threads::table::stretches;
@@ -221,10 +221,10 @@ fn read_one(world: &World, at: usize) {
 fn read_both(world: &World) {
     let since = world.answered.load(SeqCst);
     let mut below = Vec::new();
-    let read_base = |view: &View<MapBase>, missing: &[RowName]| {
+    let read_base = |view: &View<MapBase>, missing: &[usize]| {
         below.clear();
         // Not of one moment.
-        below.extend(missing.iter().map(|name| view.base.lock().unwrap().get(name).copied()));
+        below.extend(missing.iter().map(|at| view.base.lock().unwrap().get(&world.names[*at]).copied()));
         Ok::<(), ()>(())
     };
     let (view, seen) = world.views.several(&world.names, read_base).unwrap();

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::fsm::base::BaseError;
+use crate::fsm::base::RowBase;
 use crate::fsm::codec::Condition;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch_if;
@@ -29,13 +31,13 @@ use crate::fsm::name::Database;
 use crate::fsm::naming::names_of_batch;
 use crate::fsm::naming::names_of_read;
 use crate::fsm::overlay::Overlay;
-use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowReader;
-use crate::fsm::store::Commit;
-use crate::fsm::store::Store;
-use crate::fsm::store::StoreError;
+use crate::fsm::table::Bury;
+use crate::fsm::view::ViewWriter;
 use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
 use crate::propose::ClientRequest;
 use crate::propose::ControlCallback;
 use crate::propose::ControlDone;
@@ -57,13 +59,13 @@ use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
 use crate::resp::Stats;
-use crate::testing::store::MemoryStore;
-use crate::testing::store::NoCipher;
+use crate::testing::base::MemoryBase;
+use crate::testing::base::NoCipher;
 
 /// Applies at once, under a lock; what it is told to answer instead comes first.
 pub(super) struct Below {
     state: Mutex<Applied>,
-    store: Arc<MemoryStore>,
+    writer: Mutex<ViewWriter<dyn RowBase>>,
     reader: RowReader,
     pub(super) stamp_ms: Arc<AtomicU64>,
     pub(super) wall_ms: AtomicU64,
@@ -77,7 +79,7 @@ pub(super) struct Below {
     pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
 }
 
-/// The store, read at the stamp of the last applied entry.
+/// The state, read at the stamp of the last applied entry.
 struct AppliedReads(RowReader, Arc<AtomicU64>);
 
 impl ClientReads for AppliedReads {
@@ -105,11 +107,13 @@ pub(super) enum Mishap {
 
 impl Below {
     fn new() -> Below {
-        let store = Arc::new(MemoryStore::new());
-        let reader = RowReader::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(NoCipher));
+        let bury: Bury = Arc::new(drop);
+        let base: Arc<dyn RowBase> = Arc::new(MemoryBase::default());
+        let writer = ViewWriter::new(base, Position::default(), 0, &bury);
+        let reader = RowReader::new(Arc::clone(writer.views()), Arc::new(NoCipher));
         Below {
             state: Mutex::default(),
-            store,
+            writer: Mutex::new(writer),
             reader,
             stamp_ms: Arc::default(),
             wall_ms: AtomicU64::new(1_700_000_000_000),
@@ -150,15 +154,11 @@ impl Below {
             }
         });
         let replies = replies.collect();
-        let changes = overlay.into_changes();
-        let mut step = Commit { cleared: changes.cleared, ..Commit::default() };
-        for (name, change) in changes.rows {
-            match change {
-                RowChange::Put { key, value, .. } => step.puts.push((name, value.encode_clear_row(&key))),
-                RowChange::Delete => step.deletes.push(name),
-            }
-        }
-        self.store.write(step).unwrap();
+        let position = Position { term: Term(1), index: Index(state.index + 1) };
+        let mut writer = self.writer.lock().unwrap();
+        writer.publish(overlay.into_effects(), position, stamp_ms);
+        writer.merge();
+        drop(writer);
         self.stamp_ms.store(stamp_ms, Ordering::Release);
         replies
     }
@@ -207,7 +207,7 @@ impl Operator for Below {
         vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
     }
 
-    fn scan(&self) -> Result<RowCounts, StoreError> {
+    fn scan(&self) -> Result<RowCounts, BaseError> {
         Ok(RowCounts { clear: 2, sealed: 3 })
     }
 }

@@ -34,7 +34,7 @@ impl Watch {
         let holders = nodes.iter().filter(|node| node.has_durably(applied)).count();
         assert!(2 * holders > nodes.len(), "ACK-DURABLE: node {} applied {applied:?}, {holders} hold it", node.id());
         let mut hasher = DefaultHasher::new();
-        node.rows().hash(&mut hasher);
+        node.picture().hash(&mut hasher);
         let state = (applied, hasher.finish());
         if let Some(first) = self.states.insert(applied.index, state) {
             self.compared += 1;

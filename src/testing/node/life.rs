@@ -10,16 +10,17 @@ use crossbeam_channel::Sender;
 use crate::apply;
 use crate::apply::apply_loop;
 use crate::apply::apply_loop::ApplyProgress;
+use crate::apply::commit::State;
 use crate::apply::flush::Flusher;
-use crate::apply::flush::Published;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
+use crate::apply::ports::ApplyLog;
 use crate::apply::replay::replay;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
+use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
-use crate::fsm::state::Applied;
-use crate::fsm::store::Store;
+use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
@@ -84,8 +85,9 @@ impl Life {
         let (mut log, recovered) = opened.map_err(|error| error.to_string())?;
         log.sync_recovered().map_err(|error| error.to_string())?;
         let node_keys = Arc::new(NodeKeys::new(body.identity.cluster, keks_of(body.mode)));
-        let applied = load_and_compare(&*body.store, &body.identity, &recovered, &node_keys);
-        let applied = applied.map_err(|refusal| refusal.to_string())?;
+        let record = load_and_compare(&*body.base, &body.identity, &recovered, &node_keys);
+        let record = record.map_err(|refusal| refusal.to_string())?;
+        let applied = &record.applied;
 
         let (raft_sender, inputs) = raft::thread::queue();
         let shared = LifeParts {
@@ -98,7 +100,7 @@ impl Life {
             entropy,
         };
         let log = SimLog::new(log, DurableTerms::of(&recovered), raft_sender, Arc::clone(&body.needed_above));
-        let (mut apply, reader) = apply_loop(body, &shared, &log, applied);
+        let (mut apply, reader) = apply_loop(body, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
         inputs.try_iter().for_each(drop);
         drop(shared.raft.try_send(may_campaign(&shared.node_keys)));
@@ -127,7 +129,7 @@ impl Life {
         let config = raft::RaftConfig { can_fetch: true, ..raft::RaftConfig::new(body.identity.node) };
         let raft = raft::RaftLoop::new(config, recovered, outside);
         let raft = raft.map_err(|error| error.to_string())?;
-        let reads = StateReads { reader, facts: shared.facts };
+        let reads = StateReads { reader };
         Ok(Life { handle, reads, log, raft, apply, inputs, batches })
     }
 
@@ -170,12 +172,15 @@ fn apply_loop(
     body: &Remains,
     shared: &LifeParts,
     log: &SimLog,
-    applied: Applied,
+    record: StateRecord,
 ) -> (apply_loop::ApplyLoop, RowReader) {
-    let store: Arc<dyn Store> = Arc::clone(&body.store) as Arc<dyn Store>;
-    let reader = RowReader::new(Arc::clone(&store), Arc::new(SealedRows::new(Arc::clone(&shared.node_keys))));
-    let (metrics, published) = (Arc::<Metrics>::default(), Arc::new(Published::new(applied.position)));
-    let flusher = Flusher::new(Arc::clone(&store), Arc::clone(&published), Arc::clone(&metrics), Arc::new(log.clone()));
+    let metrics = Arc::<Metrics>::default();
+    let log: Arc<dyn ApplyLog> = Arc::new(log.clone());
+    let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
+    let base: Arc<dyn RowBase> = body.base.clone();
+    let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&log), TABLE_BYTES);
+    let cipher = Arc::new(SealedRows::new(Arc::clone(&shared.node_keys)));
+    let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let port = AppliedTo {
         raft: shared.raft.clone(),
         facts: Arc::clone(&shared.facts),
@@ -184,21 +189,19 @@ fn apply_loop(
         node_keys: Arc::clone(&shared.node_keys),
     };
     let parts = apply_loop::ApplyParts {
-        store,
+        state,
         reader: reader.clone(),
         node_keys: Arc::clone(&shared.node_keys),
         waiters: Arc::clone(&shared.waiters),
         openings: Openings::new(None),
-        log: Arc::new(log.clone()),
+        log,
         port: Box::new(port),
-        published,
-        flusher: Arc::new(flusher),
-        flush_wake: None,
+        flusher,
         metrics,
         clock: Arc::clone(&shared.clock),
         bounds: RunBounds::default(),
     };
-    (apply_loop::ApplyLoop::new(parts, applied), reader)
+    (apply_loop::ApplyLoop::new(parts), reader)
 }
 
 fn replay_log(apply: &mut apply_loop::ApplyLoop, recovered: &Recovered) -> Result<(), String> {
@@ -263,3 +266,6 @@ impl raft::Ports for SimPorts {
         self.log.fetch(first, last);
     }
 }
+
+/// Small, so that a table is frozen and flushed again and again.
+const TABLE_BYTES: u64 = 256 << 10;

@@ -15,15 +15,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use zeroize::Zeroizing;
 
+use crate::fsm::base::StateRows;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::ReadAnswer;
-use crate::fsm::name::RowName;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
-use crate::fsm::store::Commit;
-use crate::fsm::store::StateRow;
-use crate::fsm::store::Store;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -39,6 +36,7 @@ use crate::propose::ProposeHandle;
 use crate::propose::RequestSlot;
 use crate::raft::Status;
 use crate::resp::ClientReads;
+use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::net::Network;
@@ -46,8 +44,8 @@ use crate::testing::node::life::Life;
 use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
 use crate::testing::node::remains::keks_of;
+use crate::testing::picture::Picture;
 use crate::testing::seed::Seeded;
-use crate::testing::store::MemoryStore;
 use crate::wal::LogConfig;
 use crate::wal::create;
 
@@ -82,11 +80,9 @@ impl SimNode {
         let disk = Box::new(platters.open(None));
         let made = create(&config, disk, clock.clone(), entropy, founding.position, &mut |_, _| ());
         made.map(drop).expect("an empty disk takes a log");
-        let store = Arc::new(MemoryStore::new());
-        let step = Commit { state: vec![(StateRow::Applied, founding.encode(None))], ..Commit::default() };
-        store.write(step).and_then(|()| store.flush()).expect("memory takes a state");
+        let base = Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }));
         let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
-        let body = Remains { identity, mode, config, platters, store, clock, needed_above: Arc::default() };
+        let body = Remains { identity, mode, config, platters, base, clock, needed_above: Arc::default() };
         SimNode { body, network: network.clone(), chance, life: None, durable: DurableTerms::default() }
     }
 
@@ -114,8 +110,7 @@ impl SimNode {
         if self.chance.one_in(2) {
             self.body.platters.cut_power(&self.chance);
         }
-        let kept = self.chance.index(self.body.store.unflushed_commits() + 1);
-        self.body.store.crash(kept);
+        self.body.base.crash();
     }
 
     /// Ends it in order.
@@ -147,8 +142,7 @@ impl SimNode {
             }
         }
         if self.chance.one_in(50) {
-            // As RocksDB does when a memtable is full.
-            self.body.store.flush_by_itself(self.chance.index(3));
+            life.apply.flusher().ask();
         }
         Ok(())
     }
@@ -204,14 +198,16 @@ impl SimNode {
         Ok(Some(answer))
     }
 
-    /// What is applied; as of the newest step of the store.
+    /// What is applied, or would be found by a start.
     ///
     /// # Panics
     /// If the state has no record.
     #[must_use]
     pub fn applied(&self) -> Position {
-        let row = self.body.store.state(StateRow::Applied).ok().flatten().expect("a state has a record");
-        Applied::decode(&row).expect("this program wrote it").position
+        match &self.life {
+            Some(life) => life.apply.applied().position,
+            None => Applied::decode(&self.picture().applied).expect("this program wrote it").position,
+        }
     }
 
     /// The cutover that its state knows.
@@ -220,8 +216,14 @@ impl SimNode {
     /// If the keyring cannot be read.
     #[must_use]
     pub fn cutover(&self) -> Index {
-        let row = self.body.store.state(StateRow::Keyring).expect("memory can be read");
-        row.map_or(Index::NEVER, |row| Keyring::decode(&row).expect("this program wrote it").cutover())
+        let keyring = self.picture().keyring;
+        keyring.map_or(Index::NEVER, |row| Keyring::decode(&row).expect("this program wrote it").cutover())
+    }
+
+    /// Everything that is applied, byte for byte, or that would be found by a start.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        self.life.as_ref().map_or_else(|| Picture::of_base(&*self.body.base), |life| Picture::of(life.apply.state()))
     }
 
     /// Whether its log holds that entry durably.
@@ -250,25 +252,9 @@ impl SimNode {
         &self.body.platters
     }
 
-    /// Every row of its state, in the order of names; then the rows of the state record.
-    #[must_use]
-    pub fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut rows = Vec::new();
-        let mut visit = |name: &RowName, row: &[u8]| {
-            rows.push((name.as_bytes().to_vec(), row.to_vec()));
-            true
-        };
-        let store = &self.body.store;
-        store.scan(&mut visit).expect("memory can be read");
-        let record =
-            [StateRow::Applied, StateRow::Keyring].into_iter().filter_map(|row| store.state(row).ok().flatten());
-        rows.extend(record.map(|row| (Vec::new(), row)));
-        rows
-    }
-
     /// Puts everything that can be seen of this node into `hasher`.
     pub fn hash_into(&self, hasher: &mut impl Hasher) {
-        self.rows().hash(hasher);
+        self.picture().hash(hasher);
         self.body.platters.checksums().hash(hasher);
         format!("{:?}", self.status()).hash(hasher);
     }

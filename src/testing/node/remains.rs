@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 use crate::keys::identity::Identity;
 use crate::keys::kek::KekSet;
 use crate::propose::Mode;
+use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::leader::keks;
-use crate::testing::store::MemoryStore;
 use crate::wal::LogConfig;
 
 /// What a crash leaves.
@@ -18,7 +18,7 @@ pub(super) struct Remains {
     pub(super) mode: Mode,
     pub(super) config: LogConfig,
     pub(super) platters: Platters,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) base: Arc<MemoryBase>,
     pub(super) clock: Arc<SimClock>,
     /// Some node has not applied what is above this index: the log keeps it.
     pub(super) needed_above: Arc<AtomicU64>,

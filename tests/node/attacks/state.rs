@@ -5,16 +5,21 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use sealkv::fsm::base::RowBase;
+use sealkv::fsm::base::StateRow;
+use sealkv::fsm::base::StateRows;
+use sealkv::fsm::name::RowName;
 use sealkv::fsm::rocks::RocksOptions;
-use sealkv::fsm::rocks::RocksStore;
+use sealkv::fsm::rocks::base::BasePlace;
+use sealkv::fsm::rocks::base::RocksBase;
 use sealkv::fsm::state::Applied;
-use sealkv::fsm::store::Commit;
-use sealkv::fsm::store::StateRow;
-use sealkv::fsm::store::Store;
 use sealkv::ids::Index;
 use sealkv::ids::Term;
+use sealkv::testing::picture::Picture;
 
 use crate::attacks::End;
 use crate::attacks::Victim;
@@ -26,19 +31,38 @@ use crate::harness::Node;
 use crate::harness::Site;
 
 /// Opens a stopped node's state as its own program would.
-fn state_of(victim: &Victim) -> RocksStore {
-    RocksStore::open(&victim.site.data().join("state"), &RocksOptions::default()).unwrap()
+fn state_of(victim: &Victim) -> RocksBase {
+    let [state, flush] = ["state", "flush"].map(|part| victim.site.data().join(part));
+    // A number of its own for each opening, since names of files in flush/ are used once.
+    static STARTS: AtomicU64 = AtomicU64::new(1 << 40);
+    let start = STARTS.fetch_add(1, Relaxed);
+    RocksBase::open(&BasePlace { state, flush }, &RocksOptions::default(), start).unwrap()
 }
 
-/// Writes rows into a stopped node's state, durably.
-fn put(victim: &Victim, step: Commit) {
-    let store = state_of(victim);
-    store.write(step).unwrap();
-    store.flush().unwrap();
+fn record_of(victim: &Victim) -> (Vec<u8>, Vec<u8>) {
+    let Picture { applied, keyring, .. } = Picture::of_base(&state_of(victim));
+    (applied, keyring.unwrap())
 }
 
-fn row(row: StateRow, bytes: Vec<u8>) -> Commit {
-    Commit { state: vec![(row, bytes)], ..Commit::default() }
+/// Writes a file into a stopped node's state, durably: rows, and the state record as `edit` leaves it.
+fn put(victim: &Victim, rows: &[(RowName, Vec<u8>)], edit: impl FnOnce(&mut StateRows)) {
+    let base = state_of(victim);
+    let Picture { applied, keyring, .. } = Picture::of_base(&base);
+    let mut record = StateRows { applied, keyring };
+    edit(&mut record);
+    let mut file = base.begin_file(&record).unwrap();
+    for (name, row) in rows {
+        file.put(name, row).unwrap();
+    }
+    file.finish().unwrap().ingest().unwrap();
+}
+
+/// Puts one row of the state record.
+fn set_row(which: StateRow, bytes: Vec<u8>) -> impl FnOnce(&mut StateRows) {
+    move |record| match which {
+        StateRow::Applied => record.applied = bytes,
+        StateRow::Keyring => record.keyring = Some(bytes),
+    }
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -49,14 +73,11 @@ fn copy_dir(from: &Path, to: &Path) {
 #[test]
 fn state_rows_that_are_edited_are_refused() {
     let victim = Victim::stopped();
-    let (applied, keyring) = {
-        let store = state_of(&victim);
-        (store.state(StateRow::Applied).unwrap().unwrap(), store.state(StateRow::Keyring).unwrap().unwrap())
-    };
+    let (applied, keyring) = record_of(&victim);
     let refused = |which: StateRow, bytes: Vec<u8>, good: &Vec<u8>| {
-        put(&victim, row(which, bytes));
+        put(&victim, &[], set_row(which, bytes));
         let end = victim.start();
-        put(&victim, row(which, good.clone()));
+        put(&victim, &[], set_row(which, good.clone()));
         assert!(matches!(end, End::Refused(..)), "{end:?}");
     };
     for at in (0..applied.len()).step_by(7).chain([1, 25, 33, 41, applied.len() - 1]) {
@@ -85,9 +106,9 @@ fn value_rows_that_are_moved_or_changed_are_never_served() {
     let names = ["key-3", "key-4", "lasting"].map(|key| (key, row_name(&opened, key.as_bytes())));
     drop(opened);
     let name = |key: &str| names.iter().find(|(other, _)| *other == key).unwrap().1;
-    let get = |key: &str| state_of(&victim).get(&name(key)).unwrap().unwrap();
+    let get = |key: &str| Picture::of_base(&state_of(&victim)).rows.remove(&name(key)).unwrap();
     let set = |key: &str, bytes: &[u8]| {
-        put(&victim, Commit { puts: vec![(name(key), bytes.to_vec())], ..Commit::default() });
+        put(&victim, &[(name(key), bytes.to_vec())], |_| ());
     };
     let good = get("key-3");
     let other = get("key-4");
@@ -147,10 +168,7 @@ fn an_older_applied_row_among_newer_values_does_not_apply_entries_twice() {
     assert_eq!(node.client().words("SET counter 0"), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
     let mut victim = Victim { site, expected: BTreeMap::new() };
-    let (applied, keyring) = {
-        let store = state_of(&victim);
-        (store.state(StateRow::Applied).unwrap().unwrap(), store.state(StateRow::Keyring).unwrap().unwrap())
-    };
+    let (applied, keyring) = record_of(&victim);
     // Nothing is trimmed beyond that: a second life, killed, then a clean flush of everything by hand.
     let node = Node::start(&victim.site.sealed());
     let mut client = node.client();
@@ -169,8 +187,7 @@ fn an_older_applied_row_among_newer_values_does_not_apply_entries_twice() {
     // The attacker keeps that newer state, puts the log of before back, and the older record.
     fs::remove_dir_all(victim.site.data().join("log")).unwrap();
     copy_dir(&killed.join("log"), &victim.site.data().join("log"));
-    let record = vec![(StateRow::Applied, applied), (StateRow::Keyring, keyring)];
-    put(&victim, Commit { state: record, ..Commit::default() });
+    put(&victim, &[], |record| *record = StateRows { applied, keyring: Some(keyring) });
     victim.start().refused_with(74, &["halted", "was written by entry"]);
 }
 
@@ -178,13 +195,13 @@ fn an_older_applied_row_among_newer_values_does_not_apply_entries_twice() {
 #[test]
 fn an_applied_row_without_a_mac_is_believed_only_where_it_can_be_true() {
     let victim = Victim::killed();
-    let founding = Applied::decode(&state_of(&victim).state(StateRow::Applied).unwrap().unwrap()).unwrap();
+    let founding = Applied::decode(&Picture::of_base(&state_of(&victim)).applied).unwrap();
     let aside = victim.site.path().join("aside");
     copy_dir(&victim.site.data(), &aside);
     let forge = |edit: &dyn Fn(&mut Applied)| {
         let mut forged = founding.clone();
         edit(&mut forged);
-        put(&victim, row(StateRow::Applied, forged.encode(None)));
+        put(&victim, &[], set_row(StateRow::Applied, forged.encode(None)));
         let end = victim.start();
         copy_dir(&aside, &victim.site.data());
         end
