@@ -57,10 +57,12 @@ impl Members {
         })
     }
 
-    /// Whether `node` is the only voter and there is no other member: nobody needs old entries from it.
+    /// Whether `node` is the only voter and there is no other member: nobody needs old entries from it, or can decide
+    /// anything without it.
     #[must_use]
     pub fn is_alone(&self, node: NodeId) -> bool {
-        *self == Members { auto_leave: self.auto_leave, ..Members::founders(&[node]) }
+        let others = [&self.learners, &self.voters_outgoing, &self.learners_next];
+        self.voters == [node.value()] && others.iter().all(|members| members.is_empty())
     }
 
     /// Every member of any list once, ascending; `None` if there is an id 0.

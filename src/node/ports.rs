@@ -18,7 +18,8 @@ use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::name::Database;
-use crate::fsm::naming::names_of_read;
+use crate::fsm::name::RowName;
+use crate::fsm::naming::NameBatch;
 use crate::fsm::reader::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
@@ -101,6 +102,7 @@ impl raft::Ports for RaftPorts {
     }
 
     fn status(&mut self, status: Status) {
+        self.reads.set_leads_alone(status.leads_alone);
         self.status.store(status);
     }
 }
@@ -259,12 +261,16 @@ pub struct StateReads {
 }
 
 impl ClientReads for StateReads {
-    fn read(&self, read: &ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
+    fn names(&self, reads: &[ReadCommand]) -> Result<Vec<RowName>, ReadError> {
+        let mut names = NameBatch::default();
+        reads.iter().for_each(|read| names.add_read(Database::FIRST, read));
+        Ok(names.names(&*self.reader.name_key()?))
+    }
+
+    fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
         let stamp_ms = self.reader.views().load().stamp_ms;
-        let names = names_of_read(Database::FIRST, read, &*self.reader.name_key()?);
-        let read = NamedRead { read, database: Database::FIRST, names: &names };
         read_as_leader(&self.reader, read, stamp_ms, wall_ms)
     }
 }

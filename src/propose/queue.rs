@@ -175,6 +175,10 @@ impl Gateway for ProposeHandle {
         Ok(())
     }
 
+    fn is_read_point(&self) -> bool {
+        self.shared.reads.is_reached()
+    }
+
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
         self.shared.reads.add(done);
         self.shared.wake();

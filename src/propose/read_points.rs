@@ -1,9 +1,14 @@
 //! Linearizable read points for clients: many callers share one ReadIndex, and are answered once that index is applied here.
+//!
+//! A leader that nobody else can outvote needs no round to know that it leads, and what it acknowledged is applied before
+//! it is acknowledged: there every moment is a read point ([`ReadPoints::is_reached`]).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use crate::ids::Index;
 use crate::limits::READS_WAITING_MAX;
@@ -28,13 +33,32 @@ struct ReadTable {
 
 /// All callers that wait for a read point on this node.
 #[derive(Default)]
-pub struct ReadPoints(Mutex<ReadTable>);
+pub struct ReadPoints {
+    table: Mutex<ReadTable>,
+    /// Raft said that this node leads alone; false for ever once closed.
+    leads_alone: AtomicBool,
+}
 
 impl ReadPoints {
     /// Nobody waits; `applied` is where the state is.
     #[must_use]
     pub fn new(applied: Index) -> ReadPoints {
-        ReadPoints(Mutex::new(ReadTable { applied: applied.0, ..ReadTable::default() }))
+        let table = Mutex::new(ReadTable { applied: applied.0, ..ReadTable::default() });
+        ReadPoints { table, leads_alone: AtomicBool::new(false) }
+    }
+
+    /// Whether this node leads alone, as raft has it now. To be told before a message of the step leaves that changed it.
+    pub fn set_leads_alone(&self, leads_alone: bool) {
+        // Under the lock, so that it stays false behind a close.
+        let table = self.table();
+        self.leads_alone.store(leads_alone && !table.is_closed, Ordering::SeqCst);
+    }
+
+    /// Whether this moment is a read point: everything that was acknowledged when this was asked is applied here. To be
+    /// asked after the read arrived. One load.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.leads_alone.load(Ordering::SeqCst)
     }
 
     /// Takes a caller; the raft thread has to be woken afterwards.
@@ -107,13 +131,14 @@ impl ReadPoints {
         let mut table = self.table();
         let left = std::mem::take(&mut *table);
         table.is_closed = true;
+        self.leads_alone.store(false, Ordering::SeqCst);
         drop(table);
         let callers = left.asked.into_values().chain(left.confirmed.into_values()).chain([left.gathering]);
         callers.for_each(|callers| answer(callers, ReadOutcome::TryAgain));
     }
 
     fn table(&self) -> MutexGuard<'_, ReadTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,6 +215,20 @@ mod tests {
         reads.lost(context);
         let answered: Vec<u32> = log.lock().unwrap().iter().map(|(name, _)| *name).collect();
         assert_eq!(answered, [0, 1]);
+    }
+
+    #[test]
+    fn every_moment_is_a_read_point_while_this_node_leads_alone_and_never_behind_the_end() {
+        let reads = ReadPoints::new(Index(5));
+        assert!(!reads.is_reached());
+        for leads_alone in [true, false, true] {
+            reads.set_leads_alone(leads_alone);
+            assert_eq!(reads.is_reached(), leads_alone);
+        }
+        reads.close();
+        assert!(!reads.is_reached());
+        reads.set_leads_alone(true);
+        assert!(!reads.is_reached());
     }
 
     #[test]

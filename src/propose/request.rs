@@ -61,6 +61,10 @@ pub trait Gateway: Send + Sync {
     /// The request itself, unchanged.
     fn propose(&self, request: ClientRequest) -> Result<(), ClientRequest>;
 
+    /// Whether the state may be read at once: this node leads, and nobody else can have decided anything. To be asked after
+    /// the read arrived.
+    fn is_read_point(&self) -> bool;
+
     /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
 

@@ -39,6 +39,9 @@ pub struct Status {
     pub term: Term,
     /// This node leads.
     pub is_leader: bool,
+    /// It leads, the empty entry of its term is applied here, and nobody else can take part in a decision: it is the only
+    /// voter, no joint change is under way, and there is no learner, whose reads would follow commit rather than apply.
+    pub leads_alone: bool,
     /// The leader, 0 = unknown.
     pub leader: u64,
     /// Newest committed index.

@@ -224,9 +224,12 @@ impl RaftLoop {
     /// Reports what changed; a new term, role or leader has lost the reads that were under way.
     fn report(&mut self) {
         let raft = &self.node.raft;
+        let is_leader = is_leader(raft);
+        let own_term_applied = raft.raft_log.term(raft.raft_log.applied).is_ok_and(|term| term == raft.term);
         let status = Status {
             term: Term(raft.term),
-            is_leader: is_leader(raft),
+            is_leader,
+            leads_alone: is_leader && own_term_applied && self.membership.members().is_alone(self.id),
             leader: raft.leader_id,
             committed: Index(raft.raft_log.committed),
             persisted: Index(raft.raft_log.persisted),
@@ -387,6 +390,10 @@ impl RaftLoop {
         assert!(entry.index <= committed, "ACK-DURABLE: apply gets only what a quorum has");
         let entry = to_log_entry(entry);
         let members = self.membership.apply(&entry, &mut self.node);
+        if members.is_some() {
+            // Before a message can reach a new member: whoever reads at once must not believe that this node is alone.
+            self.report();
+        }
         self.hand_out.push(Committed { entry, members });
     }
 

@@ -35,6 +35,8 @@ pub struct Stats {
     pub requests_total: AtomicU64,
     /// ReadIndex rounds asked for.
     pub read_rounds_total: AtomicU64,
+    /// Groups of reads that needed none.
+    pub reads_at_once_total: AtomicU64,
     /// Past-due keys whose removal a read asked for.
     pub past_due_total: AtomicU64,
     /// Reads that failed for the store or for a value that does not open.
@@ -64,6 +66,7 @@ impl Default for Stats {
             try_again_total: AtomicU64::new(0),
             requests_total: AtomicU64::new(0),
             read_rounds_total: AtomicU64::new(0),
+            reads_at_once_total: AtomicU64::new(0),
             past_due_total: AtomicU64::new(0),
             read_errors_total: AtomicU64::new(0),
             auth_failures_total: AtomicU64::new(0),

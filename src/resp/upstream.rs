@@ -14,7 +14,9 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
+use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::ReadError;
 use crate::limits::GROUP_WRITES_MAX;
@@ -71,30 +73,41 @@ impl Upstream {
         let mut found = ReadsFound::default();
         let mut bytes = 0;
         let mut turn = Instant::now();
-        for read in reads {
-            // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
-            if turn.elapsed() >= READ_TURN {
-                yield_now().await;
-                turn = Instant::now();
-            }
-            match self.read_one(read, now_ms).await {
-                ReadAnswer::Reply(reply) => {
-                    bytes += reply_bytes(&reply);
-                    if found.past_due.is_empty() {
-                        found.replies.push(reply);
+        for some in reads.chunks(NAMED_TOGETHER) {
+            let names = match self.shared.reads.names(some) {
+                Ok(names) => names,
+                Err(error) => {
+                    found.replies.extend(some.iter().map(|_| self.unreadable(&error)));
+                    return found;
+                }
+            };
+            let mut names = &names[..];
+            for read in some {
+                // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
+                if turn.elapsed() >= READ_TURN {
+                    yield_now().await;
+                    turn = Instant::now();
+                }
+                let own = names.split_off(..read.keys().len()).expect("a name for each key");
+                let read = NamedRead { read, database: Database::FIRST, names: own };
+                match self.read_one(read, now_ms).await {
+                    ReadAnswer::Reply(reply) => {
+                        bytes += reply_bytes(&reply);
+                        if found.past_due.is_empty() {
+                            found.replies.push(reply);
+                        }
+                    }
+                    ReadAnswer::PastDue(names) => {
+                        let space = GROUP_WRITES_MAX - found.past_due.len();
+                        found.past_due.extend(names.iter().take(space));
+                        if names.len() > space {
+                            return found;
+                        }
                     }
                 }
-                ReadAnswer::PastDue(names) => {
-                    let space = GROUP_WRITES_MAX - found.past_due.len();
-                    if names.len() > space {
-                        found.past_due.extend(&names[..space]);
-                        return found;
-                    }
-                    found.past_due.extend(names);
+                if bytes >= WRITE_BATCH_BYTES {
+                    return found;
                 }
-            }
-            if bytes >= WRITE_BATCH_BYTES {
-                break;
             }
         }
         found
@@ -114,28 +127,32 @@ impl Upstream {
         Err(TRY_AGAIN)
     }
 
-    async fn read_one(&self, read: &ReadCommand, now_ms: u64) -> ReadAnswer {
-        let result = if matches!(read, ReadCommand::Count) || read.opens() > READ_KEYS_HERE_MAX {
-            self.read_aside(read.clone(), now_ms).await
+    async fn read_one(&self, read: NamedRead<'_>, now_ms: u64) -> ReadAnswer {
+        let result = if matches!(read.read, ReadCommand::Count) || read.read.opens() > READ_KEYS_HERE_MAX {
+            self.read_aside(read, now_ms).await
         } else {
             Some(self.shared.reads.read(read, now_ms))
         };
         match result {
             Some(Ok(answer)) => answer,
-            Some(Err(error)) => {
-                add(&self.shared.stats.read_errors_total, 1);
-                tracing::error!(error = &error as &dyn std::error::Error, "a stored value cannot be read");
-                ReadAnswer::Reply(Reply::Error(UNREADABLE))
-            }
+            Some(Err(error)) => ReadAnswer::Reply(self.unreadable(&error)),
             None => ReadAnswer::Reply(Reply::Error(TRY_AGAIN)),
         }
     }
 
+    fn unreadable(&self, error: &ReadError) -> Reply {
+        add(&self.shared.stats.read_errors_total, 1);
+        tracing::error!(error = error as &dyn std::error::Error, "a stored value cannot be read");
+        Reply::Error(UNREADABLE)
+    }
+
     /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
-    async fn read_aside(&self, read: ReadCommand, now_ms: u64) -> Option<Result<ReadAnswer, ReadError>> {
+    async fn read_aside(&self, read: NamedRead<'_>, now_ms: u64) -> Option<Result<ReadAnswer, ReadError>> {
         let _turn = self.shared.long_reads.acquire().await.ok()?;
         let reads = Arc::clone(&self.shared.reads);
-        tokio::task::spawn_blocking(move || reads.read(&read, now_ms)).await.ok()
+        let (command, database, names) = (read.read.clone(), read.database, read.names.to_vec());
+        let blocking = move || reads.read(NamedRead { read: &command, database, names: &names }, now_ms);
+        tokio::task::spawn_blocking(blocking).await.ok()
     }
 
     /// Has the removal of keys that are past due by the leader's clock replicated and applied.
@@ -151,8 +168,13 @@ impl Upstream {
         }
     }
 
-    /// Waits until what was committed when this began is applied here; asks again while it may.
+    /// Waits until what was committed when this began is applied here; asks again while it may. A node that leads alone is
+    /// there already: no thread but this one has to run.
     pub(crate) async fn reach_read_point(&self) -> Result<(), &'static str> {
+        if self.shared.gateway.is_read_point() {
+            add(&self.shared.stats.reads_at_once_total, 1);
+            return Ok(());
+        }
         let deadline = Instant::now() + self.shared.bounds.read_deadline;
         let mut pause = QUEUE_PAUSE_MIN;
         loop {
@@ -200,6 +222,8 @@ const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of th
 pub(crate) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 /// Rounds of removal for one read: what its largest form can name, in pieces of a group.
 pub(crate) const REMOVALS_MAX: u32 = 64;
+/// Reads whose keys are named in one batch: enough to fill every lane, and few are named in vain where replies are large.
+const NAMED_TOGETHER: usize = 64;
 /// How long one connection reads before others get the thread.
 const READ_TURN: Duration = Duration::from_millis(1);
 /// Keys that one read may name and be answered on a thread of the network; any of them may be of the largest values.

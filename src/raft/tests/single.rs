@@ -218,6 +218,29 @@ fn a_read_before_the_own_term_is_committed_waits_for_it() {
     assert!(node.wires.lock().unwrap().lost.is_empty());
 }
 
+/// Whether it says that it leads alone, which is when reads need no round.
+fn alone(node: &Node) -> bool {
+    node.raft.status().leads_alone
+}
+
+#[test]
+fn a_sole_voter_leads_alone_from_when_its_own_empty_entry_is_applied_until_there_is_a_learner() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.step([Input::Wake]);
+    assert!(node.raft.status().is_leader && !alone(&node));
+    node.persist(usize::MAX);
+    assert_eq!((node.raft.status().committed, alone(&node)), (Index(2), false), "committed is not applied");
+    node.settle();
+    assert!(alone(&node));
+    let change = Input::Change { change: MemberChange::AddLearner(NodeId::new(2).unwrap()), done: Box::new(|_| ()) };
+    node.step([change]);
+    assert!(alone(&node), "nobody has decided it");
+    node.persist(usize::MAX);
+    assert_eq!((node.applied.len(), alone(&node)), (1, false), "from the commit on, before apply has it");
+    node.settle();
+    assert!(node.raft.status().is_leader && !alone(&node));
+}
+
 #[test]
 fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() {
     let mut node = sole();

@@ -83,6 +83,7 @@ fn info_stats(shared: &ServerShared, lines: &mut Lines<'_>) {
     lines.add("requests_proposed", load(&stats.requests_total));
     lines.add("requests_try_again", load(&stats.try_again_total));
     lines.add("read_index_rounds", load(&stats.read_rounds_total));
+    lines.add("reads_at_once", load(&stats.reads_at_once_total));
 }
 
 fn info_replication(shared: &ServerShared, lines: &mut Lines<'_>) {

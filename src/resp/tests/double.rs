@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
 use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
 use crate::fsm::naming::names_of_batch;
 use crate::fsm::naming::names_of_read;
 use crate::fsm::overlay::Overlay;
@@ -74,6 +76,8 @@ pub(super) struct Below {
     /// Slots of each request, as `(writes, reads)`.
     pub(super) requests: Mutex<Vec<(usize, usize)>>,
     pub(super) read_rounds: AtomicU64,
+    /// Every moment is a read point.
+    pub(super) leads_alone: AtomicBool,
     /// What operators asked, and what they are told; done if nothing is here.
     pub(super) asked: Mutex<Vec<ControlRequest>>,
     pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
@@ -83,9 +87,12 @@ pub(super) struct Below {
 struct AppliedReads(RowReader, Arc<AtomicU64>);
 
 impl ClientReads for AppliedReads {
-    fn read(&self, read: &command::ReadCommand, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
-        let names = names_of_read(Database::FIRST, read, &*self.0.name_key()?);
-        let read = NamedRead { read, database: Database::FIRST, names: &names };
+    fn names(&self, reads: &[command::ReadCommand]) -> Result<Vec<RowName>, ReadError> {
+        let key = self.0.name_key()?;
+        Ok(reads.iter().flat_map(|read| names_of_read(Database::FIRST, read, &key)).collect())
+    }
+
+    fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         read_as_leader(&self.0, read, self.1.load(Ordering::Acquire), wall_ms)
     }
 }
@@ -120,6 +127,7 @@ impl Below {
             mishaps: Mutex::default(),
             requests: Mutex::default(),
             read_rounds: AtomicU64::new(0),
+            leads_alone: AtomicBool::new(false),
             asked: Mutex::default(),
             operator_ends: Mutex::default(),
         }
@@ -183,6 +191,10 @@ impl Gateway for Below {
             _ => (request.done)(Outcome::Replies(self.apply(&request.conditions, &request.slots))),
         }
         Ok(())
+    }
+
+    fn is_read_point(&self) -> bool {
+        self.leads_alone.load(Ordering::Acquire)
     }
 
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {

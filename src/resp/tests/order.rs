@@ -56,6 +56,22 @@ fn random_command(chance: &Seeded) -> String {
 }
 
 #[test]
+fn reads_of_a_node_that_leads_alone_need_no_round() {
+    let house = House::open();
+    let mut client = house.client();
+    house.below.leads_alone.store(true, Ordering::Release);
+    assert_eq!(client.ask("SET a 1"), "+OK\r\n");
+    client.send("GET a\r\nGET none\r\n".repeat(100).as_bytes());
+    for _ in 0..100 {
+        assert_eq!((client.reply(), client.reply()), ("$1\r\n1\r\n".to_owned(), "$-1\r\n".to_owned()));
+    }
+    assert_eq!(house.below.read_rounds.load(Ordering::Relaxed), 0);
+    house.below.leads_alone.store(false, Ordering::Release);
+    assert_eq!(client.ask("GET a"), "$1\r\n1\r\n");
+    assert_eq!(house.below.read_rounds.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn reads_after_a_write_ride_with_it_and_reads_before_share_one_round() {
     let house = House::open();
     let mut client = house.client();

@@ -314,6 +314,9 @@ impl SimCluster {
         let Some(handle) = self.node(node).handle() else {
             return ended(SimEnd::Without("unknown"));
         };
+        if handle.is_read_point() {
+            return locked(&desk).readable.push((number, node, read));
+        }
         handle.read_index(Box::new(move |outcome| match outcome {
             ReadOutcome::Ready(_) => locked(&desk).readable.push((number, node, read)),
             ReadOutcome::TryAgain => ended(SimEnd::Without("try again")),

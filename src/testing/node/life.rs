@@ -260,7 +260,9 @@ impl raft::Ports for SimPorts {
         self.read_points.lost(context);
     }
 
-    fn status(&mut self, _status: Status) {}
+    fn status(&mut self, status: Status) {
+        self.read_points.set_leads_alone(status.leads_alone);
+    }
 
     fn fetch(&mut self, first: Index, last: Index) {
         self.log.fetch(first, last);

@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 use crate::fsm::base::StateRows;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
+use crate::fsm::name::Database;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
 use crate::ids::ClusterId;
@@ -185,6 +187,8 @@ impl SimNode {
         let Some(life) = &self.life else {
             return Ok(None);
         };
+        let names = life.reads.names(std::slice::from_ref(read)).map_err(|error| error.to_string())?;
+        let read = NamedRead { read, database: Database::FIRST, names: &names };
         let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
         if let ReadAnswer::PastDue(names) = &answer {
             let removal = RequestSlot::Write(WriteCommand::RemoveExpired { names: names.clone() });
