@@ -12,3 +12,4 @@ mod plain;
 mod random;
 mod riding;
 mod rules;
+mod table;

@@ -31,6 +31,7 @@ use crate::apply::run::RunBounds;
 use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
+use crate::apply::tests::table::meanwhile;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
@@ -178,6 +179,7 @@ pub(super) fn name_of(node_keys: &NodeKeys, key: &[u8]) -> RowName {
 
 impl RowBase for TestBase {
     fn row(&self, name: &RowName, visit: &mut dyn FnMut(&[u8])) -> Result<bool, BaseError> {
+        meanwhile();
         if self.fails(name) {
             return Err(BaseError::Backend("told to fail".into()));
         }
@@ -185,6 +187,7 @@ impl RowBase for TestBase {
     }
 
     fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        meanwhile();
         if names.iter().any(|name| self.fails(name)) {
             return Err(BaseError::Backend("told to fail".into()));
         }

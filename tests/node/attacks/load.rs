@@ -75,6 +75,9 @@ fn one_client_that_has_large_values_opened_over_and_over_does_not_hold_up_the_ot
     for key in others.split_whitespace() {
         assert_eq!(node.client().words(&format!("SETRANGE {key} 2000000 x")), Reply::Integer(2_000_001));
     }
+    // Flushed, so that they have to be opened.
+    assert_eq!(node.stop().code(), Some(0));
+    let node = Node::start(&site.sealed());
     let exists = format!("EXISTS{others}");
     let cases = [
         ("PING", pipeline("PING", "TTL big", 300)),
