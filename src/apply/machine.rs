@@ -235,16 +235,16 @@ impl<'a> Machine<'a> {
         let mut riding = RidingReads::new(slots, self.context.names?);
         for slot in slots {
             let reply = match slot {
-                RequestSlot::Write(_) => {
+                RequestSlot::Write(..) => {
                     let write = commands.next().expect("the entry has the writes of its waiter");
                     self.overlay.execute(self.context.base, write, context)?
                 }
                 // The whole entry was refused: a read alone would be half of it.
-                RequestSlot::Read(_) if let Some(line) = context.refusal() => Reply::Error(line),
-                RequestSlot::Read(read) => {
+                RequestSlot::Read(..) if let Some(line) = context.refusal() => Reply::Error(line),
+                RequestSlot::Read(database, read) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
                     let view = self.overlay.view(self.context.base);
-                    riding.answer(&view, read, stamp_ms, bytes_left).unwrap_or_else(|_| {
+                    riding.answer(&view, (*database, read), stamp_ms, bytes_left).unwrap_or_else(|_| {
                         self.failed_reads += 1;
                         Reply::Error(READ_FAILED)
                     })

@@ -31,8 +31,8 @@ impl RidingReads {
     pub(super) fn new(slots: &[RequestSlot], key: &NameKey) -> RidingReads {
         let mut batch = NameBatch::default();
         for slot in slots {
-            if let RequestSlot::Read(read) = slot {
-                batch.add_read(Database::FIRST, read);
+            if let RequestSlot::Read(database, read) = slot {
+                batch.add_read(*database, read);
             }
         }
         RidingReads { names: batch.names(key), next: 0, opened_bytes: 0 }
@@ -45,13 +45,13 @@ impl RidingReads {
     pub(super) fn answer<B: Base + ?Sized>(
         &mut self,
         view: &B,
-        read: &ReadCommand,
+        (database, read): (Database, &ReadCommand),
         stamp_ms: u64,
         bytes_left: usize,
     ) -> Result<Reply, ReadError> {
         let first = self.next;
         self.next += read.keys().len();
-        let read = NamedRead { read, database: Database::FIRST, names: &self.names[first..self.next] };
+        let read = NamedRead { read, database, names: &self.names[first..self.next] };
         if self.opened_bytes > ENTRY_VALUE_BYTES_MAX {
             return Ok(Reply::Error(OPENS_LARGE));
         }

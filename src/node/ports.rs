@@ -261,9 +261,9 @@ pub struct StateReads {
 }
 
 impl ClientReads for StateReads {
-    fn names(&self, reads: &[ReadCommand]) -> Result<Vec<RowName>, ReadError> {
+    fn names(&self, reads: &[(Database, ReadCommand)]) -> Result<Vec<RowName>, ReadError> {
         let mut names = NameBatch::default();
-        reads.iter().for_each(|read| names.add_read(Database::FIRST, read));
+        reads.iter().for_each(|(database, read)| names.add_read(*database, read));
         Ok(names.names(&*self.reader.name_key()?))
     }
 

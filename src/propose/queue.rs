@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::fsm::codec::encode_batch_if;
-use crate::fsm::name::Database;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_DEADLINE;
@@ -158,13 +157,11 @@ impl Gateway for ProposeHandle {
         }
         let mut data = vec![0; FRAME_HEADER_LEN];
         let writes = request.slots.iter().filter_map(|slot| match slot {
-            RequestSlot::Write(write) => Some(write),
-            RequestSlot::Read(_) => None,
+            RequestSlot::Write(database, write) => Some((*database, write)),
+            RequestSlot::Read(..) => None,
         });
         // Encoded on the caller's thread; the stamp comes with the position.
-        if let Err(error) =
-            encode_batch_if(0, &request.conditions, writes.map(|write| (Database::FIRST, write)), &mut data)
-        {
+        if let Err(error) = encode_batch_if(0, &request.conditions, writes, &mut data) {
             tracing::debug!(%error, "a request is no entry");
             (request.done)(Outcome::TooLarge);
             return Ok(());

@@ -4,6 +4,7 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::ids::Index;
 
 /// The commands of one connection that become one entry; reads behind a write ride with it.
@@ -22,10 +23,10 @@ debug_fields!(self: ClientRequest { slots: self.slots.len() });
 /// One command of a request.
 #[derive(Debug)]
 pub enum RequestSlot {
-    /// Goes into the entry.
-    Write(WriteCommand),
+    /// Goes into the entry, as a command on that database.
+    Write(Database, WriteCommand),
     /// Stays here and runs at its place among the writes when the entry is applied on this node.
-    Read(ReadCommand),
+    Read(Database, ReadCommand),
 }
 
 /// How a request ended.

@@ -3,6 +3,7 @@
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::command::WriteCost;
+use crate::fsm::name::Database;
 use crate::limits::GROUP_BYTES_MAX;
 use crate::limits::GROUP_LOADS_MAX;
 use crate::limits::GROUP_MADE_BYTES_MAX;
@@ -19,7 +20,7 @@ pub(crate) enum GroupWork {
     /// One entry, with the reads that ride with it.
     Entry(Vec<RequestSlot>),
     /// Reads behind one ReadIndex.
-    ReadRound(Vec<ReadCommand>),
+    ReadRound(Vec<(Database, ReadCommand)>),
 }
 
 /// What a group is for.
@@ -93,24 +94,24 @@ impl CommandGroup {
     }
 
     /// Adds a write; it may be alone and larger than a group.
-    pub(crate) fn push_write(&mut self, write: WriteCommand) {
+    pub(crate) fn push_write(&mut self, database: Database, write: WriteCommand) {
         assert_ne!(self.purpose, GroupPurpose::ReadRound, "reads before a write go first");
         self.purpose = GroupPurpose::Entry;
         self.bytes += write.encoded_len();
         self.cost += write.cost();
-        self.slots.push(RequestSlot::Write(write));
+        self.slots.push(RequestSlot::Write(database, write));
         self.places.push(ReplyPlace::Slot);
     }
 
     /// Adds a read.
-    pub(crate) fn push_read(&mut self, read: ReadCommand) {
+    pub(crate) fn push_read(&mut self, database: Database, read: ReadCommand) {
         assert!(self.purpose != GroupPurpose::Entry || read.opens() > 0, "a read rides only if it names its keys");
         if self.purpose == GroupPurpose::Empty {
             self.purpose = GroupPurpose::ReadRound;
         }
         self.read_opens += read.opens();
         self.cost.opens += read.opens();
-        self.slots.push(RequestSlot::Read(read));
+        self.slots.push(RequestSlot::Read(database, read));
         self.places.push(ReplyPlace::Slot);
     }
 
@@ -134,8 +135,8 @@ impl CommandGroup {
             GroupPurpose::Entry => GroupWork::Entry(slots),
             GroupPurpose::ReadRound => {
                 let reads = slots.into_iter().filter_map(|slot| match slot {
-                    RequestSlot::Read(read) => Some(read),
-                    RequestSlot::Write(_) => None,
+                    RequestSlot::Read(database, read) => Some((database, read)),
+                    RequestSlot::Write(..) => None,
                 });
                 GroupWork::ReadRound(reads.collect())
             }

@@ -3,6 +3,7 @@
 use crate::fsm::command::ReadCommand;
 use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
+use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::ReadError;
 
@@ -12,7 +13,7 @@ pub trait ClientReads: Send + Sync {
     ///
     /// # Errors
     /// [`ReadError::NoCipher`] if this node cannot unwrap what names are made with.
-    fn names(&self, reads: &[ReadCommand]) -> Result<Vec<RowName>, ReadError>;
+    fn names(&self, reads: &[(Database, ReadCommand)]) -> Result<Vec<RowName>, ReadError>;
 
     /// Runs `read` on the state as it is applied now; `wall_ms` is the leader's clock, which tells what is past due.
     ///

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
+use crate::fsm::name::Database;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::propose::Outcome;
 use crate::resp::close::Close;
@@ -115,13 +116,13 @@ impl Session {
                 if !self.group.admits_write(&write) {
                     self.finish(wire).await?;
                 }
-                self.group.push_write(write);
+                self.group.push_write(Database::FIRST, write);
             }
             Ok(Resolved::Action(Action::Read(read))) => {
                 if !self.group.admits_read(&read) {
                     self.finish(wire).await?;
                 }
-                self.group.push_read(read);
+                self.group.push_read(Database::FIRST, read);
             }
             Ok(Resolved::Action(Action::Local(Local::Ping))) if arguments.len() == 1 => {
                 self.answer(wire, |encoder| encoder.simple("PONG"));
@@ -280,7 +281,7 @@ impl Session {
     /// Answers reads that no write precedes, in order, each from a state at or after that of the one before.
     async fn read_round<S>(
         &mut self,
-        reads: &[ReadCommand],
+        reads: &[(Database, ReadCommand)],
         weaver: &mut Weaver,
         wire: &mut Wire<S>,
     ) -> Result<(), Close>

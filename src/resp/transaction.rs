@@ -311,10 +311,11 @@ impl TransactionEntry {
         if !(has_write || has_read || has_conditions) {
             return None;
         }
-        let filler = (!has_write).then(|| RequestSlot::Write(WriteCommand::RemoveExpired { names: Vec::new() }));
+        let filler = (!has_write)
+            .then(|| RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names: Vec::new() }));
         let commands = queued.iter().filter_map(|queued| match queued {
-            Queued::Write(write) => Some(RequestSlot::Write(write.clone())),
-            Queued::Read(read) => Some(RequestSlot::Read(read.clone())),
+            Queued::Write(write) => Some(RequestSlot::Write(Database::FIRST, write.clone())),
+            Queued::Read(read) => Some(RequestSlot::Read(Database::FIRST, read.clone())),
             Queued::Local(..) | Queued::Wrong(_) => None,
         });
         let slots = filler.into_iter().chain(commands).collect();

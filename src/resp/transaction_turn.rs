@@ -7,6 +7,7 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::words;
+use crate::fsm::name::Database;
 use crate::limits::KEY_BYTES_MAX;
 use crate::propose::Outcome;
 use crate::resp::close::Close;
@@ -68,7 +69,8 @@ impl TransactionTurn<'_> {
             return Err(ErrorLine::made(format!("ERR key is longer than the limit of {KEY_BYTES_MAX}")));
         }
         self.transaction.may_watch(&keys)?;
-        let read = self.context.upstream.read_alone(ReadCommand::LastChanges { keys: keys.clone() }).await;
+        let read =
+            self.context.upstream.read_alone(Database::FIRST, ReadCommand::LastChanges { keys: keys.clone() }).await;
         match read.map_err(ErrorLine::fixed)? {
             Reply::Array(changes) => {
                 assert_eq!(changes.len(), keys.len(), "one change for each key");

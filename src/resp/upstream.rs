@@ -43,7 +43,7 @@ impl Upstream {
 
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
     pub(crate) async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>) -> Outcome {
-        assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(_))), "an entry has a write");
+        assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |outcome| {
             // The connection may have gone; then nobody wants the outcome.
@@ -69,7 +69,7 @@ impl Upstream {
 
     /// Reads until enough is there to be written. Answers behind a key that is past due are not used: they would be
     /// from an earlier state than the one that is read after its removal.
-    pub(crate) async fn read_some(&self, reads: &[ReadCommand], now_ms: u64) -> ReadsFound {
+    pub(crate) async fn read_some(&self, reads: &[(Database, ReadCommand)], now_ms: u64) -> ReadsFound {
         let mut found = ReadsFound::default();
         let mut bytes = 0;
         let mut turn = Instant::now();
@@ -82,14 +82,14 @@ impl Upstream {
                 }
             };
             let mut names = &names[..];
-            for read in some {
+            for (database, read) in some {
                 // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
                 if turn.elapsed() >= READ_TURN {
                     yield_now().await;
                     turn = Instant::now();
                 }
                 let own = names.split_off(..read.keys().len()).expect("a name for each key");
-                let read = NamedRead { read, database: Database::FIRST, names: own };
+                let read = NamedRead { read, database: *database, names: own };
                 match self.read_one(read, now_ms).await {
                     ReadAnswer::Reply(reply) => {
                         bytes += reply_bytes(&reply);
@@ -114,8 +114,9 @@ impl Upstream {
     }
 
     /// One read at a read point of its own, with the removals that it needs first.
-    pub(crate) async fn read_alone(&self, read: ReadCommand) -> Result<Reply, &'static str> {
+    pub(crate) async fn read_alone(&self, database: Database, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
+        let read = (database, read);
         let now_ms = self.shared.gateway.wall_ms();
         for _ in 0..REMOVALS_MAX {
             let mut found = self.read_some(std::slice::from_ref(&read), now_ms).await;
@@ -160,7 +161,10 @@ impl Upstream {
         names.sort_unstable();
         names.dedup();
         add(&self.shared.stats.past_due_total, names.len());
-        match self.propose(Vec::new(), vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })]).await {
+        match self
+            .propose(Vec::new(), vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })])
+            .await
+        {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),

@@ -68,7 +68,7 @@ impl Desk {
     fn ask(&self) {
         let ends = Arc::clone(&self.ends);
         let done = Box::new(move |outcome: Outcome| ends.lock().unwrap().push(format!("{outcome:?}")));
-        let slots = vec![RequestSlot::Write(set("canary-key", "canary-value"))];
+        let slots = vec![RequestSlot::Write(Database::FIRST, set("canary-key", "canary-value"))];
         self.handle.propose(ClientRequest { conditions: Vec::new(), slots, done }).unwrap();
     }
 
@@ -152,7 +152,7 @@ fn w20_nothing_is_given_to_raft_in_the_clear_above_the_cutover() {
     for _ in 0..50 {
         desk.ask();
         let names = vec![RowName::new(Database::FIRST, *b"canary-expired--")];
-        let slots = vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })];
+        let slots = vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })];
         desk.handle.propose(ClientRequest { conditions: Vec::new(), slots, done: Box::new(|_| {}) }).unwrap();
     }
     let mut given = Vec::new();

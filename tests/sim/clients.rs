@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sealkv::fsm::command::ReadCommand;
 use sealkv::fsm::command::Reply;
+use sealkv::fsm::name::Database;
 use sealkv::propose::RequestSlot;
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::cluster::SimEnd;
@@ -28,10 +29,10 @@ impl Clients {
             return;
         }
         let number = cluster.next_request();
-        let mut slots = vec![RequestSlot::Write(append(LIST, &format!("{number},")))];
+        let mut slots = vec![RequestSlot::Write(Database::FIRST, append(LIST, &format!("{number},")))];
         for _ in 0..chance.below(3) {
             let key = format!("key {}", chance.below(20));
-            slots.push(RequestSlot::Write(set(&key, &"v".repeat(chance.index(300)))));
+            slots.push(RequestSlot::Write(Database::FIRST, set(&key, &"v".repeat(chance.index(300)))));
         }
         self.adds.push(cluster.propose(node, slots));
     }

@@ -1,6 +1,7 @@
 //! Keys in a running cluster: sealed from the first command, or from an operator's word on.
 
 use sealkv::crypto::keystore::Purpose;
+use sealkv::fsm::name::Database;
 use sealkv::ids::Index;
 use sealkv::propose::ControlDone;
 use sealkv::propose::ControlRequest;
@@ -24,7 +25,7 @@ fn ask(cluster: &mut SimCluster, node: u64, request: ControlRequest) -> ControlD
 }
 
 fn write(cluster: &mut SimCluster, node: u64, value: &str) {
-    let number = cluster.propose(node, vec![RequestSlot::Write(set("canary", value))]);
+    let number = cluster.propose(node, vec![RequestSlot::Write(Database::FIRST, set("canary", value))]);
     cluster.until("a client is answered", |cluster| cluster.end_of(number).is_some());
     assert!(matches!(cluster.end_of(number), Some(SimEnd::Replies(_))));
 }
@@ -93,7 +94,7 @@ fn a_leader_that_is_cut_off_acknowledges_nothing_and_is_replaced() {
     let old = cluster.elect();
     write(&mut cluster, old, "before");
     cluster.partition(&[&[old]]);
-    let lost = cluster.propose(old, vec![RequestSlot::Write(set("canary", "lost"))]);
+    let lost = cluster.propose(old, vec![RequestSlot::Write(Database::FIRST, set("canary", "lost"))]);
     let rest: Vec<u64> = (1..=3).filter(|node| *node != old).collect();
     cluster.until("the others elect a leader", |cluster| {
         rest.iter().any(|node| cluster.node(*node).status().is_some_and(|status| status.is_leader))

@@ -28,6 +28,7 @@ use crate::entry::EntryKind;
 use crate::fsm::codec::encode_control;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
+use crate::fsm::name::Database;
 use crate::fsm::row::FoundRow;
 use crate::ids::KeyId;
 use crate::ids::Term;
@@ -56,7 +57,8 @@ fn wait_for_all(node: &Node, leader: &Leader, first: u64) {
     for committed in &leader.log {
         let entry = &committed.entry;
         if entry.index.0 >= first {
-            let slots = vec![RequestSlot::Write(set("", "")), RequestSlot::Write(incr(""))];
+            let slots =
+                vec![RequestSlot::Write(Database::FIRST, set("", "")), RequestSlot::Write(Database::FIRST, incr(""))];
             node.wait_for(entry.position(), slots);
         }
     }
@@ -355,7 +357,10 @@ fn a_value_that_does_not_open_halts_the_write_that_needs_it_and_only_fails_a_rea
     node.base.put(&name_of(&node.node_keys, b"a"), &row);
     let position = leader.clients(&[set("b", "2")]);
     let read = ReadCommand::Get { key: Bytes::from_static(b"a") };
-    node.wait_for(position, vec![RequestSlot::Write(set("b", "2")), RequestSlot::Read(read)]);
+    node.wait_for(
+        position,
+        vec![RequestSlot::Write(Database::FIRST, set("b", "2")), RequestSlot::Read(Database::FIRST, read)],
+    );
     node.run(&leader.log).unwrap();
     let told = node.told.lock().unwrap().pop().unwrap().1.unwrap();
     assert_eq!(told[0], Reply::Ok);
@@ -414,5 +419,5 @@ fn a_retired_entry_key_opens_nothing_any_more() {
 }
 
 pub(super) fn write_slots(count: usize) -> Vec<RequestSlot> {
-    (0..count).map(|_| RequestSlot::Write(set("", ""))).collect()
+    (0..count).map(|_| RequestSlot::Write(Database::FIRST, set("", ""))).collect()
 }

@@ -25,6 +25,7 @@ use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::fsm::state::Applied;
 use crate::ids::KeyId;
 use crate::keys::change::Change;
@@ -40,7 +41,7 @@ fn bytes(text: &str) -> Bytes {
 }
 
 fn get(key: &str) -> RequestSlot {
-    RequestSlot::Read(ReadCommand::Get { key: bytes(key) })
+    RequestSlot::Read(Database::FIRST, ReadCommand::Get { key: bytes(key) })
 }
 
 /// All kinds of entries: clear and sealed commands, bootstrap, cutover, openers, rotations, a refusal, members, two terms.
@@ -93,10 +94,16 @@ fn same_decision_waiters_and_riding_reads_leave_no_trace() {
     for committed in &leader.log[4..] {
         let count = if committed.entry.index.0 == 6 { 1 } else { 0 };
         if count > 0 {
-            asked.wait_for(committed.entry.position(), vec![get("old"), RequestSlot::Write(set("", "")), get("none")]);
+            asked.wait_for(
+                committed.entry.position(),
+                vec![get("old"), RequestSlot::Write(Database::FIRST, set("", "")), get("none")],
+            );
         }
     }
-    asked.wait_for(leader.entry(5).position(), vec![get("old"), RequestSlot::Write(set("", "")), get("old")]);
+    asked.wait_for(
+        leader.entry(5).position(),
+        vec![get("old"), RequestSlot::Write(Database::FIRST, set("", "")), get("old")],
+    );
     asked.run(&leader.log).unwrap();
     assert_eq!(asked.picture(), alone.picture());
     let told = asked.told.lock().unwrap();
@@ -151,8 +158,13 @@ fn in_order_waiters_are_answered_for_what_was_written_with_reads_at_their_place(
     let mut node = Node::new(&Setup::default());
     for number in 0..3 {
         let position = leader.clients(&[incr("n"), append("s", "ab")]);
-        let slots =
-            vec![get("n"), RequestSlot::Write(incr("n")), get("n"), RequestSlot::Write(append("s", "ab")), get("s")];
+        let slots = vec![
+            get("n"),
+            RequestSlot::Write(Database::FIRST, incr("n")),
+            get("n"),
+            RequestSlot::Write(Database::FIRST, append("s", "ab")),
+            get("s"),
+        ];
         if number != 1 {
             node.wait_for(position, slots);
         }
@@ -185,7 +197,7 @@ fn time_never_goes_back_from_entry_to_entry() {
     let late = leader.clients(&[append("brief", "x")]);
     for run_entries in [1, 10] {
         let mut node = Node::new(&Setup { run_entries, ..Setup::default() });
-        node.wait_for(late, vec![get("brief"), RequestSlot::Write(set("", "")), get("brief")]);
+        node.wait_for(late, vec![get("brief"), RequestSlot::Write(Database::FIRST, set("", "")), get("brief")]);
         node.run(&leader.log).unwrap();
         let replies = node.told.lock().unwrap()[0].1.clone().unwrap();
         assert_eq!(replies, [Reply::Null, Reply::Integer(1), Reply::Bulk(bytes("x"))], "it does not come back");

@@ -28,6 +28,7 @@ use crate::apply::tests::one_by_one::Stopped;
 use crate::apply::tests::one_by_one::Twin;
 use crate::apply::tests::one_by_one::Wanted;
 use crate::fsm::command::Reply;
+use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::keys::kek::KekSet;
 use crate::keys::rules::RuleError;
@@ -130,8 +131,8 @@ impl Trial {
     fn wait(&self, node: &Node, from: u64, to: u64) {
         for (&(index, term), wanted) in self.history.waiting.range((from + 1, 0)..(to + 1, 0)) {
             let slots = wanted.iter().map(|wanted| match wanted {
-                Wanted::Write => RequestSlot::Write(set("", "")),
-                Wanted::Read(read) => RequestSlot::Read(read.clone()),
+                Wanted::Write => RequestSlot::Write(Database::FIRST, set("", "")),
+                Wanted::Read(read) => RequestSlot::Read(Database::FIRST, read.clone()),
             });
             let told = Arc::clone(&self.told);
             let done = move |outcome| {

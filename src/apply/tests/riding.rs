@@ -6,12 +6,14 @@ use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
+use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
@@ -28,7 +30,7 @@ fn large(key: &'static str, bytes: usize) -> WriteCommand {
 }
 
 fn get(key: &'static str) -> RequestSlot {
-    RequestSlot::Read(ReadCommand::Get { key: Bytes::from_static(key.as_bytes()) })
+    RequestSlot::Read(Database::FIRST, ReadCommand::Get { key: Bytes::from_static(key.as_bytes()) })
 }
 
 /// Bytes of each reply, `None` for an error.
@@ -43,9 +45,9 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
     leader.clients(&[large("k", VALUE_BYTES_MAX)]);
     let place = leader.clients(&[set("small", "12345"), set("after", "x")]);
     let fit = REPLY_BYTES_MAX / VALUE_BYTES_MAX;
-    let mut slots = vec![RequestSlot::Write(set("small", "12345"))];
+    let mut slots = vec![RequestSlot::Write(Database::FIRST, set("small", "12345"))];
     slots.extend((0..fit + 3).map(|_| get("k")));
-    slots.extend([get("small"), RequestSlot::Write(set("after", "x")), get("k"), get("after")]);
+    slots.extend([get("small"), RequestSlot::Write(Database::FIRST, set("after", "x")), get("k"), get("after")]);
     node.wait_for(place, slots);
     node.run(&leader.log).unwrap();
     let told = std::mem::take(&mut *node.told.lock().unwrap());
@@ -63,6 +65,31 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
     assert_eq!(node.metrics.failed_reads.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is damaged");
 }
 
+/// H8: each slot works on its own database, sealed rows included.
+#[test]
+fn reads_and_writes_of_one_entry_may_be_in_several_databases() {
+    let mut leader = Leader::sealed(3);
+    let mut node = Node::new(&Setup::default());
+    let third = Database::new(3).unwrap();
+    let writes =
+        [(Database::FIRST, set("k", "first")), (third, set("k", "third")), (third, WriteCommand::FlushDatabase)];
+    let mut payload = Vec::new();
+    let commands = writes.iter().map(|(database, write)| (*database, write));
+    encode_batch_if(leader.stamp_ms, &[], commands, &mut payload).unwrap();
+    let place = leader.client_payload(&payload);
+    let key = || Bytes::from_static(b"k");
+    let read = |database| RequestSlot::Read(database, ReadCommand::Get { key: key() });
+    let [one, two, three] = writes.map(|(database, write)| RequestSlot::Write(database, write));
+    node.wait_for(place, vec![one, read(third), two, read(third), read(Database::FIRST), three, read(third)]);
+    leader.clients(&[set("later", "x")]);
+    node.run(&leader.log).unwrap();
+    let told = std::mem::take(&mut *node.told.lock().unwrap());
+    let bulk = |text: &'static str| Reply::Bulk(Bytes::from_static(text.as_bytes()));
+    let expected = [Reply::Ok, Reply::Null, Reply::Ok, bulk("third"), bulk("first"), Reply::Ok, Reply::Null];
+    assert_eq!(told[0].1.as_ref().unwrap(), &expected);
+    assert!(node.has_just(&["k", "later"]));
+}
+
 #[test]
 fn bounded_a_run_ends_where_its_answers_take_much_memory() {
     let mut leader = Leader::sealed(2);
@@ -72,7 +99,7 @@ fn bounded_a_run_ends_where_its_answers_take_much_memory() {
     let reads = 40;
     for number in 0..9 {
         let place = leader.clients(&[set(&format!("{number}"), "x")]);
-        let mut slots = vec![RequestSlot::Write(set(&format!("{number}"), "x"))];
+        let mut slots = vec![RequestSlot::Write(Database::FIRST, set(&format!("{number}"), "x"))];
         slots.extend((0..reads).map(|_| get("k")));
         node.wait_for(place, slots);
     }

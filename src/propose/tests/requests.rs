@@ -33,7 +33,7 @@ fn named(name: u32, outcome: &str) -> (u32, String) {
 #[test]
 fn a_request_is_one_entry_and_its_reads_ride_with_the_waiter() {
     let mut rig = Rig::new(Mode::On);
-    let read = RequestSlot::Read(ReadCommand::Get { key: Bytes::from_static(b"a") });
+    let read = RequestSlot::Read(Database::FIRST, ReadCommand::Get { key: Bytes::from_static(b"a") });
     rig.handle.propose(rig.request(1, vec![set("a", b"1"), read, set("b", b"2")])).unwrap();
     rig.handle.propose(rig.request(2, vec![set("c", b"3")])).unwrap();
     rig.settle();
@@ -62,7 +62,10 @@ fn what_fits_no_entry_is_refused_before_it_is_proposed() {
     let keys: Vec<(Bytes, Bytes)> =
         (0..=1_u32 << 16).map(|n| (Bytes::from(n.to_be_bytes().to_vec()), Bytes::new())).collect();
     rig.handle
-        .propose(rig.request(2, vec![RequestSlot::Write(WriteCommand::SetMany { pairs: keys, absent_only: false })]))
+        .propose(rig.request(
+            2,
+            vec![RequestSlot::Write(Database::FIRST, WriteCommand::SetMany { pairs: keys, absent_only: false })],
+        ))
         .unwrap();
     assert_eq!(rig.ends(), [named(1, "TooLarge"), named(2, "TooLarge")]);
     assert_eq!(rig.handle.waiting(), 0);
@@ -198,7 +201,9 @@ fn a_read_point_without_a_leader_is_given_up() {
 fn a_removal_of_expired_keys_is_an_ordinary_entry() {
     let mut rig = Rig::new(Mode::Off);
     let names = vec![RowName::new(Database::FIRST, [7; 16])];
-    rig.handle.propose(rig.request(1, vec![RequestSlot::Write(WriteCommand::RemoveExpired { names })])).unwrap();
+    rig.handle
+        .propose(rig.request(1, vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })]))
+        .unwrap();
     rig.settle();
     assert_eq!(rig.words(), ["empty", "clear batch of 1"]);
 }

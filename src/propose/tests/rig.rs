@@ -19,6 +19,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -357,11 +358,14 @@ pub(super) fn request(ends: &Ends, name: u32, slots: Vec<RequestSlot>) -> Client
 }
 
 pub(super) fn set(key: &str, value: &[u8]) -> RequestSlot {
-    RequestSlot::Write(WriteCommand::Set {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value),
-        when: SetIf::Always,
-        expiry: Expiry::Clear,
-        reply: SetReply::Ok,
-    })
+    RequestSlot::Write(
+        Database::FIRST,
+        WriteCommand::Set {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::copy_from_slice(value),
+            when: SetIf::Always,
+            expiry: Expiry::Clear,
+            reply: SetReply::Ok,
+        },
+    )
 }

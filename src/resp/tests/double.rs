@@ -87,9 +87,9 @@ pub(super) struct Below {
 struct AppliedReads(RowReader, Arc<AtomicU64>);
 
 impl ClientReads for AppliedReads {
-    fn names(&self, reads: &[command::ReadCommand]) -> Result<Vec<RowName>, ReadError> {
+    fn names(&self, reads: &[(Database, command::ReadCommand)]) -> Result<Vec<RowName>, ReadError> {
         let key = self.0.name_key()?;
-        Ok(reads.iter().flat_map(|read| names_of_read(Database::FIRST, read, &key)).collect())
+        Ok(reads.iter().flat_map(|(database, read)| names_of_read(*database, read, &key)).collect())
     }
 
     fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
@@ -138,11 +138,11 @@ impl Below {
         state.index += 1;
         let stamp_ms = self.wall_ms().max(self.stamp_ms.load(Ordering::Acquire));
         let writes = slots.iter().filter_map(|slot| match slot {
-            RequestSlot::Write(write) => Some(write),
-            RequestSlot::Read(_) => None,
+            RequestSlot::Write(database, write) => Some((*database, write)),
+            RequestSlot::Read(..) => None,
         });
         let mut payload = Vec::new();
-        let writes = writes.map(|write| (Database::FIRST, write)).collect::<Vec<(Database, &WriteCommand)>>();
+        let writes: Vec<(Database, &WriteCommand)> = writes.collect();
         encode_batch_if(stamp_ms, conditions, writes, &mut payload).unwrap();
         let Payload::Batch(batch) = Payload::decode(&payload).unwrap() else {
             panic!("a batch was encoded");
@@ -153,11 +153,11 @@ impl Below {
         let mut context = overlay.begin(&self.reader, Index(state.index + 1), stamp_ms, None, &batch, &names).unwrap();
         let mut commands = batch.commands();
         let replies = slots.iter().map(|slot| match slot {
-            RequestSlot::Write(_) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
-            RequestSlot::Read(_) if context.refusal().is_some() => Reply::Error(context.refusal().unwrap()),
-            RequestSlot::Read(asked) => {
-                let names = names_of_read(Database::FIRST, asked, &key);
-                let asked = NamedRead { read: asked, database: Database::FIRST, names: &names };
+            RequestSlot::Write(..) => overlay.execute(&self.reader, commands.next().unwrap(), &mut context).unwrap(),
+            RequestSlot::Read(..) if context.refusal().is_some() => Reply::Error(context.refusal().unwrap()),
+            RequestSlot::Read(database, asked) => {
+                let names = names_of_read(*database, asked, &key);
+                let asked = NamedRead { read: asked, database: *database, names: &names };
                 read(&overlay.view(&self.reader), asked, stamp_ms).unwrap()
             }
         });
@@ -178,7 +178,7 @@ impl Gateway for Below {
         if matches!(mishap, Some(Mishap::QueueFull)) {
             return Err(request);
         }
-        let writes = request.slots.iter().filter(|slot| matches!(slot, RequestSlot::Write(_))).count();
+        let writes = request.slots.iter().filter(|slot| matches!(slot, RequestSlot::Write(..))).count();
         assert!(writes > 0, "an entry has a write");
         self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
         match mishap {

@@ -187,11 +187,12 @@ impl SimNode {
         let Some(life) = &self.life else {
             return Ok(None);
         };
-        let names = life.reads.names(std::slice::from_ref(read)).map_err(|error| error.to_string())?;
+        let asked = [(Database::FIRST, read.clone())];
+        let names = life.reads.names(&asked).map_err(|error| error.to_string())?;
         let read = NamedRead { read, database: Database::FIRST, names: &names };
         let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
         if let ReadAnswer::PastDue(names) = &answer {
-            let removal = RequestSlot::Write(WriteCommand::RemoveExpired { names: names.clone() });
+            let removal = RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names: names.clone() });
             // A full queue drops it: they are found again.
             let _ = life.handle.propose(ClientRequest {
                 conditions: Vec::new(),
