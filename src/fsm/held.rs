@@ -1,10 +1,10 @@
 //! The base as its holders have it, and how whoever puts another in its place learns that the last of them has let go.
 //!
-//! Views, readers, the flush and a checkpoint hold the base by a [`BaseHandle`]. RocksDB finds its files by path and
+//! Views, readers, the flush and a checkpoint hold the base by clones of one pointer ([`hold`]). RocksDB finds its files by path and
 //! number, so an instance that still runs while its directory is renamed would delete files of the state that comes in
 //! its place. An install therefore lets go of its own handle, hands out no more, and waits on [`BaseClosing`].
 
-use std::ops::Deref;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -12,7 +12,14 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
 
+use crate::fsm::base::BaseError;
+use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
+use crate::fsm::base::RowFile;
+use crate::fsm::base::StateRow;
+use crate::fsm::base::StateRows;
+use crate::fsm::base::WriteFileError;
+use crate::fsm::name::RowName;
 
 /// Holders of a base that did not let go in time. Nothing may be renamed: the process ends, and a start goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -24,35 +31,20 @@ pub struct StillHeld {
     pub waited: Duration,
 }
 
-/// One holder of a base. Cheap to clone; the base is closed when the last one is dropped, on the thread that drops it.
-#[derive(Clone)]
-pub struct BaseHandle {
-    held: Arc<HeldBase>,
-}
-
 /// Waits for the last holder of a base.
 pub struct BaseClosing {
     held: Weak<HeldBase>,
     closed: Arc<Closed>,
 }
 
-impl BaseHandle {
-    /// The first holder of `base`, and what waits for the last.
-    #[must_use]
-    pub fn new(base: Box<dyn RowBase>) -> (BaseHandle, BaseClosing) {
-        let closed = Arc::new(Closed::default());
-        let held = Arc::new(HeldBase { base, _signal: ClosedSignal(Arc::clone(&closed)) });
-        let closing = BaseClosing { held: Arc::downgrade(&held), closed };
-        (BaseHandle { held }, closing)
-    }
-}
-
-impl Deref for BaseHandle {
-    type Target = dyn RowBase;
-
-    fn deref(&self) -> &(dyn RowBase + 'static) {
-        &*self.held.base
-    }
+/// The first holder of `base`, and what waits for the last. Every clone of the pointer is a holder; the base is closed when
+/// the last one is dropped, on the thread that drops it.
+#[must_use]
+pub fn hold(base: Box<dyn RowBase>) -> (Arc<dyn RowBase>, BaseClosing) {
+    let closed = Arc::new(Closed::default());
+    let held = Arc::new(HeldBase { base, _signal: ClosedSignal(Arc::clone(&closed)) });
+    let closing = BaseClosing { held: Arc::downgrade(&held), closed };
+    (held, closing)
 }
 
 impl BaseClosing {
@@ -77,13 +69,42 @@ impl BaseClosing {
     }
 }
 
-debug_fields!(self: BaseHandle { holders: Arc::strong_count(&self.held) });
 debug_fields!(self: BaseClosing { holders: self.held.strong_count() });
 
 struct HeldBase {
     // Dropped in this order: the signal comes when the base is closed.
     base: Box<dyn RowBase>,
     _signal: ClosedSignal,
+}
+
+impl RowBase for HeldBase {
+    fn row(&self, name: &RowName, visit: &mut dyn FnMut(&[u8])) -> Result<bool, BaseError> {
+        self.base.row(name, visit)
+    }
+
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        self.base.rows(names, visit)
+    }
+
+    fn walk(
+        &self,
+        names: RangeInclusive<RowName>,
+        visit: &mut dyn FnMut(RowName, &[u8]) -> bool,
+    ) -> Result<(), BaseError> {
+        self.base.walk(names, visit)
+    }
+
+    fn flushed_state(&self, row: StateRow) -> Result<Option<Vec<u8>>, BaseError> {
+        self.base.flushed_state(row)
+    }
+
+    fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
+        self.base.begin_file(record)
+    }
+
+    fn pressure(&self) -> Result<Pressure, BaseError> {
+        self.base.pressure()
+    }
 }
 
 #[derive(Default)]

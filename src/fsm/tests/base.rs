@@ -20,7 +20,7 @@ use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRow;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
-use crate::fsm::held::BaseHandle;
+use crate::fsm::held::hold;
 use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
@@ -561,9 +561,9 @@ fn names_of_a_file_must_ascend_in_both_bases() {
 #[test]
 fn the_last_holder_closes_the_base_and_whoever_waits_learns_it() {
     let mut site = Site::new();
-    let (base, closing) = BaseHandle::new(Box::new(site.create()));
+    let (base, closing) = hold(Box::new(site.create()));
     Change::one(2, name(0, 1), b"x").apply(&*base);
-    let reader = base.clone();
+    let reader = Arc::clone(&base);
     let short = Duration::from_millis(5);
     assert_eq!(closing.wait(short).unwrap_err().holders, 2);
     drop(base);
