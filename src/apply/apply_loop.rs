@@ -208,7 +208,7 @@ impl ApplyLoop {
             self.freeze_if_due()?;
             return Ok(ApplyProgress::Idle);
         }
-        if !self.committer.state().has_space() {
+        if !self.committer.state_mut().has_space() {
             return Ok(ApplyProgress::Full);
         }
         let keys = self.node_keys.current();

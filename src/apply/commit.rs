@@ -41,6 +41,8 @@ pub struct State {
     frozen: Index,
     /// What the log's gauge showed at the newest freeze.
     frozen_at_bytes: u64,
+    /// The log takes nothing for clients until there is space.
+    is_held: bool,
 }
 
 impl State {
@@ -57,7 +59,17 @@ impl State {
         let drops = Arc::clone(&flusher);
         let bury: Bury = Arc::new(move |rubble| drops.bury(rubble));
         let writer = ViewWriter::new(base, position, last_stamp_ms, &bury);
-        State { writer, record, flusher, log, bury, bytes_max, frozen: position.index, frozen_at_bytes: 0 }
+        State {
+            writer,
+            record,
+            flusher,
+            log,
+            bury,
+            bytes_max,
+            frozen: position.index,
+            frozen_at_bytes: 0,
+            is_held: false,
+        }
     }
 
     /// What readers share.
@@ -91,10 +103,15 @@ impl State {
         view.table.memory_bytes() + view.frozen.memory_bytes()
     }
 
-    /// Whether a run may begin: a flush under way, and no space for more, means that it may not.
-    #[must_use]
-    pub(super) fn has_space(&self) -> bool {
-        self.memory_bytes() < self.bytes_max || !self.flusher.is_busy()
+    /// Whether a run may begin: a flush under way, and no space for more, means that it may not. Until it may, the log takes
+    /// nothing more for clients, who are told to try again.
+    pub(super) fn has_space(&mut self) -> bool {
+        let has_space = self.memory_bytes() < self.bytes_max || !self.flusher.is_busy();
+        if self.is_held == has_space {
+            self.is_held = !has_space;
+            self.log.hold(self.is_held);
+        }
+        has_space
     }
 
     /// Whether the table is to be frozen now.

@@ -202,7 +202,9 @@ impl Flusher {
 
     /// The thread that applies is gone.
     pub(super) fn close(&self) {
-        self.desk().is_closed = true;
+        let mut desk = self.desk();
+        (desk.is_closed, desk.is_ending) = (true, true);
+        drop(desk);
         self.changed.notify_all();
     }
 

@@ -17,6 +17,9 @@ pub trait ApplyLog: Send + Sync {
     /// The state holds everything up to here durably: the log may drop it.
     fn trim(&self, flushed: Position);
 
+    /// While it is held, clients' entries wait outside of the log: apply has no memory for what they would do.
+    fn hold(&self, _is_held: bool) {}
+
     /// Bytes of the log's slots that this process has used up, with all padding; never decreases. One load.
     fn bytes_used(&self) -> u64;
 

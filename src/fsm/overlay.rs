@@ -233,6 +233,11 @@ impl Overlay {
         self.effects.set(name, Some(Arc::new(row)));
     }
 
+    /// What was put just now holds so many bytes, at least its length.
+    pub(crate) fn hold(&mut self, name: &RowName, held_bytes: usize) {
+        self.effects.hold(name, held_bytes);
+    }
+
     /// The row goes, whether there is one or not.
     pub(crate) fn remove(&mut self, name: RowName) {
         self.effects.set(name, None);

@@ -209,6 +209,16 @@ impl Effects {
         }
     }
 
+    /// Says that a row that the run just wrote holds a larger buffer than its value is long.
+    pub(crate) fn hold(&mut self, name: &RowName, held_bytes: usize) {
+        if let Some(Some(row)) = self.rows.get_mut(name)
+            && let Some(row) = Arc::get_mut(row)
+        {
+            self.bytes += (held_bytes - row.held_bytes) as u64;
+            row.held_bytes = held_bytes;
+        }
+    }
+
     /// The row as it will stand.
     pub fn set(&mut self, name: RowName, fate: RowFate) {
         self.bytes += memory_of(&fate);

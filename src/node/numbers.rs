@@ -110,7 +110,7 @@ impl NodeFacts for NodeNumbers {
         match section {
             // `resp` makes these lines.
             FactSection::Server => Vec::new(),
-            FactSection::Memory => memory_lines(),
+            FactSection::Memory => memory_lines(load(&self.apply.table_bytes)),
             FactSection::Persistence => vec![("rdb_changes_since_last_save", "0".to_owned())],
             FactSection::Replication => vec![
                 ("raft_term", status.term.to_string()),
@@ -182,12 +182,16 @@ impl NodeNumbers {
 
     fn apply_metrics(&self, out: &mut Families) {
         let apply = &self.apply;
-        out.counter("sealkv_apply_runs_total", "Runs, each one step of the store", load(&apply.runs));
+        out.counter("sealkv_apply_runs_total", "Runs, each published in one step", load(&apply.runs));
         out.counter("sealkv_apply_entries_total", "Entries applied", load(&apply.entries));
         out.counter("sealkv_opened_entries_total", "Entries opened", load(&apply.opened_entries));
         out.counter("sealkv_opened_bytes_total", "Bytes of envelopes opened", load(&apply.opened_bytes));
         out.counter("sealkv_sealed_values_total", "Stored values sealed", load(&apply.sealed_values));
         out.counter("sealkv_apply_flushes_total", "Flushes of the state", load(&apply.flushes));
+        let failed = load(&apply.failed_flushes);
+        out.counter("sealkv_apply_failed_flushes_total", "Flushes whose file could not be written", failed);
+        let table = load(&apply.table_bytes);
+        out.gauge("sealkv_table_bytes", "Memory of the tables above the flushed state", table);
         let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];
         for (stage, nanos) in stages {
             out.seconds("sealkv_apply_seconds_total", "Time spent applying, by stage", ("stage", stage), load(nanos));
@@ -257,12 +261,17 @@ impl NodeNumbers {
 
 /// What the process holds in memory, under the names that `redis-cli --stat` and exporters read. There is no limit to
 /// compare it with: values live on disk.
-fn memory_lines() -> Vec<(&'static str, String)> {
+fn memory_lines(table_bytes: u64) -> Vec<(&'static str, String)> {
     let Some(bytes) = process::resident_bytes() else {
         return Vec::new();
     };
     let human = format!("{:.2}M", bytes as f64 / f64::from(1 << 20));
-    vec![("used_memory", bytes.to_string()), ("used_memory_human", human), ("used_memory_rss", bytes.to_string())]
+    vec![
+        ("used_memory", bytes.to_string()),
+        ("used_memory_human", human),
+        ("used_memory_rss", bytes.to_string()),
+        ("table_bytes", table_bytes.to_string()),
+    ]
 }
 
 fn load(counter: &AtomicU64) -> u64 {

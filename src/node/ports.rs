@@ -200,6 +200,10 @@ impl ApplyLog for TrimmedLog {
         }
     }
 
+    fn hold(&self, is_held: bool) {
+        self.log.space().hold(is_held);
+    }
+
     fn bytes_used(&self) -> u64 {
         self.log.space().handed_bytes()
     }

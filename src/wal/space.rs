@@ -1,5 +1,6 @@
 //! The log's free space: a gauge that the log thread sets and the raft thread reads at its door.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,8 @@ pub struct LogSpace {
     /// Bytes ever handed over, and ever put into frames; the difference waits in between.
     handed: AtomicU64,
     framed: AtomicU64,
+    /// Nothing is to be handed over for now.
+    held: AtomicBool,
 }
 
 impl LogSpace {
@@ -31,9 +34,17 @@ impl LogSpace {
     /// Bytes that may still be handed over, padded, less the reserve for votes and trims and the appends that wait.
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
+        if self.held.load(Ordering::Acquire) {
+            return 0;
+        }
         // Read before `free`: an append framed in between then counts twice, which errs on the safe side.
         let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
         self.free.load(Ordering::Acquire).saturating_sub(waiting)
+    }
+
+    /// While it is held there are no available bytes: whoever takes entries out of the log has no memory for more.
+    pub fn hold(&self, is_held: bool) {
+        self.held.store(is_held, Ordering::Release);
     }
 
     /// Slots that hold nothing; at two or fewer the caller trims without regard for followers.

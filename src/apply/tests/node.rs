@@ -72,6 +72,7 @@ pub(super) struct Notes {
     pub(super) trims: Mutex<Vec<u64>>,
     pub(super) log_bytes: AtomicU64,
     pub(super) refuse_cutover: AtomicBool,
+    pub(super) is_held: AtomicBool,
     pub(super) views: Mutex<Option<Arc<StateViews>>>,
 }
 
@@ -101,6 +102,10 @@ impl ApplyLog for NotedLog {
         let views = self.notes.views.lock().unwrap().clone().unwrap();
         self.notes.cutovers.lock().unwrap().push((cutover.0, views.load().position.index.0));
         Ok(())
+    }
+
+    fn hold(&self, is_held: bool) {
+        self.notes.is_held.store(is_held, SeqCst);
     }
 
     fn trim(&self, flushed: Position) {

@@ -388,6 +388,7 @@ fn bounded_a_full_table_waits_for_its_flush_and_goes_on_once_the_file_can_be_wri
         assert_eq!(node.apply.step().unwrap(), ApplyProgress::Full);
     }
     assert_eq!(node.published().index.0, 6);
+    assert!(node.notes.is_held.load(Relaxed), "nothing more comes into the log");
     assert!(node.flusher.trouble().unwrap().contains("cannot be written"), "{:?}", node.flusher);
     let name = row_name(&node.node_keys, b"k1");
     assert!(node.reader.value(RowKey::new(name, b"k1")).unwrap().is_some(), "reads go on");
@@ -397,6 +398,7 @@ fn bounded_a_full_table_waits_for_its_flush_and_goes_on_once_the_file_can_be_wri
         node.apply.step().unwrap();
     }
     assert_eq!((node.published().index.0, node.flusher.trouble()), (10, None));
+    assert!(!node.notes.is_held.load(Relaxed));
     assert_eq!(Picture::of_base(&node.base.memory), node.picture());
 }
 

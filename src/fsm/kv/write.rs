@@ -207,7 +207,9 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         let mut bytes = owned(old.map(|old| old.bytes).unwrap_or_default(), new_len);
         bytes.resize(new_len, 0);
         bytes[offset..end].copy_from_slice(value);
+        let held_bytes = bytes.capacity();
         self.put(row, bytes.freeze(), expire_at_ms);
+        self.overlay.hold(&row.0, held_bytes);
         Ok(integer(new_len))
     }
 
