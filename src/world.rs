@@ -9,10 +9,15 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use rustix::time::ClockId;
+use rustix::time::clock_gettime;
+
 /// Time as a loop may see it.
 pub trait Clock: Send + Sync {
     /// Time since some fixed moment of this process; never goes back.
     fn monotonic(&self) -> Duration;
+    /// Time since the machine was started, including the time that it was suspended; never goes back.
+    fn boottime(&self) -> Duration;
     /// Wall clock, ms since 1970; may jump either way.
     fn wall_ms(&self) -> u64;
 }
@@ -60,6 +65,12 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn boottime(&self) -> Duration {
+        let since = clock_gettime(ClockId::Boottime);
+        let nanos = u32::try_from(since.tv_nsec).expect("the kernel gives less than a second of them");
+        Duration::new(u64::try_from(since.tv_sec).expect("a machine starts at 0"), nanos)
     }
 
     fn wall_ms(&self) -> u64 {

@@ -74,7 +74,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("raft", &["raft"]),
     ("rayon", &["apply", "node", "wal"]),
     ("rocksdb", &["fsm"]),
-    ("rustix", &["disk", "keys", "node"]),
+    ("rustix", &["disk", "keys", "node", "world"]),
     ("serde", &["node", "crypto"]),
     ("serde_json", &["node", "crypto"]),
     ("sha2", &["crypto", "keys", "wal", "resp"]),

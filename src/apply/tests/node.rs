@@ -128,6 +128,10 @@ impl Clock for Still {
         Duration::ZERO
     }
 
+    fn boottime(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn wall_ms(&self) -> u64 {
         panic!("apply never asks for the time of day")
     }

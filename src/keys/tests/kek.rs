@@ -202,6 +202,10 @@ impl Clock for Late {
         if times.len() > 1 { times.remove(0) } else { times[0] }
     }
 
+    fn boottime(&self) -> Duration {
+        self.monotonic()
+    }
+
     fn wall_ms(&self) -> u64 {
         0
     }
