@@ -67,6 +67,33 @@ impl<V> Shape<V> {
     }
 }
 
+/// The counters of four messages: a quad of the first ones, which mask the tags, and a vector of each for its text.
+struct Counters<V, const Q: usize> {
+    masks: [V; Q],
+    texts: [V; 4],
+}
+
+impl<V: Vector<Q>, const Q: usize> Counters<V, Q> {
+    /// To be made before the AADs are hashed: the key stream waits for nothing else, and takes longest.
+    ///
+    /// # Safety
+    /// As for [`Vector`].
+    #[inline(always)]
+    unsafe fn of(messages: [&Message<'_>; 4]) -> Self {
+        let [a, b, c, d] = messages;
+        let mut texts =
+            [V::splat_nonce(&a.nonce), V::splat_nonce(&b.nonce), V::splat_nonce(&c.nonce), V::splat_nonce(&d.nonce)];
+        let mut masks = V::quad_of_firsts(texts);
+        for mask in &mut masks {
+            *mask = mask.xor(V::ramp(1u32.to_be(), 0));
+        }
+        for text in &mut texts {
+            *text = text.xor(V::ramp(2u32.to_be(), 1u32.to_be()));
+        }
+        Self { masks, texts }
+    }
+}
+
 /// Where four texts are.
 struct FourTexts {
     at: [*mut u8; 4],
@@ -93,8 +120,10 @@ pub(super) unsafe fn alike<V: Vector<Q>, const Q: usize, const SEAL: bool>(
             break;
         }
         let [a, b, c, d] = group;
+        let counters = Counters::of([a, b, c, d]);
         let shared = hash_aads(table, &shape, [a.aad.as_ptr(), b.aad.as_ptr(), c.aad.as_ptr(), d.aad.as_ptr()]);
-        let wrong = crypt::<V, Q, SEAL, true>(table, [a, b, c, d], [shape.text_len; 4], shared, [zero_sum(); 4]);
+        let at = [text_at(a), text_at(b), text_at(c), text_at(d)];
+        let wrong = crypt::<V, Q, SEAL, true>(table, at, [shape.text_len; 4], counters, shared, [zero_sum(); 4]);
         if !SEAL {
             conclude(group, &mut verdicts[taken..taken + 4], [0, 1, 2, 3], wrong);
         }
@@ -113,37 +142,34 @@ pub(super) unsafe fn unlike<V: Vector<Q>, const Q: usize, const SEAL: bool>(
     table: &Table,
     messages: [&mut Message<'_>; 4],
 ) -> u32 {
-    let [a, b, c, d] = &messages;
+    let [a, b, c, d] = messages;
+    let counters = Counters::of([a, b, c, d]);
     let text_len = |message: &Message<'_>| message.text_inout.len().wrapping_sub(TAG_LEN);
     let text_len = [text_len(a), text_len(b), text_len(c), text_len(d)];
     let (shared, own) = hash_unlike_aads::<V, Q>(table, text_len, [a.aad, b.aad, c.aad, d.aad]);
-    crypt::<V, Q, SEAL, false>(table, messages, text_len, shared, own)
+    let at = [text_at(a), text_at(b), text_at(c), text_at(d)];
+    crypt::<V, Q, SEAL, false>(table, at, text_len, counters, shared, own)
 }
 
-/// Seals or opens four messages with texts of `len`. AADs and lengths are hashed already: into sums that each message has
+#[inline(always)]
+fn text_at(message: &mut Message<'_>) -> *mut u8 {
+    message.text_inout.as_mut_ptr()
+}
+
+/// Seals or opens four messages with texts of `len` at `at`. AADs and lengths are hashed already: into sums that each message has
 /// (`own`) and a quad that has a place for each.
 #[inline(always)]
 unsafe fn crypt<V: Vector<Q>, const Q: usize, const SEAL: bool, const ALIKE: bool>(
     table: &Table,
-    messages: [&mut Message<'_>; 4],
+    at: [*mut u8; 4],
     len: [usize; 4],
+    counters: Counters<V, Q>,
     shared: [ProductSum<V>; Q],
     own: [ProductSum<V>; 4],
 ) -> u32 {
-    let [a, b, c, d] = messages;
-    let mut counters =
-        [V::splat_nonce(&a.nonce), V::splat_nonce(&b.nonce), V::splat_nonce(&c.nonce), V::splat_nonce(&d.nonce)];
-    let at =
-        [a.text_inout.as_mut_ptr(), b.text_inout.as_mut_ptr(), c.text_inout.as_mut_ptr(), d.text_inout.as_mut_ptr()];
+    let mut masks = counters.masks;
     let texts = FourTexts { at, len, offset: text_offsets(len) };
-    let mut masks = V::quad_of_firsts(counters);
-    for mask in &mut masks {
-        *mask = mask.xor(V::ramp(1u32.to_be(), 0));
-    }
-    for counter in &mut counters {
-        *counter = counter.xor(V::ramp(2u32.to_be(), 1u32.to_be()));
-    }
-    let sums = crypt_texts::<V, Q, SEAL, ALIKE>(table, &texts, counters, &mut masks, own);
+    let sums = crypt_texts::<V, Q, SEAL, ALIKE>(table, &texts, counters.texts, &mut masks, own);
     let r = V::quad_of_folds([sums[0].r, sums[1].r, sums[2].r, sums[3].r]);
     let f = V::quad_of_folds([sums[0].f, sums[1].f, sums[2].f, sums[3].f]);
     let mut tags = masks;
