@@ -195,6 +195,17 @@ pub const PROPOSE_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 /// A proposed request that is not applied by then has an unknown outcome.
 pub const PROPOSE_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How often the wall clock is looked at: at least once in a tick.
+pub const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A wall clock that is ahead of the clock of the stamps by no more than this is followed at once: a correction by NTP is
+/// smaller, a wrong date is larger.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(10);
+/// A wall clock that is further ahead is followed once it has stayed so for this long: stamps cannot go back.
+pub const CLOCK_JUMP_FOLLOWED_AFTER: Duration = Duration::from_secs(60);
+/// The lead over the wall clock that counts as one: below it, absolute times are exact enough as they are.
+pub const CLOCK_LEAD_MIN: Duration = Duration::from_secs(1);
+
+const _: () = assert!(is_shorter(CLOCK_LOOK_EVERY, CLOCK_LEAD_MIN));
 const _: () = assert!(PROPOSE_QUEUE_BYTES_MAX >= 16 * PROPOSE_BATCH_BYTES_MAX);
 const _: () = assert!(is_shorter(PROPOSE_QUEUE_DEADLINE, PROPOSE_ANSWER_DEADLINE));
 // A request outlives two elections in the queue.

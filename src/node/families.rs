@@ -20,6 +20,11 @@ impl Families {
         self.add(name, help, MetricType::GAUGE, None, value as f64);
     }
 
+    /// A time that is known in ms.
+    pub fn gauge_seconds(&mut self, name: &str, help: &str, ms: u64) {
+        self.add(name, help, MetricType::GAUGE, None, ms as f64 / 1000.0);
+    }
+
     /// A number that only grows.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.add(name, help, MetricType::COUNTER, None, value as f64);

@@ -20,6 +20,7 @@ use crate::node::log_lines;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
+use crate::propose::AppliedFacts;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
 use crate::resp::Role;
@@ -48,6 +49,8 @@ pub struct NodeNumbers {
     pub log: Arc<LogReports>,
     /// How many members have a vote.
     pub voters: Arc<AtomicUsize>,
+    /// The clock of the stamps.
+    pub facts: Arc<AppliedFacts>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// The tier that a key gets on this machine.
@@ -86,6 +89,7 @@ impl NodeNumbers {
         let mut out = Families::default();
         out.labeled("sealkv_build_info", "Version of this binary", ("version", env!("CARGO_PKG_VERSION")), 1);
         self.raft_metrics(&mut out);
+        self.clock_metrics(&mut out);
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
         self.log_and_key_metrics(&mut out);
@@ -158,6 +162,7 @@ impl NodeNumbers {
             ("log_slowest_sync_micros", self.log.slowest_sync_micros().to_string()),
             ("applied_index", self.apply.applied_index.load(Relaxed).to_string()),
             ("flushed_index", self.apply.flushed_index.load(Relaxed).to_string()),
+            ("clock_lead_ms", self.facts.stamps().lead_ms().to_string()),
         ];
         if let Some(keyring) = view.keyring() {
             if keyring.is_sealing() {
@@ -178,6 +183,20 @@ impl NodeNumbers {
         out.gauge("sealkv_raft_persisted_index", "Newest index durable in this node's log", status.persisted.0);
         out.gauge("sealkv_raft_applied_index", "Newest applied index", load(&self.apply.applied_index));
         out.gauge("sealkv_raft_flushed_index", "Applied index durable in the state", load(&self.apply.flushed_index));
+    }
+
+    fn clock_metrics(&self, out: &mut Families) {
+        let stamps = self.facts.stamps();
+        out.gauge_seconds(
+            "sealkv_clock_lead_seconds",
+            "By how much stamps lead the wall clock, from 1 s on",
+            stamps.lead_ms(),
+        );
+        out.gauge_seconds(
+            "sealkv_clock_jump_seconds",
+            "By how much the wall clock is ahead unfollowed",
+            stamps.jump_ms(),
+        );
     }
 
     fn apply_metrics(&self, out: &mut Families) {

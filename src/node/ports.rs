@@ -271,11 +271,11 @@ impl ClientReads for StateReads {
         Ok(names.names(&*self.reader.name_key()?))
     }
 
-    fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
+    fn read(&self, read: NamedRead<'_>, clock_ms: u64) -> Result<ReadAnswer, ReadError> {
         // The stamp first: with an older one than the rows, a key may be called past due that need not be, which costs
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
         let stamp_ms = self.reader.views().load().stamp_ms;
-        read_as_leader(&self.reader, read, stamp_ms, wall_ms)
+        read_as_leader(&self.reader, read, stamp_ms, clock_ms)
     }
 }
 
@@ -289,6 +289,7 @@ mod tests {
     use crate::keys::kek::KekSet;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
+    use crate::testing::clock::SimClock;
 
     fn received(inputs: &Receiver<Input>) -> Vec<String> {
         inputs.try_iter().map(|input| format!("{input:?}")).collect()
@@ -300,8 +301,8 @@ mod tests {
         let (raft, inputs) = unbounded();
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, KekSet::default()));
         let reads = Arc::new(propose::ReadPoints::new(Index(1)));
-        let mut port =
-            AppliedTo { raft, facts: Arc::default(), reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
+        let facts = Arc::new(AppliedFacts::new(Arc::new(SimClock::default()), 0, false));
+        let mut port = AppliedTo { raft, facts, reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(received(&inputs), ["MayCampaign(true)"]);

@@ -34,6 +34,8 @@ use crate::node::start::start;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
 use crate::resp::Password;
+#[cfg(feature = "testing")]
+use crate::testing::clock::ShiftedClock;
 use crate::world::World;
 
 /// Runs a node until a signal or a failure ends it; logs why it ended and returns the exit status.
@@ -62,6 +64,16 @@ pub fn check(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The machine's clock and entropy. A binary for tests may be told to take its wall clock for wrong.
+fn world() -> World {
+    let world = World::real();
+    #[cfg(feature = "testing")]
+    if let Some(clock) = ShiftedClock::of_environment() {
+        return World { clock: Arc::new(clock), ..world };
+    }
+    world
+}
+
 /// Logs why the process ends.
 pub fn ended(blame: Blame, error: &dyn std::error::Error) -> ExitCode {
     // RocksDB's threads may still have something to say; the reason is what an operator looks for, and it is the last line.
@@ -82,7 +94,7 @@ impl ServingNode {
     /// Secrets and limits first, then addresses, then the directory: nothing is made or replayed for a port that is taken.
     fn start(config: &Config) -> Result<ServingNode, Refusal> {
         aead::choose(config.aead_tier).map_err(Refusal::Tier)?;
-        let world = World::real();
+        let world = world();
         let keks = open::keks(config, &world)?;
         selftest::known_answers()?;
         let password = password::read(config)?;

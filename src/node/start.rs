@@ -75,6 +75,7 @@ use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
+use crate::world::Clock;
 use crate::world::World;
 
 /// Replays the log and starts every thread but the network's.
@@ -84,7 +85,7 @@ use crate::world::World;
 pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(&record.applied, raft);
+    let links = Links::new(&record.applied, raft, Arc::clone(&world.clock));
     let start = Start { config, world, ends, links, node_keys };
     let log = start.log(log)?;
     let to_trim: Arc<dyn ApplyLog> =
@@ -148,10 +149,10 @@ struct LogHandle {
 }
 
 impl Links {
-    fn new(applied: &Applied, raft: Sender<Input>) -> Links {
+    fn new(applied: &Applied, raft: Sender<Input>, clock: Arc<dyn Clock>) -> Links {
         Links {
             raft,
-            facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
+            facts: Arc::new(AppliedFacts::new(clock, applied.last_stamp_ms, applied.client_command_applied)),
             waiters: Arc::new(Waiters::new()),
             read_points: Arc::new(ReadPoints::new(applied.position.index)),
             status: Arc::new(StatusCell::default()),
@@ -316,6 +317,7 @@ impl Start<'_> {
             node_keys: Arc::clone(&self.node_keys),
             space: Arc::clone(log.thread.space()),
             log: Arc::clone(&log.reports),
+            facts: Arc::clone(&self.links.facts),
             voters: Arc::clone(&self.links.voters),
             is_serving: AtomicBool::new(false),
             aead_tier: NodeNumbers::tier(),

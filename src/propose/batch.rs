@@ -28,14 +28,13 @@ use crate::keys::node_keys::NodeKeys;
 use crate::propose::control::ControlError;
 use crate::propose::due::ControlQueue;
 use crate::propose::due::Due;
+use crate::propose::facts::AppliedFacts;
 use crate::propose::request::Outcome;
 use crate::propose::requests::QueuedRequest;
 use crate::propose::seal::LeaderSealer;
 use crate::propose::seal::Proposal;
 use crate::propose::seal::SealerError;
 use crate::propose::seal::seal_batch;
-use crate::propose::stamp::AppliedFacts;
-use crate::propose::stamp::StampClock;
 use crate::propose::waiters::Waiter;
 use crate::propose::waiters::Waiters;
 use crate::raft::Batch;
@@ -52,7 +51,6 @@ pub(super) struct BatchContext {
     clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     answer_deadline: Duration,
-    stamps: Mutex<StampClock>,
     controls: Mutex<ControlQueue>,
     /// Random start, then counted: ids of two lives of a node do not meet.
     next_id: AtomicU64,
@@ -68,17 +66,12 @@ impl BatchContext {
         answer_deadline: Duration,
     ) -> BatchContext {
         let next_id = u64::from_be_bytes(random_array(&*entropy)).into();
-        let (stamps, controls) = (Mutex::default(), Mutex::default());
-        BatchContext { node_keys, facts, waiters, clock, entropy, answer_deadline, stamps, controls, next_id }
+        let controls = Mutex::default();
+        BatchContext { node_keys, facts, waiters, clock, entropy, answer_deadline, controls, next_id }
     }
 
     fn next_id(&self) -> ProposalId {
         ProposalId(self.next_id.fetch_add(1, Relaxed))
-    }
-
-    fn stamp(&self) -> u64 {
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        stamps.stamp(&*self.clock, self.facts.stamp_ms())
     }
 
     /// For the raft thread: no other takes this lock.
@@ -135,7 +128,7 @@ impl Batch for ClientBatch {
 
     fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {
         assert!(!self.payloads.is_empty(), "sealed once");
-        let stamp_ms = self.context.stamp();
+        let stamp_ms = self.context.facts.stamps().now_ms();
         let proposals = std::mem::take(&mut self.payloads).into_iter().map(|mut data| {
             set_stamp(&mut data[FRAME_HEADER_LEN..], stamp_ms);
             Proposal::in_place(self.context.next_id(), data)

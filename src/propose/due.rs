@@ -20,9 +20,9 @@ use crate::propose::control::ControlDone;
 use crate::propose::control::ControlError;
 use crate::propose::control::ControlRequest;
 use crate::propose::control::ControlResult;
+use crate::propose::facts::AppliedFacts;
 use crate::propose::orders::Order;
 use crate::propose::orders::Orders;
-use crate::propose::stamp::AppliedFacts;
 use crate::raft::LeaderView;
 
 /// Before a control entry that was applied without effect is made again.

@@ -25,6 +25,7 @@ use crate::propose::due::Mode;
 use crate::propose::due::Next;
 use crate::propose::due::RenewLimits;
 use crate::propose::due::Scene;
+use crate::propose::facts::AppliedFacts;
 use crate::propose::orders::Orders;
 use crate::propose::read_points::ReadPoints;
 use crate::propose::request::ClientRequest;
@@ -33,7 +34,7 @@ use crate::propose::request::Outcome;
 use crate::propose::request::ReadOutcome;
 use crate::propose::request::RequestSlot;
 use crate::propose::requests::RequestQueue;
-use crate::propose::stamp::AppliedFacts;
+use crate::propose::stamp::WallWatch;
 use crate::propose::waiters::Waiters;
 use crate::raft::Batch;
 use crate::raft::LeaderView;
@@ -94,6 +95,7 @@ struct SharedQueue {
     requests: RequestQueue,
     orders: Orders,
     reads: Arc<ReadPoints>,
+    facts: Arc<AppliedFacts>,
     clock: Arc<dyn Clock>,
     queue_deadline: Duration,
     answer_deadline: Duration,
@@ -118,6 +120,7 @@ pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandl
         requests: RequestQueue::default(),
         orders: Orders::default(),
         reads,
+        facts: Arc::clone(&facts),
         clock: Arc::clone(&clock),
         queue_deadline: config.queue_deadline,
         answer_deadline: config.answer_deadline,
@@ -125,7 +128,8 @@ pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandl
         wake,
     });
     let context = Arc::new(BatchContext::new(node_keys, facts, waiters, clock, entropy, config.answer_deadline));
-    let queue = Queue { mode: config.mode, limits: config.limits, witness, shared: Arc::clone(&shared), context };
+    let (mode, limits, wall) = (config.mode, config.limits, WallWatch::default());
+    let queue = Queue { mode, limits, wall, witness, shared: Arc::clone(&shared), context };
     (queue, ProposeHandle { shared })
 }
 
@@ -181,8 +185,16 @@ impl Gateway for ProposeHandle {
         self.shared.wake();
     }
 
+    fn now_ms(&self) -> u64 {
+        self.shared.facts.stamps().now_ms()
+    }
+
+    fn lead_ms(&self) -> u64 {
+        self.shared.facts.stamps().lead_ms()
+    }
+
     fn wall_ms(&self) -> u64 {
-        self.shared.clock.wall_ms()
+        self.shared.facts.stamps().wall_ms()
     }
 }
 
@@ -192,6 +204,7 @@ debug_fields!(self: ProposeHandle { waiting: self.waiting() });
 pub struct Queue {
     mode: Mode,
     limits: RenewLimits,
+    wall: WallWatch,
     witness: Box<dyn KekWitness>,
     shared: Arc<SharedQueue>,
     context: Arc<BatchContext>,
@@ -243,7 +256,9 @@ impl Queue {
             .then(|| Box::new(ClientBatch::new(Arc::clone(&self.context), requests)) as Box<dyn Batch>)
     }
 
-    fn expire(&mut self, now: Duration) {
+    /// In every step, so at every tick.
+    fn pass_time(&mut self, now: Duration) {
+        self.wall.look(self.context.facts.stamps(), now);
         self.shared.orders.expire(now);
         self.context.controls().expire(now);
         self.shared.requests.expire(now);
@@ -254,12 +269,12 @@ impl Queue {
 impl Proposer for Queue {
     fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>> {
         let now = self.shared.clock.monotonic();
-        self.expire(now);
+        self.pass_time(now);
         if view.is_blocked { None } else { self.next_batch(view, now) }
     }
 
     fn not_leading(&mut self, leader: Option<u64>) {
-        self.expire(self.shared.clock.monotonic());
+        self.pass_time(self.shared.clock.monotonic());
         let keys = self.context.node_keys.current();
         self.context.controls().not_leading(leader, keys.keyring(), &self.context.facts);
         // Without a known leader an election is under way: this node may well win it.

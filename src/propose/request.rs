@@ -69,6 +69,12 @@ pub trait Gateway: Send + Sync {
     /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
     fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
 
-    /// The wall clock in ms that a leader judges past-due keys by.
+    /// The clock of this node, ms since 1970: a leader calls a key past due by it.
+    fn now_ms(&self) -> u64;
+
+    /// By how many ms that clock leads the wall clock: a client's absolute times are moved by it.
+    fn lead_ms(&self) -> u64;
+
+    /// The wall clock, ms since 1970.
     fn wall_ms(&self) -> u64;
 }

@@ -15,9 +15,9 @@ pub trait ClientReads: Send + Sync {
     /// [`ReadError::NoCipher`] if this node cannot unwrap what names are made with.
     fn names(&self, reads: &[(Database, ReadCommand)]) -> Result<Vec<RowName>, ReadError>;
 
-    /// Runs `read` on the state as it is applied now; `wall_ms` is the leader's clock, which tells what is past due.
+    /// Runs `read` on the state as it is applied now; `clock_ms` is the leader's clock, which tells what is past due.
     ///
     /// # Errors
     /// [`ReadError`] if the state cannot be read or a value does not open.
-    fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError>;
+    fn read(&self, read: NamedRead<'_>, clock_ms: u64) -> Result<ReadAnswer, ReadError>;
 }

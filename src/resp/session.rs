@@ -165,15 +165,16 @@ impl Session {
     fn resolve(&mut self, arguments: Arguments<'_>) -> Result<Resolved, ErrorLine> {
         let command =
             self.admit(arguments).map_err(|refusal| self.transaction.spoiled_by(arguments.slice(0), refusal))?;
+        let lead_ms = self.shared.gateway.lead_ms();
         let waits = command.local().is_none_or(|local| !local.is_never_queued());
         if !(self.transaction.is_open() && waits) {
-            return command.parse(arguments).map(Resolved::Action);
+            return command.parse(arguments, lead_ms).map(Resolved::Action);
         }
         if command.local() == Some(Local::Sealkv) {
             let refusal = ErrorLine::fixed("ERR Command not allowed inside a transaction");
             return Err(self.transaction.spoiled_by(arguments.slice(0), refusal));
         }
-        self.transaction.queue(command, arguments)?;
+        self.transaction.queue(command, arguments, lead_ms)?;
         self.client.show_queued(self.transaction.queued());
         Ok(Resolved::Queued)
     }
@@ -292,7 +293,7 @@ impl Session {
             self.write_rest(line, weaver, wire);
             return Ok(());
         }
-        let now_ms = self.shared.gateway.wall_ms();
+        let now_ms = self.shared.gateway.now_ms();
         let mut next = 0;
         let mut rounds = 0;
         while next < reads.len() {

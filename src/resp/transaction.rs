@@ -124,12 +124,17 @@ impl Transaction {
     ///
     /// # Errors
     /// It would be too large; EXEC will refuse.
-    pub(crate) fn queue(&mut self, command: &'static CommandSpec, arguments: Arguments<'_>) -> Result<(), ErrorLine> {
+    pub(crate) fn queue(
+        &mut self,
+        command: &'static CommandSpec,
+        arguments: Arguments<'_>,
+        lead_ms: u64,
+    ) -> Result<(), ErrorLine> {
         let open = self.open.as_mut().expect("commands are queued between MULTI and EXEC");
         if open.spoiled.is_some() {
             return Ok(());
         }
-        let queued = OpenTransaction::keep(command, arguments);
+        let queued = OpenTransaction::keep(command, arguments, lead_ms);
         match open.bound_broken(command, arguments, &queued) {
             None => {
                 open.push(arguments, queued);
@@ -239,9 +244,9 @@ impl Transaction {
 
 impl OpenTransaction {
     /// A copy of its own, that shares no receive buffer.
-    fn keep(command: &'static CommandSpec, arguments: Arguments<'_>) -> Queued {
+    fn keep(command: &'static CommandSpec, arguments: Arguments<'_>, lead_ms: u64) -> Queued {
         let kept = arguments.kept();
-        match command.parse(kept.arguments()) {
+        match command.parse(kept.arguments(), lead_ms) {
             Ok(Action::Write(write)) => Queued::Write(write),
             Ok(Action::Read(read)) => Queued::Read(read),
             Ok(Action::Local(local)) => Queued::Local(local, kept),

@@ -117,7 +117,7 @@ impl Upstream {
     pub(crate) async fn read_alone(&self, database: Database, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
         let read = (database, read);
-        let now_ms = self.shared.gateway.wall_ms();
+        let now_ms = self.shared.gateway.now_ms();
         for _ in 0..REMOVALS_MAX {
             let mut found = self.read_some(std::slice::from_ref(&read), now_ms).await;
             match found.replies.pop() {

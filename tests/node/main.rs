@@ -6,6 +6,7 @@ mod attacks;
 mod ciphers;
 mod client;
 mod clients;
+mod clock;
 mod durability;
 mod encryption;
 mod errors;

@@ -54,7 +54,7 @@ impl Desk {
         let parts = ProposeParts {
             witness: Box::new(SoleVoter),
             node_keys: Arc::clone(&node_keys),
-            facts: Arc::new(AppliedFacts::new(0, true)),
+            facts: Arc::new(AppliedFacts::new(Arc::new(SimClock::default()), 0, true)),
             waiters: Arc::default(),
             reads: Arc::default(),
             clock: Arc::new(SimClock::default()),

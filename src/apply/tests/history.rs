@@ -392,7 +392,15 @@ fn random_read(chance: &Seeded) -> ReadCommand {
         3 => ReadCommand::Exists { keys: random_keys(chance) },
         4 => ReadCommand::Ttl {
             key,
-            form: pick(chance, [TtlForm::Seconds, TtlForm::Millis, TtlForm::AtSeconds, TtlForm::AtMillis]),
+            form: pick(
+                chance,
+                [
+                    TtlForm::Seconds,
+                    TtlForm::Millis,
+                    TtlForm::AtSeconds { lead_ms: 0 },
+                    TtlForm::AtMillis { lead_ms: 0 },
+                ],
+            ),
         },
         5 => ReadCommand::Type { key },
         _ => ReadCommand::Get { key },

@@ -10,9 +10,15 @@ pub enum TtlForm {
     /// PTTL.
     Millis,
     /// EXPIRETIME.
-    AtSeconds,
+    AtSeconds {
+        /// By how much the clock of the keys leads the one that the client means.
+        lead_ms: u64,
+    },
     /// PEXPIRETIME.
-    AtMillis,
+    AtMillis {
+        /// The same.
+        lead_ms: u64,
+    },
 }
 
 /// A command that changes nothing.

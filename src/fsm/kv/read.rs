@@ -59,7 +59,7 @@ pub fn read_within<B: Base + ?Sized>(
     now_ms: u64,
     bytes_left: usize,
 ) -> Result<Reply, ReadError> {
-    ReadRun { view, asked: read, stamp_ms: now_ms, wall_ms: 0, bytes_left, past_due: Vec::new() }.reply()
+    ReadRun { view, asked: read, stamp_ms: now_ms, clock_ms: 0, bytes_left, past_due: Vec::new() }.reply()
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -70,10 +70,10 @@ pub fn read_as_leader<B: Base + ?Sized>(
     view: &B,
     read: NamedRead<'_>,
     stamp_ms: u64,
-    wall_ms: u64,
+    clock_ms: u64,
 ) -> Result<ReadAnswer, ReadError> {
     let mut looker =
-        ReadRun { view, asked: read, stamp_ms, wall_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
+        ReadRun { view, asked: read, stamp_ms, clock_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
     let reply = looker.reply()?;
     Ok(if looker.past_due.is_empty() { ReadAnswer::Reply(reply) } else { ReadAnswer::PastDue(looker.past_due) })
 }
@@ -82,7 +82,7 @@ struct ReadRun<'a, B: ?Sized> {
     view: &'a B,
     asked: NamedRead<'a>,
     stamp_ms: u64,
-    wall_ms: u64,
+    clock_ms: u64,
     bytes_left: usize,
     past_due: Vec<RowName>,
 }
@@ -117,10 +117,13 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 })?;
                 Reply::Array(changes)
             }
-            ReadCommand::Ttl { key, form } => Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms)),
+            ReadCommand::Ttl { key, form } => {
+                Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms.max(self.clock_ms)))
+            }
             ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
             ReadCommand::Count => {
-                Reply::Integer(i64::try_from(self.view.count(database, self.stamp_ms)?).unwrap_or(i64::MAX))
+                let count = self.view.count(database, self.stamp_ms.max(self.clock_ms))?;
+                Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
             }
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
@@ -161,7 +164,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
 
     fn judge(&mut self, name: RowName, found: Option<Value>) -> Option<Value> {
         let value = found.filter(|value| !value.is_past_due(self.stamp_ms))?;
-        if value.is_past_due(self.wall_ms) {
+        if value.is_past_due(self.clock_ms) {
             self.past_due.push(name);
         }
         Some(value)
@@ -228,8 +231,8 @@ fn ttl(value: Option<Value>, form: TtlForm, now_ms: u64) -> i64 {
     let number = match form {
         TtlForm::Seconds => left.saturating_add(500) / 1000,
         TtlForm::Millis => left,
-        TtlForm::AtSeconds => at.saturating_add(500) / 1000,
-        TtlForm::AtMillis => at,
+        TtlForm::AtSeconds { lead_ms } => at.saturating_sub(lead_ms).saturating_add(500) / 1000,
+        TtlForm::AtMillis { lead_ms } => at.saturating_sub(lead_ms),
     };
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -157,7 +157,10 @@ fn set_has_the_conditions_and_replies_of_redis() {
         assert_eq!(set("4", SetIf::Always, expiry, SetReply::Ok), invalid);
     }
     assert_eq!(f.get("k"), bulk("3"));
-    assert_eq!(f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::AtMillis }), Reply::Integer(1_000_050));
+    assert_eq!(
+        f.read(&ReadCommand::Ttl { key: b("k"), form: TtlForm::AtMillis { lead_ms: 0 } }),
+        Reply::Integer(1_000_050)
+    );
     assert_eq!(f.one(set_until("k", "5", Expiry::At(1))), Reply::Ok);
     assert!(f.base.is_empty(), "a deadline in the past leaves no row");
 }
@@ -378,10 +381,10 @@ fn reads_answer_in_the_forms_of_redis() {
     let ttl = |key, form| f.read(&ReadCommand::Ttl { key: b(key), form });
     assert_eq!(ttl("a", TtlForm::Seconds), Reply::Integer(1));
     assert_eq!(ttl("a", TtlForm::Millis), Reply::Integer(1499));
-    assert_eq!(ttl("a", TtlForm::AtSeconds), Reply::Integer(1001));
-    assert_eq!(ttl("a", TtlForm::AtMillis), Reply::Integer(1_001_499));
+    assert_eq!(ttl("a", TtlForm::AtSeconds { lead_ms: 0 }), Reply::Integer(1001));
+    assert_eq!(ttl("a", TtlForm::AtMillis { lead_ms: 0 }), Reply::Integer(1_001_499));
     assert_eq!(ttl("b", TtlForm::Seconds), Reply::Integer(-1));
-    assert_eq!(ttl("c", TtlForm::AtMillis), Reply::Integer(-2));
+    assert_eq!(ttl("c", TtlForm::AtMillis { lead_ms: 0 }), Reply::Integer(-2));
     assert_eq!(f.read(&ReadCommand::Exists { keys: vec![b("a"), b("a"), b("c")] }), Reply::Integer(2));
     assert_eq!(f.read(&ReadCommand::Exists { keys: ["c", "a", "c", "c", "a"].map(b).to_vec() }), Reply::Integer(2));
     assert_eq!(f.read(&ReadCommand::Length { key: b("a") }), Reply::Integer(3));

@@ -1,5 +1,6 @@
 //! N2 and N3 with real keys: what comes before the first client command, and what is sealed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::Rig;
@@ -16,6 +17,7 @@ use crate::propose::due::Scene;
 use crate::propose::orders::Orders;
 use crate::propose::*;
 use crate::raft::LeaderView;
+use crate::testing::clock::SimClock;
 
 #[test]
 fn n2_bootstrap_and_opener_come_before_the_first_client_command() {
@@ -149,7 +151,8 @@ fn ask(
     let (cutover, has_client_commands) = facts;
     let limits = RenewLimits::default();
     let scene = Scene { mode, view: &view, keys, cutover, has_client_commands, has_kek, limits, now };
-    queue.next(&scene, &Orders::default(), &AppliedFacts::default())
+    let applied = AppliedFacts::new(Arc::new(SimClock::default()), 0, has_client_commands);
+    queue.next(&scene, &Orders::default(), &applied)
 }
 
 fn at(term: u64, index: u64) -> Position {

@@ -183,7 +183,7 @@ impl Rig {
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(setup.seed));
         let founded = Position { term: Term(1), index: Index(1) };
         let applied = entries.last().map_or(founded, |last| last.position());
-        let facts = Arc::new(AppliedFacts::new(0, has_client_commands));
+        let facts = Arc::new(AppliedFacts::new(Arc::clone(&clock) as Arc<dyn Clock>, 0, has_client_commands));
         let (waiters, reads) = (Arc::new(Waiters::new()), Arc::new(ReadPoints::new(applied.index)));
         let wires = Arc::new(Mutex::new(Wires { reads: Some(Arc::clone(&reads)), ..Wires::default() }));
         let wakes = Arc::<AtomicUsize>::default();
@@ -337,13 +337,14 @@ pub(super) fn alone() -> (Queue, ProposeHandle, Ends) {
 }
 
 pub(super) fn alone_with(mode: Mode, node_keys: Arc<NodeKeys>) -> (Queue, ProposeHandle, Ends) {
+    let clock: Arc<dyn Clock> = Arc::<SimClock>::default();
     let parts = ProposeParts {
         witness: Box::new(SoleVoter),
         node_keys,
-        facts: Arc::default(),
+        facts: Arc::new(AppliedFacts::new(Arc::clone(&clock), 0, false)),
         waiters: Arc::default(),
         reads: Arc::default(),
-        clock: Arc::<SimClock>::default(),
+        clock,
         entropy: Arc::new(Seeded::new(1)),
         wake: Box::new(|| {}),
     };

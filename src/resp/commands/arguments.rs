@@ -98,7 +98,7 @@ impl Call<'_> {
         let too_far = || ErrorLine::expire_time(self.name);
         let millis = if form.is_seconds { amount.checked_mul(1000).ok_or_else(too_far)? } else { amount };
         if form.is_absolute {
-            return Ok(Expiry::At(millis));
+            return Ok(Expiry::At(millis.saturating_add_unsigned(self.lead_ms)));
         }
         if millis > i64::MAX - FARTHEST_STAMP_MS {
             return Err(too_far());

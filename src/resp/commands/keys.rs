@@ -86,11 +86,11 @@ pub(super) fn pttl(call: &Call<'_>) -> ActionResult {
 }
 
 pub(super) fn expiretime(call: &Call<'_>) -> ActionResult {
-    ttl_as(call, TtlForm::AtSeconds)
+    ttl_as(call, TtlForm::AtSeconds { lead_ms: call.lead_ms })
 }
 
 pub(super) fn pexpiretime(call: &Call<'_>) -> ActionResult {
-    ttl_as(call, TtlForm::AtMillis)
+    ttl_as(call, TtlForm::AtMillis { lead_ms: call.lead_ms })
 }
 
 fn ttl_as(call: &Call<'_>, form: TtlForm) -> ActionResult {

@@ -182,6 +182,8 @@ pub(crate) struct CommandSpec {
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
     pub(crate) arguments: Arguments<'a>,
+    /// Absolute times are meant by the wall clock, and kept by a clock that leads it by this.
+    pub(crate) lead_ms: u64,
 }
 
 impl CommandSpec {
@@ -203,9 +205,9 @@ impl CommandSpec {
     ///
     /// # Errors
     /// The refusal that the client is told.
-    pub(crate) fn parse(&'static self, arguments: Arguments<'_>) -> ActionResult {
+    pub(crate) fn parse(&'static self, arguments: Arguments<'_>, lead_ms: u64) -> ActionResult {
         match self.parse {
-            Parse::Arguments(parse) => parse(&Call { name: self.name, arguments }),
+            Parse::Arguments(parse) => parse(&Call { name: self.name, arguments, lead_ms }),
             Parse::Local(local) => Ok(Action::Local(local)),
         }
     }

@@ -203,6 +203,14 @@ impl Gateway for Below {
         done(ReadOutcome::Ready(Index(index)));
     }
 
+    fn now_ms(&self) -> u64 {
+        self.wall_ms()
+    }
+
+    fn lead_ms(&self) -> u64 {
+        0
+    }
+
     fn wall_ms(&self) -> u64 {
         self.wall_ms.load(Ordering::Relaxed)
     }

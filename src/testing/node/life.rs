@@ -91,7 +91,11 @@ impl Life {
 
         let (raft_sender, inputs) = raft::thread::queue();
         let shared = LifeParts {
-            facts: Arc::new(AppliedFacts::new(applied.last_stamp_ms, applied.client_command_applied)),
+            facts: Arc::new(AppliedFacts::new(
+                Arc::clone(&clock),
+                applied.last_stamp_ms,
+                applied.client_command_applied,
+            )),
             waiters: Arc::new(Waiters::new()),
             read_points: Arc::new(propose::ReadPoints::new(applied.position.index)),
             node_keys,

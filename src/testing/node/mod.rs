@@ -190,7 +190,7 @@ impl SimNode {
         let asked = [(Database::FIRST, read.clone())];
         let names = life.reads.names(&asked).map_err(|error| error.to_string())?;
         let read = NamedRead { read, database: Database::FIRST, names: &names };
-        let answer = life.reads.read(read, life.handle.wall_ms()).map_err(|error| error.to_string())?;
+        let answer = life.reads.read(read, life.handle.now_ms()).map_err(|error| error.to_string())?;
         if let ReadAnswer::PastDue(names) = &answer {
             let removal = RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names: names.clone() });
             // A full queue drops it: they are found again.
