@@ -20,7 +20,7 @@ pub enum CodecError {
         field: &'static str,
     },
     /// Bytes behind the last field.
-    #[error("{bytes} bytes behind its end")]
+    #[error("has {bytes} bytes too many at its end")]
     Trailing {
         /// How many.
         bytes: usize,

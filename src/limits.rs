@@ -361,6 +361,27 @@ pub const BACKLOG: u32 = 1024;
 /// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, threads'
 /// and listeners' own, rounded up.
 pub const OWN_DESCRIPTORS: u64 = 640;
+/// Bytes that a start writes into `state/` and removes before the store is opened for writing: what opening writes, rounded up.
+pub const TRIAL_BYTES: usize = 256 << 10;
+/// Threads of a node beside those that open entries: log, raft, apply, flush, growth, log lines, watch and probe, up to 8 for
+/// the network, 2 of RocksDB, and some that come and go.
+pub const THREADS_OWN: usize = 24;
+/// Largest stack that is tried for a thread; without a limit RocksDB's threads get less.
+pub const THREAD_STACK_BYTES_MAX: u64 = 8 << 20;
+/// Address space that a node needs beside what it has when it begins: cache, memtables and buffers with default settings.
+pub const ADDRESS_SPACE_OWN: u64 = 512 << 20;
+/// How often the node looks whether it still moves.
+pub const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// How often it asks the disk of the state, as long as clients ask something of it.
+pub const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// A part that has not moved for this long makes the node not ready.
+pub const STUCK_AFTER: Duration = Duration::from_secs(2);
+/// Free space below which a disk is called nearly full: what a start and a few flushes of 64 MiB take.
+pub const DISK_FREE_BYTES_LOW: u64 = 512 << 20;
+/// Free space below which the node is not ready: a flush has no space.
+pub const DISK_FREE_BYTES_NONE: u64 = 4 << 20;
+/// How often a disk that is nearly full is said again.
+pub const DISK_LOW_EVERY: Duration = Duration::from_secs(60);
 /// Log lines that wait to be written: a burst that a slow disk takes in a second. With the longest lines they hold 16 MiB.
 pub const LOG_LINES_MAX: usize = 2048;
 /// Longest log line: ours hold no client's bytes, and RocksDB's are cut far below.

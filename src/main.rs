@@ -84,16 +84,33 @@ fn usage(error: &clap::Error) -> ExitCode {
             .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
             .filter(|line| !line.is_empty())
             .collect();
-        cli::say(&format!("sealkv: {} (see -h)", lines.join(" ").trim_start_matches("error: ")));
+        let line = lines.join(" ");
+        let hint = REDIS_FLAGS.iter().find(|(theirs, _)| line.contains(&format!("'{theirs}'")));
+        let hint = hint.map_or_else(String::new, |(_, ours)| format!(", the flag is {ours}"));
+        cli::say(&format!("sealkv: {}{hint} (see sealkv serve -h)", line.trim_start_matches("error: ")));
     }
     Blame::Config.into()
 }
+
+/// What people try first, and what it is called here.
+const REDIS_FLAGS: [(&str, &str); 6] = [
+    ("--port", "--listen HOST:PORT"),
+    ("--bind", "--listen HOST:PORT"),
+    ("--dir", "--data-dir DIR"),
+    ("--requirepass", "--requirepass-file FILE"),
+    ("--loglevel", "--log-level LEVEL"),
+    ("--key-file", "--kek-file FILE"),
+];
 
 fn keygen(file: &Path) -> ExitCode {
     match cli::keygen::run(file, &KernelEntropy) {
         Ok(id) => {
             // A closed stdout is no reason to fail: the key is there.
-            let _ = writeln!(std::io::stdout(), "{}: KEK {id}", file.display());
+            let _ = writeln!(
+                std::io::stdout(),
+                "made {} (KEK id {id}). Keep a copy elsewhere: without it the data is lost",
+                file.display()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

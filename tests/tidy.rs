@@ -66,6 +66,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("io_uring", &["disk"]),
     ("libc", &["disk"]),
     ("memchr", &["resp"]),
+    ("memmap2", &["crypto"]),
     ("mimalloc", &["main"]),
     ("polyval", &["crypto"]),
     ("pprof", &["node"]),

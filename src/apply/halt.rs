@@ -213,8 +213,8 @@ impl HaltCause {
                  then replace the node from its peers or a backup"
             }
             HaltCause::StateMachine(_) => {
-                "check the disk and the state directory, keep a copy of both, \
-                 then start again or replace the node"
+                "the entry is safe in the log and is applied by a start that can read and write the state; \
+                 keep a copy of the whole directory before anything else"
             }
         }
     }

@@ -19,15 +19,21 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
     let (format, filter) = (flags.log_format, flags.log_level.clone());
     let settings = settings(file, flags);
     // If the file could not be read, log lines are as the flags ask.
-    let format = settings.as_ref().map_or(format, |settings| settings.log_format).unwrap_or(LogFormat::Text);
-    let filter = settings.as_ref().map_or(filter, |settings| settings.log_level.clone()).unwrap_or_default();
+    let format = settings.as_ref().map_or(format, |(settings, _)| settings.log_format).unwrap_or(LogFormat::Text);
+    let filter = settings.as_ref().map_or(filter, |(settings, _)| settings.log_level.clone()).unwrap_or_default();
     if let Err(message) = process::start_logging(format, &filter) {
         cli::say(&format!("sealkv: {message}"));
         return Blame::Config.into();
     }
-    let config = match settings.and_then(Config::check) {
+    let checked = settings.and_then(|(settings, ignored)| {
+        if !ignored.is_empty() {
+            tracing::info!(variables = ignored.join(" "), "variables of an orchestrator's service are ignored");
+        }
+        Config::check(settings)
+    });
+    let config = match checked {
         Ok(config) => config,
-        Err(error) => return node::run::ended(Blame::Config, &error),
+        Err(error) => return node::run::ended(Blame::Config, &error, None),
     };
     if !check_only {
         return node::run::run(&config);
@@ -37,15 +43,17 @@ pub fn run(file: Option<&Path>, check_only: bool, flags: Settings) -> ExitCode {
             log_lines::last(|| tracing::info!("configuration ok"));
             ExitCode::SUCCESS
         }
-        Err(refusal) => node::run::ended(refusal.blame(), &refusal),
+        Err(refusal) => node::run::ended(refusal.blame(), &refusal, refusal.remedy()),
     }
 }
 
-fn settings(file: Option<&Path>, flags: Settings) -> Result<Settings, ConfigError> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    check_environment(names)?;
+/// The settings, and the variables that were passed over.
+fn settings(file: Option<&Path>, flags: Settings) -> Result<(Settings, Vec<String>), ConfigError> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    let ignored = check_environment(variables)?;
     match file {
-        Some(path) => Ok(flags.or(Settings::from_file(path)?)),
-        None => Ok(flags),
+        Some(path) => Ok((flags.or(Settings::from_file(path)?), ignored)),
+        None => Ok((flags, ignored)),
     }
 }

@@ -19,13 +19,13 @@ use std::sync::PoisonError;
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::crypto::aead;
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::KEY_LEN;
 use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::derive::derive;
+use crate::crypto::key_page::KeyPage;
 use crate::crypto::siv::TagKey;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -54,20 +54,20 @@ impl Purpose {
     }
 }
 
-/// The bytes of a data key. Wiped on drop, compared in constant time, never printed.
-pub struct Dek(Box<Zeroizing<[u8; KEY_LEN]>>);
+/// The bytes of a data key, in a page of their own ([`KeyPage`]). Wiped on drop, compared in constant time, never printed.
+pub struct Dek(KeyPage);
 
 impl Dek {
     /// Copies 32 bytes that nobody can guess; the caller wipes its own copy.
     #[must_use]
     pub fn new(bytes: &[u8; KEY_LEN]) -> Dek {
-        Dek(Box::new(Zeroizing::new(*bytes)))
+        Dek(KeyPage::new(bytes))
     }
 
     /// The bytes, for wrapping and derivation only.
     #[must_use]
     pub fn expose(&self) -> &[u8; KEY_LEN] {
-        &self.0
+        self.0.bytes()
     }
 
     /// Tells keys apart without saying anything about them; equal ones are refused.

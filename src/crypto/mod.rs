@@ -7,6 +7,7 @@ pub mod aead;
 pub mod derive;
 pub mod elastickv;
 pub mod envelope;
+mod key_page;
 pub mod keystore;
 pub mod names;
 pub mod nonce;

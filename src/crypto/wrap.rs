@@ -59,18 +59,18 @@ pub enum WrapError {
     Unauthentic,
 }
 
-/// A key-encryption key, expanded. Wiped on drop, never printed.
+/// A key-encryption key. Its bytes stand in memory once, as a [`Dek`] does; it is expanded for each use, which is rare, and
+/// that is wiped at once. Never printed.
 pub struct Kek {
     id: KekId,
     bytes: Dek,
-    aead: Arc<dyn Aead>,
 }
 
 impl Kek {
-    /// Expands 32 bytes; the caller wipes its own copy.
+    /// Copies 32 bytes; the caller wipes its own copy.
     #[must_use]
     pub fn new(id: KekId, bytes: &[u8; KEY_LEN]) -> Kek {
-        Kek { id, bytes: Dek::new(bytes), aead: aead::key(bytes) }
+        Kek { id, bytes: Dek::new(bytes) }
     }
 
     /// Its id.
@@ -94,7 +94,7 @@ impl Kek {
         wrapped[NONCE_END..NONCE_END + KEY_LEN].copy_from_slice(key.expose());
         let aad = self.aad(label, parts);
         let text_inout = &mut wrapped[NONCE_END..];
-        self.aead.seal_batch(&mut [Message { nonce, aad: &aad, text_inout }]);
+        self.expanded().seal_batch(&mut [Message { nonce, aad: &aad, text_inout }]);
         wrapped
     }
 
@@ -113,11 +113,15 @@ impl Kek {
         text.copy_from_slice(sealed);
         let aad = self.aad(label, parts);
         let mut verdicts = [Verdict::Unauthentic];
-        self.aead.open_batch(&mut [Message { nonce: *nonce, aad: &aad, text_inout: &mut *text }], &mut verdicts);
+        self.expanded().open_batch(&mut [Message { nonce: *nonce, aad: &aad, text_inout: &mut *text }], &mut verdicts);
         match verdicts {
             [Verdict::Authentic] => Ok(Dek::new(text.first_chunk().expect("48 bytes"))),
             _ => Err(WrapError::Unauthentic),
         }
+    }
+
+    fn expanded(&self) -> Arc<dyn Aead> {
+        aead::key(self.bytes.expose())
     }
 
     fn aad(&self, label: &str, parts: &[&[u8]]) -> Vec<u8> {

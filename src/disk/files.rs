@@ -139,7 +139,13 @@ impl SlotFiles {
         if self.direct {
             flags |= OFlags::DIRECT;
         }
-        let file = File::from(rustix::fs::open(self.dir.join(slot_name(slot)), flags, Mode::empty())?);
+        let name = slot_name(slot);
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+        let opened = rustix::fs::open(self.dir.join(&name), flags, Mode::empty());
+        let file = File::from(opened.map_err(|errno| named(errno.into()))?);
+        if !file.metadata()?.is_file() {
+            return Err(named(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
         self.block_bytes = self.block_bytes.max(if self.direct { alignment(&file) } else { BLOCK_BYTES_MIN });
         if !self.direct {
             // After a failed sync the page cache may differ from the medium: read the medium.

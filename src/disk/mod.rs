@@ -13,6 +13,7 @@ use std::time::Duration;
 mod buffer;
 mod choose;
 mod files;
+mod inherited;
 mod plain;
 mod uring;
 mod waker;
@@ -24,6 +25,7 @@ pub use buffer::AlignedBuffer;
 pub use choose::DiskConfig;
 pub use choose::DiskError;
 pub use choose::open;
+pub use inherited::close_inherited;
 pub use waker::Waker;
 
 /// A slot file, by its number: `slot-0000.wal` is 0.

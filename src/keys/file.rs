@@ -54,6 +54,55 @@ pub struct OpenedFile {
     pub kind: FileKind,
     /// Permission bits.
     pub mode: u32,
+    /// Its owner.
+    pub owner: u32,
+    /// Its group.
+    pub group: u32,
+}
+
+/// A secret that others than its owner can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has mode {mode:04o} and belongs to user {owner} and group {group}, expected {}", self.expected())]
+pub struct OpenToOthers {
+    /// Permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub owner: u32,
+    /// Its group.
+    pub group: u32,
+}
+
+impl OpenToOthers {
+    fn expected(&self) -> &'static str {
+        let is_roots = self.owner == 0 && self.mode & OTHERS_AND_GROUP_WRITE == 0;
+        match is_roots {
+            true => "a group that this process is in, or no access for group and others: chmod 0400",
+            false => {
+                "no access for group and others: chmod 0400 (a secret that is mounted: mode 0440, owned by root, in a group of this process)"
+            }
+        }
+    }
+}
+
+impl OpenedFile {
+    /// Whether only its owner can reach it. A file of root may also be read by its group if this process is in that group:
+    /// that is how an orchestrator mounts a secret, and its modes cannot be changed there.
+    ///
+    /// # Errors
+    /// [`OpenToOthers`].
+    pub fn check_secret(&self) -> Result<(), OpenToOthers> {
+        let is_private = self.mode & OTHERS == 0;
+        let is_mounted = self.owner == 0 && self.mode & OTHERS_AND_GROUP_WRITE == 0 && is_own_group(self.group);
+        if is_private || is_mounted {
+            return Ok(());
+        }
+        Err(OpenToOthers { mode: self.mode, owner: self.owner, group: self.group })
+    }
+}
+
+fn is_own_group(group: u32) -> bool {
+    let own = rustix::process::getegid().as_raw();
+    own == group || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group))
 }
 
 /// Opens for reading without waiting for anything (a FIFO without a writer opens at once), following symbolic links.
@@ -64,7 +113,13 @@ pub fn open(path: &Path) -> io::Result<OpenedFile> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&descriptor)?;
-    Ok(OpenedFile { file: File::from(descriptor), kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777 })
+    Ok(OpenedFile {
+        file: File::from(descriptor),
+        kind: kind_of(stat.st_mode),
+        mode: stat.st_mode & 0o7777,
+        owner: stat.st_uid,
+        group: stat.st_gid,
+    })
 }
 
 /// Reads to the end, but never more than `max` bytes: a result of `max` bytes means there may be more.
@@ -144,3 +199,8 @@ pub(super) fn kind_of(mode: u32) -> FileKind {
         _ => FileKind::Other,
     }
 }
+
+/// Permission bits of group and others.
+const OTHERS: u32 = 0o077;
+/// The same without the group's right to read.
+const OTHERS_AND_GROUP_WRITE: u32 = 0o037;

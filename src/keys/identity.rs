@@ -49,7 +49,7 @@ pub const IDENTITY_LEN_MAX: usize = SEALED_LEN;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Damage: not what this program writes.
-    #[error("IDENTITY is damaged: it {0}")]
+    #[error("IDENTITY is damaged, it {0}")]
     Damaged(CodecError),
     /// Damage: the checksum or the MAC at its end is wrong, or the wrapped log key does not open under its KEK.
     #[error("IDENTITY is damaged or forged: {what} is wrong")]
@@ -77,14 +77,16 @@ pub enum IdentityError {
         wrapped_by: KekId,
     },
     /// Operator: the log is sealed with another KEK.
-    #[error("this data directory is sealed with the KEK {wrapped_by}, which is none of those configured")]
+    #[error("this data directory is sealed with the KEK {wrapped_by}, the one that is given is {given}")]
     OtherKek {
         /// The KEK that is needed.
         wrapped_by: KekId,
+        /// The KEK that was given.
+        given: KekId,
     },
     /// Operator: the log is not sealed, and never will be.
     #[error(
-        "this data directory is in the clear and a KEK is configured: start it without, or replace the node by one with an empty directory"
+        "this data directory was made without a KEK: start it with --encryption off and no KEK, or begin a new directory with one and copy the data over"
     )]
     KekForClear,
 }
@@ -194,7 +196,7 @@ impl Identity {
                 let aad: [&[u8]; 2] = [&identity.cluster.0, &identity.node.to_bytes()];
                 let key = keks.unwrap(LOG_LABEL, &aad, &wrapped).map_err(|error| match error {
                     UnwrapError::NoKek { wrapped_by } => IdentityError::KekMissing { wrapped_by },
-                    UnwrapError::OtherKek { wrapped_by } => IdentityError::OtherKek { wrapped_by },
+                    UnwrapError::OtherKek { wrapped_by, given } => IdentityError::OtherKek { wrapped_by, given },
                     UnwrapError::Unauthentic { .. } => IdentityError::Unauthentic { what: "its wrapped log key" },
                 })?;
                 let log_key = LogKey { key, wrapped };

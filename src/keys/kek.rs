@@ -1,7 +1,8 @@
 //! KEKs from outside: a file, or a descriptor that the parent process left open. Never written, never printed.
 //!
-//! A KEK is exactly 32 raw bytes. The file must be a regular one that only its owner can reach; it may be a symbolic
-//! link to one (that is how secrets are mounted), since what counts is the file that was opened. Nothing here can hang
+//! A KEK is exactly 32 raw bytes. The file must be a regular one that only its owner can reach, or root's and readable by a
+//! group of this process; it may be a symbolic link to one (that is how secrets are mounted), since what counts is the file
+//! that was opened. Nothing here can hang
 //! the start: files are opened without waiting for a writer, pipes are read with a deadline, reads are bounded.
 //!
 //! ```text
@@ -37,6 +38,7 @@ use crate::crypto::wrap::WrapError;
 use crate::exit::Blame;
 use crate::keys::file;
 use crate::keys::file::FileKind;
+use crate::keys::file::OpenToOthers;
 use crate::limits::KEK_DESCRIPTOR_WAIT;
 use crate::world::Clock;
 
@@ -70,23 +72,23 @@ pub enum KekError {
         kind: FileKind,
     },
     /// Others can reach it.
-    #[error("KEK file {} has mode {mode:04o}, expected no access for group and others: chmod 0400 or 0600", path.display())]
+    #[error("KEK file {} {found}", path.display())]
     OpenToOthers {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// Who can reach it.
+        found: OpenToOthers,
     },
     /// Not 32 bytes.
-    #[error("KEK file {} has {}, expected exactly 32 raw bytes: make one with `sealkv keygen FILE`", path.display(), Count(*bytes))]
+    #[error("KEK file {} has {found}, expected exactly 32 raw bytes, as `sealkv keygen FILE` makes", path.display())]
     Size {
         /// The file.
         path: PathBuf,
-        /// Its size, counted to 33.
-        bytes: usize,
+        /// What it has.
+        found: NotAKey,
     },
     /// 32 zero bytes: a file that was made and never filled.
-    #[error("KEK file {} holds only zeros: make a key with `sealkv keygen FILE`", path.display())]
+    #[error("KEK file {} holds only zeros: it was made and never filled", path.display())]
     Zeros {
         /// The file.
         path: PathBuf,
@@ -109,12 +111,12 @@ pub enum KekError {
         kind: FileKind,
     },
     /// Not 32 bytes.
-    #[error("KEK descriptor {descriptor} gave {}, expected exactly 32 raw bytes and then its end", Count(*bytes))]
+    #[error("KEK descriptor {descriptor} gave {found}, expected exactly 32 raw bytes and then its end")]
     DescriptorSize {
         /// Its number.
         descriptor: RawFd,
-        /// What it gave, counted to 33.
-        bytes: usize,
+        /// What it gave.
+        found: NotAKey,
     },
     /// 32 zero bytes.
     #[error("KEK descriptor {descriptor} gave only zeros")]
@@ -123,12 +125,12 @@ pub enum KekError {
         descriptor: RawFd,
     },
     /// The writer does not write, or does not close.
-    #[error("KEK descriptor {descriptor} gave {} and no end within {} ms, expected 32 raw bytes and then its end", Count(*bytes), waited.as_millis())]
+    #[error("KEK descriptor {descriptor} gave {found} and no end within {} ms, expected 32 raw bytes and then its end", waited.as_millis())]
     DescriptorSlow {
         /// Its number.
         descriptor: RawFd,
         /// What it gave.
-        bytes: usize,
+        found: NotAKey,
         /// How long it had.
         waited: Duration,
     },
@@ -165,8 +167,8 @@ pub fn from_file(path: &Path) -> Result<Kek, KekError> {
     if opened.kind != FileKind::Regular {
         return Err(KekError::NotRegular { path, kind: opened.kind });
     }
-    if opened.mode & MODE_OTHERS != 0 {
-        return Err(KekError::OpenToOthers { path, mode: opened.mode });
+    if let Err(found) = opened.check_secret() {
+        return Err(KekError::OpenToOthers { path, found });
     }
     let mut text = Text::new();
     loop {
@@ -180,7 +182,7 @@ pub fn from_file(path: &Path) -> Result<Kek, KekError> {
     match text.key() {
         Ok(key) if *key == [0; KEY_LEN] => Err(KekError::Zeros { path }),
         Ok(key) => Ok(from_bytes(&key)),
-        Err(bytes) => Err(KekError::Size { path, bytes }),
+        Err(found) => Err(KekError::Size { path, found }),
     }
 }
 
@@ -201,7 +203,7 @@ pub fn from_descriptor(descriptor: RawFd, clock: &dyn Clock) -> Result<Kek, KekE
     loop {
         let waited = clock.monotonic().saturating_sub(begin);
         if waited >= KEK_DESCRIPTOR_WAIT {
-            return Err(KekError::DescriptorSlow { descriptor, bytes: text.len, waited });
+            return Err(KekError::DescriptorSlow { descriptor, found: text.found(), waited });
         }
         if !is_readable(&file, KEK_DESCRIPTOR_WAIT - waited).map_err(failed)? {
             continue;
@@ -216,7 +218,7 @@ pub fn from_descriptor(descriptor: RawFd, clock: &dyn Clock) -> Result<Kek, KekE
     match text.key() {
         Ok(key) if *key == [0; KEY_LEN] => Err(KekError::DescriptorZeros { descriptor }),
         Ok(key) => Ok(from_bytes(&key)),
-        Err(bytes) => Err(KekError::DescriptorSize { descriptor, bytes }),
+        Err(found) => Err(KekError::DescriptorSize { descriptor, found }),
     }
 }
 
@@ -237,10 +239,12 @@ pub enum UnwrapError {
         wrapped_by: KekId,
     },
     /// Operator: the node was given others.
-    #[error("needs the KEK {wrapped_by}, which is none of those configured")]
+    #[error("needs the KEK {wrapped_by}, the one that is given is {given}")]
     OtherKek {
         /// The KEK that is needed.
         wrapped_by: KekId,
+        /// The first one that was given.
+        given: KekId,
     },
     /// Changed bytes, or a wrap made for another place.
     #[error("is not authentic under the KEK {wrapped_by}")]
@@ -290,12 +294,10 @@ impl KekSet {
     /// [`UnwrapError`].
     pub fn unwrap(&self, label: &str, parts: &[&[u8]], wrapped: &[u8; WRAPPED_LEN]) -> Result<Dek, UnwrapError> {
         let wrapped_by = KekId(*wrapped.first_chunk().expect("68 bytes"));
-        if self.is_empty() {
-            return Err(UnwrapError::NoKek { wrapped_by });
-        }
-        let kek = self.find(wrapped_by).ok_or(UnwrapError::OtherKek { wrapped_by })?;
+        let given = self.first().ok_or(UnwrapError::NoKek { wrapped_by })?.id();
+        let kek = self.find(wrapped_by).ok_or(UnwrapError::OtherKek { wrapped_by, given })?;
         kek.unwrap(label, parts, wrapped).map_err(|error| match error {
-            WrapError::OtherKek { wrapped_by, .. } => UnwrapError::OtherKek { wrapped_by },
+            WrapError::OtherKek { wrapped_by, .. } => UnwrapError::OtherKek { wrapped_by, given },
             WrapError::Unauthentic => UnwrapError::Unauthentic { wrapped_by },
         })
     }
@@ -305,7 +307,35 @@ impl KekSet {
     }
 }
 
-/// Space for a KEK and the byte too many that shows there is more.
+/// What was found where 32 raw bytes were expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAKey {
+    /// So many bytes.
+    Bytes(usize),
+    /// More than the space for any way to write a key.
+    Longer,
+    /// A key as 64 hexadecimal digits.
+    Hex,
+    /// A key in base64.
+    Base64,
+    /// 32 bytes and the newline that an editor adds.
+    Newline,
+}
+
+impl fmt::Display for NotAKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAKey::Bytes(1) => f.write_str("1 byte"),
+            NotAKey::Bytes(bytes) => write!(f, "{bytes} bytes"),
+            NotAKey::Longer => write!(f, "{TEXT_LEN} bytes or more"),
+            NotAKey::Hex => f.write_str("64 hexadecimal digits (`xxd -r -p` turns them into raw bytes)"),
+            NotAKey::Base64 => f.write_str("44 characters of base64 (`base64 -d` turns them into raw bytes)"),
+            NotAKey::Newline => f.write_str("32 bytes and a newline"),
+        }
+    }
+}
+
+/// Space for a KEK, however it is written, and the byte too many that shows there is more.
 struct Text {
     bytes: Zeroizing<[u8; TEXT_LEN]>,
     len: usize,
@@ -323,11 +353,23 @@ impl Text {
         Ok(count)
     }
 
-    /// The key, or how many bytes there are instead.
-    fn key(&self) -> Result<Zeroizing<[u8; KEY_LEN]>, usize> {
+    /// The key, or what there is instead.
+    fn key(&self) -> Result<Zeroizing<[u8; KEY_LEN]>, NotAKey> {
         match self.bytes[..self.len].as_array::<KEY_LEN>() {
             Some(key) => Ok(Zeroizing::new(*key)),
-            None => Err(self.len),
+            None => Err(self.found()),
+        }
+    }
+
+    fn found(&self) -> NotAKey {
+        let bytes = &self.bytes[..self.len];
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        match line.len() {
+            KEY_LEN if line.len() < bytes.len() => NotAKey::Newline,
+            HEX_LEN if line.iter().all(u8::is_ascii_hexdigit) => NotAKey::Hex,
+            BASE64_LEN if line.ends_with(b"=") && line.is_ascii() => NotAKey::Base64,
+            _ if self.len == TEXT_LEN => NotAKey::Longer,
+            _ => NotAKey::Bytes(self.len),
         }
     }
 }
@@ -363,19 +405,7 @@ fn is_readable(file: &File, wait: Duration) -> io::Result<bool> {
     }
 }
 
-/// A number of bytes that was counted no further than it matters.
-struct Count(usize);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("1 byte"),
-            TEXT_LEN.. => write!(f, "{TEXT_LEN} bytes or more"),
-            bytes => write!(f, "{bytes} bytes"),
-        }
-    }
-}
-
-const TEXT_LEN: usize = KEY_LEN + 1;
-/// Permission bits of group and others.
-const MODE_OTHERS: u32 = 0o077;
+/// A KEK in hexadecimal, in base64, and more than either with its newline.
+const HEX_LEN: usize = 2 * KEY_LEN;
+const BASE64_LEN: usize = 44;
+const TEXT_LEN: usize = HEX_LEN + 2;

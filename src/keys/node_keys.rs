@@ -367,7 +367,7 @@ fn unwrap_checked(keks: &KekSet, cluster: ClusterId, slot: KeySlot, key: &NewKey
     let key_id = slot.number();
     let dek = slot.unwrap(keks, cluster, &key.wrapped).map_err(|error| match error {
         UnwrapError::NoKek { wrapped_by } => KeyLack::NoCipher { wrapped_by },
-        UnwrapError::OtherKek { wrapped_by } => KeyLack::OtherKek { key_id, wrapped_by },
+        UnwrapError::OtherKek { wrapped_by, .. } => KeyLack::OtherKek { key_id, wrapped_by },
         UnwrapError::Unauthentic { wrapped_by } => KeyLack::Unauthentic { key_id, wrapped_by },
     })?;
     if dek.check() == key.check { Ok(dek) } else { Err(KeyLack::OtherKey { key_id }) }

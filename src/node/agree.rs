@@ -36,9 +36,7 @@ pub enum Disagreement {
         identity: ClusterId,
     },
     /// Damage: entries that the state needs are gone from the log.
-    #[error(
-        "the state is at index {applied}, behind the log, which begins after {compacted}: replace this node by one with an empty directory"
-    )]
+    #[error("the state is at index {applied}, behind the log, which begins after {compacted}: this is an older state/")]
     StateBehindLog {
         /// Of the state.
         applied: Index,
@@ -46,9 +44,7 @@ pub enum Disagreement {
         compacted: Index,
     },
     /// Damage: entries that were applied are gone from the log.
-    #[error(
-        "the state is at index {applied}, ahead of the log, which ends at {last}: replace this node by one with an empty directory"
-    )]
+    #[error("the state is at index {applied}, ahead of the log, which ends at {last}: this is an older log/")]
     StateAheadOfLog {
         /// Of the state.
         applied: Index,
@@ -57,7 +53,7 @@ pub enum Disagreement {
     },
     /// Damage: the state comes from another history, or its record was forged before there was a keyring to sign it.
     #[error(
-        "the state is at index {index} of term {state}, the log has that entry in term {log}: one of the two is of another history, replace this node by one with an empty directory"
+        "the state is at index {index} of term {state}, the log has that entry in term {log}: one of the two is of another history"
     )]
     OtherHistory {
         /// Of the state.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub log_slots: u32,
     /// Bytes of each.
     pub log_slot_bytes: u64,
+    /// Whether the user named number or size of the slots.
+    pub is_log_size_given: bool,
     /// File with the password.
     pub requirepass_file: Option<PathBuf>,
     /// Clients at one time.
@@ -88,9 +91,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], naming the setting and what was expected.
     pub fn check(settings: Settings) -> Result<Config, ConfigError> {
-        let data_dir = settings.data_dir.clone().ok_or(ConfigError::Missing { name: "data-dir" })?;
+        let data_dir = settings.data_dir.clone().ok_or(ConfigError::NoDataDir)?;
         let kek = kek_source(&settings)?;
-        let encryption = encryption(&settings, kek.is_some())?;
+        let encryption = encryption(&settings, &data_dir, kek.is_some())?;
         let (listen, admin_listen) = addresses(&settings)?;
         let frames = 1..=LOG_FRAMES_IN_FLIGHT_MAX;
         let log_frames_in_flight =
@@ -116,6 +119,7 @@ impl Config {
             log_frames_in_flight,
             log_slots,
             log_slot_bytes,
+            is_log_size_given: settings.log_slots.is_some() || settings.log_slot_bytes.is_some(),
             requirepass_file: settings.requirepass_file,
             maxclients,
             idle_timeout: settings.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
@@ -184,13 +188,14 @@ fn kek_source(settings: &Settings) -> Result<Option<KekSource>, ConfigError> {
     }
 }
 
-fn encryption(settings: &Settings, has_kek: bool) -> Result<Encryption, ConfigError> {
+fn encryption(settings: &Settings, data_dir: &Path, has_kek: bool) -> Result<Encryption, ConfigError> {
     match (settings.encryption, has_kek) {
         (None, true) | (Some(Encryption::On), true) => Ok(Encryption::On),
         (Some(Encryption::Ready), true) => Ok(Encryption::Ready),
-        (None, false) | (Some(Encryption::Off), false) => Ok(Encryption::Off),
+        (Some(Encryption::Off), false) => Ok(Encryption::Off),
+        (None, false) => Err(ConfigError::SilentlyClear { data_dir: data_dir.to_owned() }),
         // The log is sealed from the first start, and the cutover needs keys that are wrapped.
-        (Some(Encryption::On | Encryption::Ready), false) => Err(ConfigError::Missing { name: "kek-file" }),
+        (Some(mode @ (Encryption::On | Encryption::Ready)), false) => Err(ConfigError::NoKek { mode: mode.word() }),
         (Some(Encryption::Off), true) => Err(ConfigError::Conflict {
             first: "encryption off",
             second: "kek-file or kek-fd",
@@ -269,12 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_in_the_clear_unless_that_was_said() {
+        let refused = Config::check(minimal()).unwrap_err().to_string();
+        for words in ["sealkv keygen", "serve --data-dir /tmp/x --kek-file", "--encryption off"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
     fn data_dir_and_kek_file_are_enough_and_turn_encryption_on() {
         let config = Config::check(Settings { kek_file: Some("/k".into()), ..minimal() }).unwrap();
         assert_eq!(config.encryption, Encryption::On);
         assert_eq!(config.kek, Some(KekSource::File("/k".into())));
         assert!(config.listen.ip().is_loopback());
-        assert_eq!(Config::check(minimal()).unwrap().encryption, Encryption::Off);
+        let off = Settings { encryption: Some(Encryption::Off), ..minimal() };
+        assert_eq!(Config::check(off).unwrap().encryption, Encryption::Off);
         let ready = Settings { encryption: Some(Encryption::Ready), kek_file: Some("/k".into()), ..minimal() };
         assert_eq!(Config::check(ready).unwrap().encryption, Encryption::Ready);
     }
@@ -291,9 +305,13 @@ mod tests {
     #[test]
     fn nothing_but_loopback_without_the_insecure_flag() {
         let open: SocketAddr = "0.0.0.0:6379".parse().unwrap();
-        let refused = Config::check(Settings { listen: Some(open), ..minimal() }).unwrap_err().to_string();
+        let refused =
+            Config::check(Settings { listen: Some(open), kek_fd: Some(3), ..minimal() }).unwrap_err().to_string();
         assert!(refused.contains("--insecure-listen"), "{refused}");
-        assert!(Config::check(Settings { listen: Some(open), insecure_listen: Some(true), ..minimal() }).is_ok());
+        assert!(
+            Config::check(Settings { listen: Some(open), insecure_listen: Some(true), kek_fd: Some(3), ..minimal() })
+                .is_ok()
+        );
     }
 
     #[test]

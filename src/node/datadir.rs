@@ -3,15 +3,16 @@
 //! ```text
 //! IDENTITY  IDENTITY.new  anything else   a start finds
 //! no        no            no              a fresh directory
-//! no        yes           log, state, ..  an unfinished first start: made again from nothing
+//! no        yes           log, state, ..  an unfinished first start: made again from nothing; 74 if they hold more than that
 //! no        no            log or state    refused, 74: the node's identity is lost
-//! no        any           other names     refused, 78: not a data directory
+//! no        any           other names     refused, 78: not a data directory (`lost+found` is nobody's)
 //! yes       any           any             a node, if its keys and formats agree with the configuration
 //! ```
 //!
 //! IDENTITY.new is written before anything else and renamed last of all, so IDENTITY means that the first start was
 //! finished; from then on nothing that is missing is ever created. A refused start changes nothing but LOCK.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
 use std::fs::DirBuilder;
@@ -65,7 +66,7 @@ pub enum DataDirError {
         holder: String,
     },
     /// Operator: probably the wrong path.
-    #[error("data directory {} holds {} and no IDENTITY: it is not a data directory of sealkv, give it an empty one", path.display(), name.display())]
+    #[error("data directory {} holds {} and no IDENTITY: it is not a data directory of sealkv, give another --data-dir", path.display(), name.display())]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -73,7 +74,7 @@ pub enum DataDirError {
         name: PathBuf,
     },
     /// Damage: the identity is lost.
-    #[error("data directory {} has a {} but no IDENTITY: restore IDENTITY, or replace this node by one with an empty directory", path.display(), name.display())]
+    #[error("data directory {} has a {} but no IDENTITY, without which they cannot be opened", path.display(), name.display())]
     WithoutIdentity {
         /// The directory.
         path: PathBuf,
@@ -81,12 +82,20 @@ pub enum DataDirError {
         name: PathBuf,
     },
     /// Damage: a part of a node is gone.
-    #[error("data directory {} has an IDENTITY but no {name}: restore it, or replace this node by one with an empty directory", path.display())]
+    #[error("data directory {} has an IDENTITY but no {name}", path.display())]
     Missing {
         /// The directory.
         path: PathBuf,
         /// What is missing.
         name: &'static str,
+    },
+    /// Damage: a node whose IDENTITY bears the name of an unfinished one. Making it again would wipe it.
+    #[error("data directory {} has an IDENTITY.new beside {found}, more than a first start leaves: it holds a node, and `mv IDENTITY.new IDENTITY` makes it one again", path.display())]
+    NotUnfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What was found of the node.
+        found: String,
     },
     /// Damage: IDENTITY is no regular file.
     #[error("{} is {kind}, expected a regular file", path.display())]
@@ -123,12 +132,14 @@ impl DataDirError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
+            DataDirError::Unusable { source, .. } if is_device(source) => Blame::Damage,
             DataDirError::Unusable { .. }
             | DataDirError::NotADirectory { .. }
             | DataDirError::Locked { .. }
             | DataDirError::Foreign { .. } => Blame::Config,
             DataDirError::Identity { source, .. } => source.blame(),
             DataDirError::WithoutIdentity { .. }
+            | DataDirError::NotUnfinished { .. }
             | DataDirError::Missing { .. }
             | DataDirError::NotAFile { .. }
             | DataDirError::Io { .. } => Blame::Damage,
@@ -141,8 +152,11 @@ impl DataDirError {
 pub enum DirectoryKind {
     /// Nothing: a first start.
     Fresh,
-    /// A first start that did not finish; [`DataDir::begin`] removes what it left.
-    Unfinished,
+    /// A first start that did not finish, if log and state hold no more than that ([`DataDir::begin`] removes what it left).
+    Unfinished {
+        /// Whose first start it was; `None` if its IDENTITY.new was not finished either, or does not open under this KEK.
+        of: Option<(Identity, Option<LogKey>)>,
+    },
     /// A node.
     Existing {
         /// Who it is.
@@ -181,11 +195,12 @@ impl DataDir {
             return self.existing(keks);
         }
         let names = self.names()?;
-        if let Some(name) = names.iter().find(|name| !OWN_NAMES.iter().any(|own| name == own)) {
+        if let Some(name) = names.iter().find(|name| !self.is_own(name)) {
             return Err(DataDirError::Foreign { path: self.path.clone(), name: name.into() });
         }
         if self.has(IDENTITY_NEW)? {
-            return Ok(DirectoryKind::Unfinished);
+            // Its keys count for nothing yet: it may be finished with another KEK.
+            return Ok(DirectoryKind::Unfinished { of: Identity::open(&self.read_identity(IDENTITY_NEW)?, keks).ok() });
         }
         match PARTS.iter().find(|part| names.iter().any(|name| name == *part)) {
             Some(part) => Err(DataDirError::WithoutIdentity { path: self.path.clone(), name: part.into() }),
@@ -280,8 +295,18 @@ impl DataDir {
         Ok(())
     }
 
+    /// A name of ours, or the directory that ext4 makes in every file system.
+    fn is_own(&self, name: &OsStr) -> bool {
+        OWN_NAMES.iter().any(|own| name == *own) || (name == LOST_AND_FOUND && self.path.join(name).is_dir())
+    }
+
+    /// The refusal of what is taken for an unfinished first start and holds more.
+    pub(super) fn not_unfinished(&self, found: String) -> DataDirError {
+        DataDirError::NotUnfinished { path: self.path.clone(), found }
+    }
+
     fn existing(&self, keks: &KekSet) -> Result<DirectoryKind, DataDirError> {
-        let bytes = self.read_identity()?;
+        let bytes = self.read_identity(IDENTITY)?;
         let (identity, log_key) = Identity::open(&bytes, keks)
             .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })?;
         if !self.has(LOG)? {
@@ -297,8 +322,8 @@ impl DataDir {
         Ok(DirectoryKind::Existing { identity, log_key })
     }
 
-    fn read_identity(&self) -> Result<Vec<u8>, DataDirError> {
-        let path = self.path.join(IDENTITY);
+    fn read_identity(&self, name: &str) -> Result<Vec<u8>, DataDirError> {
+        let path = self.path.join(name);
         let read = |source| DataDirError::Io { path: path.clone(), action: "read", source };
         let mut opened = file::open(&path).map_err(read)?;
         if opened.kind != FileKind::Regular {
@@ -364,8 +389,10 @@ fn take_lock(directory: &Path) -> Result<File, DataDirError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| unusable(errno.into()))?;
     let mut lock = File::from(lock);
-    if !lock.metadata().map_err(unusable)?.is_file() {
-        return Err(unusable(io::Error::from(io::ErrorKind::InvalidInput)));
+    let kind = lock.metadata().map_err(unusable)?.file_type();
+    if !kind.is_file() {
+        let found = format!("it is {}, expected a regular file: remove it", file::kind_of_type(kind));
+        return Err(unusable(io::Error::new(io::ErrorKind::InvalidInput, found)));
     }
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -374,8 +401,8 @@ fn take_lock(directory: &Path) -> Result<File, DataDirError> {
         }
         Err(errno) => return Err(unusable(errno.into())),
     }
-    // The number is only for the message that a second process shows; the lock is the kernel's.
-    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(unusable)?;
+    // The number is only for the message that a second process shows; the lock is the kernel's. A full disk has no space for it.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     Ok(lock)
 }
 
@@ -386,6 +413,11 @@ fn holder_of(lock: &mut File) -> String {
         Ok(pid) if is_read => format!(", number {pid}"),
         _ => String::new(),
     }
+}
+
+/// Whether the disk is the reason, not the operator.
+fn is_device(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::NXIO))
 }
 
 fn remove(path: &Path) -> Result<(), DataDirError> {
@@ -408,6 +440,7 @@ const INCOMING: &str = "incoming";
 const OLD: &str = "old";
 const PARTS: [&str; 5] = [LOG, STATE, FLUSH, INCOMING, OLD];
 const OWN_NAMES: [&str; 8] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, FLUSH, INCOMING, OLD];
+const LOST_AND_FOUND: &str = "lost+found";
 
 #[cfg(test)]
 mod tests;

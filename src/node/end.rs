@@ -1,6 +1,8 @@
 //! Why a running node ends. The first reason that is reported counts, and the main thread acts on it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -30,6 +32,14 @@ pub enum NodeFailure {
     /// Apply stands at an entry that it cannot apply.
     #[error(transparent)]
     Halt(Arc<Halt>),
+    /// The disk of the state does not answer.
+    #[error("the disk under {} has not answered for {} s", path.display(), waited.as_secs())]
+    StateHung {
+        /// Where it was asked.
+        path: PathBuf,
+        /// For how long.
+        waited: Duration,
+    },
     /// Agreement cannot continue.
     #[error("raft")]
     Raft(#[source] RaftFatal),
@@ -41,7 +51,7 @@ impl NodeFailure {
     pub fn blame(&self) -> Blame {
         match self {
             NodeFailure::Halt(halt) => halt.blame(),
-            NodeFailure::Log(_) | NodeFailure::Raft(_) => Blame::Damage,
+            NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Raft(_) => Blame::Damage,
         }
     }
 }

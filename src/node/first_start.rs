@@ -18,6 +18,7 @@ use crate::node::datadir::DataDir;
 use crate::node::place::base_place;
 use crate::node::place::random_start;
 use crate::node::progress::ProgressLine;
+use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::wal;
 use crate::wal::LogConfig;
@@ -35,6 +36,7 @@ pub(crate) fn first_start(
     world: &World,
     directory: &DataDir,
     keks: &KekSet,
+    progress: &StartProgress,
 ) -> Result<(Identity, Option<LogKey>), Refusal> {
     let cluster = ClusterId(random_array(&*world.entropy));
     let node = random_node_id(&*world.entropy);
@@ -42,7 +44,7 @@ pub(crate) fn first_start(
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
     directory.begin(&identity, log_key.as_ref())?;
     let founded = founded(&identity);
-    make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded)?;
+    make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded, progress)?;
     directory.make_flush()?;
     make_state(config, world, directory, &founded)?;
     directory.finish()?;
@@ -56,14 +58,14 @@ fn founded(identity: &Identity) -> Applied {
     Applied::founding(identity.cluster, Members::founders(&[identity.node]), vec![founder])
 }
 
-fn make_log(log: &LogConfig, world: &World, founded: &Applied) -> Result<(), Refusal> {
+fn make_log(log: &LogConfig, world: &World, founded: &Applied, progress: &StartProgress) -> Result<(), Refusal> {
     let cannot_be_made = |source| Refusal::Make { what: format!("{} cannot be made", log.dir.display()), source };
     fs::create_dir(&log.dir).map_err(cannot_be_made)?;
     let disk = log.open_disk().map_err(WalError::from)?;
-    let mut progress = ProgressLine::begin("making the log", "bytes");
+    let mut line = ProgressLine::begin(progress, "making the log", "bytes");
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    let made = wal::create(log, disk, clock, entropy, founded.position, &mut |done, all| progress.at(done, all));
-    progress.end();
+    let made = wal::create(log, disk, clock, entropy, founded.position, &mut |done, all| line.at(done, all));
+    line.end();
     let need_bytes = u64::from(log.slots) * log.slot_bytes;
     made.map_err(|source| Refusal::MakeLog { path: log.dir.clone(), need_bytes, source })?;
     Ok(())

@@ -1,4 +1,5 @@
-//! The sockets of clients and of admin: bound before the start, listening after it.
+//! The sockets of clients and of admin: bound before the start. Admin listens at once and says how far the start is, clients
+//! are listened to after it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::limits::BACKLOG;
 use crate::node::admin;
+use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
 use crate::node::refusal::Refusal;
 use crate::node::running::RunningNode;
@@ -20,30 +22,39 @@ use crate::resp::Drained;
 use crate::resp::Server;
 use crate::resp::ServerParts;
 
-/// Bound and not listening: no other process can take them, and no client waits in them.
+/// Bound and not listening: no other process can take it, and no client waits in it.
 pub(crate) struct Sockets {
     clients: TcpSocket,
-    admin: TcpSocket,
 }
 
-/// The same sockets, listening.
+/// The same socket, listening.
 pub(crate) struct Listeners {
     clients: TcpListener,
-    admin: TcpListener,
 }
 
 impl Sockets {
-    /// Takes both addresses.
+    /// Takes both addresses, and answers at that of admin from now on.
     ///
     /// # Errors
     /// [`Refusal::Address`].
-    pub(crate) fn reserve(config: &Config, runtime: &Runtime) -> Result<Sockets, Refusal> {
+    pub(crate) fn reserve(config: &Config, runtime: &Runtime, facts: AdminFacts) -> Result<Sockets, Refusal> {
         let _in_runtime = runtime.enter();
-        let bind = |name, address| bind(address).map_err(|reason| Refusal::Address { name, address, reason });
-        Ok(Sockets { clients: bind("listen", config.listen)?, admin: bind("admin-listen", config.admin_listen)? })
+        let refused = |name, address| move |reason| Refusal::Address { name, address, reason };
+        let clients = bind(config.listen).map_err(refused("listen", config.listen))?;
+        let admin = bind(config.admin_listen).and_then(|socket| socket.listen(BACKLOG));
+        let admin = admin.map_err(refused("admin-listen", config.admin_listen))?;
+        let address = admin.local_addr().map_err(no_address)?;
+        let profiling = config.profiling;
+        runtime.spawn(async move {
+            if let Err(error) = admin::serve(admin, facts, profiling).await {
+                tracing::warn!(%error, "the admin listener broke");
+            }
+        });
+        tracing::info!(%address, "admin");
+        Ok(Sockets { clients })
     }
 
-    /// From now on clients and scrapers may connect.
+    /// From now on clients may connect.
     ///
     /// # Errors
     /// [`Refusal::Address`].
@@ -52,14 +63,12 @@ impl Sockets {
         let listen = |socket: TcpSocket, name, address| {
             socket.listen(BACKLOG).map_err(|reason| Refusal::Address { name, address, reason })
         };
-        let admin = listen(self.admin, "admin-listen", config.admin_listen)?;
-        let clients = listen(self.clients, "listen", config.listen)?;
-        Ok(Listeners { clients, admin })
+        Ok(Listeners { clients: listen(self.clients, "listen", config.listen)? })
     }
 }
 
 impl Listeners {
-    /// Accepts clients and scrapers, and logs the addresses.
+    /// Accepts clients, and logs the address.
     ///
     /// # Errors
     /// [`Refusal::Make`]: a listener has no address.
@@ -72,15 +81,7 @@ impl Listeners {
         stopping: watch::Receiver<bool>,
     ) -> Result<JoinHandle<Drained>, Refusal> {
         let _in_runtime = runtime.enter();
-        let admin_address = self.admin.local_addr().map_err(no_address)?;
         let server = Server::new(self.clients, server_parts(running, bounds)).map_err(no_address)?;
-        let (admin, numbers, profiling) = (self.admin, Arc::clone(&running.numbers), config.profiling);
-        runtime.spawn(async move {
-            if let Err(error) = admin::serve(admin, numbers, profiling).await {
-                tracing::warn!(%error, "the admin listener broke");
-            }
-        });
-        tracing::info!(address = %admin_address, "admin");
         if !(config.listen.ip().is_loopback() && config.admin_listen.ip().is_loopback()) {
             tracing::warn!("listening beyond loopback without TLS: everybody on the path can read and write");
         }

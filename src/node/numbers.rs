@@ -20,6 +20,7 @@ use crate::node::log_lines;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
+use crate::node::watch_facts::WatchFacts;
 use crate::propose::AppliedFacts;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
@@ -51,6 +52,8 @@ pub struct NodeNumbers {
     pub voters: Arc<AtomicUsize>,
     /// The clock of the stamps.
     pub facts: Arc<AppliedFacts>,
+    /// Whether the node still moves.
+    pub(crate) watch: WatchFacts,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// The tier that a key gets on this machine.
@@ -80,6 +83,7 @@ impl NodeNumbers {
         if self.log.is_stalled() {
             reasons.push("the log is full".to_owned());
         }
+        reasons.extend(self.watch.not_ready());
         reasons
     }
 
@@ -262,6 +266,14 @@ impl NodeNumbers {
         out.counter("sealkv_wal_appends_total", "Groups of raft and trims that were put into frames", counts.appends);
         out.counter("sealkv_wal_frames_total", "Frames written to the log", counts.frames);
         out.counter("sealkv_wal_syncs_total", "Syncs of the log's frames", counts.syncs);
+        for (part, bytes) in self.watch.free_bytes() {
+            out.labeled(
+                "sealkv_disk_free_bytes",
+                "Free bytes of the disk, by part of the directory",
+                ("part", part),
+                bytes,
+            );
+        }
         let view = self.node_keys.current();
         out.labeled("sealkv_backend_info", "AEAD tier in use", ("backend", self.aead_tier), 1);
         out.labeled("sealkv_encryption_info", "Mode of encryption", ("mode", self.encryption(&view)), 1);

@@ -2,9 +2,11 @@
 //!
 //! Nothing is written but LOCK until every check has passed. Only a first start makes anything: see `first_start.rs`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::load::load;
+use crate::disk::close_inherited;
 use crate::fsm::base::RowBase;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::start::LookedAt;
@@ -21,9 +23,14 @@ use crate::node::config::KekSource;
 use crate::node::datadir::DataDir;
 use crate::node::datadir::DirectoryKind;
 use crate::node::first_start::first_start;
+use crate::node::modes;
 use crate::node::place::base_place;
 use crate::node::place::random_start;
+use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
+use crate::node::trial;
+use crate::node::unfinished;
+use crate::node::words::ByteSize;
 use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
@@ -54,19 +61,30 @@ debug_fields!(self: OpenedNode { identity: self.identity });
 /// # Errors
 /// [`Refusal`]: this node must not start; nothing but LOCK was changed, unless it was its first start.
 pub fn open(config: &Config, world: &World) -> Result<OpenedNode, Refusal> {
-    open_with(config, world, keks(config, world)?)
+    open_with(config, world, keks(config, world)?, &StartProgress::default())
 }
 
 /// The same with KEKs that were read before.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<OpenedNode, Refusal> {
+pub fn open_with(
+    config: &Config,
+    world: &World,
+    keks: KekSet,
+    progress: &StartProgress,
+) -> Result<OpenedNode, Refusal> {
     let directory = DataDir::lock(&config.data_dir)?;
     let (identity, log_key) = match directory.classify(&keks)? {
         DirectoryKind::Existing { identity, log_key } => (identity, log_key),
-        DirectoryKind::Fresh | DirectoryKind::Unfinished => first_start(config, world, &directory, &keks)?,
+        DirectoryKind::Fresh => first_start(config, world, &directory, &keks, progress)?,
+        DirectoryKind::Unfinished { of } => {
+            unfinished::check(config, world, &directory, of.as_ref())?;
+            first_start(config, world, &directory, &keks, progress)?
+        }
     };
+    modes::warn_if_open_to_others(&config.data_dir);
+    say_what_is_not_used(config, &identity, &directory.log());
     let log = config.log(directory.log(), &identity, log_key.as_ref());
     let (log, recovered) = wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
     tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
@@ -74,8 +92,19 @@ pub fn open_with(config: &Config, world: &World, keks: KekSet) -> Result<OpenedN
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
     let looked_at = look_at_state(&directory, &rocks)?;
     let record = load_and_compare(looked_at.base(), &identity, &recovered, &node_keys)?;
+    trial::write(&directory.state())?;
     let base: Arc<dyn RowBase> = Arc::new(looked_at.open(&rocks, random_start(world))?);
     Ok(OpenedNode { directory, identity, log, recovered, base, record, node_keys })
+}
+
+/// Number and size of the log's slots hold for a new log; a user who names others should know that nothing changes.
+fn say_what_is_not_used(config: &Config, identity: &Identity, log: &Path) {
+    let slot_bytes = log.join("slot-0000.wal").metadata().map_or(config.log_slot_bytes, |slot| slot.len());
+    let has = (identity.log_slots, slot_bytes);
+    if config.is_log_size_given && (config.log_slots, config.log_slot_bytes) != has {
+        let (slots, size) = (has.0, ByteSize(has.1));
+        tracing::warn!("--log-slots and --log-slot-bytes are not used: this directory has {slots} slots of {size}");
+    }
 }
 
 /// The KEKs that the settings name; none where encryption is off. To be read before the process opens anything itself:
@@ -87,7 +116,14 @@ pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
     let kek = match &config.kek {
         None => return Ok(KekSet::new(Vec::new())?),
         Some(KekSource::File(path)) => kek::from_file(path)?,
-        Some(KekSource::Descriptor(descriptor)) => kek::from_descriptor(*descriptor, &*world.clock)?,
+        Some(KekSource::Descriptor(descriptor)) => {
+            let kek = kek::from_descriptor(*descriptor, &*world.clock)?;
+            // The KEK of a file or a memfd would stay readable there for as long as the node lives.
+            if let Err(error) = close_inherited(*descriptor) {
+                tracing::warn!(descriptor, %error, "the descriptor of the KEK could not be closed");
+            }
+            kek
+        }
     };
     Ok(KekSet::new(vec![kek])?)
 }

@@ -1,12 +1,12 @@
 //! The password of clients: the first line of a file.
 
-use std::fs::File;
-use std::fs::metadata;
 use std::io::Read as _;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::keys::file;
+use crate::keys::file::FileKind;
 use crate::limits::PASSWORD_FILE_BYTES_MAX;
 use crate::node::config::Config;
 use crate::node::refusal::Refusal;
@@ -22,10 +22,12 @@ pub(crate) fn read(config: &Config) -> Result<Option<Password>, Refusal> {
 }
 
 fn first_line(path: &Path) -> Result<Password, String> {
-    if !metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("not a regular file".to_owned());
+    let opened = file::open(path).map_err(|error| error.to_string())?;
+    if opened.kind != FileKind::Regular {
+        return Err(format!("is {}, expected a regular file", opened.kind));
     }
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    opened.check_secret().map_err(|error| error.to_string())?;
+    let file = opened.file;
     let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_FILE_BYTES_MAX + 1));
     file.take(PASSWORD_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();

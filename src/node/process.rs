@@ -2,9 +2,11 @@
 
 use std::panic;
 
+use rustix::fs::Mode;
 use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
+use rustix::process::Signal;
 use tracing_subscriber::EnvFilter;
 
 use crate::limits::OWN_DESCRIPTORS;
@@ -29,6 +31,15 @@ pub fn start_logging(format: LogFormat, filter: &LogFilter) -> Result<(), String
     started.map_err(|error| error.to_string())
 }
 
+/// Whether this process was started with `signal` ignored, if the kernel says.
+#[must_use]
+pub fn ignores(signal: Signal) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw() - 1) & 1 == 1
+}
+
 /// Bytes of this process in memory, if the kernel says.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
@@ -46,6 +57,11 @@ pub fn forbid_core_dumps() {
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the process could not be made undumpable");
     }
+}
+
+/// What this process makes is its user's alone, whatever umask it was started with: RocksDB's files hold users' keys.
+pub fn keep_files_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Raises the limit of descriptors for `clients` clients beside the node's own; returns for how many it suffices.

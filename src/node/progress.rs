@@ -1,28 +1,60 @@
-//! Long work logs how far it is, every few seconds.
+//! How far long work of a start is: a log line every few seconds, and an answer for who asks meanwhile.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// The log line of one piece of long work.
+/// What a start is doing now, for the admin listener, which answers before the node serves.
+#[derive(Debug, Default)]
+pub struct StartProgress(Mutex<Option<StartStep>>);
+
+/// A piece of long work, and how far it is.
+#[derive(Clone, Copy, Debug)]
+struct StartStep {
+    what: &'static str,
+    unit: &'static str,
+    done: u64,
+    all: u64,
+}
+
+impl StartProgress {
+    /// In words: what is being done, and how far it is.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => "starting".to_owned(),
+            Some(StartStep { what, unit, done, all }) => format!("{what}: {done} of {all} {unit}"),
+        }
+    }
+
+    fn set(&self, step: Option<StartStep>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+}
+
+/// One piece of long work.
 #[derive(Debug)]
-pub struct ProgressLine {
+pub struct ProgressLine<'a> {
+    to: &'a StartProgress,
     what: &'static str,
     unit: &'static str,
     began: Instant,
     logged: Instant,
 }
 
-impl ProgressLine {
+impl<'a> ProgressLine<'a> {
     /// Work that begins now.
     #[must_use]
-    pub fn begin(what: &'static str, unit: &'static str) -> ProgressLine {
+    pub fn begin(to: &'a StartProgress, what: &'static str, unit: &'static str) -> ProgressLine<'a> {
         let now = Instant::now();
-        ProgressLine { what, unit, began: now, logged: now }
+        ProgressLine { to, what, unit, began: now, logged: now }
     }
 
     /// The work is at `done` of `all`.
     pub fn at(&mut self, done: u64, all: u64) {
         debug_assert!(done <= all, "{done} of {all}");
+        self.to.set(Some(StartStep { what: self.what, unit: self.unit, done, all }));
         if self.logged.elapsed() > INTERVAL {
             self.logged = Instant::now();
             tracing::info!(done, all, unit = self.unit, "{}", self.what);
@@ -31,6 +63,7 @@ impl ProgressLine {
 
     /// The work is done; logged if it took long enough to be noticed.
     pub fn end(self) {
+        self.to.set(None);
         if self.began.elapsed() > INTERVAL {
             tracing::info!(seconds = self.began.elapsed().as_secs(), "{}: done", self.what);
         }
@@ -38,3 +71,19 @@ impl ProgressLine {
 }
 
 const INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_says_what_it_does_and_how_far_it_is() {
+        let progress = StartProgress::default();
+        assert_eq!(progress.words(), "starting");
+        let mut line = ProgressLine::begin(&progress, "replaying the log", "entries");
+        line.at(5, 9);
+        assert_eq!(progress.words(), "replaying the log: 5 of 9 entries");
+        line.end();
+        assert_eq!(progress.words(), "starting");
+    }
+}

@@ -13,6 +13,8 @@ use crate::keys::kek::KekError;
 use crate::node::agree::Disagreement;
 use crate::node::datadir::DataDirError;
 use crate::node::end::NodeFailure;
+use crate::node::remedy::PUT_BACK;
+use crate::node::remedy::by_cause;
 use crate::wal::WalError;
 
 /// A node that does not start. Nothing was changed, unless it was its first start or the replay had begun.
@@ -45,6 +47,26 @@ pub enum Refusal {
         /// How many it needs itself.
         own: u64,
     },
+    /// Operator: fewer threads than the node needs.
+    #[error(
+        "only {made} threads can be made, the node needs {need}: raise the limit of processes (ulimit -u, TasksMax=, the pids limit of the container)"
+    )]
+    Threads {
+        /// How many could be made.
+        made: usize,
+        /// How many it needs.
+        need: usize,
+    },
+    /// Operator: too little address space.
+    #[error(
+        "the address space is limited to {limit} bytes, the node needs {need}: raise the limit (ulimit -v, LimitAS=)"
+    )]
+    AddressSpace {
+        /// What the process may have.
+        limit: u64,
+        /// What it needs.
+        need: u64,
+    },
     /// Operator: an address cannot be taken.
     #[error("{name} {address}: {reason}{}: give another --{name}", hint(reason))]
     Address {
@@ -62,7 +84,7 @@ pub enum Refusal {
     #[error("log")]
     Log(#[from] WalError),
     /// Device: the log of a first start cannot be made. The next start removes what there is of it.
-    #[error("the log, {need_bytes} bytes in {}, cannot be made: free space or choose smaller --log-slots and --log-slot-bytes, then start again", path.display())]
+    #[error("the log, {need_bytes} bytes in {}, cannot be made: smaller --log-slots and --log-slot-bytes need less", path.display())]
     MakeLog {
         /// Its directory.
         path: PathBuf,
@@ -72,8 +94,16 @@ pub enum Refusal {
         source: WalError,
     },
     /// Damage: the state cannot be read.
-    #[error("state/ cannot be opened: put it back, or replace this node by one with an empty directory")]
+    #[error("state/ cannot be opened")]
     Base(#[from] BaseError),
+    /// The disk or the operator: RocksDB would fail at its first write, and leave a file more at each start.
+    #[error("nothing can be written in {}", path.display())]
+    Unwritable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The state record cannot be used.
     #[error("state/")]
     Load(#[from] LoadError),
@@ -99,17 +129,48 @@ impl Refusal {
     pub fn blame(&self) -> Blame {
         match self {
             Refusal::Tier(TierError::Wrong { .. }) | Refusal::SelfTest(_) => Blame::Damage,
-            Refusal::Tier(_) | Refusal::Password { .. } | Refusal::Descriptors { .. } | Refusal::Address { .. } => {
-                Blame::Config
-            }
+            Refusal::Tier(_)
+            | Refusal::Password { .. }
+            | Refusal::Descriptors { .. }
+            | Refusal::Threads { .. }
+            | Refusal::AddressSpace { .. }
+            | Refusal::Address { .. } => Blame::Config,
             Refusal::Kek(error) => error.blame(),
             Refusal::Directory(error) => error.blame(),
             Refusal::Log(error) | Refusal::MakeLog { source: error, .. } => error.blame(),
             Refusal::Load(error) => error.blame(),
             Refusal::Disagreement(error) => error.blame(),
             Refusal::Failure(failure) => failure.blame(),
-            Refusal::Base(_) | Refusal::Make { .. } => Blame::Damage,
+            Refusal::Base(_) | Refusal::Unwritable { .. } | Refusal::Make { .. } => Blame::Damage,
         }
+    }
+
+    /// What the operator does about it, where the error itself does not say.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        let by_kind = match self {
+            Refusal::Kek(_) | Refusal::Password { .. } | Refusal::Address { .. } => return None,
+            Refusal::Log(WalError::WrongKey { .. } | WalError::Foreign { .. }) => {
+                Some("put back the log/ that belongs to this IDENTITY")
+            }
+            Refusal::Log(
+                WalError::Refused { .. }
+                | WalError::SlotMissing { .. }
+                | WalError::NoSegment
+                | WalError::NoEntry { .. },
+            )
+            | Refusal::Base(_)
+            | Refusal::Load(_)
+            | Refusal::Directory(DataDirError::WithoutIdentity { .. } | DataDirError::Missing { .. })
+            | Refusal::Disagreement(
+                Disagreement::StateBehindLog { .. }
+                | Disagreement::StateAheadOfLog { .. }
+                | Disagreement::OtherHistory { .. }
+                | Disagreement::Cutover { .. },
+            ) if self.blame() == Blame::Damage || matches!(self, Refusal::Disagreement(_)) => Some(PUT_BACK),
+            _ => None,
+        };
+        by_cause(self).or(by_kind)
     }
 }
 

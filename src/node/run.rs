@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
-use tokio::sync::watch;
+use tokio::sync::watch as watch_channel;
 use tokio::task::JoinHandle;
 
 use crate::crypto::aead;
@@ -19,6 +20,7 @@ use crate::crypto::selftest;
 use crate::exit::Blame;
 use crate::exit::SECOND_SIGNAL_STATUS;
 use crate::exit::chain;
+use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
 use crate::node::end::End;
 use crate::node::end::Ends;
@@ -29,8 +31,11 @@ use crate::node::open;
 use crate::node::password;
 use crate::node::process;
 use crate::node::refusal::Refusal;
+use crate::node::remedy;
+use crate::node::resources;
 use crate::node::running::RunningNode;
 use crate::node::start::start;
+use crate::node::watch;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
 use crate::resp::Password;
@@ -43,13 +48,14 @@ use crate::world::World;
 pub fn run(config: &Config) -> ExitCode {
     process::forbid_core_dumps();
     process::end_at_first_panic();
+    process::keep_files_private();
     let node = match ServingNode::start(config) {
         Ok(node) => node,
-        Err(refusal) => return ended(refusal.blame(), &refusal),
+        Err(refusal) => return ended(refusal.blame(), &refusal, refusal.remedy()),
     };
     match node.serve() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => ended(failure.blame(), &failure),
+        Err(failure) => ended(failure.blame(), &failure, remedy::by_cause(&failure)),
     }
 }
 
@@ -74,10 +80,14 @@ fn world() -> World {
     world
 }
 
-/// Logs why the process ends.
-pub fn ended(blame: Blame, error: &dyn std::error::Error) -> ExitCode {
+/// Logs why the process ends, and what to do about it.
+pub fn ended(blame: Blame, error: &dyn std::error::Error, remedy: Option<&str>) -> ExitCode {
     // RocksDB's threads may still have something to say; the reason is what an operator looks for, and it is the last line.
-    log_lines::last(|| tracing::error!("{}", chain(error)));
+    let line = chain(error);
+    log_lines::last(|| match remedy {
+        Some(remedy) => tracing::error!("{line}: {remedy}"),
+        None => tracing::error!("{line}"),
+    });
     blame.into()
 }
 
@@ -86,7 +96,7 @@ struct ServingNode {
     runtime: Runtime,
     running: RunningNode,
     clients: JoinHandle<Drained>,
-    stopping: watch::Sender<bool>,
+    stopping: watch_channel::Sender<bool>,
     ended: Receiver<End>,
 }
 
@@ -99,13 +109,18 @@ impl ServingNode {
         selftest::known_answers()?;
         let password = password::read(config)?;
         let clients_max = process::allow_descriptors(config.maxclients)?;
+        resources::check(config.open_threads)?;
         let runtime = runtime()?;
         let (ends, ended) = Ends::new();
         let is_serving = Arc::new(AtomicBool::new(false));
         let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving));
-        let sockets = Sockets::reserve(config, &runtime)?;
-        let opened = open::open_with(config, &world, keks)?;
-        let running = start(config, &world, opened, &ends)?;
+        let facts = AdminFacts::default();
+        let sockets = Sockets::reserve(config, &runtime, facts.clone())?;
+        let opened = open::open_with(config, &world, keks, &facts.progress)?;
+        let running = start(config, &world, opened, &ends, &facts.progress)?;
+        // Only once: this is the one place that sets it.
+        let _ = facts.numbers.set(Arc::clone(&running.numbers));
+        watch::spawn(&config.data_dir, &running.numbers, &ends)?;
         let listeners = sockets.listen(config, &runtime)?;
         is_serving.store(true, Relaxed);
         let bounds = bounds(config, clients_max, password);
@@ -161,18 +176,24 @@ fn runtime() -> Result<Runtime, Refusal> {
     built.map_err(|source: io::Error| Refusal::Make { what: "threads for the network".to_owned(), source })
 }
 
-/// The first SIGTERM or SIGINT drains, the second ends at once. Before clients are served the first ends at once too: a
+/// The first SIGTERM, SIGINT or SIGHUP drains, the second ends at once. Before clients are served the first ends at once too: a
 /// start that is interrupted leaves what a crash would leave, and the next start deals with it.
-fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>) -> watch::Sender<bool> {
-    let (stopping, _) = watch::channel(false);
+///
+/// They are taken before this returns. So is SIGXFSZ, which would end the node without a line: the write fails then.
+fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>) -> watch_channel::Sender<bool> {
+    let (stopping, _) = watch_channel::channel(false);
     let is_stopping = Arc::new(AtomicBool::new(false));
+    let in_runtime = runtime.enter();
+    let taken = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), hangup());
+    let file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    drop(in_runtime);
+    let (Ok(mut term), Ok(mut int), Ok(mut hangup), Ok(_)) = (taken.0, taken.1, taken.2, file_size) else {
+        tracing::warn!("signals cannot be taken: they end the node at once");
+        return stopping;
+    };
     runtime.spawn(async move {
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            tracing::warn!("signals cannot be taken: they end the node at once");
-            return;
-        };
         loop {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, () = hangup.received() => {} }
             if is_stopping.swap(true, Relaxed) {
                 // Without a line: whoever sends it does not want to wait for anything.
                 process::end_now(SECOND_SIGNAL_STATUS);
@@ -185,4 +206,21 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>
         }
     });
     stopping
+}
+
+/// SIGHUP, which a terminal sends when it is closed; never where the parent had it ignored (`nohup`).
+struct Hangup(Option<Signal>);
+
+fn hangup() -> io::Result<Hangup> {
+    let is_ignored = process::ignores(rustix::process::Signal::HUP);
+    Ok(Hangup(if is_ignored { None } else { Some(signal(SignalKind::hangup())?) }))
+}
+
+impl Hangup {
+    async fn received(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
 }

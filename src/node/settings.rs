@@ -19,6 +19,7 @@ use crate::node::words::LogFilter;
 use crate::node::words::address;
 use crate::node::words::address_in_file;
 use crate::node::words::count;
+use crate::node::words::is_of_a_service;
 
 /// What the node seals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -72,13 +73,13 @@ pub struct Settings {
     /// Allow --listen and --admin-listen on addresses that are not loopback, without TLS
     #[arg(long, env = "SEALKV_INSECURE_LISTEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_listen: Option<bool>,
-    /// File of the key-encryption key: 32 raw bytes, no access for group or others
+    /// File of the key-encryption key: 32 raw bytes, mode 0600 or 0400; of root, its group may read it
     #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
     pub kek_file: Option<PathBuf>,
     /// Inherited descriptor to read the key-encryption key from, instead of a file
     #[arg(long, env = "SEALKV_KEK_FD", value_name = "N", value_parser = count::<i32>)]
     pub kek_fd: Option<i32>,
-    /// What is sealed: `ready` seals the log's frames and waits for SEALKV ENCRYPTION ENABLE [default: on with a KEK, off without]
+    /// What is sealed: `ready` seals the log's frames and waits for SEALKV ENCRYPTION ENABLE [default: on; off must be said]
     #[arg(long, env = "SEALKV_ENCRYPTION", value_enum, value_name = "MODE")]
     pub encryption: Option<Encryption>,
     /// How the log is written [default: auto]
@@ -148,11 +149,24 @@ pub enum ConfigError {
         /// Its name.
         name: String,
     },
-    /// A setting that must be there is not.
-    #[error("{name} is missing: give --{name}, its environment variable, or a line in the configuration file")]
-    Missing {
-        /// The setting.
-        name: &'static str,
+    /// There is no place for the data.
+    #[error(
+        "data-dir is missing: give --data-dir DIR, the variable SEALKV_DATA_DIR, or data_dir in the configuration file"
+    )]
+    NoDataDir,
+    /// Encryption is asked for, and no KEK is given.
+    #[error(
+        "encryption {mode} needs a KEK: give --kek-file FILE (SEALKV_KEK_FILE) or --kek-fd N; `sealkv keygen FILE` makes one"
+    )]
+    NoKek {
+        /// The mode that was asked for.
+        mode: &'static str,
+    },
+    /// Neither a KEK nor `--encryption off`: nothing is written in the clear because somebody forgot a flag.
+    #[error("no KEK is given, so nothing would be encrypted: {}", advice_without_kek(data_dir))]
+    SilentlyClear {
+        /// Where the data would go.
+        data_dir: PathBuf,
     },
     /// A setting outside its range.
     #[error("{name} is {found}, expected {expected}")]
@@ -234,20 +248,41 @@ impl Settings {
     }
 }
 
-/// Fails if the environment holds a `SEALKV_` variable that no setting has.
+/// Fails if the environment holds a `SEALKV_` variable that no setting has, and returns those that an orchestrator gives to
+/// every container beside a service of our name: they are nobody's mistake.
 ///
 /// # Errors
-/// [`ConfigError::Environment`] naming the first such variable.
-pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+/// [`ConfigError::Environment`] naming the first variable that is neither.
+pub fn check_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<String>, ConfigError> {
     let command = <Settings as clap::Args>::augment_args(clap::Command::new("serve"));
     let known: Vec<String> =
         command.get_arguments().filter_map(|a| a.get_env().map(|e| e.to_string_lossy().into_owned())).collect();
-    for name in names.filter(|name| name.starts_with("SEALKV_")) {
-        if !known.contains(&name) && !OTHER_ENVIRONMENT.contains(&name.as_str()) {
+    let mut ignored = Vec::new();
+    for (name, value) in variables.filter(|(name, _)| name.starts_with("SEALKV_")) {
+        if known.contains(&name) || OTHER_ENVIRONMENT.contains(&name.as_str()) {
+            continue;
+        }
+        if !is_of_a_service(&name, &value) {
             return Err(ConfigError::Environment { name });
         }
+        ignored.push(name);
     }
-    Ok(())
+    ignored.sort_unstable();
+    Ok(ignored)
+}
+
+/// What to do where no KEK is given; the words for a new directory would be wrong for one that holds data.
+fn advice_without_kek(data_dir: &Path) -> String {
+    let shown = data_dir.display();
+    if data_dir.join("IDENTITY").exists() {
+        return format!(
+            "{shown} holds a node, give --kek-file with the KEK that it was made with, or --encryption off if it was made without"
+        );
+    }
+    format!(
+        "run `sealkv keygen KEKFILE` and then `sealkv serve --data-dir {shown} --kek-file KEKFILE`, \
+         or say --encryption off if you mean it"
+    )
 }
 
 fn tier_choice(text: &str) -> Result<TierChoice, TierError> {
@@ -282,7 +317,7 @@ mod tests {
         fs::write(&path, "data_dir = \"/tmp/x\"\nmax_clients = 3\n").unwrap();
         let error = Settings::from_file(&path).unwrap_err().to_string();
         assert!(error.contains("max_clients"), "{error}");
-        let names = ["SEALKV_LISTEN", "PATH", "SEALKV_LISTENN"].map(str::to_owned);
+        let names = ["SEALKV_LISTEN", "PATH", "SEALKV_LISTENN"].map(|name| (name.to_owned(), "x".to_owned()));
         let error = check_environment(names.into_iter()).unwrap_err().to_string();
         assert!(error.contains("SEALKV_LISTENN"), "{error}");
     }

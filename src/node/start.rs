@@ -52,10 +52,12 @@ use crate::node::ports::StatusCell;
 use crate::node::ports::TrimmedLog;
 use crate::node::ports::may_campaign;
 use crate::node::progress::ProgressLine;
+use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::running::NodeThreads;
 use crate::node::running::RunningNode;
 use crate::node::settings::Encryption;
+use crate::node::watch_facts::WatchFacts;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::ProposeConfig;
@@ -82,7 +84,13 @@ use crate::world::World;
 ///
 /// # Errors
 /// [`Refusal::Failure`] if the replay halts or agreement cannot begin, [`Refusal::Make`] for a thread.
-pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) -> Result<RunningNode, Refusal> {
+pub fn start(
+    config: &Config,
+    world: &World,
+    opened: OpenedNode,
+    ends: &Ends,
+    progress: &StartProgress,
+) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
     let links = Links::new(&record.applied, raft, Arc::clone(&world.clock));
@@ -95,7 +103,7 @@ pub fn start(config: &Config, world: &World, opened: OpenedNode, ends: &Ends) ->
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
-    start.replay(&mut apply, &recovered, &inputs)?;
+    start.replay(&mut apply, &recovered, &inputs, progress)?;
     let (proposals, proposer) = start.propose();
     let (to_apply, committed) = apply::thread::queue();
     let raft = start.raft(&log, proposals, to_apply, identity.node, starting_point(recovered, apply.applied()))?;
@@ -217,20 +225,21 @@ impl Start<'_> {
         apply: &mut apply_loop::ApplyLoop,
         recovered: &Recovered,
         inputs: &Receiver<Input>,
+        progress: &StartProgress,
     ) -> Result<(), Refusal> {
         let applied = apply.applied().position.index;
         let commit = agree::commit(applied, &log_facts(recovered));
         let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
-        let mut progress = ProgressLine::begin("replaying the log", "entries");
+        let mut line = ProgressLine::begin(progress, "replaying the log", "entries");
         let all = commit.0 - applied.0;
         // Raft starts from the state after the replay and takes no inputs yet: those of the replay must not fill its queue.
         let drain = || inputs.try_iter().for_each(drop);
         let replayed = replay(apply, entries.cloned(), |index| {
-            progress.at(index.0 - applied.0, all);
+            line.at(index.0 - applied.0, all);
             drain();
         });
         drain();
-        progress.end();
+        line.end();
         replayed.map_err(NodeFailure::Halt)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(%applied, %commit, "log replayed");
@@ -319,6 +328,7 @@ impl Start<'_> {
             log: Arc::clone(&log.reports),
             facts: Arc::clone(&self.links.facts),
             voters: Arc::clone(&self.links.voters),
+            watch: WatchFacts::default(),
             is_serving: AtomicBool::new(false),
             aead_tier: NodeNumbers::tier(),
         }

@@ -23,6 +23,23 @@ pub(super) fn address_in_file<'de, D: Deserializer<'de>>(from: D) -> Result<Opti
     address(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
 
+/// Whether a variable is one that Kubernetes and Docker set in every container beside a service: for a service that is named
+/// `sealkv` its names begin as ours do.
+pub(super) fn is_of_a_service(name: &str, value: &str) -> bool {
+    let words: Vec<&str> = name.split('_').skip(1).collect();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_protocol = |text: &str| PROTOCOLS.iter().any(|protocol| protocol.eq_ignore_ascii_case(text));
+    let is_url = || value.split_once("://").is_some_and(|(protocol, _)| is_protocol(protocol));
+    match words.as_slice() {
+        [.., "SERVICE", "HOST"] => true,
+        [.., "SERVICE", "PORT"] | [.., "SERVICE", "PORT", _] => is_number(value),
+        [.., "PORT", number, protocol] => is_number(number) && is_protocol(protocol) && is_url(),
+        [.., "PORT", number, protocol, "ADDR" | "PORT" | "PROTO"] => is_number(number) && is_protocol(protocol),
+        [.., "PORT"] => is_url(),
+        _ => false,
+    }
+}
+
 /// A whole number, for the settings that count things.
 pub(super) fn count<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("expected a number, found {text:?}"))
@@ -133,6 +150,7 @@ fn is_directive(part: &str) -> bool {
     }
 }
 
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[cfg(test)]
@@ -145,6 +163,33 @@ mod tests {
         assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
         for wrong in ["", "6379", "localhost", "example.org:1", "127.0.0.1:65536"] {
             assert!(address(wrong).unwrap_err().contains("expected an address"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn variables_of_a_service_are_told_from_settings_by_name_and_value() {
+        for (name, value) in [
+            ("SEALKV_SERVICE_HOST", "10.0.0.11"),
+            ("SEALKV_SERVICE_PORT", "6379"),
+            ("SEALKV_SERVICE_PORT_RESP", "6379"),
+            ("SEALKV_PORT", "tcp://10.0.0.11:6379"),
+            ("SEALKV_PORT_6379_TCP", "tcp://10.0.0.11:6379"),
+            ("SEALKV_PORT_6379_TCP_PROTO", "tcp"),
+            ("SEALKV_PORT_6379_TCP_PORT", "6379"),
+            ("SEALKV_PORT_6379_TCP_ADDR", "10.0.0.11"),
+            ("SEALKV_ADMIN_SERVICE_HOST", "10.0.0.12"),
+            ("SEALKV_ADMIN_PORT_9379_TCP", "tcp://10.0.0.12:9379"),
+        ] {
+            assert!(is_of_a_service(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("SEALKV_PORT", "6379"),
+            ("SEALKV_LISTEN_PORT", "6379"),
+            ("SEALKV_SERVICE_PORT", "high"),
+            ("SEALKV_PORT_6379", "tcp://10.0.0.11:6379"),
+            ("SEALKV_KEKFILE", "/k"),
+        ] {
+            assert!(!is_of_a_service(name, value), "{name}");
         }
     }
 

@@ -122,6 +122,8 @@ impl WalError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
+            // A disk that fails or hangs in the trial is no setting.
+            WalError::Open(DiskError::EngineRefused { source, .. }) if is_of_the_device(source) => Blame::Damage,
             WalError::WrongKey { .. }
             | WalError::Foreign { .. }
             | WalError::Version { .. }
@@ -141,6 +143,13 @@ impl WalError {
         }
     }
 }
+
+fn is_of_the_device(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut || error.raw_os_error() == Some(EIO)
+}
+
+/// Linux' number, on every machine that it runs on.
+const EIO: i32 = 5;
 
 /// The fault at the offset that a refusal names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

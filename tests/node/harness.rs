@@ -47,6 +47,14 @@ impl Site {
         fs::write(self.kek(), bytes).unwrap();
     }
 
+    /// A file of the site that only its owner reads.
+    pub fn make_secret(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -61,7 +69,7 @@ impl Site {
 
     /// The arguments of a sealed node on this site.
     pub fn sealed(&self) -> Vec<String> {
-        let mut args = self.clear();
+        let mut args = self.base();
         args.extend(["--kek-file".to_owned(), text(&self.kek())]);
         args
     }
@@ -75,6 +83,13 @@ impl Site {
 
     /// The arguments of a node without encryption on this site.
     pub fn clear(&self) -> Vec<String> {
+        let mut args = self.base();
+        args.extend(["--encryption", "off"].map(str::to_owned));
+        args
+    }
+
+    /// The arguments of a node on this site that say nothing about encryption.
+    pub fn base(&self) -> Vec<String> {
         let mut args: Vec<String> = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
             .into_iter()
             .chain(["--log-format", "json"])

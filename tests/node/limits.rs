@@ -65,8 +65,7 @@ fn a_pipeline_of_zeros_and_a_key_named_over_and_over_cost_no_more_than_they_must
 #[test]
 fn requirepass_keeps_strangers_out() {
     let site = Site::new();
-    let file = site.path().join("password");
-    fs::write(&file, "correct horse\n").unwrap();
+    let file = site.make_secret("password", b"correct horse\n");
     let mut args = site.sealed();
     args.extend(["--requirepass-file".to_owned(), text(&file)]);
     let node = Node::start(&args);
@@ -194,7 +193,7 @@ fn run(command: &mut Command) -> bool {
 }
 
 /// Takes every byte that is left.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     use std::io::Write;
     let mut file = fs::File::create(path).unwrap();
     let mut chunk = vec![1; 1 << 20];

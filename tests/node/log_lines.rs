@@ -181,7 +181,7 @@ fn a_reason_that_nobody_reads_does_not_hold_up_a_refused_start() {
     let site = Site::new();
     let mut command = command("bash");
     let script = "exec \"$0\" \"$@\" 2>&1 | (exec <&-; sleep 0.1); exit ${PIPESTATUS[0]}";
-    command.args(["-c", script, env!("CARGO_BIN_EXE_sealkv")]).args(site.clear()).args(["--kek-file", "/nowhere"]);
+    command.args(["-c", script, env!("CARGO_BIN_EXE_sealkv")]).args(site.base()).args(["--kek-file", "/nowhere"]);
     assert_eq!(command.output().unwrap().status.code(), Some(CONFIG));
     let mut usage = sealkv();
     usage

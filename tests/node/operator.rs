@@ -49,7 +49,7 @@ fn the_kek_comes_from_a_file_or_a_pipe_at_a_descriptor_and_from_nothing_else() {
     let shell = |script: &str| {
         let mut command = command("bash");
         let script = format!("exec \"$0\" \"$@\" --kek-fd 3 {script}");
-        command.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_sealkv")).args(site.clear());
+        command.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_sealkv")).args(site.base());
         command.env("KEK", site.kek());
         command
     };
@@ -62,7 +62,7 @@ fn the_kek_comes_from_a_file_or_a_pipe_at_a_descriptor_and_from_nothing_else() {
     }
     // A here-string ends in a newline; one of 31 characters would be a KEK of text, which nobody should have.
     for (script, words) in [
-        ("3<<<\"$(printf %032d 7)\"", "33 bytes or more, expected exactly 32"),
+        ("3<<<\"$(printf %032d 7)\"", "32 bytes and a newline, expected exactly 32 raw bytes"),
         // Closed: it must not be one that the node itself has opened meanwhile.
         ("3<&-", "expected one that the parent process left open"),
         ("3</dev/zero", "is a device"),

@@ -47,14 +47,14 @@ fn with(mut args: Vec<String>, more: &[&str]) -> Vec<String> {
 fn a_wrong_kek_is_refused_with_78() {
     let site = used_site(true);
     let other = site.make_kek("other", 0x77);
-    let args = with(site.clear(), &["--kek-file", &text(&other)]);
+    let args = with(site.base(), &["--kek-file", &text(&other)]);
     must_refuse(&site, &args, CONFIG, &["KEK"]);
 }
 
 #[test]
 fn a_missing_kek_file_is_refused_with_78() {
     let site = used_site(true);
-    let args = with(site.clear(), &["--kek-file", &text(&site.path().join("nowhere"))]);
+    let args = with(site.base(), &["--kek-file", &text(&site.path().join("nowhere"))]);
     must_refuse(&site, &args, CONFIG, &["nowhere"]);
 }
 
@@ -62,7 +62,7 @@ fn a_missing_kek_file_is_refused_with_78() {
 fn encryption_off_on_a_sealed_directory_is_refused_with_78() {
     let site = used_site(true);
     must_refuse(&site, &site.clear(), CONFIG, &["KEK"]);
-    must_refuse(&site, &with(site.clear(), &["--encryption", "off"]), CONFIG, &["KEK"]);
+    must_refuse(&site, &site.base(), CONFIG, &["holds a node", "--kek-file"]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_kek_of_the_wrong_length_or_kind_is_refused_with_78_and_never_hangs() {
     }
     let fifo = site.path().join("fifo");
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
-    let args = with(site.clear(), &["--kek-file", &text(&fifo)]);
+    let args = with(site.base(), &["--kek-file", &text(&fifo)]);
     let refusal = refused_start(&args);
     assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
 }
@@ -116,7 +116,7 @@ fn an_unknown_configuration_key_is_refused_with_78() {
 fn ready_or_on_without_a_kek_is_refused_with_78() {
     let site = used_site(false);
     for mode in ["ready", "on"] {
-        must_refuse(&site, &with(site.clear(), &["--encryption", mode]), CONFIG, &["kek-file"]);
+        must_refuse(&site, &with(site.base(), &["--encryption", mode]), CONFIG, &["kek-file"]);
     }
 }
 

@@ -70,8 +70,7 @@ fn no_secrets_out_of_a_node_at_trace_level_under_load() {
     let site = Site::new();
     site.make_random_kek();
     let (canary, password) = (format!("canary{:032x}", fresh()), format!("{:032x}", fresh()));
-    let password_file = site.path().join("password");
-    fs::write(&password_file, format!("{password}\n")).unwrap();
+    let password_file = site.make_secret("password", format!("{password}\n").as_bytes());
     let mut args = site.sealed();
     args.extend(["--log-level".to_owned(), "trace".to_owned(), "--requirepass-file".to_owned()]);
     args.push(password_file.to_str().unwrap().to_owned());

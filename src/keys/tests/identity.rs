@@ -56,7 +56,10 @@ fn wrong_kek_missing_kek_and_kek_for_a_clear_directory_are_told_apart() {
     let fails = |name, keks: &KekSet| Identity::open(&golden(name), keks).unwrap_err();
     let wrapped_by = kek().id();
     assert_eq!(fails("identity-sealed", &KekSet::default()), IdentityError::KekMissing { wrapped_by });
-    assert_eq!(fails("identity-sealed", &other_keks()), IdentityError::OtherKek { wrapped_by });
+    assert_eq!(
+        fails("identity-sealed", &other_keks()),
+        IdentityError::OtherKek { wrapped_by, given: other_kek().id() }
+    );
     assert_eq!(fails("identity-clear", &keks()), IdentityError::KekForClear);
 }
 

@@ -23,6 +23,7 @@ use crate::crypto::wrap::WRAPPED_LEN;
 use crate::keys::file::FileKind;
 use crate::keys::kek::KekError;
 use crate::keys::kek::KekSet;
+use crate::keys::kek::NotAKey;
 use crate::keys::kek::UnwrapError;
 use crate::keys::kek::from_descriptor;
 use crate::keys::kek::from_file;
@@ -74,12 +75,22 @@ fn file_of_32_bytes_that_only_its_owner_reads_is_taken() {
 }
 
 #[test]
-fn any_other_size_is_refused_and_read_no_further_than_33_bytes() {
+fn any_other_size_is_refused_and_read_no_further_than_66_bytes() {
     let directory = tempdir().unwrap();
-    for (len, shown) in [(0, 0), (1, 1), (31, 31), (33, 33), (64, 33), (1 << 20, 33)] {
+    let counted = NotAKey::Bytes;
+    let longer = NotAKey::Longer;
+    for (len, shown) in [
+        (0, counted(0)),
+        (1, counted(1)),
+        (31, counted(31)),
+        (33, counted(33)),
+        (65, counted(65)),
+        (66, longer),
+        (1 << 20, longer),
+    ] {
         let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8 + 1).collect();
         match refused(from_file(&file(&directory, &bytes, 0o600))) {
-            KekError::Size { bytes, .. } => assert_eq!(bytes, shown),
+            KekError::Size { found, .. } => assert_eq!(found, shown),
             other => panic!("{other}"),
         }
     }
@@ -88,20 +99,60 @@ fn any_other_size_is_refused_and_read_no_further_than_33_bytes() {
 #[test]
 fn a_hex_or_base64_key_is_refused_and_the_line_says_what_is_wanted() {
     let directory = tempdir().unwrap();
-    let path = file(&directory, hex::encode(raw(32)).as_bytes(), 0o600);
-    let line = refused(from_file(&path)).to_string();
-    assert!(line.contains(path.to_str().unwrap()) && line.contains("exactly 32 raw bytes"), "{line}");
+    let hex = hex::encode(raw(32));
+    let base64 = "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=";
+    for (bytes, words) in [
+        (hex.clone().into_bytes(), "xxd -r -p"),
+        (format!("{hex}\n").into_bytes(), "xxd -r -p"),
+        (base64.as_bytes().to_vec(), "base64 -d"),
+        ([&raw(32)[..], b"\n"].concat(), "a newline"),
+    ] {
+        let path = file(&directory, &bytes, 0o600);
+        let line = refused(from_file(&path)).to_string();
+        assert!(line.contains(path.to_str().unwrap()) && line.contains("exactly 32 raw bytes"), "{line}");
+        assert!(line.contains(words), "{line}");
+    }
 }
 
 #[test]
 fn access_for_group_or_others_is_refused() {
     let directory = tempdir().unwrap();
+    let is_root = rustix::process::geteuid().is_root();
     for mode in [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o444, 0o777] {
-        match refused(from_file(&file(&directory, &raw(32), mode))) {
-            KekError::OpenToOthers { mode: shown, .. } => assert_eq!(shown, mode),
+        let path = file(&directory, &raw(32), mode);
+        if is_root {
+            // A file of root that a group of this process may read is how secrets are mounted: the next test.
+            std::os::unix::fs::chown(&path, Some(0), Some(54_321)).unwrap();
+        }
+        match refused(from_file(&path)) {
+            KekError::OpenToOthers { found, .. } => assert_eq!(found.mode, mode),
             other => panic!("{other}"),
         }
     }
+}
+
+/// PostgreSQL's rule for key files, which is what an orchestrator's mounted secrets need.
+#[test]
+fn a_file_of_root_may_be_read_by_a_group_of_this_process() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a file to root");
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let path = file(&directory, &raw(32), 0o440);
+    let own = rustix::process::getegid().as_raw();
+    std::os::unix::fs::chown(&path, Some(0), Some(own)).unwrap();
+    for mode in [0o440, 0o640] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(from_file(&path).is_ok(), "{mode:o}");
+    }
+    for mode in [0o460, 0o660, 0o444, 0o644, 0o450] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(matches!(refused(from_file(&path)), KekError::OpenToOthers { .. }), "{mode:o}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    std::os::unix::fs::chown(&path, Some(12_345), Some(own)).unwrap();
+    assert!(matches!(refused(from_file(&path)), KekError::OpenToOthers { .. }), "another user gave it to the group");
 }
 
 #[test]
@@ -172,7 +223,8 @@ fn descriptor_that_gives_another_size_or_zeros_is_refused() {
         writer.write_all(&vec![1; len]).unwrap();
         drop(writer);
         match refused(from_descriptor(reader.as_raw_fd(), &clock)) {
-            KekError::DescriptorSize { bytes, .. } => assert_eq!(bytes, len.min(33)),
+            KekError::DescriptorSize { found, .. } if len < 66 => assert_eq!(found, NotAKey::Bytes(len)),
+            KekError::DescriptorSize { found, .. } => assert_eq!(found, NotAKey::Longer),
             other => panic!("{other}"),
         }
     }
@@ -219,7 +271,7 @@ fn writer_that_stays_silent_or_does_not_close_is_given_up() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&raw(len)).unwrap();
         match promptly(|| refused(from_descriptor(reader.as_raw_fd(), &clock))) {
-            KekError::DescriptorSlow { bytes, .. } => assert_eq!(bytes, len),
+            KekError::DescriptorSlow { found, .. } => assert_eq!(found, NotAKey::Bytes(len)),
             other => panic!("{other}"),
         }
         // A socket cannot be opened again, so it is read where it is: that must not block either.
@@ -227,7 +279,7 @@ fn writer_that_stays_silent_or_does_not_close_is_given_up() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&raw(len)).unwrap();
         match promptly(|| refused(from_descriptor(ours.as_raw_fd(), &clock))) {
-            KekError::DescriptorSlow { bytes, .. } => assert_eq!(bytes, len),
+            KekError::DescriptorSlow { found, .. } => assert_eq!(found, NotAKey::Bytes(len)),
             other => panic!("{other}"),
         }
     }
@@ -246,7 +298,10 @@ fn set_wraps_with_the_first_and_unwraps_with_the_one_that_is_named() {
     };
     assert_eq!(fails(&KekSet::default(), "label", b"place", &wrapped), UnwrapError::NoKek { wrapped_by });
     let other = KekSet::new(vec![other_kek()]).unwrap();
-    assert_eq!(fails(&other, "label", b"place", &wrapped), UnwrapError::OtherKek { wrapped_by });
+    assert_eq!(
+        fails(&other, "label", b"place", &wrapped),
+        UnwrapError::OtherKek { wrapped_by, given: other_kek().id() }
+    );
     assert_eq!(fails(&both, "label", b"other", &wrapped), UnwrapError::Unauthentic { wrapped_by });
     assert_eq!(fails(&both, "other", b"place", &wrapped), UnwrapError::Unauthentic { wrapped_by });
     for place in 8..wrapped.len() {

@@ -40,7 +40,7 @@ fn log_key(keks: &KekSet) -> Option<LogKey> {
 /// A whole first start, but for what log and state put into their directories.
 fn first_start(path: &Path, keks: &KekSet) {
     let directory = DataDir::lock(path).unwrap();
-    assert!(matches!(directory.classify(keks), Ok(DirectoryKind::Fresh | DirectoryKind::Unfinished)));
+    assert!(matches!(directory.classify(keks), Ok(DirectoryKind::Fresh | DirectoryKind::Unfinished { .. })));
     directory.begin(&identity(), log_key(keks).as_ref()).unwrap();
     fs::create_dir(directory.log()).unwrap();
     fs::create_dir(directory.state()).unwrap();
@@ -132,7 +132,7 @@ fn unfinished_first_start_is_made_again_from_nothing() {
         drop(lock);
         let lock = DataDir::lock(directory.path()).unwrap();
         // Its keys count for nothing yet: another KEK than the first try's is fine.
-        assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished)));
+        assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished { .. })));
         lock.begin(&identity(), log_key(&keks()).as_ref()).unwrap();
         assert!(!lock.log().exists() && !lock.state().exists() && !lock.flush().exists());
         assert_eq!(fs::read(directory.path().join("IDENTITY.new")).unwrap(), golden("identity-sealed"));
@@ -144,7 +144,7 @@ fn half_written_identity_new_is_an_unfinished_first_start() {
     let directory = tempdir().unwrap();
     fs::write(directory.path().join("IDENTITY.new"), b"SKV").unwrap();
     let lock = DataDir::lock(directory.path()).unwrap();
-    assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished)));
+    assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Unfinished { .. })));
     drop(lock);
     first_start(directory.path(), &keks());
 }
