@@ -18,6 +18,7 @@ mod log_lines;
 mod mounted;
 mod operator;
 mod planted;
+mod power_cut;
 mod refusals;
 mod sandbox;
 mod secrets;

@@ -1,6 +1,7 @@
 //! An attacker who owns the disk and recomputes every checksum that needs no key. Each edit of a data directory ends
 //! in one of two ways: the node refuses or halts with 74 or 78, or it serves exactly what was acknowledged.
 
+mod flips;
 mod load;
 mod log;
 mod state;
