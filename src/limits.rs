@@ -315,6 +315,9 @@ pub const CLIENTS_MAX: usize = 10_000;
 pub const CLIENTS_SETTING_MAX: u32 = 1_000_000;
 /// Connections that may wait for their AUTH at once, where a password is set: a tenth, the rest is for those that have it.
 pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
+/// Silence after which the kernel asks whether a client is still there, and the time between two such questions (Redis 7:
+/// 300 s, and a third of it).
+pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(300);
 /// Bytes that all clients together may hold in buffers.
 pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
 /// Replies of one client that are gathered before they are written.

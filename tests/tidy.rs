@@ -75,7 +75,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("raft", &["raft"]),
     ("rayon", &["apply", "node", "wal"]),
     ("rocksdb", &["fsm"]),
-    ("rustix", &["disk", "keys", "node", "world"]),
+    ("rustix", &["disk", "keys", "node", "resp", "world"]),
     ("serde", &["node", "crypto"]),
     ("serde_json", &["node", "crypto"]),
     ("sha2", &["crypto", "keys", "wal", "resp"]),

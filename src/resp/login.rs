@@ -14,7 +14,6 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::local::client::check_name;
 use crate::resp::local::info::REDIS_VERSION;
 use crate::resp::registry::Client;
-use crate::resp::registry::Names;
 use crate::resp::registry::lock;
 use crate::resp::shared::ServerShared;
 
@@ -60,17 +59,14 @@ impl Login {
 
     /// It has shown the password.
     fn authenticate(&mut self) {
-        if self.deadline.take().is_some() {
-            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.deadline = None;
+        self.shared.registry.set_stranger(self.client.id, false);
         self.client.is_authenticated.store(true, Ordering::Relaxed);
     }
 
     /// It has to authenticate (again).
     fn revoke(&mut self) {
-        if self.deadline.is_none() {
-            self.shared.stats.unauthenticated_clients.fetch_add(1, Ordering::Relaxed);
-        }
+        self.shared.registry.set_stranger(self.client.id, true);
         self.deadline = Some(Instant::now() + self.shared.bounds.auth_deadline);
         self.client.is_authenticated.store(false, Ordering::Relaxed);
     }
@@ -155,7 +151,7 @@ impl Login {
     /// RESET: as if it had just connected.
     pub(crate) fn reset(&mut self, out: &mut Vec<u8>) {
         self.speak(Protocol::Resp2);
-        *lock(&self.client.names) = Names::default();
+        lock(&self.client.names).name.clear();
         if self.shared.bounds.password.is_some() {
             self.revoke();
         }
@@ -177,15 +173,8 @@ impl Login {
             return Ok(());
         }
         self.failures += 1;
+        self.shared.stats.count_wrong_password(self.client.address.ip());
         Err(WRONG_PASSWORD)
-    }
-}
-
-impl Drop for Login {
-    fn drop(&mut self) {
-        if self.deadline.is_some() {
-            self.shared.stats.unauthenticated_clients.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who is connected: what CLIENT LIST shows and CLIENT KILL ends.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::resp::commands::COMMANDS;
+use crate::resp::stats::Stats;
 
 /// One connection as others may see it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) id: u64,
+    /// Number of its socket.
+    pub(crate) descriptor: i32,
     pub(crate) address: SocketAddr,
     pub(crate) local_address: SocketAddr,
     pub(crate) since: Instant,
@@ -50,9 +54,10 @@ pub(crate) struct Names {
 }
 
 impl Client {
-    pub(crate) fn new(id: u64, address: SocketAddr, local_address: SocketAddr) -> Client {
+    pub(crate) fn new(id: u64, descriptor: i32, address: SocketAddr, local_address: SocketAddr) -> Client {
         Client {
             id,
+            descriptor,
             address,
             local_address,
             since: Instant::now(),
@@ -70,7 +75,7 @@ impl Client {
     }
 
     /// Ends the connection at its next await.
-    pub(crate) fn kill(&self) {
+    fn kill(&self) {
         self.is_killed.store(true, Ordering::Release);
         self.kill.notify_one();
     }
@@ -110,12 +115,13 @@ impl Client {
         let names = lock(&self.names);
         let written = writeln!(
             line,
-            "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} \
              qbuf={inbox} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={outbox} oll=0 omem=0 tot-mem={} \
              events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.address,
             self.local_address,
+            self.descriptor,
             names.name,
             age.as_secs(),
             inbox + outbox,
@@ -128,30 +134,73 @@ impl Client {
     }
 }
 
-/// The connections, by id.
-#[derive(Debug, Default)]
+/// The connections, by id. The gauges of `stats` follow it.
+#[derive(Debug)]
 pub(crate) struct Registry {
-    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    table: Mutex<ClientTable>,
     next_id: AtomicU64,
+    stats: Arc<Stats>,
+}
+
+#[derive(Debug, Default)]
+struct ClientTable {
+    clients: BTreeMap<u64, Arc<Client>>,
+    /// Those that have yet to show the password.
+    strangers: BTreeSet<u64>,
 }
 
 impl Registry {
+    pub(crate) fn new(stats: Arc<Stats>) -> Registry {
+        Registry { table: Mutex::default(), next_id: AtomicU64::new(0), stats }
+    }
+
     /// Adds a connection under the next id.
-    pub(crate) fn enter(&self, address: SocketAddr, local_address: SocketAddr) -> Arc<Client> {
+    pub(crate) fn enter(&self, descriptor: i32, address: SocketAddr, local_address: SocketAddr) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client::new(id, address, local_address));
-        lock(&self.clients).insert(id, Arc::clone(&client));
+        let client = Arc::new(Client::new(id, descriptor, address, local_address));
+        self.change(|table| table.clients.insert(id, Arc::clone(&client)));
         client
     }
 
-    /// Removes a connection.
+    /// Removes a connection, if it has not left already.
     pub(crate) fn leave(&self, id: u64) {
-        lock(&self.clients).remove(&id);
+        self.change(|table| {
+            table.strangers.remove(&id);
+            table.clients.remove(&id);
+        });
+    }
+
+    /// Ends a connection at its next await. From now on it is neither shown nor counted.
+    pub(crate) fn kill(&self, client: &Client) {
+        client.kill();
+        self.leave(client.id);
+    }
+
+    /// Notes whether a connection has yet to show the password.
+    pub(crate) fn set_stranger(&self, id: u64, is_stranger: bool) {
+        self.change(|table| match is_stranger && table.clients.contains_key(&id) {
+            true => table.strangers.insert(id),
+            false => table.strangers.remove(&id),
+        });
+    }
+
+    /// The connection that has waited longest without showing the password.
+    pub(crate) fn oldest_stranger(&self) -> Option<Arc<Client>> {
+        let table = lock(&self.table);
+        table.strangers.first().and_then(|oldest| table.clients.get(oldest)).cloned()
     }
 
     /// Everybody, by id.
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
-        lock(&self.clients).values().cloned().collect()
+        lock(&self.table).clients.values().cloned().collect()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut ClientTable) -> T) {
+        let mut table = lock(&self.table);
+        change(&mut table);
+        assert!(table.strangers.len() <= table.clients.len(), "a stranger is a client");
+        self.stats.connected_clients.store(table.clients.len(), Ordering::Relaxed);
+        self.stats.unauthenticated_clients.store(table.strangers.len(), Ordering::Relaxed);
     }
 }
 

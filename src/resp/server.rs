@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::net::sockopt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -15,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::limits::CLIENT_KEEPALIVE;
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
@@ -91,22 +94,46 @@ fn admit(
 ) {
     let stats = &shared.stats;
     add(&stats.connections_total, 1);
-    let is_full = stats.connected_clients.load(Ordering::Relaxed) >= shared.clients_max.load(Ordering::Relaxed)
-        || stats.unauthenticated_clients.load(Ordering::Relaxed) >= UNAUTHENTICATED_CLIENTS_MAX;
-    if is_full {
+    if !make_space(shared) {
         add(&stats.connections_rejected_total, 1);
         refuse(stream);
         return;
     }
     // Replies are gathered here: what is written is meant to leave at once. A socket that refuses is about to fail.
     let _ = stream.set_nodelay(true);
+    if let Err(error) = keep_alive(&stream) {
+        tracing::debug!(%error, "the kernel does not ask whether a client is still there");
+    }
     let local_address = stream.local_addr().unwrap_or(shared.address);
-    let guest = Guest::enter(shared, peer, local_address);
+    let guest = Guest::enter(shared, stream.as_raw_fd(), peer, local_address);
     let (shared, stopping) = (Arc::clone(shared), stopping.clone());
     connections.spawn(async move {
         serve(stream, shared, Arc::clone(&guest.client), stopping).await;
         drop(guest);
     });
+}
+
+/// Whether there is a place for one more. Who has waited longest without showing the password gives up its own:
+/// otherwise strangers who say nothing would keep everybody out.
+fn make_space(shared: &ServerShared) -> bool {
+    let (stats, registry) = (&shared.stats, &shared.registry);
+    let is_full = || stats.connected_clients.load(Ordering::Relaxed) >= shared.clients_max.load(Ordering::Relaxed);
+    let strangers = stats.unauthenticated_clients.load(Ordering::Relaxed);
+    if (is_full() || strangers >= UNAUTHENTICATED_CLIENTS_MAX)
+        && let Some(oldest) = registry.oldest_stranger()
+    {
+        registry.kill(&oldest);
+        add(&stats.connections_closed_total, 1);
+    }
+    !is_full()
+}
+
+/// Has the kernel ask a silent client whether it is there: one that vanished behind a NAT would hold its place for ever.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, CLIENT_KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, CLIENT_KEEPALIVE / 3)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, 3)?)
 }
 
 /// Says why, without waiting for anything: what does not fit the socket's buffer at once is lost.
@@ -144,16 +171,14 @@ struct Guest {
 }
 
 impl Guest {
-    fn enter(shared: &Arc<ServerShared>, peer: SocketAddr, local_address: SocketAddr) -> Guest {
-        shared.stats.connected_clients.fetch_add(1, Ordering::Relaxed);
-        Guest { shared: Arc::clone(shared), client: shared.registry.enter(peer, local_address) }
+    fn enter(shared: &Arc<ServerShared>, descriptor: i32, peer: SocketAddr, local_address: SocketAddr) -> Guest {
+        Guest { shared: Arc::clone(shared), client: shared.registry.enter(descriptor, peer, local_address) }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.shared.registry.leave(self.client.id);
-        self.shared.stats.connected_clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,8 +1,13 @@
 //! Counters of the client edge, for metrics and INFO. Relaxed atomics: each is a number by itself.
 
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::resp::commands::COMMANDS;
 
@@ -48,6 +53,14 @@ pub struct Stats {
     /// Bytes sent.
     pub output_bytes_total: AtomicU64,
     commands: Vec<AtomicU64>,
+    wrong_passwords: Mutex<WrongPasswords>,
+}
+
+/// Wrong passwords since the last line about them.
+#[derive(Debug, Default)]
+struct WrongPasswords {
+    said: Option<Instant>,
+    count: u64,
 }
 
 impl Default for Stats {
@@ -72,6 +85,7 @@ impl Default for Stats {
             auth_failures_total: AtomicU64::new(0),
             input_bytes_total: AtomicU64::new(0),
             output_bytes_total: AtomicU64::new(0),
+            wrong_passwords: Mutex::default(),
             commands: COMMANDS.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -86,6 +100,17 @@ impl Stats {
     /// Counts one call of a command of the table.
     pub(crate) fn count_command(&self, command: usize) {
         add(&self.commands[command], 1);
+    }
+
+    /// Counts a wrong password, and says so at most once a minute: somebody may be guessing.
+    pub(crate) fn count_wrong_password(&self, from: IpAddr) {
+        add(&self.auth_failures_total, 1);
+        let mut wrong = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.count += 1;
+        if wrong.said.is_none_or(|said| said.elapsed() >= WRONG_PASSWORDS_SAY_EVERY) {
+            tracing::warn!(target: "audit", count = wrong.count, newest = %from, "wrong passwords");
+            *wrong = WrongPasswords { said: Some(Instant::now()), count: 0 };
+        }
     }
 
     /// CONFIG RESETSTAT: what INFO counts since the start begins again.
@@ -113,3 +138,5 @@ pub(crate) fn add(counter: &AtomicU64, amount: usize) {
 pub(crate) fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
+
+const WRONG_PASSWORDS_SAY_EVERY: Duration = Duration::from_secs(60);

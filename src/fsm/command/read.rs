@@ -70,6 +70,13 @@ pub enum ReadCommand {
         /// The keys; one answer each.
         keys: Vec<Bytes>,
     },
+    /// A command whose arguments are wrong, which Redis says only if the key is there (GETEX).
+    RefuseIfThere {
+        /// The key.
+        key: Bytes,
+        /// The error.
+        line: &'static str,
+    },
     /// DBSIZE: one database, counted on demand. Names no key, so it never rides with a write.
     Count,
 }
@@ -83,6 +90,7 @@ impl ReadCommand {
             ReadCommand::Get { key }
             | ReadCommand::Length { key }
             | ReadCommand::Range { key, .. }
+            | ReadCommand::RefuseIfThere { key, .. }
             | ReadCommand::Ttl { key, .. }
             | ReadCommand::Type { key } => std::slice::from_ref(key),
             ReadCommand::Count => &[],

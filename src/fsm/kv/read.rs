@@ -121,6 +121,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms.max(self.clock_ms)))
             }
             ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
+            ReadCommand::RefuseIfThere { key, line } => self.one(key)?.map_or(Reply::Null, |_| Reply::Error(line)),
             ReadCommand::Count => {
                 let count = self.view.count(database, self.stamp_ms.max(self.clock_ms))?;
                 Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))

@@ -337,11 +337,13 @@ impl Parser {
         };
         let announced = parse_integer(line).ok_or(ProtocolError::BulkLength)?;
         let len = usize::try_from(announced).map_err(|_| ProtocolError::BulkLength)?;
+        // In this order in Redis, whose own bound is higher than ours.
+        let is_stranger = sender == Sender::Unauthenticated;
+        if is_stranger && (UNAUTHENTICATED_BULK_BYTES_MAX + 1..=REDIS_BULK_BYTES_MAX).contains(&len) {
+            return Err(ProtocolError::UnauthenticatedBulkLength);
+        }
         if len > BULK_BYTES_MAX {
             return Err(ProtocolError::BulkLength);
-        }
-        if len > UNAUTHENTICATED_BULK_BYTES_MAX && sender == Sender::Unauthenticated {
-            return Err(ProtocolError::UnauthenticatedBulkLength);
         }
         let body = self.cursor + 1 + line.len() + 2;
         if body - self.start + len + 2 > QUERY_BYTES_MAX {
@@ -414,6 +416,9 @@ pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
     }
     if is_negative { 0_i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
 }
+
+/// Redis' own longest bulk string (`proto-max-bulk-len`), for the order of its errors.
+const REDIS_BULK_BYTES_MAX: usize = 512 << 20;
 
 fn printable(byte: u8) -> char {
     if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' }

@@ -111,22 +111,6 @@ pub(super) fn flush(call: &Call<'_>) -> ActionResult {
     if is_known { Ok(Action::Write(write)) } else { Err(SYNTAX) }
 }
 
-pub(super) fn function(call: &Call<'_>) -> ActionResult {
-    if !call.is_word(1, "flush") {
-        return Err(ErrorLine::subcommand(call.name, call.slice(1)));
-    }
-    match call.len() {
-        2 => Ok(Action::Local(Local::Function)),
-        3 if call.is_word(2, "async") || call.is_word(2, "sync") => Ok(Action::Local(Local::Function)),
-        3 => Err(ErrorLine::fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-        _ => {
-            let given = String::from_utf8_lossy(call.slice(1));
-            let line = format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try FUNCTION HELP.");
-            Err(ErrorLine::made(line))
-        }
-    }
-}
-
 pub(super) fn ping(call: &Call<'_>) -> ActionResult {
     if call.len() > 2 { Err(ErrorLine::arity(call.name)) } else { Ok(Action::Local(Local::Ping)) }
 }

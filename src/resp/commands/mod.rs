@@ -56,7 +56,7 @@ pub(crate) enum Local {
     Time,
     Unwatch,
     Watch,
-    /// Answers `OK` and does nothing: there are no functions to flush.
+    /// There are no functions to list or to flush.
     Function,
 }
 

@@ -7,11 +7,13 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::words;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::commands::Action;
 use crate::resp::commands::ActionResult;
 use crate::resp::commands::Call;
 use crate::resp::commands::ErrorLine;
+use crate::resp::commands::NOT_AN_INTEGER;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::arguments::TimeForm;
 
@@ -77,7 +79,17 @@ pub(super) fn getex(call: &Call<'_>) -> ActionResult {
     let options = SetOptions::parse(call, 2, OptionsOf::GetEx)?;
     let key = call.key(1)?;
     let expiry = match options.expiry {
-        Some((form, position)) => call.future_expiry(position, form)?,
+        Some((form, position)) => match call.future_expiry(position, form) {
+            Ok(expiry) => expiry,
+            Err(refusal) if refusal == NOT_AN_INTEGER => {
+                let line = words::NOT_INTEGER;
+                return Ok(Action::Read(ReadCommand::RefuseIfThere { key, line }));
+            }
+            Err(_) => {
+                let line = words::GETEX_EXPIRE;
+                return Ok(Action::Read(ReadCommand::RefuseIfThere { key, line }));
+            }
+        },
         None if options.is_persisted => Expiry::Clear,
         None => return Ok(Action::Read(ReadCommand::Get { key })),
     };

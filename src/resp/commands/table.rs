@@ -31,7 +31,7 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("expiretime", 2, Kind::Read, ONE_KEY, "generic", "Get the expiration Unix timestamp for a key", keys::expiretime),
     command("flushall", -1, Kind::Write, NO_KEY, "server", "Remove all keys", keys::flush),
     command("flushdb", -1, Kind::Write, NO_KEY, "server", "Remove all keys", keys::flush),
-    command("function", -2, Kind::Local, NO_KEY, "scripting", "A container for function commands", keys::function),
+    local("function", -2, Local::Function, "scripting", "A container for function commands"),
     command("get", 2, Kind::Read, ONE_KEY, "string", "Get the value of a key", strings::get),
     command("getdel", 2, Kind::Write, ONE_KEY, "string", "Get the value of a key and delete the key", strings::getdel),
     command("getex", -2, Kind::Write, ONE_KEY, "string", "Get the value of a key and optionally set its expiration", strings::getex),

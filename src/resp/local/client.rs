@@ -119,7 +119,7 @@ fn kill_where(registry: &Registry, mut is_meant: impl FnMut(&Client) -> bool) ->
     let clients = registry.all();
     let meant: Vec<&Arc<Client>> = clients.iter().filter(|client| is_meant(client)).collect();
     for client in &meant {
-        client.kill();
+        registry.kill(client);
     }
     meant.len()
 }
@@ -131,7 +131,7 @@ struct KillFilter<'a> {
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
     is_type: Option<bool>,
-    is_user: Option<bool>,
+    is_user: bool,
     skips_me: bool,
 }
 
@@ -148,7 +148,11 @@ impl<'a> KillFilter<'a> {
                 b"addr" => filter.address = Some(value),
                 b"laddr" => filter.local_address = Some(value),
                 b"type" => filter.is_type = Some(is_normal_type(value)?),
-                b"user" => filter.is_user = Some(value == b"default"),
+                b"user" if value == b"default" => filter.is_user = true,
+                b"user" => {
+                    let name = String::from_utf8_lossy(value);
+                    return Err(ErrorLine::made(format!("ERR No such user '{name}'")));
+                }
                 b"skipme" => {
                     filter.skips_me = match value.to_ascii_lowercase().as_slice() {
                         b"yes" => true,
@@ -168,7 +172,7 @@ impl<'a> KillFilter<'a> {
             && self.address.is_none_or(|address| client.address.to_string().as_bytes() == address)
             && self.local_address.is_none_or(|address| client.local_address.to_string().as_bytes() == address)
             && self.is_type.unwrap_or(true)
-            && self.is_user.is_none_or(|is_default| is_default && is_authenticated)
+            && (!self.is_user || is_authenticated)
     }
 }
 

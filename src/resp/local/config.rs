@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::limits::BULK_BYTES_MAX;
+use crate::limits::CLIENT_KEEPALIVE;
 use crate::limits::CLIENTS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
@@ -128,6 +129,9 @@ impl Entry {
                 Ok(Some(ConfigChange::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000)))
             }
             _ if value.eq_ignore_ascii_case(self.value(shared).as_bytes()) => Ok(None),
+            _ if self.name.starts_with("maxmemory") => {
+                Err("can't set immutable config, sealkv never evicts".to_owned())
+            }
             _ => Err("can't set immutable config".to_owned()),
         }
     }
@@ -169,7 +173,7 @@ const TABLE: &[Entry] = &[
     number("proto-max-bulk-len", BULK_BYTES_MAX),
     fixed("protected-mode", "yes"),
     fixed("save", ""),
-    fixed("tcp-keepalive", "0"),
+    number("tcp-keepalive", CLIENT_KEEPALIVE.as_secs() as usize),
     Entry { name: "timeout", value: ConfigValue::IdleTimeout },
     fixed("unixsocket", ""),
 ];

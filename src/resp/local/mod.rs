@@ -3,6 +3,7 @@
 pub(crate) mod client;
 mod command;
 mod config;
+mod function;
 pub(crate) mod info;
 mod sealkv;
 mod subcommand;
@@ -21,6 +22,7 @@ use crate::resp::commands::integer;
 use crate::resp::local::client::client_command;
 use crate::resp::local::command::command_command;
 use crate::resp::local::config::config_command;
+use crate::resp::local::function::function_command;
 use crate::resp::local::info::write_info;
 use crate::resp::local::sealkv::sealkv_command;
 use crate::resp::local::subcommand::subcommand;
@@ -62,7 +64,6 @@ impl LocalContext<'_> {
             self.encoder(out).error(&refusal.0);
         }
         if self.login.failures() > failures {
-            add(&self.shared.stats.auth_failures_total, 1);
             sleep(AUTH_PENALTY).await;
         }
         if self.login.failures() >= AUTH_FAILURES_MAX {
@@ -91,7 +92,10 @@ impl LocalContext<'_> {
             Local::Role => self.role(out),
             Local::Time => self.time(out),
             // Inside EXEC an UNWATCH changes nothing any more: EXEC has let go of the watched keys.
-            Local::Function | Local::Unwatch => self.encoder(out).simple("OK"),
+            Local::Unwatch => self.encoder(out).simple("OK"),
+            Local::Function => {
+                return function_command(&subcommand("function", arguments), &mut self.encoder(out));
+            }
             Local::Ping if arguments.len() == 1 => self.encoder(out).simple("PONG"),
             Local::Ping | Local::Echo => self.encoder(out).bulk(arguments.slice(1)),
             Local::Quit | Local::CrossProtocol | Local::Sealkv => unreachable!("run before these"),

@@ -63,8 +63,13 @@ pub(super) async fn sealkv_command(
         }
     } else if is("retire", 2) {
         return Err(NO_RETIRE);
+    } else if is("help", 1) {
+        write_help(&HELP, encoder);
     } else {
-        return Err(SYNTAX);
+        return Err(ErrorLine::made(format!(
+            "ERR syntax error in SEALKV ENCRYPTION {}. Try SEALKV HELP.",
+            String::from_utf8_lossy(&sub.slice(0)[..sub.slice(0).len().min(64)]),
+        )));
     }
     Ok(())
 }

@@ -36,6 +36,14 @@ impl<'a> Subcommand<'a> {
         ErrorLine::arity(&format!("{}|{name}", self.parent))
     }
 
+    /// What Redis says of FUNCTION FLUSH with too many words.
+    pub(super) fn unknown_or_arity(&self) -> ErrorLine {
+        let given = String::from_utf8_lossy(self.arguments.slice(1));
+        let parent = self.parent.to_ascii_uppercase();
+        let words = format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try {parent} HELP.");
+        ErrorLine::made(words)
+    }
+
     pub(super) fn unknown(&self) -> ErrorLine {
         ErrorLine::subcommand(self.parent, self.arguments.slice(1))
     }

@@ -63,9 +63,9 @@ fn what_is_wrong_or_not_there_yet_is_said() {
         ("SEALKV", "-ERR wrong number of arguments for 'sealkv' command\r\n"),
         ("SEALKV ENCRYPTION", "-ERR wrong number of arguments for 'sealkv|encryption' command\r\n"),
         ("SEALKV NONE", "-ERR unknown subcommand 'NONE'. Try SEALKV HELP.\r\n"),
-        ("SEALKV ENCRYPTION NONE", "-ERR syntax error\r\n"),
-        ("SEALKV ENCRYPTION ENABLE NOW", "-ERR syntax error\r\n"),
-        ("SEALKV ENCRYPTION ROTATE", "-ERR syntax error\r\n"),
+        ("SEALKV ENCRYPTION NONE", "-ERR syntax error in SEALKV ENCRYPTION NONE. Try SEALKV HELP.\r\n"),
+        ("SEALKV ENCRYPTION ENABLE NOW", "-ERR syntax error in SEALKV ENCRYPTION ENABLE. Try SEALKV HELP.\r\n"),
+        ("SEALKV ENCRYPTION ROTATE", "-ERR syntax error in SEALKV ENCRYPTION ROTATE. Try SEALKV HELP.\r\n"),
         ("SEALKV ENCRYPTION ROTATE KEK", "-ERR syntax error\r\n"),
         ("SEALKV HELP ME", "-ERR wrong number of arguments for 'sealkv|help' command\r\n"),
     ];
