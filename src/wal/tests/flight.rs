@@ -77,10 +77,10 @@ fn no_more_frames_are_in_flight_than_the_setting_allows() {
         offer(&mut log, 12);
         log.sync_recovered().unwrap();
         let before = rig.platters.requests();
-        // The first step builds frames, and the disk does one request of them.
+        // The first step builds frames, and the disk does some of their writes.
         let counts = log.step(Duration::ZERO).unwrap().counts;
         assert_eq!((counts.frames as usize, counts.syncs), (frames_in_flight, 0));
-        assert_eq!(rig.platters.requests(), before + 1);
+        assert!((before + 1..=before + counts.frames).contains(&rig.platters.requests()));
     }
     for wrong in [0, LOG_FRAMES_IN_FLIGHT_MAX + 1] {
         let rig = rig(wrong);
