@@ -57,6 +57,8 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const LOG_QUEUE_MAX: usize = 1024;
 /// Requests for old entries waiting for the log thread: raft asks once per lagging follower and waits.
 pub const LOG_READS_MAX: usize = 64;
+/// Bytes of entries that one request for old ones gets at most, but for one larger entry: reading them holds up appends.
+pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
 /// Slots of a new log, if the settings give no number: three in use while five wait for a flush.
 pub const LOG_SLOTS: u32 = 8;
 /// Fewest slots that a setting may ask for: the newest segment, one to roll into, one for trims while the log is full,

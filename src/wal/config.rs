@@ -26,6 +26,7 @@ use crate::limits::LOG_SLOTS_SPARE;
 use crate::limits::SLOW_SYNC;
 use crate::wal::error::LogConfigError;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
+use crate::wal::header::headers_len;
 
 /// How the log is made and run. Slots and their size hold for a new log; an old one keeps what it has.
 #[derive(Clone)]
@@ -150,7 +151,7 @@ impl Sizes {
 
     /// Both copies of the header.
     pub(crate) fn headers(self) -> u64 {
-        2 * self.block as u64
+        headers_len(self.block) as u64
     }
 
     /// Bytes of a slot that frames of any sizes fill: less than one frame is lost at the end.

@@ -42,6 +42,11 @@ use crate::wal::seal::SegmentSeal;
 
 /// Bytes of a header, also where a block is larger.
 pub(crate) const HEADER_LEN: usize = 4096;
+/// Bytes of both copies, each at the front of a block.
+pub(crate) fn headers_len(block: usize) -> usize {
+    2 * block
+}
+
 /// The only format there is.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 

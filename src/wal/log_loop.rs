@@ -17,6 +17,7 @@ use crate::disk::Waker;
 use crate::disk::padded;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::limits::LOG_READ_BYTES_MAX;
 use crate::wal::Append;
 use crate::wal::acks::Acks;
 use crate::wal::builder::FrameBuilder;
@@ -24,9 +25,10 @@ use crate::wal::config::LogConfig;
 use crate::wal::contents::LogContents;
 use crate::wal::contents::WholeFrame;
 use crate::wal::error::WalError;
-use crate::wal::fetch::Fetcher;
+use crate::wal::fetch;
 use crate::wal::frame::Records;
 use crate::wal::group::FrameGroup;
+use crate::wal::header::headers_len;
 use crate::wal::intake::Full;
 use crate::wal::intake::Intake;
 use crate::wal::pipeline::Event;
@@ -216,21 +218,20 @@ impl LogLoop {
         Ok(())
     }
 
-    /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow.
+    /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow, and
+    /// [`LOG_READ_BYTES_MAX`]. One read for each frame, verified.
     ///
     /// # Errors
     /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if a
     /// frame does not read back. It is damaged then, not missing: never answer with a shorter log.
     pub fn fetch(&mut self, first: Index, last: Index, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
-        let mut fetcher = Fetcher {
-            disk: self.pipeline.disk(),
-            window: &mut self.window,
-            contents: &self.contents,
-            segments: self.pool.segments(),
-            sizes: self.pool.sizes(),
-            durable: self.acks.durable(),
+        let (contents, segments, durable) = (&self.contents, self.pool.segments(), self.acks.durable());
+        let find = |index| {
+            let held = contents.find(index).filter(|held| held.frame <= durable)?;
+            (index > contents.state().compacted.index).then_some((held, segments.segment(held.segment)?.seal()))
         };
-        fetcher.entries(first, last, bytes_max)
+        let bytes_max = bytes_max.min(LOG_READ_BYTES_MAX);
+        fetch::entries(self.pipeline.disk(), &mut self.window, &find, first..=last, bytes_max)
     }
 
     fn work(&mut self, wait: impl FnOnce(bool) -> Duration) -> Result<LogProgress, WalError> {
@@ -267,7 +268,7 @@ impl LogLoop {
                     self.acks.frames_durable(frame, self.clock.monotonic());
                     self.pool.release(self.acks.take_releases());
                 }
-                Event::Zeroed(slot) => self.pool.add_free(slot),
+                Event::Zeroed(slot) => self.pool.segments_mut().add_free(slot),
             }
         }
     }
@@ -320,7 +321,7 @@ impl LogLoop {
         let bytes = padded(group.frame_len(), self.pool.sizes().block);
         match self.pool.placement(bytes, uses_reserve, self.acks.all_durable()) {
             Placement::Roll => {
-                let (slot, number) = self.pool.take_free().expect("a roll has a free slot");
+                let (slot, number) = self.pool.segments_mut().take_free().expect("a roll has a free slot");
                 self.begin_segment(slot, number);
                 Ok(Placement::Here)
             }
@@ -363,20 +364,20 @@ impl LogLoop {
     /// Every open begins a new segment: no key outlives a process. An empty newest one is written over.
     fn first_segment(&mut self) -> Result<(), WalError> {
         self.sync_what_was_found()?;
-        if let Some((slot, number)) = self.pool.take_empty_newest() {
+        if let Some((slot, number)) = self.pool.segments_mut().take_empty_newest() {
             self.begin_segment(slot, number);
             return Ok(());
         }
         // The trims that were recovered are durable now.
         self.pool.release(self.acks.take_releases());
-        while let Some(slot) = self.pool.take_dirty() {
+        while let Some(slot) = self.pool.segments_mut().take_dirty() {
             let mut events = Vec::new();
-            self.pipeline.zero(slot, self.headers_bytes())?;
+            self.pipeline.zero(slot, headers_len(self.pool.sizes().block))?;
             self.pipeline.finish(&mut events)?;
             self.take_events(&events);
         }
         self.pool.make_free(self.pipeline.disk())?;
-        let (slot, number) = self.pool.take_free().ok_or(WalError::NoSlot { source: None })?;
+        let (slot, number) = self.pool.segments_mut().take_free().ok_or(WalError::NoSlot { source: None })?;
         self.begin_segment(slot, number);
         Ok(())
     }
@@ -395,8 +396,8 @@ impl LogLoop {
         if !self.pool.is_begun() || self.pipeline.is_zeroing() || !has_time {
             return Ok(());
         }
-        match self.pool.take_dirty() {
-            Some(slot) => self.pipeline.zero(slot, self.headers_bytes()),
+        match self.pool.segments_mut().take_dirty() {
+            Some(slot) => self.pipeline.zero(slot, headers_len(self.pool.sizes().block)),
             None => Ok(()),
         }
     }
@@ -426,11 +427,6 @@ impl LogLoop {
         let is_quiet = self.pool.is_begun() && !self.intake.is_stalled() && self.intake.is_empty();
         let since = self.acks.unwitnessed_since().filter(|_| is_quiet)?;
         Some(self.idle.saturating_sub(self.clock.monotonic().saturating_sub(since)))
-    }
-
-    /// Bytes of both copies of a header.
-    fn headers_bytes(&self) -> usize {
-        2 * self.pool.sizes().block
     }
 }
 

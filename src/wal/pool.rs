@@ -12,6 +12,7 @@ use crate::wal::config::Sizes;
 use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::header::HEADER_LEN;
+use crate::wal::header::headers_len;
 use crate::wal::seal::SegmentSeal;
 use crate::wal::segments::Segment;
 use crate::wal::segments::Segments;
@@ -77,6 +78,11 @@ impl Pool {
         &self.segments
     }
 
+    /// The slots, to take one out or to put one back.
+    pub(super) fn segments_mut(&mut self) -> &mut Segments {
+        &mut self.segments
+    }
+
     /// Whether this process has begun a segment: before that a log changes nothing on disk.
     pub(super) fn is_begun(&self) -> bool {
         self.current.is_some()
@@ -113,21 +119,11 @@ impl Pool {
     pub(super) fn take(&mut self, bytes: usize) -> Extent {
         let current = self.current.as_mut().expect("the first segment was begun");
         let header = current.unwritten_header.take();
-        let headers = if header.is_some() { 2 * self.sizes.block } else { 0 };
+        let headers = if header.is_some() { headers_len(self.sizes.block) } else { 0 };
         let extent = Extent { offset: current.offset, header, headers };
         current.offset += (headers + bytes) as u64;
         assert!(current.offset <= self.sizes.slot, "placement found space for it");
         extent
-    }
-
-    /// The newest segment's slot and number, if it is to be written over because it has no frame.
-    pub(super) fn take_empty_newest(&mut self) -> Option<(SlotId, u64)> {
-        self.segments.take_empty_newest()
-    }
-
-    /// A free slot and the number of the segment that can be begun there.
-    pub(super) fn take_free(&mut self) -> Option<(SlotId, u64)> {
-        Some((self.segments.take_free()?, self.segments.next_number()))
     }
 
     /// Begins a segment; `header` is written with its first frame.
@@ -146,16 +142,6 @@ impl Pool {
         }
         // At every durable frame, since only now the segment that it began may replace an older one.
         self.segments.release(self.trimmed);
-    }
-
-    /// Takes a slot that must be zeroed.
-    pub(super) fn take_dirty(&mut self) -> Option<SlotId> {
-        self.segments.take_dirty()
-    }
-
-    /// The slot was zeroed, durably.
-    pub(super) fn add_free(&mut self, slot: SlotId) {
-        self.segments.add_free(slot);
     }
 
     /// Whether fewer slots are free than a roll and its trims need.

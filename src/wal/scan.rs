@@ -15,6 +15,7 @@ use crate::wal::header::FORMAT_VERSION;
 use crate::wal::header::HEADER_LEN;
 use crate::wal::header::HeaderCopy;
 use crate::wal::header::SegmentHeader;
+use crate::wal::header::headers_len;
 use crate::wal::seal::SegmentKeys;
 use crate::wal::window::Window;
 
@@ -91,12 +92,12 @@ fn read_slot(
 ) -> Result<SlotHeader, WalError> {
     let block = disk.block_bytes();
     let slot_bytes = disk.slot_bytes(slot).unwrap_or(0);
-    if slot_bytes < 2 * block as u64 {
+    if slot_bytes < headers_len(block) as u64 {
         let source = std::io::ErrorKind::UnexpectedEof.into();
         return Err(WalError::Disk { slot, during: During::Read, source });
     }
     // Both blocks and no more: most slots hold nothing that is looked at now.
-    let bytes = window.bytes_exactly(disk, slot, 0, 2 * block)?;
+    let bytes = window.bytes_exactly(disk, slot, 0, headers_len(block))?;
     let good = match (HeaderCopy::of(&bytes[..block]), HeaderCopy::of(&bytes[block..])) {
         (HeaderCopy::Zero, HeaderCopy::Zero) => return Ok(SlotHeader::Free),
         (HeaderCopy::Good(one), HeaderCopy::Good(two)) if one != two => return Ok(SlotHeader::Unfinished),

@@ -80,20 +80,16 @@ impl Segments {
         self.live.push_back(Segment { number, slot, seal, last_entry: Index(0), has_frames: false });
     }
 
-    /// Number of the segment that would follow the newest.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.live.back().map_or(1, |newest| newest.number + 1)
-    }
-
-    /// Takes the newest segment out if it has no frame; its slot and number.
+    /// Takes the newest segment out if it has no frame; its slot and number, which are used again.
     pub(crate) fn take_empty_newest(&mut self) -> Option<(SlotId, u64)> {
         let empty = self.live.pop_back_if(|newest| !newest.has_frames)?;
         Some((empty.slot, empty.number))
     }
 
-    /// Takes a free slot, the lowest.
-    pub(crate) fn take_free(&mut self) -> Option<SlotId> {
-        self.free.pop_first()
+    /// Takes the lowest free slot, with the number of the segment that can be begun there.
+    pub(crate) fn take_free(&mut self) -> Option<(SlotId, u64)> {
+        let number = self.live.back().map_or(1, |newest| newest.number + 1);
+        Some((self.free.pop_first()?, number))
     }
 
     /// The slot's headers are zero, durably.

@@ -24,6 +24,7 @@ pub use crate::wal::frame::Records;
 pub use crate::wal::frame::Tag;
 use crate::wal::header::HeaderCopy;
 pub use crate::wal::header::SegmentHeader;
+use crate::wal::header::headers_len;
 use crate::wal::seal::SegmentKeys;
 use crate::wal::seal::SegmentSeal;
 use crate::wal::window::Window;
@@ -65,7 +66,7 @@ pub fn frames<'a>(
         return Err(WalError::SlotMissing { slot, slots: disk.slot_count() });
     };
     let mut window = Window::new(block);
-    let bytes = window.bytes_exactly(disk, slot, 0, 2 * block)?;
+    let bytes = window.bytes_exactly(disk, slot, 0, headers_len(block))?;
     let copies = [HeaderCopy::of(&bytes[..block]), HeaderCopy::of(&bytes[block..])];
     let good = copies.into_iter().find_map(|copy| match copy {
         HeaderCopy::Good(good) => Some(good),

@@ -7,6 +7,7 @@ use crate::entry::EntryKind;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::LOG_READ_BYTES_MAX;
 use crate::limits::LOG_SLOTS_SPARE;
 use crate::testing::disk::Fault;
 use crate::testing::log::BEGINNING;
@@ -288,6 +289,24 @@ fn old_entries_are_read_back_within_bounds() {
     drop(log);
     let (mut log, _) = rig.open().unwrap();
     assert_eq!(log.fetch(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
+}
+
+#[test]
+fn a_reader_that_lags_gets_a_bounded_piece_at_a_time() {
+    let mut rig = LogRig::new(22);
+    (rig.config.slot_bytes, rig.config.entry_bytes_max) = (8 << 20, 2 << 20);
+    let mut log = made(&rig);
+    let all = [entries(1, 2, 30, 100 << 10), entries(1, 32, 1, 2 << 20)].concat();
+    write(&mut log, append(1, all.clone())).unwrap();
+    let mut read = Vec::new();
+    while read.len() < all.len() {
+        let first = Index(2 + read.len() as u64);
+        let piece = log.fetch(first, Index(99), usize::MAX).unwrap();
+        let bytes: usize = piece.iter().map(|entry| entry.data.len()).sum();
+        assert!(bytes <= LOG_READ_BYTES_MAX || piece.len() == 1, "{bytes}");
+        read.extend(piece);
+    }
+    assert!(read == all);
 }
 
 #[test]
