@@ -49,7 +49,7 @@ pub enum Refusal {
     },
     /// Operator: fewer threads than the node needs.
     #[error(
-        "only {made} threads can be made, the node needs {need}: raise the limit of processes (ulimit -u, TasksMax=, the pids limit of the container)"
+        "only {made} threads can be made, the node needs {need}: raise the limit of processes (ulimit -u, TasksMax=, the pids limit of the container) or of address space (ulimit -v)"
     )]
     Threads {
         /// How many could be made.
