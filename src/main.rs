@@ -10,6 +10,7 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use sealkv::cli;
+use sealkv::cli::log::LogPlace;
 use sealkv::exit::Blame;
 use sealkv::exit::chain;
 use sealkv::node::settings::Settings;
@@ -46,12 +47,45 @@ enum CliCommand {
         /// The file to make
         file: PathBuf,
     },
+    /// Look at the log of a node that does not run
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Run the known answers of every start and, if given, every vector of a file
     Selftest {
         /// Test vectors (JSON, may be gzipped)
         #[arg(long, value_name = "FILE")]
         vectors: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Read every frame by the rules of a start; 0 if the log is whole, 74 if it is damaged, 78 if the KEK does not fit
+    Verify(LogArguments),
+    /// Print segments, frames and entries, one JSON object a line; no plaintext
+    Dump {
+        #[command(flatten)]
+        place: LogArguments,
+        /// The only format there is
+        #[arg(long, required = true)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct LogArguments {
+    /// The node's data directory; nothing in it is changed
+    #[arg(long, env = "SEALKV_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// File of its key-encryption key, if its log is sealed
+    #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
+    kek_file: Option<PathBuf>,
+}
+
+impl From<LogArguments> for LogPlace {
+    fn from(LogArguments { data_dir, kek_file }: LogArguments) -> LogPlace {
+        LogPlace { data_dir, kek_file }
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,6 +98,8 @@ fn main() -> ExitCode {
             cli::serve::run(config.as_deref(), check_config, *settings)
         }
         CliCommand::Keygen { file } => keygen(&file),
+        CliCommand::Log(LogCommand::Verify(place)) => cli::log::verify(&place.into()),
+        CliCommand::Log(LogCommand::Dump { place, json: _ }) => cli::log::dump(&place.into()),
         CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }
 }

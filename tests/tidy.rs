@@ -77,7 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["fsm"]),
     ("rustix", &["disk", "keys", "node", "resp", "world"]),
     ("serde", &["node", "crypto"]),
-    ("serde_json", &["node", "crypto"]),
+    ("serde_json", &["cli", "node", "crypto"]),
     ("sha2", &["crypto", "keys", "wal", "resp"]),
     ("slog", &["raft"]),
     ("tokio", &["resp", "node"]),

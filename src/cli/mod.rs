@@ -1,6 +1,7 @@
 //! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
 pub mod keygen;
+pub mod log;
 pub mod selftest;
 pub mod serve;
 

@@ -1,6 +1,7 @@
 //! Which engine runs: decided at start by a real write, not by version numbers, and logged in one line.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
@@ -93,6 +94,15 @@ pub fn open(config: &DiskConfig) -> Result<Box<dyn Disk>, DiskError> {
     let (step, error) = refusal.map_or(("asked for", String::new()), |it| (it.step, it.source.to_string()));
     tracing::info!(engine = "plain", direct = files.direct(), sync_by_flag, why = step, error, "log engine: plain");
     Ok(Box::new(PlainDisk::new(files, sync_by_flag)))
+}
+
+/// Opens the slot files of a directory to read them: by system calls, without a trial, and so that nothing can be written.
+///
+/// # Errors
+/// [`DiskError::Open`].
+pub fn open_to_read(dir: &Path) -> Result<Box<dyn Disk>, DiskError> {
+    let files = SlotFiles::open_to_read(dir).map_err(|source| DiskError::Open { dir: dir.to_owned(), source })?;
+    Ok(Box::new(PlainDisk::new(files, false)))
 }
 
 struct UringRefusal {

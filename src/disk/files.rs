@@ -29,6 +29,8 @@ pub(super) struct SlotFiles {
     dir: PathBuf,
     slots: Vec<Option<Slot>>,
     direct: bool,
+    /// How slots are opened: to read and write, or to read only.
+    access: OFlags,
     block_bytes: usize,
     growing: Option<mpsc::Receiver<io::Result<SlotId>>>,
 }
@@ -49,17 +51,31 @@ impl SlotFiles {
             Ok(file) => alignment(file),
             Err(_) => BLOCK_BYTES_MIN,
         };
-        let mut files = SlotFiles { dir: dir.to_owned(), slots: Vec::new(), direct, block_bytes, growing: None };
+        SlotFiles { access: OFlags::RDWR, direct, block_bytes, ..SlotFiles::none(dir) }.with(numbers)
+    }
+
+    /// The same to read them only; nothing is made in `dir`, not even a nameless file.
+    pub(super) fn open_to_read(dir: &Path) -> io::Result<SlotFiles> {
+        let numbers = slot_numbers(dir)?;
+        SlotFiles { direct: accepts_direct(dir, &numbers), ..SlotFiles::none(dir) }.with(numbers)
+    }
+
+    fn none(dir: &Path) -> SlotFiles {
+        let (access, block_bytes) = (OFlags::RDONLY, BLOCK_BYTES_MIN);
+        SlotFiles { dir: dir.to_owned(), slots: Vec::new(), direct: false, access, block_bytes, growing: None }
+    }
+
+    fn with(mut self, numbers: Vec<u32>) -> io::Result<SlotFiles> {
         for number in numbers {
-            files.adopt(SlotId(number))?;
+            self.adopt(SlotId(number))?;
         }
-        Ok(files)
+        Ok(self)
     }
 
     /// One nameless file in the place of slot 0, for the self-test.
     pub(super) fn of_one(file: File, block_bytes: usize) -> SlotFiles {
         let slots = vec![Some(Slot { file, bytes: 0 })];
-        SlotFiles { dir: PathBuf::new(), slots, direct: true, block_bytes, growing: None }
+        SlotFiles { slots, direct: true, block_bytes, ..SlotFiles::none(Path::new("")) }
     }
 
     pub(super) fn direct(&self) -> bool {
@@ -135,7 +151,7 @@ impl SlotFiles {
     }
 
     fn adopt(&mut self, slot: SlotId) -> io::Result<()> {
-        let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut flags = self.access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if self.direct {
             flags |= OFlags::DIRECT;
         }
@@ -167,7 +183,8 @@ pub(super) fn temporary(dir: &Path, flags: OFlags) -> rustix::io::Result<File> {
 }
 
 /// The name of a slot's file.
-pub(super) fn slot_name(slot: SlotId) -> String {
+#[must_use]
+pub fn slot_name(slot: SlotId) -> String {
     format!("slot-{:04}.wal", slot.0)
 }
 
@@ -245,7 +262,7 @@ fn alignment(file: &File) -> usize {
 
 /// Whether O_DIRECT works although no nameless file could be made with it: overlay file systems know no O_TMPFILE.
 fn accepts_direct(dir: &Path, numbers: &[u32]) -> bool {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECT;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECT;
     let first = numbers.first().map(|number| dir.join(slot_name(SlotId(*number))));
     first.is_some_and(|path| rustix::fs::open(path, flags, Mode::empty()).is_ok())
 }

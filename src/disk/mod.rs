@@ -25,6 +25,8 @@ pub use buffer::AlignedBuffer;
 pub use choose::DiskConfig;
 pub use choose::DiskError;
 pub use choose::open;
+pub use choose::open_to_read;
+pub use files::slot_name;
 pub use inherited::close_inherited;
 pub use waker::Waker;
 

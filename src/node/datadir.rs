@@ -12,6 +12,8 @@
 //! IDENTITY.new is written before anything else and renamed last of all, so IDENTITY means that the first start was
 //! finished; from then on nothing that is missing is ever created. A refused start changes nothing but LOCK.
 
+mod error;
+
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
@@ -29,123 +31,15 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::exit::Blame;
 use crate::keys::file;
 use crate::keys::file::FileKind;
 use crate::keys::identity::IDENTITY_LEN_MAX;
 use crate::keys::identity::Identity;
-use crate::keys::identity::IdentityError;
 use crate::keys::identity::LogKey;
 use crate::keys::kek::KekSet;
 use crate::limits::DIRECTORY_NAMES_MAX;
 
-/// Why a start ends at its data directory. Nothing but LOCK was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum DataDirError {
-    /// Operator: it cannot be made or opened.
-    #[error("data directory {} cannot be used", path.display())]
-    Unusable {
-        /// The directory, or LOCK in it.
-        path: PathBuf,
-        /// The kernel's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// Operator: something else has that name.
-    #[error("data directory {} is not a directory", path.display())]
-    NotADirectory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Operator: two nodes cannot share a directory.
-    #[error("data directory {} is in use by another process{holder}", path.display())]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-        /// Its process id, in words, if it is known.
-        holder: String,
-    },
-    /// Operator: probably the wrong path.
-    #[error("data directory {} holds {} and no IDENTITY: it is not a data directory of sealkv, give another --data-dir", path.display(), name.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// One of the names that do not belong there.
-        name: PathBuf,
-    },
-    /// Damage: the identity is lost.
-    #[error("data directory {} has a {} but no IDENTITY, without which they cannot be opened", path.display(), name.display())]
-    WithoutIdentity {
-        /// The directory.
-        path: PathBuf,
-        /// What was found of a node.
-        name: PathBuf,
-    },
-    /// Damage: a part of a node is gone.
-    #[error("data directory {} has an IDENTITY but no {name}", path.display())]
-    Missing {
-        /// The directory.
-        path: PathBuf,
-        /// What is missing.
-        name: &'static str,
-    },
-    /// Damage: a node whose IDENTITY bears the name of an unfinished one. Making it again would wipe it.
-    #[error("data directory {} has an IDENTITY.new beside {found}, more than a first start leaves: it holds a node, and `mv IDENTITY.new IDENTITY` makes it one again", path.display())]
-    NotUnfinished {
-        /// The directory.
-        path: PathBuf,
-        /// What was found of the node.
-        found: String,
-    },
-    /// Damage: IDENTITY is no regular file.
-    #[error("{} is {kind}, expected a regular file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        kind: FileKind,
-    },
-    /// See the source.
-    #[error("data directory {}", path.display())]
-    Identity {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: IdentityError,
-    },
-    /// Damage, or a device that fails.
-    #[error("{} cannot be {action}", path.display())]
-    Io {
-        /// What it was about.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// The kernel's reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl DataDirError {
-    /// Who must act.
-    #[must_use]
-    pub fn blame(&self) -> Blame {
-        match self {
-            DataDirError::Unusable { source, .. } if is_device(source) => Blame::Damage,
-            DataDirError::Unusable { .. }
-            | DataDirError::NotADirectory { .. }
-            | DataDirError::Locked { .. }
-            | DataDirError::Foreign { .. } => Blame::Config,
-            DataDirError::Identity { source, .. } => source.blame(),
-            DataDirError::WithoutIdentity { .. }
-            | DataDirError::NotUnfinished { .. }
-            | DataDirError::Missing { .. }
-            | DataDirError::NotAFile { .. }
-            | DataDirError::Io { .. } => Blame::Damage,
-        }
-    }
-}
+pub use error::DataDirError;
 
 /// What a start finds.
 #[derive(Debug)]
@@ -171,7 +65,7 @@ pub enum DirectoryKind {
 pub struct DataDir {
     path: PathBuf,
     /// Held for the locks on them: the directory itself too, since a file can be removed while its lock is held.
-    _locks: [File; 2],
+    _locks: Vec<File>,
 }
 
 impl DataDir {
@@ -183,7 +77,26 @@ impl DataDir {
         make_directory(path)?;
         let directory = lock_directory(path)?;
         let lock = take_lock(path)?;
-        Ok(DataDir { path: path.to_owned(), _locks: [directory, lock] })
+        Ok(DataDir { path: path.to_owned(), _locks: vec![directory, lock] })
+    }
+
+    /// Takes hold of the directory of a node, to look at it: nothing in it changes, LOCK neither.
+    ///
+    /// # Errors
+    /// [`DataDirError::Locked`] if another process has it; `Unusable`, `NoNode`.
+    pub fn look(path: &Path) -> Result<DataDir, DataDirError> {
+        let directory = DataDir { path: path.to_owned(), _locks: vec![lock_directory(path)?] };
+        let has_node = directory.has(IDENTITY)?;
+        if has_node { Ok(directory) } else { Err(DataDirError::NoNode { path: path.to_owned() }) }
+    }
+
+    /// The identity of the node in the directory, and the key of its log.
+    ///
+    /// # Errors
+    /// [`DataDirError`]: it is damaged, or of another KEK.
+    pub fn identity(&self, keks: &KekSet) -> Result<(Identity, Option<LogKey>), DataDirError> {
+        Identity::open(&self.read_identity(IDENTITY)?, keks)
+            .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })
     }
 
     /// Tells what is in the directory, or why this node must not start. Changes nothing.
@@ -306,9 +219,7 @@ impl DataDir {
     }
 
     fn existing(&self, keks: &KekSet) -> Result<DirectoryKind, DataDirError> {
-        let bytes = self.read_identity(IDENTITY)?;
-        let (identity, log_key) = Identity::open(&bytes, keks)
-            .map_err(|source| DataDirError::Identity { path: self.path.clone(), source })?;
+        let (identity, log_key) = self.identity(keks)?;
         if !self.has(LOG)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: LOG });
         }
@@ -413,11 +324,6 @@ fn holder_of(lock: &mut File) -> String {
         Ok(pid) if is_read => format!(", number {pid}"),
         _ => String::new(),
     }
-}
-
-/// Whether the disk is the reason, not the operator.
-fn is_device(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::NXIO))
 }
 
 fn remove(path: &Path) -> Result<(), DataDirError> {

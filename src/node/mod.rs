@@ -6,7 +6,7 @@
 mod admin;
 pub(crate) mod agree;
 pub mod config;
-mod datadir;
+pub mod datadir;
 mod encryption;
 mod end;
 mod families;

@@ -45,6 +45,11 @@ impl LogContents {
         self.index.find(index)
     }
 
+    /// Forgets where entries lie: for who reads on and never back.
+    pub(crate) fn forget_places(&mut self) {
+        self.index.clear();
+    }
+
     /// Takes in the next frame, the newest one of `segment`.
     ///
     /// # Errors

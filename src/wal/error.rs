@@ -213,6 +213,9 @@ pub enum During {
     /// Making a slot.
     #[error("making a slot")]
     Create,
+    /// Handing out what was read of it.
+    #[error("showing its contents")]
+    Show,
     /// Waiting for requests.
     #[error("waiting for requests")]
     Wait,

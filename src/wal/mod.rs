@@ -16,6 +16,7 @@ mod frame;
 mod group;
 mod header;
 mod index;
+pub mod inspect;
 mod intake;
 mod log_loop;
 mod open;

@@ -10,8 +10,10 @@ use crate::ids::Position;
 use crate::wal::HardState;
 use crate::wal::config::LogConfig;
 use crate::wal::error::WalError;
+use crate::wal::inspect::LogPart;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::recovery;
+use crate::wal::recovery::Keep;
 use crate::wal::recovery::TornEnd;
 use crate::wal::seal::SegmentKeys;
 use crate::world::Clock;
@@ -61,13 +63,17 @@ impl LogLoop {
         config.check_frames_in_flight()?;
         let keys = SegmentKeys::new(config.log_key.clone(), config.node_id, config.cluster_id);
         let mut said = clock.monotonic();
-        let mut progress = |done, segments| {
-            if clock.monotonic().saturating_sub(said) >= PROGRESS_EVERY {
+        let mut watch = |part: LogPart<'_>| {
+            if let LogPart::Segment { at, of, .. } = part
+                && clock.monotonic().saturating_sub(said) >= PROGRESS_EVERY
+            {
                 said = clock.monotonic();
-                tracing::info!(done, segments, "log: being read");
+                tracing::info!(segments_read = at, segments = of, "log: being read");
             }
+            Ok(())
         };
-        let mut replayed = recovery::recover(disk.as_mut(), &keys, config.entry_bytes_max, &mut progress)?;
+        let (entry_max, keep) = (config.entry_bytes_max, Keep::Entries);
+        let mut replayed = recovery::recover(disk.as_mut(), &keys, entry_max, keep, &mut watch)?;
         let state = replayed.contents.state();
         let recovered = Recovered {
             hard_state: state.hard_state,

@@ -5,16 +5,21 @@
 //! segment, which is only begun when everything before it is durable.
 
 use std::collections::VecDeque;
+use std::io;
 
 use crate::disk::Disk;
 use crate::disk::SlotId;
+use crate::disk::slot_name;
 use crate::entry::LogEntry;
+use crate::ids::Index;
 use crate::wal::config::Sizes;
 use crate::wal::contents::LogContents;
 use crate::wal::contents::WholeFrame;
+use crate::wal::error::During;
 use crate::wal::error::Reason;
 use crate::wal::error::WalError;
 use crate::wal::frame::Body;
+use crate::wal::frame::FrameHead;
 use crate::wal::header::SegmentHeader;
 use crate::wal::reader::FrameReader;
 use crate::wal::reader::ReadBuffers;
@@ -52,15 +57,54 @@ pub struct TornEnd {
     pub offset: u64,
 }
 
-/// Reads the whole log. `progress` gets segments read and segments in all, before each.
+/// A part of the log, in the order in which it was written.
+#[derive(Debug)]
+pub enum LogPart<'a> {
+    /// A segment begins.
+    Segment {
+        /// File name of its slot, without a directory.
+        file: &'a str,
+        /// Its header.
+        header: &'a SegmentHeader,
+        /// Segments before it.
+        at: usize,
+        /// Segments in all.
+        of: usize,
+    },
+    /// A frame whose checksum is right.
+    Frame {
+        /// File name of its slot, without a directory.
+        file: &'a str,
+        /// Bytes from the start of the slot.
+        offset: u64,
+        /// The part outside the seal.
+        head: &'a FrameHead,
+        /// The sealed part, or why the log is refused here.
+        body: Result<&'a Body, Reason>,
+        /// Entries above this index are sealed, as far as the log knows; `Index::NEVER` if none.
+        cutover: Index,
+    },
+}
+
+/// What stays in memory of what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Every entry that counts, and where it lies.
+    Entries,
+    /// Nothing but the newest state.
+    Nothing,
+}
+
+/// Reads the whole log, and shows each part of it to `watch` once it was judged.
 ///
 /// # Errors
-/// Every refusal of [`WalError`]; `Disk` if a slot cannot be read.
+/// Every refusal of [`WalError`]; `Disk` if a slot cannot be read, or `watch` fails.
 pub(crate) fn recover(
     disk: &mut dyn Disk,
     key: &SegmentKeys,
     entry_bytes_max: usize,
-    progress: &mut dyn FnMut(usize, usize),
+    keep: Keep,
+    watch: &mut dyn FnMut(LogPart<'_>) -> io::Result<()>,
 ) -> Result<Replayed, WalError> {
     let headers = scan::read_headers(disk, key)?;
     let first = headers.run.first().ok_or(WalError::NoSegment)?;
@@ -68,13 +112,20 @@ pub(crate) fn recover(
     let sizes = Sizes::new(newest.header.segment_bytes, entry_bytes_max, newest.header.block_bytes as usize)?;
     check_slot_sizes(disk, &headers, &sizes)?;
     let log = Replayed::new(sizes, LogState::before_segment(&first.header), Segments::default());
-    let mut replay = Replay { buffers: ReadBuffers::new(&sizes), disk, key, log };
-    for at in 0..headers.run.len() {
-        progress(at, headers.run.len());
-        replay.segment(&headers.run[at], headers.run.get(at + 1))?;
+    let mut replay = Replay { buffers: ReadBuffers::new(&sizes), disk, key, log, keep, watch };
+    for (at, found) in headers.run.iter().enumerate() {
+        let (file, header, of) = (&*slot_name(found.slot), &found.header, headers.run.len());
+        (replay.watch)(LogPart::Segment { file, header, at, of }).map_err(|source| not_shown(found.slot, source))?;
+        replay.segment(found, headers.run.get(at + 1))?;
     }
     replay.prove_unfinished(&headers.unfinished)?;
-    replay.log.finish(headers)
+    let log = replay.log.finish(headers)?;
+    if keep == Keep::Entries {
+        let first = log.contents.state().compacted.index.next();
+        assert!(log.entries.iter().zip(first.0..).all(|(entry, at)| entry.index.0 == at), "entries have no gaps");
+        assert_eq!(log.entries.len() as u64, log.contents.state().next.0 - first.0, "every entry that counts was kept");
+    }
+    Ok(log)
 }
 
 fn check_slot_sizes(disk: &dyn Disk, headers: &Headers, sizes: &Sizes) -> Result<(), WalError> {
@@ -94,6 +145,8 @@ struct Replay<'a> {
     buffers: ReadBuffers,
     key: &'a SegmentKeys,
     log: Replayed,
+    keep: Keep,
+    watch: &'a mut dyn FnMut(LogPart<'_>) -> io::Result<()>,
 }
 
 impl Replay<'_> {
@@ -110,6 +163,7 @@ impl Replay<'_> {
         self.log.segments.begin(header.segment, found.slot, seal.clone());
         let (sizes, place) = (self.log.sizes, (header.segment, seal));
         let mut reader = FrameReader::new(self.disk, &mut self.buffers, sizes, found.slot, place);
+        let file = slot_name(found.slot);
         loop {
             let ReadFrames { frames, ends_at } = reader.next()?;
             for frame in frames {
@@ -117,7 +171,14 @@ impl Replay<'_> {
                     // The rest of the segment is dead: never acknowledged, or dropped by an earlier recovery.
                     return continues(found, successor, self.log.contents.state());
                 }
-                self.log.take(found, frame)?;
+                let ReadFrame { offset, head, .. } = frame;
+                let judged = self.log.judge(header.segment, &frame);
+                let body = judged.and_then(|()| frame.body.as_ref().map_err(|reason| *reason));
+                let cutover = self.log.contents.state().cutover;
+                let shown = (self.watch)(LogPart::Frame { file: &file, offset, head: &head, body, cutover });
+                shown.map_err(|source| not_shown(found.slot, source))?;
+                let body = judged.and(frame.body).map_err(|reason| found.refused(offset, reason))?;
+                self.log.keep(header.segment, body, self.keep);
             }
             match (ends_at, successor) {
                 (None, _) => {}
@@ -184,11 +245,11 @@ impl Replayed {
         self.contents.state().frame + 1
     }
 
-    /// Rule 3: takes in the next frame of a segment.
-    fn take(&mut self, found: &FoundSegment, frame: ReadFrame) -> Result<(), WalError> {
+    /// Rule 3: whether this frame may come next in a segment; if so the log's state is the one after it.
+    fn judge(&mut self, segment: u64, frame: &ReadFrame) -> Result<(), Reason> {
         let ReadFrame { offset, head, tag, body } = frame;
         let expected = self.expected();
-        let reason = if head.segment != found.header.segment {
+        let reason = if head.segment != segment {
             Some(Reason::OtherSegment)
         } else if head.number != expected || head.watermark >= expected {
             Some(Reason::OutOfOrder)
@@ -198,23 +259,24 @@ impl Replayed {
             None
         };
         if let Some(reason) = reason {
-            return Err(found.refused(offset, reason));
+            return Err(reason);
         }
-        let body = body.map_err(|reason| found.refused(offset, reason))?;
+        let Body { records, entries } = body.as_ref().map_err(|reason| *reason)?;
         let segment = self.segments.newest().expect("the segment being read was begun");
-        let (length, records, entries) = (head.length, &body.records, &body.entries);
-        let taken = self.contents.frame_taken(segment, WholeFrame { offset, length, tag, records, entries });
-        taken.map_err(|reason| found.refused(offset, reason))?;
+        let (offset, length, tag) = (*offset, head.length, *tag);
+        self.contents.frame_taken(segment, WholeFrame { offset, length, tag, records, entries })?;
         self.frames += 1;
-        self.keep(head.segment, body);
         Ok(())
     }
 
     /// Recovered frames are durable, so entries that the frame replaced or dropped are forgotten at once.
-    fn keep(&mut self, segment: u64, body: Body) {
+    fn keep(&mut self, segment: u64, body: Body, keep: Keep) {
         if body.records.reset.is_some() {
             self.segments.forget_entries_before(segment);
             self.entries.clear();
+        }
+        if keep == Keep::Nothing {
+            return self.contents.forget_places();
         }
         if let Some(first) = body.entries.first() {
             while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
@@ -237,13 +299,14 @@ impl Replayed {
             let reason = Reason::EntriesMissing;
             return Err(WalError::Refused { segment, slot: first.slot, offset: 0, reason });
         }
-        let behind = state.compacted.index.next();
-        assert!(self.entries.iter().zip(behind.0..).all(|(entry, at)| entry.index.0 == at), "entries have no gaps");
-        assert_eq!(self.entries.len() as u64, state.next.0 - behind.0, "every entry that counts was kept");
         self.segments.add_dirty(headers.stale.into_iter().chain(headers.unfinished));
         headers.free.into_iter().for_each(|slot| self.segments.add_free(slot));
         Ok(self)
     }
+}
+
+fn not_shown(slot: SlotId, source: io::Error) -> WalError {
+    WalError::Disk { slot, during: During::Show, source }
 }
 
 /// Whether the successor continues what was read of a segment.

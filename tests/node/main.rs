@@ -15,6 +15,7 @@ mod halt_live;
 mod harness;
 mod limits;
 mod log_lines;
+mod log_tools;
 mod manners;
 mod mounted;
 mod operator;
