@@ -308,6 +308,97 @@ fn a_system_call_that_fails_leaves_the_state_at_one_index() {
     assert!(final_ends > 0, "no fault was met");
 }
 
+/// A full disk stops files, compaction too, and nothing else: once there is space, both go on in the same process.
+#[test]
+fn a_full_disk_refuses_files_until_there_is_space_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&directory.path().join("disk"), 64) else { return };
+    let place = place(&disk.path);
+    fs::create_dir(&place.flush).unwrap();
+    let base = RocksBase::create(&place, &options(), 1, &record(1)).unwrap();
+    let ballast = disk.path.join("ballast");
+    fs::write(&ballast, vec![1; 32 << 20]).unwrap();
+    let (mut number, mut refused) = (1, 0);
+    while refused < 3 {
+        match write_large_file(&base, number + 1) {
+            Ok(()) => number += 1,
+            Err(EndOfFile::Again) => refused += 1,
+            Err(EndOfFile::Final) => panic!("only writing can fail here"),
+        }
+        assert!(number < 200, "the disk is never full");
+        assert_eq!(index(&base), number, "reads go on");
+    }
+    assert_eq!(fs::read_dir(&place.flush).unwrap().count(), 0, "what was written of them is gone");
+    fs::remove_file(&ballast).unwrap();
+    let begun = Instant::now();
+    for _ in 0..12 {
+        // Compaction looks for space by itself, every few seconds.
+        while base.pressure().unwrap().is_high() || write_large_file(&base, number + 1).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "still stopped: {:?}", base.pressure());
+            thread::sleep(Duration::from_millis(100));
+        }
+        number += 1;
+    }
+    assert_eq!(index(&base), number);
+    let mut rows = 0;
+    let mut count = |_: RowName, row: &[u8]| {
+        rows += u64::from(row[..8] == number.to_be_bytes());
+        true
+    };
+    base.walk(name(0, 0)..=name(15, u64::MAX), &mut count).unwrap();
+    assert_eq!(rows, LARGE_ROWS);
+    drop(base);
+    let looked = LookedAt::look(&place, &options()).unwrap();
+    assert_eq!(index(looked.base()), number);
+}
+
+/// One MiB: the same names each time, so that compaction makes many files one.
+fn write_large_file(base: &dyn RowBase, number: u64) -> Result<(), EndOfFile> {
+    let mut file = base.begin_file(&record(number))?;
+    for row in 0..LARGE_ROWS {
+        file.put(&name(0, row), &[&number.to_be_bytes()[..], &[7; 4096]].concat())?;
+    }
+    file.finish()?.ingest()?;
+    Ok(())
+}
+
+const LARGE_ROWS: u64 = 256;
+
+/// A file system of its own, that can be full; needs root.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(path: &Path, mib: u64) -> Option<SmallDisk> {
+        fs::create_dir(path).unwrap();
+        let image = path.with_extension("img");
+        fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        let made = has_run(Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal", "-m", "0"]).arg(&image));
+        if made && has_run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(path)) {
+            return Some(SmallDisk { path: path.to_owned() });
+        }
+        assert!(env::var_os("CI").is_none(), "CI runs as root and can mount");
+        eprintln!("skipped: a file system cannot be mounted here, so none can be full");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if has_run(Command::new("umount").arg(&self.path)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn has_run(command: &mut Command) -> bool {
+    command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// Every one if many runs are asked for, else each `few`th.
 fn stride(few: u64) -> u64 {
     if runs(0) >= 200 { 1 } else { few }
