@@ -22,6 +22,7 @@ use crate::fsm::value::ValueError;
 use crate::fsm::view::SeenRow;
 use crate::fsm::view::Views;
 use crate::ids::Index;
+use crate::limits::EXPIRY_STEP_ROWS;
 use crate::limits::REPLY_BYTES_MAX;
 
 /// Why a value could not be read. During apply a halt; on a client's read an error and a metric.
@@ -139,6 +140,27 @@ impl RowReader {
     /// [`ReadError::NoCipher`].
     pub fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
         self.cipher.name_key()
+    }
+
+    /// Calls `visit` with the name, the deadline and the bytes of every row behind `behind`, upward, until it answers false. The
+    /// deadline is in ms since 1970, 0 where there is none. Nothing is opened, and the rows are of no single moment.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a row cannot be read or has a damaged header.
+    pub fn deadlines(
+        &self,
+        behind: Option<RowName>,
+        visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut damage = None;
+        self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut |name, row| match row.header() {
+            Ok(header) => visit(&name, header.expire_at_ms, row.bytes()),
+            Err(error) => {
+                damage = Some(error);
+                false
+            }
+        })?;
+        damage.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn open(&self, asked: RowKey<'_>, row: &[u8]) -> Result<Value, ReadError> {

@@ -138,9 +138,20 @@ impl RowTable {
     /// The rows of one stretch of a database, in the order of names; the stretches are [`stretches`].
     #[must_use]
     pub fn stretch(&self, database: Database, number: usize) -> Stretch {
+        self.stretch_behind(database, number, None, usize::MAX)
+    }
+
+    /// The first rows of one stretch of a database behind a name, at most `most`.
+    #[must_use]
+    pub fn stretch_behind(&self, database: Database, number: usize, behind: Option<RowName>, most: usize) -> Stretch {
         let (cleared, mut rows) = read(&self.shards[number], |shard| {
-            let map = shard.map(database);
-            let rows: Vec<(RowName, RowFate)> = map.iter().map(|(name, fate)| (*name, fate.clone())).collect();
+            let is_behind = |name: &RowName| behind.is_none_or(|behind| *name > behind);
+            let mut rows: Vec<_> = shard.map(database).iter().filter(|(name, _)| is_behind(name)).collect();
+            if rows.len() > most {
+                rows.select_nth_unstable_by_key(most, |(name, _)| **name);
+                rows.truncate(most);
+            }
+            let rows: Vec<(RowName, RowFate)> = rows.into_iter().map(|(name, fate)| (*name, fate.clone())).collect();
             (shard.cleared.has(database), rows)
         });
         rows.sort_unstable_by_key(|(name, _)| *name);

@@ -45,6 +45,15 @@ impl MetRow<'_> {
             MetRow::Base(row) => Header::split(row).map(|(header, _)| header),
         }
     }
+
+    /// About how many bytes it takes to open.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            MetRow::Table(row) => row.value.bytes.len(),
+            MetRow::Base(row) => row.len(),
+        }
+    }
 }
 
 impl View<dyn RowBase> {
@@ -58,14 +67,31 @@ impl View<dyn RowBase> {
         number: usize,
         visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
     ) -> Result<bool, BaseError> {
-        let (above, hides_base) = self.above(database, number);
-        let mut above = above.into_iter().peekable();
+        Ok(self.walk_piece(database, number, None, usize::MAX, visit)?.is_some())
+    }
+
+    /// The same for rows behind `behind`, of which each table is asked for `most`. The last name that was reached, with or
+    /// without a row; `None` if `visit` answered false.
+    fn walk_piece(
+        &self,
+        database: Database,
+        number: usize,
+        behind: Option<RowName>,
+        most: usize,
+        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+    ) -> Result<Option<RowName>, BaseError> {
+        let Above { rows, hides_base, last } = self.above(database, number, behind, most);
+        let mut above = rows.into_iter().peekable();
         let mut goes_on = true;
         let tell = |name: RowName, fate: &RowFate, visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool| {
             fate.as_ref().is_none_or(|row| visit(name, MetRow::Table(row)))
         };
         if !hides_base {
-            self.base.walk(names_of(database, number), &mut |name, row| {
+            let first = behind.unwrap_or(*names_of(database, number).start());
+            self.base.walk(first..=last, &mut |name, row| {
+                if Some(name) == behind {
+                    return true;
+                }
                 while let Some((before, fate)) = above.next_if(|(other, _)| *other < name) {
                     goes_on = goes_on && tell(before, &fate, visit);
                 }
@@ -80,28 +106,42 @@ impl View<dyn RowBase> {
         for (name, fate) in above {
             goes_on = goes_on && tell(name, &fate, visit);
         }
-        Ok(goes_on)
+        Ok(goes_on.then_some(last))
     }
 
-    /// What the tables know of a stretch, and whether that is all there is.
-    fn above(&self, database: Database, number: usize) -> (BTreeMap<RowName, RowFate>, bool) {
+    /// What the tables know of the names behind `behind` in a stretch, up to where one of them was asked for `most` rows.
+    fn above(&self, database: Database, number: usize, behind: Option<RowName>, most: usize) -> Above {
         let is_here = |name: &RowName| name.database() == database && shard_of(name) == number;
-        let hot = self.hot.rows().filter(|(name, _)| is_here(name)).map(|(name, fate)| (*name, fate.clone()));
-        let mut rows: BTreeMap<RowName, RowFate> = hot.collect();
-        if self.hot.cleared().has(database) {
-            return (rows, true);
-        }
+        let hot = self.hot.rows().filter(|(name, _)| is_here(name) && behind.is_none_or(|behind| **name > behind));
+        let rows = hot.map(|(name, fate)| (*name, fate.clone())).collect();
+        let hides_base = self.hot.cleared().has(database);
+        let mut above = Above { rows, hides_base, last: *names_of(database, number).end() };
         for table in [&self.table, &self.frozen] {
-            let Stretch { cleared, rows: found } = table.stretch(database, number);
-            for (name, fate) in found {
-                rows.entry(name).or_insert(fate);
+            if above.hides_base {
+                break;
             }
-            if cleared {
-                return (rows, true);
+            let Stretch { cleared, rows } = table.stretch_behind(database, number, behind, most);
+            if rows.len() == most {
+                above.last = above.last.min(rows.last().expect("a piece is asked for rows").0);
             }
+            for (name, fate) in rows {
+                above.rows.entry(name).or_insert(fate);
+            }
+            above.hides_base = cleared;
         }
-        (rows, false)
+        let last = above.last;
+        above.rows.retain(|name, _| *name <= last);
+        above
     }
+}
+
+/// What the tables of a view know of a piece of a stretch.
+struct Above {
+    rows: BTreeMap<RowName, RowFate>,
+    /// This is all there is.
+    hides_base: bool,
+    /// The piece ends with this name.
+    last: RowName,
 }
 
 impl Views<dyn RowBase> {
@@ -118,6 +158,31 @@ impl Views<dyn RowBase> {
             // A view for each stretch: an old one would keep whole tables in memory.
             if !self.load().walk_stretch(database, number, &mut |_, row| visit(row.header()))? {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every row behind `behind`, upward through all databases, until it answers false. Copies at most `most` rows of a table at once.
+    ///
+    /// # Errors
+    /// [`BaseError`] if the base cannot be read.
+    pub fn walk_behind(
+        &self,
+        behind: Option<RowName>,
+        most: usize,
+        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+    ) -> Result<(), BaseError> {
+        let first = behind.map_or((Database::FIRST, 0), |behind| (behind.database(), shard_of(&behind)));
+        for database in Database::all() {
+            for number in (0..stretches()).filter(|number| (database, *number) >= first) {
+                let mut behind = behind.filter(|_| (database, number) == first);
+                while behind != Some(*names_of(database, number).end()) {
+                    behind = self.load().walk_piece(database, number, behind, most, visit)?;
+                    if behind.is_none() {
+                        return Ok(());
+                    }
+                }
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ pub mod config;
 pub mod datadir;
 mod encryption;
 mod end;
+mod expiry;
 mod families;
 mod first_start;
 mod listeners;

@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use crate::apply::halt::HaltClass;
 use crate::apply::metrics::Metrics;
 use crate::crypto::aead;
+use crate::fsm::name::Database;
 use crate::ids::Index;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::KeysAt;
@@ -22,6 +23,9 @@ use crate::node::ports::StatusCell;
 use crate::node::process;
 use crate::node::watch_facts::WatchFacts;
 use crate::propose::AppliedFacts;
+use crate::propose::KeyCount;
+use crate::propose::KeyCounts;
+use crate::resp::DatabaseKeys;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
 use crate::resp::Role;
@@ -54,6 +58,10 @@ pub struct NodeNumbers {
     pub facts: Arc<AppliedFacts>,
     /// Whether the node still moves.
     pub(crate) watch: WatchFacts,
+    /// What the databases hold.
+    pub keys: Arc<KeyCounts>,
+    /// Expired keys that the walk had removed.
+    pub expired: Arc<AtomicU64>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// The tier that a key gets on this machine.
@@ -142,8 +150,13 @@ impl NodeFacts for NodeNumbers {
         self.apply.applied_index.load(Relaxed)
     }
 
-    fn keys_estimate(&self) -> Option<u64> {
-        None
+    fn keyspace(&self) -> Vec<DatabaseKeys> {
+        let of = |database: Database| {
+            let KeyCount { keys, expires, left_ms } = self.keys.of(database);
+            let ttl_ms = left_ms.checked_div(expires).unwrap_or(0);
+            DatabaseKeys { number: database.number(), keys, expires, ttl_ms }
+        };
+        Database::all().map(of).filter(|database| database.keys > 0).collect()
     }
 
     fn is_loading(&self) -> bool {
@@ -206,6 +219,7 @@ impl NodeNumbers {
     fn apply_metrics(&self, out: &mut Families) {
         let apply = &self.apply;
         out.counter("sealkv_apply_runs_total", "Runs, each published in one step", load(&apply.runs));
+        out.counter("sealkv_expired_keys_total", "Expired keys that nobody touched, removed", load(&self.expired));
         out.counter("sealkv_apply_entries_total", "Entries applied", load(&apply.entries));
         out.counter("sealkv_opened_entries_total", "Entries opened", load(&apply.opened_entries));
         out.counter("sealkv_opened_bytes_total", "Bytes of envelopes opened", load(&apply.opened_bytes));

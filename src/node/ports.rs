@@ -31,6 +31,7 @@ use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::propose;
 use crate::propose::AppliedFacts;
+use crate::propose::RowDeadlines;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
@@ -256,6 +257,19 @@ pub fn may_campaign(node_keys: &NodeKeys) -> Input {
         tracing::error!(%lack, "this node cannot lead");
     }
     Input::MayCampaign(lack.is_none())
+}
+
+/// The rows of the state, for the walk that finds expired keys.
+pub struct HeldDeadlines(pub RowReader);
+
+impl RowDeadlines for HeldDeadlines {
+    fn each_above(
+        &self,
+        above: Option<RowName>,
+        visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+    ) -> Result<(), ReadError> {
+        self.0.deadlines(above, visit)
+    }
 }
 
 /// Clients' reads on the applied state.

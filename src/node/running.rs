@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::apply;
 use crate::node::datadir::DataDir;
+use crate::node::expiry::ExpiryThread;
 use crate::node::numbers::NodeNumbers;
 use crate::propose::Gateway;
 use crate::propose::ReadPoints;
@@ -35,6 +36,7 @@ pub(crate) struct NodeThreads {
     pub(crate) raft: Sender<Input>,
     pub(crate) raft_thread: JoinHandle<()>,
     pub(crate) apply_thread: apply::thread::Handle,
+    pub(crate) expiry: ExpiryThread,
     pub(crate) log: Arc<LogThread>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) read_points: Arc<ReadPoints>,
@@ -57,6 +59,7 @@ impl RunningNode {
         }
         threads.waiters.close();
         threads.read_points.close();
+        threads.expiry.join();
         threads.log.close();
     }
 

@@ -41,10 +41,13 @@ use crate::node::config::Config;
 use crate::node::encryption::NodeOperator;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
+use crate::node::expiry::ExpiryParts;
+use crate::node::expiry::ExpiryThread;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
 use crate::node::open::log_facts;
 use crate::node::ports::AppliedTo;
+use crate::node::ports::HeldDeadlines;
 use crate::node::ports::LogReports;
 use crate::node::ports::RaftPorts;
 use crate::node::ports::StateReads;
@@ -60,6 +63,7 @@ use crate::node::settings::Encryption;
 use crate::node::watch_facts::WatchFacts;
 use crate::propose;
 use crate::propose::AppliedFacts;
+use crate::propose::ExpiryWalk;
 use crate::propose::ProposeConfig;
 use crate::propose::ProposeHandle;
 use crate::propose::ProposeParts;
@@ -111,6 +115,7 @@ pub fn start(
     let raft_thread = start.spawn_raft(raft, inputs)?;
     let numbers = start.numbers(identity, &log);
     let operator = start.operator(proposer.clone(), &reader);
+    let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
     let Start { links, .. } = start;
     Ok(RunningNode {
         gateway: Arc::new(proposer),
@@ -121,6 +126,7 @@ pub fn start(
             raft: links.raft,
             raft_thread,
             apply_thread,
+            expiry,
             log: log.thread,
             waiters: links.waiters,
             read_points: links.read_points,
@@ -315,6 +321,23 @@ impl Start<'_> {
         raft::thread::spawn(raft, inputs, on_end).map_err(|source| no_threads("threads", source))
     }
 
+    fn spawn_expiry(
+        &self,
+        proposer: ProposeHandle,
+        reader: &RowReader,
+        numbers: &NodeNumbers,
+    ) -> Result<ExpiryThread, Refusal> {
+        let rows = Box::new(HeldDeadlines(reader.clone()));
+        let parts = ExpiryParts {
+            walk: ExpiryWalk::new(rows, Arc::clone(&numbers.keys)),
+            facts: Arc::clone(&self.links.facts),
+            status: Arc::clone(&self.links.status),
+            proposer,
+            removed: Arc::clone(&numbers.expired),
+        };
+        ExpiryThread::spawn(parts).map_err(|source| no_threads("threads", source))
+    }
+
     fn numbers(&self, identity: Identity, log: &LogHandle) -> NodeNumbers {
         NodeNumbers {
             identity,
@@ -329,6 +352,8 @@ impl Start<'_> {
             facts: Arc::clone(&self.links.facts),
             voters: Arc::clone(&self.links.voters),
             watch: WatchFacts::default(),
+            keys: Arc::default(),
+            expired: Arc::default(),
             is_serving: AtomicBool::new(false),
             aead_tier: NodeNumbers::tier(),
         }

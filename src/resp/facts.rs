@@ -34,6 +34,19 @@ pub enum FactSection {
     Sealkv,
 }
 
+/// What a database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseKeys {
+    /// Which.
+    pub number: u8,
+    /// Its keys.
+    pub keys: u64,
+    /// Those of them that have an expiry.
+    pub expires: u64,
+    /// How long these live on the average, in ms.
+    pub ttl_ms: u64,
+}
+
 /// The node's numbers. Each call must be cheap and must not block: it runs on a network thread.
 pub trait NodeFacts: Send + Sync {
     /// Lines `name:value` for a section, in order. No key, path, nonce or client's bytes may be in them.
@@ -48,8 +61,8 @@ pub trait NodeFacts: Send + Sync {
     /// The applied index, which ROLE and `master_repl_offset` show.
     fn applied_index(&self) -> u64;
 
-    /// About how many keys there are, without counting; `None` if nobody knows.
-    fn keys_estimate(&self) -> Option<u64>;
+    /// What each database holds that holds anything, as of the last walk over all rows.
+    fn keyspace(&self) -> Vec<DatabaseKeys>;
 
     /// True until the log is replayed; clients wait for `loading:0`.
     fn is_loading(&self) -> bool {

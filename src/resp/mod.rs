@@ -35,6 +35,7 @@ mod wire;
 mod tests;
 
 pub use bounds::ClientBounds;
+pub use facts::DatabaseKeys;
 pub use facts::FactSection;
 pub use facts::NodeFacts;
 pub use facts::Role;

@@ -10,6 +10,7 @@ mod clock;
 mod durability;
 mod encryption;
 mod errors;
+mod expiry;
 mod halt;
 mod halt_live;
 mod harness;

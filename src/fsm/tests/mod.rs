@@ -1,5 +1,5 @@
 //! The room's tests: bytes, commands against a slow and obvious model and case by case where Redis has an opinion, the
-//! state record, readers, both bases, the tables under threads.
+//! state record, readers, both bases, walks, the tables under threads.
 
 mod base;
 mod cases;
@@ -11,3 +11,4 @@ mod random;
 mod reader;
 mod state;
 mod threads;
+mod walk;

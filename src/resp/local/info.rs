@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crate::resp::DatabaseKeys;
 use crate::resp::FactSection;
 use crate::resp::Role;
 use crate::resp::codec::reply::Encoder;
@@ -102,8 +103,8 @@ fn info_cluster(_: &ServerShared, lines: &mut Lines<'_>) {
 }
 
 fn info_keyspace(shared: &ServerShared, lines: &mut Lines<'_>) {
-    if let Some(keys) = shared.facts.keys_estimate().filter(|keys| *keys > 0) {
-        lines.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+    for DatabaseKeys { number, keys, expires, ttl_ms } in shared.facts.keyspace() {
+        lines.add(&format!("db{number}"), format_args!("keys={keys},expires={expires},avg_ttl={ttl_ms}"));
     }
 }
 

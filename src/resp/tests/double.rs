@@ -51,6 +51,7 @@ use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
 use crate::resp::ClientBounds;
 use crate::resp::ClientReads;
+use crate::resp::DatabaseKeys;
 use crate::resp::Drained;
 use crate::resp::FactSection;
 use crate::resp::NodeFacts;
@@ -256,8 +257,9 @@ impl NodeFacts for Facts {
         42
     }
 
-    fn keys_estimate(&self) -> Option<u64> {
-        Some(7)
+    fn keyspace(&self) -> Vec<DatabaseKeys> {
+        let keys = |number, keys, expires| DatabaseKeys { number, keys, expires, ttl_ms: 1500 * expires };
+        vec![keys(0, 7, 0), keys(15, 3, 1)]
     }
 }
 

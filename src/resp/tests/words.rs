@@ -170,7 +170,7 @@ fn info_has_what_clients_and_exporters_read() {
         "connected_clients:1\r\n",
         "loading:0\r\n",
         "role:master\r\n",
-        "# Keyspace\r\ndb0:keys=7,expires=0,avg_ttl=0\r\n",
+        "# Keyspace\r\ndb0:keys=7,expires=0,avg_ttl=0\r\ndb15:keys=3,expires=1,avg_ttl=1500\r\n",
         "# Sealkv\r\naead_tier:portable\r\n",
     ] {
         assert!(info.contains(line), "{line:?} in {info}");

@@ -1,0 +1,108 @@
+//! Walks over a view: each row once, in order, with the header that counts, wherever it lies and however it is cut to pieces.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::fsm::base::RowBase;
+use crate::fsm::name::Database;
+use crate::fsm::name::NAME_LEN;
+use crate::fsm::name::RowName;
+use crate::fsm::row::Effects;
+use crate::fsm::row::RowFate;
+use crate::fsm::row::TableRow;
+use crate::fsm::row::WrittenAt;
+use crate::fsm::table::Bury;
+use crate::fsm::table::RowTable;
+use crate::fsm::value::Value;
+use crate::fsm::value::ValueKind;
+use crate::fsm::view::ViewWriter;
+use crate::fsm::view::Views;
+use crate::fsm::walk::MetRow;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::ids::Term;
+use crate::testing::picture::Picture;
+use crate::testing::seed::Seeded;
+
+/// What a walk should meet: deadlines by name.
+type Model = BTreeMap<RowName, u64>;
+
+fn value(expire_at_ms: u64) -> Value {
+    Value { kind: ValueKind::String, last_change: Index(1), expire_at_ms, bytes: Bytes::from_static(b"v") }
+}
+
+fn row(expire_at_ms: u64) -> RowFate {
+    let at = WrittenAt { index: Index(1), op: 0, sealed: None };
+    Some(Arc::new(TableRow { value: value(expire_at_ms), at, key: Box::default(), held_bytes: 1 }))
+}
+
+/// One of few, so that levels often know the same; at both ends of stretches, too.
+fn random_name(rng: &Seeded) -> RowName {
+    let ends = [0x00, 0x01, 0xff];
+    let mut name = [ends[rng.index(3)]; NAME_LEN];
+    name[0] = [0, 3, 4, 0xff][rng.index(4)];
+    name[NAME_LEN - 1] = ends[rng.index(3)];
+    RowName::new(Database::new([0, 1, 15][rng.index(3)]).unwrap(), name)
+}
+
+fn random_effects(rng: &Seeded, count: usize, model: &mut Model) -> Effects {
+    let mut effects = Effects::default();
+    if rng.index(4) == 0 {
+        let database = random_name(rng).database();
+        effects.clear(database);
+        model.retain(|name, _| name.database() != database);
+    }
+    for _ in 0..rng.index(count) {
+        let (name, deadline) = (random_name(rng), rng.index(1000) as u64);
+        if rng.index(3) == 0 {
+            effects.set(name, None);
+            model.remove(&name);
+        } else {
+            effects.set(name, row(deadline));
+            model.insert(name, deadline);
+        }
+    }
+    effects
+}
+
+/// Rows on all levels, and what they come to.
+fn random_views(rng: &Seeded) -> (Arc<Views<dyn RowBase>>, Model) {
+    let mut model: Model = (0..rng.index(60)).map(|_| (random_name(rng), rng.index(1000) as u64)).collect();
+    let rows = model.iter().map(|(name, deadline)| (*name, value(*deadline).encode_clear_row(b""))).collect();
+    let base: Arc<dyn RowBase> = Arc::new(Picture { rows, applied: Vec::new(), keyring: None }.to_base());
+    let bury: Bury = Arc::new(drop);
+    let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
+    for index in 1..=3 {
+        let effects = random_effects(rng, 40, &mut model);
+        writer.publish(effects, Position { term: Term(1), index: Index(index) }, index);
+        // The last one stays above the tables.
+        if index < 3 {
+            writer.merge();
+        }
+        if index == 1 {
+            drop(writer.freeze(RowTable::new(Arc::clone(&bury))));
+        }
+    }
+    (Arc::clone(writer.views()), model)
+}
+
+#[test]
+fn a_walk_from_any_name_meets_every_row_behind_it_once_whatever_is_copied_at_once() {
+    let rng = Seeded::fresh();
+    for _ in 0..300 {
+        let (views, model) = random_views(&rng);
+        let behind = (rng.index(4) > 0).then(|| random_name(&rng));
+        let most = 1 + rng.index(5);
+        let stop_at = 1 + rng.index(80);
+        let expected = model.into_iter().filter(|(name, _)| Some(*name) > behind).take(stop_at);
+        let mut met = Vec::new();
+        let mut visit = |name, row: MetRow<'_>| {
+            met.push((name, row.header().unwrap().expire_at_ms));
+            met.len() < stop_at
+        };
+        views.walk_behind(behind, most, &mut visit).unwrap();
+        assert_eq!(met, expected.collect::<Vec<_>>(), "behind {behind:?}, {most} at once, up to {stop_at}");
+    }
+}

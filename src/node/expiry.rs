@@ -1,0 +1,111 @@
+//! The thread that has expired keys removed: it drives the walk, and proposes what that finds where this node leads.
+//!
+//! One entry of removals is under way at a time, and there is a pause behind each: expired keys never crowd out clients.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::Builder;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::Sender;
+use crossbeam_channel::bounded;
+
+use crate::fsm::command::Reply;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
+use crate::fsm::name::RowName;
+use crate::limits::EXPIRY_PAUSE;
+use crate::limits::EXPIRY_PAUSE_DAMAGED;
+use crate::node::ports::StatusCell;
+use crate::propose::AppliedFacts;
+use crate::propose::ClientRequest;
+use crate::propose::ExpiryWalk;
+use crate::propose::Gateway;
+use crate::propose::Outcome;
+use crate::propose::ProposeHandle;
+use crate::propose::RequestSlot;
+
+/// What the thread works with.
+pub struct ExpiryParts {
+    /// The walk over the rows.
+    pub walk: ExpiryWalk,
+    /// The clock that judges.
+    pub facts: Arc<AppliedFacts>,
+    /// Whether this node leads.
+    pub status: Arc<StatusCell>,
+    /// Where removals go.
+    pub proposer: ProposeHandle,
+    /// Keys that were removed.
+    pub removed: Arc<AtomicU64>,
+}
+
+/// The thread, and what stops it.
+pub struct ExpiryThread {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ExpiryThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If the thread cannot be made.
+    pub fn spawn(mut parts: ExpiryParts) -> io::Result<ExpiryThread> {
+        let (stop, stopped) = bounded(0);
+        let thread = Builder::new().name("expiry".to_owned()).spawn(move || parts.run(&stopped))?;
+        Ok(ExpiryThread { stop, thread })
+    }
+
+    /// Ends it. An entry that is under way must have been answered, or be answered without this thread.
+    pub fn join(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that removes expired keys panicked");
+        }
+    }
+}
+
+impl ExpiryParts {
+    fn run(&mut self, stopped: &Receiver<()>) {
+        let mut pause = EXPIRY_PAUSE;
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            pause = self.step();
+        }
+    }
+
+    /// How long to wait for the next.
+    fn step(&mut self) -> Duration {
+        let step = match self.walk.step(self.facts.stamps().now_ms()) {
+            Ok(step) => step,
+            Err(error) => {
+                tracing::error!(%error, "a row cannot be read: expired keys are not looked for now");
+                return EXPIRY_PAUSE_DAMAGED;
+            }
+        };
+        if !step.past_due.is_empty() && self.status.load().is_leader {
+            self.remove(step.past_due);
+        }
+        step.pause
+    }
+
+    /// Has them removed and waits for the outcome. What is not removed now is found again.
+    fn remove(&self, names: Vec<RowName>) {
+        let (done, outcome) = bounded(1);
+        let request = ClientRequest {
+            conditions: Vec::new(),
+            slots: vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })],
+            done: Box::new(move |outcome| drop(done.try_send(outcome))),
+        };
+        if self.proposer.propose(request).is_ok()
+            && let Ok(Outcome::Replies(replies)) = outcome.recv()
+            && let Some(Reply::Integer(removed)) = replies.first()
+        {
+            self.removed.fetch_add(removed.unsigned_abs(), Relaxed);
+        }
+    }
+}
