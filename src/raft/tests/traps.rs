@@ -86,6 +86,25 @@ fn votes_and_answers_leave_only_when_their_ready_is_durable() {
     assert_eq!(network.take(2).last().unwrap().kind(), "vote_answer");
 }
 
+// A sole voter needs nobody's vote, so it leads before its own term is durable; a learner must not hear of that term yet, since
+// the node could lead it once more after a crash.
+#[test]
+fn a_leaders_messages_wait_until_its_own_term_is_durable() {
+    let network = Network::default();
+    let mut disk = Disk::founded(&[1]);
+    disk.members.learners = vec![2];
+    let mut node = Node::start(1, disk, &Arc::default(), 1, &network);
+    for _ in 0..100 {
+        node.step([Input::Wake]);
+        node.clock.advance_ms(100);
+    }
+    assert!(node.raft.status().is_leader && node.disk.hard_state.term == Term(1));
+    assert!(network.take(2).is_empty(), "its term is not durable");
+    node.persist(usize::MAX);
+    assert_eq!(node.disk.hard_state.term, node.raft.status().term);
+    assert!(!network.take(2).is_empty());
+}
+
 #[test]
 fn a_ready_with_nothing_to_write_waits_for_the_newest_unpersisted_one() {
     let (mut node, network) = follower();

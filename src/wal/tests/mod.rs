@@ -5,6 +5,7 @@ use crate::disk::SlotId;
 use crate::testing::log::LogRig;
 use crate::wal::testkit::frames;
 
+mod between;
 mod bytes;
 mod crash;
 mod damage;
