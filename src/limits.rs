@@ -245,6 +245,11 @@ pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 pub const TABLE_BYTES: u64 = 256 << 20;
 /// Between two tries to write the file of a flush: freed space is noticed soon, a full disk is not kept busy.
 pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
+/// How long a start waits for the state to merge its files, with nothing replayed meanwhile: level 0 at its bound is merged in a
+/// minute on a slow disk.
+pub const REPLAY_HELD_MAX: Duration = Duration::from_secs(600);
+/// How long a start waits for a file that cannot be written, a full disk above all, before it ends with the reason.
+pub const REPLAY_FAILED_MAX: Duration = Duration::from_secs(10);
 /// What the flush under way at a stop or a halt may still take: a table of its largest size on a slow disk. The log has it all.
 pub const FLUSH_END_DEADLINE: Duration = Duration::from_secs(30);
 /// How long apply waits for the cutover to be durable in the log: longer than [`HUNG_SYNC`], which ends the node with a

@@ -57,6 +57,18 @@ pub enum FlushTry {
     Failed(Arc<str>),
 }
 
+impl FlushTry {
+    /// Why it came to nothing.
+    #[must_use]
+    pub fn trouble(&self) -> Arc<str> {
+        match self {
+            FlushTry::Failed(why) => Arc::clone(why),
+            FlushTry::Held => Arc::from(HELD),
+            FlushTry::Idle | FlushTry::Done(_) => Arc::from("no flush was tried"),
+        }
+    }
+}
+
 /// What the thread that flushes has to do next.
 #[derive(Debug)]
 pub(super) enum FlushWork {
@@ -79,8 +91,10 @@ pub struct Flusher {
 #[derive(Default)]
 struct FlushDesk {
     job: Option<Arc<FlushJob>>,
-    /// Why the newest try came to nothing.
-    trouble: Option<Arc<str>>,
+    /// What the newest try came to; `None` before the first.
+    newest: Option<FlushTry>,
+    /// An error that ends the process: nothing is tried again, since nobody knows what the disk has.
+    is_final: bool,
     /// A flush was asked for that nothing else makes due.
     is_asked: bool,
     /// The process ends: one more try, no waiting.
@@ -102,7 +116,15 @@ impl Flusher {
     /// Why nothing can be flushed at the moment, if that is so.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
-        self.desk().trouble.clone()
+        match self.newest_try() {
+            FlushTry::Idle | FlushTry::Done(_) => None,
+            failed => Some(failed.trouble()),
+        }
+    }
+
+    /// What the newest try came to.
+    pub(super) fn newest_try(&self) -> FlushTry {
+        self.desk().newest.clone().unwrap_or(FlushTry::Idle)
     }
 
     /// Whether a flush is under way.
@@ -139,18 +161,30 @@ impl Flusher {
     /// # Errors
     /// [`MachineError`]: the process must end.
     pub fn try_once(&self) -> Result<FlushTry, MachineError> {
-        let Some(job) = self.desk().job.clone() else {
+        let (job, is_final) = {
+            let desk = self.desk();
+            (desk.job.clone(), desk.is_final)
+        };
+        let Some(job) = job else {
             return Ok(FlushTry::Idle);
         };
+        if is_final {
+            return Ok(FlushTry::Failed(Arc::from(FINAL)));
+        }
         let tried = self.flush(&job);
         let mut desk = self.desk();
         match &tried {
-            Ok(FlushTry::Done(_)) => (desk.job, desk.trouble) = (None, None),
-            Ok(FlushTry::Failed(why)) => desk.trouble = Some(Arc::clone(why)),
-            Ok(FlushTry::Held) => desk.trouble = Some(Arc::from(HELD)),
-            Ok(FlushTry::Idle) => {}
+            Ok(tried) => {
+                if let FlushTry::Done(_) = tried {
+                    desk.job = None;
+                }
+                desk.newest = Some(tried.clone());
+            }
             // Nobody may wait for it.
-            Err(_) => desk.is_ending = true,
+            Err(_) => {
+                (desk.is_ending, desk.is_final) = (true, true);
+                desk.newest = Some(FlushTry::Failed(Arc::from(FINAL)));
+            }
         }
         drop(desk);
         self.changed.notify_all();
@@ -282,5 +316,7 @@ fn write(job: &FlushJob) -> Result<(WrittenFile<'_>, u64), SealRowsError<WriteFi
 
 /// Why nothing is flushed while the base is behind.
 const HELD: &str = "the state is behind with merging its files";
+/// Why nothing is flushed any more.
+const FINAL: &str = "an earlier flush ended with an error, and nothing is tried again";
 /// Tables that wait to be dropped; one a flush, so more means that the thread is stuck.
 const RUBBLE_MAX: usize = 8;

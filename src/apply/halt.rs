@@ -4,6 +4,7 @@
 //! holds plaintext or key bytes (NO-SECRETS-OUT).
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::apply::ports::CutoverNotDurable;
 use crate::codec::CodecError;
@@ -88,6 +89,12 @@ pub enum MachineError {
     /// Nobody knows whether the state on disk has a flush.
     #[error("the state on disk does not take a flush")]
     Ingest(#[from] IngestError),
+    /// Memory above the state is used up at a start, and no flush goes through.
+    #[error("memory for what the log holds above the state is used up, and no flush goes through: {why}")]
+    Full {
+        /// Why not.
+        why: Arc<str>,
+    },
     /// The state record in the store is none that this program wrote.
     #[error("the state record cannot be read")]
     Record(#[source] StateError),

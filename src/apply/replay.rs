@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::apply::apply_loop::ApplyLoop;
 use crate::apply::apply_loop::ApplyProgress;
+use crate::apply::flush::FlushTry;
 use crate::apply::halt::Halt;
+use crate::apply::halt::MachineError;
 use crate::apply::halt::Malformation;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
@@ -17,8 +19,12 @@ use crate::raft::members_after;
 
 /// Applies `entries`, which are those from applied + 1 to commit, and flushes. `on_progress` hears of every run.
 ///
+/// Where the tables are full and the state takes no flush, `on_full` gets the newest try and waits as it sees fit; the replay
+/// tries again if it says so.
+///
 /// # Errors
-/// The [`Halt`], as in [`ApplyLoop::step`]; everything before it is applied and flushed.
+/// The [`Halt`], as in [`ApplyLoop::step`]; everything before it is applied and flushed. [`MachineError::Full`] once `on_full`
+/// gives up.
 ///
 /// # Panics
 /// If the entries do not follow on the applied one.
@@ -26,6 +32,7 @@ pub fn replay(
     apply: &mut ApplyLoop,
     entries: impl IntoIterator<Item = LogEntry>,
     mut on_progress: impl FnMut(Index),
+    mut on_full: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
     let mut members = apply.applied().members.clone();
     let mut entries = entries.into_iter().peekable();
@@ -42,8 +49,19 @@ pub fn replay(
             }
         }
         apply.offer(committed);
-        while let ApplyProgress::Applied(position) = apply.step()? {
-            on_progress(position.index);
+        loop {
+            match apply.step()? {
+                ApplyProgress::Applied(position) => on_progress(position.index),
+                ApplyProgress::Idle => break,
+                // Raft begins at the commit of the log, so the replay must get there.
+                ApplyProgress::Full => {
+                    let tried = apply.flusher().newest_try();
+                    if !on_full(&tried) {
+                        let full = MachineError::Full { why: tried.trouble() };
+                        return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
+                    }
+                }
+            }
         }
         if let Some(halt) = halt {
             return Err(apply.halt_at(halt));

@@ -5,6 +5,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::apply::flush::FlushTry;
+use crate::limits::FLUSH_RETRY;
+use crate::limits::REPLAY_FAILED_MAX;
+use crate::limits::REPLAY_HELD_MAX;
+
 /// What a start is doing now, for the admin listener, which answers before the node serves.
 #[derive(Debug, Default)]
 pub struct StartProgress(Mutex<Option<StartStep>>);
@@ -66,6 +71,38 @@ impl<'a> ProgressLine<'a> {
         self.to.set(None);
         if self.began.elapsed() > INTERVAL {
             tracing::info!(seconds = self.began.elapsed().as_secs(), "{}: done", self.what);
+        }
+    }
+}
+
+/// How a start waits while memory is used up and the state takes no flush.
+#[derive(Debug, Default)]
+pub struct ReplayPatience {
+    since: Option<Instant>,
+}
+
+impl ReplayPatience {
+    /// Waits a little, and says whether it is worth another try. The first wait is logged with its reason.
+    pub fn wait(&mut self, tried: &FlushTry) -> bool {
+        let since = *self.since.get_or_insert_with(|| {
+            tracing::warn!(why = %tried.trouble(), "the replay waits: memory is used up and the state takes no flush");
+            Instant::now()
+        });
+        let patience = match tried {
+            FlushTry::Failed(_) => REPLAY_FAILED_MAX,
+            FlushTry::Idle | FlushTry::Held | FlushTry::Done(_) => REPLAY_HELD_MAX,
+        };
+        let is_worth_it = since.elapsed() < patience;
+        if is_worth_it {
+            std::thread::sleep(FLUSH_RETRY);
+        }
+        is_worth_it
+    }
+
+    /// The replay goes on.
+    pub fn end(&mut self) {
+        if let Some(since) = self.since.take() {
+            tracing::info!(seconds = since.elapsed().as_secs(), "the replay goes on");
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Each step of [`start`] returns what the next one needs. Apply replays the log before raft exists; no thread but the
 //! log's runs until everything that can be refused is built.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,6 +33,7 @@ use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
+use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
@@ -55,6 +57,7 @@ use crate::node::ports::StatusCell;
 use crate::node::ports::TrimmedLog;
 use crate::node::ports::may_campaign;
 use crate::node::progress::ProgressLine;
+use crate::node::progress::ReplayPatience;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::running::NodeThreads;
@@ -240,10 +243,13 @@ impl Start<'_> {
         let all = commit.0 - applied.0;
         // Raft starts from the state after the replay and takes no inputs yet: those of the replay must not fill its queue.
         let drain = || inputs.try_iter().for_each(drop);
-        let replayed = replay(apply, entries.cloned(), |index| {
+        let patience = RefCell::new(ReplayPatience::default());
+        let progressed = |index: Index| {
+            patience.borrow_mut().end();
             line.at(index.0 - applied.0, all);
             drain();
-        });
+        };
+        let replayed = replay(apply, entries.cloned(), progressed, |tried| patience.borrow_mut().wait(tried));
         drain();
         line.end();
         replayed.map_err(NodeFailure::Halt)?;

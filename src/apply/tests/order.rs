@@ -310,14 +310,15 @@ fn replay_is_the_same_steps_with_members_of_its_own() {
     let mut node = Node::new(&Setup::default());
     let mut progress = Vec::new();
     let entries = leader.log.iter().map(|committed| committed.entry.clone());
-    replay(&mut node.apply, entries, |index| progress.push(index.0)).unwrap();
+    replay(&mut node.apply, entries, |index| progress.push(index.0), |_| false).unwrap();
     assert_eq!(node.picture(), live.picture());
     assert_eq!(Picture::of_base(&node.base.memory), live.picture(), "flushed at the end");
     assert!(progress.is_sorted() && progress.last() == Some(&(leader.log.len() as u64 + 1)));
     // The last process died in the middle: what is applied already is not applied again.
     let mut node = Node::new(&Setup::default());
     node.run(&leader.log[..20]).unwrap();
-    replay(&mut node.apply, leader.log[20..].iter().map(|committed| committed.entry.clone()), |_| {}).unwrap();
+    let rest = leader.log[20..].iter().map(|committed| committed.entry.clone());
+    replay(&mut node.apply, rest, |_| {}, |_| false).unwrap();
     assert_eq!(node.picture(), live.picture());
 }
 

@@ -16,6 +16,9 @@ use bytes::Bytes;
 
 use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::FlushTry;
+use crate::apply::halt::HaltCause;
+use crate::apply::halt::MachineError;
+use crate::apply::replay::replay;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::delete;
@@ -520,3 +523,45 @@ fn an_idle_node_flushes_when_it_is_asked() {
 }
 
 const CI_RUNS: u64 = 1_000;
+
+/// Goal: a start gets to the commit of the log however long the base merges; a replay never ends before that without a word.
+#[test]
+fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once_patience_ends() {
+    let leader = with_entries(6);
+    let entries = || leader.log.iter().map(|committed| committed.entry.clone());
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
+    node.base.memory.set_pending_bytes(u64::MAX);
+    let mut waited = 0;
+    let base = Arc::clone(&node.base);
+    let waits = |tried: &FlushTry| {
+        assert_eq!(*tried, FlushTry::Held);
+        waited += 1;
+        if waited == 3 {
+            base.memory.set_pending_bytes(0);
+        }
+        true
+    };
+    replay(&mut node.apply, entries(), |_| {}, waits).unwrap();
+    assert_eq!((waited, node.published().index.0), (3, leader.log.len() as u64 + 1));
+    assert_eq!(Picture::of_base(&node.base.memory), node.picture());
+
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
+    node.base.memory.set_pending_bytes(u64::MAX);
+    let halt = replay(&mut node.apply, entries(), |_| {}, |_| false).unwrap_err();
+    assert!(matches!(&halt.cause, HaltCause::StateMachine(MachineError::Full { why }) if why.contains("behind")));
+}
+
+/// Goal: nobody knows what the disk has after an ingest that failed, so not even a halt tries it again.
+#[test]
+fn an_ingest_that_failed_is_never_tried_again() {
+    let leader = with_entries(3);
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
+    node.base.memory.arm(BaseFault::Ingest { nth: 0, survives: false });
+    node.apply.offer(leader.log.clone());
+    while node.apply.step().is_ok() {}
+    let begun = node.base.memory.counts().begun;
+    assert_eq!(begun, 1, "the halt tried no second file");
+    assert!(matches!(node.flusher.try_once(), Ok(FlushTry::Failed(_))));
+    assert!(node.apply.flush().is_err() || node.flusher.trouble().is_some());
+    assert_eq!(node.base.memory.counts().begun, begun);
+}

@@ -213,7 +213,7 @@ fn replay_log(apply: &mut apply_loop::ApplyLoop, recovered: &Recovered) -> Resul
     let commit = agree::commit(applied, &log_facts(recovered));
     let is_replayed = |index: Index| applied < index && index <= commit;
     let entries = recovered.entries.iter().filter(|entry| is_replayed(entry.index)).cloned();
-    replay(apply, entries, |_| ()).map_err(|halt| halt.to_string())
+    replay(apply, entries, |_| (), |_| false).map_err(|halt| halt.to_string())
 }
 
 fn proposer(body: &Remains, shared: &LifeParts) -> (propose::Queue, propose::ProposeHandle) {
