@@ -54,7 +54,7 @@ impl Purpose {
     }
 }
 
-/// The bytes of a data key, in a page of their own ([`KeyPage`]). Wiped on drop, compared in constant time, never printed.
+/// The bytes of a data key, in a page of their own. Wiped on drop, compared in constant time, never printed.
 pub struct Dek(KeyPage);
 
 impl Dek {
