@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::io::IoSlice;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -17,7 +16,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::StatxFlags;
 use rustix::io::Errno;
-use rustix::io::ReadWriteFlags;
 
 use crate::disk::AlignedBuffer;
 use crate::disk::BLOCK_BYTES_MIN;
@@ -226,14 +224,14 @@ fn fill_slot(path: &Path, bytes: u64, block_bytes: usize, progress: &mut dyn FnM
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
     let zeros = AlignedBuffer::new(ZERO_WRITE_BYTES, block_bytes);
     let mut done = 0;
     while done < bytes {
         let want = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(ZERO_WRITE_BYTES);
-        let count = match rustix::io::pwritev2(&file, &[IoSlice::new(&zeros[..want])], done, ReadWriteFlags::empty()) {
+        let count = match rustix::io::pwrite(&file, &zeros[..want], done) {
             Ok(count) => count,
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
