@@ -37,6 +37,7 @@ use sealkv::keys::make::make_bootstrap;
 use sealkv::node::config::Config;
 use sealkv::node::open;
 use sealkv::node::open::OpenedNode;
+use sealkv::node::settings::Encryption;
 use sealkv::node::settings::Settings;
 use sealkv::testing::base::reader_of;
 use sealkv::wal::Append;
@@ -56,7 +57,8 @@ const POISONED: u64 = 4;
 
 /// A directory with the library's eyes. The node must not run.
 pub fn open(site: &Site, kek_file: Option<PathBuf>) -> OpenedNode {
-    let settings = Settings { data_dir: Some(site.data()), kek_file, ..Settings::default() };
+    let encryption = kek_file.is_none().then_some(Encryption::Off);
+    let settings = Settings { data_dir: Some(site.data()), kek_file, encryption, ..Settings::default() };
     let config = Config::check(settings).unwrap();
     let world = World::real();
     open::open(&config, &world).map_err(|refusal| refusal.to_string()).unwrap()

@@ -73,7 +73,7 @@ fn state_machine_halts_the_node_with_74_and_its_clients_see_a_closed_connection(
     assert_eq!(replies_to_the_end(&mut idle), []);
     assert_eq!(node.wait(Duration::from_secs(20)).code(), Some(74));
     let log = node.log();
-    for word in ["key 1", "state_machine", "check the disk and the state directory"] {
+    for word in ["key 1", "state_machine", "keep a copy of the whole directory"] {
         assert!(log.contains(word), "{word:?} is not in {log}");
     }
     let place = halted_at(&log);

@@ -33,6 +33,16 @@ impl Site {
         site
     }
 
+    /// In a place that every user can reach, with a binary of its own: the target directory may be in root's home.
+    pub fn reachable() -> Site {
+        let dir = tempfile::Builder::new().prefix("sealkv-node-").tempdir_in("/var/tmp").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_sealkv"), dir.path().join("sealkv")).unwrap();
+        let site = Site { dir };
+        site.make_kek("kek", 0x5a);
+        site
+    }
+
     pub fn make_kek(&self, name: &str, byte: u8) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, [byte; 32]).unwrap();

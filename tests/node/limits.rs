@@ -105,6 +105,8 @@ fn fill_and_write(args: &[String], ballast: &Path, place: u64) -> usize {
     let filled = fs::metadata(ballast).unwrap().len();
     let ballast_file = fs::File::options().write(true).open(ballast).unwrap();
     ballast_file.set_len(filled.saturating_sub(place % 200 * (37 << 10))).unwrap();
+    // An open file keeps its space after it is removed.
+    drop(ballast_file);
 
     let mut acknowledged = Vec::new();
     let ended = 'writing: {

@@ -104,8 +104,7 @@ fn each_container_has_its_help_and_wrong_words_are_told_where_it_is() {
 #[test]
 fn strangers_who_say_nothing_keep_nobody_out_and_wrong_passwords_are_counted_and_said() {
     let site = Site::new();
-    let file = site.path().join("password");
-    std::fs::write(&file, "correct horse\n").unwrap();
+    let file = site.make_secret("password", b"correct horse\n");
     let mut args = site.sealed();
     args.extend(["--requirepass-file".to_owned(), crate::harness::text(&file)]);
     let node = Node::start(&args);

@@ -38,8 +38,7 @@ fn a_secret_that_is_mounted_for_a_group_is_taken_by_a_process_in_that_group_only
     }
     const USER: u32 = 54_321;
     const GROUP: u32 = 54_322;
-    let site = Site::new();
-    fs::set_permissions(site.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let site = Site::reachable();
     let secret = site.path().join("..2026");
     fs::create_dir(&secret).unwrap();
     fs::copy(site.kek(), secret.join("kek")).unwrap();
@@ -52,7 +51,7 @@ fn a_secret_that_is_mounted_for_a_group_is_taken_by_a_process_in_that_group_only
     let started = |groups: &str| {
         let mut command = command("setpriv");
         command.args(["--reuid", &USER.to_string(), "--regid", &USER.to_string(), groups]);
-        command.arg(env!("CARGO_BIN_EXE_sealkv")).args(site.base());
+        command.arg(site.path().join("sealkv")).args(site.base());
         command.args(["--kek-file", &text(&site.path().join("mounted"))]);
         command
     };

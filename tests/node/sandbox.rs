@@ -107,7 +107,7 @@ fn few_descriptors_and_no_locked_memory_lower_what_is_offered_and_not_what_works
 /// A11: RocksDB would abort the process without a line.
 #[test]
 fn too_few_threads_or_too_little_address_space_is_78_and_a_line() {
-    let site = Site::new();
+    let site = Site::reachable();
     let mut command = command("bash");
     command.args(["-c", "ulimit -v 400000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sealkv")]).args(site.sealed());
     let refusal = refused(command);
@@ -124,7 +124,7 @@ fn too_few_threads_or_too_little_address_space_is_78_and_a_line() {
     for path in [site.path().to_owned(), site.data(), site.kek()] {
         chown(path, Some(54_323), Some(54_323)).unwrap();
     }
-    command.args(["-c", script, env!("CARGO_BIN_EXE_sealkv")]).args(site.sealed());
+    command.args(["-c", script]).arg(site.path().join("sealkv")).args(site.sealed());
     let refusal = refused(command);
     assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
     assert!(refusal.output.contains("thread"), "{}", refusal.output);
@@ -145,11 +145,14 @@ fn a_limit_of_file_sizes_is_74_and_a_line() {
 #[test]
 fn sighup_drains_and_nohup_is_respected() {
     let site = Site::new();
-    let mut node = Node::start(&site.sealed());
+    // Under nohup this process hands on that the signal is ignored.
+    let mut command = command("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_sealkv")]).args(site.sealed());
+    let mut node = Node::start_with(command);
     assert_eq!(node.client().words("SET k v"), Reply::ok());
     node.signal("-HUP");
     assert_eq!(node.wait(std::time::Duration::from_secs(8)).code(), Some(0));
-    let mut command = command("bash");
+    let mut command = crate::harness::command("bash");
     command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sealkv")]).args(site.sealed());
     let node = Node::start_with(command);
     node.signal("-HUP");
