@@ -94,6 +94,8 @@ impl Victim {
     fn slots(&self) -> Vec<PathBuf> {
         let mut slots: Vec<PathBuf> =
             fs::read_dir(self.site.data().join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // A slot that is being made has another name until it is full of zeros.
+        slots.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
         slots.sort();
         slots
     }
