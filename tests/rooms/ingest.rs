@@ -356,11 +356,11 @@ fn a_full_disk_refuses_files_until_there_is_space_again() {
     assert_eq!(index(looked.base()), number);
 }
 
-/// One MiB: the same names each time, so that compaction makes many files one.
+/// One MiB of rows with names of their own, so that no merge makes space.
 fn write_large_file(base: &dyn RowBase, number: u64) -> Result<(), EndOfFile> {
     let mut file = base.begin_file(&record(number))?;
     for row in 0..LARGE_ROWS {
-        file.put(&name(0, row), &[&number.to_be_bytes()[..], &[7; 4096]].concat())?;
+        file.put(&name(0, number * LARGE_ROWS + row), &[&number.to_be_bytes()[..], &[7; 4096]].concat())?;
     }
     file.finish()?.ingest()?;
     Ok(())
