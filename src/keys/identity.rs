@@ -77,7 +77,9 @@ pub enum IdentityError {
         wrapped_by: KekId,
     },
     /// Operator: the log is sealed with another KEK.
-    #[error("this data directory is sealed with the KEK {wrapped_by}, the one that is given is {given}")]
+    #[error(
+        "IDENTITY says that this data directory is sealed with the KEK {wrapped_by}, the one that is given is {given}"
+    )]
     OtherKek {
         /// The KEK that is needed.
         wrapped_by: KekId,
