@@ -14,6 +14,7 @@ use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::reader::each_alone;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
 use crate::fsm::row::SealedBy;
@@ -274,12 +275,7 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         // Only the thread that owns the overlay writes the base, so one by one is one moment.
-        for row in rows {
-            if !visit(self.value(*row)?) {
-                break;
-            }
-        }
-        Ok(())
+        each_alone(self, rows, visit)
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {

@@ -94,6 +94,20 @@ pub trait Base {
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError>;
 }
 
+/// [`Base::each_value`] one by one, for a base that nobody changes meanwhile: there that is one moment.
+pub(crate) fn each_alone<B: Base + ?Sized>(
+    base: &B,
+    rows: &[RowKey<'_>],
+    visit: &mut dyn FnMut(Option<Value>) -> bool,
+) -> Result<(), ReadError> {
+    for row in rows {
+        if !visit(base.value(*row)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Opens sealed rows with the keys that the applied keyring names. Shared by readers: must not block for long.
 pub trait RowCipher: Send + Sync {
     /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.

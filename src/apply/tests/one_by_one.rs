@@ -32,6 +32,7 @@ use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::reader::each_alone;
 use crate::fsm::row::SealedBy;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
@@ -346,12 +347,7 @@ impl Base for Twin {
         _detail: Detail,
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
-        for row in rows {
-            if !visit(self.value(*row)?) {
-                break;
-            }
-        }
-        Ok(())
+        each_alone(self, rows, visit)
     }
 
     fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {

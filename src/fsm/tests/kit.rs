@@ -29,6 +29,7 @@ use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::ReadError;
+use crate::fsm::reader::each_alone;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
 use crate::ids::ClusterId;
@@ -203,8 +204,7 @@ impl Base for MapBase {
         _detail: Detail,
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
-        let _stopped = rows.iter().all(|row| visit(self.rows.get(&row.name).map(|(_, value, _)| value.clone())));
-        Ok(())
+        each_alone(self, rows, visit)
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
