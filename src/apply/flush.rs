@@ -45,9 +45,10 @@ pub struct FlushJob {
 debug_fields!(self: FlushJob { position: self.position, table: self.table });
 
 /// What one try came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FlushTry {
     /// There was nothing to flush.
+    #[default]
     Idle,
     /// Everything up to here is durable.
     Done(Position),
@@ -91,8 +92,8 @@ pub struct Flusher {
 #[derive(Default)]
 struct FlushDesk {
     job: Option<Arc<FlushJob>>,
-    /// What the newest try came to; `None` before the first.
-    newest: Option<FlushTry>,
+    /// What the newest try came to.
+    newest: FlushTry,
     /// An error that ends the process: nothing is tried again, since nobody knows what the disk has.
     is_final: bool,
     /// A flush was asked for that nothing else makes due.
@@ -124,7 +125,7 @@ impl Flusher {
 
     /// What the newest try came to.
     pub(super) fn newest_try(&self) -> FlushTry {
-        self.desk().newest.clone().unwrap_or(FlushTry::Idle)
+        self.desk().newest.clone()
     }
 
     /// Whether a flush is under way.
@@ -178,12 +179,12 @@ impl Flusher {
                 if let FlushTry::Done(_) = tried {
                     desk.job = None;
                 }
-                desk.newest = Some(tried.clone());
+                desk.newest = tried.clone();
             }
             // Nobody may wait for it.
             Err(_) => {
                 (desk.is_ending, desk.is_final) = (true, true);
-                desk.newest = Some(FlushTry::Failed(Arc::from(FINAL)));
+                desk.newest = FlushTry::Failed(Arc::from(FINAL));
             }
         }
         drop(desk);
