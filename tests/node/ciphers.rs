@@ -155,7 +155,7 @@ fn every_aead_tier_of_this_machine_can_be_forced_and_reads_what_another_one_wrot
             let (_, metrics) = http(node.admin_port, "/metrics");
             let metrics = String::from_utf8(metrics).unwrap();
             assert!(metrics.contains(&format!("sealkv_backend_info{{backend=\"{expected}\"}} 1")), "{metrics}");
-            assert!(node.log().contains("AEAD tier") && node.log().contains(expected), "{}", node.log());
+            assert!(node.says("AEAD tier") && node.says(expected), "{}", node.log());
             assert_eq!(node.stop().code(), Some(0));
         } else {
             println!("{tier}: not on this CPU");

@@ -12,6 +12,7 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -137,6 +138,7 @@ pub fn free_port() -> u16 {
 pub struct Node {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: [JoinHandle<()>; 2],
     pub client_port: u16,
     pub admin_port: u16,
 }
@@ -155,18 +157,18 @@ impl Node {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (sink, also) = (Arc::clone(&lines), Arc::clone(&lines));
-        std::thread::spawn(move || {
+        let of_stdout = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 sink.lock().unwrap().push(line);
             }
         });
-        std::thread::spawn(move || {
+        let of_stderr = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("{line}");
                 also.lock().unwrap().push(line);
             }
         });
-        let mut node = Node { child, lines, client_port: 0, admin_port: 0 };
+        let mut node = Node { child, lines, readers: [of_stdout, of_stderr], client_port: 0, admin_port: 0 };
         node.admin_port = node.wait_for_port("admin");
         node.client_port = node.wait_for_port("clients");
         node
@@ -200,8 +202,7 @@ impl Node {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The reader thread sees the end of the pipe shortly after.
-                std::thread::sleep(Duration::from_millis(50));
+                self.read_to_the_end();
                 return status;
             }
             assert!(Instant::now() < deadline, "the node did not end in {limit:?}; its lines:\n{}", self.log());
@@ -211,6 +212,27 @@ impl Node {
 
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
+    }
+
+    /// True as soon as the node has said this; false after 10 s without. A thread of its own writes the node's lines, so a
+    /// line comes some time after what it tells of.
+    pub fn says(&self, words: &str) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.log().contains(words) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Waits for the threads that read the node's lines; they end with the pipes, unless a child of the node holds one.
+    fn read_to_the_end(&self) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn wait_for_port(&mut self, message: &str) -> u16 {
@@ -224,7 +246,7 @@ impl Node {
                 }
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                std::thread::sleep(Duration::from_millis(50));
+                self.read_to_the_end();
                 panic!("the node ended with {status} before it served {message}:\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "no line {message:?} in 60 s:\n{}", self.log());

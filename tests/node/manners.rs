@@ -121,6 +121,7 @@ fn strangers_who_say_nothing_keep_nobody_out_and_wrong_passwords_are_counted_and
     let mut guesser = node.client();
     (0..5).for_each(|_| assert!(matches!(guesser.words("AUTH wrong"), Reply::Error(_))));
     assert!(text(known.words("INFO stats")).contains("acl_access_denied_auth:5\r\n"));
+    assert!(node.says("wrong passwords"), "{}", node.log());
     let lines = node.log();
     let said = lines.lines().filter(|line| line.contains("wrong passwords")).count();
     assert_eq!(said, 1, "{lines}");

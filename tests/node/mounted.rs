@@ -279,7 +279,7 @@ fn a_log_size_that_is_not_used_is_said_and_sizes_have_units() {
     assert!(!node.log().contains("not used"));
     assert_eq!(node.stop().code(), Some(0));
     let node = Node::start(&sized("12", "64MiB"));
-    assert!(node.log().contains("are not used: this directory has 4 slots of 33M"), "{}", node.log());
+    assert!(node.says("are not used: this directory has 4 slots of 33M"), "{}", node.log());
     assert_eq!(node.stop().code(), Some(0));
     let refusal = refused_start(&sized("4", "32M"));
     assert!(refusal.status == CONFIG && refusal.output.contains("is 32M, expected 33M to"), "{}", refusal.output);

@@ -180,7 +180,7 @@ fn few_open_files_lower_maxclients_and_too_few_are_refused_with_78() {
     assert!(refusal.output.contains("open files are limited to 512"), "{}", refusal.output);
     assert!(!site.data().exists());
     let node = Node::start_with(limited("--nofile=700:700", &site.sealed()));
-    assert!(node.log().contains("maxclients is lowered"), "{}", node.log());
+    assert!(node.says("maxclients is lowered"), "{}", node.log());
     let mut client = node.client();
     assert_eq!(client.words("CONFIG GET maxclients"), Reply::Array(vec![Reply::bulk("maxclients"), Reply::bulk("60")]));
     let mut others: Vec<Client> = (0..100).map(|_| Client::connect(node.client_port)).collect();
@@ -256,7 +256,7 @@ fn the_first_sigterm_waits_for_a_client_and_the_second_does_not() {
     let status = node.wait(Duration::from_secs(3));
     assert_eq!(status.code(), Some(143), "it had ended at the first one, or not by the second: {}", node.log());
     assert!(second.elapsed() < Duration::from_secs(2));
-    assert!(node.log().contains("\"stopping\""), "{}", node.log());
+    assert!(node.says("\"stopping\""), "{}", node.log());
     let node = Node::start(&site.sealed());
     assert_eq!(node.client().words("STRLEN k"), Reply::Integer(4 << 20));
 }
