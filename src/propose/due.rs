@@ -199,12 +199,14 @@ impl ControlQueue {
         if self.underway.as_ref().is_some_and(|underway| underway.order.deadline <= now) {
             self.give_up(ControlError::TryAgain);
         }
+        assert!(self.underway.as_ref().is_none_or(|it| it.order.deadline > now), "nobody waits beyond a deadline");
     }
 
     /// Gives the operator's request up: whether a placed entry will be applied is not known.
     pub(super) fn give_up(&mut self, if_not_placed: ControlError) {
         let stands = self.underway.as_ref().is_some_and(|underway| underway.stands.is_some());
         self.answer(Err(if stands { ControlError::Unknown } else { if_not_placed }));
+        assert!(self.underway.is_none(), "what was given up is not under way");
     }
 
     /// On a node that does not lead: answers the operator's request if its entry was applied here, and gives it up if none

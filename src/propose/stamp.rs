@@ -131,6 +131,7 @@ impl WallWatch {
 
     /// Whether the wall clock has been ahead by about that much for long enough. One that goes on jumping has not.
     fn has_stayed(&mut self, ahead_ms: u64, now: Duration) -> bool {
+        assert!(ahead_ms > millis(CLOCK_JUMP_MAX), "what is ahead by less is followed at once");
         let held = self.jump.filter(|jump| jump.ahead_ms.abs_diff(ahead_ms) <= millis(CLOCK_JUMP_MAX));
         match held {
             Some(jump) => now.saturating_sub(jump.since) >= CLOCK_JUMP_FOLLOWED_AFTER,
@@ -154,6 +155,7 @@ impl WallWatch {
 
     /// Once, until there is none any more.
     fn say_lead(&mut self, lead_ms: u64) {
+        assert!(lead_ms == 0 || lead_ms >= millis(CLOCK_LEAD_MIN), "a lead below the least is none");
         if lead_ms > 0 && !self.is_lead_said {
             tracing::warn!(
                 seconds = lead_ms / 1000,

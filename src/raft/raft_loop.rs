@@ -329,6 +329,7 @@ impl RaftLoop {
             let ready = self.node.ready();
             self.handle_ready(ready)?;
         }
+        assert!(!self.node.has_ready(), "nothing that is ready stays in the library");
         if let Some((first, last)) = self.node.mut_store().next_fetch() {
             self.ports.fetch(first, last);
         }

@@ -95,6 +95,7 @@ impl ReadIndex {
     fn take(&mut self, key: &[u8]) -> Option<u64> {
         let round = self.rounds.iter().position(|round| self.key(round) == key)?;
         let taken = self.rounds.remove(round);
+        assert!(self.rounds.iter().all(|round| self.key(round) != key), "a context is answered once");
         self.assert_order();
         taken.map(|round| round.context)
     }
@@ -102,6 +103,7 @@ impl ReadIndex {
     /// Gives up the rounds whose deadline has passed.
     pub(super) fn expire(&mut self, now: Duration, ports: &mut dyn Ports) {
         self.lose(|round| round.deadline <= now, ports);
+        assert!(self.rounds.iter().all(|round| round.deadline > now), "nobody waits beyond a deadline");
     }
 
     /// Gives up all that was sent, when the leadership moved: raft forgot it. The unsent round goes on waiting.
