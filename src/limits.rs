@@ -113,11 +113,16 @@ const _: () = assert!(is_shorter(ENGINE_TRIAL_DEADLINE, HUNG_SYNC));
 
 /// DEKs in a keyring over its whole life: each takes 90 bytes of its record, which is read whole.
 pub const KEYRING_KEYS_MAX: usize = 4096;
+/// Of these, keys that an operator's rotations leave for the renewals that the node makes by itself.
+pub const KEYRING_KEYS_KEPT_BACK: usize = 256;
+/// Age at which an operator may rotate the active key: in a loop, rotations would use up a keyring in seconds.
+pub const ROTATION_AGE_MIN: Duration = Duration::from_secs(60);
 /// How long a descriptor has to give a KEK and its end: a refused start takes less than [`REFUSED_START_DEADLINE`].
 pub const KEK_DESCRIPTOR_WAIT: Duration = Duration::from_secs(3);
 /// How long a start may take that is refused for its settings or keys: an operator waits for it.
 pub const REFUSED_START_DEADLINE: Duration = Duration::from_secs(5);
 
+const _: () = assert!(KEYRING_KEYS_KEPT_BACK < KEYRING_KEYS_MAX);
 const _: () = assert!(is_shorter(KEK_DESCRIPTOR_WAIT, REFUSED_START_DEADLINE));
 
 // fsm
@@ -344,6 +349,10 @@ pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
 pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(300);
 /// Bytes that all clients together may hold in buffers.
 pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Least that a setting may ask for: one client must be able to ask for the largest reply, and others to go on.
+pub const CLIENT_MEMORY_BYTES_MIN: usize = 2 * OUTPUT_BYTES_MAX;
+/// Most that a setting may ask for: above it is a typing error.
+pub const CLIENT_MEMORY_BYTES_SETTING_MAX: u64 = 1 << 40;
 /// Replies of one client that are gathered before they are written.
 pub const WRITE_BATCH_BYTES: usize = 256 << 10;
 /// Largest reply, and most bytes of replies that one client may have waiting; beyond it is closed.
@@ -360,11 +369,12 @@ pub const CLIENT_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);
 /// A read that is not served by then is to be tried again.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// How long connections may take to finish when the node stops.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long connections with commands under way may take to finish when the node stops, if the settings give no number:
+/// with a flush it must stay below the 10 s after which containers are killed.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
-const _: () = assert!(OUTPUT_BYTES_MAX <= CLIENT_MEMORY_BYTES_MAX);
+const _: () = assert!(CLIENT_MEMORY_BYTES_MIN <= CLIENT_MEMORY_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_CLIENTS_MAX < CLIENTS_MAX);
 const _: () = assert!(CLIENTS_MAX <= CLIENTS_SETTING_MAX as usize);
 const _: () = assert!(is_shorter(PROPOSE_ANSWER_DEADLINE, OUTCOME_DEADLINE));
@@ -385,9 +395,13 @@ pub const DIRECTORY_NAMES_MAX: usize = 1024;
 pub const PASSWORD_FILE_BYTES_MAX: usize = 512;
 /// Connections that the kernel keeps until they are accepted; it takes less where its own bound is lower.
 pub const BACKLOG: u32 = 1024;
-/// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, threads'
-/// and listeners' own, rounded up.
-pub const OWN_DESCRIPTORS: u64 = 640;
+/// Connections to the admin listener at once: scrapers and probes are few, and a newcomer displaces who asks nothing.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long such a connection may take to send a request, or to take a part of the answer.
+pub const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, connections
+/// to the admin listener, threads' and listeners' own, rounded up.
+pub const OWN_DESCRIPTORS: u64 = 704;
 /// Bytes that a start writes into `state/` and removes before the store is opened for writing: what opening writes, rounded up.
 pub const TRIAL_BYTES: usize = 256 << 10;
 /// Threads of a node beside those that open entries: log, raft, apply, flush, growth, log lines, watch and probe, up to 8 for
@@ -409,8 +423,10 @@ pub const DISK_FREE_BYTES_LOW: u64 = 512 << 20;
 pub const DISK_FREE_BYTES_NONE: u64 = 4 << 20;
 /// How often a disk that is nearly full is said again.
 pub const DISK_LOW_EVERY: Duration = Duration::from_secs(60);
-/// Log lines that wait to be written: a burst that a slow disk takes in a second. With the longest lines they hold 16 MiB.
+/// Log lines that wait to be written: a burst that a slow disk takes in a second. With the longest lines and [`AUDIT_LINES_MAX`] they hold 24 MiB.
 pub const LOG_LINES_MAX: usize = 2048;
+/// Log lines of operators and of guesses at passwords that wait beside them: no flood of other lines takes their places.
+pub const AUDIT_LINES_MAX: usize = 1024;
 /// Longest log line: ours hold no client's bytes, and RocksDB's are cut far below.
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 /// How long an end waits for the last log lines to be written.
@@ -419,7 +435,8 @@ pub const LOG_LINES_DEADLINE: Duration = Duration::from_millis(500);
 pub const ENDS_MAX: usize = 8;
 
 const _: () = assert!(OPEN_THREADS_MAX <= OPEN_THREADS_SETTING_MAX);
-const _: () = assert!(OWN_DESCRIPTORS > 512 + (LOG_SLOTS_GROWN_MAX + LOG_SLOTS_SPARE) as u64);
+const _: () =
+    assert!(OWN_DESCRIPTORS > 512 + (LOG_SLOTS_GROWN_MAX + LOG_SLOTS_SPARE) as u64 + ADMIN_CONNECTIONS_MAX as u64);
 
 /// The longest time without a leader after which a node asks for votes.
 const ELECTION_MAX: Duration = RAFT_TICK.saturating_mul(2 * ELECTION_TICKS);

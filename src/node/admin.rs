@@ -19,6 +19,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 
+use crate::node::admin_listener::AdminListener;
 use crate::node::numbers::NodeNumbers;
 use crate::node::profile;
 use crate::node::progress::StartProgress;
@@ -47,7 +48,7 @@ impl AdminFacts {
 /// # Errors
 /// The listener broke.
 pub async fn serve(listener: TcpListener, facts: AdminFacts, profiling: bool) -> io::Result<()> {
-    axum::serve(listener, router(facts).merge(profile::router(profiling))).await
+    axum::serve(AdminListener::new(listener), router(facts).merge(profile::router(profiling))).await
 }
 
 fn router(facts: AdminFacts) -> Router {
@@ -56,6 +57,7 @@ fn router(facts: AdminFacts) -> Router {
         .route("/readyz", get(ready))
         .route("/health", get(ready))
         .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, PATHS) })
         .with_state(facts)
 }
 
@@ -65,6 +67,9 @@ async fn ready(State(facts): State<AdminFacts>) -> impl IntoResponse {
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
 }
+
+/// What a wrong path is answered with.
+const PATHS: &str = "not here; there are /livez, /readyz, /health, /metrics and /debug/pprof/profile\n";
 
 async fn metrics(State(facts): State<AdminFacts>) -> impl IntoResponse {
     let mut text = Vec::new();

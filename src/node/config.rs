@@ -17,9 +17,13 @@ use crate::keys::identity::LogKey;
 use crate::limits::BLOCK_CACHE_BYTES;
 use crate::limits::BLOCK_CACHE_BYTES_MAX;
 use crate::limits::BLOCK_CACHE_BYTES_MIN;
+use crate::limits::CLIENT_MEMORY_BYTES_MAX;
+use crate::limits::CLIENT_MEMORY_BYTES_MIN;
+use crate::limits::CLIENT_MEMORY_BYTES_SETTING_MAX;
 use crate::limits::CLIENTS_MAX;
 use crate::limits::CLIENTS_SETTING_MAX;
 use crate::limits::DESCRIPTOR_MAX;
+use crate::limits::DRAIN_DEADLINE;
 use crate::limits::LOG_FRAMES_IN_FLIGHT;
 use crate::limits::LOG_FRAMES_IN_FLIGHT_MAX;
 use crate::limits::LOG_SLOT_BYTES;
@@ -71,6 +75,14 @@ pub struct Config {
     pub is_log_size_given: bool,
     /// File with the password.
     pub requirepass_file: Option<PathBuf>,
+    /// File with the password of operators.
+    pub adminpass_file: Option<PathBuf>,
+    /// Whether FLUSHALL and FLUSHDB are for operators only.
+    pub admin_flush: bool,
+    /// Memory that all clients together may hold.
+    pub client_memory_bytes: usize,
+    /// How long clients with commands under way have when the node stops.
+    pub drain_deadline: Duration,
     /// Clients at one time.
     pub maxclients: u32,
     /// Silent clients are closed after this; `None` = never.
@@ -109,6 +121,14 @@ impl Config {
         let cache_bytes = BLOCK_CACHE_BYTES_MIN as u64..=BLOCK_CACHE_BYTES_MAX as u64;
         let block_cache_bytes =
             size("block-cache-bytes", settings.block_cache_bytes, BLOCK_CACHE_BYTES as u64, cache_bytes)?;
+        let drain_seconds = within("drain-seconds", settings.drain_seconds, DRAIN_DEADLINE.as_secs(), 0..=3600)?;
+        let memory = CLIENT_MEMORY_BYTES_MIN as u64..=CLIENT_MEMORY_BYTES_SETTING_MAX;
+        let client_memory_bytes =
+            size("client-memory-bytes", settings.client_memory_bytes, CLIENT_MEMORY_BYTES_MAX as u64, memory)?;
+        let admin_flush = settings.admin_flush.unwrap_or(false);
+        if admin_flush && settings.adminpass_file.is_none() {
+            return Err(ConfigError::FlushForNobody);
+        }
         Ok(Config {
             data_dir,
             listen,
@@ -121,6 +141,10 @@ impl Config {
             log_slot_bytes,
             is_log_size_given: settings.log_slots.is_some() || settings.log_slot_bytes.is_some(),
             requirepass_file: settings.requirepass_file,
+            adminpass_file: settings.adminpass_file,
+            admin_flush,
+            client_memory_bytes: usize::try_from(client_memory_bytes).unwrap_or(usize::MAX),
+            drain_deadline: Duration::from_secs(drain_seconds),
             maxclients,
             idle_timeout: settings.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
             open_threads,

@@ -15,14 +15,18 @@ use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
+use crate::node::rotation_guard::RotationGuard;
 use crate::node::settings::Encryption;
 use crate::propose::ControlCallback;
+use crate::propose::ControlError;
 use crate::propose::ControlRequest;
+use crate::propose::ControlResult;
 use crate::propose::ProposeHandle;
 use crate::propose::RenewLimits;
 use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
+use crate::world::Clock;
 
 /// A node's answers to its operator.
 pub struct NodeOperator {
@@ -38,11 +42,35 @@ pub struct NodeOperator {
     pub apply: Arc<Metrics>,
     /// Takes requests for control entries.
     pub proposer: ProposeHandle,
+    /// Time, for the age of keys.
+    pub clock: Arc<dyn Clock>,
+    /// Which rotations were let through.
+    pub(crate) rotations: Arc<RotationGuard>,
 }
 
 impl Operator for NodeOperator {
     fn ask(&self, request: ControlRequest, done: ControlCallback) {
-        self.proposer.control(request, done);
+        let keys_made = self.node_keys.current().keyring().map_or(0, |keyring| keyring.deks().count());
+        if let Err(error) = self.rotations.admit(&request, self.clock.monotonic(), keys_made) {
+            tracing::warn!(target: "audit", ?request, %error, "an operator's request is refused");
+            return done(Err(error));
+        }
+        tracing::info!(target: "audit", ?request, "an operator asks");
+        let (asked, rotations) = (format!("{request:?}"), Arc::clone(&self.rotations));
+        let answered = move |result: ControlResult| {
+            match &result {
+                Ok(outcome) => tracing::info!(target: "audit", request = asked, ?outcome, "done"),
+                Err(error) => {
+                    // After this error alone it may yet happen.
+                    if *error != ControlError::Unknown {
+                        rotations.forget(&request);
+                    }
+                    tracing::warn!(target: "audit", request = asked, %error, "not done");
+                }
+            }
+            done(result);
+        };
+        self.proposer.control(request, Box::new(answered));
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {

@@ -2,6 +2,10 @@
 //!
 //! Whoever logs never waits, never fails and never ends for it. A reader that does not read, a pipe without a reader, a full
 //! disk: lines are dropped and counted, and the first line that can be written again is followed by one that says how many.
+//!
+//! A lost line of the target `audit` would be a use of a key that nobody sees. Such lines have places of their own in the
+//! queue, so that they wait where others are dropped. They are few: operators ask rarely, and refusals of outsiders are
+//! gathered for a minute.
 
 use std::cell::Cell;
 use std::io;
@@ -19,8 +23,10 @@ use crossbeam_channel::bounded;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::limits::AUDIT_LINES_MAX;
 use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::limits::LOG_LINES_DEADLINE;
 use crate::limits::LOG_LINES_MAX;
@@ -30,7 +36,7 @@ use crate::limits::LOG_LINES_MAX;
 /// # Errors
 /// No thread could be made.
 pub(crate) fn start() -> io::Result<()> {
-    let (sender, receiver) = bounded(LOG_LINES_MAX);
+    let (sender, receiver) = bounded(LOG_LINES_MAX + AUDIT_LINES_MAX);
     thread::Builder::new().name("log-lines".to_owned()).spawn(move || write_all(&receiver))?;
     // A second start in one process would only make a second thread, which ends with its queue.
     let _ = QUEUE.set(sender);
@@ -64,14 +70,20 @@ pub(crate) fn finish() {
 }
 
 /// Where the subscriber writes: each write is one line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ToLogLines;
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ToLogLines {
+    is_audit: bool,
+}
 
 impl MakeWriter<'_> for ToLogLines {
     type Writer = ToLogLines;
 
     fn make_writer(&self) -> ToLogLines {
-        ToLogLines
+        ToLogLines { is_audit: false }
+    }
+
+    fn make_writer_for(&self, line: &Metadata<'_>) -> ToLogLines {
+        ToLogLines { is_audit: line.target() == AUDIT }
     }
 }
 
@@ -79,7 +91,7 @@ impl io::Write for ToLogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(own) = OWN.take() {
             OWN.set(Some([&own, line].concat()));
-        } else if !offer(line) {
+        } else if !offer(line, self.is_audit) {
             DROPPED.fetch_add(1, Relaxed);
         }
         Ok(line.len())
@@ -102,14 +114,21 @@ enum LinePiece {
 }
 
 /// Whether the line is in the queue.
-fn offer(line: &[u8]) -> bool {
+fn offer(line: &[u8], is_audit: bool) -> bool {
     let Some(queue) = QUEUE.get().filter(|_| line.len() <= LOG_LINE_BYTES_MAX) else {
         return false;
     };
     if IS_LAST.get() {
         return queue.send_timeout(LinePiece::Line(line.to_vec()), LOG_LINES_DEADLINE).is_ok();
     }
-    !IS_CLOSED.load(Relaxed) && queue.try_send(LinePiece::Line(line.to_vec())).is_ok()
+    has_place(queue.len(), is_audit)
+        && !IS_CLOSED.load(Relaxed)
+        && queue.try_send(LinePiece::Line(line.to_vec())).is_ok()
+}
+
+/// Whether a line may join `waiting` others.
+fn has_place(waiting: usize, is_audit: bool) -> bool {
+    waiting < LOG_LINES_MAX + if is_audit { AUDIT_LINES_MAX } else { 0 }
 }
 
 fn write_all(pieces: &Receiver<LinePiece>) {
@@ -192,3 +211,18 @@ static QUEUE: OnceLock<Sender<LinePiece>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 const SAY_DROPPED_EVERY: Duration = Duration::from_secs(1);
+/// The target of lines about operators, keys and passwords.
+const AUDIT: &str = "audit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_other_lines_leaves_the_places_of_audit_lines() {
+        let place = |waiting| (has_place(waiting, false), has_place(waiting, true));
+        assert_eq!(place(LOG_LINES_MAX - 1), (true, true));
+        assert_eq!(place(LOG_LINES_MAX), (false, true));
+        assert_eq!(place(LOG_LINES_MAX + AUDIT_LINES_MAX), (false, false));
+    }
+}

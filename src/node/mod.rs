@@ -4,6 +4,7 @@
 //! reported. Every error of a start is a [`refusal::Refusal`].
 
 mod admin;
+mod admin_listener;
 pub(crate) mod agree;
 pub mod config;
 pub mod datadir;
@@ -26,6 +27,7 @@ mod progress;
 pub mod refusal;
 pub(crate) mod remedy;
 mod resources;
+mod rotation_guard;
 pub mod run;
 mod running;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! The password of clients: the first line of a file.
+//! The passwords of clients and of operators: each the first line of a file.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,13 +12,25 @@ use crate::node::config::Config;
 use crate::node::refusal::Refusal;
 use crate::resp::Password;
 
-/// The password that the settings name; `None` if they name none.
+/// The passwords that the settings name.
+pub(crate) struct Passwords {
+    pub(crate) clients: Option<Password>,
+    pub(crate) operators: Option<Password>,
+}
+
+/// Reads the files that the settings name.
 ///
 /// # Errors
 /// [`Refusal::Password`].
-pub(crate) fn read(config: &Config) -> Result<Option<Password>, Refusal> {
+pub(crate) fn read(config: &Config) -> Result<Passwords, Refusal> {
     let read = |path: &Path| first_line(path).map_err(|why| Refusal::Password { path: path.to_owned(), why });
-    config.requirepass_file.as_deref().map(read).transpose()
+    if config.requirepass_file.is_some() && config.adminpass_file.is_none() {
+        tracing::warn!(
+            "SEALKV and CONFIG SET are refused: clients have a password and operators have none (--adminpass-file FILE)"
+        );
+    }
+    let clients = config.requirepass_file.as_deref().map(read).transpose()?;
+    Ok(Passwords { clients, operators: config.adminpass_file.as_deref().map(read).transpose()? })
 }
 
 fn first_line(path: &Path) -> Result<Password, String> {

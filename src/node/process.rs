@@ -23,7 +23,7 @@ use crate::node::words::LogFilter;
 pub fn start_logging(format: LogFormat, filter: &LogFilter) -> Result<(), String> {
     log_lines::start().map_err(|error| format!("the thread that writes log lines cannot be made: {error}"))?;
     let filter = EnvFilter::builder().parse(filter.as_str()).map_err(|error| error.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(ToLogLines);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(ToLogLines::default());
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),

@@ -29,6 +29,7 @@ use crate::node::listeners::Sockets;
 use crate::node::log_lines;
 use crate::node::open;
 use crate::node::password;
+use crate::node::password::Passwords;
 use crate::node::process;
 use crate::node::refusal::Refusal;
 use crate::node::remedy;
@@ -38,7 +39,6 @@ use crate::node::start::start;
 use crate::node::watch;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
-use crate::resp::Password;
 #[cfg(feature = "testing")]
 use crate::testing::clock::ShiftedClock;
 use crate::world::World;
@@ -107,7 +107,7 @@ impl ServingNode {
         let world = world();
         let keks = open::keks(config, &world)?;
         selftest::known_answers()?;
-        let password = password::read(config)?;
+        let passwords = password::read(config)?;
         let clients_max = process::allow_descriptors(config.maxclients)?;
         resources::check(config.open_threads)?;
         let runtime = runtime()?;
@@ -123,7 +123,7 @@ impl ServingNode {
         watch::spawn(&config.data_dir, &running.numbers, &ends)?;
         let listeners = sockets.listen(config, &runtime)?;
         is_serving.store(true, Relaxed);
-        let bounds = bounds(config, clients_max, password);
+        let bounds = bounds(config, clients_max, passwords);
         let clients = listeners.serve(config, &runtime, &running, bounds, stopping.subscribe())?;
         running.numbers.is_serving.store(true, Relaxed);
         Ok(ServingNode { runtime, running, clients, stopping, ended })
@@ -159,10 +159,14 @@ impl ServingNode {
     }
 }
 
-fn bounds(config: &Config, clients_max: usize, password: Option<Password>) -> ClientBounds {
+fn bounds(config: &Config, clients_max: usize, passwords: Passwords) -> ClientBounds {
     ClientBounds {
         clients_max,
-        password,
+        password: passwords.clients,
+        admin_password: passwords.operators,
+        is_flush_for_admin: config.admin_flush,
+        memory_bytes_max: config.client_memory_bytes,
+        drain_deadline: config.drain_deadline,
         idle_timeout: config.idle_timeout.unwrap_or(Duration::ZERO),
         ..ClientBounds::default()
     }

@@ -97,6 +97,18 @@ pub struct Settings {
     /// File whose first line clients must give with AUTH
     #[arg(long, env = "SEALKV_REQUIREPASS_FILE", value_name = "FILE")]
     pub requirepass_file: Option<PathBuf>,
+    /// File whose first line operators must give with AUTH admin, for SEALKV and CONFIG SET
+    #[arg(long, env = "SEALKV_ADMINPASS_FILE", value_name = "FILE")]
+    pub adminpass_file: Option<PathBuf>,
+    /// Whether FLUSHALL and FLUSHDB need the admin's password too [default: false]
+    #[arg(long, env = "SEALKV_ADMIN_FLUSH", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub admin_flush: Option<bool>,
+    /// Memory that all clients together may hold [default: 512M]
+    #[arg(long, env = "SEALKV_CLIENT_MEMORY_BYTES", value_name = "SIZE")]
+    pub client_memory_bytes: Option<ByteSize>,
+    /// Seconds that clients with commands under way have when the node stops [default: 5]
+    #[arg(long, env = "SEALKV_DRAIN_SECONDS", value_name = "SECONDS", value_parser = count::<u64>)]
+    pub drain_seconds: Option<u64>,
     /// Clients connected at one time [default: 10000]
     #[arg(long, env = "SEALKV_MAXCLIENTS", value_name = "N", value_parser = count::<u32>)]
     pub maxclients: Option<u32>,
@@ -168,6 +180,11 @@ pub enum ConfigError {
         /// Where the data would go.
         data_dir: PathBuf,
     },
+    /// A command is for operators only, and no operator can show that it is one.
+    #[error(
+        "admin-flush needs a password of operators: give --adminpass-file FILE (SEALKV_ADMINPASS_FILE), of mode 0600"
+    )]
+    FlushForNobody,
     /// A setting outside its range.
     #[error("{name} is {found}, expected {expected}")]
     Range {
@@ -236,6 +253,10 @@ impl Settings {
             log_slots: self.log_slots.or(lower.log_slots),
             log_slot_bytes: self.log_slot_bytes.or(lower.log_slot_bytes),
             requirepass_file: self.requirepass_file.or(lower.requirepass_file),
+            adminpass_file: self.adminpass_file.or(lower.adminpass_file),
+            admin_flush: self.admin_flush.or(lower.admin_flush),
+            client_memory_bytes: self.client_memory_bytes.or(lower.client_memory_bytes),
+            drain_seconds: self.drain_seconds.or(lower.drain_seconds),
             maxclients: self.maxclients.or(lower.maxclients),
             timeout: self.timeout.or(lower.timeout),
             open_threads: self.open_threads.or(lower.open_threads),

@@ -373,6 +373,8 @@ impl Start<'_> {
             views: Arc::clone(reader.views()),
             apply: Arc::clone(&self.links.metrics),
             proposer,
+            clock: Arc::clone(&self.world.clock),
+            rotations: Arc::default(),
         }
     }
 }

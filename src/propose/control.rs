@@ -7,6 +7,9 @@ use crate::ids::KeyId;
 use crate::ids::NodeId;
 use crate::keys::make::MakeError;
 use crate::keys::rules::RuleError;
+use crate::limits::KEYRING_KEYS_KEPT_BACK;
+use crate::limits::KEYRING_KEYS_MAX;
+use crate::limits::ROTATION_AGE_MIN;
 
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,20 @@ pub enum ControlError {
     /// The control entry could not be sealed here.
     #[error("the control entry cannot be sealed: this node lacks a key, see its log")]
     NotSealed,
+    /// Operator: the active key was rotated a moment ago.
+    #[error("the active key is {seconds} s old, it must be {least} s old to be rotated", least = ROTATION_AGE_MIN.as_secs())]
+    Young {
+        /// Its age.
+        seconds: u64,
+    },
+    /// Operator: the last keys are not for operators.
+    #[error(
+        "the keyring holds {keys} keys, the last {KEYRING_KEYS_KEPT_BACK} of {KEYRING_KEYS_MAX} are kept for renewals by the node itself"
+    )]
+    KeptBack {
+        /// Keys that it holds.
+        keys: usize,
+    },
     /// Too many such requests wait.
     #[error("too many requests of operators wait")]
     Busy,

@@ -20,6 +20,11 @@ pub struct ClientBounds {
     pub clients_max: usize,
     /// What AUTH must present; `None` lets everybody in.
     pub password: Option<Password>,
+    /// What AUTH must present as the user `admin`, for commands of operators. Where a password is set and this is not,
+    /// nobody may use them.
+    pub admin_password: Option<Password>,
+    /// Whether FLUSHALL and FLUSHDB are commands of operators.
+    pub is_flush_for_admin: bool,
     /// A client that has not authenticated by then is closed.
     pub auth_deadline: Duration,
     /// A client that sends nothing for so long is closed; zero: never (Redis' `timeout`).
@@ -45,6 +50,8 @@ impl Default for ClientBounds {
         ClientBounds {
             clients_max: CLIENTS_MAX,
             password: None,
+            admin_password: None,
+            is_flush_for_admin: false,
             auth_deadline: AUTH_DEADLINE,
             idle_timeout: Duration::ZERO,
             command_deadline: COMMAND_DEADLINE,

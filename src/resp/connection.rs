@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::resp::close::Close;
+use crate::resp::codec::arguments::Received;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::request::Parser;
-use crate::resp::codec::request::Received;
 use crate::resp::registry::Client;
 use crate::resp::session::Session;
 use crate::resp::shared::ServerShared;

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
-use crate::resp::codec::request::Arguments;
 use crate::resp::codec::request::Sender;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
@@ -23,13 +23,16 @@ pub(crate) struct Login {
     client: Arc<Client>,
     protocol: Protocol,
     failures: u32,
+    /// It has shown the operators' password.
+    is_admin: bool,
     /// When it has to have authenticated; `None` once it has.
     deadline: Option<Instant>,
 }
 
 impl Login {
     pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Login {
-        let mut login = Login { shared, client, protocol: Protocol::Resp2, failures: 0, deadline: None };
+        let mut login =
+            Login { shared, client, protocol: Protocol::Resp2, failures: 0, is_admin: false, deadline: None };
         if login.shared.bounds.password.is_some() {
             login.revoke();
         } else {
@@ -50,6 +53,12 @@ impl Login {
     /// When it has to have authenticated; `None` once it has.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Whether it may use the commands of operators.
+    pub(crate) fn is_admin(&self) -> bool {
+        let bounds = &self.shared.bounds;
+        self.is_admin || (bounds.password.is_none() && bounds.admin_password.is_none())
     }
 
     /// Which bounds its next command has.
@@ -152,6 +161,7 @@ impl Login {
     pub(crate) fn reset(&mut self, out: &mut Vec<u8>) {
         self.speak(Protocol::Resp2);
         lock(&self.client.names).name.clear();
+        self.is_admin = false;
         if self.shared.bounds.password.is_some() {
             self.revoke();
         }
@@ -163,11 +173,14 @@ impl Login {
         self.client.protocol.store(protocol.number(), Ordering::Relaxed);
     }
 
-    /// The user's name is no secret: there is one. The password is compared whatever the name, so that the time
-    /// tells nothing about either.
+    /// The users' names are no secret: there are two. Both passwords are compared whatever the name, so that the time
+    /// tells nothing about any of them.
     fn check_password(&mut self, user: &[u8], password: &[u8]) -> Result<(), ErrorLine> {
-        let is_password = self.shared.bounds.password.as_ref().is_none_or(|expected| expected.matches(password));
-        if is_password && user == DEFAULT_USER {
+        let bounds = &self.shared.bounds;
+        let is_clients = bounds.password.as_ref().is_none_or(|expected| expected.matches(password));
+        let is_admins = bounds.admin_password.as_ref().is_some_and(|expected| expected.matches(password));
+        if (user == DEFAULT_USER && is_clients) || (user == ADMIN_USER && is_admins) {
+            self.is_admin = user == ADMIN_USER;
             self.authenticate();
             self.failures = 0;
             return Ok(());
@@ -179,6 +192,7 @@ impl Login {
 }
 
 const DEFAULT_USER: &[u8] = b"default";
+const ADMIN_USER: &[u8] = b"admin";
 const WRONG_PASSWORD: ErrorLine = ErrorLine::fixed("WRONGPASS invalid username-password pair or user is disabled.");
 const NO_PASSWORD: ErrorLine = ErrorLine::fixed(
     "ERR AUTH <password> called without any password configured for the default user. \

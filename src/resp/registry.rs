@@ -51,6 +51,8 @@ pub(crate) struct Names {
     pub(crate) name: String,
     pub(crate) library: String,
     pub(crate) library_version: String,
+    /// The word behind its last container command, with that command's number.
+    pub(crate) subcommand: Option<(usize, String)>,
 }
 
 impl Client {
@@ -98,6 +100,14 @@ impl Client {
         self.active_ms.store(elapsed, Ordering::Relaxed);
     }
 
+    /// Notes the word behind a container command, as far as CLIENT LIST can show it.
+    pub(crate) fn show_subcommand(&self, word: &[u8]) {
+        let shown =
+            word.iter().take(SUBCOMMAND_SHOWN_MAX).filter(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
+        let shown = shown.map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+        lock(&self.names).subcommand = Some((self.last_command.load(Ordering::Relaxed), shown));
+    }
+
     /// Notes how many commands wait for EXEC, if MULTI was said.
     pub(crate) fn show_queued(&self, queued: Option<usize>) {
         let shown = queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
@@ -113,11 +123,15 @@ impl Client {
         let queued = self.queued.load(Ordering::Relaxed);
         let flags = if queued >= 0 { "x" } else { "N" };
         let names = lock(&self.names);
+        let number = self.last_command.load(Ordering::Relaxed);
+        let command = COMMANDS.get(number).map_or("NULL", |command| command.name);
+        let word = names.subcommand.as_ref().filter(|(of, _)| *of == number).map(|(_, word)| word.as_str());
+        let (bar, word) = word.map_or(("", ""), |word| ("|", word));
         let written = writeln!(
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} \
              qbuf={inbox} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={outbox} oll=0 omem=0 tot-mem={} \
-             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             events=r cmd={command}{bar}{word} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.address,
             self.local_address,
@@ -125,7 +139,6 @@ impl Client {
             names.name,
             age.as_secs(),
             inbox + outbox,
-            COMMANDS.get(self.last_command.load(Ordering::Relaxed)).map_or("NULL", |command| command.name),
             self.protocol.load(Ordering::Relaxed),
             names.library,
             names.library_version,
@@ -208,3 +221,6 @@ impl Registry {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Longer than every subcommand.
+const SUBCOMMAND_SHOWN_MAX: usize = 32;

@@ -15,13 +15,16 @@ use tokio::time::Instant;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::name::Database;
+use crate::limits::ARGUMENTS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
+use crate::limits::QUERY_BYTES_MAX;
 use crate::propose::Outcome;
 use crate::resp::close::Close;
+use crate::resp::codec::arguments::Arguments;
+use crate::resp::codec::arguments::Oversize;
+use crate::resp::codec::arguments::Received;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::reply_bytes;
-use crate::resp::codec::request::Arguments;
-use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 use crate::resp::commands;
 use crate::resp::commands::Action;
@@ -95,7 +98,10 @@ impl Session {
     {
         add(&self.shared.stats.commands_total, batch.len());
         for position in 0..batch.len() {
-            self.take(batch.command(position), wire).await?;
+            match batch.oversize(position) {
+                None => self.take(batch.command(position), wire).await?,
+                Some(oversize) => self.refuse_oversize(oversize, wire).await?,
+            }
         }
         self.finish(wire).await?;
         wire.keep(self.transaction.bytes());
@@ -135,6 +141,21 @@ impl Session {
                 self.run_local(local, arguments, wire).await?;
             }
         }
+        wire.drain_if_large().await
+    }
+
+    /// A command that was dropped as it arrived: an ordinary error, the stream has kept its frame.
+    async fn refuse_oversize<S>(&mut self, oversize: Oversize, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let line = match oversize {
+            Oversize::Arguments => format!("ERR a command may have {ARGUMENTS_MAX} arguments"),
+            Oversize::Bytes => format!("ERR a command may take {QUERY_BYTES_MAX} bytes"),
+        };
+        let refusal = self.transaction.spoiled_by(b"", ErrorLine::made(line));
+        add(&self.shared.stats.error_replies_total, 1);
+        self.answer(wire, |encoder| encoder.error(&refusal.0));
         wire.drain_if_large().await
     }
 
@@ -191,6 +212,14 @@ impl Session {
         }
         if self.login.deadline().is_some() && command.kind != Kind::LocalWithoutAuth {
             return Err(ErrorLine::fixed("NOAUTH Authentication required."));
+        }
+        if !self.login.is_admin() && command.is_for_operators(arguments, self.shared.bounds.is_flush_for_admin) {
+            self.shared.stats.count_refused_operator(self.client.address.ip(), command.name);
+            let way = match self.shared.bounds.admin_password {
+                Some(_) => "AUTH admin <password> with the password of --adminpass-file, then send it again",
+                None => NO_ADMIN_PASSWORD,
+            };
+            return Err(ErrorLine::made(format!("NOPERM '{}' is a command of operators: {way}", command.name)));
         }
         Ok(command)
     }
@@ -316,3 +345,5 @@ impl Session {
 }
 
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
+const NO_ADMIN_PASSWORD: &str = "this node has no password for them. Write one into a file of mode 0600, start the node with \
+     --adminpass-file FILE (SEALKV_ADMINPASS_FILE), then send AUTH admin <password>";

@@ -53,14 +53,24 @@ pub struct Stats {
     /// Bytes sent.
     pub output_bytes_total: AtomicU64,
     commands: Vec<AtomicU64>,
-    wrong_passwords: Mutex<WrongPasswords>,
+    wrong_passwords: Mutex<Gathered>,
+    refused_operators: Mutex<Gathered>,
 }
 
-/// Wrong passwords since the last line about them.
+/// Things that strangers may do as often as they like: said at most once a minute, with how often.
 #[derive(Debug, Default)]
-struct WrongPasswords {
+struct Gathered {
     said: Option<Instant>,
     count: u64,
+}
+
+impl Gathered {
+    /// Counts one more; how many there were since the last line, if one is due.
+    fn count(&mut self) -> Option<u64> {
+        self.count += 1;
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY_GATHERED_EVERY);
+        is_due.then(|| std::mem::replace(self, Gathered { said: Some(Instant::now()), count: 0 }).count)
+    }
 }
 
 impl Default for Stats {
@@ -86,6 +96,7 @@ impl Default for Stats {
             input_bytes_total: AtomicU64::new(0),
             output_bytes_total: AtomicU64::new(0),
             wrong_passwords: Mutex::default(),
+            refused_operators: Mutex::default(),
             commands: COMMANDS.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -105,11 +116,17 @@ impl Stats {
     /// Counts a wrong password, and says so at most once a minute: somebody may be guessing.
     pub(crate) fn count_wrong_password(&self, from: IpAddr) {
         add(&self.auth_failures_total, 1);
-        let mut wrong = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.count += 1;
-        if wrong.said.is_none_or(|said| said.elapsed() >= WRONG_PASSWORDS_SAY_EVERY) {
-            tracing::warn!(target: "audit", count = wrong.count, newest = %from, "wrong passwords");
-            *wrong = WrongPasswords { said: Some(Instant::now()), count: 0 };
+        let due = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner).count();
+        if let Some(count) = due {
+            tracing::warn!(target: "audit", count, newest = %from, "wrong passwords");
+        }
+    }
+
+    /// Counts a command of operators that another client sent, and says so at most once a minute.
+    pub(crate) fn count_refused_operator(&self, from: IpAddr, command: &str) {
+        let due = self.refused_operators.lock().unwrap_or_else(PoisonError::into_inner).count();
+        if let Some(count) = due {
+            tracing::warn!(target: "audit", count, newest = %from, command, "commands of operators were refused");
         }
     }
 
@@ -139,4 +156,4 @@ pub(crate) fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-const WRONG_PASSWORDS_SAY_EVERY: Duration = Duration::from_secs(60);
+const SAY_GATHERED_EVERY: Duration = Duration::from_secs(60);

@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
+use crate::resp::codec::arguments::Received;
 use crate::resp::codec::request::Parser;
 use crate::resp::codec::request::ProtocolError;
-use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 
 /// Parses what is complete in `inbox`, as a connection does after one read; how many commands that were.

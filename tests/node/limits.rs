@@ -22,7 +22,7 @@ fn a_frame_announcing_1_gib_gets_an_error_and_its_connection_is_closed_and_the_n
     let mut good = node.client();
     assert_eq!(good.words("SET k v"), Reply::ok());
     let before = resident_bytes(node.pid());
-    for announcement in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n", "*1073741824\r\n", "*2\r\n$1073741824\r\n"] {
+    for announcement in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n", "*4294967296\r\n", "*2\r\n$1073741824\r\n"] {
         let mut bad = node.client();
         bad.send(announcement.as_bytes()).unwrap();
         let Reply::Error(words) = bad.reply().unwrap() else { panic!("an error is owed for {announcement:?}") };

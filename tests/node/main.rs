@@ -14,6 +14,7 @@ mod expiry;
 mod halt;
 mod halt_live;
 mod harness;
+mod hostile;
 mod limits;
 mod log_lines;
 mod log_tools;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::client::Client;
 use crate::client::Reply;
+use crate::client::encode;
 use crate::harness::Node;
 use crate::harness::Site;
 
@@ -38,6 +39,19 @@ fn a_killed_client_is_neither_listed_nor_counted() {
     }
 }
 
+#[test]
+fn client_list_shows_the_subcommand_and_the_descriptor() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let line = text(node.client().words("CLIENT LIST"));
+    assert!(line.contains(" cmd=client|list "), "{line}");
+    assert!(!line.contains("fd=-1"), "{line}");
+    let mut client = node.client();
+    assert_eq!(client.words("GET none"), Reply::Null);
+    assert!(text(node.client().words("CLIENT LIST")).contains(" cmd=get "));
+    assert!(text(client.words("CLIENT INFO")).contains(" cmd=client|info "));
+}
+
 /// The kernel shows a timer of kind 2 for a connection that it will ask for a sign of life.
 #[test]
 fn the_kernel_asks_a_silent_client_whether_it_is_there() {
@@ -55,6 +69,26 @@ fn the_kernel_asks_a_silent_client_whether_it_is_there() {
     assert!(!timers.is_empty() && timers.iter().all(|timer| timer.starts_with("02:")), "{timers:?}");
     let Reply::Array(set) = client.words("CONFIG GET tcp-keepalive") else { panic!("a map is owed") };
     assert_eq!(set[1], Reply::bulk("300"));
+}
+
+#[test]
+fn too_many_arguments_are_an_error_reply_and_the_connection_lives() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    for (name, arguments) in [("MGET", 131_073), ("DEL", 200_000), ("MSET", 131_074)] {
+        let words: Vec<&[u8]> =
+            std::iter::once(name.as_bytes()).chain(std::iter::repeat_n(&b"k"[..], arguments)).collect();
+        client.send(&encode(&words)).unwrap();
+        assert_eq!(client.reply().unwrap(), error("ERR a command may have 131073 arguments"), "{name}");
+        assert_eq!(client.words("EXISTS k"), Reply::Integer(0));
+    }
+    let mut words: Vec<&[u8]> = vec![b"MSET"];
+    let value = vec![b'v'; 8_000_000];
+    (0..5).for_each(|_| words.extend([&b"k"[..], &value]));
+    client.send(&encode(&words)).unwrap();
+    assert_eq!(client.reply().unwrap(), error("ERR a command may take 33554432 bytes"));
+    assert_eq!(client.words("EXISTS k"), Reply::Integer(0));
 }
 
 #[test]

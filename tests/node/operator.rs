@@ -179,7 +179,7 @@ fn few_open_files_lower_maxclients_and_too_few_are_refused_with_78() {
     assert_eq!(refusal.status, CONFIG, "{}", refusal.output);
     assert!(refusal.output.contains("open files are limited to 512"), "{}", refusal.output);
     assert!(!site.data().exists());
-    let node = Node::start_with(limited("--nofile=700:700", &site.sealed()));
+    let node = Node::start_with(limited("--nofile=764:764", &site.sealed()));
     assert!(node.says("maxclients is lowered"), "{}", node.log());
     let mut client = node.client();
     assert_eq!(client.words("CONFIG GET maxclients"), Reply::Array(vec![Reply::bulk("maxclients"), Reply::bulk("60")]));

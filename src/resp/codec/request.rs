@@ -19,6 +19,11 @@ use crate::limits::READ_BATCH_BYTES_MAX;
 use crate::limits::READ_BATCH_COMMANDS_MAX;
 use crate::limits::UNAUTHENTICATED_ARGUMENTS_MAX;
 use crate::limits::UNAUTHENTICATED_BULK_BYTES_MAX;
+use crate::resp::codec::arguments::CommandSpans;
+use crate::resp::codec::arguments::Oversize;
+use crate::resp::codec::arguments::Received;
+use crate::resp::codec::arguments::Span;
+use crate::resp::codec::arguments::span;
 use crate::resp::codec::inline::split_words;
 
 /// What a client must not send; its connection is closed after the answer, since the stream has lost its frame.
@@ -65,130 +70,6 @@ pub(crate) enum Sender {
     Authenticated,
 }
 
-/// An argument's place in the bytes of its command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    start: u32,
-    len: u32,
-}
-
-/// Commands that were complete in the receive buffer, in order. Reused from read to read.
-#[derive(Debug, Default)]
-pub(crate) struct Received {
-    frame: Bytes,
-    spans: Vec<Span>,
-    commands: Vec<CommandSpans>,
-}
-
-#[derive(Debug)]
-struct CommandSpans {
-    first_span: usize,
-    /// The words of an inline command, which are not in the frame since quotes are taken off them.
-    words: Option<Bytes>,
-}
-
-impl Received {
-    /// Number of commands.
-    pub(crate) fn len(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// Bytes of the receive buffer that these commands keep alive.
-    pub(crate) fn frame_bytes(&self) -> usize {
-        self.frame.len()
-    }
-
-    /// The arguments of a command, its name first; never empty.
-    ///
-    /// # Panics
-    /// If there are not that many commands.
-    pub(crate) fn command(&self, position: usize) -> Arguments<'_> {
-        let command = &self.commands[position];
-        let end = self.commands.get(position + 1).map_or(self.spans.len(), |next| next.first_span);
-        Arguments { bytes: command.words.as_ref().unwrap_or(&self.frame), spans: &self.spans[command.first_span..end] }
-    }
-
-    /// Forgets the commands and lets go of their bytes.
-    pub(crate) fn clear(&mut self) {
-        self.frame = Bytes::new();
-        self.spans.clear();
-        self.commands.clear();
-    }
-}
-
-/// One command as it arrived: its name and what follows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arguments<'a> {
-    bytes: &'a Bytes,
-    spans: &'a [Span],
-}
-
-impl<'a> Arguments<'a> {
-    /// Number of arguments, the name included.
-    pub(crate) fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// An argument to look at.
-    ///
-    /// # Panics
-    /// If there are not that many.
-    pub(crate) fn slice(&self, position: usize) -> &'a [u8] {
-        let range = self.range(position);
-        &self.bytes[range]
-    }
-
-    /// An argument to keep: shares the receive buffer.
-    ///
-    /// # Panics
-    /// If there are not that many.
-    pub(crate) fn shared(&self, position: usize) -> Bytes {
-        self.bytes.slice(self.range(position))
-    }
-
-    /// All arguments from a position on.
-    pub(crate) fn slices_from(&self, first: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let arguments = *self;
-        (first..arguments.len()).map(move |position| arguments.slice(position))
-    }
-
-    /// A copy that shares nothing with the receive buffer.
-    pub(crate) fn kept(&self) -> KeptArguments {
-        let mut bytes = Vec::with_capacity(self.slices_from(0).map(<[u8]>::len).sum());
-        let spans = self.slices_from(0).map(|argument| {
-            let start = bytes.len();
-            bytes.extend_from_slice(argument);
-            span(start, argument.len())
-        });
-        let spans = spans.collect();
-        KeptArguments { bytes: Bytes::from(bytes), spans }
-    }
-
-    /// Bytes that such a copy takes.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.slices_from(0).map(|argument| argument.len() + size_of::<Span>()).sum()
-    }
-
-    fn range(&self, position: usize) -> std::ops::Range<usize> {
-        let span = self.spans[position];
-        span.start as usize..span.start as usize + span.len as usize
-    }
-}
-
-/// Arguments that outlive their receive buffer, in a buffer of just their size.
-#[derive(Clone, Debug)]
-pub(crate) struct KeptArguments {
-    bytes: Bytes,
-    spans: Vec<Span>,
-}
-
-impl KeptArguments {
-    /// The arguments.
-    pub(crate) fn arguments(&self) -> Arguments<'_> {
-        Arguments { bytes: &self.bytes, spans: &self.spans }
-    }
-}
-
 /// Where the parser is in the command that has begun to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
@@ -202,6 +83,8 @@ pub(crate) struct Parser {
     bulk_len: Option<usize>,
     /// Arguments that are complete.
     spans: Vec<Span>,
+    /// Why the command that has begun is dropped as it arrives, to be answered with an error at its end.
+    dropped: Option<Oversize>,
     stopped_at_bound: bool,
 }
 
@@ -246,7 +129,7 @@ impl Parser {
                 Ok(Taken::Command { words }) => {
                     let first_span = batch.spans.len();
                     batch.spans.append(&mut self.spans);
-                    batch.commands.push(CommandSpans { first_span, words });
+                    batch.commands.push(CommandSpans { first_span, oversize: self.dropped.take(), words });
                 }
                 Err(error) => {
                     result = Err(error);
@@ -290,17 +173,44 @@ impl Parser {
                     None => return Ok(Taken::NeedMore),
                 },
             };
-            if buffer.len() - self.cursor < len + 2 {
+            let arrived = buffer.len() - self.cursor;
+            if arrived < len + 2 {
                 self.bulk_len = Some(len);
+                if self.dropped.is_some() {
+                    self.bulk_len = Some(self.drop_part(len, arrived));
+                }
                 return Ok(Taken::NeedMore);
             }
-            self.spans.push(span(self.cursor, len));
+            if self.dropped.is_none() {
+                self.spans.push(span(self.cursor, len));
+            }
             self.cursor += len + 2;
             self.bulk_len = None;
             self.arguments_left -= 1;
+            if self.dropped.is_some() {
+                self.start = self.cursor;
+                if self.start >= READ_BATCH_BYTES_MAX && self.arguments_left > 0 {
+                    return Ok(Taken::Nothing);
+                }
+            }
         }
         self.start = self.cursor;
         Ok(Taken::Command { words: None })
+    }
+
+    /// Lets go of what has arrived of an argument, but for its last two bytes. What is still to come of it.
+    fn drop_part(&mut self, len: usize, arrived: usize) -> usize {
+        let dropped = arrived.min(len);
+        self.cursor += dropped;
+        self.start = self.cursor;
+        len - dropped
+    }
+
+    /// From here on the command that has begun is dropped as it arrives.
+    fn begin_dropping(&mut self, why: Oversize) {
+        self.dropped = Some(why);
+        self.spans.clear();
+        self.start = self.cursor;
     }
 
     /// The count of an array. `Command` here means: its arguments come next.
@@ -309,7 +219,7 @@ impl Parser {
             return Ok(Taken::NeedMore);
         };
         let count = parse_integer(line).ok_or(ProtocolError::MultibulkLength)?;
-        if count > ARGUMENTS_MAX as i64 {
+        if count > REDIS_ARGUMENTS_MAX {
             return Err(ProtocolError::MultibulkLength);
         }
         if count > UNAUTHENTICATED_ARGUMENTS_MAX as i64 && sender == Sender::Unauthenticated {
@@ -320,7 +230,10 @@ impl Parser {
             self.start = self.cursor;
             return Ok(Taken::Nothing);
         }
-        self.arguments_left = usize::try_from(count).expect("checked: between 1 and ARGUMENTS_MAX");
+        self.arguments_left = usize::try_from(count).expect("checked: between 1 and REDIS_ARGUMENTS_MAX");
+        if self.arguments_left > ARGUMENTS_MAX {
+            self.begin_dropping(Oversize::Arguments);
+        }
         Ok(Taken::Command { words: None })
     }
 
@@ -346,10 +259,11 @@ impl Parser {
             return Err(ProtocolError::BulkLength);
         }
         let body = self.cursor + 1 + line.len() + 2;
-        if body - self.start + len + 2 > QUERY_BYTES_MAX {
-            return Err(ProtocolError::BulkLength);
-        }
+        let is_large = body - self.start + len + 2 > QUERY_BYTES_MAX;
         self.cursor = body;
+        if is_large && self.dropped.is_none() {
+            self.begin_dropping(Oversize::Bytes);
+        }
         Ok(Some(len))
     }
 
@@ -389,13 +303,6 @@ fn take_line(buffer: &[u8], start: usize, too_long: ProtocolError) -> Result<Opt
     }
 }
 
-fn span(start: usize, len: usize) -> Span {
-    Span {
-        start: u32::try_from(start).expect("the receive buffer is far below 4 GiB"),
-        len: u32::try_from(len).expect("the receive buffer is far below 4 GiB"),
-    }
-}
-
 /// A decimal number as Redis' `string2ll` takes it: no plus, no leading zero, no blanks, nothing outside i64.
 pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
     let (is_negative, magnitude) = match digits {
@@ -417,6 +324,8 @@ pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
     if is_negative { 0_i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
 }
 
+/// Redis' own most arguments: 2^31 - 1.
+const REDIS_ARGUMENTS_MAX: i64 = i32::MAX as i64;
 /// Redis' own longest bulk string (`proto-max-bulk-len`), for the order of its errors.
 const REDIS_BULK_BYTES_MAX: usize = 512 << 20;
 

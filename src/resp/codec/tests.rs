@@ -4,13 +4,14 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use crate::fsm::command::Reply;
+use crate::limits::ARGUMENTS_MAX;
 use crate::limits::LINE_BYTES_MAX;
+use crate::resp::codec::arguments::Received;
 use crate::resp::codec::inline::split_words;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
 use crate::resp::codec::request::Parser;
 use crate::resp::codec::request::ProtocolError;
-use crate::resp::codec::request::Received;
 use crate::resp::codec::request::Sender;
 use crate::resp::codec::request::parse_integer;
 
@@ -32,6 +33,10 @@ fn parse_pieces(input: &[u8], pieces: &[usize], sender: Sender) -> (Commands, Op
         loop {
             let result = parser.parse(&mut inbox, sender, &mut batch);
             for position in 0..batch.len() {
+                if let Some(oversize) = batch.oversize(position) {
+                    commands.push(vec![format!("{oversize:?}").into_bytes()]);
+                    continue;
+                }
                 let arguments = batch.command(position);
                 assert!(arguments.len() > 0, "a command has a name");
                 commands.push(arguments.slices_from(0).map(<[u8]>::to_vec).collect());
@@ -69,7 +74,7 @@ fn refusals_are_in_the_words_of_redis() {
     let cases: [(&[u8], &str); 11] = [
         (b"*x\r\n", "Protocol error: invalid multibulk length"),
         (b"*99999999999\r\n", "Protocol error: invalid multibulk length"),
-        (b"*1048577\r\n", "Protocol error: invalid multibulk length"),
+        (b"*2147483648\r\n", "Protocol error: invalid multibulk length"),
         (b"*+1\r\n", "Protocol error: invalid multibulk length"),
         (b"*1\r\nPING\r\n", "Protocol error: expected '$', got 'P'"),
         (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
@@ -108,17 +113,37 @@ fn commands_before_a_protocol_error_are_run() {
 }
 
 #[test]
-fn one_command_may_not_announce_more_than_a_query_holds() {
-    // Three of the largest arguments are above the bound; the bytes need not come for that to be known.
-    let mut input = b"*4\r\n".to_vec();
-    for _ in 0..2 {
-        input.extend_from_slice(b"$16777216\r\n");
-        input.resize(input.len() + (16 << 20), b'x');
-        input.extend_from_slice(b"\r\n");
+fn a_command_above_its_bounds_is_dropped_as_it_arrives_and_the_stream_keeps_its_frame() {
+    // Three of the largest arguments are above the bound.
+    let mut long = b"*4\r\n".to_vec();
+    for byte in [b'x', b'$', b'\n', b'*'] {
+        long.extend_from_slice(b"$16777216\r\n");
+        long.resize(long.len() + (16 << 20), byte);
+        long.extend_from_slice(b"\r\n");
     }
-    let (commands, error) = parse_pieces(&input, &[], Sender::Authenticated);
-    assert!(commands.is_empty());
-    assert_eq!(error, Some(ProtocolError::BulkLength));
+    let many = format!("*{}\r\n{}", ARGUMENTS_MAX + 1, "$1\r\na\r\n".repeat(ARGUMENTS_MAX + 1)).into_bytes();
+    let input = [b"*1\r\n$4\r\nPING\r\n", &long[..], &many, b"ECHO hi\r\n"].concat();
+    let expected = [words(&["PING"]), words(&["Bytes"]), words(&["Arguments"]), words(&["ECHO", "hi"])];
+    for piece in [usize::MAX, 1 << 20, 65_537, 4099] {
+        let pieces = vec![piece; input.len() / piece.min(input.len()) + 1];
+        let (commands, error) = parse_pieces(&input, &pieces, Sender::Authenticated);
+        assert_eq!(commands.len(), expected.len(), "{piece}");
+        assert!(commands == expected, "{piece}");
+        assert_eq!(error, None);
+    }
+}
+
+#[test]
+fn what_is_dropped_is_not_kept() {
+    let mut parser = Parser::default();
+    let (mut batch, mut inbox) = (Received::default(), BytesMut::new());
+    inbox.extend_from_slice(b"*2147483647\r\n$16777216\r\n");
+    for _ in 0..16 {
+        inbox.extend_from_slice(&vec![b'x'; 1 << 20]);
+        parser.parse(&mut inbox, Sender::Authenticated, &mut batch).unwrap();
+        assert!(inbox.len() < 2, "{}", inbox.len());
+        assert_eq!(batch.len(), 0);
+    }
 }
 
 #[test]

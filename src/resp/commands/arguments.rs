@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::fsm::command::Expiry;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
-use crate::resp::codec::request::Arguments;
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::Call;
 use crate::resp::commands::ErrorLine;

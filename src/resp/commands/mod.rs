@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
-use crate::resp::codec::request::Arguments;
+use crate::resp::codec::arguments::Arguments;
 
 pub(crate) use arguments::integer;
 pub(crate) use table::COMMANDS;
@@ -64,6 +64,11 @@ impl Local {
     /// MULTI and its relatives.
     pub(crate) fn is_of_transactions(self) -> bool {
         matches!(self, Local::Multi | Local::Exec | Local::Discard | Local::Watch | Local::Unwatch)
+    }
+
+    /// Has subcommands.
+    pub(crate) fn is_container(self) -> bool {
+        matches!(self, Local::Client | Local::Command | Local::Config | Local::Function | Local::Sealkv)
     }
 
     /// Runs at once, inside MULTI too.
@@ -191,6 +196,17 @@ impl CommandSpec {
     pub(crate) fn admits(&self, arguments: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { arguments >= least } else { arguments == least }
+    }
+
+    /// Whether it changes the node rather than keys; HELP never does.
+    pub(crate) fn is_for_operators(&self, arguments: Arguments<'_>, is_flush_for_admin: bool) -> bool {
+        let is_word = |word: &str| arguments.len() > 1 && arguments.slice(1).eq_ignore_ascii_case(word.as_bytes());
+        match self.local() {
+            Some(Local::Sealkv) => !is_word("help"),
+            Some(Local::Config) => !is_word("get") && !is_word("help"),
+            Some(_) => false,
+            None => is_flush_for_admin && matches!(self.name, "flushall" | "flushdb"),
+        }
     }
 
     /// The local that it always is; `None` if its arguments decide.

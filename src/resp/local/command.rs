@@ -1,7 +1,7 @@
 //! COMMAND: the table of commands, as clients ask for it.
 
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
-use crate::resp::codec::request::Arguments;
 use crate::resp::commands::COMMANDS;
 use crate::resp::commands::CommandSpec;
 use crate::resp::commands::ErrorLine;

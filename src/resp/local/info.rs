@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::resp::DatabaseKeys;
 use crate::resp::FactSection;
 use crate::resp::Role;
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
-use crate::resp::codec::request::Arguments;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::load;
 

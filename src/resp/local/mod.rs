@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::resp::close::Close;
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
-use crate::resp::codec::request::Arguments;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
 use crate::resp::commands::integer;
@@ -44,6 +44,9 @@ impl LocalContext<'_> {
     /// Runs a local command; everything before it in the pipeline is done.
     pub(crate) async fn run(&mut self, local: Local, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
         let failures = self.login.failures();
+        if local.is_container() && arguments.len() > 1 {
+            self.client.show_subcommand(arguments.slice(1));
+        }
         let result = match local {
             Local::Quit => {
                 self.encoder(out).simple("OK");

@@ -1,6 +1,6 @@
 //! A container command and the words behind it.
 
-use crate::resp::codec::request::Arguments;
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::commands::ErrorLine;
 
 /// Words of a container command: `CLIENT SETNAME x`.

@@ -87,6 +87,38 @@ fn nothing_but_a_greeting_is_possible_before_the_password() {
 }
 
 #[test]
+fn commands_of_operators_need_a_password_of_their_own_where_a_password_is_set() {
+    let admin_password = Some(Password::new(&Zeroizing::new(b"operator".to_vec())));
+    let bounds = with_password(Duration::from_secs(10));
+    let house = House::open_with(ClientBounds { admin_password, is_flush_for_admin: true, ..bounds }, 1);
+    let mut client = house.client();
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert!(client.ask("AUTH operator").starts_with("-WRONGPASS"));
+    let commands = ["SEALKV ENCRYPTION STATUS", "CONFIG SET timeout 0", "CONFIG RESETSTAT", "FLUSHALL", "FLUSHDB"];
+    for command in commands {
+        assert!(client.ask(command).starts_with("-NOPERM"), "{command}");
+    }
+    assert_eq!(client.ask("MULTI"), "+OK\r\n");
+    assert!(client.ask("FLUSHALL").starts_with("-NOPERM"));
+    assert!(client.ask("EXEC").starts_with("-EXECABORT"));
+    assert!(client.ask("SEALKV HELP").starts_with('*'));
+    assert!(client.ask("CONFIG GET timeout").starts_with('*'));
+    assert!(client.ask("AUTH admin secret").starts_with("-WRONGPASS"));
+    assert_eq!(client.ask("AUTH admin operator"), "+OK\r\n");
+    for command in commands {
+        assert!(!client.ask(command).starts_with('-'), "{command}");
+    }
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert!(client.ask("FLUSHALL").starts_with("-NOPERM"), "it is an ordinary client again");
+    // Without a password for them nobody may use them.
+    let house = House::open_with(with_password(Duration::from_secs(10)), 1);
+    let mut client = house.client();
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert!(client.ask("SEALKV ENCRYPTION STATUS").starts_with("-NOPERM"));
+    assert_eq!(client.ask("FLUSHALL"), "+OK\r\n");
+}
+
+#[test]
 fn a_pipeline_is_judged_by_the_password_command_by_command() {
     let house = House::open_with(with_password(Duration::from_secs(10)), 1);
     let mut client = house.client();
