@@ -2,7 +2,8 @@
 //! nearly full by a log line, and a disk of the state that answers nothing ends the node, as one of the log does.
 //!
 //! A slow state is no reason to end: RocksDB may have much to compact. So the disk itself is asked, with a block that is
-//! written and synced beside the state. Only while clients ask something of the node: an idle one writes nothing.
+//! written and synced beside the state. Only while clients ask something of the node: an idle one writes nothing, and is only asked
+//! for its free space.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -39,7 +40,7 @@ pub(super) fn spawn(data_dir: &Path, numbers: &Arc<NodeNumbers>, ends: &Ends) ->
     let (answer, answered) = bounded(1);
     let (log, state) = (data_dir.join("log"), data_dir.join("state"));
     let mut prober = Prober { log, state: state.clone(), file: None };
-    let probe = move || asked.iter().for_each(|()| drop(answer.send(prober.ask())));
+    let probe = move || asked.iter().for_each(|probe| drop(answer.send(prober.ask(probe))));
     let watch = NodeWatch {
         numbers: Arc::clone(numbers),
         ends: ends.clone(),
@@ -64,7 +65,7 @@ struct NodeWatch {
     numbers: Arc<NodeNumbers>,
     ends: Ends,
     state: PathBuf,
-    ask: Sender<()>,
+    ask: Sender<Probe>,
     answered: Receiver<io::Result<FreeBytes>>,
     /// Since when an answer of the disk is owed.
     asked_at: Option<Instant>,
@@ -107,11 +108,12 @@ impl NodeWatch {
         let is_due = self.probed_at.is_none_or(|at| at.elapsed() >= PROBE_EVERY);
         let input = self.numbers.clients.input_bytes_total.load(Relaxed);
         let work = input.wrapping_add(self.numbers.apply.applied_index.load(Relaxed));
-        if self.asked_at.is_some() || !is_due || (work == self.work_seen && self.probed_at.is_some()) {
+        if self.asked_at.is_some() || !is_due {
             return;
         }
+        let is_idle = work == self.work_seen && self.probed_at.is_some();
         // Its queue is empty: nothing is asked while an answer is owed.
-        if self.ask.try_send(()).is_ok() {
+        if self.ask.try_send(if is_idle { Probe::Space } else { Probe::Write }).is_ok() {
             (self.work_seen, self.asked_at, self.probed_at) = (work, Some(Instant::now()), Some(Instant::now()));
         }
     }
@@ -162,6 +164,15 @@ impl Stuck {
     }
 }
 
+/// What the disks are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// How much space is free.
+    Space,
+    /// The same, and whether a write goes through.
+    Write,
+}
+
 /// Free space of the disks.
 struct FreeBytes {
     log: u64,
@@ -177,8 +188,11 @@ struct Prober {
 }
 
 impl Prober {
-    fn ask(&mut self) -> io::Result<FreeBytes> {
+    fn ask(&mut self, probe: Probe) -> io::Result<FreeBytes> {
         let free = FreeBytes { log: free_bytes(&self.log)?, state: free_bytes(&self.state)? };
+        if probe == Probe::Space {
+            return Ok(free);
+        }
         let file = match self.file.take() {
             Some(file) => file,
             None => trial::nameless(&self.state)?,
