@@ -31,6 +31,23 @@ use crate::raft::members_after;
 pub fn replay(
     apply: &mut ApplyLoop,
     entries: impl IntoIterator<Item = LogEntry>,
+    on_progress: impl FnMut(Index),
+    on_full: impl FnMut(&FlushTry) -> bool,
+) -> Result<(), Arc<Halt>> {
+    replay_in_memory(apply, entries, on_progress, on_full)?;
+    apply.flush()
+}
+
+/// The same without the flush at the end.
+///
+/// # Errors
+/// As [`replay`]; what was applied before is applied, and not flushed.
+///
+/// # Panics
+/// As [`replay`].
+pub fn replay_in_memory(
+    apply: &mut ApplyLoop,
+    entries: impl IntoIterator<Item = LogEntry>,
     mut on_progress: impl FnMut(Index),
     mut on_full: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
@@ -67,7 +84,7 @@ pub fn replay(
             return Err(apply.halt_at(halt));
         }
     }
-    apply.flush()
+    Ok(())
 }
 
 /// A membership change with the members that follow from it, as raft would hand it out.

@@ -29,6 +29,7 @@ impl StartProgress {
     pub fn words(&self) -> String {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             None => "starting".to_owned(),
+            Some(StartStep { what, all: 0, .. }) => what.to_owned(),
             Some(StartStep { what, unit, done, all }) => format!("{what}: {done} of {all} {unit}"),
         }
     }
@@ -54,6 +55,14 @@ impl<'a> ProgressLine<'a> {
     pub fn begin(to: &'a StartProgress, what: &'static str, unit: &'static str) -> ProgressLine<'a> {
         let now = Instant::now();
         ProgressLine { to, what, unit, began: now, logged: now }
+    }
+
+    /// Work of which nobody knows how far it is.
+    #[must_use]
+    pub fn begin_uncounted(to: &'a StartProgress, what: &'static str) -> ProgressLine<'a> {
+        let line = ProgressLine::begin(to, what, "");
+        to.set(Some(StartStep { what, unit: "", done: 0, all: 0 }));
+        line
     }
 
     /// The work is at `done` of `all`.
@@ -120,6 +129,10 @@ mod tests {
         let mut line = ProgressLine::begin(&progress, "replaying the log", "entries");
         line.at(5, 9);
         assert_eq!(progress.words(), "replaying the log: 5 of 9 entries");
+        line.end();
+        assert_eq!(progress.words(), "starting");
+        let line = ProgressLine::begin_uncounted(&progress, "flushing the state");
+        assert_eq!(progress.words(), "flushing the state");
         line.end();
         assert_eq!(progress.words(), "starting");
     }
