@@ -23,6 +23,7 @@ mod mounted;
 mod operator;
 mod planted;
 mod power_cut;
+mod readme;
 mod refusals;
 mod sandbox;
 mod secrets;
