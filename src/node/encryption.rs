@@ -15,8 +15,10 @@ use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
+use crate::node::process;
 use crate::node::rotation_guard::RotationGuard;
 use crate::node::settings::Encryption;
+use crate::node::words::LogFilter;
 use crate::propose::ControlCallback;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;
@@ -98,6 +100,19 @@ impl Operator for NodeOperator {
             ("missing_key", view.needs().map_or(OperatorFact::Nothing, |lack| OperatorFact::Text(lack.to_string()))),
         ]);
         facts
+    }
+
+    fn log_filter(&self) -> String {
+        process::log_filter().as_str().to_owned()
+    }
+
+    fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String> {
+        let filter: LogFilter = filter.parse()?;
+        if is_set {
+            process::change_log_filter(&filter)?;
+            tracing::info!(target: "audit", filter = filter.as_str(), "other log lines are written from now on");
+        }
+        Ok(())
     }
 
     fn scan(&self) -> Result<RowCounts, BaseError> {

@@ -212,7 +212,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 const SAY_DROPPED_EVERY: Duration = Duration::from_secs(1);
 /// The target of lines about operators, keys and passwords.
-const AUDIT: &str = "audit";
+pub(crate) const AUDIT: &str = "audit";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,10 @@
 //! The process around the node: its log lines, no core dumps, and an end at the first panic.
 
 use std::panic;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
 
 use rustix::fs::Mode;
 use rustix::process::DumpableBehavior;
@@ -8,9 +12,11 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload;
 
 use crate::limits::OWN_DESCRIPTORS;
 use crate::node::log_lines;
+use crate::node::log_lines::AUDIT;
 use crate::node::log_lines::ToLogLines;
 use crate::node::refusal::Refusal;
 use crate::node::settings::LogFormat;
@@ -22,13 +28,65 @@ use crate::node::words::LogFilter;
 /// The thread that writes cannot be made, or there is a subscriber already.
 pub fn start_logging(format: LogFormat, filter: &LogFilter) -> Result<(), String> {
     log_lines::start().map_err(|error| format!("the thread that writes log lines cannot be made: {error}"))?;
-    let filter = EnvFilter::builder().parse(filter.as_str()).map_err(|error| error.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(ToLogLines::default());
-    let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
+    let lines = tracing_subscriber::fmt().with_writer(ToLogLines::default());
+    let words = compiled(filter)?;
+    let (started, set): (_, SetFilter) = match format {
+        LogFormat::Json => {
+            let builder = lines.json().flatten_event(true).with_current_span(false);
+            let builder = builder.with_env_filter(words).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Text => {
+            let builder = lines.with_ansi(false).with_target(false);
+            let builder = builder.with_env_filter(words).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
     };
-    started.map_err(|error| error.to_string())
+    started.map_err(|error| error.to_string())?;
+    // Only one subscriber can be started in a process.
+    let _ = FILTER.set(RunningFilter { words: Mutex::new(filter.clone()), set });
+    Ok(())
+}
+
+/// Which log lines are written now.
+#[must_use]
+pub fn log_filter() -> LogFilter {
+    FILTER.get().map_or_else(LogFilter::default, |running| lock(&running.words).clone())
+}
+
+/// Writes other log lines from now on.
+///
+/// # Errors
+/// The reason in words; nothing is changed.
+pub fn change_log_filter(filter: &LogFilter) -> Result<(), String> {
+    let running = FILTER.get().ok_or("log lines are not written by this process")?;
+    let mut words = lock(&running.words);
+    (running.set)(compiled(filter)?).map_err(|error| error.to_string())?;
+    *words = filter.clone();
+    Ok(())
+}
+
+/// Lines about keys, operators and passwords are written unless the filter names their target.
+fn compiled(filter: &LogFilter) -> Result<EnvFilter, String> {
+    let words = filter.as_str();
+    let names_audit = words.split(',').any(|part| part.split('=').next() == Some(AUDIT));
+    let words = if names_audit { words.to_owned() } else { format!("{words},{AUDIT}=info") };
+    EnvFilter::builder().parse(words).map_err(|error| error.to_string())
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+struct RunningFilter {
+    words: Mutex<LogFilter>,
+    set: SetFilter,
+}
+
+static FILTER: OnceLock<RunningFilter> = OnceLock::new();
+
+fn lock(words: &Mutex<LogFilter>) -> MutexGuard<'_, LogFilter> {
+    words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this process was started with `signal` ignored, if the kernel says.

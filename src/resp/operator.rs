@@ -32,6 +32,15 @@ pub trait Operator: Send + Sync {
     /// Mode, cutover, keys and their ages, in order. Must not block; nothing secret may be in it.
     fn status(&self) -> Vec<(&'static str, OperatorFact)>;
 
+    /// Which log lines are written, as the settings spell it.
+    fn log_filter(&self) -> String;
+
+    /// Whether `filter` says which log lines are to be written; if so and `is_set`, it holds from now on.
+    ///
+    /// # Errors
+    /// What was expected, in words.
+    fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String>;
+
     /// Walks every row of the state as of one moment: takes long, blocks.
     ///
     /// # Errors

@@ -222,3 +222,22 @@ fn the_reason_of_an_end_is_the_last_line() {
     let last: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert!(last["level"] == "ERROR" && last["message"].as_str().unwrap().starts_with("state/"), "{output}");
 }
+
+#[test]
+fn the_filter_of_log_lines_is_changed_while_the_node_runs() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    assert_eq!(client.words("CONFIG SET loglevel error"), Reply::ok());
+    assert_eq!(client.words("CONFIG GET loglevel"), Reply::Array(vec![Reply::bulk("loglevel"), Reply::bulk("error")]));
+    assert!(
+        node.says("other log lines are written from now on"),
+        "lines about operators are written whatever the level is"
+    );
+    let refused = client.words("CONFIG SET loglevel inof");
+    assert!(matches!(&refused, Reply::Error(words) if words.contains("expected error, warn, info")), "{refused:?}");
+    assert!(!node.log().contains("\"DEBUG\""), "{}", node.log());
+    assert_eq!(client.words("CONFIG SET loglevel info,sealkv::resp=trace"), Reply::ok());
+    drop(node.client());
+    assert!(node.says("client connection ends"), "{}", node.log());
+}

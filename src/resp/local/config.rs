@@ -81,6 +81,9 @@ fn config_set(shared: &ServerShared, sub: &Subcommand<'_>) -> Result<(), ErrorLi
         match change {
             ConfigChange::ClientsMax(count) => shared.clients_max.store(count, Ordering::Relaxed),
             ConfigChange::IdleTimeout(ms) => shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
+            ConfigChange::LogLevel(filter) => shared.operator.log_by(&filter, true).map_err(|why| {
+                ErrorLine::made(format!("ERR CONFIG SET failed (possibly related to argument 'loglevel') - {why}"))
+            })?,
         }
     }
     Ok(())
@@ -97,6 +100,7 @@ enum ConfigValue {
     FixedNumber(usize),
     ClientsMax,
     IdleTimeout,
+    LogLevel,
     Port,
     Bind,
 }
@@ -104,6 +108,7 @@ enum ConfigValue {
 enum ConfigChange {
     ClientsMax(usize),
     IdleTimeout(u64),
+    LogLevel(String),
 }
 
 impl Entry {
@@ -113,6 +118,7 @@ impl Entry {
             ConfigValue::FixedNumber(number) => number.to_string(),
             ConfigValue::ClientsMax => shared.clients_max.load(Ordering::Relaxed).to_string(),
             ConfigValue::IdleTimeout => shared.idle_timeout().as_secs().to_string(),
+            ConfigValue::LogLevel => shared.operator.log_filter(),
             ConfigValue::Port => shared.address.port().to_string(),
             ConfigValue::Bind => shared.address.ip().to_string(),
         }
@@ -127,6 +133,13 @@ impl Entry {
             }
             ConfigValue::IdleTimeout => {
                 Ok(Some(ConfigChange::IdleTimeout(integer_within(value, 0, SECONDS_MAX)? * 1000)))
+            }
+            ConfigValue::LogLevel => {
+                let word = String::from_utf8_lossy(value).into_owned();
+                let level = REDIS_LEVELS.iter().find(|(theirs, _)| word.eq_ignore_ascii_case(theirs));
+                let filter = level.map_or(word, |(_, ours)| (*ours).to_owned());
+                shared.operator.log_by(&filter, false)?;
+                Ok(Some(ConfigChange::LogLevel(filter)))
             }
             _ if value.eq_ignore_ascii_case(self.value(shared).as_bytes()) => Ok(None),
             _ if self.name.starts_with("maxmemory") => {
@@ -156,6 +169,10 @@ const fn number(name: &'static str, number: usize) -> Entry {
     Entry { name, value: ConfigValue::FixedNumber(number) }
 }
 
+/// Redis' words for what is called otherwise here.
+const REDIS_LEVELS: [(&str, &str); 4] =
+    [("verbose", "debug"), ("notice", "info"), ("warning", "warn"), ("nothing", "off")];
+
 /// No secret is in it: `requirepass` is left out on purpose.
 const TABLE: &[Entry] = &[
     fixed("appendfsync", "always"),
@@ -165,6 +182,7 @@ const TABLE: &[Entry] = &[
     number("client-output-buffer-limit-normal", OUTPUT_BYTES_MAX),
     fixed("cluster-enabled", "no"),
     fixed("databases", "1"),
+    Entry { name: "loglevel", value: ConfigValue::LogLevel },
     Entry { name: "maxclients", value: ConfigValue::ClientsMax },
     fixed("maxmemory", "0"),
     fixed("maxmemory-policy", "noeviction"),
@@ -182,7 +200,7 @@ const HELP: [&str; 6] = [
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET <pattern> [<pattern> ...]",
     "SET <directive> <value> [<directive> <value> ...]",
-    "    maxclients and timeout can be set; they are not written to a file.",
+    "    loglevel, maxclients and timeout can be set; they are not written to a file.",
     "RESETSTAT",
     "    Counters of INFO begin again.",
 ];

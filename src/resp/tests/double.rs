@@ -82,6 +82,7 @@ pub(super) struct Below {
     /// What operators asked, and what they are told; done if nothing is here.
     pub(super) asked: Mutex<Vec<ControlRequest>>,
     pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
+    log_filter: Mutex<String>,
 }
 
 /// The state, read at the stamp of the last applied entry.
@@ -131,6 +132,7 @@ impl Below {
             leads_alone: AtomicBool::new(false),
             asked: Mutex::default(),
             operator_ends: Mutex::default(),
+            log_filter: Mutex::new("info".to_owned()),
         }
     }
 
@@ -226,6 +228,20 @@ impl Operator for Below {
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {
         let text = OperatorFact::Text("ready".to_owned());
         vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
+    }
+
+    fn log_filter(&self) -> String {
+        self.log_filter.lock().unwrap().clone()
+    }
+
+    fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String> {
+        if filter == "wrong" {
+            return Err("expected a level".to_owned());
+        }
+        if is_set {
+            *self.log_filter.lock().unwrap() = filter.to_owned();
+        }
+        Ok(())
     }
 
     fn scan(&self) -> Result<RowCounts, BaseError> {

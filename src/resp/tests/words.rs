@@ -125,6 +125,13 @@ fn strings_and_keys_answer_as_redis_does() {
         ("COMMAND GETKEYS MSET a 1 b 2", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
         ("CONFIG GET sav?", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG SET save \"\"", "+OK\r\n"),
+        ("CONFIG SET loglevel verbose", "+OK\r\n"),
+        ("CONFIG GET loglevel", "*2\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n"),
+        (
+            "CONFIG SET timeout 9 loglevel wrong",
+            "-ERR CONFIG SET failed (possibly related to argument 'loglevel') - expected a level\r\n",
+        ),
+        ("CONFIG GET timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"),
         ("ROLE", "*3\r\n$6\r\nmaster\r\n:42\r\n*0\r\n"),
         ("TIME", "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n"),
         ("CLIENT SETINFO LIB-NAME redis-py", "+OK\r\n"),
