@@ -174,10 +174,21 @@ impl SlotFiles {
     }
 }
 
-/// A file without a name in `dir`: a self-test leaves nothing behind.
+/// A file without a name in `dir`: a self-test leaves nothing behind. Where the file system makes none (FUSE, NFS, overlayfs
+/// of old kernels) it has a name until it is open: the one of a slot that is being made, which every start passes over.
 pub(super) fn temporary(dir: &Path, flags: OFlags) -> rustix::io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | flags;
-    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC | flags, Mode::RUSR | Mode::WUSR);
+    rustix::fs::open(dir, OFlags::TMPFILE | flags, mode).map(File::from).or_else(|_| {
+        let path = new_slot(dir, SlotId(0));
+        let file = rustix::fs::open(&path, OFlags::CREATE | flags, mode)?;
+        rustix::fs::unlink(&path)?;
+        Ok(file.into())
+    })
+}
+
+/// Where a slot is made before it has its name.
+fn new_slot(dir: &Path, slot: SlotId) -> PathBuf {
+    dir.join(format!("slot-{:04}.new", slot.0))
 }
 
 /// The name of a slot's file.
@@ -209,7 +220,7 @@ fn make_slot(
     block_bytes: usize,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    let temporary = dir.join(format!("slot-{:04}.new", slot.0));
+    let temporary = new_slot(dir, slot);
     let made = fill_slot(&temporary, bytes, block_bytes, progress);
     if let Err(error) = made {
         // Best effort: the next attempt truncates it anyway, and the blocks are wanted back after ENOSPC.
