@@ -80,7 +80,8 @@ pub fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledge
             let (Ok(set), Ok(counted)) = (client.reply(), client.reply()) else {
                 return ledger;
             };
-            if matches!(&set, Reply::Error(words) if words.starts_with("TRYAGAIN")) {
+            let is_refused = |reply: &Reply| matches!(reply, Reply::Error(words) if words.starts_with("TRYAGAIN"));
+            if is_refused(&set) || is_refused(&counted) {
                 return ledger;
             }
             assert_eq!(set, Reply::ok());

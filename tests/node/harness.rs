@@ -152,7 +152,13 @@ impl Node {
     }
 
     /// The same with a command of the caller's, which ends in the binary.
-    pub fn start_with(mut command: Command) -> Node {
+    pub fn start_with(command: Command) -> Node {
+        Node::try_start_with(command)
+            .unwrap_or_else(|(status, log)| panic!("the node ended with {status} before it served:\n{log}"))
+    }
+
+    /// The same; a node that ends before it serves clients is no failure of the test: its exit status and its lines.
+    pub fn try_start_with(mut command: Command) -> Result<Node, (ExitStatus, String)> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -169,9 +175,9 @@ impl Node {
             }
         });
         let mut node = Node { child, lines, readers: [of_stdout, of_stderr], client_port: 0, admin_port: 0 };
-        node.admin_port = node.wait_for_port("admin");
-        node.client_port = node.wait_for_port("clients");
-        node
+        node.admin_port = node.wait_for_port("admin").map_err(|status| (status, node.log()))?;
+        node.client_port = node.wait_for_port("clients").map_err(|status| (status, node.log()))?;
+        Ok(node)
     }
 
     pub fn client(&self) -> Client {
@@ -198,11 +204,19 @@ impl Node {
         self.wait(Duration::from_secs(30))
     }
 
+    /// Its exit status, if it has ended.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().unwrap();
+        if status.is_some() {
+            self.read_to_the_end();
+        }
+        status
+    }
+
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.read_to_the_end();
+            if let Some(status) = self.status() {
                 return status;
             }
             assert!(Instant::now() < deadline, "the node did not end in {limit:?}; its lines:\n{}", self.log());
@@ -235,19 +249,18 @@ impl Node {
         }
     }
 
-    fn wait_for_port(&mut self, message: &str) -> u16 {
+    fn wait_for_port(&mut self, message: &str) -> Result<u16, ExitStatus> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             for line in self.lines.lock().unwrap().iter() {
                 let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
                 if value["message"] == message {
                     let address = value["address"].as_str().unwrap();
-                    return address.rsplit(':').next().unwrap().parse().unwrap();
+                    return Ok(address.rsplit(':').next().unwrap().parse().unwrap());
                 }
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.read_to_the_end();
-                panic!("the node ended with {status} before it served {message}:\n{}", self.log());
+            if let Some(status) = self.status() {
+                return Err(status);
             }
             assert!(Instant::now() < deadline, "no line {message:?} in 60 s:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
