@@ -15,7 +15,7 @@ use crate::exit::Blame;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::IngestError;
 use crate::fsm::command::PayloadError;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 use crate::fsm::state::StateError;
 use crate::ids::KeyId;
 use crate::ids::Position;

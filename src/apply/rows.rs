@@ -8,8 +8,8 @@ use crate::crypto::envelope::OpenError;
 use crate::crypto::names::NameKey;
 use crate::crypto::stored::open_value;
 use crate::fsm::name::RowName;
-use crate::fsm::reader::ReadError;
-use crate::fsm::reader::RowCipher;
+use crate::fsm::opening::ReadError;
+use crate::fsm::opening::RowCipher;
 use crate::keys::keyring::ClearRows;
 use crate::keys::node_keys::NodeKeys;
 

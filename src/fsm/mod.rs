@@ -10,6 +10,7 @@ pub mod held;
 pub mod kv;
 pub mod name;
 pub mod naming;
+pub mod opening;
 pub mod overlay;
 pub mod reader;
 #[cfg(feature = "node")]

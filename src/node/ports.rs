@@ -20,7 +20,7 @@ use crate::fsm::kv::read_as_leader;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::naming::NameBatch;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::ids::Index;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 use crate::limits::EXPIRY_BYTES;
 use crate::limits::EXPIRY_NAMES_MAX;
 use crate::limits::EXPIRY_PAUSE;

@@ -5,7 +5,7 @@ use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 
 /// Reads the applied state. Called from the threads of the network; may touch the disk.
 pub trait ClientReads: Send + Sync {

@@ -18,7 +18,7 @@ use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::ClientRequest;

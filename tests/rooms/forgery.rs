@@ -5,7 +5,7 @@ use sealkv::apply::halt::HaltClass;
 use sealkv::apply::load::load;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::keystore::Purpose;
-use sealkv::fsm::reader::ReadError;
+use sealkv::fsm::opening::ReadError;
 use sealkv::ids::ClusterId;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;

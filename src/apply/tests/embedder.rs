@@ -21,7 +21,7 @@ use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::OpenError;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
-use crate::fsm::reader::ReadError;
+use crate::fsm::opening::ReadError;
 use crate::ids::Cutover;
 use crate::ids::Index;
 use crate::ids::ProposalId;

@@ -11,9 +11,9 @@ use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
+use crate::fsm::opening::ReadError;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
-use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::REPLY_BYTES_MAX;
 

@@ -21,10 +21,10 @@ use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
+use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
-use crate::fsm::reader::ReadError;
 use crate::fsm::value::Value;
 use crate::limits::VALUE_BYTES_MAX;
 
