@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::crypto::envelope::OpenError;
 use crate::crypto::names::NameKey;
-use crate::crypto::stored::open_value;
+use crate::crypto::open::OpenArena;
+use crate::crypto::stored::StoredRow;
+use crate::crypto::stored::add_value;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::fsm::opening::RowCipher;
@@ -35,20 +34,13 @@ impl RowCipher for SealedRows {
         self.node_keys.current().name_key().cloned().map_err(|_| ReadError::NoCipher)
     }
 
-    fn open(&self, name: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn add(&self, name: &RowName, row: &[u8], arena: &mut OpenArena) -> Result<(), ReadError> {
         let current = self.node_keys.current();
         if !current.has_kek() {
             return Err(ReadError::NoCipher);
         }
-        open_value(current.keys(), name.as_bytes(), &row).map(Bytes::from).map_err(|error| match error {
-            OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
-            OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
-            OpenError::Unauthentic { .. } => ReadError::Unauthentic,
-            OpenError::EntryFrame { .. }
-            | OpenError::EnvelopeShort { .. }
-            | OpenError::EnvelopeVersion { .. }
-            | OpenError::EnvelopeFlag { .. } => ReadError::Envelope,
-        })
+        add_value(current.keys(), &StoredRow { store_key: name.as_bytes(), row }, arena);
+        Ok(())
     }
 }
 

@@ -155,8 +155,20 @@ impl OpenArena {
         (0..self.count()).map(|n| self.get(n))
     }
 
-    /// Forgets the last batch, keeps the room.
-    pub(crate) fn clear(&mut self) {
+    /// Bytes of the texts of the batch.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Bytes that it takes in memory for texts.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.text.capacity()
+    }
+
+    /// Forgets the last batch, keeps the space.
+    pub fn clear(&mut self) {
         self.text.clear();
         self.aads.clear();
         self.slots.clear();
@@ -198,7 +210,7 @@ impl OpenArena {
     }
 
     /// Opens all that was added, one batch for each key.
-    pub(crate) fn open_all(&mut self) {
+    pub fn open_all(&mut self) {
         for number in 0..self.keys.len() {
             let mut messages = Vec::with_capacity(self.slots.len());
             let (mut rest, mut rest_start) = (&mut self.text[..], 0);

@@ -110,10 +110,15 @@ pub fn value_nonces(dek: &ValueDek, items: &[ValueItem<'_>]) -> Result<Vec<[u8; 
 pub fn open_values(keys: &DataKeys, rows: &[StoredRow<'_>], arena: &mut OpenArena) {
     arena.clear();
     for row in rows {
-        let result = push_row(keys, row, arena);
-        arena.push_error(result);
+        add_value(keys, row, arena);
     }
     arena.open_all();
+}
+
+/// Adds a row to those that `arena` opens together.
+pub fn add_value(keys: &DataKeys, row: &StoredRow<'_>, arena: &mut OpenArena) {
+    let result = push_row(keys, row, arena);
+    arena.push_error(result);
 }
 
 fn push_row(keys: &DataKeys, row: &StoredRow<'_>, arena: &mut OpenArena) -> Result<(), OpenError> {

@@ -1,15 +1,23 @@
-//! How a row of the base is opened, and why a value cannot be read. Which key opens a row is behind [`RowCipher`]: this room
-//! knows none.
+//! How rows of the base are opened, many together, and why a value cannot be read.
+//!
+//! A row is copied once, out of the base's memory into a [`RowBatch`], and decrypted there beside the others. Which key
+//! opens it is behind [`RowCipher`]: this file knows none.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::crypto::envelope::OpenError;
 use crate::crypto::names::NameKey;
+use crate::crypto::open::OpenArena;
 use crate::fsm::base::BaseError;
+use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
+use crate::fsm::value::BodyState;
+use crate::fsm::value::Header;
 use crate::fsm::value::ValueError;
+use crate::fsm::value::ValueRef;
 use crate::ids::Index;
+use crate::limits::FETCH_BATCH_ROWS_MAX;
 
 /// Why a value could not be read. During apply a halt; on a client's read an error and a metric.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +64,126 @@ pub trait RowCipher: Send + Sync {
     /// [`ReadError::NoCipher`] if this node cannot unwrap it.
     fn name_key(&self) -> Result<Arc<NameKey>, ReadError>;
 
-    /// The body in a sealed row: `row` is header and envelope. It is given away: it is decrypted in place, and the body
-    /// can be a slice of it.
+    /// Adds a sealed row, which is header and envelope, to those that `arena` opens together.
     ///
     /// # Errors
-    /// [`ReadError::NoCipher`], [`ReadError::UnknownKey`], [`ReadError::Envelope`], [`ReadError::Unauthentic`].
-    fn open(&self, name: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError>;
+    /// [`ReadError::NoCipher`]; then nothing was added. Every other reason is the arena's to tell.
+    fn add(&self, name: &RowName, row: &[u8], arena: &mut OpenArena) -> Result<(), ReadError>;
 }
+
+/// Rows of the base that are opened together. Reused from batch to batch.
+#[derive(Default)]
+pub struct RowBatch {
+    arena: OpenArena,
+    /// Bodies that were in the clear, one behind the other.
+    clear: Vec<u8>,
+    rows: Vec<BatchRow>,
+}
+
+/// What became of a row of the batch.
+enum BatchRow {
+    /// The base has none.
+    Absent,
+    /// The body was in the clear.
+    Clear {
+        header: Header,
+        body: Range<usize>,
+    },
+    /// The arena has the body.
+    Sealed {
+        header: Header,
+        number: usize,
+    },
+    Failed(ReadError),
+}
+
+impl RowBatch {
+    /// Forgets the rows before. Keeps the space for others, unless it is large.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.clear.clear();
+        self.arena.clear();
+        if self.arena.held_bytes() + self.clear.capacity() > KEPT_BYTES {
+            (self.arena, self.clear) = (OpenArena::default(), Vec::new());
+        }
+    }
+
+    /// How many rows were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether it is large enough to be opened before more rows are added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= OPENED_TOGETHER_MAX || self.arena.text_bytes() + self.clear.len() >= KEPT_BYTES
+    }
+
+    /// Takes a copy of a row, or notes that there is none.
+    pub fn add(&mut self, cipher: &dyn RowCipher, name: &RowName, row: Option<&[u8]>) {
+        let added = row.map_or(Ok(BatchRow::Absent), |row| self.copy(cipher, name, row));
+        self.rows.push(added.unwrap_or_else(BatchRow::Failed));
+    }
+
+    fn copy(&mut self, cipher: &dyn RowCipher, name: &RowName, row: &[u8]) -> Result<BatchRow, ReadError> {
+        let (header, body) = Header::split(row)?;
+        match header.state {
+            BodyState::Clear if cipher.accepts_clear_rows() => {
+                let start = self.clear.len();
+                self.clear.extend_from_slice(body);
+                Ok(BatchRow::Clear { header, body: start..self.clear.len() })
+            }
+            BodyState::Clear => Err(ReadError::Unauthentic),
+            BodyState::Sealed => {
+                cipher.add(name, row, &mut self.arena)?;
+                Ok(BatchRow::Sealed { header, number: self.arena.count() - 1 })
+            }
+        }
+    }
+
+    /// Opens what was added.
+    pub fn open(&mut self) {
+        self.arena.open_all();
+    }
+
+    /// The value of a row of an opened batch, for who asks for this key. To be asked once: an error is given away.
+    ///
+    /// # Errors
+    /// [`ReadError`] of that row alone.
+    pub fn value(&mut self, at: usize, asked: RowKey<'_>) -> Result<Option<ValueRef<'_>>, ReadError> {
+        let (header, body) = match std::mem::replace(&mut self.rows[at], BatchRow::Absent) {
+            BatchRow::Absent => return Ok(None),
+            BatchRow::Failed(error) => return Err(error),
+            BatchRow::Clear { header, body } => (header, &self.clear[body]),
+            BatchRow::Sealed { header, number } => (header, self.arena.get(number).map_err(read_error)?),
+        };
+        let (key, value) = ValueRef::decode_body(header, body)?;
+        if asked.is_of(key) { Ok(Some(value)) } else { Err(ValueError::OtherKey.into()) }
+    }
+}
+
+debug_fields!(self: RowBatch { rows: self.rows.len() });
+
+fn read_error(error: OpenError) -> ReadError {
+    match error {
+        OpenError::UnknownKey { key_id } => ReadError::UnknownKey { key_id: key_id.value() },
+        OpenError::ReservedKey => ReadError::UnknownKey { key_id: 0 },
+        OpenError::Unauthentic { .. } => ReadError::Unauthentic,
+        OpenError::EntryFrame { .. }
+        | OpenError::EnvelopeShort { .. }
+        | OpenError::EnvelopeVersion { .. }
+        | OpenError::EnvelopeFlag { .. } => ReadError::Envelope,
+    }
+}
+
+/// Enough to fill every lane, and as many as the base fetches at once.
+const OPENED_TOGETHER_MAX: usize = FETCH_BATCH_ROWS_MAX;
+/// Bytes of rows that are opened together, and that are kept for the next batch: the lanes gain nothing by more.
+const KEPT_BYTES: usize = 256 << 10;

@@ -193,7 +193,7 @@ impl Overlay {
     /// The value of a row here or below, past due or not.
     pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         match self.effects.find(&row.name) {
-            FoundRow::Row(found) => Ok(Some(found.value_for(row)?)),
+            FoundRow::Row(found) => Ok(Some(found.value_for(row)?.clone())),
             FoundRow::Gone => Ok(None),
             FoundRow::Below => base.value(row),
         }

@@ -4,9 +4,8 @@
 //! opened is behind [`RowCipher`], so this room knows no key. Expiry is not judged here: a value that is past due is
 //! handed out, and the command decides by the stamp that counts for it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::crypto::names::NameKey;
 use crate::fsm::base::RowBase;
@@ -14,12 +13,11 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
+use crate::fsm::opening::RowBatch;
 use crate::fsm::opening::RowCipher;
 use crate::fsm::row::FoundRow;
-use crate::fsm::value::BodyState;
-use crate::fsm::value::Header;
 use crate::fsm::value::Value;
-use crate::fsm::value::ValueError;
+use crate::fsm::value::ValueRef;
 use crate::fsm::view::SeenRow;
 use crate::fsm::view::Views;
 use crate::limits::EXPIRY_STEP_ROWS;
@@ -60,6 +58,9 @@ pub trait Base {
     /// [`ReadError`] if the rows cannot be read.
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError>;
 }
+
+/// A value that lies in a table or in an opened body, that there is none, or why it cannot be read.
+pub type ShownValue<'a> = Result<Option<ValueRef<'a>>, ReadError>;
 
 /// [`Base::each_value`] one by one, for a base that nobody changes meanwhile: there that is one moment.
 pub(crate) fn each_alone<B: Base + ?Sized>(
@@ -124,49 +125,137 @@ impl RowReader {
         damage.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn open(&self, asked: RowKey<'_>, row: &[u8]) -> Result<Value, ReadError> {
-        let (header, body) = Header::split(row)?;
-        let body = match header.state {
-            BodyState::Clear if self.cipher.accepts_clear_rows() => Bytes::copy_from_slice(body),
-            BodyState::Clear => return Err(ReadError::Unauthentic),
-            BodyState::Sealed => self.cipher.open(&asked.name, row.to_vec())?,
-        };
-        let (key, value) = Value::decode_body(header, body)?;
-        if asked.is_of(&key) { Ok(value) } else { Err(ValueError::OtherKey.into()) }
+    /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, whose stamp
+    /// comes with each, until it answers false. Values are shown where they lie, nothing is allocated for one in a table,
+    /// and rows that only the base has are fetched and opened together.
+    ///
+    /// Where large ones are among these it ends early, behind one row at least. Nothing is shown before all is fetched.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the base cannot be read; then nothing was shown. A row that is damaged is told to `visit`.
+    pub fn show_each(
+        &self,
+        rows: &[RowKey<'_>],
+        visit: &mut dyn FnMut(u64, ShownValue<'_>) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut space = READ_SPACE.take();
+        let shown = self.show_each_in(rows, &mut space, visit);
+        space.clear();
+        READ_SPACE.set(space);
+        shown
+    }
+
+    fn show_each_in(
+        &self,
+        rows: &[RowKey<'_>],
+        space: &mut ReadSpace,
+        visit: &mut dyn FnMut(u64, ShownValue<'_>) -> bool,
+    ) -> Result<(), ReadError> {
+        let ReadSpace { names, seen, batch } = space;
+        names.extend(rows.iter().map(|row| row.name));
+        let view = self.views.several(names, seen, |view, places| {
+            let missing: Vec<RowName> = places.iter().map(|place| rows[*place].name).collect();
+            batch.clear();
+            view.base.rows(&missing, &mut |at, row| {
+                batch.add(&*self.cipher, &missing[at], row);
+                !batch.is_full()
+            })
+        })?;
+        batch.open();
+        for (asked, seen) in rows.iter().zip(&*seen) {
+            let value = match seen {
+                SeenRow::Above(FoundRow::Row(row)) => match row.value_for(*asked) {
+                    Ok(value) => Ok(Some(value.borrowed())),
+                    Err(error) => Err(error.into()),
+                },
+                SeenRow::Above(_) => Ok(None),
+                SeenRow::Base(at) if *at < batch.len() => batch.value(*at, *asked),
+                SeenRow::Base(_) => break,
+            };
+            if !visit(view.stamp_ms, value) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads several rows from the base and opens them, in the order of `rows`, until their bytes are more than a reply can hold.
     fn fetch(&self, base: &dyn RowBase, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
-        let (mut fetched, mut bytes, mut failed) = (Vec::with_capacity(rows.len()), 0, None);
-        base.rows(&names, &mut |at, row| match row.map(|row| self.open(rows[at], row)).transpose() {
-            Ok(mut value) => {
-                if detail == Detail::Facts {
-                    value.iter_mut().for_each(|value| value.bytes = Bytes::new());
-                }
-                bytes += value.as_ref().map_or(0, |value| value.bytes.len());
-                fetched.push(value);
-                bytes <= REPLY_BYTES_MAX
+        let (mut fetched, mut batch, mut failed) = (Fetched::default(), RowBatch::default(), None);
+        base.rows(&names, &mut |at, row| {
+            batch.add(&*self.cipher, &names[at], row);
+            if batch.is_full() {
+                failed = fetched.take(&mut batch, rows, detail).err();
             }
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
+            failed.is_none() && fetched.bytes <= REPLY_BYTES_MAX
         })?;
-        failed.map_or(Ok(fetched), Err)
+        failed.map_or(Ok(()), Err)?;
+        fetched.take(&mut batch, rows, detail)?;
+        Ok(fetched.values)
     }
+}
+
+/// What was fetched from the base so far.
+#[derive(Default)]
+struct Fetched {
+    values: Vec<Option<Value>>,
+    bytes: usize,
+}
+
+impl Fetched {
+    /// Opens the rows of a batch, which are the next ones, and keeps what is asked for.
+    fn take(&mut self, batch: &mut RowBatch, rows: &[RowKey<'_>], detail: Detail) -> Result<(), ReadError> {
+        batch.open();
+        for at in 0..batch.len() {
+            let value = batch.value(at, rows[self.values.len()])?;
+            let kept = value.map(|value| match detail {
+                Detail::Values => value,
+                Detail::Facts => ValueRef { bytes: &[], ..value },
+            });
+            self.bytes += kept.map_or(0, |value| value.bytes.len());
+            self.values.push(kept.map(ValueRef::to_value));
+        }
+        batch.clear();
+        Ok(())
+    }
+}
+
+/// What a look at several rows needs beside their values.
+#[derive(Default)]
+struct ReadSpace {
+    names: Vec<RowName>,
+    seen: Vec<SeenRow>,
+    batch: RowBatch,
+}
+
+impl ReadSpace {
+    /// Lets go of the rows.
+    fn clear(&mut self) {
+        self.names.clear();
+        self.seen.clear();
+        self.batch.clear();
+    }
+}
+
+thread_local! {
+    /// What one look has allocated, the next one of the thread uses.
+    static READ_SPACE: RefCell<ReadSpace> = RefCell::default();
 }
 
 impl Base for RowReader {
     fn value(&self, asked: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         let view = self.views.load();
         match view.find(&asked.name) {
-            FoundRow::Row(row) => Ok(Some(row.value_for(asked)?)),
+            FoundRow::Row(row) => Ok(Some(row.value_for(asked)?.clone())),
             FoundRow::Gone => Ok(None),
             FoundRow::Below => {
-                let mut opened = None;
-                view.base.row(&asked.name, &mut |row| opened = Some(self.open(asked, row)))?;
-                opened.transpose()
+                let mut batch = RowBatch::default();
+                if !view.base.row(&asked.name, &mut |row| batch.add(&*self.cipher, &asked.name, Some(row)))? {
+                    return Ok(None);
+                }
+                batch.open();
+                Ok(batch.value(0, asked)?.map(ValueRef::to_value))
             }
         }
     }
@@ -178,10 +267,10 @@ impl Base for RowReader {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
-        let (mut seen, mut fetched);
+        let (mut seen, mut fetched) = (Vec::new(), Vec::new());
         loop {
-            fetched = Vec::new();
-            (_, seen) = self.views.several(&names, |view, places| {
+            fetched.clear();
+            self.views.several(&names, &mut seen, |view, places| {
                 let missing: Vec<RowKey<'_>> = places.iter().map(|place| rows[*place]).collect();
                 fetched = self.fetch(&*view.base, &missing, detail)?;
                 Ok::<(), ReadError>(())
@@ -192,7 +281,7 @@ impl Base for RowReader {
         }
         for (asked, seen) in rows.iter().zip(seen) {
             let value = match seen {
-                SeenRow::Above(FoundRow::Row(row)) => Some(row.value_for(*asked)?),
+                SeenRow::Above(FoundRow::Row(row)) => Some(row.value_for(*asked)?.clone()),
                 SeenRow::Above(_) => None,
                 SeenRow::Base(at) => match fetched.get_mut(at) {
                     Some(value) => value.take(),

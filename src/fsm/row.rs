@@ -78,8 +78,8 @@ impl TableRow {
     ///
     /// # Errors
     /// [`ValueError::OtherKey`]: two keys have one name.
-    pub fn value_for(&self, asked: RowKey<'_>) -> Result<Value, ValueError> {
-        if asked.is_of(&self.key) { Ok(self.value.clone()) } else { Err(ValueError::OtherKey) }
+    pub fn value_for(&self, asked: RowKey<'_>) -> Result<&Value, ValueError> {
+        if asked.is_of(&self.key) { Ok(&self.value) } else { Err(ValueError::OtherKey) }
     }
 
     /// Appends the body that its row in the base has.

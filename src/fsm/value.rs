@@ -69,6 +69,19 @@ pub struct Value {
     pub bytes: Bytes,
 }
 
+/// One value as it lies in a table or in an opened body. `Debug` shows its length only (NO-SECRETS-OUT).
+#[derive(Clone, Copy)]
+pub struct ValueRef<'a> {
+    /// What the bytes are.
+    pub kind: ValueKind,
+    /// The entry that changed value or expiry last; never 0.
+    pub last_change: Index,
+    /// Ms since 1970 from which on the key is gone; 0 = never.
+    pub expire_at_ms: u64,
+    /// The value's own bytes.
+    pub bytes: &'a [u8],
+}
+
 /// Why a row or body is not one of ours: damage, or another program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -181,27 +194,16 @@ impl Value {
     /// # Errors
     /// [`ValueError`] if it is not a body of this version.
     pub fn decode_body(header: Header, body: Bytes) -> Result<(Bytes, Value), ValueError> {
-        let short = ValueError::BodyShort { found: body.len() };
-        let (prefix, rest) = body.split_first_chunk::<BODY_PREFIX_LEN>().ok_or(short)?;
-        let [kind, index @ .., k0, k1, k2, k3] = *prefix;
-        let key_len = u32::from_be_bytes([k0, k1, k2, k3]) as usize;
-        if key_len > KEY_BYTES_MAX.min(rest.len()) {
-            return Err(short);
-        }
-        let kind = match kind {
-            KIND_STRING => ValueKind::String,
-            _ => return Err(ValueError::Kind { kind }),
-        };
-        let last_change = Index(u64::from_be_bytes(index));
-        if last_change == Index(0) {
-            return Err(ValueError::NoChangeIndex);
-        }
-        let key_end = BODY_PREFIX_LEN + key_len;
-        let (key, bytes) = (body.slice(BODY_PREFIX_LEN..key_end), body.slice(key_end..));
-        if bytes.len() > VALUE_BYTES_MAX {
-            return Err(ValueError::ValueLong { found: bytes.len() });
-        }
-        Ok((key, Value { kind, last_change, expire_at_ms: header.expire_at_ms, bytes }))
+        let (key, value) = ValueRef::decode_body(header, &body)?;
+        let ValueRef { kind, last_change, expire_at_ms, bytes } = value;
+        Ok((body.slice_ref(key), Value { kind, last_change, expire_at_ms, bytes: body.slice_ref(bytes) }))
+    }
+
+    /// The same value, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> ValueRef<'_> {
+        let Value { kind, last_change, expire_at_ms, bytes } = self;
+        ValueRef { kind: *kind, last_change: *last_change, expire_at_ms: *expire_at_ms, bytes }
     }
 
     /// The whole row of a value that is not sealed.
@@ -220,7 +222,56 @@ impl Value {
     }
 }
 
+impl<'a> ValueRef<'a> {
+    /// The user's key and the value in an opened (or clear) body.
+    ///
+    /// # Errors
+    /// [`ValueError`] if it is not a body of this version.
+    pub fn decode_body(header: Header, body: &'a [u8]) -> Result<(&'a [u8], ValueRef<'a>), ValueError> {
+        let short = ValueError::BodyShort { found: body.len() };
+        let (prefix, rest) = body.split_first_chunk::<BODY_PREFIX_LEN>().ok_or(short)?;
+        let [kind, index @ .., k0, k1, k2, k3] = *prefix;
+        let key_len = u32::from_be_bytes([k0, k1, k2, k3]) as usize;
+        if key_len > KEY_BYTES_MAX.min(rest.len()) {
+            return Err(short);
+        }
+        let kind = match kind {
+            KIND_STRING => ValueKind::String,
+            _ => return Err(ValueError::Kind { kind }),
+        };
+        let last_change = Index(u64::from_be_bytes(index));
+        if last_change == Index(0) {
+            return Err(ValueError::NoChangeIndex);
+        }
+        let (key, bytes) = rest.split_at(key_len);
+        if bytes.len() > VALUE_BYTES_MAX {
+            return Err(ValueError::ValueLong { found: bytes.len() });
+        }
+        Ok((key, ValueRef { kind, last_change, expire_at_ms: header.expire_at_ms, bytes }))
+    }
+
+    /// A copy of its own.
+    #[must_use]
+    pub fn to_value(self) -> Value {
+        let ValueRef { kind, last_change, expire_at_ms, bytes } = self;
+        Value { kind, last_change, expire_at_ms, bytes: Bytes::copy_from_slice(bytes) }
+    }
+
+    /// Whether the key is gone at `now_ms` (the deadline itself is past).
+    #[must_use]
+    pub fn is_past_due(self, now_ms: u64) -> bool {
+        is_past_due(self.expire_at_ms, now_ms)
+    }
+}
+
 debug_fields!(self: Value {
+    kind: self.kind,
+    last_change: self.last_change,
+    expire_at_ms: self.expire_at_ms,
+    len: self.bytes.len(),
+});
+
+debug_fields!(self: ValueRef<'_> {
     kind: self.kind,
     last_change: self.last_change,
     expire_at_ms: self.expire_at_ms,

@@ -97,7 +97,7 @@ impl<B: ?Sized> Views<B> {
         self.newest.load()
     }
 
-    /// The rows of several names as of one moment, which is that of the view that is returned.
+    /// Puts into `seen` the rows of several names as of one moment, which is that of the view that is returned.
     ///
     /// `read_base` is called with the view and the places of the names that no table has; it may take its time and keeps what
     /// it reads.
@@ -110,30 +110,31 @@ impl<B: ?Sized> Views<B> {
     pub fn several<E>(
         &self,
         names: &[RowName],
+        seen: &mut Vec<SeenRow>,
         mut read_base: impl FnMut(&View<B>, &[usize]) -> Result<(), E>,
-    ) -> Result<(Arc<View<B>>, Vec<SeenRow>), E> {
+    ) -> Result<Arc<View<B>>, E> {
         let mut first = self.load();
         loop {
             let mut missing = Vec::new();
-            let mut seen: Vec<SeenRow> = names
-                .iter()
-                .enumerate()
-                .map(|(place, name)| match first.find(name) {
-                    FoundRow::Below => {
-                        missing.push(place);
-                        SeenRow::Base(missing.len() - 1)
+            seen.clear();
+            seen.extend(names.iter().enumerate().map(|(place, name)| match first.find(name) {
+                FoundRow::Below => {
+                    if missing.is_empty() {
+                        missing.reserve(names.len());
                     }
-                    found => SeenRow::Above(found),
-                })
-                .collect();
+                    missing.push(place);
+                    SeenRow::Base(missing.len() - 1)
+                }
+                found => SeenRow::Above(found),
+            }));
             if missing.is_empty() && self.is_newest(&first) {
-                return Ok((first, seen));
+                return Ok(first);
             }
             if !missing.is_empty() {
                 read_base(&first, &missing)?;
             }
-            if let Some(view) = self.look_again(names, &first, &mut seen) {
-                return Ok((view, seen));
+            if let Some(view) = self.look_again(names, &first, seen) {
+                return Ok(view);
             }
             // The base was read for so long that a table came and went in the meantime.
             first = self.load();

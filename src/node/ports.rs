@@ -14,12 +14,14 @@ use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
 use crate::fsm::command::ReadCommand;
+use crate::fsm::kv::KeyAnswer;
 use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read_as_leader;
+use crate::fsm::kv::read_keys_as_leader;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::naming::NameBatch;
+use crate::fsm::naming::names_of_read;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
@@ -279,10 +281,8 @@ pub struct StateReads {
 }
 
 impl ClientReads for StateReads {
-    fn names(&self, reads: &[(Database, ReadCommand)]) -> Result<Vec<RowName>, ReadError> {
-        let mut names = NameBatch::default();
-        reads.iter().for_each(|(database, read)| names.add_read(*database, read));
-        Ok(names.names(&*self.reader.name_key()?))
+    fn names(&self, database: Database, read: &ReadCommand) -> Result<Vec<RowName>, ReadError> {
+        Ok(names_of_read(database, read, &*self.reader.name_key()?))
     }
 
     fn read(&self, read: NamedRead<'_>, clock_ms: u64) -> Result<ReadAnswer, ReadError> {
@@ -290,6 +290,15 @@ impl ClientReads for StateReads {
         // a removal; with a newer one, a key could be hidden here that a later read finds again.
         let stamp_ms = self.reader.views().load().stamp_ms;
         read_as_leader(&self.reader, read, stamp_ms, clock_ms)
+    }
+
+    fn read_keys(
+        &self,
+        reads: &[(Database, ReadCommand)],
+        clock_ms: u64,
+        visit: &mut dyn FnMut(KeyAnswer<'_>) -> bool,
+    ) -> Result<(), ReadError> {
+        read_keys_as_leader(&self.reader, reads, clock_ms, visit)
     }
 }
 

@@ -51,7 +51,10 @@ enum ReplyPlace {
 #[derive(Debug, Default)]
 pub(crate) struct CommandGroup {
     purpose: GroupPurpose,
+    /// Of an entry.
     slots: Vec<RequestSlot>,
+    /// Of a round of reads.
+    reads: Vec<(Database, ReadCommand)>,
     places: Vec<ReplyPlace>,
     /// Replies that are known already and wait for those before them.
     held: Vec<u8>,
@@ -83,7 +86,7 @@ impl CommandGroup {
     pub(crate) fn admits_read(&self, read: &ReadCommand) -> bool {
         match self.purpose {
             GroupPurpose::Empty => true,
-            GroupPurpose::ReadRound => self.slots.len() < GROUP_WRITES_MAX,
+            GroupPurpose::ReadRound => self.reads.len() < GROUP_WRITES_MAX,
             GroupPurpose::Entry => {
                 let opens = read.opens();
                 opens > 0
@@ -106,13 +109,15 @@ impl CommandGroup {
     /// Adds a read.
     pub(crate) fn push_read(&mut self, database: Database, read: ReadCommand) {
         assert!(self.purpose != GroupPurpose::Entry || read.opens() > 0, "a read rides only if it names its keys");
-        if self.purpose == GroupPurpose::Empty {
-            self.purpose = GroupPurpose::ReadRound;
-        }
-        self.read_opens += read.opens();
-        self.cost.opens += read.opens();
-        self.slots.push(RequestSlot::Read(database, read));
         self.places.push(ReplyPlace::Slot);
+        if self.purpose == GroupPurpose::Entry {
+            self.read_opens += read.opens();
+            self.cost.opens += read.opens();
+            self.slots.push(RequestSlot::Read(database, read));
+        } else {
+            self.purpose = GroupPurpose::ReadRound;
+            self.reads.push((database, read));
+        }
     }
 
     /// True without a command: a reply that is known now can be sent at once.
@@ -129,26 +134,36 @@ impl CommandGroup {
 
     /// Takes the commands out, and the order of their replies; the next group begins empty.
     pub(crate) fn take(&mut self) -> (GroupWork, Weaver) {
-        let CommandGroup { purpose, slots, places, held, .. } = std::mem::take(self);
+        let CommandGroup { purpose, slots, reads, places, held, .. } = std::mem::take(self);
         let work = match purpose {
             GroupPurpose::Empty => GroupWork::Nothing,
             GroupPurpose::Entry => GroupWork::Entry(slots),
-            GroupPurpose::ReadRound => {
-                let reads = slots.into_iter().filter_map(|slot| match slot {
-                    RequestSlot::Read(database, read) => Some((database, read)),
-                    RequestSlot::Write(..) => None,
-                });
-                GroupWork::ReadRound(reads.collect())
-            }
+            GroupPurpose::ReadRound => GroupWork::ReadRound(reads),
         };
-        (work, Weaver { places: places.into_iter(), held, taken: 0 })
+        (work, Weaver { places, next: 0, held, taken: 0 })
+    }
+
+    /// Gives back the lists of a group that is answered, for the next one. A large one is let go of.
+    pub(crate) fn reuse(&mut self, mut reads: Vec<(Database, ReadCommand)>, weaver: Weaver) {
+        assert!(self.is_empty(), "the next group has not begun");
+        let Weaver { mut places, .. } = weaver;
+        if reads.capacity() <= KEPT_COMMANDS && places.capacity() <= KEPT_COMMANDS {
+            reads.clear();
+            places.clear();
+            (self.reads, self.places) = (reads, places);
+        }
     }
 }
+
+/// Commands for which an idle connection keeps space: a few KiB.
+const KEPT_COMMANDS: usize = 64;
 
 /// Puts the answers of `propose` and the held replies together in the order of the commands.
 #[derive(Debug)]
 pub(crate) struct Weaver {
-    places: std::vec::IntoIter<ReplyPlace>,
+    places: Vec<ReplyPlace>,
+    /// The first place that is not filled.
+    next: usize,
     held: Vec<u8>,
     taken: usize,
 }
@@ -156,7 +171,8 @@ pub(crate) struct Weaver {
 impl Weaver {
     /// Appends the held replies up to the next place of an answer; `false` if there is none.
     pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> bool {
-        for place in self.places.by_ref() {
+        while let Some(place) = self.places.get(self.next).copied() {
+            self.next += 1;
             match place {
                 ReplyPlace::Slot => return true,
                 ReplyPlace::Held { end } => {

@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::fsm::command::ReadCommand;
@@ -18,6 +20,7 @@ use crate::fsm::name::Database;
 use crate::limits::ARGUMENTS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
+use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::Outcome;
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Arguments;
@@ -44,6 +47,7 @@ use crate::resp::transaction::Transaction;
 use crate::resp::transaction_turn::TransactionTurn;
 use crate::resp::upstream::READ_ONLY;
 use crate::resp::upstream::REMOVALS_MAX;
+use crate::resp::upstream::ShownReply;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 use crate::resp::wire::Wire;
@@ -240,17 +244,22 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (work, mut weaver) = self.group.take();
-        match work {
+        let reads = match work {
             GroupWork::Nothing => return Ok(()),
             GroupWork::Entry(slots) => {
                 let count = slots.len();
                 let outcome = self.upstream.propose(Vec::new(), slots).await;
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
+                Vec::new()
             }
-            GroupWork::ReadRound(reads) => self.read_round(&reads, &mut weaver, wire).await?,
-        }
+            GroupWork::ReadRound(reads) => {
+                self.read_round(&reads, &mut weaver, wire).await?;
+                reads
+            }
+        };
         let is_left = weaver.advance(&mut wire.outbox);
         assert!(!is_left, "every command of a group has its answer");
+        self.group.reuse(reads, weaver);
         Ok(())
     }
 
@@ -323,27 +332,45 @@ impl Session {
             return Ok(());
         }
         let now_ms = self.shared.gateway.now_ms();
-        let mut next = 0;
-        let mut rounds = 0;
+        let protocol = self.login.protocol();
+        let (mut next, mut rounds, mut turn) = (0, 0, Instant::now());
         while next < reads.len() {
-            let found = self.upstream.read_some(&reads[next..], now_ms).await;
-            next += found.replies.len();
-            self.write(&found.replies, weaver, wire).await?;
-            if found.past_due.is_empty() {
-                continue;
+            let show = &mut |reply: ShownReply<'_>| {
+                weaver.advance(&mut wire.outbox);
+                if reply.is_error() {
+                    add(&self.shared.stats.error_replies_total, 1);
+                }
+                let mut encoder = Encoder::new(&mut wire.outbox, protocol);
+                match reply {
+                    ShownReply::OfKey(reply) => encoder.key_reply(reply),
+                    ShownReply::Whole(reply) => encoder.reply(reply),
+                }
+                wire.outbox.len() < WRITE_BATCH_BYTES
+            };
+            let done = self.upstream.read_first(&reads[next..], now_ms, show).await;
+            next += done.answered;
+            wire.drain_if_large().await?;
+            if !done.past_due.is_empty() {
+                rounds = if done.answered == 0 { rounds + 1 } else { 1 };
+                let removed =
+                    if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(done.past_due).await };
+                if let Err(line) = removed {
+                    self.write_rest(line, weaver, wire);
+                    return Ok(());
+                }
             }
-            rounds = if found.replies.is_empty() { rounds + 1 } else { 1 };
-            let removed =
-                if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(found.past_due).await };
-            if let Err(line) = removed {
-                self.write_rest(line, weaver, wire);
-                return Ok(());
+            // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
+            if next < reads.len() && turn.elapsed() >= READ_TURN {
+                yield_now().await;
+                turn = Instant::now();
             }
         }
         Ok(())
     }
 }
 
+/// How long one connection reads before others get the thread.
+const READ_TURN: Duration = Duration::from_millis(1);
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
 const NO_ADMIN_PASSWORD: &str = "this node has no password for them. Write one into a file of mode 0600, start the node with \
      --adminpass-file FILE (SEALKV_ADMINPASS_FILE), then send AUTH admin <password>";

@@ -4,28 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
 use crate::fsm::codec::Condition;
+use crate::fsm::command::KeyReply;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::KeyAnswer;
 use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::limits::GROUP_WRITES_MAX;
-use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::ClientRequest;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
-use crate::resp::codec::reply::reply_bytes;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -67,92 +66,115 @@ impl Upstream {
         }
     }
 
-    /// Reads until enough is there to be written. Answers behind a key that is past due are not used: they would be
-    /// from an earlier state than the one that is read after its removal.
-    pub(crate) async fn read_some(&self, reads: &[(Database, ReadCommand)], now_ms: u64) -> ReadsFound {
-        let mut found = ReadsFound::default();
-        let mut bytes = 0;
-        let mut turn = Instant::now();
-        for some in reads.chunks(NAMED_TOGETHER) {
-            let names = match self.shared.reads.names(some) {
-                Ok(names) => names,
-                Err(error) => {
-                    found.replies.extend(some.iter().map(|_| self.unreadable(&error)));
-                    return found;
-                }
-            };
-            let mut names = &names[..];
-            for (database, read) in some {
-                // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
-                if turn.elapsed() >= READ_TURN {
-                    yield_now().await;
-                    turn = Instant::now();
-                }
-                let own = names.split_off(..read.keys().len()).expect("a name for each key");
-                let read = NamedRead { read, database: *database, names: own };
-                match self.read_one(read, now_ms).await {
-                    ReadAnswer::Reply(reply) => {
-                        bytes += reply_bytes(&reply);
-                        if found.past_due.is_empty() {
-                            found.replies.push(reply);
-                        }
-                    }
-                    ReadAnswer::PastDue(names) => {
-                        let space = GROUP_WRITES_MAX - found.past_due.len();
-                        found.past_due.extend(names.iter().take(space));
-                        if names.len() > space {
-                            return found;
-                        }
-                    }
-                }
-                if bytes >= WRITE_BATCH_BYTES {
-                    return found;
-                }
-            }
+    /// Answers the first of several reads, or more of them if each is of one key; `show` puts a reply in its place, and says
+    /// whether more may come before what is there is written.
+    ///
+    /// Answers behind a key that is past due are not used: they would be from an earlier state than the one that is read
+    /// after its removal.
+    pub(crate) async fn read_first(
+        &self,
+        reads: &[(Database, ReadCommand)],
+        now_ms: u64,
+        show: &mut (dyn FnMut(ShownReply<'_>) -> bool + Send),
+    ) -> ReadsDone {
+        let (database, read) = &reads[0];
+        if read.is_of_one_key() {
+            let alike = reads.iter().take_while(|(_, read)| read.is_of_one_key()).count();
+            return self.read_keys(&reads[..alike], now_ms, show);
         }
-        found
+        let mut done = ReadsDone::default();
+        match self.read_one(*database, read, now_ms).await {
+            ReadAnswer::Reply(reply) => {
+                show(ShownReply::Whole(&reply));
+                done.answered = 1;
+            }
+            ReadAnswer::PastDue(names) => done.past_due = names,
+        }
+        done.past_due.truncate(GROUP_WRITES_MAX);
+        done
+    }
+
+    fn read_keys(
+        &self,
+        reads: &[(Database, ReadCommand)],
+        now_ms: u64,
+        show: &mut (dyn FnMut(ShownReply<'_>) -> bool + Send),
+    ) -> ReadsDone {
+        let mut done = ReadsDone::default();
+        let read = self.shared.reads.read_keys(reads, now_ms, &mut |answer| {
+            let reply = match answer {
+                KeyAnswer::PastDue(name) => {
+                    done.past_due.push(name);
+                    return true;
+                }
+                _ if !done.past_due.is_empty() => return true,
+                KeyAnswer::Reply(reply) => reply,
+                KeyAnswer::Failed(error) => KeyReply::Error(self.unreadable(&error)),
+            };
+            done.answered += 1;
+            show(ShownReply::OfKey(reply))
+        });
+        match read {
+            Ok(()) => done,
+            Err(error) if reads.len() == 1 => {
+                show(ShownReply::OfKey(KeyReply::Error(self.unreadable(&error))));
+                ReadsDone { answered: 1, past_due: Vec::new() }
+            }
+            // What cannot be read may be the row of another read.
+            Err(_) => self.read_keys(&reads[..1], now_ms, show),
+        }
     }
 
     /// One read at a read point of its own, with the removals that it needs first.
     pub(crate) async fn read_alone(&self, database: Database, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
-        let read = (database, read);
         let now_ms = self.shared.gateway.now_ms();
         for _ in 0..REMOVALS_MAX {
-            let mut found = self.read_some(std::slice::from_ref(&read), now_ms).await;
-            match found.replies.pop() {
-                Some(reply) => return Ok(reply),
-                None => self.remove(found.past_due).await?,
+            match self.read_one(database, &read, now_ms).await {
+                ReadAnswer::Reply(reply) => return Ok(reply),
+                ReadAnswer::PastDue(mut names) => {
+                    names.truncate(GROUP_WRITES_MAX);
+                    self.remove(names).await?;
+                }
             }
         }
         Err(TRY_AGAIN)
     }
 
-    async fn read_one(&self, read: NamedRead<'_>, now_ms: u64) -> ReadAnswer {
-        let result = if matches!(read.read, ReadCommand::Count) || read.read.opens() > READ_KEYS_HERE_MAX {
-            self.read_aside(read, now_ms).await
+    async fn read_one(&self, database: Database, read: &ReadCommand, now_ms: u64) -> ReadAnswer {
+        let names = match self.shared.reads.names(database, read) {
+            Ok(names) => names,
+            Err(error) => return ReadAnswer::Reply(Reply::Error(self.unreadable(&error))),
+        };
+        let result = if matches!(read, ReadCommand::Count) || read.opens() > READ_KEYS_HERE_MAX {
+            self.read_aside(database, read, names, now_ms).await
         } else {
-            Some(self.shared.reads.read(read, now_ms))
+            Some(self.shared.reads.read(NamedRead { read, database, names: &names }, now_ms))
         };
         match result {
             Some(Ok(answer)) => answer,
-            Some(Err(error)) => ReadAnswer::Reply(self.unreadable(&error)),
+            Some(Err(error)) => ReadAnswer::Reply(Reply::Error(self.unreadable(&error))),
             None => ReadAnswer::Reply(Reply::Error(TRY_AGAIN)),
         }
     }
 
-    fn unreadable(&self, error: &ReadError) -> Reply {
+    fn unreadable(&self, error: &ReadError) -> &'static str {
         add(&self.shared.stats.read_errors_total, 1);
         tracing::error!(error = error as &dyn std::error::Error, "a stored value cannot be read");
-        Reply::Error(UNREADABLE)
+        UNREADABLE
     }
 
     /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
-    async fn read_aside(&self, read: NamedRead<'_>, now_ms: u64) -> Option<Result<ReadAnswer, ReadError>> {
+    async fn read_aside(
+        &self,
+        database: Database,
+        read: &ReadCommand,
+        names: Vec<RowName>,
+        now_ms: u64,
+    ) -> Option<Result<ReadAnswer, ReadError>> {
         let _turn = self.shared.long_reads.acquire().await.ok()?;
-        let reads = Arc::clone(&self.shared.reads);
-        let (command, database, names) = (read.read.clone(), read.database, read.names.to_vec());
-        let blocking = move || reads.read(NamedRead { read: &command, database, names: &names }, now_ms);
+        let (reads, read) = (Arc::clone(&self.shared.reads), read.clone());
+        let blocking = move || reads.read(NamedRead { read: &read, database, names: &names }, now_ms);
         tokio::task::spawn_blocking(blocking).await.ok()
     }
 
@@ -211,10 +233,24 @@ impl Upstream {
     }
 }
 
-/// What some reads found: answers up to the first key that is past due, and the names of its row and of those from there on.
+/// A reply on its way to the output buffer.
+pub(crate) enum ShownReply<'a> {
+    /// To a read of one key.
+    OfKey(KeyReply<'a>),
+    /// To any other.
+    Whole(&'a Reply),
+}
+
+impl ShownReply<'_> {
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self, ShownReply::OfKey(KeyReply::Error(_)) | ShownReply::Whole(Reply::Error(_)))
+    }
+}
+
+/// How many reads of some are answered, and the rows that are past due behind those.
 #[derive(Default)]
-pub(crate) struct ReadsFound {
-    pub(crate) replies: Vec<Reply>,
+pub(crate) struct ReadsDone {
+    pub(crate) answered: usize,
     pub(crate) past_due: Vec<RowName>,
 }
 
@@ -226,10 +262,6 @@ const UNREADABLE: &str = "ERR the stored value cannot be read, see the log of th
 pub(crate) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 /// Rounds of removal for one read: what its largest form can name, in pieces of a group.
 pub(crate) const REMOVALS_MAX: u32 = 64;
-/// Reads whose keys are named in one batch: enough to fill every lane, and few are named in vain where replies are large.
-const NAMED_TOGETHER: usize = 64;
-/// How long one connection reads before others get the thread.
-const READ_TURN: Duration = Duration::from_millis(1);
 /// Keys that one read may name and be answered on a thread of the network; any of them may be of the largest values.
 const READ_KEYS_HERE_MAX: usize = 64;
 const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);

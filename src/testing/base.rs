@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use crate::crypto::names::NameKey;
+use crate::crypto::open::OpenArena;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::FinishedFile;
 use crate::fsm::base::IngestError;
@@ -428,7 +429,7 @@ impl RowCipher for NoCipher {
         Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(ClusterId([0; 16]))))))
     }
 
-    fn open(&self, _name: &RowName, _row: Vec<u8>) -> Result<Bytes, ReadError> {
+    fn add(&self, _name: &RowName, _row: &[u8], _arena: &mut OpenArena) -> Result<(), ReadError> {
         Err(ReadError::NoCipher)
     }
 }

@@ -23,6 +23,7 @@ pub use options::SetIf;
 pub use options::SetReply;
 pub use read::ReadCommand;
 pub use read::TtlForm;
+pub use reply::KeyReply;
 pub use reply::Reply;
 pub use write::WriteCommand;
 pub use write::WriteCost;

@@ -97,6 +97,23 @@ impl ReadCommand {
         }
     }
 
+    /// Whether it is about one key and its reply is no array.
+    #[must_use]
+    pub fn is_of_one_key(&self) -> bool {
+        match self {
+            ReadCommand::Get { .. }
+            | ReadCommand::Length { .. }
+            | ReadCommand::Range { .. }
+            | ReadCommand::RefuseIfThere { .. }
+            | ReadCommand::Ttl { .. }
+            | ReadCommand::Type { .. } => true,
+            ReadCommand::GetMany { .. }
+            | ReadCommand::Exists { .. }
+            | ReadCommand::LastChanges { .. }
+            | ReadCommand::Count => false,
+        }
+    }
+
     /// Stored values that it opens at most: one for each key that it names, none for a count of them all.
     #[must_use]
     pub fn opens(&self) -> usize {

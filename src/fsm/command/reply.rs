@@ -21,6 +21,21 @@ pub enum Reply {
     Array(Vec<Reply>),
 }
 
+/// The answer to a read of one key, as it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyReply<'a> {
+    /// `+word`.
+    Simple(&'static str),
+    /// `-...`: the whole line.
+    Error(&'static str),
+    /// `:n`.
+    Integer(i64),
+    /// A bulk string.
+    Bulk(&'a [u8]),
+    /// `$-1` (RESP2) or `_` (RESP3).
+    Null,
+}
+
 impl Reply {
     /// Bytes of values that it holds: what counts towards `REPLY_BYTES_MAX`.
     #[must_use]

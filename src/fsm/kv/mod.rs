@@ -6,9 +6,13 @@
 
 mod begin;
 mod decimal;
+mod key_reads;
 mod read;
 mod write;
 
+pub use key_reads::KEY_READS_MAX;
+pub use key_reads::KeyAnswer;
+pub use key_reads::read_keys_as_leader;
 pub use read::NamedRead;
 pub use read::ReadAnswer;
 pub use read::read;

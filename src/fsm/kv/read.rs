@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::fsm::command::KeyReply;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::command::TtlForm;
+use crate::fsm::kv::key_reads::key_reply;
 use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -91,14 +92,9 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
     fn reply(&mut self) -> Result<Reply, ReadError> {
         let NamedRead { read, database, names } = self.asked;
         assert_eq!(read.keys().len(), names.len(), "a name for each key");
+        let now_ms = self.stamp_ms.max(self.clock_ms);
         let reply = match read {
-            ReadCommand::Get { key } => bulk(self.one(key)?),
             ReadCommand::GetMany { keys } => self.many(&rows(keys, names))?,
-            ReadCommand::Length { key } => integer(self.one(key)?.map_or(0, |value| value.bytes.len())),
-            ReadCommand::Range { key, start, end } => {
-                let bytes = self.one(key)?.map(|value| value.bytes).unwrap_or_default();
-                Reply::Bulk(range(&bytes, *start, *end))
-            }
             ReadCommand::Exists { keys } => {
                 let (unlike, times) = tallied(&rows(keys, names));
                 let (mut times, mut count) = (times.into_iter(), 0);
@@ -117,14 +113,18 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 })?;
                 Reply::Array(changes)
             }
-            ReadCommand::Ttl { key, form } => {
-                Reply::Integer(ttl(self.one(key)?, *form, self.stamp_ms.max(self.clock_ms)))
-            }
-            ReadCommand::Type { key } => Reply::Simple(if self.one(key)?.is_some() { "string" } else { "none" }),
-            ReadCommand::RefuseIfThere { key, line } => self.one(key)?.map_or(Reply::Null, |_| Reply::Error(line)),
             ReadCommand::Count => {
-                let count = self.view.count(database, self.stamp_ms.max(self.clock_ms))?;
+                let count = self.view.count(database, now_ms)?;
                 Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+            }
+            ReadCommand::Get { key }
+            | ReadCommand::Length { key }
+            | ReadCommand::Range { key, .. }
+            | ReadCommand::RefuseIfThere { key, .. }
+            | ReadCommand::Ttl { key, .. }
+            | ReadCommand::Type { key } => {
+                let value = self.one(key)?;
+                owned(key_reply(read, value.as_ref().map(Value::borrowed), now_ms), value.as_ref())
             }
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
@@ -204,36 +204,17 @@ fn integer(count: usize) -> Reply {
     Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// GETRANGE as Redis has it: both ends inclusive, negative from the end, cut to what there is.
-fn range(bytes: &Bytes, start: i64, end: i64) -> Bytes {
-    let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let place = |at: i64| if at < 0 { (len.saturating_add(at)).max(0) } else { at };
-    if start < 0 && end < 0 && start > end {
-        return Bytes::new();
+/// The reply as it lies in `value`, held by itself.
+fn owned(reply: KeyReply<'_>, value: Option<&Value>) -> Reply {
+    match reply {
+        KeyReply::Simple(word) => Reply::Simple(word),
+        KeyReply::Error(line) => Reply::Error(line),
+        KeyReply::Integer(number) => Reply::Integer(number),
+        KeyReply::Null => Reply::Null,
+        KeyReply::Bulk(part) => Reply::Bulk(match value {
+            Some(value) if part.len() > value.bytes.len() / 2 => value.bytes.slice_ref(part),
+            // A small piece must not hold the whole value in memory: its bytes are what is counted.
+            _ => Bytes::copy_from_slice(part),
+        }),
     }
-    let (first, last) = (place(start), place(end).min(len - 1));
-    match (usize::try_from(first), usize::try_from(last)) {
-        // A small piece must not hold the whole value in memory: its bytes are what is counted.
-        (Ok(first), Ok(last)) if first <= last && (last - first) < bytes.len() / 2 => {
-            Bytes::copy_from_slice(&bytes[first..=last])
-        }
-        (Ok(first), Ok(last)) if first <= last => bytes.slice(first..=last),
-        _ => Bytes::new(),
-    }
-}
-
-fn ttl(value: Option<Value>, form: TtlForm, now_ms: u64) -> i64 {
-    let Some(value) = value else { return -2 };
-    if value.expire_at_ms == 0 {
-        return -1;
-    }
-    let at = value.expire_at_ms;
-    let left = at.saturating_sub(now_ms);
-    let number = match form {
-        TtlForm::Seconds => left.saturating_add(500) / 1000,
-        TtlForm::Millis => left,
-        TtlForm::AtSeconds { lead_ms } => at.saturating_sub(lead_ms).saturating_add(500) / 1000,
-        TtlForm::AtMillis { lead_ms } => at.saturating_sub(lead_ms),
-    };
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,8 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rocksdb::ColumnFamily;
 use rocksdb::ColumnFamilyDescriptor;
@@ -51,6 +53,8 @@ pub struct RocksBase {
     options: Options,
     names: FlushNames,
     is_read_only: bool,
+    /// How many rows the next batch fetches.
+    rows_at_once: AtomicUsize,
 }
 
 impl RocksBase {
@@ -106,7 +110,7 @@ impl RocksBase {
             Some(table) => LookError::Without { table },
             None => LookError::Other(backend(&error)),
         })?;
-        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, 0), is_read_only: true })
+        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, 0), true))
     }
 
     fn finish(
@@ -116,7 +120,11 @@ impl RocksBase {
         start: u64,
     ) -> Result<RocksBase, BaseError> {
         let db = opened.map_err(|error| backend(&error))?;
-        Ok(RocksBase { db, options, names: FlushNames::new(&place.flush, start), is_read_only: false })
+        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, start), false))
+    }
+
+    fn of(db: DB, options: Options, names: FlushNames, is_read_only: bool) -> RocksBase {
+        RocksBase { db, options, names, is_read_only, rows_at_once: AtomicUsize::new(FETCH_KEYS_MAX) }
     }
 
     /// Name within the directory and length of each table, as the manifest has them.
@@ -187,13 +195,15 @@ impl RowBase for RocksBase {
     }
 
     fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
-        let (mut offset, mut count) = (0, FETCH_KEYS_MAX);
+        let mut offset = 0;
         while offset < names.len() {
+            let count = self.rows_at_once.load(Relaxed);
             let some = &names[offset..names.len().min(offset + count)];
             let Some(largest) = self.batch(offset, some, visit)? else { return Ok(()) };
             offset += some.len();
-            // Rows of one batch are held together. As long as they are small, more of them are taken.
-            count = (REPLY_BYTES_MAX / largest.max(1)).min(2 * count).clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX);
+            // Rows of one batch are held together. As long as they are small, more of them are taken, the next time too.
+            let next = (REPLY_BYTES_MAX / largest.max(1)).min(2 * count);
+            self.rows_at_once.store(next.clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX), Relaxed);
         }
         Ok(())
     }

@@ -4,7 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::crypto::keystore::Dek;
+use crate::crypto::keystore::KeyStore;
+use crate::crypto::keystore::Purpose;
 use crate::crypto::names::NameKey;
+use crate::crypto::open::OpenArena;
+use crate::crypto::stored::StoredRow;
+use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::add_value;
+use crate::crypto::stored::seal_values;
+use crate::fsm::base::RowBase;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
@@ -20,6 +29,10 @@ use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::RowReader;
+use crate::fsm::row::Effects;
+use crate::fsm::row::TableRow;
+use crate::fsm::row::WrittenAt;
+use crate::fsm::table::Bury;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::name;
 use crate::fsm::tests::kit::names;
@@ -27,22 +40,27 @@ use crate::fsm::tests::kit::read;
 use crate::fsm::value::BODY_PREFIX_LEN;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::HEADER_LEN;
-use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
+use crate::fsm::value::ValueRef;
+use crate::fsm::view::ViewWriter;
+use crate::ids::ClusterId;
 use crate::ids::Index;
+use crate::ids::KeyId;
+use crate::ids::Position;
+use crate::ids::Term;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::testing::base::NoCipher;
 use crate::testing::base::reader_of;
 use crate::testing::picture::Picture;
 
-/// Seals by turning bits over; enough to see who is asked what.
-struct Toy {
+/// Opens under the one key that there is.
+struct OneKey {
     accepts_clear_rows: bool,
 }
 
-impl RowCipher for Toy {
+impl RowCipher for OneKey {
     fn accepts_clear_rows(&self) -> bool {
         self.accepts_clear_rows
     }
@@ -51,10 +69,9 @@ impl RowCipher for Toy {
         NoCipher.name_key()
     }
 
-    fn open(&self, asked: &RowName, row: Vec<u8>) -> Result<Bytes, ReadError> {
-        let (header, _) = Header::split(&row)?;
-        assert_eq!((*asked, header.state), (name(b"sealed"), BodyState::Sealed));
-        Ok(row[HEADER_LEN..].iter().map(|byte| !byte).collect())
+    fn add(&self, asked: &RowName, row: &[u8], arena: &mut OpenArena) -> Result<(), ReadError> {
+        add_value(&keys().snapshot(), &StoredRow { store_key: asked.as_bytes(), row }, arena);
+        Ok(())
     }
 }
 
@@ -62,11 +79,18 @@ fn value(expire_at_ms: u64) -> Value {
     Value { kind: ValueKind::String, last_change: Index(9), expire_at_ms, bytes: Bytes::from_static(b"plain") }
 }
 
+fn keys() -> KeyStore {
+    let keys = KeyStore::new(ClusterId([1; 16]));
+    keys.insert(KeyId::new(1).unwrap(), Purpose::Value, Dek::new(&[7; 32])).unwrap();
+    keys
+}
+
 fn sealed_row() -> Vec<u8> {
     let mut body = Vec::new();
     value(50).encode_body(b"sealed", &mut body);
-    let header = value(50).header(BodyState::Sealed).encode();
-    header.into_iter().chain(body.into_iter().map(|byte| !byte)).collect()
+    let (name, header) = (name(b"sealed"), value(50).header(BodyState::Sealed).encode());
+    let item = ValueItem { store_key: name.as_bytes(), header, body: &body, entry_tag: [3; 16], delta: 1, op: 0 };
+    seal_values(keys().snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[item]).unwrap()[0].to_vec()
 }
 
 fn reader(cipher: impl RowCipher + 'static, puts: Vec<(&[u8], Vec<u8>)>) -> RowReader {
@@ -82,7 +106,7 @@ fn asked(key: &[u8]) -> RowKey<'_> {
 #[test]
 fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed() {
     let puts = vec![(&b"clear"[..], value(0).encode_clear_row(b"clear")), (b"sealed", sealed_row())];
-    let both = reader(Toy { accepts_clear_rows: true }, puts.clone());
+    let both = reader(OneKey { accepts_clear_rows: true }, puts.clone());
     assert_eq!(both.value(asked(b"clear")).unwrap(), Some(value(0)));
     let rows = [&b"sealed"[..], b"none", b"clear"].map(asked);
     let mut found = Vec::new();
@@ -94,12 +118,44 @@ fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed()
     assert_eq!(found, [Some(value(50)), None, Some(value(0))]);
     assert_eq!(read(&both, &ReadCommand::Count, 49).unwrap(), Reply::Integer(2));
     assert_eq!(read(&both, &ReadCommand::Count, 50).unwrap(), Reply::Integer(1));
-    let strict = reader(Toy { accepts_clear_rows: false }, puts.clone());
+    let strict = reader(OneKey { accepts_clear_rows: false }, puts.clone());
     assert!(matches!(strict.value(asked(b"clear")), Err(ReadError::Unauthentic)));
     assert_eq!(strict.value(asked(b"sealed")).unwrap(), Some(value(50)));
     let keyless = reader(NoCipher, puts);
     assert_eq!(keyless.value(asked(b"clear")).unwrap(), Some(value(0)));
     assert!(matches!(keyless.value(asked(b"sealed")), Err(ReadError::NoCipher)));
+}
+
+/// Goal: rows of a table, of the base, sealed and clear, absent and damaged are each answered in their place.
+#[test]
+fn a_damaged_row_among_several_spoils_only_its_own_answer() {
+    let mut forged = sealed_row();
+    *forged.last_mut().unwrap() ^= 1;
+    let rows = [(&b"clear"[..], value(0).encode_clear_row(b"clear")), (b"sealed", sealed_row())];
+    let rows = rows.into_iter().chain([(&b"forged"[..], forged), (b"moved", value(0).encode_clear_row(b"other"))]);
+    let rows = rows.map(|(key, row)| (name(key), row)).collect();
+    let base = Picture { rows, applied: Vec::new(), keyring: None }.to_base();
+    let (base, bury): (Arc<dyn RowBase>, Bury) = (Arc::new(base), Arc::new(drop));
+    let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
+    let at = WrittenAt { index: Index(9), op: 0, sealed: None };
+    let row = TableRow { value: value(7), at, key: b"table"[..].into(), held_bytes: 5 };
+    let mut effects = Effects::default();
+    effects.set(name(b"table"), Some(Arc::new(row)));
+    writer.publish(effects, Position { term: Term(1), index: Index(9) }, 3);
+    let reader = RowReader::new(Arc::clone(writer.views()), Arc::new(OneKey { accepts_clear_rows: true }));
+    let asked = [&b"forged"[..], b"sealed", b"none", b"moved", b"table", b"clear", b"sealed"].map(asked);
+    let mut shown = Vec::new();
+    let mut show = |stamp_ms, found: Result<Option<ValueRef<'_>>, ReadError>| {
+        assert_eq!(stamp_ms, 3);
+        let found = found.map(|found| found.map(|value| (value.bytes.to_vec(), value.expire_at_ms)));
+        shown.push(found.map_err(|error| error.to_string()));
+        true
+    };
+    reader.show_each(&asked, &mut show).unwrap();
+    let plain = |expire_at_ms| Ok(Some((b"plain".to_vec(), expire_at_ms)));
+    let error = |error: ReadError| Err(error.to_string());
+    let (forged, moved) = (error(ReadError::Unauthentic), error(ValueError::OtherKey.into()));
+    assert_eq!(shown, [forged, plain(50), Ok(None), moved, plain(7), plain(0), plain(50)]);
 }
 
 #[test]

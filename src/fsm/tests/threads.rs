@@ -227,7 +227,8 @@ fn read_both(world: &World) {
         below.extend(missing.iter().map(|at| view.base.lock().unwrap().get(&world.names[*at]).copied()));
         Ok::<(), ()>(())
     };
-    let (view, seen) = world.views.several(&world.names, read_base).unwrap();
+    let mut seen = Vec::new();
+    let view = world.views.several(&world.names, &mut seen, read_base).unwrap();
     let index = usize::try_from(view.position.index.0).unwrap();
     assert!(index >= since, "an answer that was given is seen");
     let pair: Vec<Option<u64>> = seen

@@ -9,6 +9,7 @@
 //! | map of n pairs | `*2n` | `%n` |
 //! | text for people | `$3\r\nabc` | `=7\r\ntxt:abc` |
 
+use crate::fsm::command::KeyReply;
 use crate::fsm::command::Reply;
 
 /// Which form a client asked for with HELLO.
@@ -63,6 +64,17 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The answer to a read of one key.
+    pub(crate) fn key_reply(&mut self, reply: KeyReply<'_>) {
+        match reply {
+            KeyReply::Simple(word) => self.simple(word),
+            KeyReply::Error(line) => self.error(line),
+            KeyReply::Integer(number) => self.integer(number),
+            KeyReply::Bulk(bytes) => self.bulk(bytes),
+            KeyReply::Null => self.null(),
+        }
+    }
+
     /// `+word`.
     pub(crate) fn simple(&mut self, word: &str) {
         self.out.push(b'+');
@@ -89,6 +101,7 @@ impl<'a> Encoder<'a> {
 
     /// A string of any bytes.
     pub(crate) fn bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(bytes.len() + BULK_LINES_BYTES);
         self.length(b'$', bytes.len());
         self.line(bytes);
     }
@@ -158,6 +171,9 @@ impl<'a> Encoder<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 }
+
+/// The lines around a string, at most.
+const BULK_LINES_BYTES: usize = 24;
 
 /// About the bytes that a reply takes up when it is encoded; for bounds.
 pub(crate) fn reply_bytes(reply: &Reply) -> usize {

@@ -24,10 +24,12 @@ use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::KeyAnswer;
 use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::kv::read;
 use crate::fsm::kv::read_as_leader;
+use crate::fsm::kv::read_keys_as_leader;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::naming::names_of_batch;
@@ -89,13 +91,21 @@ pub(super) struct Below {
 struct AppliedReads(RowReader, Arc<AtomicU64>);
 
 impl ClientReads for AppliedReads {
-    fn names(&self, reads: &[(Database, command::ReadCommand)]) -> Result<Vec<RowName>, ReadError> {
-        let key = self.0.name_key()?;
-        Ok(reads.iter().flat_map(|(database, read)| names_of_read(*database, read, &key)).collect())
+    fn names(&self, database: Database, read: &command::ReadCommand) -> Result<Vec<RowName>, ReadError> {
+        Ok(names_of_read(database, read, &*self.0.name_key()?))
     }
 
     fn read(&self, read: NamedRead<'_>, wall_ms: u64) -> Result<ReadAnswer, ReadError> {
         read_as_leader(&self.0, read, self.1.load(Ordering::Acquire), wall_ms)
+    }
+
+    fn read_keys(
+        &self,
+        reads: &[(Database, command::ReadCommand)],
+        wall_ms: u64,
+        visit: &mut dyn FnMut(KeyAnswer<'_>) -> bool,
+    ) -> Result<(), ReadError> {
+        read_keys_as_leader(&self.0, reads, wall_ms, visit)
     }
 }
 

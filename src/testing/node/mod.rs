@@ -187,8 +187,7 @@ impl SimNode {
         let Some(life) = &self.life else {
             return Ok(None);
         };
-        let asked = [(Database::FIRST, read.clone())];
-        let names = life.reads.names(&asked).map_err(|error| error.to_string())?;
+        let names = life.reads.names(Database::FIRST, read).map_err(|error| error.to_string())?;
         let read = NamedRead { read, database: Database::FIRST, names: &names };
         let answer = life.reads.read(read, life.handle.now_ms()).map_err(|error| error.to_string())?;
         if let ReadAnswer::PastDue(names) = &answer {
