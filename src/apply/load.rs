@@ -57,11 +57,14 @@ impl LoadError {
 pub fn load(base: &dyn RowBase, node_keys: &NodeKeys) -> Result<StateRecord, LoadError> {
     let row = base.flushed_state(StateRow::Applied)?.ok_or(LoadError::NoRecord)?;
     let Some(keyring_row) = base.flushed_state(StateRow::Keyring)? else {
-        return Ok(StateRecord { applied: Applied::open(&row, None, None)?, keyring_row: None, mac: None });
+        let applied = Applied::open(&row, None, None)?;
+        node_keys.found(&applied.clear_names)?;
+        return Ok(StateRecord { applied, keyring_row: None, mac: None });
     };
     let keyring = Keyring::decode(&keyring_row)?;
     let mac = node_keys.mac_key_of(&keyring)?;
     let applied = Applied::open(&row, Some(&keyring_row), Some(&mac))?;
+    node_keys.found(&applied.clear_names)?;
     node_keys.install(keyring)?;
     Ok(StateRecord { applied, keyring_row: Some(keyring_row.into()), mac: Some(mac) })
 }

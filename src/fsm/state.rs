@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! off  size  field
-//! 0    1     version, 0x01
+//! 0    1     version, 0x02
 //! 1    1     flags: bit 0 a client command was applied, bit 1 there is a keyring; others zero
 //! 2    16    cluster id
-//! 18   8     applied index
-//! 26   8     its term
-//! 34   8     last stamp, ms since 1970
-//! 42         members, as drawn in `members.rs`
+//! 18   32    clear name key, drawn when the cluster was founded
+//! 50   8     applied index
+//! 58   8     its term
+//! 66   8     last stamp, ms since 1970
+//! 74         members, as drawn in `members.rs`
 //!            addresses: count(2), then each node id(8), strictly ascending, address length(2), address (UTF-8)
 //!            with a keyring: SHA-256 of the keyring row (32)
 //! end        with a keyring: HMAC-SHA256 (32) over all before it, as drawn in `keys/mac.rs`
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::crypto::derive::MAC_LEN;
+use crate::crypto::names::ClearNameKey;
 use crate::exit::Blame;
 use crate::fsm::base::StateRows;
 use crate::ids::ClusterId;
@@ -102,11 +104,13 @@ impl StateRecord {
 pub struct Applied {
     /// Whose state this is.
     pub cluster: ClusterId,
+    /// What rows are named with until a bootstrap makes names secret; founders draw it, and it never changes.
+    pub clear_names: ClearNameKey,
     /// The newest entry whose effects are in the state.
     pub position: Position,
     /// Stamp of the newest entry of commands, ms since 1970.
     pub last_stamp_ms: u64,
-    /// An entry of client commands was applied: from then on a bootstrap cannot be the cutover.
+    /// An entry of client commands was applied: from then on a bootstrap cannot be the cutover, and leaves names as they are.
     pub client_command_applied: bool,
     /// Raft's members at that index.
     pub members: Members,
@@ -119,9 +123,15 @@ pub struct Applied {
 impl Applied {
     /// The state that the founders of a new cluster begin with.
     #[must_use]
-    pub fn founding(cluster: ClusterId, members: Members, addresses: Vec<MemberAddress>) -> Applied {
+    pub fn founding(
+        cluster: ClusterId,
+        clear_names: ClearNameKey,
+        members: Members,
+        addresses: Vec<MemberAddress>,
+    ) -> Applied {
         Applied {
             cluster,
+            clear_names,
             position: Position { term: Term(1), index: Index(1) },
             last_stamp_ms: 0,
             client_command_applied: false,
@@ -158,6 +168,7 @@ impl Applied {
         let is_keyed = self.keyring_digest.is_some();
         out.extend_from_slice(&[VERSION, u8::from(self.client_command_applied) | u8::from(is_keyed) << 1]);
         out.extend_from_slice(&self.cluster.0);
+        out.extend_from_slice(&self.clear_names.0);
         out.extend_from_slice(&self.position.index.0.to_be_bytes());
         out.extend_from_slice(&self.position.term.0.to_be_bytes());
         out.extend_from_slice(&self.last_stamp_ms.to_be_bytes());
@@ -193,6 +204,7 @@ impl Applied {
             return Err(CodecError::Field { field: "flags" });
         }
         let cluster = ClusterId(reader.array("cluster id")?);
+        let clear_names = ClearNameKey(reader.array("clear name key")?);
         let index = Index(reader.u64("applied index")?);
         let term = Term(reader.u64("applied term")?);
         let last_stamp_ms = reader.u64("last stamp")?;
@@ -214,6 +226,7 @@ impl Applied {
         }
         Ok(Applied {
             cluster,
+            clear_names,
             position: Position { term, index },
             last_stamp_ms,
             client_command_applied,
@@ -281,7 +294,7 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     out.extend_from_slice(&u16::try_from(count).expect("at most MEMBERS_MAX").to_be_bytes());
 }
 
-const VERSION: u8 = 0x01;
+const VERSION: u8 = 0x02;
 const FLAG_CLIENT: u8 = 1;
 const FLAG_KEYRING: u8 = 2;
 const _: () = assert!(MEMBERS_MAX <= u16::MAX as usize);

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! off  size  field
-//! 0    1     version, 0x02
+//! 0    1     version, 0x03
 //! 1    1     kind
 //! 2          body
 //!
-//! kind 1 bootstrap   2   1   1 = this entry is the cutover too, 0 = it is not
+//! kind 1 bootstrap   2   1   1 = this entry is the cutover too, and names are secret from it on
+//!                            2 = it is not; names are secret from it on
+//!                            3 = it is not; clients wrote before, names stay as they are
 //!                    3   16  cluster id
 //!                    19  76  entry DEK, becomes key 1
 //!                    95  76  value DEK, becomes key 2
@@ -62,11 +64,24 @@ pub struct NewKey {
     pub wrapped: [u8; WRAPPED_LEN],
 }
 
+/// What follows from a bootstrap beside the keys. Its proposer decides that and the entry says it: what a disk holds beside the
+/// log decides nothing, since nobody signs the state before there are keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BootstrapKind {
+    /// Everything behind the entry is sealed, and names are secret; a no-op with an error if a client command was applied before.
+    Cutover = 1,
+    /// Entries stay in the clear, names are secret.
+    SecretNames = 2,
+    /// Clients wrote before. Entries stay in the clear, and names as they are, because rows are found by them.
+    ClearNames = 3,
+}
+
 /// The first keys of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
-    /// Everything behind this entry is sealed; a no-op with an error if a client command was applied before.
-    pub is_cutover: bool,
+    /// What follows from it.
+    pub kind: BootstrapKind,
     /// The cluster whose keys these are.
     pub cluster: ClusterId,
     /// Becomes key 1.
@@ -75,7 +90,7 @@ pub struct Bootstrap {
     pub value: NewKey,
     /// Authenticates the state record.
     pub mac: NewKey,
-    /// Names users' rows, unless a client command was applied before.
+    /// Names users' rows, unless the kind leaves names as they are.
     pub name: NewKey,
 }
 
@@ -133,7 +148,7 @@ impl Change {
         out.push(VERSION);
         match self {
             Change::Bootstrap(bootstrap) => {
-                out.extend_from_slice(&[KIND_BOOTSTRAP, u8::from(bootstrap.is_cutover)]);
+                out.extend_from_slice(&[KIND_BOOTSTRAP, bootstrap.kind as u8]);
                 out.extend_from_slice(&bootstrap.cluster.0);
                 for key in [&bootstrap.entry, &bootstrap.value, &bootstrap.mac, &bootstrap.name] {
                     put_key(&mut out, key);
@@ -174,7 +189,7 @@ impl Change {
         }
         let change = match reader.u8("kind")? {
             KIND_BOOTSTRAP => Change::Bootstrap(Box::new(Bootstrap {
-                is_cutover: reader.flag("cutover flag")?,
+                kind: take_bootstrap_kind(&mut reader)?,
                 cluster: ClusterId(reader.array("cluster id")?),
                 entry: take_key(&mut reader)?,
                 value: take_key(&mut reader)?,
@@ -206,6 +221,15 @@ pub(super) fn take_purpose(reader: &mut Reader<'_>) -> Result<Purpose, CodecErro
     Purpose::of(reader.u8("purpose")?).ok_or(CodecError::Field { field: "purpose" })
 }
 
+fn take_bootstrap_kind(reader: &mut Reader<'_>) -> Result<BootstrapKind, CodecError> {
+    match reader.u8("kind of bootstrap")? {
+        1 => Ok(BootstrapKind::Cutover),
+        2 => Ok(BootstrapKind::SecretNames),
+        3 => Ok(BootstrapKind::ClearNames),
+        _ => Err(CodecError::Field { field: "kind of bootstrap" }),
+    }
+}
+
 fn take_key(reader: &mut Reader<'_>) -> Result<NewKey, CodecError> {
     Ok(NewKey { check: reader.array("check value")?, wrapped: reader.array("wrapped key")? })
 }
@@ -218,7 +242,7 @@ fn put_key(out: &mut Vec<u8>, key: &NewKey) {
 /// Bytes of an opener's salt.
 pub const SALT_LEN: usize = 32;
 const NEW_KEY_LEN: usize = CHECK_LEN + WRAPPED_LEN;
-const VERSION: u8 = 0x02;
+const VERSION: u8 = 0x03;
 const KIND_BOOTSTRAP: u8 = 1;
 const KIND_CUTOVER: u8 = 2;
 const KIND_OPENER: u8 = 3;

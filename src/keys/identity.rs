@@ -41,7 +41,7 @@ use crate::world::random_array;
 /// Format version of the log that this program reads and writes.
 pub const LOG_FORMAT: u32 = 2;
 /// Format version of the state that this program reads and writes.
-pub const STATE_FORMAT: u32 = 2;
+pub const STATE_FORMAT: u32 = 3;
 /// Longest IDENTITY.
 pub const IDENTITY_LEN_MAX: usize = SEALED_LEN;
 

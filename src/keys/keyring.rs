@@ -16,7 +16,7 @@
 //! 56   32    its salt
 //! 88   8     MAC key: check value
 //! 96   68    MAC key: wrapped
-//! 164  1     names of rows: 0 in the clear, from the cluster id; 1 under the name key
+//! 164  1     names of rows: 0 under the clear name key of the applied row; 1 under the name key
 //! 165  8     name key: check value; zero where names are in the clear, as is the field behind
 //! 173  68    name key: wrapped
 //! 241  2     number of DEKs, n
@@ -79,7 +79,7 @@ pub enum ClearRows {
 /// How users' rows are named. Decided at the bootstrap, for ever: rows are found by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// From the cluster id alone: clients wrote before there were keys.
+    /// Under the clear name key: clients wrote before there were keys.
     Clear,
     /// Under the name key.
     Secret(NewKey),

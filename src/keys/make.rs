@@ -15,6 +15,7 @@ use crate::ids::ClusterId;
 use crate::ids::KeyId;
 use crate::ids::Term;
 use crate::keys::change::Bootstrap;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::change::NewKey;
 use crate::keys::change::PublishOpener;
@@ -95,20 +96,20 @@ impl KeySlot {
     }
 }
 
-/// The first keys of a cluster; `is_cutover` also turns sealing on with the same entry.
+/// The first keys of a cluster; `kind` says what else follows from the entry.
 ///
 /// # Errors
 /// [`MakeError::NoKek`].
 pub fn make_bootstrap(
     keks: &KekSet,
     cluster: ClusterId,
-    is_cutover: bool,
+    kind: BootstrapKind,
     entropy: &dyn Entropy,
 ) -> Result<Change, MakeError> {
     let kek = keks.first().ok_or(MakeError::NoKek)?;
     let [entry_id, value_id] = [1, 2].map(|id| KeyId::new(id).expect("not 0"));
     Ok(Change::Bootstrap(Box::new(Bootstrap {
-        is_cutover,
+        kind,
         cluster,
         entry: new_key(kek, cluster, KeySlot::Dek(entry_id, Purpose::Entry), entropy),
         value: new_key(kek, cluster, KeySlot::Dek(value_id, Purpose::Value), entropy),

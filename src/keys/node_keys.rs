@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,7 @@ use crate::crypto::keystore::KeyStore;
 use crate::crypto::keystore::LeadershipKey;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::ValueDek;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::names::NameKey;
 use crate::crypto::open::EntryKeys;
 use crate::exit::Blame;
@@ -56,6 +58,9 @@ pub enum InstallError {
         /// Known here.
         known: Index,
     },
+    /// Rows are named with one key for ever.
+    #[error("a state record with another clear name key than the one that this node knows")]
+    OtherClearNames,
     /// Key ids name keys for ever.
     #[error("keyring")]
     Key(#[from] KeyError),
@@ -67,7 +72,7 @@ impl InstallError {
     pub fn blame(&self) -> Blame {
         match self {
             InstallError::OtherCluster { .. } | InstallError::OtherCutover { .. } => Blame::Config,
-            InstallError::Key(_) => Blame::Damage,
+            InstallError::OtherClearNames | InstallError::Key(_) => Blame::Damage,
         }
     }
 }
@@ -213,11 +218,13 @@ pub struct NodeKeys {
     current: ArcSwap<KeysAt>,
     store: KeyStore,
     keks: KekSet,
+    clear_names: OnceLock<(ClearNameKey, Arc<NameKey>)>,
     installing: Mutex<()>,
 }
 
 impl NodeKeys {
-    /// Before any keyring: inert. Without a KEK the set is empty, and every use of a key says [`KeyLack::NoCipher`].
+    /// Before any keyring: inert. Without a KEK the set is empty, and every use of a key says [`KeyLack::NoCipher`]. Nothing
+    /// can be named before [`NodeKeys::found`].
     #[must_use]
     pub fn new(cluster: ClusterId, keks: KekSet) -> NodeKeys {
         let store = KeyStore::new(cluster);
@@ -226,7 +233,7 @@ impl NodeKeys {
             keyring: None,
             keys: store.snapshot(),
             mac: Err(KeyLack::NotBootstrapped),
-            names: Ok(Arc::new(NameKey::clear(cluster))),
+            names: Err(KeyLack::NotBootstrapped),
             lacks: BTreeMap::new(),
         };
         NodeKeys {
@@ -235,8 +242,35 @@ impl NodeKeys {
             current: ArcSwap::from_pointee(current),
             store,
             keks,
+            clear_names: OnceLock::new(),
             installing: Mutex::new(()),
         }
+    }
+
+    /// Takes what rows are named with as long as names are not secret, from the state's record, before its keyring.
+    ///
+    /// # Errors
+    /// [`InstallError::OtherClearNames`]: it never changes.
+    pub fn found(&self, key: &ClearNameKey) -> Result<(), InstallError> {
+        let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, names) = self.clear_names.get_or_init(|| (*key, Arc::new(NameKey::clear(key, self.cluster))));
+        if known != key {
+            return Err(InstallError::OtherClearNames);
+        }
+        let current = self.current();
+        if current.keyring.is_none() {
+            let KeysAt { keyring, keys, mac, lacks, has_kek, .. } = &*current;
+            let (keyring, keys, mac, lacks) = (keyring.clone(), Arc::clone(keys), mac.clone(), lacks.clone());
+            self.current.store(Arc::new(KeysAt {
+                keyring,
+                keys,
+                mac,
+                names: Ok(Arc::clone(names)),
+                lacks,
+                has_kek: *has_kek,
+            }));
+        }
+        Ok(())
     }
 
     /// Whose keys these are.
@@ -310,10 +344,12 @@ impl NodeKeys {
 
     fn name_key_of(&self, keyring: &Keyring) -> Result<Arc<NameKey>, KeyLack> {
         let current = self.current.load();
-        let known = current.keyring.as_ref().map_or(&Naming::Clear, Keyring::naming);
+        let known = current.keyring.as_ref().map(Keyring::naming);
         match (&current.names, keyring.naming()) {
-            (Ok(names), naming) if known == naming => Ok(Arc::clone(names)),
-            (_, Naming::Clear) => Ok(Arc::new(NameKey::clear(self.cluster))),
+            (Ok(names), naming) if known == Some(naming) => Ok(Arc::clone(names)),
+            (_, Naming::Clear) => {
+                self.clear_names.get().map(|(_, names)| Arc::clone(names)).ok_or(KeyLack::NotBootstrapped)
+            }
             (_, Naming::Secret(key)) => {
                 let key = unwrap_checked(&self.keks, self.cluster, KeySlot::Name, key)?;
                 Ok(Arc::new(NameKey::new(&key, self.cluster)))

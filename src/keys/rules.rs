@@ -14,6 +14,7 @@ use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::change::Bootstrap;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::change::NewKey;
 use crate::keys::change::PublishOpener;
@@ -156,7 +157,8 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
     if bootstrap.cluster != facts.cluster {
         return Err(RuleError::OtherCluster { named: bootstrap.cluster, cluster: facts.cluster });
     }
-    if bootstrap.is_cutover && facts.client_command_applied {
+    let is_cutover = bootstrap.kind == BootstrapKind::Cutover;
+    if is_cutover && facts.client_command_applied {
         return Err(RuleError::CutoverBehindClients);
     }
     let Bootstrap { entry, value, mac, name, .. } = bootstrap;
@@ -168,14 +170,18 @@ fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, R
     let [entry_id, value_id] = [1, 2].map(|id| KeyId::new(id).expect("not 0"));
     Ok(Keyring {
         cluster: bootstrap.cluster,
-        cutover: if bootstrap.is_cutover { at.index } else { Index::NEVER },
-        clear_rows: if bootstrap.is_cutover { ClearRows::None } else { ClearRows::Allowed },
+        cutover: if is_cutover { at.index } else { Index::NEVER },
+        clear_rows: if is_cutover { ClearRows::None } else { ClearRows::Allowed },
         active_entry: entry_id,
         active_value: value_id,
         opener: None,
         mac: *mac,
-        // Rows that clients wrote before are found by names from the cluster id, so all rows are.
-        naming: if facts.client_command_applied { Naming::Clear } else { Naming::Secret(*name) },
+        // By the entry alone. The facts of this replica are of a record that nothing signs yet: whoever owns the disk could
+        // change them, and names would stay readable for ever.
+        naming: match bootstrap.kind {
+            BootstrapKind::Cutover | BootstrapKind::SecretNames => Naming::Secret(*name),
+            BootstrapKind::ClearNames => Naming::Clear,
+        },
         deks: vec![active_dek(entry_id, Purpose::Entry, entry, at), active_dek(value_id, Purpose::Value, value, at)],
     })
 }

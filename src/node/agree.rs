@@ -63,6 +63,14 @@ pub enum Disagreement {
         /// In the log.
         log: Term,
     },
+    /// Damage or forgery: a node with keys makes those of the cluster before it takes a client's command.
+    #[error(
+        "the state at index {applied} says that clients wrote before there were keys, which a node with a KEK lets nobody do"
+    )]
+    ClientsBeforeKeys {
+        /// Of the state.
+        applied: Index,
+    },
     /// Operator: an older state, or an older log, was put back (NO-WAY-DOWN).
     #[error("the log knows cutover {}, the state at index {applied} knows {}: an older copy of one was put back", Known(*log), Known(*state))]
     Cutover {
@@ -83,6 +91,7 @@ impl Disagreement {
             Disagreement::OtherCluster { .. } | Disagreement::Cutover { .. } => Blame::Config,
             Disagreement::StateBehindLog { .. }
             | Disagreement::StateAheadOfLog { .. }
+            | Disagreement::ClientsBeforeKeys { .. }
             | Disagreement::OtherHistory { .. } => Blame::Damage,
         }
     }
@@ -133,6 +142,20 @@ pub fn check_history(applied: Position, log: Term) -> Result<(), Disagreement> {
     Err(Disagreement::OtherHistory { index: applied.index, state: applied.term, log })
 }
 
+/// Whether the state can be true about clients that wrote before there were keys. Nothing signs it yet, and the proposer
+/// believes it: it would leave names readable for ever.
+///
+/// A node with a KEK founded its cluster with it, since no node joins another's cluster yet.
+///
+/// # Errors
+/// [`Disagreement::ClientsBeforeKeys`].
+pub fn check_clients(applied: &Applied, has_kek: bool) -> Result<(), Disagreement> {
+    if has_kek && applied.keyring_digest.is_none() && applied.client_command_applied {
+        return Err(Disagreement::ClientsBeforeKeys { applied: applied.position.index });
+    }
+    Ok(())
+}
+
 /// Commit at start, once [`check`] has passed: at least what is applied, never beyond the log.
 #[must_use]
 pub fn commit(applied: Index, log: &LogFacts) -> Index {
@@ -159,6 +182,7 @@ mod tests {
 
     use crate::exit::Blame;
     use crate::ids::NodeId;
+    use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
     use crate::members::Members;
@@ -168,7 +192,7 @@ mod tests {
     }
 
     fn applied(index: u64) -> Applied {
-        let mut applied = Applied::founding(CLUSTER, Members::founders(&[identity().node]), Vec::new());
+        let mut applied = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[identity().node]), Vec::new());
         applied.position.index = Index(index);
         applied
     }
@@ -231,6 +255,18 @@ mod tests {
             assert!(matches!(error, Disagreement::Cutover { .. }), "{error}");
             assert_eq!(error.blame(), Blame::Config);
         }
+    }
+
+    #[test]
+    fn clients_that_wrote_before_the_keys_of_a_node_with_a_kek_are_refused() {
+        let mut early = applied(5);
+        assert_eq!(check_clients(&early, true), Ok(()));
+        early.client_command_applied = true;
+        assert_eq!(check_clients(&early, false), Ok(()), "without keys everybody writes before them");
+        let error = check_clients(&early, true).unwrap_err();
+        assert_eq!(error.blame(), Blame::Damage);
+        early.keyring_digest = Some([0; 32]);
+        assert_eq!(check_clients(&early, true), Ok(()));
     }
 
     #[test]

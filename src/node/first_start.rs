@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use crate::crypto::names::ClearNameKey;
 use crate::fsm::base::StateRows;
 use crate::fsm::rocks::base::RocksBase;
 use crate::fsm::state::Applied;
@@ -43,7 +44,7 @@ pub(crate) fn first_start(
     let identity = Identity { node, cluster, log_slots: config.log_slots };
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
     directory.begin(&identity, log_key.as_ref())?;
-    let founded = founded(&identity);
+    let founded = founded(&identity, ClearNameKey(random_array(&*world.entropy)));
     make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded, progress)?;
     directory.make_flush()?;
     make_state(config, world, directory, &founded)?;
@@ -53,9 +54,9 @@ pub(crate) fn first_start(
 }
 
 /// The state of a cluster whose only member is this node.
-fn founded(identity: &Identity) -> Applied {
+fn founded(identity: &Identity, clear_names: ClearNameKey) -> Applied {
     let founder = MemberAddress { node: identity.node, address: String::new() };
-    Applied::founding(identity.cluster, Members::founders(&[identity.node]), vec![founder])
+    Applied::founding(identity.cluster, clear_names, Members::founders(&[identity.node]), vec![founder])
 }
 
 fn make_log(log: &LogConfig, world: &World, founded: &Applied, progress: &StartProgress) -> Result<(), Refusal> {

@@ -147,6 +147,7 @@ pub fn load_and_compare(
     let record = load(base, node_keys)?;
     let applied = &record.applied;
     agree::check(identity, applied, node_keys.current().keyring(), &log_facts(recovered))?;
+    agree::check_clients(applied, node_keys.current().has_kek())?;
     let index = applied.position.index;
     let entry = recovered.entries.iter().find(|entry| entry.index == index);
     agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;

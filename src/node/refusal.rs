@@ -166,6 +166,7 @@ impl Refusal {
                 Disagreement::StateBehindLog { .. }
                 | Disagreement::StateAheadOfLog { .. }
                 | Disagreement::OtherHistory { .. }
+                | Disagreement::ClientsBeforeKeys { .. }
                 | Disagreement::Cutover { .. },
             ) if self.blame() == Blame::Damage || matches!(self, Refusal::Disagreement(_)) => Some(PUT_BACK),
             _ => None,

@@ -54,7 +54,7 @@ fn change(
     let keyring = || keys.keyring().ok_or(RuleError::NotBootstrapped);
     let change = match due {
         Due::Opener => return Ok(make_opener(view.term, entropy)),
-        Due::Bootstrap { is_cutover } => make_bootstrap(node_keys.keks(), node_keys.cluster(), is_cutover, entropy)?,
+        Due::Bootstrap(kind) => make_bootstrap(node_keys.keks(), node_keys.cluster(), kind, entropy)?,
         Due::Cutover => make_cutover(keyring()?),
         Due::Rotate(purpose) => make_rotate(node_keys.keks(), keyring()?, purpose, entropy)?,
     };

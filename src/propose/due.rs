@@ -13,6 +13,7 @@ use crate::crypto::nonce::VALUE_DELTA_RENEW;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
+use crate::keys::change::BootstrapKind;
 use crate::keys::keyring::Keyring;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::rules::RuleError;
@@ -57,7 +58,7 @@ impl Default for RenewLimits {
 /// A control entry to be proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    Bootstrap { is_cutover: bool },
+    Bootstrap(BootstrapKind),
     Cutover,
     Opener,
     Rotate(Purpose),
@@ -177,7 +178,7 @@ impl ControlQueue {
     pub(super) fn placed(&mut self, at: Position, due: Due, is_ordered: bool) {
         assert!(self.proposed.is_none(), "N3: one control entry at a time");
         self.proposed = Some(Proposed { at, due });
-        if let Some(underway) = self.underway.as_mut().filter(|_| is_ordered && !matches!(due, Due::Bootstrap { .. })) {
+        if let Some(underway) = self.underway.as_mut().filter(|_| is_ordered && !matches!(due, Due::Bootstrap(_))) {
             underway.stands = Some(at);
         }
     }
@@ -277,7 +278,7 @@ impl Underway {
                 Err(Ok(ControlDone::Rotated { key_id: active(keyring, purpose).0 }))
             }
             _ if !scene.has_kek => Err(Err(ControlError::NoKek)),
-            ControlRequest::Enable if keyring.is_none() => Ok(Due::Bootstrap { is_cutover: false }),
+            ControlRequest::Enable if keyring.is_none() => Ok(Due::Bootstrap(scene.bootstrap())),
             ControlRequest::Enable => Ok(Due::Cutover),
             ControlRequest::Rotate(_) if keyring.is_none() => Err(Err(RuleError::NotBootstrapped.into())),
             ControlRequest::Rotate(purpose) => Ok(Due::Rotate(purpose)),
@@ -304,10 +305,15 @@ impl Scene<'_> {
         }
         match (self.mode, self.keys.keyring()) {
             (Mode::Off, _) | (Mode::Ready, Some(_)) => None,
-            (Mode::On, None) => Some(Due::Bootstrap { is_cutover: !self.has_client_commands }),
-            (Mode::Ready, None) => Some(Due::Bootstrap { is_cutover: false }),
+            (Mode::On, None) if !self.has_client_commands => Some(Due::Bootstrap(BootstrapKind::Cutover)),
+            (Mode::On | Mode::Ready, None) => Some(Due::Bootstrap(self.bootstrap())),
             (Mode::On, Some(_)) => Some(Due::Cutover),
         }
+    }
+
+    /// A bootstrap that is no cutover. Rows that clients wrote before are found by the names that they have.
+    fn bootstrap(&self) -> BootstrapKind {
+        if self.has_client_commands { BootstrapKind::ClearNames } else { BootstrapKind::SecretNames }
     }
 
     fn renewal(&self) -> Option<Renewal> {

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::names::NameKey;
 use crate::crypto::open::OpenArena;
 use crate::fsm::base::BaseError;
@@ -426,7 +427,7 @@ impl RowCipher for NoCipher {
 
     fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
         static CLEAR: OnceLock<Arc<NameKey>> = OnceLock::new();
-        Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(ClusterId([0; 16]))))))
+        Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(&ClearNameKey([0; 32]), ClusterId([0; 16]))))))
     }
 
     fn add(&self, _name: &RowName, _row: &[u8], _arena: &mut OpenArena) -> Result<(), ReadError> {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
 use crate::entry::EntryKind;
@@ -24,6 +25,7 @@ use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::kek::KekSet;
 use crate::keys::kek::from_bytes;
@@ -42,6 +44,9 @@ use crate::testing::seed::Seeded;
 
 /// The cluster that tests are in unless they say otherwise.
 pub const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
+
+/// What its rows are named with as long as names are not secret.
+pub const CLEAR_NAMES: ClearNameKey = ClearNameKey([0xcc; 32]);
 
 /// The KEK of 32 equal bytes, alone.
 ///
@@ -129,6 +134,7 @@ impl Leader {
     #[must_use]
     pub fn with(cluster: ClusterId, keks: KekSet, seed: u64) -> Leader {
         let node_keys = NodeKeys::new(cluster, keks);
+        node_keys.found(&CLEAR_NAMES).expect("the first");
         Leader {
             chance: Seeded::new(seed),
             node_keys,
@@ -187,7 +193,12 @@ impl Leader {
 
     /// New keys; with them the cutover, or not yet.
     pub fn bootstrap(&mut self, is_cutover: bool) -> Position {
-        let change = make_bootstrap(self.node_keys.keks(), self.node_keys.cluster(), is_cutover, &self.chance);
+        let kind = match is_cutover {
+            true => BootstrapKind::Cutover,
+            false if self.has_clients => BootstrapKind::ClearNames,
+            false => BootstrapKind::SecretNames,
+        };
+        let change = make_bootstrap(self.node_keys.keks(), self.node_keys.cluster(), kind, &self.chance);
         self.control(&change.expect("a KEK wraps new keys"))
     }
 

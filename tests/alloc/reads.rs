@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sealkv::crypto::keystore::Dek;
 use sealkv::crypto::keystore::KeyStore;
 use sealkv::crypto::keystore::Purpose;
+use sealkv::crypto::names::ClearNameKey;
 use sealkv::crypto::names::NameKey;
 use sealkv::crypto::open::OpenArena;
 use sealkv::crypto::stored::StoredRow;
@@ -92,7 +93,7 @@ impl OneKey {
     fn new() -> OneKey {
         let keys = KeyStore::new(CLUSTER);
         keys.insert(KeyId::new(1).unwrap(), Purpose::Value, Dek::new(&[7; 32])).unwrap();
-        OneKey { keys, names: Arc::new(NameKey::clear(CLUSTER)) }
+        OneKey { keys, names: Arc::new(NameKey::clear(&ClearNameKey([7; 32]), CLUSTER)) }
     }
 
     fn seal(&self, name: &RowName, key: &[u8]) -> Bytes {

@@ -35,6 +35,7 @@ use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::ProposalId;
 use sealkv::ids::Term;
+use sealkv::keys::change::BootstrapKind;
 use sealkv::keys::identity::Identity;
 use sealkv::keys::kek;
 use sealkv::keys::kek::KekSet;
@@ -316,7 +317,10 @@ fn things(site: &Site, opened: &OpenedNode, judge: &mut impl FnMut(&str, String)
     let identity = std::fs::read(site.data().join("IDENTITY")).unwrap();
     judge("an identity", debugged(&Identity::open(&identity, keks).unwrap()));
     judge("a MAC key", debugged(&view.mac_key().unwrap()));
-    judge("a change", debugged(&make_bootstrap(keks, opened.node_keys.cluster(), true, &KernelEntropy).unwrap()));
+    judge(
+        "a change",
+        debugged(&make_bootstrap(keks, opened.node_keys.cluster(), BootstrapKind::Cutover, &KernelEntropy).unwrap()),
+    );
     let rotate = make_rotate(keks, view.keyring().unwrap(), Purpose::Entry, &KernelEntropy);
     judge("a change", debugged(&rotate.unwrap()));
 }

@@ -31,6 +31,7 @@ use sealkv::ids::Index;
 use sealkv::ids::Position;
 use sealkv::ids::ProposalId;
 use sealkv::ids::Term;
+use sealkv::keys::change::BootstrapKind;
 use sealkv::keys::kek;
 use sealkv::keys::kek::KekSet;
 use sealkv::keys::make::make_bootstrap;
@@ -288,7 +289,7 @@ fn no_cipher_halts_the_node_with_78_at_a_bootstrap() {
     let mut opened = open(&site, None);
     let last = opened.record.applied.position;
     let keks = KekSet::new(vec![kek::from_file(&site.kek()).unwrap()]).unwrap();
-    let bootstrap = make_bootstrap(&keks, opened.identity.cluster, false, &KernelEntropy).unwrap();
+    let bootstrap = make_bootstrap(&keks, opened.identity.cluster, BootstrapKind::ClearNames, &KernelEntropy).unwrap();
     let mut control = Vec::new();
     encode_control(&bootstrap.encode(), &mut control).unwrap();
     let at = Position { term: last.term, index: Index(last.index.0 + 2) };

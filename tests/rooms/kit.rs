@@ -41,6 +41,7 @@ use sealkv::propose::Waiters;
 use sealkv::raft::Committed;
 use sealkv::testing::base::MemoryBase;
 use sealkv::testing::clock::SimClock;
+use sealkv::testing::leader::CLEAR_NAMES;
 pub use sealkv::testing::leader::CLUSTER;
 pub use sealkv::testing::leader::Leader;
 pub use sealkv::testing::leader::append;
@@ -90,7 +91,7 @@ impl ApplyLog for Log {
 
 /// The state of a new cluster of one.
 pub fn founded() -> Arc<MemoryBase> {
-    let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
+    let founding = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
     Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }))
 }
 

@@ -8,6 +8,7 @@ use sealkv::crypto::envelope::Envelope;
 use sealkv::crypto::envelope::Version;
 use sealkv::crypto::keystore::Purpose;
 use sealkv::ids::ClusterId;
+use sealkv::keys::change::BootstrapKind;
 use sealkv::keys::change::Change;
 use sealkv::keys::make::make_bootstrap;
 use sealkv::testing::seed::Seeded;
@@ -113,7 +114,8 @@ fn nonce_unique_every_wrap_has_a_nonce_of_its_own() {
     let entropy = Seeded::new(72);
     let mut nonces = std::collections::HashSet::new();
     for cluster in [CLUSTER, CLUSTER, ClusterId([1; 16])] {
-        let Change::Bootstrap(made) = make_bootstrap(&keks(7), cluster, true, &entropy).unwrap() else {
+        let Change::Bootstrap(made) = make_bootstrap(&keks(7), cluster, BootstrapKind::Cutover, &entropy).unwrap()
+        else {
             panic!("a bootstrap")
         };
         for key in [made.entry, made.value, made.mac, made.name] {

@@ -5,6 +5,7 @@ use sealkv::exit::Blame;
 use sealkv::ids::ClusterId;
 use sealkv::ids::KeyId;
 use sealkv::ids::Term;
+use sealkv::keys::change::BootstrapKind;
 use sealkv::keys::change::Change;
 use sealkv::keys::change::Retire;
 use sealkv::keys::change::Rotate;
@@ -26,7 +27,7 @@ fn poison(leader: &Leader) -> Vec<Change> {
     let Change::Rotate(next) = leader.rotation(Purpose::Value) else { panic!("a rotation") };
     let mut again = next.clone();
     again.key.check = keyring.active_entry().check;
-    let bootstrap = |cluster| make_bootstrap(&keks(7), cluster, true, &leader.chance).unwrap();
+    let bootstrap = |cluster| make_bootstrap(&keks(7), cluster, BootstrapKind::Cutover, &leader.chance).unwrap();
     let salt = keyring.opener().unwrap().salt;
     vec![
         bootstrap(CLUSTER),
@@ -97,7 +98,9 @@ fn w12_a_rotation_or_opener_committed_again_changes_nothing() {
 /// W7, W8: what a leader checks before it proposes: each wrap opens, for its place, to the key that the entry says.
 #[test]
 fn w08_a_leader_never_proposes_wraps_that_are_swapped_doubled_or_not_its_own() {
-    let Change::Bootstrap(good) = make_bootstrap(&keks(7), CLUSTER, true, &Leader::sealed(53).chance).unwrap() else {
+    let Change::Bootstrap(good) =
+        make_bootstrap(&keks(7), CLUSTER, BootstrapKind::Cutover, &Leader::sealed(53).chance).unwrap()
+    else {
         panic!("a bootstrap")
     };
     let is_fine = |bootstrap: &sealkv::keys::change::Bootstrap| {
@@ -122,7 +125,9 @@ fn w08_a_leader_never_proposes_wraps_that_are_swapped_doubled_or_not_its_own() {
 fn w08_swapped_wraps_are_never_used_for_the_wrong_purpose() {
     let mut leader = Leader::new(54);
     leader.empty();
-    let Change::Bootstrap(mut swapped) = make_bootstrap(&keks(7), CLUSTER, true, &leader.chance).unwrap() else {
+    let Change::Bootstrap(mut swapped) =
+        make_bootstrap(&keks(7), CLUSTER, BootstrapKind::Cutover, &leader.chance).unwrap()
+    else {
         panic!("a bootstrap")
     };
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);

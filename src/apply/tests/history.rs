@@ -30,6 +30,7 @@ use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::ProposalId;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
@@ -156,9 +157,9 @@ impl Author {
         let chance = &self.leader.chance;
         let key_id = KeyId::new(chance.below(5) as u32 + 1).unwrap();
         let change = match (chance.below(7), view.keyring()) {
-            (0, _) => make_bootstrap(&keks(7), ClusterId([0xee; 16]), false, chance).unwrap(),
+            (0, _) => make_bootstrap(&keks(7), ClusterId([0xee; 16]), BootstrapKind::SecretNames, chance).unwrap(),
             (1, None) => Change::Cutover(SetCutover { entry_key: key_id }),
-            (1, Some(_)) => make_bootstrap(&keks(7), CLUSTER, true, chance).unwrap(),
+            (1, Some(_)) => make_bootstrap(&keks(7), CLUSTER, BootstrapKind::Cutover, chance).unwrap(),
             (2, _) => Change::Opener(PublishOpener { term: Term(self.leader.term + 1), salt: [3; 32] }),
             (3, Some(keyring)) if keyring.opener().is_some() => {
                 let newest = keyring.opener().unwrap();

@@ -57,6 +57,7 @@ use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
 use crate::testing::base::MemoryBase;
+use crate::testing::leader::CLEAR_NAMES;
 use crate::testing::picture::Picture;
 use crate::world::Clock;
 
@@ -150,7 +151,8 @@ pub(super) struct TestBase {
 
 impl TestBase {
     pub(super) fn founded() -> Arc<TestBase> {
-        let founding = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
+        let founding =
+            Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
         TestBase::of(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }))
     }
 

@@ -54,6 +54,7 @@ use crate::keys::rules::RuleError;
 use crate::keys::rules::decide;
 use crate::members::Members;
 use crate::raft::Committed;
+use crate::testing::leader::CLEAR_NAMES;
 use crate::testing::picture::Picture;
 
 /// Where and why somebody stopped, as far as it must be equal.
@@ -124,7 +125,8 @@ pub(super) struct Twin {
 
 impl Twin {
     pub(super) fn new(keks: KekSet, waiting: BTreeMap<(u64, u64), Vec<Wanted>>) -> Twin {
-        let applied = Applied::founding(CLUSTER, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
+        let applied =
+            Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[NodeId::new(1).unwrap()]), Vec::new());
         let (rows, answers, controls) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Twin { keks, rows, keyring: None, applied, waiting, answers, controls, cutovers: Vec::new(), commands: [0; 2] }
     }

@@ -22,6 +22,7 @@ use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
 use crate::keys::keyring::Naming;
 use crate::keys::keyring::WrappedDek;
+use crate::testing::leader::CLEAR_NAMES;
 
 /// Why something sealed does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +185,8 @@ pub(super) fn seal_row((key_id, active_from, dek): &(KeyId, u64, Dek), of: &Seal
 
 /// The name of a row: the tag of RFC 8452 over the user's key under keys derived anew.
 pub(super) fn name_key(keks: &KekSet, keyring: Option<&Keyring>) -> Result<TagKey, Closed> {
-    let (cluster, key) = match keyring {
+    let clear = || derive::<48>(&CLEAR_NAMES.0, b"", "sealkv name clear", &[&CLUSTER.0]);
+    let keys = match keyring {
         Some(keyring) => match keyring.naming() {
             Naming::Secret(name) => {
                 let place = [&keyring.cluster().0[..], &[0, 0, 0, 0, 4]].concat();
@@ -193,13 +195,13 @@ pub(super) fn name_key(keks: &KekSet, keyring: Option<&Keyring>) -> Result<TagKe
                 if *derive::<8>(key.expose(), b"", "sealkv check", &[]) != name.check {
                     return Err(lack);
                 }
-                (keyring.cluster(), *key.expose())
+                derive::<48>(key.expose(), b"", "sealkv name", &[&keyring.cluster().0])
             }
-            Naming::Clear => (CLUSTER, *derive::<32>(&CLUSTER.0, b"", "sealkv name clear", &[])),
+            Naming::Clear => clear(),
         },
-        None => (CLUSTER, *derive::<32>(&CLUSTER.0, b"", "sealkv name clear", &[])),
+        None => clear(),
     };
-    Ok(TagKey::from_bytes(&derive::<48>(&key, b"", "sealkv name", &[&cluster.0])))
+    Ok(TagKey::from_bytes(&keys))
 }
 
 pub(super) fn name(key: &TagKey, database: Database, user_key: &[u8]) -> RowName {

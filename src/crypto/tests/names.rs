@@ -5,6 +5,7 @@ use crate::crypto::aead::TAG_KEYS_LEN;
 use crate::crypto::aead::TagMessage;
 use crate::crypto::derive::derive;
 use crate::crypto::keystore::Dek;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::names::NAME_LEN;
 use crate::crypto::names::NameKey;
 use crate::crypto::selftest::KNOWN_CLUSTER;
@@ -33,14 +34,15 @@ fn a_vector_of_the_rfc_with_nonce_zero_comes_out() {
 #[test]
 fn golden_names_come_out_with_a_name_key_and_without() {
     let secret = NameKey::new(&Dek::new(&KNOWN_NAME_KEY), KNOWN_CLUSTER);
-    let clear = NameKey::clear(KNOWN_CLUSTER);
+    let clear = NameKey::clear(&ClearNameKey(KNOWN_NAME_KEY), KNOWN_CLUSTER);
+    assert!(secret.is_secret() && !clear.is_secret());
     for (user_key, with, without) in KNOWN_NAMES {
         assert_eq!(hex::encode(name(&secret, user_key)), with);
         assert_eq!(hex::encode(name(&clear, user_key)), without);
     }
     let long: Vec<u8> = (0..200).collect();
     assert_eq!(hex::encode(name(&secret, &long)), "f9e1ee16204c3a74a860aa8177aef329");
-    assert_eq!(hex::encode(name(&clear, &long)), "456d74c875e323ef1626e21618e92459");
+    assert_eq!(hex::encode(name(&clear, &long)), "607f2a8014d5bd714da46d02378c9d6e");
 }
 
 #[test]
@@ -70,8 +72,10 @@ fn names_differ_by_key_length_name_key_and_cluster() {
     }
     unlike.push(name(&NameKey::new(&dek(), ClusterId([1; 16])), b""));
     unlike.push(name(&NameKey::new(&Dek::new(&[1; 32]), KNOWN_CLUSTER), b""));
-    unlike.push(name(&NameKey::clear(KNOWN_CLUSTER), b""));
-    unlike.push(name(&NameKey::clear(ClusterId([1; 16])), b""));
+    for bytes in [KNOWN_NAME_KEY, [1; 32]] {
+        unlike.push(name(&NameKey::clear(&ClearNameKey(bytes), KNOWN_CLUSTER), b""));
+        unlike.push(name(&NameKey::clear(&ClearNameKey(bytes), ClusterId([1; 16])), b""));
+    }
     let count = unlike.len();
     unlike.sort_unstable();
     unlike.dedup();
@@ -89,10 +93,12 @@ fn name_keys_have_a_label_of_their_own() {
 #[test]
 #[should_panic(expected = "a name for each key")]
 fn names_of_another_number_than_keys_are_a_bug() {
-    NameKey::clear(KNOWN_CLUSTER).names(&[b"k"], &mut []);
+    NameKey::clear(&ClearNameKey(KNOWN_NAME_KEY), KNOWN_CLUSTER).names(&[b"k"], &mut []);
 }
 
 #[test]
 fn debug_of_a_name_key_shows_nothing() {
-    assert_eq!(format!("{:?}", NameKey::clear(KNOWN_CLUSTER)), "NameKey { .. }");
+    let key = ClearNameKey(KNOWN_NAME_KEY);
+    assert_eq!(format!("{:?}", NameKey::clear(&key, KNOWN_CLUSTER)), "NameKey { .. }");
+    assert_eq!(format!("{key:?}"), "ClearNameKey { .. }");
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::names::NameKey;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
@@ -128,7 +129,7 @@ pub(crate) fn batch(payload: &[u8]) -> CommandBatch<'_> {
 
 fn name_key() -> &'static NameKey {
     static KEY: OnceLock<NameKey> = OnceLock::new();
-    KEY.get_or_init(|| NameKey::clear(ClusterId([7; 16])))
+    KEY.get_or_init(|| NameKey::clear(&ClearNameKey([7; 32]), ClusterId([7; 16])))
 }
 
 /// The row of a key of the first database.

@@ -14,6 +14,7 @@ use crate::ids::Term;
 use crate::keys::keyring::Keyring;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::unwrap_mac;
+use crate::keys::tests::kit::CLEAR_NAMES;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::garbage;
 use crate::keys::tests::kit::golden;
@@ -34,6 +35,7 @@ fn applied(is_keyed: bool) -> Applied {
     let members = Members { learners: vec![9], ..Members::founders(&[node(7), node(5), node(6)]) };
     Applied {
         cluster: CLUSTER,
+        clear_names: CLEAR_NAMES,
         position: Position { term: Term(2), index: Index(10) },
         last_stamp_ms: 1_700_000_000_123,
         client_command_applied: true,
@@ -63,7 +65,7 @@ fn applied_row_is_read_as_written() {
 fn founders_of_a_cluster_write_the_same_row() {
     let members = Members::founders(&[node(7)]);
     let addresses = vec![MemberAddress { node: node(7), address: String::new() }];
-    let founding = Applied::founding(CLUSTER, members, addresses);
+    let founding = Applied::founding(CLUSTER, CLEAR_NAMES, members, addresses);
     assert_eq!(founding.position, Position { term: Term(1), index: Index(1) });
     assert!(!founding.client_command_applied);
     assert_eq!(Applied::decode(&founding.encode(None)), Ok(founding));
@@ -110,7 +112,7 @@ fn row_under_another_mac_key_is_refused() {
 
 #[test]
 fn lists_that_are_not_strictly_ascending_are_refused() {
-    let (voters, first_member) = (42, 42 + 2 + 24 + 2 + 2 + 8 + 2 + 1 + 2);
+    let (voters, first_member) = (74, 74 + 2 + 24 + 2 + 2 + 8 + 2 + 1 + 2);
     for place in [voters + 2 + 7, first_member + 7] {
         for id in [0, 8] {
             let mut row = golden("applied-clear");
@@ -123,8 +125,8 @@ fn lists_that_are_not_strictly_ascending_are_refused() {
 /// BOUNDED: counts and lengths are judged before anything is allocated for them.
 #[test]
 fn counts_and_lengths_beyond_their_bounds_are_refused() {
-    let first_member = 42 + 2 + 24 + 2 + 2 + 8 + 2 + 1;
-    for place in [42, first_member, first_member + 2 + 8] {
+    let first_member = 74 + 2 + 24 + 2 + 2 + 8 + 2 + 1;
+    for place in [74, first_member, first_member + 2 + 8] {
         let mut row = golden("applied-clear");
         row[place..place + 2].fill(0xff);
         assert!(matches!(Applied::decode(&row), Err(CodecError::Field { .. })), "{place}");
@@ -146,8 +148,8 @@ fn address_that_is_no_text_and_unknown_flags_are_refused() {
         assert_eq!(Applied::decode(&row), Err(CodecError::Field { field: "flags" }));
     }
     let mut row = golden("applied-clear");
-    row[0] = 2;
-    assert_eq!(Applied::decode(&row), Err(CodecError::Version { found: 2, expected: 1 }));
+    row[0] = 1;
+    assert_eq!(Applied::decode(&row), Err(CodecError::Version { found: 1, expected: 2 }));
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::sync::Mutex;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::wrap::Kek;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::KeyId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::kek::KekSet;
 use crate::keys::kek::from_bytes;
@@ -21,6 +23,9 @@ use crate::testing::seed::Seeded;
 use crate::world::Entropy;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(*b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf");
+
+/// What `keys.py` has.
+pub(crate) const CLEAR_NAMES: ClearNameKey = ClearNameKey([0xcc; 32]);
 
 /// Bytes from `tests/data/golden/keys.txt`, which `keys.py` beside it made from the drawings.
 pub(crate) fn golden(name: &str) -> Vec<u8> {
@@ -77,13 +82,13 @@ pub(crate) fn facts() -> Facts {
     Facts { cluster: CLUSTER, client_command_applied: false }
 }
 
-pub(crate) fn bootstrap(is_cutover: bool) -> Change {
-    make_bootstrap(&keks(), CLUSTER, is_cutover, &Counting::default()).unwrap()
+pub(crate) fn bootstrap(kind: BootstrapKind) -> Change {
+    make_bootstrap(&keks(), CLUSTER, kind, &Counting::default()).unwrap()
 }
 
 /// As `keyring-new`: the bootstrap at (2, 3) is the cutover.
 pub(crate) fn keyring_new() -> Keyring {
-    decide(None, &bootstrap(true), at(2, 3), facts()).unwrap()
+    decide(None, &bootstrap(BootstrapKind::Cutover), at(2, 3), facts()).unwrap()
 }
 
 /// Every decoder must refuse `bytes` with one byte changed, cut short, or with more behind, or else read another value;

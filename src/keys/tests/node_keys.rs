@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::envelope::OpenError;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::open::OpenJob;
 use crate::crypto::open::open_entry;
 use crate::crypto::seal::seal_entries;
@@ -12,6 +13,7 @@ use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::ProposalId;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::change::Retire;
 use crate::keys::kek::KekSet;
@@ -26,6 +28,7 @@ use crate::keys::node_keys::NodeKeys;
 use crate::keys::node_keys::unwrap_mac;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
+use crate::keys::tests::kit::CLEAR_NAMES;
 use crate::keys::tests::kit::CLUSTER;
 use crate::keys::tests::kit::Counting;
 use crate::keys::tests::kit::at;
@@ -107,7 +110,7 @@ fn rotation_changes_the_active_key_and_keeps_the_old_one_for_opening() {
 #[test]
 fn cutover_that_is_known_never_moves() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
-    let clear = decide(None, &bootstrap(false), at(2, 3), facts()).unwrap();
+    let clear = decide(None, &bootstrap(BootstrapKind::SecretNames), at(2, 3), facts()).unwrap();
     node_keys.install(clear.clone()).unwrap();
     assert_eq!(node_keys.cutover(), Index::NEVER);
     let sealed = apply(&clear, &make_cutover(&clear), 9);
@@ -168,7 +171,7 @@ fn second_kek_unwraps_what_it_wrapped() {
 
 #[test]
 fn wraps_that_were_swapped_or_lie_about_their_key_are_damage() {
-    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
+    let Change::Bootstrap(good) = bootstrap(BootstrapKind::Cutover) else { panic!() };
     let mut swapped = good.clone();
     std::mem::swap(&mut swapped.entry.wrapped, &mut swapped.value.wrapped);
     let node_keys = NodeKeys::new(CLUSTER, keks());
@@ -238,7 +241,9 @@ fn entry_sealed_by_one_ring_opens_by_another_of_the_same_term_only() {
 #[test]
 fn wrap_of_another_cluster_does_not_unwrap_here() {
     let elsewhere = ClusterId([1; 16]);
-    let Change::Bootstrap(mut moved) = make_bootstrap(&keks(), elsewhere, true, &Counting::default()).unwrap() else {
+    let Change::Bootstrap(mut moved) =
+        make_bootstrap(&keks(), elsewhere, BootstrapKind::Cutover, &Counting::default()).unwrap()
+    else {
         panic!()
     };
     moved.cluster = CLUSTER;
@@ -257,10 +262,17 @@ fn name_of(node_keys: &NodeKeys, user_key: &[u8]) -> [u8; 16] {
 /// Before any row a bootstrap makes names secret, the same on every node; later changes of the keyring change no name.
 #[test]
 fn names_change_at_the_bootstrap_and_never_after_it() {
-    let [one, two] = [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| NodeKeys::new(CLUSTER, keks));
+    let founded = |cluster, keks, key| {
+        let node_keys = NodeKeys::new(cluster, keks);
+        node_keys.found(&key).unwrap();
+        node_keys
+    };
+    let [one, two] =
+        [keks(), KekSet::new(vec![other_kek(), kek()]).unwrap()].map(|keks| founded(CLUSTER, keks, CLEAR_NAMES));
     let clear = name_of(&one, b"user:1");
-    assert_eq!(clear, name_of(&NodeKeys::new(CLUSTER, KekSet::default()), b"user:1"));
-    assert_ne!(clear, name_of(&NodeKeys::new(ClusterId([1; 16]), KekSet::default()), b"user:1"));
+    assert_eq!(clear, name_of(&founded(CLUSTER, KekSet::default(), CLEAR_NAMES), b"user:1"));
+    assert_ne!(clear, name_of(&founded(ClusterId([1; 16]), KekSet::default(), CLEAR_NAMES), b"user:1"));
+    assert_ne!(clear, name_of(&founded(CLUSTER, KekSet::default(), ClearNameKey([1; 32])), b"user:1"));
     one.install(keyring_new()).unwrap();
     let secret = name_of(&one, b"user:1");
     assert_ne!(secret, clear);
@@ -275,9 +287,12 @@ fn names_change_at_the_bootstrap_and_never_after_it() {
 #[test]
 fn names_stay_as_they_are_where_clients_wrote_before_the_bootstrap() {
     let node_keys = NodeKeys::new(CLUSTER, keks());
+    assert_eq!(node_keys.current().name_key().unwrap_err(), KeyLack::NotBootstrapped, "nothing says yet with what");
+    node_keys.found(&CLEAR_NAMES).unwrap();
+    assert_eq!(node_keys.found(&ClearNameKey([1; 32])), Err(InstallError::OtherClearNames));
     let before = name_of(&node_keys, b"user:1");
     let late = Facts { client_command_applied: true, ..facts() };
-    let keyring = decide(None, &bootstrap(false), at(2, 9), late).unwrap();
+    let keyring = decide(None, &bootstrap(BootstrapKind::ClearNames), at(2, 9), late).unwrap();
     node_keys.install(keyring.clone()).unwrap();
     assert_eq!(name_of(&node_keys, b"user:1"), before);
     let sealed = decide(Some(&keyring), &make_cutover(&keyring), at(2, 12), late).unwrap();
@@ -287,7 +302,7 @@ fn names_stay_as_they_are_where_clients_wrote_before_the_bootstrap() {
 
 #[test]
 fn node_that_lacks_the_name_key_says_so_and_does_not_campaign() {
-    let Change::Bootstrap(mut swapped) = bootstrap(true) else { panic!() };
+    let Change::Bootstrap(mut swapped) = bootstrap(BootstrapKind::Cutover) else { panic!() };
     std::mem::swap(&mut swapped.mac.wrapped, &mut swapped.name.wrapped);
     let keyring = decide(None, &Change::Bootstrap(swapped), at(2, 3), facts()).unwrap();
     let node_keys = NodeKeys::new(CLUSTER, keks());

@@ -3,6 +3,7 @@
 use crate::codec::CodecError;
 use crate::crypto::keystore::Purpose;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::CHANGE_LEN_MAX;
 use crate::keys::change::Change;
 use crate::keys::change::PublishOpener;
@@ -33,7 +34,7 @@ use crate::limits::KEYRING_KEYS_MAX;
 fn changes() -> Vec<(&'static str, Change)> {
     let rotate = make_rotate(&keks(), &keyring_new(), Purpose::Entry, &Counting::from(100)).unwrap();
     vec![
-        ("bootstrap", bootstrap(true)),
+        ("bootstrap", bootstrap(BootstrapKind::Cutover)),
         ("cutover", Change::Cutover(SetCutover { entry_key: key_id(1) })),
         ("opener", make_opener(Term(2), &Counting::default())),
         ("rotate", rotate),
@@ -54,7 +55,7 @@ pub(crate) fn keyring_old() -> Keyring {
 /// Clients wrote before the keys were made: rows keep the names that they have.
 pub(crate) fn keyring_clear() -> Keyring {
     let facts = Facts { client_command_applied: true, ..facts() };
-    decide(None, &bootstrap(false), at(2, 9), facts).unwrap()
+    decide(None, &bootstrap(BootstrapKind::ClearNames), at(2, 9), facts).unwrap()
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn every_row_that_is_read_is_the_one_that_would_be_written() {
 #[test]
 fn garbage_never_panics() {
     garbage(1, &golden("bootstrap")[..3], Change::decode);
-    garbage(2, &[2, 4, 0, 0, 0, 3], Change::decode);
+    garbage(2, &[3, 4, 0, 0, 0, 3], Change::decode);
     garbage(3, &golden("keyring-new")[..243], Keyring::decode);
     garbage(4, &[2], Keyring::decode);
 }
@@ -119,11 +120,11 @@ fn garbage_never_panics() {
 #[test]
 fn another_version_says_so() {
     let [mut change, mut keyring] = [golden("opener"), golden("keyring-new")];
-    for found in [1, 3] {
+    for found in [1, 4] {
         (change[0], keyring[0]) = (found, found);
-        let expected = CodecError::Version { found: found.into(), expected: 2 };
-        assert_eq!(Change::decode(&change), Err(expected));
-        assert_eq!(Keyring::decode(&keyring), Err(expected));
+        let error = |expected| CodecError::Version { found: found.into(), expected };
+        assert_eq!(Change::decode(&change), Err(error(3)));
+        assert_eq!(Keyring::decode(&keyring), Err(error(2)));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::change::Change;
 use crate::keys::change::PublishOpener;
 use crate::keys::change::Retire;
@@ -14,6 +15,7 @@ use crate::keys::kek::KekSet;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::DekState;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::Naming;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::make::MakeError;
 use crate::keys::make::make_bootstrap;
@@ -37,7 +39,7 @@ use crate::limits::KEYRING_KEYS_MAX;
 use crate::testing::seed::Seeded;
 
 fn clear_keyring() -> Keyring {
-    decide(None, &bootstrap(false), at(2, 3), facts()).unwrap()
+    decide(None, &bootstrap(BootstrapKind::SecretNames), at(2, 3), facts()).unwrap()
 }
 
 fn opener(term: u64, seed: u64) -> Change {
@@ -51,6 +53,8 @@ fn rotate(keyring: &Keyring, purpose: Purpose, seed: u64) -> Change {
 fn refusal(keyring: Option<&Keyring>, change: &Change, at: Position) -> RuleError {
     decide(keyring, change, at, facts()).unwrap_err()
 }
+
+const KINDS: [BootstrapKind; 3] = [BootstrapKind::Cutover, BootstrapKind::SecretNames, BootstrapKind::ClearNames];
 
 #[test]
 fn bootstrap_can_be_the_cutover_or_not() {
@@ -69,21 +73,38 @@ fn bootstrap_can_be_the_cutover_or_not() {
 #[test]
 fn bootstrap_is_the_cutover_only_if_no_client_command_was_applied() {
     let facts = Facts { client_command_applied: true, ..facts() };
-    assert_eq!(decide(None, &bootstrap(true), at(2, 30), facts), Err(RuleError::CutoverBehindClients));
-    assert!(decide(None, &bootstrap(false), at(2, 30), facts).is_ok());
+    assert_eq!(
+        decide(None, &bootstrap(BootstrapKind::Cutover), at(2, 30), facts),
+        Err(RuleError::CutoverBehindClients)
+    );
+    assert!(decide(None, &bootstrap(BootstrapKind::SecretNames), at(2, 30), facts).is_ok());
+}
+
+/// Nothing signs the record of a replica before the bootstrap: whoever owns its disk may have changed it. NO-WAY-DOWN: that makes
+/// no name readable, and no replica names rows in another way than the others.
+#[test]
+fn how_rows_are_named_is_in_the_bootstrap_and_not_in_a_replicas_own_record() {
+    for client_command_applied in [false, true] {
+        let facts = Facts { client_command_applied, ..facts() };
+        let naming = |kind| *decide(None, &bootstrap(kind), at(2, 30), facts).unwrap().naming();
+        let Change::Bootstrap(made) = bootstrap(BootstrapKind::SecretNames) else { panic!() };
+        assert_eq!(naming(BootstrapKind::SecretNames), Naming::Secret(made.name));
+        assert_eq!(naming(BootstrapKind::ClearNames), Naming::Clear);
+    }
+    assert!(matches!(keyring_new().naming(), Naming::Secret(_)));
 }
 
 #[test]
 fn second_bootstrap_is_refused_even_the_same_one() {
-    for is_cutover in [true, false] {
-        assert_eq!(refusal(Some(&keyring_new()), &bootstrap(is_cutover), at(2, 4)), RuleError::SecondBootstrap);
+    for kind in KINDS {
+        assert_eq!(refusal(Some(&keyring_new()), &bootstrap(kind), at(2, 4)), RuleError::SecondBootstrap);
     }
 }
 
 #[test]
 fn bootstrap_for_another_cluster_is_refused() {
     let named = ClusterId([1; 16]);
-    let change = make_bootstrap(&keks(), named, true, &Counting::default()).unwrap();
+    let change = make_bootstrap(&keks(), named, BootstrapKind::Cutover, &Counting::default()).unwrap();
     assert_eq!(refusal(None, &change, at(2, 3)), RuleError::OtherCluster { named, cluster: CLUSTER });
 }
 
@@ -102,7 +123,7 @@ fn before_bootstrap_everything_else_is_refused() {
 
 #[test]
 fn equal_check_values_are_refused_where_keys_are_accepted() {
-    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
+    let Change::Bootstrap(good) = bootstrap(BootstrapKind::Cutover) else { panic!() };
     for (from, to) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
         let mut bad = good.clone();
         let check = [good.entry, good.value, good.mac, good.name][from].check;
@@ -243,14 +264,14 @@ fn change_at_or_below_what_the_keyring_names_is_refused() {
 /// SAME-DECISION: wraps that nobody here can open are accepted like any others.
 #[test]
 fn rules_never_unwrap() {
-    let change = make_bootstrap(&other_keks(), CLUSTER, true, &Counting::default()).unwrap();
+    let change = make_bootstrap(&other_keks(), CLUSTER, BootstrapKind::Cutover, &Counting::default()).unwrap();
     assert!(decide(None, &change, at(2, 3), facts()).is_ok());
     assert!(matches!(verify_wraps(&keks(), CLUSTER, &change), Err(MakeError::Wrap { key_id: 1, .. })));
 }
 
 #[test]
 fn leader_refuses_to_propose_a_wrap_for_another_place_or_key() {
-    let Change::Bootstrap(good) = bootstrap(true) else { panic!() };
+    let Change::Bootstrap(good) = bootstrap(BootstrapKind::Cutover) else { panic!() };
     let mut swapped = good.clone();
     std::mem::swap(&mut swapped.entry, &mut swapped.value);
     let swapped = Change::Bootstrap(swapped);
@@ -270,7 +291,7 @@ fn leader_refuses_to_propose_a_wrap_for_another_place_or_key() {
 #[test]
 fn no_keys_are_made_without_a_kek() {
     let none = KekSet::default();
-    assert_eq!(make_bootstrap(&none, CLUSTER, true, &Counting::default()), Err(MakeError::NoKek));
+    assert_eq!(make_bootstrap(&none, CLUSTER, BootstrapKind::Cutover, &Counting::default()), Err(MakeError::NoKek));
     assert_eq!(make_rotate(&none, &keyring_new(), Purpose::Entry, &Counting::default()), Err(MakeError::NoKek));
 }
 
@@ -305,7 +326,7 @@ fn random_change(chance: &Seeded, keyring: Option<&Keyring>, term: u64) -> Chang
     let id = key_id(1 + chance.below(12) as u32);
     let purpose = if chance.below(2) == 0 { Purpose::Entry } else { Purpose::Value };
     match (chance.below(8), keyring) {
-        (0, _) | (_, None) => make_bootstrap(&keks(), CLUSTER, chance.below(2) == 0, chance).unwrap(),
+        (0, _) | (_, None) => make_bootstrap(&keks(), CLUSTER, KINDS[chance.index(3)], chance).unwrap(),
         (1, _) => Change::Cutover(SetCutover { entry_key: id }),
         (2, Some(keyring)) => make_cutover(keyring),
         (3, _) => make_opener(Term(term - chance.below(2)), chance),

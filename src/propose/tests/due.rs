@@ -9,6 +9,7 @@ use super::rig::set;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::keys::change::BootstrapKind;
 use crate::keys::node_keys::KeysAt;
 use crate::propose::due::ControlQueue;
 use crate::propose::due::Due;
@@ -86,12 +87,12 @@ fn ready_makes_the_keys_and_seals_nothing() {
 }
 
 #[test]
-fn a_bootstrap_behind_client_commands_is_not_the_cutover() {
+fn a_bootstrap_behind_client_commands_is_not_the_cutover_and_leaves_names() {
     let keys = node_keys(Mode::On).current();
     let facts = (Index::NEVER, true);
     let mut queue = ControlQueue::default();
     let next = ask(&mut queue, Mode::On, view(5, 9), &keys, facts, Duration::ZERO);
-    assert_eq!(next, Next::Control { due: Due::Bootstrap { is_cutover: false }, is_ordered: false });
+    assert_eq!(next, Next::Control { due: Due::Bootstrap(BootstrapKind::ClearNames), is_ordered: false });
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_control_entry_without_effect_is_made_again_after_a_pause() {
     let keys = node_keys(Mode::On).current();
     let facts = (Index::NEVER, false);
     let mut queue = ControlQueue::default();
-    let due = Due::Bootstrap { is_cutover: true };
+    let due = Due::Bootstrap(BootstrapKind::Cutover);
     let ms = Duration::from_millis;
     assert_eq!(ask(&mut queue, Mode::On, view(5, 9), &keys, facts, ms(0)), Next::Control { due, is_ordered: false });
     queue.placed(at(5, 10), due, false);

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::names::ClearNameKey;
 use crate::fsm::base::StateRows;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
@@ -268,7 +269,12 @@ debug_fields!(self: SimNode { id: self.id(), status: self.status() });
 
 fn founding(founders: &[NodeId]) -> Applied {
     let address = |node: &NodeId| MemberAddress { node: *node, address: String::new() };
-    Applied::founding(CLUSTER, Members::founders(founders), founders.iter().map(address).collect())
+    Applied::founding(
+        CLUSTER,
+        ClearNameKey([0x52; 32]),
+        Members::founders(founders),
+        founders.iter().map(address).collect(),
+    )
 }
 
 /// The cluster of every simulation.

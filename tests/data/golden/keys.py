@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEK = bytes(range(0x40, 0x60))
 CLUSTER = bytes(range(0xA0, 0xB0))
+CLEAR_NAMES = bytes([0xCC]) * 32
 NODE = 7
 
 
@@ -71,15 +72,15 @@ _, entry = new_key(random, 1, 1)
 _, value = new_key(random, 2, 2)
 mac_key, mac = new_key(random, 0, 3)
 _, name = new_key(random, 0, 4)
-golden["bootstrap"] = b"\x02\x01\x01" + CLUSTER + entry + value + mac + name
+golden["bootstrap"] = b"\x03\x01\x01" + CLUSTER + entry + value + mac + name
 salt = Counting().draw(32)
-golden["opener"] = b"\x02\x03" + struct.pack(">Q", 2) + salt
-golden["cutover"] = bytes.fromhex("020200000001")
-golden["retire"] = bytes.fromhex("020500000001")
+golden["opener"] = b"\x03\x03" + struct.pack(">Q", 2) + salt
+golden["cutover"] = bytes.fromhex("030200000001")
+golden["retire"] = bytes.fromhex("030500000001")
 random = Counting()
 random.draw(100)
 _, entry3 = new_key(random, 3, 1)
-golden["rotate"] = b"\x02\x04" + struct.pack(">IB", 3, 1) + entry3
+golden["rotate"] = b"\x03\x04" + struct.pack(">IB", 3, 1) + entry3
 
 # Bootstrap as the cutover at (2, 3), opener at (2, 4), rotation of the entry DEK at (2, 9), retirement of key 1 at (2, 10).
 head = b"\x02" + CLUSTER + struct.pack(">Q", 3) + b"\x02\x03\x00"
@@ -94,7 +95,7 @@ golden["keyring-old"] = (
     + dek(1, 1, 3, 3, entry[:8] + bytes(68)) + dek(2, 2, 1, 3, value) + dek(3, 1, 1, 9, entry3)
 )
 
-# Clients wrote before the bootstrap at (2, 9), which was no cutover: rows stay under names from the cluster id.
+# Clients wrote before the bootstrap at (2, 9), which was no cutover: rows stay under names from the clear name key.
 golden["keyring-clear"] = (
     b"\x02" + CLUSTER + b"\xff" * 8 + b"\x02\x03\x01" + struct.pack(">III", 3, 1, 2) + no_opener + mac
     + bytes(1 + 8 + 68) + struct.pack(">H", 2) + dek(1, 1, 1, 9, entry) + dek(2, 2, 1, 9, value)
@@ -102,12 +103,12 @@ golden["keyring-clear"] = (
 
 conf = struct.pack(">HQQQ", 3, 5, 6, 7) + struct.pack(">H", 0) + struct.pack(">HQ", 1, 9) + struct.pack(">H", 0) + b"\x00"
 members = struct.pack(">H", 2) + struct.pack(">QH", 5, 6) + b"a:6379" + struct.pack(">QH", 7, 0)
-facts = CLUSTER + struct.pack(">QQQ", 10, 2, 1700000000123) + conf + members
-golden["applied-clear"] = b"\x01\x01" + facts
-keyed = b"\x01\x03" + facts + hashlib.sha256(golden["keyring-old"]).digest()
+facts = CLUSTER + CLEAR_NAMES + struct.pack(">QQQ", 10, 2, 1700000000123) + conf + members
+golden["applied-clear"] = b"\x02\x01" + facts
+keyed = b"\x02\x03" + facts + hashlib.sha256(golden["keyring-old"]).digest()
 golden["applied"] = keyed + hmac.new(hkdf(mac_key, "sealkv applied", 32), keyed, "sha256").digest()
 
-who = b"SKVIDENT" + struct.pack(">IIIQ", 1, 2, 2, NODE) + CLUSTER + struct.pack(">I", 8)
+who = b"SKVIDENT" + struct.pack(">IIIQ", 1, 2, 3, NODE) + CLUSTER + struct.pack(">I", 8)
 clear = who + b"\x00"
 golden["identity-clear"] = clear + struct.pack(">I", crc32c(clear))
 random = Counting()

@@ -217,6 +217,8 @@ fn an_applied_row_without_a_mac_is_believed_only_where_it_can_be_true() {
         forge(&|applied| applied.position.index = Index(0)),
     ];
     ends[0].refused_with(74, &["last stamp"]);
+    // It would leave names readable for ever.
+    ends[1].refused_with(74, &["clients wrote before there were keys"]);
     ends[3].refused_with(74, &["of another history"]);
 }
 
