@@ -107,7 +107,7 @@ impl<'a> Machine<'a> {
     pub(crate) fn new(context: RunContext<'a>) -> Machine<'a> {
         Machine {
             context,
-            overlay: Overlay::new(),
+            overlay: context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names)),
             names: RunNames::default(),
             progressed: context.from,
             answers: Vec::new(),

@@ -52,6 +52,14 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether the row holds another key than the one that is asked for.
+    #[must_use]
+    pub fn is_other_key(&self) -> bool {
+        matches!(self, ReadError::Malformed(ValueError::OtherKey))
+    }
+}
+
 /// Opens sealed rows with the keys that the applied keyring names. Shared by readers: must not block for long.
 pub trait RowCipher: Send + Sync {
     /// Whether a row in the clear is accepted now: true until `clear_rows` of the keyring is none.

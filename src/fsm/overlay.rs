@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::crypto::names::NameKey;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
@@ -134,16 +135,36 @@ impl<'n> WriteContext<'n> {
 ///
 /// If a command ends with a [`ReadError`], its entry is half done in here: throw the overlay away and run the entries
 /// before it again on a new one (PREFIX-APPLIED). That is a halt, so its cost does not matter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Overlay {
     effects: Effects,
+    /// Two keys of one name are damage.
+    has_secret_names: bool,
+}
+
+impl Default for Overlay {
+    fn default() -> Overlay {
+        Overlay { effects: Effects::default(), has_secret_names: true }
+    }
 }
 
 impl Overlay {
-    /// Nothing done yet.
+    /// Nothing done yet. Two keys of one name are damage.
     #[must_use]
     pub fn new() -> Overlay {
         Overlay::default()
+    }
+
+    /// Nothing done yet, with rows that are named with `names`.
+    #[must_use]
+    pub fn named_with(names: &NameKey) -> Overlay {
+        Overlay { has_secret_names: names.is_secret(), ..Overlay::default() }
+    }
+
+    /// Whether a row that holds another key than the one that is asked for is damage. Where somebody can have made two keys of
+    /// one name, it is a command's error: a client must not be able to halt the cluster. Every replica decides the same.
+    pub(crate) fn has_secret_names(&self) -> bool {
+        self.has_secret_names
     }
 
     /// Whether nothing was done.

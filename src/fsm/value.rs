@@ -103,7 +103,8 @@ pub enum ValueError {
         /// Bytes of the body.
         found: usize,
     },
-    /// The row of one key holds another: rows were moved, or somebody who knows the name key made two keys of one name.
+    /// The row of one key holds another: rows were moved, or somebody who knows the name key made two keys of one name. Damage
+    /// where names are secret.
     #[error("row holds another key than the one that it was found by")]
     OtherKey,
     /// A value that no command makes: it could not be written anew.

@@ -5,6 +5,7 @@ mod halts;
 mod history;
 mod hook;
 mod kit;
+mod names;
 mod node;
 mod one_by_one;
 mod order;

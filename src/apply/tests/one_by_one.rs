@@ -17,6 +17,7 @@ use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::plain;
 use crate::apply::tests::plain::Closed;
 use crate::apply::tests::plain::SealedFor;
+use crate::crypto::names::NameKey;
 use crate::entry::EntryKind;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
@@ -47,6 +48,7 @@ use crate::keys::change::Change;
 use crate::keys::kek::KekSet;
 use crate::keys::keyring::ClearRows;
 use crate::keys::keyring::Keyring;
+use crate::keys::keyring::Naming;
 use crate::keys::mac::MacKey;
 use crate::keys::node_keys::unwrap_mac;
 use crate::keys::rules::Facts;
@@ -204,7 +206,11 @@ impl Twin {
 
     fn batch(&mut self, batch: &CommandBatch<'_>, at: Position, entry_tag: Option<[u8; 16]>) -> Result<(), Cause> {
         let stamp_ms = self.applied.last_stamp_ms.max(batch.stamp_ms);
-        let mut overlay = Overlay::new();
+        let has_secret_names = self.keyring.as_ref().is_some_and(|keyring| *keyring.naming() != Naming::Clear);
+        let mut overlay = match has_secret_names {
+            true => Overlay::new(),
+            false => Overlay::named_with(&NameKey::clear(&CLEAR_NAMES, CLUSTER)),
+        };
         let key = plain::name_key(&self.keks, self.keyring.as_ref())?;
         let names: Vec<RowName> =
             keys_of(batch).map(|(database, user_key)| plain::name(&key, database, user_key)).collect();

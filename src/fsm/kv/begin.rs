@@ -55,7 +55,10 @@ impl Overlay {
     ) -> Result<Option<&'static str>, ReadError> {
         let mut opened_bytes = 0;
         for (condition, name) in batch.conditions().zip(names) {
-            let found = self.value_for(base, RowKey::new(*name, condition.key), index)?;
+            let found = match self.value_for(base, RowKey::new(*name, condition.key), index) {
+                Err(error) if error.is_other_key() && !self.has_secret_names() => return Ok(Some(words::NAME_TAKEN)),
+                found => found?,
+            };
             opened_bytes += found.as_ref().map_or(0, |value| value.bytes.len() as u64);
             if opened_bytes > ENTRY_VALUE_BYTES_MAX {
                 return Ok(Some(words::VALUES_LARGE));

@@ -19,7 +19,7 @@ pub use read::read;
 pub use read::read_as_leader;
 pub use read::read_within;
 
-/// Error lines as Redis 7 spells them; the last four are our own.
+/// Error lines as Redis 7 spells them; the last five are our own.
 pub(crate) mod words {
     pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
     pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
@@ -32,6 +32,7 @@ pub(crate) mod words {
     pub(crate) const CONDITION_FAILED: &str = "ERR a watched key has changed, nothing was executed";
     pub(crate) const WRITES_MANY: &str = "ERR too many writes in one transaction or pipeline";
     pub(crate) const VALUES_LARGE: &str = "ERR values of one transaction or pipeline take too much memory";
+    pub(crate) const NAME_TAKEN: &str = "ERR another key is stored under the same name as this one";
     /// Names `REPLY_BYTES_MAX`; a test holds the number.
     pub(crate) const REPLY_LARGE: &str =
         "ERR reply is too large: the replies of one request may hold 62914560 bytes of values";

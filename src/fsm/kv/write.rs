@@ -31,7 +31,8 @@ use crate::limits::VALUE_BYTES_MAX;
 impl Overlay {
     /// Runs one command of the entry that `context` stands for, on top of `base` and of what ran before.
     ///
-    /// A plain SET reads nothing. The value's bytes are copied once, into the overlay.
+    /// A plain SET reads nothing. The value's bytes are copied once, into the overlay. A row that holds another key answers an
+    /// error where names are not secret.
     ///
     /// # Errors
     /// [`ReadError`] if a value cannot be read or opened: halt, and throw this overlay away.
@@ -47,6 +48,9 @@ impl Overlay {
         match (Execution { overlay: self, base, context }).run(command) {
             Ok(reply) => Ok(reply),
             Err(CommandEnd::Answer(line)) => Ok(Reply::Error(line)),
+            Err(CommandEnd::Halt(error)) if error.is_other_key() && !self.has_secret_names() => {
+                Ok(Reply::Error(words::NAME_TAKEN))
+            }
             Err(CommandEnd::Halt(error)) => Err(error),
         }
     }
@@ -265,9 +269,16 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
     }
 
     fn delete(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
+        let names = self.context.next_names(keys.len());
+        let rows = || names.iter().copied().zip(keys);
+        if keys.len() > 1 && !self.overlay.has_secret_names() {
+            // One of them may answer an error: then none of them goes.
+            for row in rows() {
+                self.live(row)?;
+            }
+        }
         let mut count = 0;
-        for key in keys {
-            let row = self.row(key);
+        for row in rows() {
             if self.live(row)?.is_some() {
                 self.overlay.remove(row.0);
                 count += 1;

@@ -4,6 +4,9 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 
+use crate::crypto::keystore::Dek;
+use crate::crypto::names::ClearNameKey;
+use crate::crypto::names::NameKey;
 use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
@@ -20,6 +23,7 @@ use crate::fsm::kv::words;
 use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
+use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
@@ -35,6 +39,7 @@ use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::read;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueKind;
+use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
@@ -354,6 +359,27 @@ fn a_value_that_does_not_open_halts_and_is_never_an_answer() {
     let write = batch.commands().next().unwrap();
     let error = Overlay::new().execute(&Counting::default(), write, &mut context).unwrap_err();
     assert!(matches!(error, ReadError::Unauthentic));
+}
+
+/// Where names are secret nobody can make two keys of one name, so such a row was moved.
+#[test]
+fn a_row_of_another_key_halts_where_names_are_secret_and_is_an_error_where_they_are_not() {
+    let bytes = payload(NOW, &[set("one", "1"), incr("other")]);
+    let batch = batch(&bytes);
+    let name = RowName::new(Database::FIRST, [7; 16]);
+    let second = |mut overlay: Overlay| {
+        let base = MapBase::default();
+        let names = [name, name];
+        let mut context = overlay.begin(&base, Index(2), NOW, None, &batch, &names).unwrap();
+        let mut ran = batch.commands().map(|write| overlay.execute(&base, write, &mut context));
+        assert_eq!(ran.next().unwrap().unwrap(), Reply::Ok);
+        ran.next().unwrap()
+    };
+    assert!(second(Overlay::new()).unwrap_err().is_other_key());
+    let cluster = ClusterId([7; 16]);
+    let [secret, clear] = [NameKey::new(&Dek::new(&[7; 32]), cluster), NameKey::clear(&ClearNameKey([7; 32]), cluster)];
+    assert!(second(Overlay::named_with(&secret)).unwrap_err().is_other_key());
+    assert!(matches!(second(Overlay::named_with(&clear)).unwrap(), Reply::Error(_)));
 }
 
 #[test]
