@@ -257,12 +257,16 @@ pub const REPLAY_HELD_MAX: Duration = Duration::from_secs(600);
 pub const REPLAY_FAILED_MAX: Duration = Duration::from_secs(10);
 /// What the flush under way at a stop or a halt may still take: a table of its largest size on a slow disk. The log has it all.
 pub const FLUSH_END_DEADLINE: Duration = Duration::from_secs(30);
+/// What the threads of apply may take to end at a stop: the flush, an entry that waits for its cutover, and a run. One that takes
+/// longer hangs on the disk.
+pub const APPLY_END_DEADLINE: Duration = Duration::from_secs(50);
 /// How long apply waits for the cutover to be durable in the log: longer than [`HUNG_SYNC`], which ends the node with a
 /// message that names the device.
 pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);
 
 const _: () = assert!(RUN_BYTES_MAX >= ENTRY_BYTES_MAX);
 const _: () = assert!(is_shorter(HUNG_SYNC, CUTOVER_DEADLINE));
+const _: () = assert!(is_shorter(FLUSH_END_DEADLINE.saturating_add(CUTOVER_DEADLINE), APPLY_END_DEADLINE));
 
 // resp: one command
 
@@ -431,6 +435,8 @@ pub const AUDIT_LINES_MAX: usize = 1024;
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 /// How long an end waits for the last log lines to be written.
 pub const LOG_LINES_DEADLINE: Duration = Duration::from_millis(500);
+/// How long any other thread may take to end at a stop: it waits for nothing, so one that takes longer hangs on the disk.
+pub const THREAD_END_DEADLINE: Duration = Duration::from_secs(10);
 /// Reasons to end that are kept until the main thread looks: log, raft, apply, flush and two signals at once.
 pub const ENDS_MAX: usize = 8;
 

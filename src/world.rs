@@ -4,6 +4,8 @@
 //! the kernel's random source.
 
 use std::sync::Arc;
+use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -89,10 +91,62 @@ impl Entropy for KernelEntropy {
     }
 }
 
+/// Why a thread was not joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotJoined {
+    /// It ended with a panic.
+    #[error("it panicked")]
+    Panicked,
+    /// It hangs, most likely in a call into the kernel: it goes with the process.
+    #[error("it has not ended for {} s", waited.as_secs())]
+    Hangs {
+        /// For how long it was waited for.
+        waited: Duration,
+    },
+}
+
+/// Waits for a thread to end, so long at most: a disk that does not answer must not hold up the end of the process.
+///
+/// # Errors
+/// [`NotJoined`].
+pub fn join_within(thread: JoinHandle<()>, waited: Duration) -> Result<(), NotJoined> {
+    let mut left = waited;
+    while !thread.is_finished() {
+        if left.is_zero() {
+            return Err(NotJoined::Hangs { waited });
+        }
+        thread::sleep(JOIN_STEP);
+        left = left.saturating_sub(JOIN_STEP);
+    }
+    thread.join().map_err(|_| NotJoined::Panicked)
+}
+
 /// `N` random bytes as an array.
 #[must_use]
 pub fn random_array<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     let mut bytes = [0; N];
     entropy.fill(&mut bytes);
     bytes
+}
+
+/// How often [`join_within`] looks.
+const JOIN_STEP: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_is_waited_for_and_one_that_hangs_is_left_behind() {
+        let brief = Duration::from_millis(20);
+        let (hold, held) = mpsc::channel::<()>();
+        let hangs = thread::spawn(move || assert!(held.recv().is_err()));
+        assert_eq!(join_within(hangs, brief), Err(NotJoined::Hangs { waited: brief }));
+        drop(hold);
+        assert_eq!(join_within(thread::spawn(|| ()), Duration::MAX), Ok(()));
+        let panics = thread::spawn(|| panic!("as the test wants"));
+        assert_eq!(join_within(panics, Duration::MAX), Err(NotJoined::Panicked));
+    }
 }

@@ -37,7 +37,6 @@ use crate::fsm::state::Applied;
 use crate::ids::Position;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
-use crate::limits::FLUSH_END_DEADLINE;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
@@ -253,7 +252,7 @@ impl ApplyLoop {
     /// What is under way, then what is published and not frozen yet: exactly whole runs.
     fn flush_rest(&mut self) -> Result<(), Halt> {
         let position = self.applied().position;
-        let end = || self.flusher.end(FLUSH_END_DEADLINE).map_err(|error| Halt::at(position, error));
+        let end = || self.flusher.end().map_err(|error| Halt::at(position, error));
         let mut is_flushed = end()?;
         if is_flushed && !self.committer.state().is_frozen() {
             self.committer.state_mut().freeze();

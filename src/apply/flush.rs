@@ -28,6 +28,7 @@ use crate::fsm::base::WriteFileError;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::Rubble;
 use crate::ids::Position;
+use crate::limits::FLUSH_END_DEADLINE;
 use crate::limits::FLUSH_RETRY;
 
 /// A frozen table with the state record of the same index.
@@ -87,6 +88,7 @@ pub struct Flusher {
     log: Arc<dyn ApplyLog>,
     desk: Mutex<FlushDesk>,
     changed: Condvar,
+    end_deadline: Duration,
 }
 
 #[derive(Default)]
@@ -111,7 +113,13 @@ impl Flusher {
     /// Nothing is under way.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, log: Arc<dyn ApplyLog>) -> Flusher {
-        Flusher { metrics, log, desk: Mutex::default(), changed: Condvar::new() }
+        Flusher { metrics, log, desk: Mutex::default(), changed: Condvar::new(), end_deadline: FLUSH_END_DEADLINE }
+    }
+
+    /// The same, with another bound on what a flush may take at the end.
+    #[cfg(test)]
+    pub(super) fn ending_within(self, end_deadline: Duration) -> Flusher {
+        Flusher { end_deadline, ..self }
     }
 
     /// Why nothing can be flushed at the moment, if that is so.
@@ -217,16 +225,19 @@ impl Flusher {
         desk.job.is_none()
     }
 
-    /// Ends what is under way, with one try, and waits for it so long at most. True: it is durable, or there was nothing. Where
-    /// another thread flushes, it waits for nothing from then on.
-    pub(super) fn end(&self, deadline: Duration) -> Result<bool, MachineError> {
+    /// Ends what is under way, with one try. True: it is durable, or there was nothing. Where another thread flushes, it is
+    /// waited for at most half of the deadline, since apply asks twice: for what is under way and for what is left. That thread
+    /// waits for nothing from then on.
+    pub(super) fn end(&self) -> Result<bool, MachineError> {
         if !self.desk().has_thread {
             return Ok(matches!(self.try_once()?, FlushTry::Idle | FlushTry::Done(_)));
         }
         self.interrupt();
         let waits = |desk: &mut FlushDesk| desk.job.is_some() && desk.has_thread;
-        let (desk, _) =
-            self.changed.wait_timeout_while(self.desk(), deadline, waits).unwrap_or_else(PoisonError::into_inner);
+        let (desk, _) = self
+            .changed
+            .wait_timeout_while(self.desk(), self.end_deadline / 2, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(desk.job.is_none())
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::Builder;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -20,9 +21,12 @@ use crate::apply::flush::FlushWork;
 use crate::apply::flush::Flusher;
 use crate::apply::halt::Halt;
 use crate::apply::halt::MachineError;
+use crate::limits::APPLY_END_DEADLINE;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
+use crate::world::NotJoined;
+use crate::world::join_within;
 
 /// Told once if apply stops before it was asked to; the node then ends with [`Halt::blame`]'s status.
 pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
@@ -30,8 +34,20 @@ pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
 /// The running threads. Dropping the sender of batches stops them once everything that was sent is applied.
 pub struct Handle {
     apply: JoinHandle<()>,
+    flush: JoinHandle<()>,
     flusher: Arc<Flusher>,
     wake: Sender<()>,
+}
+
+/// Which thread was not joined, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotEnded {
+    /// The one that applies.
+    #[error("the apply thread")]
+    Apply(#[source] NotJoined),
+    /// The one that flushes, behind the other. The log has what it would have flushed.
+    #[error("the flush thread")]
+    Flush(#[source] NotJoined),
 }
 
 /// Where committed entries are put: full means that the sender waits.
@@ -63,9 +79,8 @@ pub fn spawn(mut apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: O
         drive(apply, &batches, &woken, &**on_halt);
         drop(kept);
         shared.close();
-        let _ = flush.join();
     })?;
-    Ok(Handle { apply, flusher, wake })
+    Ok(Handle { apply, flush, flusher, wake })
 }
 
 impl Handle {
@@ -80,12 +95,13 @@ impl Handle {
         self.flusher.interrupt();
     }
 
-    /// Waits until both threads have ended.
+    /// Waits until both threads have ended. Apply has waited for the flush by then as long as anybody should.
     ///
     /// # Errors
-    /// What a thread panicked with.
-    pub fn join(self) -> std::thread::Result<()> {
-        self.apply.join()
+    /// [`NotEnded`].
+    pub fn join(self) -> Result<(), NotEnded> {
+        join_within(self.apply, APPLY_END_DEADLINE).map_err(NotEnded::Apply)?;
+        join_within(self.flush, FLUSH_LEAVES_WITHIN).map_err(NotEnded::Flush)
     }
 }
 
@@ -151,3 +167,6 @@ fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
     }
     flusher.leave();
 }
+
+/// What the thread that flushes may still take once nothing waits for it.
+const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use crate::exit::Blame;
 use crate::limits::ENDS_MAX;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
+use crate::world::NotJoined;
 
 /// A reason to end.
 #[derive(Debug)]
@@ -40,6 +41,14 @@ pub enum NodeFailure {
         /// For how long.
         waited: Duration,
     },
+    /// A thread does not end at a stop.
+    #[error("the node cannot stop in order, {part}: {why}; everything that was acknowledged is in the log")]
+    Hangs {
+        /// Which.
+        part: &'static str,
+        /// What is wrong with it.
+        why: NotJoined,
+    },
     /// Agreement cannot continue.
     #[error("raft")]
     Raft(#[source] RaftFatal),
@@ -51,7 +60,9 @@ impl NodeFailure {
     pub fn blame(&self) -> Blame {
         match self {
             NodeFailure::Halt(halt) => halt.blame(),
-            NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Raft(_) => Blame::Damage,
+            NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Hangs { .. } | NodeFailure::Raft(_) => {
+                Blame::Damage
+            }
         }
     }
 }

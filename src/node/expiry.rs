@@ -21,6 +21,7 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::limits::EXPIRY_PAUSE;
 use crate::limits::EXPIRY_PAUSE_DAMAGED;
+use crate::limits::THREAD_END_DEADLINE;
 use crate::node::ports::StatusCell;
 use crate::propose::AppliedFacts;
 use crate::propose::ClientRequest;
@@ -29,6 +30,8 @@ use crate::propose::Gateway;
 use crate::propose::Outcome;
 use crate::propose::ProposeHandle;
 use crate::propose::RequestSlot;
+use crate::world::NotJoined;
+use crate::world::join_within;
 
 /// What the thread works with.
 pub struct ExpiryParts {
@@ -62,11 +65,12 @@ impl ExpiryThread {
     }
 
     /// Ends it. An entry that is under way must have been answered, or be answered without this thread.
-    pub fn join(self) {
+    ///
+    /// # Errors
+    /// [`NotJoined`].
+    pub fn join(self) -> Result<(), NotJoined> {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that removes expired keys panicked");
-        }
+        join_within(self.thread, THREAD_END_DEADLINE)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use crossbeam_channel::bounded;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
@@ -20,6 +21,8 @@ use crate::crypto::selftest;
 use crate::exit::Blame;
 use crate::exit::SECOND_SIGNAL_STATUS;
 use crate::exit::chain;
+use crate::limits::DRAIN_DEADLINE;
+use crate::limits::THREAD_END_DEADLINE;
 use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
 use crate::node::end::End;
@@ -131,31 +134,40 @@ impl ServingNode {
 
     /// Until a signal, then drains clients and stops: everything handed over is written and flushed.
     fn serve(self) -> Result<(), NodeFailure> {
-        if let Ok(End::Failure(failure)) = self.ended.recv() {
+        let ServingNode { runtime, running, clients, stopping, ended } = self;
+        if let Ok(End::Failure(failure)) = ended.recv() {
             // Connections end with the process: no client is told yes or no for an outcome that is not certain.
-            self.running.abandon();
+            running.abandon();
+            runtime.shutdown_timeout(RUNTIME_END);
             return Err(failure);
         }
         tracing::info!("stopping");
         // Nobody listens only if the server is gone already.
-        let _ = self.stopping.send(true);
-        match self.runtime.block_on(self.clients) {
-            Ok(drained) => tracing::info!(aborted = drained.aborted, "clients are gone"),
-            Err(error) => tracing::warn!(%error, "the clients' task"),
-        }
-        self.running.stop();
-        // A failure on the way still counts.
-        let failed = self.ended.try_iter().find_map(|end| match end {
+        let _ = stopping.send(true);
+        drain(&runtime, clients);
+        let stopped = running.stop();
+        // A read that hangs on the disk is a task that never ends.
+        runtime.shutdown_timeout(RUNTIME_END);
+        // A failure on the way still counts, and says more than what it led to.
+        let failed = ended.try_iter().find_map(|end| match end {
             End::Failure(failure) => Some(failure),
             End::Signal => None,
         });
-        match failed {
-            Some(failure) => Err(failure),
-            None => {
-                log_lines::last(|| tracing::info!("stopped"));
-                Ok(())
-            }
-        }
+        failed.map_or(stopped, Err)?;
+        log_lines::last(|| tracing::info!("stopped"));
+        Ok(())
+    }
+}
+
+/// Waits until the clients are gone. The tasks have a deadline of their own, which the runtime cannot keep while a read hangs on the
+/// disk; so the thread that waits is not one of the runtime's.
+fn drain(runtime: &Runtime, clients: JoinHandle<Drained>) {
+    let (done, gone) = bounded(1);
+    runtime.spawn(async move { done.send(clients.await) });
+    match gone.recv_timeout(DRAIN_DEADLINE + THREAD_END_DEADLINE) {
+        Ok(Ok(drained)) => tracing::info!(aborted = drained.aborted, "clients are gone"),
+        Ok(Err(error)) => tracing::warn!(%error, "the clients' task"),
+        Err(_) => tracing::warn!("clients hang, most likely on the disk"),
     }
 }
 
@@ -228,3 +240,6 @@ impl Hangup {
         }
     }
 }
+
+/// What tasks of the runtime may take to end.
+const RUNTIME_END: Duration = Duration::from_secs(2);

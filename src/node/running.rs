@@ -1,12 +1,17 @@
 //! A node whose threads run, and the two ways in which it ends.
 
 use std::sync::Arc;
+use std::thread::Builder;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 
 use crate::apply;
+use crate::apply::thread::NotEnded;
+use crate::exit::chain;
+use crate::limits::THREAD_END_DEADLINE;
 use crate::node::datadir::DataDir;
+use crate::node::end::NodeFailure;
 use crate::node::expiry::ExpiryThread;
 use crate::node::numbers::NodeNumbers;
 use crate::propose::Gateway;
@@ -16,6 +21,7 @@ use crate::raft::Input;
 use crate::resp::ClientReads;
 use crate::resp::Operator;
 use crate::wal::thread::LogThread;
+use crate::world::join_within;
 
 /// A node whose threads run.
 pub struct RunningNode {
@@ -45,22 +51,39 @@ pub(crate) struct NodeThreads {
 }
 
 impl RunningNode {
-    /// Ends in order: raft hands back its waiting proposals, apply finishes and flushes, the log writes what it was handed.
-    pub fn stop(self) {
-        let threads = self.threads;
+    /// Ends in order: raft hands back its waiting proposals, apply finishes and flushes, the log writes what it was handed, the
+    /// state is closed. Nothing is waited for without a bound, since a disk may hang at any of it.
+    ///
+    /// # Errors
+    /// [`NodeFailure::Hangs`]: a thread did not end, and goes with the process.
+    pub fn stop(self) -> Result<(), NodeFailure> {
+        let RunningNode { threads, reads, operator, .. } = self;
         // A thread that is gone already has reported why.
-        drop(threads.raft.send(Input::Stop));
-        if threads.raft_thread.join().is_err() {
-            tracing::error!("the raft thread panicked");
-        }
+        drop(threads.raft.send_timeout(Input::Stop, THREAD_END_DEADLINE));
+        let raft = join_within(threads.raft_thread, THREAD_END_DEADLINE);
         threads.apply_thread.interrupt();
-        if threads.apply_thread.join().is_err() {
-            tracing::error!("the apply thread panicked");
-        }
+        let apply = threads.apply_thread.join();
         threads.waiters.close();
         threads.read_points.close();
-        threads.expiry.join();
+        let expiry = threads.expiry.join();
         threads.log.close();
+        let hangs = |part, why| NodeFailure::Hangs { part, why };
+        let ended = raft.map_err(|why| hangs("raft", why)).and(match apply {
+            Err(NotEnded::Apply(why)) => Err(hangs("apply", why)),
+            Ok(()) | Err(NotEnded::Flush(_)) => Ok(()),
+        });
+        let ended = ended.and(expiry.map_err(|why| hangs("the removal of expired keys", why)));
+        if ended.is_err() || apply.is_err() {
+            if let Err(why @ NotEnded::Flush(_)) = apply {
+                tracing::warn!(why = chain(&why), "a flush is left behind: the next start replays it from the log");
+            }
+            // A thread still uses the state: see `abandon`.
+            std::mem::forget((reads, operator));
+            return ended;
+        }
+        // RocksDB ends its own threads first, which may hang on the disk.
+        let close = Builder::new().name("close".to_owned()).spawn(move || drop((reads, operator)));
+        close.map_or(Ok(()), |close| join_within(close, THREAD_END_DEADLINE).map_err(|why| hangs("the state", why)))
     }
 
     /// Ends at once: every waiter learns that its outcome is unknown.

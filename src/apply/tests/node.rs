@@ -51,6 +51,7 @@ use crate::ids::Position;
 use crate::keys::kek::KekSet;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
+use crate::limits::FLUSH_END_DEADLINE;
 use crate::members::Members;
 use crate::propose::RequestSlot;
 use crate::propose::Waiter;
@@ -145,6 +146,8 @@ pub(super) struct TestBase {
     pub(super) fail_get_of: Mutex<Option<Vec<u8>>>,
     /// How many reads of that key go well before.
     pub(super) good_gets: AtomicU64,
+    /// Held while no file is begun.
+    pub(super) gate: Mutex<()>,
     /// Names keys.
     node_keys: Mutex<Option<Arc<NodeKeys>>>,
 }
@@ -161,6 +164,7 @@ impl TestBase {
             memory,
             fail_get_of: Mutex::default(),
             good_gets: AtomicU64::new(0),
+            gate: Mutex::default(),
             node_keys: Mutex::default(),
         })
     }
@@ -218,6 +222,8 @@ impl RowBase for TestBase {
     }
 
     fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
+        // Whoever holds the gate is a disk that does not answer.
+        drop(self.gate.lock());
         self.memory.begin_file(record)
     }
 
@@ -235,6 +241,7 @@ pub(super) struct Setup {
     pub(super) pool_bytes: u64,
     pub(super) overlay_bytes: u64,
     pub(super) table_bytes: u64,
+    pub(super) flush_end: Duration,
 }
 
 impl Default for Setup {
@@ -246,6 +253,7 @@ impl Default for Setup {
             pool_bytes: 1 << 30,
             overlay_bytes: 1 << 20,
             table_bytes: 64 << 20,
+            flush_end: FLUSH_END_DEADLINE,
         }
     }
 }
@@ -282,7 +290,8 @@ impl Node {
         let (notes, metrics) = (Arc::new(Notes::default()), Arc::new(Metrics::default()));
         let waiters = Arc::new(Waiters::new());
         let log: Arc<dyn ApplyLog> = Arc::new(NotedLog { notes: Arc::clone(&notes), pool_bytes: setup.pool_bytes });
-        let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
+        let flusher = Flusher::new(Arc::clone(&metrics), Arc::clone(&log)).ending_within(setup.flush_end);
+        let flusher = Arc::new(flusher);
         let dyn_base: Arc<dyn RowBase> = Arc::clone(&base) as Arc<dyn RowBase>;
         let state = State::new(dyn_base, record, Arc::clone(&flusher), Arc::clone(&log), setup.table_bytes);
         *notes.views.lock().unwrap() = Some(Arc::clone(state.views()));

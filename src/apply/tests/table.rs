@@ -11,6 +11,7 @@ use std::panic::catch_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,6 +31,7 @@ use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::apply::tests::node::TestBase;
 use crate::apply::tests::one_by_one::Twin;
+use crate::apply::thread::NotEnded;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
@@ -43,6 +45,7 @@ use crate::testing::base::FileStep;
 use crate::testing::picture::Picture;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::seeds;
+use crate::world::NotJoined;
 
 /// What really happened in all histories together.
 #[derive(Debug, Default)]
@@ -498,6 +501,23 @@ fn a_stop_ends_the_wait_for_a_flush_that_cannot_succeed() {
     handle.interrupt();
     handle.join().unwrap();
     assert!(reader.views().load().position.index.0 < 20, "it waited");
+}
+
+/// Goal: a disk that hangs does not hang a stop. The thread that hangs on it is left behind, and said so.
+#[test]
+fn bounded_a_flush_that_hangs_is_left_behind_at_a_stop() {
+    let leader = with_entries(3);
+    let node = Node::new(&Setup { flush_end: Duration::from_millis(40), ..Setup::default() });
+    let base = Arc::clone(&node.base);
+    let hangs = base.gate.lock().unwrap();
+    let (sender, batches) = crate::apply::thread::queue();
+    let handle = crate::apply::thread::spawn(node.apply, batches, Box::new(|halt| panic!("{halt}"))).unwrap();
+    sender.send(leader.log.clone()).unwrap();
+    drop(sender);
+    handle.interrupt();
+    assert!(matches!(handle.join(), Err(NotEnded::Flush(NotJoined::Hangs { .. }))));
+    assert_eq!(base.memory.counts().begun, 0);
+    drop(hangs);
 }
 
 /// Goal: an idle node flushes when it is asked.
