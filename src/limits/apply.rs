@@ -1,0 +1,38 @@
+//! Bounds of apply and of the tables above the state.
+
+use std::time::Duration;
+
+use super::ENTRY_BYTES_MAX;
+use super::HUNG_SYNC;
+use super::is_shorter;
+
+/// Committed batches waiting for the apply thread.
+pub const APPLY_QUEUE_MAX: usize = 1024;
+/// Longest run that apply takes in one commit of the store: bounds the overlay and the time a reader waits.
+pub const RUN_ENTRIES_MAX: usize = 4096;
+/// Bytes of one run; one entry may exceed it alone.
+pub const RUN_BYTES_MAX: usize = 16 << 20;
+/// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
+pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
+/// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
+/// fills while the other is flushed; one run may exceed it.
+pub const TABLE_BYTES: u64 = 256 << 20;
+/// Between two tries to write the file of a flush: freed space is noticed soon, a full disk is not kept busy.
+pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
+/// How long a start waits for the state to merge its files, with nothing replayed meanwhile: level 0 at its bound is merged in a
+/// minute on a slow disk.
+pub const REPLAY_HELD_MAX: Duration = Duration::from_secs(600);
+/// How long a start waits for a file that cannot be written, a full disk above all, before it ends with the reason.
+pub const REPLAY_FAILED_MAX: Duration = Duration::from_secs(10);
+/// What the flush under way at a stop or a halt may still take: a table of its largest size on a slow disk. The log has it all.
+pub const FLUSH_END_DEADLINE: Duration = Duration::from_secs(30);
+/// What the threads of apply may take to end at a stop: the flush, an entry that waits for its cutover, and a run. One that takes
+/// longer hangs on the disk.
+pub const APPLY_END_DEADLINE: Duration = Duration::from_secs(50);
+/// How long apply waits for the cutover to be durable in the log: longer than [`HUNG_SYNC`], which ends the node with a
+/// message that names the device.
+pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);
+
+const _: () = assert!(RUN_BYTES_MAX >= ENTRY_BYTES_MAX);
+const _: () = assert!(is_shorter(HUNG_SYNC, CUTOVER_DEADLINE));
+const _: () = assert!(is_shorter(FLUSH_END_DEADLINE.saturating_add(CUTOVER_DEADLINE), APPLY_END_DEADLINE));
