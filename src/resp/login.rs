@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use crate::fsm::name::Database;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::reply::Protocol;
@@ -162,6 +163,7 @@ impl Login {
         self.speak(Protocol::Resp2);
         lock(&self.client.names).name.clear();
         self.is_admin = false;
+        self.client.select(Database::FIRST);
         if self.shared.bounds.password.is_some() {
             self.revoke();
         }

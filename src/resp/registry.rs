@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::fsm::name::Database;
 use crate::resp::commands::COMMANDS;
 use crate::resp::stats::Stats;
 
@@ -33,6 +34,8 @@ pub(crate) struct Client {
     /// Milliseconds after `since` at which it last sent something.
     pub(crate) active_ms: AtomicU64,
     pub(crate) protocol: AtomicU8,
+    /// Number of the database that it has selected.
+    database: AtomicU8,
     pub(crate) is_authenticated: AtomicBool,
     pub(crate) inbox_bytes: AtomicUsize,
     pub(crate) outbox_bytes: AtomicUsize,
@@ -65,6 +68,7 @@ impl Client {
             since: Instant::now(),
             active_ms: AtomicU64::new(0),
             protocol: AtomicU8::new(2),
+            database: AtomicU8::new(Database::FIRST.number()),
             is_authenticated: AtomicBool::new(false),
             inbox_bytes: AtomicUsize::new(0),
             outbox_bytes: AtomicUsize::new(0),
@@ -108,6 +112,16 @@ impl Client {
         lock(&self.names).subcommand = Some((self.last_command.load(Ordering::Relaxed), shown));
     }
 
+    /// The database that its next command works on.
+    pub(crate) fn database(&self) -> Database {
+        Database::new(self.database.load(Ordering::Relaxed)).expect("only databases are selected")
+    }
+
+    /// SELECT.
+    pub(crate) fn select(&self, database: Database) {
+        self.database.store(database.number(), Ordering::Relaxed);
+    }
+
     /// Notes how many commands wait for EXEC, if MULTI was said.
     pub(crate) fn show_queued(&self, queued: Option<usize>) {
         let shown = queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
@@ -129,7 +143,7 @@ impl Client {
         let (bar, word) = word.map_or(("", ""), |word| ("|", word));
         let written = writeln!(
             line,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={flags} db={} sub=0 psub=0 ssub=0 multi={queued} \
              qbuf={inbox} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={outbox} oll=0 omem=0 tot-mem={} \
              events=r cmd={command}{bar}{word} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
@@ -138,6 +152,7 @@ impl Client {
             self.descriptor,
             names.name,
             age.as_secs(),
+            self.database().number(),
             inbox + outbox,
             self.protocol.load(Ordering::Relaxed),
             names.library,

@@ -126,13 +126,13 @@ impl Session {
                 if !self.group.admits_write(&write) {
                     self.finish(wire).await?;
                 }
-                self.group.push_write(Database::FIRST, write);
+                self.group.push_write(self.client.database(), write);
             }
             Ok(Resolved::Action(Action::Read(read))) => {
                 if !self.group.admits_read(&read) {
                     self.finish(wire).await?;
                 }
-                self.group.push_read(Database::FIRST, read);
+                self.group.push_read(self.client.database(), read);
             }
             Ok(Resolved::Action(Action::Local(Local::Ping))) if arguments.len() == 1 => {
                 self.answer(wire, |encoder| encoder.simple("PONG"));

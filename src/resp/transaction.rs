@@ -32,6 +32,7 @@ use crate::resp::commands::Action;
 use crate::resp::commands::CommandSpec;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
+use crate::resp::commands::database_argument;
 
 /// What one connection has begun with MULTI and WATCH.
 #[derive(Debug, Default)]
@@ -43,9 +44,11 @@ pub(crate) struct Transaction {
     watched_bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenTransaction {
     queued: Vec<Queued>,
+    /// Of the next command, once those before it have run.
+    database: Database,
     /// In memory, and in the entry.
     bytes: usize,
     entry_bytes: usize,
@@ -69,9 +72,9 @@ enum Spoiled {
 #[derive(Debug)]
 pub(crate) enum Queued {
     /// Goes into the entry.
-    Write(WriteCommand),
+    Write(Database, WriteCommand),
     /// Rides with the entry.
-    Read(ReadCommand),
+    Read(Database, ReadCommand),
     /// Runs on this connection once the entry is applied.
     Local(Local, KeptArguments),
     /// Its arguments are wrong, which Redis finds out when it runs.
@@ -112,11 +115,11 @@ impl Transaction {
     ///
     /// # Errors
     /// It is open already.
-    pub(crate) fn begin(&mut self) -> Result<(), ErrorLine> {
+    pub(crate) fn begin(&mut self, database: Database) -> Result<(), ErrorLine> {
         if self.is_open() {
             return Err(ErrorLine::fixed("ERR MULTI calls can not be nested"));
         }
-        self.open = Some(OpenTransaction::default());
+        self.open = Some(OpenTransaction::new(database));
         Ok(())
     }
 
@@ -134,7 +137,7 @@ impl Transaction {
         if open.spoiled.is_some() {
             return Ok(());
         }
-        let queued = OpenTransaction::keep(command, arguments, lead_ms);
+        let queued = open.keep(command, arguments, lead_ms);
         match open.bound_broken(command, arguments, &queued) {
             None => {
                 open.push(arguments, queued);
@@ -207,15 +210,15 @@ impl Transaction {
         *self = Transaction::default();
     }
 
-    /// Whether these keys may be watched too.
+    /// Whether these keys of a database may be watched too.
     ///
     /// # Errors
     /// Inside MULTI, or too many.
-    pub(crate) fn may_watch(&self, keys: &[Bytes]) -> Result<(), ErrorLine> {
+    pub(crate) fn may_watch(&self, database: Database, keys: &[Bytes]) -> Result<(), ErrorLine> {
         if self.is_open() {
             return Err(ErrorLine::fixed("ERR WATCH inside MULTI is not allowed"));
         }
-        let is_new = |key: &&Bytes| !self.watched.contains_key(&(Database::FIRST, Bytes::clone(key)));
+        let is_new = |key: &&Bytes| !self.watched.contains_key(&(database, Bytes::clone(key)));
         let mut new: Vec<&Bytes> = keys.iter().filter(is_new).collect();
         new.sort_unstable();
         new.dedup();
@@ -233,8 +236,8 @@ impl Transaction {
 
     /// Watches a key that has `last_change` now. One that is watched already keeps what it had: it must not have changed
     /// since then.
-    pub(crate) fn watch(&mut self, key: &Bytes, last_change: u64) {
-        if let Entry::Vacant(place) = self.watched.entry((Database::FIRST, Bytes::copy_from_slice(key))) {
+    pub(crate) fn watch(&mut self, database: Database, key: &Bytes, last_change: u64) {
+        if let Entry::Vacant(place) = self.watched.entry((database, Bytes::copy_from_slice(key))) {
             place.insert(last_change);
             self.watched_bytes += key.len() + WATCHED_OVERHEAD;
         }
@@ -243,12 +246,25 @@ impl Transaction {
 }
 
 impl OpenTransaction {
+    fn new(database: Database) -> OpenTransaction {
+        OpenTransaction {
+            queued: Vec::new(),
+            database,
+            bytes: 0,
+            entry_bytes: 0,
+            cost: WriteCost::default(),
+            read_keys: 0,
+            counts: 0,
+            spoiled: None,
+        }
+    }
+
     /// A copy of its own, that shares no receive buffer.
-    fn keep(command: &'static CommandSpec, arguments: Arguments<'_>, lead_ms: u64) -> Queued {
+    fn keep(&self, command: &'static CommandSpec, arguments: Arguments<'_>, lead_ms: u64) -> Queued {
         let kept = arguments.kept();
         match command.parse(kept.arguments(), lead_ms) {
-            Ok(Action::Write(write)) => Queued::Write(write),
-            Ok(Action::Read(read)) => Queued::Read(read),
+            Ok(Action::Write(write)) => Queued::Write(self.database, write),
+            Ok(Action::Read(read)) => Queued::Read(self.database, read),
             Ok(Action::Local(local)) => Queued::Local(local, kept),
             Err(refusal) => Queued::Wrong(refusal),
         }
@@ -263,7 +279,7 @@ impl OpenTransaction {
     ) -> Option<&'static str> {
         let mut cost = self.cost;
         let mut entry_bytes = self.entry_bytes;
-        if let Queued::Write(write) = queued {
+        if let Queued::Write(_, write) = queued {
             cost += write.cost();
             entry_bytes += write.encoded_len();
         }
@@ -287,16 +303,21 @@ impl OpenTransaction {
         self.bytes += arguments.kept_bytes() + QUEUED_OVERHEAD;
         self.read_keys += read_keys(&queued);
         self.counts += counts(&queued);
-        if let Queued::Write(write) = &queued {
-            self.cost += write.cost();
-            self.entry_bytes += write.encoded_len();
+        match &queued {
+            Queued::Write(_, write) => {
+                self.cost += write.cost();
+                self.entry_bytes += write.encoded_len();
+            }
+            // One that is wrong selects nothing when it runs.
+            Queued::Local(Local::Select, _) => self.database = database_argument(arguments, 1).unwrap_or(self.database),
+            Queued::Read(..) | Queued::Local(..) | Queued::Wrong(_) => {}
         }
         self.queued.push(queued);
     }
 
     /// Nothing of it will run: its memory is given back at once.
     fn spoil(&mut self, why: Spoiled) {
-        *self = OpenTransaction { spoiled: Some(why), ..OpenTransaction::default() };
+        *self = OpenTransaction { spoiled: Some(why), ..OpenTransaction::new(self.database) };
     }
 }
 
@@ -311,16 +332,16 @@ pub(crate) struct TransactionEntry {
 impl TransactionEntry {
     /// The entry of these commands; `None` if nothing in them reaches the state.
     pub(crate) fn of(queued: &[Queued], has_conditions: bool) -> Option<TransactionEntry> {
-        let has_write = queued.iter().any(|queued| matches!(queued, Queued::Write(_)));
-        let has_read = queued.iter().any(|queued| matches!(queued, Queued::Read(_)));
+        let has_write = queued.iter().any(|queued| matches!(queued, Queued::Write(..)));
+        let has_read = queued.iter().any(|queued| matches!(queued, Queued::Read(..)));
         if !(has_write || has_read || has_conditions) {
             return None;
         }
         let filler = (!has_write)
             .then(|| RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names: Vec::new() }));
         let commands = queued.iter().filter_map(|queued| match queued {
-            Queued::Write(write) => Some(RequestSlot::Write(Database::FIRST, write.clone())),
-            Queued::Read(read) => Some(RequestSlot::Read(Database::FIRST, read.clone())),
+            Queued::Write(database, write) => Some(RequestSlot::Write(*database, write.clone())),
+            Queued::Read(database, read) => Some(RequestSlot::Read(*database, read.clone())),
             Queued::Local(..) | Queued::Wrong(_) => None,
         });
         let slots = filler.into_iter().chain(commands).collect();
@@ -329,11 +350,11 @@ impl TransactionEntry {
 }
 
 fn read_keys(queued: &Queued) -> usize {
-    if let Queued::Read(read) = queued { read.opens() } else { 0 }
+    if let Queued::Read(_, read) = queued { read.opens() } else { 0 }
 }
 
 fn counts(queued: &Queued) -> usize {
-    usize::from(matches!(queued, Queued::Read(ReadCommand::Count)))
+    usize::from(matches!(queued, Queued::Read(_, ReadCommand::Count)))
 }
 
 /// About what a queued command takes beside its arguments.

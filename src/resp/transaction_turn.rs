@@ -7,7 +7,6 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::words;
-use crate::fsm::name::Database;
 use crate::limits::KEY_BYTES_MAX;
 use crate::propose::Outcome;
 use crate::resp::close::Close;
@@ -46,7 +45,7 @@ impl TransactionTurn<'_> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let done = match local {
-            Local::Multi => self.transaction.begin(),
+            Local::Multi => self.transaction.begin(self.context.client.database()),
             Local::Discard => self.transaction.discard(),
             Local::Watch => self.watch(arguments).await,
             Local::Exec => return self.exec(wire).await,
@@ -68,15 +67,16 @@ impl TransactionTurn<'_> {
         if keys.iter().any(|key| key.len() > KEY_BYTES_MAX) {
             return Err(ErrorLine::made(format!("ERR key is longer than the limit of {KEY_BYTES_MAX}")));
         }
-        self.transaction.may_watch(&keys)?;
-        let read =
-            self.context.upstream.read_alone(Database::FIRST, ReadCommand::LastChanges { keys: keys.clone() }).await;
+        let database = self.context.client.database();
+        self.transaction.may_watch(database, &keys)?;
+        let read = ReadCommand::LastChanges { keys: keys.clone() };
+        let read = self.context.upstream.read_alone(database, read).await;
         match read.map_err(ErrorLine::fixed)? {
             Reply::Array(changes) => {
                 assert_eq!(changes.len(), keys.len(), "one change for each key");
                 for (key, change) in keys.iter().zip(changes) {
                     let Reply::Integer(change) = change else { unreachable!("a change is a number") };
-                    self.transaction.watch(key, u64::try_from(change).expect("an index is not negative"));
+                    self.transaction.watch(database, key, u64::try_from(change).expect("an index is not negative"));
                 }
                 Ok(())
             }
@@ -142,7 +142,7 @@ impl TransactionTurn<'_> {
         self.encoder(wire).array(queued.len());
         for command in queued {
             match command {
-                Queued::Write(_) | Queued::Read(_) => {
+                Queued::Write(..) | Queued::Read(..) => {
                     let reply = replies.next().expect("counted: one reply for each command of the entry");
                     if matches!(reply, Reply::Error(_)) {
                         add(&self.context.shared.stats.error_replies_total, 1);

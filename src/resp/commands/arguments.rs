@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::fsm::command::Expiry;
+use crate::fsm::name::Database;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::codec::arguments::Arguments;
@@ -29,9 +30,11 @@ impl TimeForm {
     pub(super) const AT_MILLIS: TimeForm = TimeForm { is_seconds: false, is_absolute: true };
 }
 
-/// An argument as a number.
-pub(crate) fn integer(arguments: Arguments<'_>, position: usize) -> Result<i64, ErrorLine> {
-    parse_integer(arguments.slice(position)).ok_or(NOT_AN_INTEGER)
+/// An argument as a database.
+pub(crate) fn database_argument(arguments: Arguments<'_>, position: usize) -> Result<Database, ErrorLine> {
+    let number = parse_integer(arguments.slice(position)).ok_or(NOT_AN_INTEGER)?;
+    let number = u8::try_from(number).ok().and_then(Database::new);
+    number.ok_or(ErrorLine::fixed("ERR DB index is out of range"))
 }
 
 impl Call<'_> {
@@ -77,7 +80,7 @@ impl Call<'_> {
     }
 
     pub(super) fn integer(&self, position: usize) -> Result<i64, ErrorLine> {
-        integer(self.arguments, position)
+        parse_integer(self.slice(position)).ok_or(NOT_AN_INTEGER)
     }
 
     /// An expiry that must lie in the future (SET, GETEX and their like).

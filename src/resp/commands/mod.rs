@@ -14,7 +14,7 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::resp::codec::arguments::Arguments;
 
-pub(crate) use arguments::integer;
+pub(crate) use arguments::database_argument;
 pub(crate) use table::COMMANDS;
 pub(crate) use table::find;
 

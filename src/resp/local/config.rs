@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::fsm::name::DATABASES;
 use crate::limits::BULK_BYTES_MAX;
 use crate::limits::CLIENT_KEEPALIVE;
 use crate::limits::CLIENTS_MAX;
@@ -181,7 +182,7 @@ const TABLE: &[Entry] = &[
     number("client-query-buffer-limit", QUERY_BYTES_MAX),
     number("client-output-buffer-limit-normal", OUTPUT_BYTES_MAX),
     fixed("cluster-enabled", "no"),
-    fixed("databases", "1"),
+    number("databases", DATABASES),
     Entry { name: "loglevel", value: ConfigValue::LogLevel },
     Entry { name: "maxclients", value: ConfigValue::ClientsMax },
     fixed("maxmemory", "0"),

@@ -18,7 +18,7 @@ use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
-use crate::resp::commands::integer;
+use crate::resp::commands::database_argument;
 use crate::resp::local::client::client_command;
 use crate::resp::local::command::command_command;
 use crate::resp::local::config::config_command;
@@ -114,9 +114,7 @@ impl LocalContext<'_> {
     }
 
     fn select(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
-        if integer(arguments, 1)? != 0 {
-            return Err(ErrorLine::fixed("ERR DB index is out of range"));
-        }
+        self.client.select(database_argument(arguments, 1)?);
         self.encoder(out).simple("OK");
         Ok(())
     }

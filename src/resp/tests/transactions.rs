@@ -176,6 +176,42 @@ fn a_transaction_above_a_bound_is_refused_with_its_name_and_runs_nothing() {
 }
 
 #[test]
+fn databases_are_apart_and_a_transaction_selects_on_its_way() {
+    let house = House::open();
+    let (mut one, mut two) = (house.client(), house.client());
+    assert_eq!(one.ask("SET a zero"), "+OK\r\n");
+    assert_eq!(one.ask("SELECT 15"), "+OK\r\n");
+    assert_eq!(one.ask("GET a"), "$-1\r\n");
+    assert_eq!(one.ask("SET a last"), "+OK\r\n");
+    assert!(one.ask("CLIENT INFO").contains(" db=15 "));
+    // A pipeline changes its database between two commands.
+    one.send(b"GET a\r\nSELECT 0\r\nGET a\r\nSELECT 15\r\n");
+    let replies: Vec<String> = (0..4).map(|_| one.reply()).collect();
+    assert_eq!(replies, ["$4\r\nlast\r\n", "+OK\r\n", "$4\r\nzero\r\n", "+OK\r\n"]);
+    assert_eq!(one.ask("WATCH a"), "+OK\r\n");
+    assert_eq!(two.ask("SET a other"), "+OK\r\n", "in the first database");
+    for line in ["MULTI", "GET a", "SELECT 16", "SELECT 3", "SET a third", "SELECT 0", "GET a"] {
+        assert!(!one.ask(line).starts_with('-'), "{line}");
+    }
+    let executed = "*6\r\n$4\r\nlast\r\n-ERR DB index is out of range\r\n+OK\r\n+OK\r\n+OK\r\n$5\r\nother\r\n";
+    assert_eq!(one.ask("EXEC"), executed);
+    assert!(one.ask("CLIENT INFO").contains(" db=0 "), "it stays where the transaction went");
+    assert_eq!(one.ask("MULTI"), "+OK\r\n");
+    assert_eq!(one.ask("SELECT 3"), "+QUEUED\r\n");
+    assert_eq!(one.ask("DISCARD"), "+OK\r\n");
+    assert_eq!(one.ask("GET a"), "$5\r\nother\r\n", "nothing was selected");
+    assert_eq!(one.ask("SELECT 15"), "+OK\r\n");
+    assert_eq!(one.ask("WATCH a"), "+OK\r\n");
+    assert_eq!(two.ask("SELECT 15"), "+OK\r\n");
+    assert_eq!(two.ask("FLUSHDB"), "+OK\r\n");
+    assert_eq!(one.ask("MULTI"), "+OK\r\n");
+    assert_eq!(one.ask("EXEC"), "*-1\r\n");
+    assert_eq!(one.ask("EXISTS a"), ":0\r\n");
+    assert_eq!(one.ask("RESET"), "+RESET\r\n");
+    assert_eq!(one.ask("GET a"), "$5\r\nother\r\n");
+}
+
+#[test]
 fn a_thousand_keys_are_watched_and_not_many_more() {
     let house = House::open();
     let (mut client, mut other) = (house.client(), house.client());
