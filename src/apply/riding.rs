@@ -14,6 +14,8 @@ use crate::fsm::naming::NameBatch;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::reader::KeyWalk;
+use crate::fsm::reader::MetKey;
 use crate::fsm::value::Value;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::propose::RequestSlot;
@@ -93,6 +95,14 @@ impl<B: Base + ?Sized> Base for Metered<'_, B> {
         self.view.each_value(rows, detail, &mut |value| {
             let has_left = self.has_left(value.as_ref());
             visit(value) && has_left
+        })
+    }
+
+    fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        self.view.walk_keys(from, &mut |met| {
+            let sum = self.opened_bytes.get() + met.bytes as u64;
+            self.opened_bytes.set(sum);
+            visit(met) && sum <= ENTRY_VALUE_BYTES_MAX
         })
     }
 

@@ -166,14 +166,29 @@ impl RowBatch {
     /// # Errors
     /// [`ReadError`] of that row alone.
     pub fn value(&mut self, at: usize, asked: RowKey<'_>) -> Result<Option<ValueRef<'_>>, ReadError> {
+        match self.keyed(at)? {
+            Some((key, value)) if asked.is_of(key) => Ok(Some(value)),
+            Some(_) => Err(ValueError::OtherKey.into()),
+            None => Ok(None),
+        }
+    }
+
+    /// The user's key in a row of an opened batch. To be asked once.
+    ///
+    /// # Errors
+    /// [`ReadError`] of that row alone.
+    pub fn key(&mut self, at: usize) -> Result<Option<&[u8]>, ReadError> {
+        Ok(self.keyed(at)?.map(|(key, _)| key))
+    }
+
+    fn keyed(&mut self, at: usize) -> Result<Option<(&[u8], ValueRef<'_>)>, ReadError> {
         let (header, body) = match std::mem::replace(&mut self.rows[at], BatchRow::Absent) {
             BatchRow::Absent => return Ok(None),
             BatchRow::Failed(error) => return Err(error),
             BatchRow::Clear { header, body } => (header, &self.clear[body]),
             BatchRow::Sealed { header, number } => (header, self.arena.get(number).map_err(read_error)?),
         };
-        let (key, value) = ValueRef::decode_body(header, body)?;
-        if asked.is_of(key) { Ok(Some(value)) } else { Err(ValueError::OtherKey.into()) }
+        Ok(Some(ValueRef::decode_body(header, body)?))
     }
 }
 

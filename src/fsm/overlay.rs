@@ -15,9 +15,12 @@ use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::reader::KeyWalk;
+use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
+use crate::fsm::row::RowFate;
 use crate::fsm::row::SealedBy;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
@@ -299,6 +302,33 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         each_alone(self, rows, visit)
     }
 
+    fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        let effects = &self.overlay.effects;
+        let is_asked =
+            |name: &RowName| name.database() == from.database && from.behind.is_none_or(|behind| *name > behind);
+        let mut above: Vec<_> = effects.rows().filter(|(name, _)| is_asked(name)).collect();
+        above.sort_unstable_by_key(|(name, _)| **name);
+        let mut above = above.into_iter().peekable();
+        let mut goes_on = true;
+        if !effects.cleared().has(from.database) {
+            self.base.walk_keys(from, &mut |met| {
+                while let Some((name, fate)) = above.next_if(|(name, _)| **name < met.name) {
+                    goes_on = goes_on && meet(name, fate, from.now_ms, visit);
+                }
+                goes_on = goes_on
+                    && match above.next_if(|(name, _)| **name == met.name) {
+                        Some((name, fate)) => meet(name, fate, from.now_ms, visit),
+                        None => visit(met),
+                    };
+                goes_on
+            })?;
+        }
+        for (name, fate) in above {
+            goes_on = goes_on && meet(name, fate, from.now_ms, visit);
+        }
+        Ok(())
+    }
+
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
         let rows = || self.overlay.effects.rows().filter(|(name, _)| name.database() == database);
@@ -312,4 +342,12 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         }
         Ok(self.base.count(database, now_ms)? - hidden + above)
     }
+}
+
+/// Shows a row of the overlay to `visit`.
+fn meet(name: &RowName, fate: &RowFate, now_ms: u64, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> bool {
+    fate.as_ref().is_none_or(|row| {
+        let key = (!row.value.is_past_due(now_ms)).then_some(&row.key[..]);
+        visit(MetKey { name: *name, key, bytes: 0 })
+    })
 }

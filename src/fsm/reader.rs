@@ -20,6 +20,7 @@ use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
 use crate::fsm::view::SeenRow;
 use crate::fsm::view::Views;
+use crate::fsm::walk::MetRow;
 use crate::limits::EXPIRY_STEP_ROWS;
 use crate::limits::REPLY_BYTES_MAX;
 
@@ -30,6 +31,30 @@ pub enum Detail {
     Values,
     /// What there is of each besides its bytes, which may be left out.
     Facts,
+}
+
+/// Where a walk over keys begins.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyWalk {
+    /// Whose keys.
+    pub database: Database,
+    /// Those behind this name; `None` = all.
+    pub behind: Option<RowName>,
+    /// About how many are wanted: so many of a table are copied at once.
+    pub most: usize,
+    /// A row whose deadline is at or before this is not opened.
+    pub now_ms: u64,
+}
+
+/// What a walk over keys meets.
+#[derive(Clone, Copy, Debug)]
+pub struct MetKey<'a> {
+    /// The row.
+    pub name: RowName,
+    /// The user's key; `None` if it is past due.
+    pub key: Option<&'a [u8]>,
+    /// About how many bytes were opened to know it.
+    pub bytes: usize,
 }
 
 /// A map of values at one moment, past-due ones included.
@@ -51,6 +76,13 @@ pub trait Base {
         detail: Detail,
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError>;
+
+    /// Calls `visit` with each row of a stretch of a database in the order of names, until it answers false. The rows are of
+    /// no single moment; one that is there all the time is met.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a row that is reached cannot be read or opened.
+    fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError>;
 
     /// How many keys of a database are not past due at `now_ms`. Walks its rows and trusts their headers unopened.
     ///
@@ -179,6 +211,29 @@ impl RowReader {
         Ok(())
     }
 
+    /// Shows a row of a walk to `visit`.
+    fn meet(
+        &self,
+        name: RowName,
+        row: MetRow<'_>,
+        now_ms: u64,
+        visit: &mut dyn FnMut(MetKey<'_>) -> bool,
+    ) -> Result<bool, ReadError> {
+        let bytes = row.bytes();
+        if row.header()?.is_past_due(now_ms) {
+            return Ok(visit(MetKey { name, key: None, bytes: 0 }));
+        }
+        match row {
+            MetRow::Table(row) => Ok(visit(MetKey { name, key: Some(&row.key), bytes })),
+            MetRow::Base(row) => {
+                let mut batch = RowBatch::default();
+                batch.add(&*self.cipher, &name, Some(row));
+                batch.open();
+                Ok(visit(MetKey { name, key: batch.key(0)?, bytes }))
+            }
+        }
+    }
+
     /// Reads several rows from the base and opens them, in the order of `rows`, until their bytes are more than a reply can hold.
     fn fetch(&self, base: &dyn RowBase, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
@@ -294,6 +349,18 @@ impl Base for RowReader {
             }
         }
         Ok(())
+    }
+
+    fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        let KeyWalk { database, behind, most, now_ms } = from;
+        let mut failed = None;
+        self.views.walk_database(database, behind, most, &mut |name, row| {
+            self.meet(name, row, now_ms, visit).unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        })?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {

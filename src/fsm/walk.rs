@@ -173,19 +173,38 @@ impl Views<dyn RowBase> {
         most: usize,
         visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
     ) -> Result<(), BaseError> {
-        let first = behind.map_or((Database::FIRST, 0), |behind| (behind.database(), shard_of(&behind)));
-        for database in Database::all() {
-            for number in (0..stretches()).filter(|number| (database, *number) >= first) {
-                let mut behind = behind.filter(|_| (database, number) == first);
-                while behind != Some(*names_of(database, number).end()) {
-                    behind = self.load().walk_piece(database, number, behind, most, visit)?;
-                    if behind.is_none() {
-                        return Ok(());
-                    }
-                }
+        let first = behind.map_or(Database::FIRST, |behind| behind.database());
+        for database in Database::all().filter(|database| *database >= first) {
+            let behind = behind.filter(|_| database == first);
+            if !self.walk_database(database, behind, most, visit)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// The same for the rows of one database; false if `visit` answered that.
+    ///
+    /// # Errors
+    /// [`BaseError`] if the base cannot be read.
+    pub fn walk_database(
+        &self,
+        database: Database,
+        behind: Option<RowName>,
+        most: usize,
+        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+    ) -> Result<bool, BaseError> {
+        let first = behind.map_or(0, |behind| shard_of(&behind));
+        for number in first..stretches() {
+            let mut behind = behind.filter(|_| number == first);
+            while behind != Some(*names_of(database, number).end()) {
+                behind = self.load().walk_piece(database, number, behind, most, visit)?;
+                if behind.is_none() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 

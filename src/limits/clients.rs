@@ -31,6 +31,17 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
 /// longest MGET. A read that would bring more is answered with an error; without it one MGET could load 1 TiB.
 pub const REPLY_BYTES_MAX: usize = 60 << 20;
 
+/// Longest pattern of KEYS and SCAN: matching takes at most pattern times key steps, with this 64 million for one key.
+pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// Rows that one SCAN looks at: each is opened for its key, which takes about 20 ms for all.
+pub const SCAN_ROWS_MAX: u64 = 1 << 14;
+/// Bytes of rows that one SCAN opens before it ends: some 10 ms, and as much for the row that exceeds it.
+pub const SCAN_BYTES_MAX: usize = 16 << 20;
+/// Steps of matching before one SCAN ends: some 20 ms.
+pub const SCAN_STEPS_MAX: u64 = 1 << 24;
+/// The same for KEYS, which then answers an error: some seconds, of which two run at once.
+pub const KEYS_STEPS_MAX: u64 = 1 << 32;
+
 const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);
 const _: () = assert!(QUERY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(REPLY_BYTES_MAX + (ARGUMENTS_MAX * 24) < OUTPUT_BYTES_MAX);
@@ -73,11 +84,14 @@ pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 pub const TRANSACTION_MADE_BYTES_MAX: usize = GROUP_MADE_BYTES_MAX;
 /// Keys that they may read; apply stops them at [`ENTRY_VALUE_BYTES_MAX`] of opened values too.
 pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 16;
-/// Counts of all keys: each may walk every row on the apply thread.
-pub const TRANSACTION_COUNTS_MAX: usize = 1;
+/// Walks over keys (DBSIZE, KEYS, RANDOMKEY, SCAN): each takes up to some 10 ms of the apply thread.
+pub const TRANSACTION_WALKS_MAX: usize = 16;
+/// Rows that each of them looks at.
+pub const TRANSACTION_SCAN_ROWS_MAX: u64 = 1 << 12;
 /// Bytes of the keys that one client may watch: 1 KiB for each of [`ENTRY_CONDITIONS_MAX`].
 pub const WATCHED_BYTES_MAX: usize = 1 << 20;
 
+const _: () = assert!(TRANSACTION_SCAN_ROWS_MAX <= SCAN_ROWS_MAX);
 const _: () = assert!(TRANSACTION_MEMORY_BYTES_MAX > VALUE_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX);
 const _: () = assert!(WATCHED_BYTES_MAX >= ENTRY_CONDITIONS_MAX * 1024);

@@ -12,7 +12,6 @@ mod codec;
 mod commands;
 mod connection;
 mod facts;
-mod glob;
 mod group;
 mod local;
 mod login;

@@ -28,5 +28,6 @@ mod power_cut;
 mod readme;
 mod refusals;
 mod sandbox;
+mod scan;
 mod secrets;
 mod transactions;

@@ -33,6 +33,8 @@ use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::reader::KeyWalk;
+use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;
 use crate::fsm::row::SealedBy;
 use crate::fsm::state::Applied;
@@ -356,6 +358,10 @@ impl Base for Twin {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         each_alone(self, rows, visit)
+    }
+
+    fn walk_keys(&self, _: KeyWalk, _: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        unreachable!("no write walks")
     }
 
     fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {

@@ -79,6 +79,25 @@ pub enum ReadCommand {
     },
     /// DBSIZE: one database, counted on demand. Names no key, so it never rides with a write.
     Count,
+    /// SCAN: the next cursor and keys. Names no key either.
+    Scan {
+        /// Where to begin: 0, or what the call before answered.
+        cursor: u64,
+        /// About how many keys are looked at.
+        count: u64,
+        /// MATCH.
+        pattern: Option<Bytes>,
+    },
+    /// KEYS.
+    Keys {
+        /// Which.
+        pattern: Bytes,
+    },
+    /// RANDOMKEY.
+    RandomKey {
+        /// Drawn by who asks.
+        place: u64,
+    },
 }
 
 impl ReadCommand {
@@ -93,7 +112,10 @@ impl ReadCommand {
             | ReadCommand::RefuseIfThere { key, .. }
             | ReadCommand::Ttl { key, .. }
             | ReadCommand::Type { key } => std::slice::from_ref(key),
-            ReadCommand::Count => &[],
+            ReadCommand::Count
+            | ReadCommand::Scan { .. }
+            | ReadCommand::Keys { .. }
+            | ReadCommand::RandomKey { .. } => &[],
         }
     }
 
@@ -110,11 +132,23 @@ impl ReadCommand {
             ReadCommand::GetMany { .. }
             | ReadCommand::Exists { .. }
             | ReadCommand::LastChanges { .. }
-            | ReadCommand::Count => false,
+            | ReadCommand::Count
+            | ReadCommand::Scan { .. }
+            | ReadCommand::Keys { .. }
+            | ReadCommand::RandomKey { .. } => false,
         }
     }
 
-    /// Stored values that it opens at most: one for each key that it names, none for a count of them all.
+    /// Whether it walks over rows, so that no thread of the network should run it.
+    #[must_use]
+    pub fn is_walk(&self) -> bool {
+        matches!(
+            self,
+            ReadCommand::Count | ReadCommand::Scan { .. } | ReadCommand::Keys { .. } | ReadCommand::RandomKey { .. }
+        )
+    }
+
+    /// Stored values that it opens at most: one for each key that it names, none for a walk.
     #[must_use]
     pub fn opens(&self) -> usize {
         self.keys().len()

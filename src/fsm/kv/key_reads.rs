@@ -90,7 +90,10 @@ pub(super) fn key_reply<'v>(read: &ReadCommand, value: Option<ValueRef<'v>>, now
         ReadCommand::GetMany { .. }
         | ReadCommand::Exists { .. }
         | ReadCommand::LastChanges { .. }
-        | ReadCommand::Count => unreachable!("a read of one key"),
+        | ReadCommand::Count
+        | ReadCommand::Scan { .. }
+        | ReadCommand::Keys { .. }
+        | ReadCommand::RandomKey { .. } => unreachable!("a read of one key"),
     }
 }
 

@@ -8,6 +8,7 @@ mod begin;
 mod decimal;
 mod key_reads;
 mod read;
+mod scan;
 mod write;
 
 pub use key_reads::KEY_READS_MAX;
@@ -19,7 +20,7 @@ pub use read::read;
 pub use read::read_as_leader;
 pub use read::read_within;
 
-/// Error lines as Redis 7 spells them; the last five are our own.
+/// Error lines as Redis 7 spells them; those at the end are our own.
 pub(crate) mod words {
     pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
     pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
@@ -30,6 +31,9 @@ pub(crate) mod words {
     pub(crate) const GETEX_EXPIRE: &str = "ERR invalid expire time in 'getex' command";
     pub(crate) const EXPIRE_EXPIRE: &str = "ERR invalid expire time in 'expire' command";
     pub(crate) const CONDITION_FAILED: &str = "ERR a watched key has changed, nothing was executed";
+    /// Names `TRANSACTION_SCAN_ROWS_MAX`.
+    pub(crate) const KEYS_MANY: &str = "ERR KEYS inside a transaction looks at 4096 keys at most, use SCAN";
+    pub(crate) const PATTERN_SLOW: &str = "ERR the pattern takes too long to match";
     pub(crate) const WRITES_MANY: &str = "ERR too many writes in one transaction or pipeline";
     pub(crate) const VALUES_LARGE: &str = "ERR values of one transaction or pipeline take too much memory";
     pub(crate) const NAME_TAKEN: &str = "ERR another key is stored under the same name as this one";

@@ -8,6 +8,10 @@ use crate::fsm::command::KeyReply;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::key_reads::key_reply;
+use crate::fsm::kv::scan::WalkPlace;
+use crate::fsm::kv::scan::WalkRun;
+use crate::fsm::kv::scan::is_cursor;
+use crate::fsm::kv::scan::scanned;
 use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -60,7 +64,8 @@ pub fn read_within<B: Base + ?Sized>(
     now_ms: u64,
     bytes_left: usize,
 ) -> Result<Reply, ReadError> {
-    ReadRun { view, asked: read, stamp_ms: now_ms, clock_ms: 0, bytes_left, past_due: Vec::new() }.reply()
+    let place = WalkPlace::Riding;
+    ReadRun { view, asked: read, stamp_ms: now_ms, clock_ms: 0, bytes_left, place, past_due: Vec::new() }.reply()
 }
 
 /// Answers a ReadIndex read on the leader, unless it meets a key that is past due by the leader's clock only.
@@ -73,8 +78,8 @@ pub fn read_as_leader<B: Base + ?Sized>(
     stamp_ms: u64,
     clock_ms: u64,
 ) -> Result<ReadAnswer, ReadError> {
-    let mut looker =
-        ReadRun { view, asked: read, stamp_ms, clock_ms, bytes_left: REPLY_BYTES_MAX, past_due: Vec::new() };
+    let (bytes_left, place) = (REPLY_BYTES_MAX, WalkPlace::Aside);
+    let mut looker = ReadRun { view, asked: read, stamp_ms, clock_ms, bytes_left, place, past_due: Vec::new() };
     let reply = looker.reply()?;
     Ok(if looker.past_due.is_empty() { ReadAnswer::Reply(reply) } else { ReadAnswer::PastDue(looker.past_due) })
 }
@@ -85,6 +90,7 @@ struct ReadRun<'a, B: ?Sized> {
     stamp_ms: u64,
     clock_ms: u64,
     bytes_left: usize,
+    place: WalkPlace,
     past_due: Vec<RowName>,
 }
 
@@ -113,6 +119,10 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 })?;
                 Reply::Array(changes)
             }
+            ReadCommand::Scan { cursor, .. } if !is_cursor(*cursor) => scanned(0, Vec::new()),
+            ReadCommand::Scan { cursor, count, pattern } => self.walk().scan(*cursor, *count, pattern.as_deref())?,
+            ReadCommand::Keys { pattern } => self.walk().keys(pattern)?,
+            ReadCommand::RandomKey { place } => self.walk().random_key(*place)?,
             ReadCommand::Count => {
                 let count = self.view.count(database, now_ms)?;
                 Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
@@ -128,6 +138,12 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             }
         };
         Ok(if reply.value_bytes() > self.bytes_left { Reply::Error(words::REPLY_LARGE) } else { reply })
+    }
+
+    fn walk(&self) -> WalkRun<'_, B> {
+        let now_ms = self.stamp_ms.max(self.clock_ms);
+        let ReadRun { view, place, bytes_left, .. } = *self;
+        WalkRun { view, database: self.asked.database, now_ms, place, bytes_left }
     }
 
     /// The value of the only key of a read.

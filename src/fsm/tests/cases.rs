@@ -29,6 +29,8 @@ use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::reader::KeyWalk;
+use crate::fsm::reader::MetKey;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
@@ -320,6 +322,10 @@ impl Base for Counting {
         Err(ReadError::Unauthentic)
     }
 
+    fn walk_keys(&self, _: KeyWalk, _: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        Err(ReadError::Unauthentic)
+    }
+
     fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {
         Err(ReadError::Unauthentic)
     }
@@ -476,6 +482,10 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
                 }
             }
             Ok(())
+        }
+
+        fn walk_keys(&self, _: KeyWalk, _: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+            Err(ReadError::Unauthentic)
         }
 
         fn count(&self, _database: Database, _now_ms: u64) -> Result<u64, ReadError> {

@@ -30,6 +30,8 @@ use crate::fsm::overlay::Changes;
 use crate::fsm::overlay::RowChange;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::reader::KeyWalk;
+use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
@@ -206,6 +208,17 @@ impl Base for MapBase {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         each_alone(self, rows, visit)
+    }
+
+    fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+        let is_asked = |name: &RowName| name.database() == from.database && Some(*name) > from.behind;
+        for (name, (key, value, _)) in self.rows.iter().filter(|(name, _)| is_asked(name)) {
+            let key = (!value.is_past_due(from.now_ms)).then_some(&key[..]);
+            if !visit(MetKey { name: *name, key, bytes: value.bytes.len() }) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::fsm::command::Expiry;
 use crate::fsm::name::Database;
 use crate::limits::KEY_BYTES_MAX;
+use crate::limits::PATTERN_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::request::parse_integer;
@@ -79,6 +80,15 @@ impl Call<'_> {
         Ok(value)
     }
 
+    /// The pattern at a position.
+    pub(super) fn pattern(&self, position: usize) -> Result<Bytes, ErrorLine> {
+        let pattern = squeezed(self.slice(position));
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(ErrorLine::made(format!("ERR a pattern may have {PATTERN_BYTES_MAX} bytes")));
+        }
+        Ok(Bytes::from(pattern))
+    }
+
     pub(super) fn integer(&self, position: usize) -> Result<i64, ErrorLine> {
         parse_integer(self.slice(position)).ok_or(NOT_AN_INTEGER)
     }
@@ -107,6 +117,30 @@ impl Call<'_> {
             return Err(too_far());
         }
         Ok(Expiry::In(millis))
+    }
+}
+
+/// A pattern without stars that stand behind another one: they mean the same as one. Classes are left alone, and what is behind.
+fn squeezed(pattern: &[u8]) -> Vec<u8> {
+    let mut short = Vec::with_capacity(pattern.len().min(PATTERN_BYTES_MAX));
+    let mut rest = pattern;
+    loop {
+        match rest {
+            [] => return short,
+            [b'[', ..] => {
+                short.extend_from_slice(rest);
+                return short;
+            }
+            [b'\\', escaped, behind @ ..] => {
+                short.extend_from_slice(&[b'\\', *escaped]);
+                rest = behind;
+            }
+            [b'*', b'*', ..] => rest = &rest[1..],
+            [byte, behind @ ..] => {
+                short.push(*byte);
+                rest = behind;
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod keys;
+mod scan;
 mod strings;
 mod table;
 

@@ -8,6 +8,7 @@ use crate::resp::commands::Kind;
 use crate::resp::commands::Local;
 use crate::resp::commands::Parse;
 use crate::resp::commands::keys;
+use crate::resp::commands::scan;
 use crate::resp::commands::strings;
 
 /// Every command, sorted by name.
@@ -43,6 +44,7 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("incrby", 3, Kind::Write, ONE_KEY, "string", "Increment the integer value of a key by the given amount", strings::incrby),
     command("incrbyfloat", 3, Kind::Write, ONE_KEY, "string", "Increment the float value of a key by the given amount", strings::incrbyfloat),
     local("info", -1, Local::Info, "server", "Get information and statistics about the server"),
+    command("keys", 2, Kind::Read, NO_KEY, "generic", "Return all key names that match a pattern", scan::keys),
     command("mget", -2, Kind::Read, ALL_KEYS, "string", "Get the values of all the given keys", strings::mget),
     command("mset", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values", strings::mset),
     command("msetnx", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values, only if none of the keys exist", strings::msetnx),
@@ -56,8 +58,10 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     command("psetex", 4, Kind::Write, ONE_KEY, "string", "Set the value and expiration in milliseconds of a key", strings::psetex),
     command("pttl", 2, Kind::Read, ONE_KEY, "generic", "Get the time to live for a key in milliseconds", keys::pttl),
     local("quit", -1, Local::Quit, "connection", "Close the connection"),
+    command("randomkey", 1, Kind::Read, NO_KEY, "generic", "Return a random key name from the database", scan::random_key),
     local("reset", 1, Local::Reset, "connection", "Reset the connection"),
     local("role", 1, Local::Role, "server", "Return the role of the instance in the context of replication"),
+    command("scan", -2, Kind::Read, NO_KEY, "generic", "Iterate over the key names in the database", scan::scan),
     local("sealkv", -2, Local::Sealkv, "server", "A container for the encryption commands of this node"),
     local("select", 2, Local::Select, "connection", "Change the selected database for the current connection"),
     command("set", -3, Kind::Write, ONE_KEY, "string", "Set the string value of a key", strings::set),

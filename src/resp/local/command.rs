@@ -1,5 +1,7 @@
 //! COMMAND: the table of commands, as clients ask for it.
 
+use crate::fsm::glob::Glob;
+use crate::fsm::glob::LetterCase;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::COMMANDS;
@@ -8,7 +10,6 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::find;
-use crate::resp::glob::glob_matches;
 use crate::resp::local::client::write_help;
 use crate::resp::local::subcommand::subcommand;
 
@@ -44,7 +45,8 @@ pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_
         let commands: Vec<&CommandSpec> = match sub.count() {
             0 => shown().collect(),
             3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"pattern") => {
-                shown().filter(|command| glob_matches(sub.slice(2), command.name.as_bytes())).collect()
+                let pattern = Glob::new(sub.slice(2), LetterCase::Any);
+                shown().filter(|command| pattern.matches(command.name.as_bytes())).collect()
             }
             _ => return Err(SYNTAX),
         };

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::fsm::glob::Glob;
+use crate::fsm::glob::LetterCase;
 use crate::fsm::name::DATABASES;
 use crate::limits::BULK_BYTES_MAX;
 use crate::limits::CLIENT_KEEPALIVE;
@@ -12,7 +14,6 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
-use crate::resp::glob::glob_matches;
 use crate::resp::local::client::write_help;
 use crate::resp::local::subcommand::Subcommand;
 use crate::resp::shared::ServerShared;
@@ -51,7 +52,8 @@ pub(super) fn config_command(
 }
 
 fn config_get(shared: &ServerShared, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) {
-    let is_asked = |name: &str| (0..sub.count()).any(|at| glob_matches(sub.slice(at), name.as_bytes()));
+    let matches = |at: usize, name: &str| Glob::new(sub.slice(at), LetterCase::Any).matches(name.as_bytes());
+    let is_asked = |name: &str| (0..sub.count()).any(|at| matches(at, name));
     let found: Vec<&Entry> = TABLE.iter().filter(|entry| is_asked(entry.name)).collect();
     encoder.map(found.len());
     for entry in found {
