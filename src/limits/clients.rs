@@ -33,6 +33,8 @@ pub const REPLY_BYTES_MAX: usize = 60 << 20;
 
 /// Longest pattern of KEYS and SCAN: matching takes at most pattern times key steps, with this 64 million for one key.
 pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// Cells of the table of LCS, one for each pair of bytes: 64 MiB and some 30 ms. The sixteenth of it inside a transaction.
+pub const LCS_CELLS_MAX: usize = 1 << 24;
 /// Rows that one SCAN looks at: each is opened for its key, which takes about 20 ms for all.
 pub const SCAN_ROWS_MAX: u64 = 1 << 14;
 /// Bytes of rows that one SCAN opens before it ends: some 10 ms, and as much for the row that exceeds it.
@@ -84,9 +86,9 @@ pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 pub const TRANSACTION_MADE_BYTES_MAX: usize = GROUP_MADE_BYTES_MAX;
 /// Keys that they may read; apply stops them at [`ENTRY_VALUE_BYTES_MAX`] of opened values too.
 pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 16;
-/// Walks over keys (DBSIZE, KEYS, RANDOMKEY, SCAN): each takes up to some 10 ms of the apply thread.
-pub const TRANSACTION_WALKS_MAX: usize = 16;
-/// Rows that each of them looks at.
+/// Reads that take long (DBSIZE, KEYS, LCS, RANDOMKEY, SCAN): each takes up to some 10 ms of the apply thread.
+pub const TRANSACTION_LONG_READS_MAX: usize = 16;
+/// Rows that each walk among them looks at.
 pub const TRANSACTION_SCAN_ROWS_MAX: u64 = 1 << 12;
 /// Bytes of the keys that one client may watch: 1 KiB for each of [`ENTRY_CONDITIONS_MAX`].
 pub const WATCHED_BYTES_MAX: usize = 1 << 20;

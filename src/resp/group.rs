@@ -82,14 +82,14 @@ impl CommandGroup {
         }
     }
 
-    /// True if `read` may join: with an earlier write it rides, if it names its keys.
+    /// True if `read` may join: with an earlier write it rides, unless it takes long.
     pub(crate) fn admits_read(&self, read: &ReadCommand) -> bool {
         match self.purpose {
             GroupPurpose::Empty => true,
             GroupPurpose::ReadRound => self.reads.len() < GROUP_WRITES_MAX,
             GroupPurpose::Entry => {
                 let opens = read.opens();
-                opens > 0
+                !read.is_long()
                     && self.read_opens + opens <= GROUP_READ_KEYS_MAX
                     && self.cost.opens + opens <= GROUP_OPENS_MAX
             }
@@ -108,7 +108,7 @@ impl CommandGroup {
 
     /// Adds a read.
     pub(crate) fn push_read(&mut self, database: Database, read: ReadCommand) {
-        assert!(self.purpose != GroupPurpose::Entry || read.opens() > 0, "a read rides only if it names its keys");
+        assert!(self.purpose != GroupPurpose::Entry || !read.is_long(), "a read that takes long never rides");
         self.places.push(ReplyPlace::Slot);
         if self.purpose == GroupPurpose::Entry {
             self.read_opens += read.opens();

@@ -193,7 +193,7 @@ impl Session {
         let lead_ms = self.shared.gateway.lead_ms();
         let waits = command.local().is_none_or(|local| !local.is_never_queued());
         if !(self.transaction.is_open() && waits) {
-            return command.parse(arguments, lead_ms).map(Resolved::Action);
+            return command.parse(arguments, self.client.database(), lead_ms).map(Resolved::Action);
         }
         if command.local() == Some(Local::Sealkv) {
             let refusal = ErrorLine::fixed("ERR Command not allowed inside a transaction");

@@ -19,10 +19,10 @@ use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::limits::TRANSACTION_COMMANDS_MAX;
+use crate::limits::TRANSACTION_LONG_READS_MAX;
 use crate::limits::TRANSACTION_MADE_BYTES_MAX;
 use crate::limits::TRANSACTION_MEMORY_BYTES_MAX;
 use crate::limits::TRANSACTION_READ_KEYS_MAX;
-use crate::limits::TRANSACTION_WALKS_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::limits::WATCHED_BYTES_MAX;
 use crate::propose::RequestSlot;
@@ -54,7 +54,7 @@ struct OpenTransaction {
     entry_bytes: usize,
     cost: WriteCost,
     read_keys: usize,
-    walks: usize,
+    long_reads: usize,
     /// A command was refused: EXEC refuses all.
     spoiled: Option<Spoiled>,
 }
@@ -254,7 +254,7 @@ impl OpenTransaction {
             entry_bytes: 0,
             cost: WriteCost::default(),
             read_keys: 0,
-            walks: 0,
+            long_reads: 0,
             spoiled: None,
         }
     }
@@ -262,7 +262,7 @@ impl OpenTransaction {
     /// A copy of its own, that shares no receive buffer.
     fn keep(&self, command: &'static CommandSpec, arguments: Arguments<'_>, lead_ms: u64) -> Queued {
         let kept = arguments.kept();
-        match command.parse(kept.arguments(), lead_ms) {
+        match command.parse(kept.arguments(), self.database, lead_ms) {
             Ok(Action::Write(write)) => Queued::Write(self.database, write),
             Ok(Action::Read(read)) => Queued::Read(self.database, read),
             Ok(Action::Local(local)) => Queued::Local(local, kept),
@@ -293,8 +293,8 @@ impl OpenTransaction {
             (cost.made_bytes > TRANSACTION_MADE_BYTES_MAX, "the SETRANGE of a transaction may make 64 MiB"),
             (self.read_keys + read_keys(queued) > TRANSACTION_READ_KEYS_MAX, "a transaction may read 65536 keys"),
             (
-                self.walks + walks(queued) > TRANSACTION_WALKS_MAX,
-                "a transaction may have 16 DBSIZE, KEYS, RANDOMKEY and SCAN",
+                self.long_reads + long_reads(queued) > TRANSACTION_LONG_READS_MAX,
+                "a transaction may have 16 DBSIZE, KEYS, LCS, RANDOMKEY and SCAN",
             ),
             (arguments.slices_from(1).any(|argument| argument.len() > VALUE_BYTES_MAX), "a value is too long"),
             (command.key_positions(arguments.len()).iter().any(is_long), "a key is longer than 65536 bytes"),
@@ -305,7 +305,7 @@ impl OpenTransaction {
     fn push(&mut self, arguments: Arguments<'_>, queued: Queued) {
         self.bytes += arguments.kept_bytes() + QUEUED_OVERHEAD;
         self.read_keys += read_keys(&queued);
-        self.walks += walks(&queued);
+        self.long_reads += long_reads(&queued);
         match &queued {
             Queued::Write(_, write) => {
                 self.cost += write.cost();
@@ -356,8 +356,8 @@ fn read_keys(queued: &Queued) -> usize {
     if let Queued::Read(_, read) = queued { read.opens() } else { 0 }
 }
 
-fn walks(queued: &Queued) -> usize {
-    usize::from(matches!(queued, Queued::Read(_, read) if read.is_walk()))
+fn long_reads(queued: &Queued) -> usize {
+    usize::from(matches!(queued, Queued::Read(_, read) if read.is_long()))
 }
 
 /// About what a queued command takes beside its arguments.

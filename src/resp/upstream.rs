@@ -146,7 +146,7 @@ impl Upstream {
             Ok(names) => names,
             Err(error) => return ReadAnswer::Reply(Reply::Error(self.unreadable(&error))),
         };
-        let result = if read.is_walk() || read.opens() > READ_KEYS_HERE_MAX {
+        let result = if read.is_long() || read.opens() > READ_KEYS_HERE_MAX {
             self.read_aside(database, read, names, now_ms).await
         } else {
             Some(self.shared.reads.read(NamedRead { read, database, names: &names }, now_ms))

@@ -30,6 +30,9 @@
 //! when      of set: 0 always, 1 absent, 2 present; of expire: 0 always, 1 none, 2 some, 3 later, 4 sooner, 5 some sooner
 //! reply     0 ok, 1 old, 2 integer
 //! flag      0 no, 1 yes
+//! operation of bits: 0 and, 1 or, 2 xor, 3 not
+//! steps     count(4), then of each: action(1) 0 get, 1 set, 2 increment; flag signed(1); width(1), 1 to 64, unsigned to 63;
+//!           overflow(1) 0 wrap, 1 saturate, 2 fail; offset(4); amount(8), two's complement
 //! ```
 //!
 //! Integers are big-endian. A batch has one encoding: no conditions are the count 0, the first database is the byte 0. If

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
+use crate::fsm::name::Database;
 use crate::limits::ENTRY_CONDITIONS_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 use crate::limits::KEY_BYTES_MAX;
@@ -49,6 +50,31 @@ pub(super) trait OneByte: Copy + Eq + 'static {
     const FIELD: &'static str;
     /// What 0, 1, .. mean. The order never changes; a new meaning goes behind the others.
     const MEANINGS: &'static [Self];
+}
+
+/// Its number.
+impl Field for Database {
+    type Owned = Database;
+    type Borrowed<'a> = Database;
+
+    fn len(_: &Database) -> usize {
+        1
+    }
+
+    fn put(owned: &Database, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.push(owned.number());
+        Ok(())
+    }
+
+    fn take<'a>(reader: &mut Reader<'a>) -> Result<Database, PayloadError> {
+        let found = reader.u8("database")?;
+        Database::new(found).ok_or(PayloadError::Field { field: "database", found })
+    }
+
+    #[cfg(test)]
+    fn copied(borrowed: Database) -> Database {
+        borrowed
+    }
 }
 
 /// A length (4) of at most `KEY_BYTES_MAX`, and as many bytes.

@@ -5,6 +5,7 @@
 //! `kv`. Keys are at most `KEY_BYTES_MAX`, values at most `VALUE_BYTES_MAX`: the edge refuses longer ones, the encoder
 //! refuses them again, and a decoder that meets one calls the entry malformed.
 
+pub(super) mod bits;
 pub(super) mod fields;
 mod names;
 mod options;
@@ -12,6 +13,13 @@ mod read;
 mod reply;
 pub(super) mod write;
 
+pub use bits::BitFieldAction;
+pub use bits::BitFieldStep;
+pub use bits::BitOperation;
+pub use bits::BitSpan;
+pub use bits::BitSteps;
+pub use bits::Overflow;
+pub(in crate::fsm) use bits::written_bytes;
 pub use fields::EncodeError;
 pub use fields::KeyList;
 pub use fields::PairList;
@@ -21,6 +29,8 @@ pub use options::ExpireIf;
 pub use options::Expiry;
 pub use options::SetIf;
 pub use options::SetReply;
+pub use read::KeyFact;
+pub use read::LcsAnswer;
 pub use read::ReadCommand;
 pub use read::TtlForm;
 pub use reply::KeyReply;

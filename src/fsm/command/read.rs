@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::fsm::command::BitFieldStep;
+use crate::fsm::command::BitSpan;
+
 /// How TTL-like reads answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlForm {
@@ -19,6 +22,37 @@ pub enum TtlForm {
         /// The same.
         lead_ms: u64,
     },
+}
+
+/// What LCS answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LcsAnswer {
+    /// The subsequence.
+    Bytes,
+    /// LEN.
+    Length,
+    /// IDX: where its pieces stand in both values.
+    Ranges {
+        /// MINMATCHLEN: shorter pieces are left out.
+        least: u64,
+        /// WITHMATCHLEN.
+        shows_lengths: bool,
+    },
+}
+
+/// What OBJECT and MEMORY ask about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFact {
+    /// OBJECT ENCODING.
+    Encoding,
+    /// OBJECT REFCOUNT.
+    References,
+    /// OBJECT FREQ.
+    Frequency,
+    /// OBJECT IDLETIME.
+    IdleTime,
+    /// MEMORY USAGE.
+    Memory,
 }
 
 /// A command that changes nothing.
@@ -70,12 +104,63 @@ pub enum ReadCommand {
         /// The keys; one answer each.
         keys: Vec<Bytes>,
     },
-    /// A command whose arguments are wrong, which Redis says only if the key is there (GETEX).
-    RefuseIfThere {
+    /// A command whose arguments are wrong, for which Redis looks at the key first (GETEX, RESTORE).
+    Refuse {
         /// The key.
         key: Bytes,
-        /// The error.
-        line: &'static str,
+        /// The error if the key is there.
+        there: &'static str,
+        /// The error if it is not; `None` = null.
+        absent: Option<&'static str>,
+    },
+    /// GETBIT.
+    BitAt {
+        /// The key.
+        key: Bytes,
+        /// Number of the bit.
+        offset: u32,
+    },
+    /// BITCOUNT.
+    BitCount {
+        /// The key.
+        key: Bytes,
+        /// `None` = all.
+        span: Option<BitSpan>,
+    },
+    /// BITPOS: -1 if there is none.
+    BitPosition {
+        /// The key.
+        key: Bytes,
+        /// Which bit is looked for.
+        bit: bool,
+        /// `None` = all.
+        span: Option<BitSpan>,
+    },
+    /// BITFIELD_RO, and BITFIELD with GET only.
+    BitFields {
+        /// The key.
+        key: Bytes,
+        /// All of them reads.
+        steps: Vec<BitFieldStep>,
+    },
+    /// DUMP.
+    Dump {
+        /// The key.
+        key: Bytes,
+    },
+    /// LCS.
+    CommonSubsequence {
+        /// Two keys.
+        keys: Vec<Bytes>,
+        /// What is asked about it.
+        answer: LcsAnswer,
+    },
+    /// OBJECT, MEMORY USAGE: null if there is no such key.
+    Fact {
+        /// The key.
+        key: Bytes,
+        /// What is asked about it.
+        fact: KeyFact,
     },
     /// DBSIZE: one database, counted on demand. Names no key, so it never rides with a write.
     Count,
@@ -105,11 +190,20 @@ impl ReadCommand {
     #[must_use]
     pub fn keys(&self) -> &[Bytes] {
         match self {
-            ReadCommand::GetMany { keys } | ReadCommand::Exists { keys } | ReadCommand::LastChanges { keys } => keys,
+            ReadCommand::GetMany { keys }
+            | ReadCommand::Exists { keys }
+            | ReadCommand::LastChanges { keys }
+            | ReadCommand::CommonSubsequence { keys, .. } => keys,
             ReadCommand::Get { key }
             | ReadCommand::Length { key }
             | ReadCommand::Range { key, .. }
-            | ReadCommand::RefuseIfThere { key, .. }
+            | ReadCommand::Refuse { key, .. }
+            | ReadCommand::BitAt { key, .. }
+            | ReadCommand::BitCount { key, .. }
+            | ReadCommand::BitPosition { key, .. }
+            | ReadCommand::BitFields { key, .. }
+            | ReadCommand::Dump { key }
+            | ReadCommand::Fact { key, .. }
             | ReadCommand::Ttl { key, .. }
             | ReadCommand::Type { key } => std::slice::from_ref(key),
             ReadCommand::Count
@@ -119,14 +213,14 @@ impl ReadCommand {
         }
     }
 
-    /// Whether it is about one key and its reply is no array.
+    /// Whether it is about one key, and its reply lies in the value or is a number or word.
     #[must_use]
     pub fn is_of_one_key(&self) -> bool {
         match self {
             ReadCommand::Get { .. }
             | ReadCommand::Length { .. }
             | ReadCommand::Range { .. }
-            | ReadCommand::RefuseIfThere { .. }
+            | ReadCommand::Refuse { .. }
             | ReadCommand::Ttl { .. }
             | ReadCommand::Type { .. } => true,
             ReadCommand::GetMany { .. }
@@ -135,16 +229,28 @@ impl ReadCommand {
             | ReadCommand::Count
             | ReadCommand::Scan { .. }
             | ReadCommand::Keys { .. }
-            | ReadCommand::RandomKey { .. } => false,
+            | ReadCommand::RandomKey { .. }
+            | ReadCommand::BitAt { .. }
+            | ReadCommand::BitCount { .. }
+            | ReadCommand::BitPosition { .. }
+            | ReadCommand::BitFields { .. }
+            | ReadCommand::Dump { .. }
+            | ReadCommand::CommonSubsequence { .. }
+            | ReadCommand::Fact { .. } => false,
         }
     }
 
-    /// Whether it walks over rows, so that no thread of the network should run it.
+    /// Whether it takes long, as a walk over rows does: no thread of the network should run it, and it rides with no write
+    /// but those of its transaction.
     #[must_use]
-    pub fn is_walk(&self) -> bool {
+    pub fn is_long(&self) -> bool {
         matches!(
             self,
-            ReadCommand::Count | ReadCommand::Scan { .. } | ReadCommand::Keys { .. } | ReadCommand::RandomKey { .. }
+            ReadCommand::Count
+                | ReadCommand::Scan { .. }
+                | ReadCommand::Keys { .. }
+                | ReadCommand::RandomKey { .. }
+                | ReadCommand::CommonSubsequence { .. }
         )
     }
 

@@ -19,6 +19,8 @@ pub enum Reply {
     Null,
     /// An array.
     Array(Vec<Reply>),
+    /// A map.
+    Map(Vec<(Reply, Reply)>),
 }
 
 /// The answer to a read of one key, as it lies in memory.
@@ -43,6 +45,7 @@ impl Reply {
         match self {
             Reply::Bulk(bytes) => bytes.len(),
             Reply::Array(parts) => parts.iter().map(Reply::value_bytes).sum(),
+            Reply::Map(pairs) => pairs.iter().map(|(key, value)| key.value_bytes() + value.value_bytes()).sum(),
             Reply::Ok | Reply::Simple(_) | Reply::Error(_) | Reply::Integer(_) | Reply::Null => 0,
         }
     }

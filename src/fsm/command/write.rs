@@ -8,6 +8,9 @@ use std::ops::AddAssign;
 use bytes::Bytes;
 
 use crate::codec::Reader;
+use crate::fsm::command::BitFieldStep;
+use crate::fsm::command::BitOperation;
+use crate::fsm::command::BitSteps;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::KeyList;
@@ -15,6 +18,8 @@ use crate::fsm::command::NameList;
 use crate::fsm::command::PairList;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
+use crate::fsm::command::bits::BitStepsField;
+use crate::fsm::command::bits::StepList;
 use crate::fsm::command::fields::EncodeError;
 use crate::fsm::command::fields::Field;
 use crate::fsm::command::fields::KeyField;
@@ -65,6 +70,7 @@ macro_rules! owned {
     (KeysField) => { Vec<Bytes> };
     (PairsField) => { Vec<(Bytes, Bytes)> };
     (NamesField) => { Vec<RowName> };
+    (BitStepsField) => { Vec<BitFieldStep> };
     ($plain:ident) => { $plain };
 }
 
@@ -75,6 +81,7 @@ macro_rules! borrowed {
     ($entry:lifetime KeysField) => { KeyList<$entry> };
     ($entry:lifetime PairsField) => { PairList<$entry> };
     ($entry:lifetime NamesField) => { NameList<$entry> };
+    ($entry:lifetime BitStepsField) => { BitSteps<$entry> };
     ($entry:lifetime $plain:ident) => { $plain };
 }
 
@@ -298,6 +305,105 @@ write_commands! {
 
     /// FLUSHDB: the database that it works on.
     14 FlushDatabase costs WriteCost::NONE;
+
+    /// RENAME: answers OK, or an error if there is no such key; RENAMENX: answers 1 or 0.
+    15 Rename {
+        /// RENAMENX: only if there is no such target.
+        absent_only: bool,
+        /// The key that goes.
+        key: KeyField,
+        /// The key that has its value and expiry afterwards.
+        target: KeyField,
+    } costs WriteCost { opens: 2, ..WriteCost::REWRITES };
+
+    /// COPY: answers 1 or 0.
+    16 Copy {
+        /// Of the target.
+        target_database: Database,
+        /// REPLACE: the target may be there already.
+        replaces: bool,
+        /// The key that stays.
+        key: KeyField,
+        /// The key that has its value and expiry afterwards.
+        target: KeyField,
+    } costs WriteCost { opens: 2, ..WriteCost::REWRITES };
+
+    /// MOVE: answers 1 or 0.
+    17 Move {
+        /// Where the key goes, unless it is there already.
+        target_database: Database,
+        /// The key.
+        key: KeyField,
+    } costs WriteCost { opens: 2, ..WriteCost::REWRITES };
+
+    /// SETBIT: answers what the bit was.
+    18 SetBit {
+        /// Number of the bit; a gap is filled with zeros.
+        offset: u32,
+        /// What it becomes.
+        bit: bool,
+        /// The key; made if absent.
+        key: KeyField,
+    } costs WriteCost { made_bytes: (*offset as usize / 8).min(VALUE_BYTES_MAX), ..WriteCost::REWRITES };
+
+    /// BITOP: answers the length of the result; an empty one removes the target.
+    19 CombineBits {
+        /// AND, OR, XOR, NOT.
+        operation: BitOperation,
+        /// The key that has the result afterwards.
+        target: KeyField,
+        /// What is combined; a missing one is empty.
+        keys: KeysField,
+    } costs WriteCost { seals: 1, opens: keys.len(), loads: keys.len(), made_bytes: 0 };
+
+    /// BITFIELD with a step that writes: one answer each.
+    20 ChangeBitFields {
+        /// The key; made if absent.
+        key: KeyField,
+        /// In this order.
+        steps: BitStepsField,
+    } costs WriteCost {
+        made_bytes: steps.written_bytes().min(VALUE_BYTES_MAX),
+        ..WriteCost::REWRITES
+    };
+
+    /// RESTORE: answers OK, or an error if the key is there already.
+    21 Restore {
+        /// REPLACE: the key may be there already.
+        replaces: bool,
+        /// `Clear`, `In` or `At`, any number: one that is past removes the key. `Keep` acts as `Clear`.
+        expiry: Expiry,
+        /// The key.
+        key: KeyField,
+        /// Its value.
+        value: ValueField,
+    } costs WriteCost::REPLACES;
+
+    /// SET IFEQ, SET IFNE.
+    22 SetIfValue {
+        /// IFEQ: the value must be this one. IFNE: it must be another, or there must be none.
+        wants_equal: bool,
+        /// GET or not.
+        reply: SetReply,
+        /// As for SET.
+        expiry: Expiry,
+        /// The key.
+        key: KeyField,
+        /// Its new value.
+        value: ValueField,
+        /// What its value is compared with.
+        compared: ValueField,
+    } costs WriteCost { loads: usize::from(*reply == SetReply::Old), ..WriteCost::REPLACES };
+
+    /// DELEX IFEQ, DELEX IFNE, DELIFEQ: answers 1 or 0.
+    23 DeleteIfValue {
+        /// IFEQ: the value must be this one. IFNE: it must be another.
+        wants_equal: bool,
+        /// The key.
+        key: KeyField,
+        /// What its value is compared with.
+        compared: ValueField,
+    } costs WriteCost { opens: 1, ..WriteCost::NONE };
 }
 
 /// Bytes of a command in front of its fields: tag, version, database.

@@ -86,14 +86,11 @@ pub(super) fn key_reply<'v>(read: &ReadCommand, value: Option<ValueRef<'v>>, now
         }
         ReadCommand::Ttl { form, .. } => KeyReply::Integer(ttl(value, *form, now_ms)),
         ReadCommand::Type { .. } => KeyReply::Simple(if value.is_some() { "string" } else { "none" }),
-        ReadCommand::RefuseIfThere { line, .. } => value.map_or(KeyReply::Null, |_| KeyReply::Error(line)),
-        ReadCommand::GetMany { .. }
-        | ReadCommand::Exists { .. }
-        | ReadCommand::LastChanges { .. }
-        | ReadCommand::Count
-        | ReadCommand::Scan { .. }
-        | ReadCommand::Keys { .. }
-        | ReadCommand::RandomKey { .. } => unreachable!("a read of one key"),
+        ReadCommand::Refuse { there, absent, .. } => match value {
+            Some(_) => KeyReply::Error(there),
+            None => absent.map_or(KeyReply::Null, KeyReply::Error),
+        },
+        other => unreachable!("not a read of one key: {other:?}"),
     }
 }
 

@@ -5,10 +5,16 @@
 //! computes with `long double`, this computes with decimals (`decimal`), so every machine gets the same digits.
 
 mod begin;
+mod bit_writes;
+mod bits;
 mod decimal;
+mod execution;
 mod key_reads;
+mod lcs;
 mod read;
+mod replace;
 mod scan;
+mod value_reads;
 mod write;
 
 pub use key_reads::KEY_READS_MAX;
@@ -28,8 +34,15 @@ pub(crate) mod words {
     pub(crate) const NAN_OR_INFINITY: &str = "ERR increment would produce NaN or Infinity";
     pub(crate) const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     pub(crate) const SET_EXPIRE: &str = "ERR invalid expire time in 'set' command";
+    pub(crate) const RESTORE_EXPIRE: &str = "ERR invalid expire time in 'restore' command";
     pub(crate) const GETEX_EXPIRE: &str = "ERR invalid expire time in 'getex' command";
     pub(crate) const EXPIRE_EXPIRE: &str = "ERR invalid expire time in 'expire' command";
+    pub(crate) const NO_SUCH_KEY: &str = "ERR no such key";
+    pub(crate) const BUSY_KEY: &str = "BUSYKEY Target key name already exists.";
+    pub(crate) const LCS_LARGE: &str = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+    pub(crate) const NO_FREQUENCY: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
+         Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    pub(crate) const NO_IDLE_TIME: &str = "ERR sealkv does not keep when a key was last used";
     pub(crate) const CONDITION_FAILED: &str = "ERR a watched key has changed, nothing was executed";
     /// Names `TRANSACTION_SCAN_ROWS_MAX`.
     pub(crate) const KEYS_MANY: &str = "ERR KEYS inside a transaction looks at 4096 keys at most, use SCAN";

@@ -8,10 +8,12 @@ use crate::fsm::command::KeyReply;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::key_reads::key_reply;
+use crate::fsm::kv::lcs::lcs;
 use crate::fsm::kv::scan::WalkPlace;
 use crate::fsm::kv::scan::WalkRun;
 use crate::fsm::kv::scan::is_cursor;
 use crate::fsm::kv::scan::scanned;
+use crate::fsm::kv::value_reads::value_reply;
 use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -20,6 +22,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::value::Value;
+use crate::limits::LCS_CELLS_MAX;
 use crate::limits::REPLY_BYTES_MAX;
 
 /// A read, and where its rows are.
@@ -119,6 +122,17 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
                 })?;
                 Reply::Array(changes)
             }
+            ReadCommand::CommonSubsequence { keys, answer } => {
+                let [left, right] = self.two(&rows(keys, names))?;
+                let cells_max = LCS_CELLS_MAX / if self.place == WalkPlace::Aside { 1 } else { 16 };
+                lcs(&left, &right, *answer, cells_max)
+            }
+            ReadCommand::BitAt { key, .. }
+            | ReadCommand::BitCount { key, .. }
+            | ReadCommand::BitPosition { key, .. }
+            | ReadCommand::BitFields { key, .. }
+            | ReadCommand::Dump { key }
+            | ReadCommand::Fact { key, .. } => value_reply(read, self.one(key)?.map(|value| value.bytes).as_ref()),
             ReadCommand::Scan { cursor, .. } if !is_cursor(*cursor) => scanned(0, Vec::new()),
             ReadCommand::Scan { cursor, count, pattern } => self.walk().scan(*cursor, *count, pattern.as_deref())?,
             ReadCommand::Keys { pattern } => self.walk().keys(pattern)?,
@@ -130,7 +144,7 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             ReadCommand::Get { key }
             | ReadCommand::Length { key }
             | ReadCommand::Range { key, .. }
-            | ReadCommand::RefuseIfThere { key, .. }
+            | ReadCommand::Refuse { key, .. }
             | ReadCommand::Ttl { key, .. }
             | ReadCommand::Type { key } => {
                 let value = self.one(key)?;
@@ -151,6 +165,16 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
         let row = RowKey::new(self.asked.names[0], key);
         let found = self.view.value(row)?;
         Ok(self.judge(row.name, found))
+    }
+
+    /// The bytes of both values of a read of two keys.
+    fn two(&mut self, rows: &[RowKey<'_>]) -> Result<[Bytes; 2], ReadError> {
+        let mut found = Vec::with_capacity(2);
+        self.each(rows, Detail::Values, |value| {
+            found.push(value.map(|value| value.bytes).unwrap_or_default());
+            true
+        })?;
+        Ok(found.try_into().expect("one value for each of two rows"))
     }
 
     /// Keeps values only as long as their reply can be given.

@@ -3,7 +3,6 @@
 //! A command that answers an error has written nothing (but rows that it found past due are gone).
 
 use bytes::Bytes;
-use bytes::BytesMut;
 
 use crate::fsm::codec::EntryCommand;
 use crate::fsm::command::ExpireIf;
@@ -15,18 +14,24 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteRef;
+use crate::fsm::kv::bit_writes;
 use crate::fsm::kv::decimal::DecimalSum;
 use crate::fsm::kv::decimal::add;
+use crate::fsm::kv::execution::CommandEnd;
+use crate::fsm::kv::execution::Deadline;
+use crate::fsm::kv::execution::Execution;
+use crate::fsm::kv::execution::KeyedRow;
+use crate::fsm::kv::execution::flag;
+use crate::fsm::kv::execution::integer;
+use crate::fsm::kv::execution::parse_integer;
+use crate::fsm::kv::replace;
 use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
-use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
-use crate::fsm::value::Value;
-use crate::limits::VALUE_BYTES_MAX;
 
 impl Overlay {
     /// Runs one command of the entry that `context` stands for, on top of `base` and of what ran before.
@@ -56,40 +61,6 @@ impl Overlay {
     }
 }
 
-/// Why a command ends before its end.
-enum CommandEnd {
-    /// With an error line for the client.
-    Answer(&'static str),
-    /// A value cannot be read.
-    Halt(ReadError),
-}
-
-impl From<ReadError> for CommandEnd {
-    fn from(error: ReadError) -> CommandEnd {
-        CommandEnd::Halt(error)
-    }
-}
-
-/// The expiry that a key gets.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Deadline {
-    /// What it had.
-    Unchanged,
-    /// Ms since 1970, 0 = none.
-    At(u64),
-    /// Now or before: the key goes.
-    Past,
-}
-
-struct Execution<'x, 'n, B: ?Sized> {
-    overlay: &'x mut Overlay,
-    base: &'x B,
-    context: &'x mut WriteContext<'n>,
-}
-
-/// A user's key and the name of its row.
-type KeyedRow<'a> = (RowName, &'a [u8]);
-
 impl<B: Base + ?Sized> Execution<'_, '_, B> {
     fn run(&mut self, command: EntryCommand<'_>) -> Result<Reply, CommandEnd> {
         match command.write {
@@ -116,12 +87,23 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
                 Ok(Reply::Ok)
             }
             WriteRef::RemoveExpired { names } => self.remove_expired(names),
+            WriteRef::Rename { key, target, absent_only } => replace::rename(self, key, target, absent_only),
+            WriteRef::Copy { key, target, target_database, replaces } => {
+                replace::copy(self, key, target, (command.database, target_database), replaces)
+            }
+            WriteRef::Move { key, target_database } => replace::move_to(self, key, (command.database, target_database)),
+            WriteRef::SetBit { key, offset, bit } => bit_writes::set_bit(self, key, offset, bit),
+            WriteRef::CombineBits { operation, target, keys } => bit_writes::combine(self, operation, target, keys),
+            WriteRef::ChangeBitFields { key, steps } => bit_writes::change_fields(self, key, steps),
+            WriteRef::Restore { key, value, expiry, replaces } => replace::restore(self, key, value, expiry, replaces),
+            WriteRef::SetIfValue { key, value, compared, wants_equal, expiry, reply } => {
+                let condition = replace::ValueIs { compared, wants_equal };
+                replace::set_if(self, key, value, &condition, (expiry, reply))
+            }
+            WriteRef::DeleteIfValue { key, compared, wants_equal } => {
+                replace::delete_if(self, key, &replace::ValueIs { compared, wants_equal })
+            }
         }
-    }
-
-    /// Where the row of the command's next key is.
-    fn row<'k>(&mut self, key: &'k [u8]) -> KeyedRow<'k> {
-        (self.context.next_name(), key)
     }
 
     fn set(
@@ -175,11 +157,10 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
 
     fn append(&mut self, key: &[u8], value: &[u8]) -> Result<Reply, CommandEnd> {
         let row = self.row(key);
-        let Some(old) = self.live(row)? else {
-            return self.grow(row, None, 0, value);
-        };
-        let offset = old.bytes.len();
-        self.grow(row, Some(old), offset, value)
+        let old = self.live(row)?;
+        let offset = old.as_ref().map_or(0, |old| old.bytes.len());
+        let end = offset + value.len();
+        self.change(row, old, end, |bytes| bytes[offset..end].copy_from_slice(value)).map(integer)
     }
 
     fn set_range(&mut self, key: &[u8], offset: u32, value: &[u8]) -> Result<Reply, CommandEnd> {
@@ -188,33 +169,8 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         if value.is_empty() {
             return Ok(integer(old.map_or(0, |old| old.bytes.len())));
         }
-        self.grow(row, old, offset as usize, value)
-    }
-
-    /// Puts `value` at `offset`, with zeros before it where there is nothing.
-    fn grow(
-        &mut self,
-        row: KeyedRow<'_>,
-        old: Option<Value>,
-        offset: usize,
-        value: &[u8],
-    ) -> Result<Reply, CommandEnd> {
-        let end = offset + value.len();
-        if end > VALUE_BYTES_MAX {
-            return Err(CommandEnd::Answer(words::TOO_LONG));
-        }
-        let old_len = old.as_ref().map_or(0, |old| old.bytes.len());
-        let new_len = end.max(old_len);
-        self.charge(self.kept(old.as_ref()) + (new_len - old_len))?;
-        let expire_at_ms = old.as_ref().map_or(0, |old| old.expire_at_ms);
-        self.overlay.detach(&row.0);
-        let mut bytes = owned(old.map(|old| old.bytes).unwrap_or_default(), new_len);
-        bytes.resize(new_len, 0);
-        bytes[offset..end].copy_from_slice(value);
-        let held_bytes = bytes.capacity();
-        self.put(row, bytes.freeze(), expire_at_ms);
-        self.overlay.hold(&row.0, held_bytes);
-        Ok(integer(new_len))
+        let (offset, end) = (offset as usize, offset as usize + value.len());
+        self.change(row, old, end, |bytes| bytes[offset..end].copy_from_slice(value)).map(integer)
     }
 
     fn increment_by(&mut self, key: &[u8], delta: i64) -> Result<Reply, CommandEnd> {
@@ -332,117 +288,4 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         }
         Ok(Reply::Integer(count))
     }
-
-    /// The value of a row by this entry's stamp; one that is past due is removed on the way.
-    fn live(&mut self, row: KeyedRow<'_>) -> Result<Option<Value>, CommandEnd> {
-        let found = self.overlay.value_for(self.base, RowKey::new(row.0, row.1), self.context.index)?;
-        if found.as_ref().is_some_and(|value| value.is_past_due(self.context.stamp_ms)) {
-            self.overlay.remove(row.0);
-            return Ok(None);
-        }
-        Ok(found)
-    }
-
-    /// A new header for the same bytes: one more sealed write, unless nothing changes (PERSIST of a key without expiry).
-    fn change_deadline(&mut self, row: KeyedRow<'_>, old: Value, deadline: Deadline) -> Result<(), CommandEnd> {
-        let is_same = match deadline {
-            Deadline::Unchanged => true,
-            Deadline::At(at) => at == 0 && old.expire_at_ms == 0,
-            Deadline::Past => false,
-        };
-        if !is_same {
-            if deadline != Deadline::Past {
-                self.charge(self.kept(Some(&old)))?;
-            }
-            self.put_or_remove(row, old.bytes, deadline, old.expire_at_ms);
-        }
-        Ok(())
-    }
-
-    fn put_or_remove(&mut self, row: KeyedRow<'_>, bytes: Bytes, deadline: Deadline, old_expire_at_ms: u64) {
-        match deadline {
-            Deadline::Unchanged => self.put(row, bytes, old_expire_at_ms),
-            Deadline::At(at) => self.put(row, bytes, at),
-            Deadline::Past => self.overlay.remove(row.0),
-        }
-    }
-
-    fn put(&mut self, row: KeyedRow<'_>, bytes: Bytes, expire_at_ms: u64) {
-        assert!(bytes.len() <= VALUE_BYTES_MAX, "a value that is too long is refused before it is made");
-        self.overlay.put(row.0, row.1, bytes, expire_at_ms, self.context);
-    }
-
-    /// The old value as a reply; what it holds is charged, since it lives until the client has it.
-    fn bulk(&mut self, value: Option<Value>) -> Result<Reply, CommandEnd> {
-        let Some(value) = value else {
-            return Ok(Reply::Null);
-        };
-        self.charge(value.bytes.len())?;
-        Ok(Reply::Bulk(value.bytes))
-    }
-
-    fn charge(&mut self, bytes: usize) -> Result<(), CommandEnd> {
-        if self.context.charge(bytes) { Ok(()) } else { Err(CommandEnd::Answer(words::VALUES_LARGE)) }
-    }
-
-    /// Bytes that the overlay holds from now on because an older entry's value is written anew. By the value itself, not
-    /// by where it was found: the answer must not depend on how entries were cut into runs.
-    fn kept(&self, old: Option<&Value>) -> usize {
-        old.filter(|old| old.last_change != self.context.index).map_or(0, |old| old.bytes.len())
-    }
-
-    /// What `expiry` means to SET and GETEX, which refuse what is not above 0.
-    fn positive_deadline(&self, expiry: Expiry, refusal: &'static str) -> Result<Deadline, CommandEnd> {
-        let ms = match expiry {
-            Expiry::Clear => return Ok(Deadline::At(0)),
-            Expiry::Keep => return Ok(Deadline::Unchanged),
-            Expiry::In(ms) | Expiry::At(ms) if ms <= 0 => return Err(CommandEnd::Answer(refusal)),
-            Expiry::In(ms) => i128::from(self.context.stamp_ms) + i128::from(ms),
-            Expiry::At(ms) => i128::from(ms),
-        };
-        self.deadline_at(ms).ok_or(CommandEnd::Answer(refusal))
-    }
-
-    /// `None` above what Redis can say in an i64.
-    fn deadline_at(&self, ms: i128) -> Option<Deadline> {
-        if ms > i128::from(i64::MAX) {
-            return None;
-        }
-        match u64::try_from(ms) {
-            Ok(at) if at > self.context.stamp_ms => Some(Deadline::At(at)),
-            _ => Some(Deadline::Past),
-        }
-    }
-}
-
-/// `bytes` to be changed: in place if nobody else holds them, so that many appends to one value cost no more than their
-/// own bytes; else a copy. Which of the two never shows.
-fn owned(bytes: Bytes, new_len: usize) -> BytesMut {
-    bytes.try_into_mut().unwrap_or_else(|shared| {
-        let mut copy = BytesMut::with_capacity(new_len);
-        copy.extend_from_slice(&shared);
-        copy
-    })
-}
-
-/// A number as Redis's `string2ll` takes it: no sign but `-`, no leading zeros, no spaces, within i64.
-fn parse_integer(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let is_canonical = match digits {
-        [b'0'] => text.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !is_canonical {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn flag(is_true: bool) -> Reply {
-    Reply::Integer(i64::from(is_true))
-}
-
-fn integer(len: usize) -> Reply {
-    Reply::Integer(i64::try_from(len).unwrap_or(i64::MAX))
 }

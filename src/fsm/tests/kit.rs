@@ -10,8 +10,12 @@ use crate::crypto::names::NameKey;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_batch;
+use crate::fsm::command::BitFieldAction;
+use crate::fsm::command::BitFieldStep;
+use crate::fsm::command::BitOperation;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::Overflow;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
@@ -72,7 +76,7 @@ fn random_expiry(rng: &Seeded, stamp_ms: u64) -> Expiry {
 pub(crate) fn random_write(rng: &Seeded, stamp_ms: u64) -> WriteCommand {
     let key = random_key(rng);
     let keys = |rng: &Seeded| (0..rng.index(4)).map(|_| random_key(rng)).collect();
-    match rng.index(24) {
+    match rng.index(36) {
         0..=5 => WriteCommand::Set {
             key,
             value: random_value(rng),
@@ -110,8 +114,48 @@ pub(crate) fn random_write(rng: &Seeded, stamp_ms: u64) -> WriteCommand {
         },
         21 => WriteCommand::Persist { key },
         22 => WriteCommand::RemoveExpired { names: (0..rng.index(4)).map(|_| name(&random_key(rng))).collect() },
+        24 | 25 => WriteCommand::Rename { absent_only: rng.index(2) == 0, key, target: random_key(rng) },
+        26 => WriteCommand::Copy {
+            target_database: Database::FIRST,
+            replaces: rng.index(2) == 0,
+            key,
+            target: random_key(rng),
+        },
+        27 => WriteCommand::SetBit { offset: u32::try_from(rng.index(300)).unwrap(), bit: rng.index(2) == 0, key },
+        28 | 29 => {
+            let operation = rng.pick(&[BitOperation::And, BitOperation::Or, BitOperation::Xor, BitOperation::Not]);
+            WriteCommand::CombineBits { operation, target: key, keys: keys(rng) }
+        }
+        30 | 31 => WriteCommand::ChangeBitFields { key, steps: (0..=rng.index(3)).map(|_| random_step(rng)).collect() },
+        32 => WriteCommand::Restore {
+            replaces: rng.index(2) == 0,
+            expiry: random_expiry(rng, stamp_ms),
+            key,
+            value: random_value(rng),
+        },
+        33 => WriteCommand::SetIfValue {
+            wants_equal: rng.index(2) == 0,
+            reply: rng.pick(&[SetReply::Ok, SetReply::Old]),
+            expiry: random_expiry(rng, stamp_ms),
+            key,
+            value: random_value(rng),
+            compared: random_value(rng),
+        },
+        34 => WriteCommand::DeleteIfValue { wants_equal: rng.index(2) == 0, key, compared: random_value(rng) },
         _ if rng.index(6) == 0 => rng.pick(&[&WriteCommand::FlushAll, &WriteCommand::FlushDatabase]).clone(),
         _ => WriteCommand::Persist { key },
+    }
+}
+
+fn random_step(rng: &Seeded) -> BitFieldStep {
+    let is_signed = rng.index(2) == 0;
+    BitFieldStep {
+        action: rng.pick(&[BitFieldAction::Get, BitFieldAction::Set, BitFieldAction::IncrementBy]),
+        is_signed,
+        width: rng.pick(&[1, 2, 7, 8, 9, 31, 63, if is_signed { 64 } else { 5 }]),
+        overflow: rng.pick(&[Overflow::Wrap, Overflow::Saturate, Overflow::Fail]),
+        offset: u32::try_from(rng.index(200)).unwrap(),
+        amount: rng.pick(&[0, 1, -1, 100, -100, i64::MAX, i64::MIN]),
     }
 }
 

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::fsm::command::BitFieldAction;
+use crate::fsm::command::BitFieldStep;
+use crate::fsm::command::BitOperation;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::Overflow;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
@@ -77,6 +81,42 @@ impl Model {
                 self.rows.clear();
                 Reply::Ok
             }
+            WriteCommand::Rename { absent_only, key, target } => self.rename(key, target, *absent_only),
+            WriteCommand::Copy { key, target, replaces, .. } => {
+                let takes_place = self.has(key) && (*replaces || !self.has(target));
+                if takes_place {
+                    self.put(target, self.bytes(key), self.rows[&key[..]].expire_at_ms);
+                }
+                int(usize::from(takes_place))
+            }
+            WriteCommand::SetBit { offset, bit, key } => {
+                let mut bits = self.bits(key);
+                bits.resize(bits.len().max((*offset as usize / 8 + 1) * 8), false);
+                let before = std::mem::replace(&mut bits[*offset as usize], *bit);
+                self.keep_deadline(key, packed(&bits));
+                int(usize::from(before))
+            }
+            WriteCommand::CombineBits { operation, target, keys } => self.combine(*operation, target, keys),
+            WriteCommand::ChangeBitFields { key, steps } => self.change_fields(key, steps),
+            WriteCommand::Restore { replaces, expiry, key, value } => self.restore(key, value, *expiry, *replaces),
+            WriteCommand::SetIfValue { wants_equal, reply, expiry, key, value, compared } => {
+                let is_equal = self.has(key) && self.bytes(key) == *compared;
+                if is_equal == *wants_equal {
+                    return self.set(key, value, SetIf::Always, *expiry, *reply);
+                }
+                match self.deadline(key, *expiry, true) {
+                    None => Reply::Error("ERR invalid expire time in 'set' command"),
+                    Some(_) if *reply == SetReply::Old => self.old(key),
+                    Some(_) => Reply::Null,
+                }
+            }
+            WriteCommand::DeleteIfValue { wants_equal, key, compared } => {
+                let takes_place = self.has(key) && (self.bytes(key) == *compared) == *wants_equal;
+                if takes_place {
+                    self.rows.remove(&key[..]);
+                }
+                int(usize::from(takes_place))
+            }
             // Past-due keys are gone already; what the answer counts is nobody's business.
             other => {
                 assert!(matches!(other, WriteCommand::RemoveExpired { .. }), "the model does not know {other:?}");
@@ -105,6 +145,61 @@ impl Model {
                 }
             }
         }
+    }
+
+    fn rename(&mut self, key: &[u8], target: &[u8], absent_only: bool) -> Reply {
+        if !self.has(key) {
+            return Reply::Error("ERR no such key");
+        }
+        if absent_only && self.has(target) {
+            return int(0);
+        }
+        if key != target {
+            self.put(target, self.bytes(key), self.rows[key].expire_at_ms);
+            self.rows.remove(key);
+        }
+        if absent_only { int(1) } else { Reply::Ok }
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8], expiry: Expiry, replaces: bool) -> Reply {
+        if self.has(key) && !replaces {
+            return Reply::Error("BUSYKEY Target key name already exists.");
+        }
+        let expiry = if expiry == Expiry::Keep { Expiry::Clear } else { expiry };
+        let Some(deadline) = self.deadline(key, expiry, false) else {
+            return Reply::Error("ERR invalid expire time in 'restore' command");
+        };
+        self.put_until(key, value.to_vec(), deadline);
+        Reply::Ok
+    }
+
+    fn combine(&mut self, operation: BitOperation, target: &[u8], keys: &[Bytes]) -> Reply {
+        let values: Vec<Vec<bool>> = keys.iter().map(|key| self.bits(key)).collect();
+        let len = values.iter().map(Vec::len).max().unwrap_or(0);
+        let ones = |at: usize| values.iter().filter(|bits| bits.get(at) == Some(&true)).count();
+        let bit = |at: usize| match operation {
+            BitOperation::And => ones(at) == values.len(),
+            BitOperation::Or => ones(at) > 0,
+            BitOperation::Xor => ones(at) % 2 == 1,
+            BitOperation::Not => ones(at) % 2 == 0,
+        };
+        let bits: Vec<bool> = (0..len).map(bit).collect();
+        if bits.is_empty() {
+            self.rows.remove(target);
+        } else {
+            self.put(target, packed(&bits), 0);
+        }
+        int(bits.len() / 8)
+    }
+
+    fn change_fields(&mut self, key: &[u8], steps: &[BitFieldStep]) -> Reply {
+        let mut bits = self.bits(key);
+        let writes = steps.iter().filter(|step| step.action != BitFieldAction::Get);
+        let end = writes.map(|step| usize::try_from(step.end()).unwrap()).max().unwrap_or(0);
+        bits.resize(bits.len().max(end.div_ceil(8) * 8), false);
+        let replies = steps.iter().map(|step| field_step(&mut bits, step)).collect();
+        self.keep_deadline(key, packed(&bits));
+        Reply::Array(replies)
     }
 
     fn increment(&mut self, key: &[u8], delta: i64) -> Reply {
@@ -231,9 +326,42 @@ impl Model {
         self.rows.get(key).map(|row| row.bytes.clone()).unwrap_or_default()
     }
 
+    fn bits(&self, key: &[u8]) -> Vec<bool> {
+        self.bytes(key).iter().flat_map(|byte| (0..8).map(move |bit| byte >> (7 - bit) & 1 == 1)).collect()
+    }
+
     fn old(&self, key: &[u8]) -> Reply {
         self.rows.get(key).map_or(Reply::Null, |row| Reply::Bulk(Bytes::copy_from_slice(&row.bytes)))
     }
+}
+
+fn packed(bits: &[bool]) -> Vec<u8> {
+    bits.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect()
+}
+
+fn field_step(bits: &mut [bool], step: &BitFieldStep) -> Reply {
+    let (offset, width) = (step.offset as usize, u32::from(step.width));
+    let places = || offset..offset + width as usize;
+    let raw = places().fold(0_i128, |sum, at| sum * 2 + i128::from(bits.get(at).copied().unwrap_or(false)));
+    let signed = |raw: i128| if step.is_signed && raw >= 1 << (width - 1) { raw - (1 << width) } else { raw };
+    let old = signed(raw);
+    let answer = |number: i128| Reply::Integer(i64::try_from(number).unwrap());
+    let (least, most) =
+        if step.is_signed { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) };
+    let wanted = match step.action {
+        BitFieldAction::Get => return answer(old),
+        BitFieldAction::Set if step.is_signed => i128::from(step.amount),
+        BitFieldAction::Set => i128::from(step.amount.cast_unsigned()),
+        BitFieldAction::IncrementBy => old + i128::from(step.amount),
+    };
+    let new = match step.overflow {
+        Overflow::Fail if wanted < least || wanted > most => return Reply::Null,
+        Overflow::Saturate => wanted.max(least).min(most),
+        Overflow::Fail | Overflow::Wrap => wanted,
+    };
+    let new = new.rem_euclid(1 << width);
+    places().rev().enumerate().for_each(|(power, at)| bits[at] = new >> power & 1 == 1);
+    answer(if step.action == BitFieldAction::Set { old } else { signed(new) })
 }
 
 /// Without exponents, which the generator does not make; 17 decimal places.

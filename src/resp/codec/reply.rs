@@ -61,6 +61,13 @@ impl<'a> Encoder<'a> {
                     self.reply(member);
                 }
             }
+            Reply::Map(pairs) => {
+                self.map(pairs.len());
+                for (key, value) in pairs {
+                    self.reply(key);
+                    self.reply(value);
+                }
+            }
         }
     }
 
@@ -180,6 +187,7 @@ pub(crate) fn reply_bytes(reply: &Reply) -> usize {
     match reply {
         Reply::Bulk(bytes) => bytes.len() + 16,
         Reply::Array(members) => 16 + members.iter().map(reply_bytes).sum::<usize>(),
+        Reply::Map(pairs) => 16 + pairs.iter().map(|(key, value)| reply_bytes(key) + reply_bytes(value)).sum::<usize>(),
         Reply::Simple(text) | Reply::Error(text) => text.len() + 3,
         Reply::Ok | Reply::Integer(_) | Reply::Null => 24,
     }

@@ -1,6 +1,7 @@
 //! Commands on keys whatever their value, and on the whole database; local ones whose arguments are looked at first.
 
 use crate::fsm::command::ExpireIf;
+use crate::fsm::command::KeyFact;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::TtlForm;
 use crate::fsm::command::WriteCommand;
@@ -109,6 +110,39 @@ pub(super) fn flush(call: &Call<'_>) -> ActionResult {
     let is_known = call.len() == 1 || call.len() == 2 && (call.is_word(1, "async") || call.is_word(1, "sync"));
     let write = if call.name == "flushdb" { WriteCommand::FlushDatabase } else { WriteCommand::FlushAll };
     if is_known { Ok(Action::Write(write)) } else { Err(SYNTAX) }
+}
+
+/// OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key.
+pub(super) fn object(call: &Call<'_>) -> ActionResult {
+    let facts = [
+        ("encoding", KeyFact::Encoding),
+        ("freq", KeyFact::Frequency),
+        ("idletime", KeyFact::IdleTime),
+        ("refcount", KeyFact::References),
+    ];
+    match facts.into_iter().find(|(word, _)| call.is_word(1, word)) {
+        Some((_, fact)) if call.len() == 3 => Ok(Action::Read(ReadCommand::Fact { key: call.key(2)?, fact })),
+        Some((word, _)) => Err(ErrorLine::arity(&format!("object|{word}"))),
+        None if call.is_word(1, "help") => Ok(Action::Local(Local::Object)),
+        None => Err(ErrorLine::subcommand(call.name, call.slice(1))),
+    }
+}
+
+/// MEMORY USAGE key [SAMPLES count].
+pub(super) fn memory(call: &Call<'_>) -> ActionResult {
+    if call.is_word(1, "help") {
+        return Ok(Action::Local(Local::Memory));
+    }
+    if !call.is_word(1, "usage") {
+        return Err(ErrorLine::subcommand(call.name, call.slice(1)));
+    }
+    match call.len() {
+        3 => {}
+        5 if call.is_word(3, "samples") && call.integer(4)? >= 0 => {}
+        0..3 => return Err(ErrorLine::arity("memory|usage")),
+        _ => return Err(SYNTAX),
+    }
+    Ok(Action::Read(ReadCommand::Fact { key: call.key(2)?, fact: KeyFact::Memory }))
 }
 
 pub(super) fn ping(call: &Call<'_>) -> ActionResult {

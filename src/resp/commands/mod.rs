@@ -4,18 +4,24 @@
 //! queued; what comes out cannot be wrong.
 
 mod arguments;
+mod bits;
 mod keys;
+mod replace;
 mod scan;
 mod strings;
+mod syntax;
 mod table;
 
 use std::borrow::Cow;
 
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
 use crate::resp::codec::arguments::Arguments;
 
 pub(crate) use arguments::database_argument;
+pub(crate) use syntax::DocArgument;
+pub(crate) use syntax::DocKind;
 pub(crate) use table::COMMANDS;
 pub(crate) use table::find;
 
@@ -59,6 +65,10 @@ pub(crate) enum Local {
     Watch,
     /// There are no functions to list or to flush.
     Function,
+    /// MEMORY HELP.
+    Memory,
+    /// OBJECT HELP.
+    Object,
 }
 
 impl Local {
@@ -97,7 +107,9 @@ impl Local {
             | Local::Time
             | Local::Unwatch
             | Local::Watch
-            | Local::Function => Kind::Local,
+            | Local::Function
+            | Local::Memory
+            | Local::Object => Kind::Local,
         }
     }
 }
@@ -168,6 +180,18 @@ enum Parse {
     Local(Local),
 }
 
+/// What COMMAND DOCS says of a command, and the README.
+pub(crate) struct CommandDocs {
+    /// Redis' group of commands.
+    pub(crate) group: &'static str,
+    /// The first version of Redis that has it.
+    pub(crate) since: &'static str,
+    /// Its arguments: tokens in upper case, names in lower case, `[optional]`, `<one | of>`, `repeated ...`.
+    pub(crate) syntax: &'static str,
+    /// One sentence, without its full stop.
+    pub(crate) summary: &'static str,
+}
+
 /// A command as the table has it.
 pub(crate) struct CommandSpec {
     /// In lower case.
@@ -176,10 +200,7 @@ pub(crate) struct CommandSpec {
     pub(crate) arity: i32,
     pub(crate) kind: Kind,
     pub(crate) keys: KeySpec,
-    /// Redis' group of commands.
-    pub(crate) group: &'static str,
-    /// For COMMAND DOCS.
-    pub(crate) summary: &'static str,
+    pub(crate) docs: CommandDocs,
     parse: Parse,
 }
 
@@ -188,8 +209,17 @@ pub(crate) struct CommandSpec {
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
     pub(crate) arguments: Arguments<'a>,
+    /// The one that is selected.
+    pub(crate) database: Database,
     /// Absolute times are meant by the wall clock, and kept by a clock that leads it by this.
     pub(crate) lead_ms: u64,
+}
+
+impl CommandDocs {
+    /// Its arguments.
+    pub(crate) fn arguments(&self) -> Vec<DocArgument> {
+        if self.syntax.is_empty() { Vec::new() } else { syntax::arguments(self.syntax) }
+    }
 }
 
 impl CommandSpec {
@@ -222,9 +252,9 @@ impl CommandSpec {
     ///
     /// # Errors
     /// The refusal that the client is told.
-    pub(crate) fn parse(&'static self, arguments: Arguments<'_>, lead_ms: u64) -> ActionResult {
+    pub(crate) fn parse(&'static self, arguments: Arguments<'_>, database: Database, lead_ms: u64) -> ActionResult {
         match self.parse {
-            Parse::Arguments(parse) => parse(&Call { name: self.name, arguments, lead_ms }),
+            Parse::Arguments(parse) => parse(&Call { name: self.name, arguments, database, lead_ms }),
             Parse::Local(local) => Ok(Action::Local(local)),
         }
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::fsm::command::Expiry;
+use crate::fsm::command::LcsAnswer;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
@@ -42,6 +43,10 @@ pub(super) fn set(call: &Call<'_>) -> ActionResult {
         None => Expiry::Clear,
     };
     let reply = if options.wants_old { SetReply::Old } else { SetReply::Ok };
+    if let Some((wants_equal, position)) = options.compared {
+        let (key, value, compared) = (call.key(1)?, call.value(2)?, call.value(position)?);
+        return Ok(Action::Write(WriteCommand::SetIfValue { key, value, compared, wants_equal, expiry, reply }));
+    }
     Ok(Action::Write(WriteCommand::Set { key: call.key(1)?, value: call.value(2)?, when: options.when, expiry, reply }))
 }
 
@@ -82,12 +87,10 @@ pub(super) fn getex(call: &Call<'_>) -> ActionResult {
         Some((form, position)) => match call.future_expiry(position, form) {
             Ok(expiry) => expiry,
             Err(refusal) if refusal == NOT_AN_INTEGER => {
-                let line = words::NOT_INTEGER;
-                return Ok(Action::Read(ReadCommand::RefuseIfThere { key, line }));
+                return Ok(Action::Read(ReadCommand::Refuse { key, there: words::NOT_INTEGER, absent: None }));
             }
             Err(_) => {
-                let line = words::GETEX_EXPIRE;
-                return Ok(Action::Read(ReadCommand::RefuseIfThere { key, line }));
+                return Ok(Action::Read(ReadCommand::Refuse { key, there: words::GETEX_EXPIRE, absent: None }));
             }
         },
         None if options.is_persisted => Expiry::Clear,
@@ -159,6 +162,35 @@ pub(super) fn incrbyfloat(call: &Call<'_>) -> ActionResult {
     Ok(Action::Write(WriteCommand::IncrementByFloat { key: call.key(1)?, delta: call.arguments.shared(2) }))
 }
 
+pub(super) fn lcs(call: &Call<'_>) -> ActionResult {
+    let keys = vec![call.key(1)?, call.key(2)?];
+    let (mut wants_length, mut wants_ranges, mut shows_lengths, mut least) = (false, false, false, 0);
+    let mut position = 3;
+    while position < call.len() {
+        match () {
+            () if call.is_word(position, "idx") => wants_ranges = true,
+            () if call.is_word(position, "len") => wants_length = true,
+            () if call.is_word(position, "withmatchlen") => shows_lengths = true,
+            () if call.is_word(position, "minmatchlen") && position + 1 < call.len() => {
+                position += 1;
+                least = u64::try_from(call.integer(position)?).unwrap_or(0);
+            }
+            () => return Err(SYNTAX),
+        }
+        position += 1;
+    }
+    let answer = match (wants_ranges, wants_length) {
+        (true, true) => {
+            let line = "ERR If you want both the length and indexes, please just use IDX.";
+            return Err(ErrorLine::fixed(line));
+        }
+        (true, false) => LcsAnswer::Ranges { least, shows_lengths },
+        (false, true) => LcsAnswer::Length,
+        (false, false) => LcsAnswer::Bytes,
+    };
+    Ok(Action::Read(ReadCommand::CommonSubsequence { keys, answer }))
+}
+
 /// Whose options are parsed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OptionsOf {
@@ -171,6 +203,8 @@ enum OptionsOf {
 struct SetOptions {
     when: SetIf,
     wants_old: bool,
+    /// IFEQ or not, and the position of the value.
+    compared: Option<(bool, usize)>,
     is_kept: bool,
     is_persisted: bool,
     /// Form, and the position of the number.
@@ -191,6 +225,15 @@ impl SetOptions {
                 position += 2;
                 continue;
             }
+            if of == OptionsOf::Set && (call.is_word(position, "ifeq") || call.is_word(position, "ifne")) {
+                let is_only = options.compared.is_none() && options.when == SetIf::Always;
+                if !is_only || position + 1 >= call.len() {
+                    return Err(SYNTAX);
+                }
+                options.compared = Some((call.is_word(position, "ifeq"), position + 1));
+                position += 2;
+                continue;
+            }
             match of {
                 OptionsOf::Set => options.take_set_word(call, position)?,
                 OptionsOf::GetEx if call.is_word(position, "persist") && options.expiry.is_none() => {
@@ -204,9 +247,9 @@ impl SetOptions {
     }
 
     fn take_set_word(&mut self, call: &Call<'_>, position: usize) -> Result<(), ErrorLine> {
-        if call.is_word(position, "nx") && self.when != SetIf::Present {
+        if call.is_word(position, "nx") && self.when != SetIf::Present && self.compared.is_none() {
             self.when = SetIf::Absent;
-        } else if call.is_word(position, "xx") && self.when != SetIf::Absent {
+        } else if call.is_word(position, "xx") && self.when != SetIf::Absent && self.compared.is_none() {
             self.when = SetIf::Present;
         } else if call.is_word(position, "get") {
             self.wants_old = true;

@@ -2,81 +2,102 @@
 
 use crate::resp::commands::ActionResult;
 use crate::resp::commands::Call;
+use crate::resp::commands::CommandDocs;
 use crate::resp::commands::CommandSpec;
 use crate::resp::commands::KeySpec;
 use crate::resp::commands::Kind;
 use crate::resp::commands::Local;
 use crate::resp::commands::Parse;
+use crate::resp::commands::bits;
 use crate::resp::commands::keys;
+use crate::resp::commands::replace;
 use crate::resp::commands::scan;
 use crate::resp::commands::strings;
 
 /// Every command, sorted by name.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[CommandSpec] = &[
-    command("append", 3, Kind::Write, ONE_KEY, "string", "Append a value to a key", strings::append),
-    local("auth", -2, Local::Auth, "connection", "Authenticate to the server"),
-    local("client", -2, Local::Client, "connection", "A container for client connection commands"),
-    local("command", -1, Local::Command, "server", "Get array of command details"),
-    local("config", -2, Local::Config, "server", "A container for server configuration commands"),
-    command("dbsize", 1, Kind::Read, NO_KEY, "server", "Return the number of keys", keys::dbsize),
-    command("decr", 2, Kind::Write, ONE_KEY, "string", "Decrement the integer value of a key by one", strings::decr),
-    command("decrby", 3, Kind::Write, ONE_KEY, "string", "Decrement the integer value of a key by the given number", strings::decrby),
-    command("del", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
-    local("discard", 1, Local::Discard, "transactions", "Discard a transaction"),
-    local("echo", 2, Local::Echo, "connection", "Echo the given string"),
-    local("exec", 1, Local::Exec, "transactions", "Execute all commands of a transaction"),
-    command("exists", -2, Kind::Read, ALL_KEYS, "generic", "Determine if a key exists", keys::exists),
-    command("expire", -3, Kind::Write, ONE_KEY, "generic", "Set a key's time to live in seconds", keys::expire),
-    command("expireat", -3, Kind::Write, ONE_KEY, "generic", "Set the expiration for a key as a UNIX timestamp", keys::expireat),
-    command("expiretime", 2, Kind::Read, ONE_KEY, "generic", "Get the expiration Unix timestamp for a key", keys::expiretime),
-    command("flushall", -1, Kind::Write, NO_KEY, "server", "Remove all keys", keys::flush),
-    command("flushdb", -1, Kind::Write, NO_KEY, "server", "Remove all keys", keys::flush),
-    local("function", -2, Local::Function, "scripting", "A container for function commands"),
-    command("get", 2, Kind::Read, ONE_KEY, "string", "Get the value of a key", strings::get),
-    command("getdel", 2, Kind::Write, ONE_KEY, "string", "Get the value of a key and delete the key", strings::getdel),
-    command("getex", -2, Kind::Write, ONE_KEY, "string", "Get the value of a key and optionally set its expiration", strings::getex),
-    command("getrange", 4, Kind::Read, ONE_KEY, "string", "Get a substring of the string stored at a key", strings::getrange),
-    command("getset", 3, Kind::Write, ONE_KEY, "string", "Set the string value of a key and return its old value", strings::getset),
-    local("hello", -1, Local::Hello, "connection", "Handshake with the server"),
-    local("host:", -1, Local::CrossProtocol, "server", "Not a command: what a web browser sends"),
-    command("incr", 2, Kind::Write, ONE_KEY, "string", "Increment the integer value of a key by one", strings::incr),
-    command("incrby", 3, Kind::Write, ONE_KEY, "string", "Increment the integer value of a key by the given amount", strings::incrby),
-    command("incrbyfloat", 3, Kind::Write, ONE_KEY, "string", "Increment the float value of a key by the given amount", strings::incrbyfloat),
-    local("info", -1, Local::Info, "server", "Get information and statistics about the server"),
-    command("keys", 2, Kind::Read, NO_KEY, "generic", "Return all key names that match a pattern", scan::keys),
-    command("mget", -2, Kind::Read, ALL_KEYS, "string", "Get the values of all the given keys", strings::mget),
-    command("mset", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values", strings::mset),
-    command("msetnx", -3, Kind::Write, KEYS_AND_VALUES, "string", "Set multiple keys to multiple values, only if none of the keys exist", strings::msetnx),
-    local("multi", 1, Local::Multi, "transactions", "Start a transaction"),
-    command("persist", 2, Kind::Write, ONE_KEY, "generic", "Remove the expiration from a key", keys::persist),
-    command("pexpire", -3, Kind::Write, ONE_KEY, "generic", "Set a key's time to live in milliseconds", keys::pexpire),
-    command("pexpireat", -3, Kind::Write, ONE_KEY, "generic", "Set the expiration for a key as a UNIX timestamp in milliseconds", keys::pexpireat),
-    command("pexpiretime", 2, Kind::Read, ONE_KEY, "generic", "Get the expiration Unix timestamp for a key in milliseconds", keys::pexpiretime),
-    command("ping", -1, Kind::Local, NO_KEY, "connection", "Ping the server", keys::ping),
-    local("post", -1, Local::CrossProtocol, "server", "Not a command: what a web browser sends"),
-    command("psetex", 4, Kind::Write, ONE_KEY, "string", "Set the value and expiration in milliseconds of a key", strings::psetex),
-    command("pttl", 2, Kind::Read, ONE_KEY, "generic", "Get the time to live for a key in milliseconds", keys::pttl),
-    local("quit", -1, Local::Quit, "connection", "Close the connection"),
-    command("randomkey", 1, Kind::Read, NO_KEY, "generic", "Return a random key name from the database", scan::random_key),
-    local("reset", 1, Local::Reset, "connection", "Reset the connection"),
-    local("role", 1, Local::Role, "server", "Return the role of the instance in the context of replication"),
-    command("scan", -2, Kind::Read, NO_KEY, "generic", "Iterate over the key names in the database", scan::scan),
-    local("sealkv", -2, Local::Sealkv, "server", "A container for the encryption commands of this node"),
-    local("select", 2, Local::Select, "connection", "Change the selected database for the current connection"),
-    command("set", -3, Kind::Write, ONE_KEY, "string", "Set the string value of a key", strings::set),
-    command("setex", 4, Kind::Write, ONE_KEY, "string", "Set the value and expiration of a key", strings::setex),
-    command("setnx", 3, Kind::Write, ONE_KEY, "string", "Set the value of a key, only if the key does not exist", strings::setnx),
-    command("setrange", 4, Kind::Write, ONE_KEY, "string", "Overwrite part of a string at key starting at the specified offset", strings::setrange),
-    command("strlen", 2, Kind::Read, ONE_KEY, "string", "Get the length of the value stored in a key", strings::strlen),
-    command("substr", 4, Kind::Read, ONE_KEY, "string", "Get a substring of the string stored at a key", strings::getrange),
-    local("time", 1, Local::Time, "server", "Return the current server time"),
-    command("touch", -2, Kind::Read, ALL_KEYS, "generic", "Count the keys that exist", keys::exists),
-    command("ttl", 2, Kind::Read, ONE_KEY, "generic", "Get the time to live for a key in seconds", keys::ttl),
-    command("type", 2, Kind::Read, ONE_KEY, "generic", "Determine the type stored at key", keys::type_of),
-    command("unlink", -2, Kind::Write, ALL_KEYS, "generic", "Delete a key", keys::del),
-    local("unwatch", 1, Local::Unwatch, "transactions", "Forget about watched keys of a transaction"),
-    CommandSpec { keys: ALL_KEYS, ..local("watch", -2, Local::Watch, "transactions", "Monitor changes to keys to determine the execution of a transaction") },
+    command("append", 3, Kind::Write, ONE_KEY, docs("string", "2.0.0", "key value", "Append a value to a key"), strings::append),
+    local("auth", -2, Local::Auth, docs("connection", "1.0.0", "[username] password", "Authenticate to the server")),
+    command("bitcount", -2, Kind::Read, ONE_KEY, docs("bitmap", "2.6.0", "key [start end [BYTE | BIT]]", "Count set bits in a string"), bits::bitcount),
+    command("bitfield", -2, Kind::Write, ONE_KEY, docs("bitmap", "3.2.0", "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]", "Perform arbitrary bitfield integer operations on strings"), bits::bitfield),
+    command("bitfield_ro", -2, Kind::Read, ONE_KEY, docs("bitmap", "6.0.0", "key [GET encoding offset ...]", "Perform arbitrary bitfield integer operations on strings. Read-only variant of BITFIELD"), bits::bitfield_ro),
+    command("bitop", -4, Kind::Write, KEYS_FROM_2, docs("bitmap", "2.6.0", "operation destkey key [key ...]", "Perform bitwise operations between strings"), bits::bitop),
+    command("bitpos", -3, Kind::Read, ONE_KEY, docs("bitmap", "2.8.7", "key bit [start [end [BYTE | BIT]]]", "Find first bit set or clear in a string"), bits::bitpos),
+    local("client", -2, Local::Client, docs("connection", "2.4.0", "subcommand [argument ...]", "A container for client connection commands")),
+    local("command", -1, Local::Command, docs("server", "2.8.13", "[subcommand [argument ...]]", "Get array of Redis command details")),
+    local("config", -2, Local::Config, docs("server", "2.0.0", "subcommand [argument ...]", "A container for server configuration commands")),
+    command("copy", -3, Kind::Write, TWO_KEYS, docs("generic", "6.2.0", "source destination [DB destination-db] [REPLACE]", "Copy a key"), replace::copy),
+    command("dbsize", 1, Kind::Read, NO_KEY, docs("server", "1.0.0", "", "Return the number of keys in the selected database"), keys::dbsize),
+    command("decr", 2, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key", "Decrement the integer value of a key by one"), strings::decr),
+    command("decrby", 3, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key decrement", "Decrement the integer value of a key by the given number"), strings::decrby),
+    command("del", -2, Kind::Write, ALL_KEYS, docs("generic", "1.0.0", "key [key ...]", "Delete a key"), keys::del),
+    command("delex", -2, Kind::Write, ONE_KEY, docs("string", "8.4.0", "key [IFEQ value | IFNE value]", "Delete a key if it has a value"), replace::delex),
+    command("delifeq", 3, Kind::Write, ONE_KEY, docs("string", "8.4.0", "key value", "Delete a key if it has that value"), replace::delifeq),
+    local("discard", 1, Local::Discard, docs("transactions", "2.0.0", "", "Discard all commands issued after MULTI")),
+    command("dump", 2, Kind::Read, ONE_KEY, docs("generic", "2.6.0", "key", "Return a serialized version of the value stored at the specified key"), replace::dump),
+    local("echo", 2, Local::Echo, docs("connection", "1.0.0", "message", "Echo the given string")),
+    local("exec", 1, Local::Exec, docs("transactions", "1.2.0", "", "Execute all commands issued after MULTI")),
+    command("exists", -2, Kind::Read, ALL_KEYS, docs("generic", "1.0.0", "key [key ...]", "Determine if a key exists"), keys::exists),
+    command("expire", -3, Kind::Write, ONE_KEY, docs("generic", "1.0.0", "key seconds [NX | XX | GT | LT]", "Set a key's time to live in seconds"), keys::expire),
+    command("expireat", -3, Kind::Write, ONE_KEY, docs("generic", "1.2.0", "key unix-time-seconds [NX | XX | GT | LT]", "Set the expiration for a key as a UNIX timestamp"), keys::expireat),
+    command("expiretime", 2, Kind::Read, ONE_KEY, docs("generic", "7.0.0", "key", "Get the expiration Unix timestamp for a key"), keys::expiretime),
+    command("flushall", -1, Kind::Write, NO_KEY, docs("server", "1.0.0", "[ASYNC | SYNC]", "Remove all keys from all databases"), keys::flush),
+    command("flushdb", -1, Kind::Write, NO_KEY, docs("server", "1.0.0", "[ASYNC | SYNC]", "Remove all keys from the current database"), keys::flush),
+    local("function", -2, Local::Function, docs("scripting", "7.0.0", "<FLUSH [ASYNC | SYNC] | LIST>", "A container for function commands")),
+    command("get", 2, Kind::Read, ONE_KEY, docs("string", "1.0.0", "key", "Get the value of a key"), strings::get),
+    command("getbit", 3, Kind::Read, ONE_KEY, docs("bitmap", "2.2.0", "key offset", "Returns the bit value at offset in the string value stored at key"), bits::getbit),
+    command("getdel", 2, Kind::Write, ONE_KEY, docs("string", "6.2.0", "key", "Get the value of a key and delete the key"), strings::getdel),
+    command("getex", -2, Kind::Write, ONE_KEY, docs("string", "6.2.0", "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]", "Get the value of a key and optionally set its expiration"), strings::getex),
+    command("getrange", 4, Kind::Read, ONE_KEY, docs("string", "2.4.0", "key start end", "Get a substring of the string stored at a key"), strings::getrange),
+    command("getset", 3, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key value", "Set the string value of a key and return its old value"), strings::getset),
+    local("hello", -1, Local::Hello, docs("connection", "6.0.0", "[protover [AUTH username password] [SETNAME clientname]]", "Handshake with Redis")),
+    local("host:", -1, Local::CrossProtocol, docs("server", "3.0.0", "", "Not a command: what a web browser sends")),
+    command("incr", 2, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key", "Increment the integer value of a key by one"), strings::incr),
+    command("incrby", 3, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key increment", "Increment the integer value of a key by the given amount"), strings::incrby),
+    command("incrbyfloat", 3, Kind::Write, ONE_KEY, docs("string", "2.6.0", "key increment", "Increment the float value of a key by the given amount"), strings::incrbyfloat),
+    local("info", -1, Local::Info, docs("server", "1.0.0", "[section [section ...]]", "Get information and statistics about the server")),
+    command("keys", 2, Kind::Read, NO_KEY, docs("generic", "1.0.0", "pattern", "Find all keys matching the given pattern"), scan::keys),
+    command("lcs", -3, Kind::Read, TWO_KEYS, docs("string", "7.0.0", "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]", "Find longest common substring"), strings::lcs),
+    command("memory", -2, Kind::Read, SECOND, docs("server", "4.0.0", "USAGE key [SAMPLES count]", "A container for memory diagnostics commands"), keys::memory),
+    command("mget", -2, Kind::Read, ALL_KEYS, docs("string", "1.0.0", "key [key ...]", "Get the values of all the given keys"), strings::mget),
+    command("move", 3, Kind::Write, ONE_KEY, docs("generic", "1.0.0", "key db", "Move a key to another database"), replace::move_to),
+    command("mset", -3, Kind::Write, KEYS_AND_VALUES, docs("string", "1.0.1", "key value [key value ...]", "Set multiple keys to multiple values"), strings::mset),
+    command("msetnx", -3, Kind::Write, KEYS_AND_VALUES, docs("string", "1.0.1", "key value [key value ...]", "Set multiple keys to multiple values, only if none of the keys exist"), strings::msetnx),
+    local("multi", 1, Local::Multi, docs("transactions", "1.2.0", "", "Mark the start of a transaction block")),
+    command("object", -2, Kind::Read, SECOND, docs("generic", "2.2.3", "<ENCODING | FREQ | IDLETIME | REFCOUNT> key", "A container for object introspection commands"), keys::object),
+    command("persist", 2, Kind::Write, ONE_KEY, docs("generic", "2.2.0", "key", "Remove the expiration from a key"), keys::persist),
+    command("pexpire", -3, Kind::Write, ONE_KEY, docs("generic", "2.6.0", "key milliseconds [NX | XX | GT | LT]", "Set a key's time to live in milliseconds"), keys::pexpire),
+    command("pexpireat", -3, Kind::Write, ONE_KEY, docs("generic", "2.6.0", "key unix-time-milliseconds [NX | XX | GT | LT]", "Set the expiration for a key as a UNIX timestamp specified in milliseconds"), keys::pexpireat),
+    command("pexpiretime", 2, Kind::Read, ONE_KEY, docs("generic", "7.0.0", "key", "Get the expiration Unix timestamp for a key in milliseconds"), keys::pexpiretime),
+    command("ping", -1, Kind::Local, NO_KEY, docs("connection", "1.0.0", "[message]", "Ping the server"), keys::ping),
+    local("post", -1, Local::CrossProtocol, docs("server", "3.0.0", "", "Not a command: what a web browser sends")),
+    command("psetex", 4, Kind::Write, ONE_KEY, docs("string", "2.6.0", "key milliseconds value", "Set the value and expiration in milliseconds of a key"), strings::psetex),
+    command("pttl", 2, Kind::Read, ONE_KEY, docs("generic", "2.6.0", "key", "Get the time to live for a key in milliseconds"), keys::pttl),
+    local("quit", -1, Local::Quit, docs("connection", "1.0.0", "", "Close the connection")),
+    command("randomkey", 1, Kind::Read, NO_KEY, docs("generic", "1.0.0", "", "Return a random key from the keyspace"), scan::random_key),
+    command("rename", 3, Kind::Write, TWO_KEYS, docs("generic", "1.0.0", "key newkey", "Rename a key"), replace::rename),
+    command("renamenx", 3, Kind::Write, TWO_KEYS, docs("generic", "1.0.0", "key newkey", "Rename a key, only if the new key does not exist"), replace::renamenx),
+    local("reset", 1, Local::Reset, docs("connection", "6.2.0", "", "Reset the connection")),
+    command("restore", -4, Kind::Write, ONE_KEY, docs("generic", "2.6.0", "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]", "Create a key using the provided serialized value, previously obtained using DUMP"), replace::restore),
+    local("role", 1, Local::Role, docs("server", "2.8.12", "", "Return the role of the instance in the context of replication")),
+    command("scan", -2, Kind::Read, NO_KEY, docs("generic", "2.8.0", "cursor [MATCH pattern] [COUNT count] [TYPE type]", "Incrementally iterate the keys space"), scan::scan),
+    local("sealkv", -2, Local::Sealkv, docs("server", "7.0.0", "ENCRYPTION <ENABLE | STATUS | ROTATE <ENTRY | VALUE> | SCAN>", "A container for the encryption commands of this node")),
+    local("select", 2, Local::Select, docs("connection", "1.0.0", "index", "Change the selected database for the current connection")),
+    command("set", -3, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key value [NX | XX | IFEQ old-value | IFNE old-value] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", "Set the string value of a key"), strings::set),
+    command("setbit", 4, Kind::Write, ONE_KEY, docs("bitmap", "2.2.0", "key offset value", "Sets or clears the bit at offset in the string value stored at key"), bits::setbit),
+    command("setex", 4, Kind::Write, ONE_KEY, docs("string", "2.0.0", "key seconds value", "Set the value and expiration of a key"), strings::setex),
+    command("setnx", 3, Kind::Write, ONE_KEY, docs("string", "1.0.0", "key value", "Set the value of a key, only if the key does not exist"), strings::setnx),
+    command("setrange", 4, Kind::Write, ONE_KEY, docs("string", "2.2.0", "key offset value", "Overwrite part of a string at key starting at the specified offset"), strings::setrange),
+    command("strlen", 2, Kind::Read, ONE_KEY, docs("string", "2.2.0", "key", "Get the length of the value stored in a key"), strings::strlen),
+    command("substr", 4, Kind::Read, ONE_KEY, docs("string", "1.0.0", "key start end", "Get a substring of the string stored at a key"), strings::getrange),
+    local("time", 1, Local::Time, docs("server", "2.6.0", "", "Return the current server time")),
+    command("touch", -2, Kind::Read, ALL_KEYS, docs("generic", "3.2.1", "key [key ...]", "Alters the last access time of a key(s). Returns the number of existing keys specified"), keys::exists),
+    command("ttl", 2, Kind::Read, ONE_KEY, docs("generic", "1.0.0", "key", "Get the time to live for a key in seconds"), keys::ttl),
+    command("type", 2, Kind::Read, ONE_KEY, docs("generic", "1.0.0", "key", "Determine the type stored at key"), keys::type_of),
+    command("unlink", -2, Kind::Write, ALL_KEYS, docs("generic", "4.0.0", "key [key ...]", "Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking"), keys::del),
+    local("unwatch", 1, Local::Unwatch, docs("transactions", "2.2.0", "", "Forget about all watched keys")),
+    CommandSpec { keys: ALL_KEYS, ..local("watch", -2, Local::Watch, docs("transactions", "2.2.0", "key [key ...]", "Watch the given keys to determine execution of the MULTI/EXEC block")) },
 ];
 
 /// The command of that name, in any letter case, and its number in [`COMMANDS`].
@@ -94,6 +115,9 @@ const NAME_BYTES_MAX: usize = 16;
 const NO_KEY: KeySpec = KeySpec { first: 0, last: 0, step: 0 };
 const ONE_KEY: KeySpec = KeySpec { first: 1, last: 1, step: 1 };
 const ALL_KEYS: KeySpec = KeySpec { first: 1, last: -1, step: 1 };
+const TWO_KEYS: KeySpec = KeySpec { first: 1, last: 2, step: 1 };
+const SECOND: KeySpec = KeySpec { first: 2, last: 2, step: 1 };
+const KEYS_FROM_2: KeySpec = KeySpec { first: 2, last: -1, step: 1 };
 const KEYS_AND_VALUES: KeySpec = KeySpec { first: 1, last: -1, step: 2 };
 
 /// A command that reaches the state, or whose arguments decide whether it does.
@@ -102,20 +126,18 @@ const fn command(
     arity: i32,
     kind: Kind,
     keys: KeySpec,
-    group: &'static str,
-    summary: &'static str,
+    docs: CommandDocs,
     parse: fn(&Call<'_>) -> ActionResult,
 ) -> CommandSpec {
-    CommandSpec { name, arity, kind, keys, group, summary, parse: Parse::Arguments(parse) }
+    CommandSpec { name, arity, kind, keys, docs, parse: Parse::Arguments(parse) }
 }
 
 /// A command that never reaches the state.
-const fn local(
-    name: &'static str,
-    arity: i32,
-    local: Local,
-    group: &'static str,
-    summary: &'static str,
-) -> CommandSpec {
-    CommandSpec { name, arity, kind: local.kind(), keys: NO_KEY, group, summary, parse: Parse::Local(local) }
+const fn local(name: &'static str, arity: i32, local: Local, docs: CommandDocs) -> CommandSpec {
+    CommandSpec { name, arity, kind: local.kind(), keys: NO_KEY, docs, parse: Parse::Local(local) }
+}
+
+/// What is said about a command.
+const fn docs(group: &'static str, since: &'static str, syntax: &'static str, summary: &'static str) -> CommandDocs {
+    CommandDocs { group, since, syntax, summary }
 }

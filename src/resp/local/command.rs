@@ -6,6 +6,8 @@ use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::COMMANDS;
 use crate::resp::commands::CommandSpec;
+use crate::resp::commands::DocArgument;
+use crate::resp::commands::DocKind;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::SYNTAX;
@@ -117,13 +119,53 @@ fn flags(command: &CommandSpec) -> &'static [&'static str] {
 
 fn write_docs(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     encoder.bulk(command.name.as_bytes());
-    encoder.map(3);
+    let arguments = command.docs.arguments();
+    encoder.map(if arguments.is_empty() { 3 } else { 4 });
     encoder.bulk(b"summary");
-    encoder.bulk(command.summary.as_bytes());
+    encoder.bulk(command.docs.summary.as_bytes());
     encoder.bulk(b"since");
-    encoder.bulk(b"1.0.0");
+    encoder.bulk(command.docs.since.as_bytes());
     encoder.bulk(b"group");
-    encoder.bulk(command.group.as_bytes());
+    encoder.bulk(command.docs.group.as_bytes());
+    if !arguments.is_empty() {
+        encoder.bulk(b"arguments");
+        write_arguments(&arguments, encoder);
+    }
+}
+
+/// What redis-cli makes its hints of.
+fn write_arguments(arguments: &[DocArgument], encoder: &mut Encoder<'_>) {
+    encoder.array(arguments.len());
+    for argument in arguments {
+        let (kind, inner): (&str, &[DocArgument]) = match &argument.kind {
+            DocKind::Value(kind) => (kind, &[]),
+            DocKind::Token => ("pure-token", &[]),
+            DocKind::Block(inner) => ("block", inner),
+            DocKind::OneOf(inner) => ("oneof", inner),
+        };
+        let flags = [(argument.is_optional, "optional"), (argument.is_multiple, "multiple")];
+        let flags: Vec<&str> = flags.into_iter().filter(|(is_so, _)| *is_so).map(|(_, flag)| flag).collect();
+        let members = [true, true, argument.token.is_some(), !flags.is_empty(), !inner.is_empty()];
+        encoder.map(members.into_iter().filter(|is_there| *is_there).count());
+        let mut text = |name: &str, value: &str| {
+            encoder.bulk(name.as_bytes());
+            encoder.bulk(value.as_bytes());
+        };
+        text("name", &argument.name);
+        text("type", kind);
+        if let Some(token) = argument.token {
+            text("token", token);
+        }
+        if !flags.is_empty() {
+            encoder.bulk(b"flags");
+            encoder.set(flags.len());
+            flags.iter().for_each(|flag| encoder.simple(flag));
+        }
+        if !inner.is_empty() {
+            encoder.bulk(b"arguments");
+            write_arguments(inner, encoder);
+        }
+    }
 }
 
 const HELP: [&str; 6] = [

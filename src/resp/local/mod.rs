@@ -20,6 +20,7 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
 use crate::resp::commands::database_argument;
 use crate::resp::local::client::client_command;
+use crate::resp::local::client::write_help;
 use crate::resp::local::command::command_command;
 use crate::resp::local::config::config_command;
 use crate::resp::local::function::function_command;
@@ -99,6 +100,8 @@ impl LocalContext<'_> {
             Local::Function => {
                 return function_command(&subcommand("function", arguments), &mut self.encoder(out));
             }
+            Local::Memory => write_help(&MEMORY_HELP, &mut self.encoder(out)),
+            Local::Object => write_help(&OBJECT_HELP, &mut self.encoder(out)),
             Local::Ping if arguments.len() == 1 => self.encoder(out).simple("PONG"),
             Local::Ping | Local::Echo => self.encoder(out).bulk(arguments.slice(1)),
             Local::Quit | Local::CrossProtocol | Local::Sealkv => unreachable!("run before these"),
@@ -138,6 +141,19 @@ impl LocalContext<'_> {
     }
 }
 
+const MEMORY_HELP: [&str; 3] = [
+    "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "USAGE <key> [SAMPLES <count>]",
+    "    Bytes of the key's row: name, header, envelope, key and value, before compression.",
+];
+const OBJECT_HELP: [&str; 6] = [
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    The encoding that Redis gives such a value when it is set.",
+    "REFCOUNT <key>",
+    "    1.",
+    "FREQ <key>, IDLETIME <key>: not tracked, nothing is evicted.",
+];
 /// How long a client waits after a wrong password, and after how many it is closed.
 const AUTH_PENALTY: Duration = Duration::from_millis(100);
 const AUTH_FAILURES_MAX: u32 = 10;

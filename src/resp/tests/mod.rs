@@ -3,6 +3,7 @@
 mod bounds;
 mod double;
 mod order;
+mod replace;
 mod scan;
 mod sealkv;
 mod transactions;

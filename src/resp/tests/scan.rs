@@ -95,7 +95,7 @@ fn a_walk_inside_a_transaction_sees_its_writes_and_is_bounded() {
     assert_eq!(client.ask("EXEC"), words);
     assert_eq!(client.ask("MULTI"), "+OK\r\n");
     (0..16).for_each(|_| assert_eq!(client.ask("SCAN 0"), "+QUEUED\r\n"));
-    assert_eq!(client.ask("RANDOMKEY"), "-ERR a transaction may have 16 DBSIZE, KEYS, RANDOMKEY and SCAN\r\n");
+    assert_eq!(client.ask("RANDOMKEY"), "-ERR a transaction may have 16 DBSIZE, KEYS, LCS, RANDOMKEY and SCAN\r\n");
     assert!(client.ask("EXEC").starts_with("-EXECABORT"));
 }
 

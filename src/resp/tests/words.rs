@@ -156,7 +156,7 @@ fn the_third_protocol_has_maps_nulls_and_texts() {
     assert_eq!(client.ask("CONFIG GET save"), "%1\r\n$4\r\nsave\r\n$0\r\n\r\n");
     assert!(client.ask("INFO replication").contains("role:master\r\n"));
     assert!(client.ask("CLIENT INFO").starts_with('='));
-    assert!(client.ask("COMMAND DOCS get").starts_with("%1\r\n$3\r\nget\r\n%3\r\n"));
+    assert!(client.ask("COMMAND DOCS get").starts_with("%1\r\n$3\r\nget\r\n%4\r\n"));
     // The protocol of a reply is that of its place in the pipeline.
     client.send(b"GET none\r\nHELLO 2\r\nGET none\r\nSET a 1\r\nGET none\r\nHELLO 3\r\nGET none\r\n");
     assert_eq!(client.reply(), "_\r\n");
