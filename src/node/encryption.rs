@@ -15,6 +15,8 @@ use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
+use crate::node::end::End;
+use crate::node::end::Ends;
 use crate::node::process;
 use crate::node::rotation_guard::RotationGuard;
 use crate::node::settings::Encryption;
@@ -46,6 +48,8 @@ pub struct NodeOperator {
     pub proposer: ProposeHandle,
     /// Time, for the age of keys.
     pub clock: Arc<dyn Clock>,
+    /// Where the end of the node is reported.
+    pub ends: Ends,
     /// Which rotations were let through.
     pub(crate) rotations: Arc<RotationGuard>,
 }
@@ -73,6 +77,11 @@ impl Operator for NodeOperator {
             done(result);
         };
         self.proposer.control(request, Box::new(answered));
+    }
+
+    fn shut_down(&self) {
+        tracing::info!(target: "audit", "an operator ends the node");
+        self.ends.end(End::Signal);
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {

@@ -379,6 +379,7 @@ impl Start<'_> {
             apply: Arc::clone(&self.links.metrics),
             proposer,
             clock: Arc::clone(&self.world.clock),
+            ends: self.ends.clone(),
             rotations: Arc::default(),
         }
     }

@@ -41,6 +41,9 @@ pub trait Operator: Send + Sync {
     /// What was expected, in words.
     fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String>;
 
+    /// Ends the node as SIGTERM does. Must not block.
+    fn shut_down(&self);
+
     /// Walks every row of the state as of one moment: takes long, blocks.
     ///
     /// # Errors

@@ -12,9 +12,11 @@ use crate::fsm::kv::execution::CommandEnd;
 use crate::fsm::kv::execution::Execution;
 use crate::fsm::kv::execution::flag;
 use crate::fsm::kv::execution::integer;
+use crate::fsm::kv::words;
 use crate::fsm::reader::Base;
+use crate::limits::VALUE_BYTES_MAX;
 
-/// SETBIT.
+/// SETBIT. A bit that is so already changes nothing, not even for WATCH.
 pub(super) fn set_bit<B: Base + ?Sized>(
     run: &mut Execution<'_, '_, B>,
     key: &[u8],
@@ -23,8 +25,15 @@ pub(super) fn set_bit<B: Base + ?Sized>(
 ) -> Result<Reply, CommandEnd> {
     let row = run.row(key);
     let old = run.live(row)?;
+    let len = offset as usize / 8 + 1;
+    if let Some(old) = &old
+        && old.bytes.len() >= len
+        && bits::bit_at(&old.bytes, offset) == bit
+    {
+        return Ok(flag(bit));
+    }
     let mut before = false;
-    run.change(row, old, offset as usize / 8 + 1, |bytes| before = bits::set_bit(bytes, offset, bit))?;
+    run.change(row, old, len, |bytes| before = bits::set_bit(bytes, offset, bit))?;
     Ok(flag(before))
 }
 
@@ -60,7 +69,8 @@ pub(super) fn combine<B: Base + ?Sized>(
     Ok(integer(len))
 }
 
-/// BITFIELD. As in Redis, the value grows to the last bit that a step may write, also where all of them fail.
+/// BITFIELD. As in Redis, the value grows to the last bit that a step may write, also where all of them fail. Where
+/// nothing changes, nothing is written.
 pub(super) fn change_fields<B: Base + ?Sized>(
     run: &mut Execution<'_, '_, B>,
     key: &[u8],
@@ -68,9 +78,17 @@ pub(super) fn change_fields<B: Base + ?Sized>(
 ) -> Result<Reply, CommandEnd> {
     let row = run.row(key);
     let old = run.live(row)?;
-    let mut replies = Vec::with_capacity(steps.len());
-    run.change(row, old, written_bytes(steps), |bytes| {
-        replies.extend(steps.map(|step| bits::change_field(bytes, &step)));
-    })?;
+    let len = written_bytes(steps);
+    let old_len = old.as_ref().map_or(0, |old| old.bytes.len());
+    if len > VALUE_BYTES_MAX {
+        return Err(CommandEnd::Answer(words::TOO_LONG));
+    }
+    run.charge(len.max(old_len))?;
+    let mut bytes = old.as_ref().map_or_else(Vec::new, |old| old.bytes.to_vec());
+    bytes.resize(len.max(old_len), 0);
+    let replies = steps.map(|step| bits::change_field(&mut bytes, &step)).collect();
+    if old.as_ref().is_none_or(|old| old.bytes != bytes) {
+        run.put(row, Bytes::from(bytes), old.map_or(0, |old| old.expire_at_ms));
+    }
     Ok(Reply::Array(replies))
 }

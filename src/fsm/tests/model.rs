@@ -93,7 +93,7 @@ impl Model {
                 let mut bits = self.bits(key);
                 bits.resize(bits.len().max((*offset as usize / 8 + 1) * 8), false);
                 let before = std::mem::replace(&mut bits[*offset as usize], *bit);
-                self.keep_deadline(key, packed(&bits));
+                self.put_changed(key, packed(&bits));
                 int(usize::from(before))
             }
             WriteCommand::CombineBits { operation, target, keys } => self.combine(*operation, target, keys),
@@ -198,7 +198,7 @@ impl Model {
         let end = writes.map(|step| usize::try_from(step.end()).unwrap()).max().unwrap_or(0);
         bits.resize(bits.len().max(end.div_ceil(8) * 8), false);
         let replies = steps.iter().map(|step| field_step(&mut bits, step)).collect();
-        self.keep_deadline(key, packed(&bits));
+        self.put_changed(key, packed(&bits));
         Reply::Array(replies)
     }
 
@@ -324,6 +324,12 @@ impl Model {
 
     fn bytes(&self, key: &[u8]) -> Vec<u8> {
         self.rows.get(key).map(|row| row.bytes.clone()).unwrap_or_default()
+    }
+
+    fn put_changed(&mut self, key: &[u8], bytes: Vec<u8>) {
+        if !self.has(key) || self.bytes(key) != bytes {
+            self.keep_deadline(key, bytes);
+        }
     }
 
     fn bits(&self, key: &[u8]) -> Vec<bool> {

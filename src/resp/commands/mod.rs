@@ -6,6 +6,7 @@
 mod arguments;
 mod bits;
 mod keys;
+mod missing;
 mod replace;
 mod scan;
 mod strings;
@@ -18,6 +19,7 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::resp::codec::arguments::Arguments;
+use crate::resp::commands::missing::clause_of;
 
 pub(crate) use arguments::database_argument;
 pub(crate) use syntax::DocArgument;
@@ -69,6 +71,17 @@ pub(crate) enum Local {
     Memory,
     /// OBJECT HELP.
     Object,
+    Acl,
+    /// What only a node of Redis Cluster answers.
+    Cluster,
+    LastSave,
+    Latency,
+    Module,
+    /// SAVE, BGSAVE.
+    Save,
+    Shutdown,
+    Slowlog,
+    Wait,
 }
 
 impl Local {
@@ -79,7 +92,8 @@ impl Local {
 
     /// Has subcommands.
     pub(crate) fn is_container(self) -> bool {
-        matches!(self, Local::Client | Local::Command | Local::Config | Local::Function | Local::Sealkv)
+        let is_first = matches!(self, Local::Client | Local::Command | Local::Config | Local::Function | Local::Sealkv);
+        is_first || matches!(self, Local::Acl | Local::Latency | Local::Module | Local::Slowlog)
     }
 
     /// Runs at once, inside MULTI too.
@@ -109,7 +123,16 @@ impl Local {
             | Local::Watch
             | Local::Function
             | Local::Memory
-            | Local::Object => Kind::Local,
+            | Local::Object
+            | Local::Acl
+            | Local::Cluster
+            | Local::LastSave
+            | Local::Latency
+            | Local::Module
+            | Local::Save
+            | Local::Shutdown
+            | Local::Slowlog
+            | Local::Wait => Kind::Local,
         }
     }
 }
@@ -235,6 +258,7 @@ impl CommandSpec {
         match self.local() {
             Some(Local::Sealkv) => !is_word("help"),
             Some(Local::Config) => !is_word("get") && !is_word("help"),
+            Some(Local::Shutdown) => true,
             Some(_) => false,
             None => is_flush_for_admin && matches!(self.name, "flushall" | "flushdb"),
         }
@@ -286,7 +310,8 @@ pub(crate) fn unknown(arguments: Arguments<'_>) -> ErrorLine {
         echo.extend_from_slice(b"' ");
     }
     let echo = String::from_utf8_lossy(&echo);
-    ErrorLine::made(format!("ERR unknown command '{name}', with args beginning with: {echo}"))
+    let clause = clause_of(&name);
+    ErrorLine::made(format!("ERR unknown command '{name}', with args beginning with: {echo}{clause}"))
 }
 
 /// How much of what a client sent is repeated in an error (Redis 7).

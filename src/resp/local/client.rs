@@ -52,6 +52,15 @@ pub(super) fn client_command(
             b"on" | b"off" => encoder.simple("OK"),
             _ => return Err(SYNTAX),
         }
+    } else if REFUSED.iter().any(|(word, _)| sub.is(word)) {
+        let (_, line) = REFUSED.into_iter().find(|(word, _)| sub.is(word)).expect("found above");
+        return Err(ErrorLine::fixed(line));
+    } else if sub.is("unpause") {
+        sub.exactly(0)?;
+        encoder.simple("OK");
+    } else if sub.is("getredir") {
+        sub.exactly(0)?;
+        encoder.integer(-1);
     } else if sub.is("help") {
         sub.exactly(0)?;
         write_help(&HELP, encoder);
@@ -211,6 +220,17 @@ fn is_normal_type(name: &[u8]) -> Result<bool, ErrorLine> {
 const NAME_REFUSAL: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 const KILL_ID: ErrorLine = ErrorLine::fixed("ERR client-id should be greater than 0");
 const LIST_ID: ErrorLine = ErrorLine::fixed("ERR Invalid client ID");
+/// Subcommands that are not here, and why.
+const REFUSED: [(&str, &str); 5] = [
+    (
+        "caching",
+        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+    ),
+    ("pause", "ERR CLIENT PAUSE is not supported: no client can hold up the others"),
+    ("reply", "ERR CLIENT REPLY is not supported: every command is answered"),
+    ("tracking", "ERR CLIENT TRACKING is not supported: sealkv tells nobody of changed keys"),
+    ("unblock", "ERR CLIENT UNBLOCK is not supported: no command blocks"),
+];
 const HELP: [&str; 10] = [
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME, SETNAME <name>",

@@ -7,6 +7,7 @@ mod function;
 pub(crate) mod info;
 mod sealkv;
 mod subcommand;
+mod tools;
 
 use std::io;
 use std::time::Duration;
@@ -16,8 +17,11 @@ use tokio::time::sleep;
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
+use crate::resp::commands::NOT_AN_INTEGER;
+use crate::resp::commands::SYNTAX;
 use crate::resp::commands::database_argument;
 use crate::resp::local::client::client_command;
 use crate::resp::local::client::write_help;
@@ -27,6 +31,10 @@ use crate::resp::local::function::function_command;
 use crate::resp::local::info::write_info;
 use crate::resp::local::sealkv::sealkv_command;
 use crate::resp::local::subcommand::subcommand;
+use crate::resp::local::tools::acl_command;
+use crate::resp::local::tools::latency_command;
+use crate::resp::local::tools::module_command;
+use crate::resp::local::tools::slowlog_command;
 use crate::resp::login::Login;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
@@ -100,6 +108,21 @@ impl LocalContext<'_> {
             Local::Function => {
                 return function_command(&subcommand("function", arguments), &mut self.encoder(out));
             }
+            Local::Acl => {
+                let has_password = self.shared.bounds.password.is_some();
+                return acl_command(has_password, &subcommand("acl", arguments), &mut self.encoder(out));
+            }
+            Local::Latency => return latency_command(&subcommand("latency", arguments), &mut self.encoder(out)),
+            Local::Module => return module_command(&subcommand("module", arguments), &mut self.encoder(out)),
+            Local::Slowlog => return slowlog_command(&subcommand("slowlog", arguments), &mut self.encoder(out)),
+            Local::Cluster => return Err(ErrorLine::fixed("ERR This instance has cluster support disabled")),
+            Local::LastSave => {
+                let now_s = self.shared.gateway.wall_ms() / 1000;
+                self.encoder(out).integer(i64::try_from(now_s).unwrap_or(i64::MAX));
+            }
+            Local::Save => return self.save(arguments, out),
+            Local::Shutdown => return self.shut_down(arguments),
+            Local::Wait => return self.wait(arguments, out),
             Local::Memory => write_help(&MEMORY_HELP, &mut self.encoder(out)),
             Local::Object => write_help(&OBJECT_HELP, &mut self.encoder(out)),
             Local::Ping if arguments.len() == 1 => self.encoder(out).simple("PONG"),
@@ -120,6 +143,44 @@ impl LocalContext<'_> {
         self.client.select(database_argument(arguments, 1)?);
         self.encoder(out).simple("OK");
         Ok(())
+    }
+
+    /// SAVE, BGSAVE: what was acknowledged is durable already, so there is nothing to wait for.
+    fn save(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+        let is_schedule = |position: usize| arguments.slice(position).eq_ignore_ascii_case(b"schedule");
+        match arguments.len() {
+            1 if arguments.slice(0).len() == "save".len() => self.encoder(out).simple("OK"),
+            1 => self.encoder(out).simple("Background saving started"),
+            2 if is_schedule(1) => self.encoder(out).simple("Background saving started"),
+            _ => return Err(SYNTAX),
+        }
+        Ok(())
+    }
+
+    /// SHUTDOWN: the node ends as with SIGTERM. There is no answer but the end.
+    fn shut_down(&self, arguments: Arguments<'_>) -> Result<(), ErrorLine> {
+        for word in arguments.slices_from(1) {
+            match word.to_ascii_lowercase().as_slice() {
+                b"save" | b"nosave" | b"now" | b"force" => {}
+                b"abort" => return Err(ErrorLine::fixed("ERR No shutdown in progress.")),
+                _ => return Err(SYNTAX),
+            }
+        }
+        self.shared.operator.shut_down();
+        Ok(())
+    }
+
+    /// WAIT: what was acknowledged is with a quorum, of which the others are counted.
+    fn wait(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+        parse_integer(arguments.slice(1)).ok_or(NOT_AN_INTEGER)?;
+        let timeout_ms = parse_integer(arguments.slice(2));
+        match timeout_ms.ok_or(ErrorLine::fixed("ERR timeout is not an integer or out of range"))? {
+            ..0 => Err(ErrorLine::fixed("ERR timeout is negative")),
+            _ => {
+                self.encoder(out).integer(i64::try_from(self.shared.facts.voters() / 2).unwrap_or(i64::MAX));
+                Ok(())
+            }
+        }
     }
 
     fn time(&self, out: &mut Vec<u8>) {

@@ -81,6 +81,7 @@ pub(super) struct Below {
     pub(super) read_rounds: AtomicU64,
     /// Every moment is a read point.
     pub(super) leads_alone: AtomicBool,
+    pub(super) shut_downs: AtomicU64,
     /// What operators asked, and what they are told; done if nothing is here.
     pub(super) asked: Mutex<Vec<ControlRequest>>,
     pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
@@ -140,6 +141,7 @@ impl Below {
             requests: Mutex::default(),
             read_rounds: AtomicU64::new(0),
             leads_alone: AtomicBool::new(false),
+            shut_downs: AtomicU64::new(0),
             asked: Mutex::default(),
             operator_ends: Mutex::default(),
             log_filter: Mutex::new("info".to_owned()),
@@ -233,6 +235,10 @@ impl Operator for Below {
     fn ask(&self, request: ControlRequest, done: ControlCallback) {
         self.asked.lock().unwrap().push(request);
         done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(ControlDone::Enabled { cutover: Index(7) })));
+    }
+
+    fn shut_down(&self) {
+        self.shut_downs.fetch_add(1, Ordering::Relaxed);
     }
 
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {

@@ -6,5 +6,6 @@ mod order;
 mod replace;
 mod scan;
 mod sealkv;
+mod tools;
 mod transactions;
 mod words;
