@@ -126,7 +126,7 @@ impl Transaction {
     /// Keeps a command for EXEC.
     ///
     /// # Errors
-    /// It would be too large; EXEC will refuse.
+    /// It would be too large, or has no such subcommand; EXEC will refuse.
     pub(crate) fn queue(
         &mut self,
         command: &'static CommandSpec,
@@ -135,9 +135,17 @@ impl Transaction {
     ) -> Result<(), ErrorLine> {
         let open = self.open.as_mut().expect("commands are queued between MULTI and EXEC");
         if open.spoiled.is_some() {
-            return Ok(());
+            let parsed = command.parse(arguments, open.database, lead_ms);
+            return parsed.err().filter(ErrorLine::is_of_subcommand).map_or(Ok(()), Err);
         }
         let queued = open.keep(command, arguments, lead_ms);
+        if let Queued::Wrong(refusal) = &queued
+            && refusal.is_of_subcommand()
+        {
+            let refusal = refusal.clone();
+            open.spoil(Spoiled::Refused);
+            return Err(refusal);
+        }
         match open.bound_broken(command, arguments, &queued) {
             None => {
                 open.push(arguments, queued);

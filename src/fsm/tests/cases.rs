@@ -507,3 +507,24 @@ fn bounded_a_read_that_is_too_large_keeps_no_more_than_it_may() {
     };
     assert_eq!(piece.try_into_mut().unwrap().capacity(), 3);
 }
+
+/// A few bytes of an entry must not become many copies of a large value, wherever that comes from.
+#[test]
+fn bounded_copies_of_a_large_value_are_as_many_as_an_entry_may_hold() {
+    let mut f = Fixture::new();
+    let value = Bytes::from(vec![1; VALUE_BYTES_MAX]);
+    let set = WriteCommand::Set { key: b("k"), value, when: SetIf::Always, expiry: Expiry::Clear, reply: SetReply::Ok };
+    let copy = |number: usize| WriteCommand::Copy {
+        target_database: Database::FIRST,
+        replaces: false,
+        key: b("k"),
+        target: Bytes::from(number.to_string()),
+    };
+    let fits = usize::try_from(ENTRY_VALUE_BYTES_MAX).unwrap() / VALUE_BYTES_MAX;
+    let replies = f.entry(&std::iter::once(set).chain((0..fits + 5).map(copy)).collect::<Vec<_>>());
+    let copied = replies.iter().filter(|reply| **reply == Reply::Integer(1)).count();
+    assert_eq!(copied, fits - 1, "the first value counts too");
+    assert_eq!(replies.last(), Some(&Reply::Error(words::VALUES_LARGE)));
+    let replies = f.entry(&(100..100 + fits + 5).map(copy).collect::<Vec<_>>());
+    assert_eq!(replies.iter().filter(|reply| **reply == Reply::Integer(1)).count(), fits);
+}

@@ -162,6 +162,12 @@ impl ErrorLine {
         ErrorLine::made(format!("ERR invalid expire time in '{name}' command"))
     }
 
+    /// Whether it is about a subcommand and the number of its arguments, which Redis looks at before it queues.
+    pub(crate) fn is_of_subcommand(&self) -> bool {
+        let is_arity = self.0.starts_with("ERR wrong number of arguments") && self.0.contains('|');
+        is_arity || self.0.starts_with("ERR unknown subcommand")
+    }
+
     /// A subcommand that is not there.
     pub(crate) fn subcommand(parent: &str, given: &[u8]) -> ErrorLine {
         let given = String::from_utf8_lossy(&given[..given.len().min(NAME_ECHO_BYTES_MAX)]);

@@ -13,7 +13,6 @@ use crate::resp::commands::Action;
 use crate::resp::commands::ActionResult;
 use crate::resp::commands::Call;
 use crate::resp::commands::ErrorLine;
-use crate::resp::commands::NOT_AN_INTEGER;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::arguments::database_argument;
 
@@ -46,10 +45,7 @@ pub(super) fn copy(call: &Call<'_>) -> ActionResult {
 }
 
 pub(super) fn move_to(call: &Call<'_>) -> ActionResult {
-    let target_database = database_argument(call.arguments, 2).map_err(|refusal| match refusal {
-        refusal if refusal == NOT_AN_INTEGER => refusal,
-        _ => ErrorLine::fixed("ERR value is out of range"),
-    })?;
+    let target_database = database_argument(call.arguments, 2)?;
     if target_database == call.database {
         return Err(SAME);
     }

@@ -5,7 +5,6 @@ use crate::resp::codec::request::parse_integer;
 use crate::resp::commands::COMMANDS;
 use crate::resp::commands::CommandSpec;
 use crate::resp::commands::ErrorLine;
-use crate::resp::commands::NOT_AN_INTEGER;
 use crate::resp::local::client::write_help;
 use crate::resp::local::subcommand::Subcommand;
 
@@ -15,10 +14,8 @@ pub(super) fn slowlog_command(sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -
         match sub.count() {
             0 => {}
             1 => {
-                let count = parse_integer(sub.slice(0)).ok_or(NOT_AN_INTEGER)?;
-                if count < -1 {
-                    return Err(ErrorLine::fixed("ERR count should be greater than or equal to -1"));
-                }
+                let refusal = ErrorLine::fixed("ERR count should be greater than or equal to -1");
+                parse_integer(sub.slice(0)).filter(|count| *count >= -1).ok_or(refusal)?;
             }
             _ => return Err(sub.arity()),
         }

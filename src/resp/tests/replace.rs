@@ -49,7 +49,7 @@ fn keys_are_renamed_copied_and_moved_with_their_expiry() {
             ("COPY b b DB 3", ":1"),
             ("MOVE b 3", ":0"),
             ("MOVE b 0", "-ERR source and destination objects are the same"),
-            ("MOVE b 16", "-ERR value is out of range"),
+            ("MOVE b 16", "-ERR DB index is out of range"),
             ("MOVE b x", "-ERR value is not an integer or out of range"),
             ("MOVE none 3", ":0"),
             ("MOVE b 4", ":1"),

@@ -53,6 +53,8 @@ fn a_command_that_is_refused_while_it_is_queued_makes_exec_refuse_all() {
     for (refused, words) in [
         ("NOSUCH x", "-ERR unknown command 'NOSUCH', with args beginning with: 'x' \r\n"),
         ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
+        ("OBJECT nosuch k", "-ERR unknown subcommand 'nosuch'. Try OBJECT HELP.\r\n"),
+        ("OBJECT ENCODING", "-ERR wrong number of arguments for 'object|encoding' command\r\n"),
         ("SEALKV HELP", "-ERR Command not allowed inside a transaction\r\n"),
     ] {
         assert_eq!(client.ask("MULTI"), "+OK\r\n");
