@@ -103,6 +103,14 @@ with r.pipeline() as p:
         raise SystemExit('a watched key was changed')
     except redis.WatchError:
         pass
+assert sorted(r.scan_iter(match='p1?', count=7)) == [b'p1%d' % i for i in range(10)]
+assert sorted(r.keys('p2?')) == [b'p2%d' % i for i in range(10)] and r.randomkey()
+assert r.rename('p1', 'renamed') and not r.renamenx('renamed', 'p2') and r.get('renamed') == b'1'
+assert r.setbit('bits', 7, 1) == 0 and r.bitcount('bits') == 1 and r.bitpos('bits', 1) == 7
+assert r.restore('restored', 0, r.dump('binary')) and r.get('restored') == value
+other = redis.Redis(port=int(sys.argv[1]), db=3)
+assert other.get('binary') is None and other.set('binary', 'other') and other.dbsize() == 1
+assert r.get('binary') == value and other.flushdb() and r.exists('binary') == 1
 assert r.flushall() and r.dbsize() == 0
 print('redis-py', redis.__version__, 'ok')
 ";

@@ -1,16 +1,12 @@
 //! MULTI, EXEC and WATCH of the running node: all or nothing, beside Redis itself.
 
-use std::net::TcpListener;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::client::Client;
 use crate::client::Reply;
 use crate::harness::Node;
 use crate::harness::Site;
+use crate::redis::Redis;
 
 /// The reproduction of a transaction that was half done: its commands were run although MULTI was refused.
 #[test]
@@ -164,35 +160,3 @@ const COMMANDS: &[&str] = &[
     "SELECT 0",
     "GETEX K PERSIST",
 ];
-
-/// A Redis of its own on a free port.
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start() -> Option<Redis> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let arguments = ["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir", "/tmp"];
-        let Ok(child) = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn() else {
-            assert!(std::env::var_os("CI").is_none(), "scripts/test installs redis-server");
-            println!("SKIPPED: there is no redis-server");
-            return None;
-        };
-        let redis = Redis { child, port };
-        let began = Instant::now();
-        while Client::try_connect(port).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(redis)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
