@@ -211,12 +211,13 @@ impl RowReader {
         Ok(())
     }
 
-    /// Shows a row of a walk to `visit`.
+    /// Shows a row of a walk to `visit`; opened in `batch` if it must be.
     fn meet(
         &self,
         name: RowName,
         row: MetRow<'_>,
         now_ms: u64,
+        batch: &mut RowBatch,
         visit: &mut dyn FnMut(MetKey<'_>) -> bool,
     ) -> Result<bool, ReadError> {
         let bytes = row.bytes();
@@ -226,7 +227,7 @@ impl RowReader {
         match row {
             MetRow::Table(row) => Ok(visit(MetKey { name, key: Some(&row.key), bytes })),
             MetRow::Base(row) => {
-                let mut batch = RowBatch::default();
+                batch.clear();
                 batch.add(&*self.cipher, &name, Some(row));
                 batch.open();
                 Ok(visit(MetKey { name, key: batch.key(0)?, bytes }))
@@ -353,9 +354,9 @@ impl Base for RowReader {
 
     fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
         let KeyWalk { database, behind, most, now_ms } = from;
-        let mut failed = None;
+        let (mut failed, mut batch) = (None, RowBatch::default());
         self.views.walk_database(database, behind, most, &mut |name, row| {
-            self.meet(name, row, now_ms, visit).unwrap_or_else(|error| {
+            self.meet(name, row, now_ms, &mut batch, visit).unwrap_or_else(|error| {
                 failed = Some(error);
                 false
             })

@@ -41,7 +41,8 @@ pub const SCAN_ROWS_MAX: u64 = 1 << 14;
 pub const SCAN_BYTES_MAX: usize = 16 << 20;
 /// Steps of matching before one SCAN ends: some 20 ms.
 pub const SCAN_STEPS_MAX: u64 = 1 << 24;
-/// The same for KEYS, which then answers an error: some seconds, of which two run at once.
+/// The same for KEYS, which then answers an error: some seconds, of which two run at once. Inside a transaction it has those of
+/// SCAN.
 pub const KEYS_STEPS_MAX: u64 = 1 << 32;
 
 const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);

@@ -72,6 +72,7 @@ impl<B: Base + ?Sized> WalkRun<'_, B> {
     pub(super) fn keys(&self, pattern: &[u8]) -> Result<Reply, ReadError> {
         let glob = Glob::new(pattern, LetterCase::Exact);
         let rows_max = self.rows_max(u64::MAX);
+        let steps_max = if self.place == WalkPlace::Aside { KEYS_STEPS_MAX } else { SCAN_STEPS_MAX };
         let (mut keys, mut bytes, mut rows, mut steps, mut refusal) = (Vec::new(), 0, 0, 0, None);
         self.walk(None, SCAN_ROWS_MAX, &mut |met| {
             rows += 1;
@@ -83,7 +84,7 @@ impl<B: Base + ?Sized> WalkRun<'_, B> {
             }
             refusal = match () {
                 () if bytes > self.bytes_left => Some(words::REPLY_LARGE),
-                () if steps > KEYS_STEPS_MAX => Some(words::PATTERN_SLOW),
+                () if steps > steps_max => Some(words::PATTERN_SLOW),
                 () if rows > rows_max => Some(words::KEYS_MANY),
                 () => None,
             };

@@ -270,6 +270,16 @@ impl CommandSpec {
         }
     }
 
+    /// Its category in ACL CAT.
+    pub(crate) fn category(&self) -> &'static str {
+        match self.docs.group {
+            "generic" => "keyspace",
+            "server" => "admin",
+            "transactions" => "transaction",
+            other => other,
+        }
+    }
+
     /// The local that it always is; `None` if its arguments decide.
     pub(crate) fn local(&self) -> Option<Local> {
         match self.parse {

@@ -50,6 +50,14 @@ pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_
                 let pattern = Glob::new(sub.slice(2), LetterCase::Any);
                 shown().filter(|command| pattern.matches(command.name.as_bytes())).collect()
             }
+            3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"aclcat") => {
+                let category = sub.slice(2).to_ascii_lowercase();
+                shown().filter(|command| command.category().as_bytes() == category).collect()
+            }
+            // There are no modules.
+            3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"module") => {
+                Vec::new()
+            }
             _ => return Err(SYNTAX),
         };
         encoder.array(commands.len());
@@ -172,7 +180,7 @@ const HELP: [&str; 6] = [
     "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "(no subcommand), INFO [<command-name> ...]",
     "    Arity, flags and key positions.",
-    "COUNT, LIST [FILTERBY PATTERN <pattern>]",
+    "COUNT, LIST [FILTERBY <PATTERN <pattern> | ACLCAT <category> | MODULE <name>>]",
     "DOCS [<command-name> ...]",
     "GETKEYS <full-command>",
 ];

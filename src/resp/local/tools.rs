@@ -99,13 +99,7 @@ pub(super) fn acl_command(
 
 /// The groups of commands, or the commands of a group.
 fn categories(sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
-    let group_of = |command: &CommandSpec| match command.docs.group {
-        "generic" => "keyspace",
-        "server" => "admin",
-        "transactions" => "transaction",
-        other => other,
-    };
-    let mut groups: Vec<&str> = COMMANDS.iter().map(group_of).collect();
+    let mut groups: Vec<&str> = COMMANDS.iter().map(CommandSpec::category).collect();
     groups.sort_unstable();
     groups.dedup();
     match sub.count() {
@@ -118,7 +112,7 @@ fn categories(sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), Err
             if !groups.contains(&&asked[..]) {
                 return Err(ErrorLine::made(format!("ERR Unknown category '{asked}'")));
             }
-            let found: Vec<&CommandSpec> = COMMANDS.iter().filter(|command| group_of(command) == asked).collect();
+            let found: Vec<&CommandSpec> = COMMANDS.iter().filter(|command| command.category() == asked).collect();
             encoder.array(found.len());
             found.iter().for_each(|command| encoder.bulk(command.name.as_bytes()));
         }

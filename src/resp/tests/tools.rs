@@ -51,6 +51,8 @@ fn monitoring_tools_are_answered_as_by_a_redis_with_nothing_to_show() {
     ] {
         assert_eq!(client.ask(line), format!("{reply}\r\n"), "{line}");
     }
+    assert_eq!(client.ask("COMMAND LIST FILTERBY MODULE x"), "*0\r\n");
+    assert!(client.ask("COMMAND LIST FILTERBY ACLCAT bitmap").contains("\r\nbitop\r\n"));
     assert!(client.ask("ACL CAT").contains("\r\nstring\r\n"));
     assert!(client.ask("ACL CAT bitmap").contains("\r\nsetbit\r\n"));
     assert_eq!(house.below.shut_downs.load(Ordering::Relaxed), 0);
