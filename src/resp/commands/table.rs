@@ -116,11 +116,35 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
 /// The command of that name, in any letter case, and its number in [`COMMANDS`].
 pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static CommandSpec)> {
     let mut lower = [0; NAME_BYTES_MAX];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
+    lower.get_mut(..name.len())?.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    let position = COMMANDS.binary_search_by(|command| command.name.as_bytes().cmp(lower)).ok()?;
+    // A zero in a name would be taken for its end; no command has one.
+    if name.contains(&0) {
+        return None;
+    }
+    let position = NAMES.binary_search(&u128::from_be_bytes(lower)).ok()?;
     Some((position, &COMMANDS[position]))
+}
+
+/// The names of [`COMMANDS`] as numbers, which compare in one instruction; in the same order.
+static NAMES: [u128; COMMANDS.len()] = {
+    let mut names = [0; COMMANDS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = number_of(COMMANDS[at].name.as_bytes());
+        at += 1;
+    }
+    names
+};
+
+const fn number_of(name: &[u8]) -> u128 {
+    let mut bytes = [0; NAME_BYTES_MAX];
+    let mut at = 0;
+    while at < name.len() {
+        bytes[at] = name[at];
+        at += 1;
+    }
+    u128::from_be_bytes(bytes)
 }
 
 /// Longer than every name of the table; a longer one is unknown.
