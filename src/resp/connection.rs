@@ -1,14 +1,20 @@
 //! The life of one connection: read what is ready, run it, answer, until somebody ends it.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio::time::sleep_until;
+use tokio::time::timeout_at;
 
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Received;
@@ -57,11 +63,12 @@ async fn converse<S>(
     session: &mut Session,
     shared: &ServerShared,
     client: &Client,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) -> Result<Never, Close>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut news = News { ended: pin!(end_from_outside(client, stopping.clone())), listens: None };
     let mut parser = Parser::default();
     let mut batch = Received::default();
     let mut command_began = None;
@@ -78,7 +85,7 @@ where
             return Err(Close::Killed);
         }
         wire.drain().await?;
-        if *stopping.borrow() {
+        if !matches!(stopping.has_changed(), Ok(false)) {
             return Err(Close::Stopping);
         }
         if parser.may_have_more(&wire.inbox) {
@@ -90,35 +97,60 @@ where
             command_began = Some(Instant::now());
         }
         let deadline = next_deadline(session, shared, command_began);
-        wait_for_bytes(wire, client, &mut stopping, deadline).await?;
+        wait_for_bytes(wire, &mut news, deadline).await?;
+    }
+}
+
+/// A CLIENT KILL or the end of the node.
+async fn end_from_outside(client: &Client, mut stopping: watch::Receiver<bool>) -> Close {
+    tokio::select! {
+        () = client.killed() => Close::Killed,
+        _ = stopping.changed() => Close::Stopping,
+    }
+}
+
+/// What may end a connection while it waits for bytes. It listens for the whole life of the connection: to begin and to end
+/// that at every wait would cost more than the wait.
+struct News<'a, F> {
+    ended: Pin<&'a mut F>,
+    /// Whom the news wake; `None` before the first wait.
+    listens: Option<Waker>,
+}
+
+impl<F: Future<Output = Close>> News<'_, F> {
+    /// `is_woken` by the news, or by something else.
+    fn poll(&mut self, context: &mut Context<'_>, is_woken: bool) -> Poll<Close> {
+        let listens = self.listens.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        if listens && !is_woken {
+            return Poll::Pending;
+        }
+        if !listens {
+            self.listens = Some(context.waker().clone());
+        }
+        self.ended.as_mut().poll(context)
     }
 }
 
 /// Reads, unless a deadline, a CLIENT KILL or the end of the node comes first.
 async fn wait_for_bytes<S>(
     wire: &mut Wire<S>,
-    client: &Client,
-    stopping: &mut watch::Receiver<bool>,
+    news: &mut News<'_, impl Future<Output = Close>>,
     deadline: Option<(Instant, &'static str)>,
 ) -> Result<(), Close>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let expired = async {
-        match deadline {
-            Some((at, _)) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        filled = wire.fill() => match filled {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Close::Gone(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) => Err(Close::Gone(error)),
-        },
-        () = client.killed() => Err(Close::Killed),
-        _ = stopping.changed() => Err(Close::Stopping),
-        () = expired => Err(Close::Bound(deadline.map_or("deadline", |(_, name)| name))),
+    let mut filling = pin!(wire.fill());
+    let mut is_woken = false;
+    let filled = poll_fn(|context| match filling.as_mut().poll(context) {
+        Poll::Ready(Ok(true)) => Poll::Ready(Ok(())),
+        Poll::Ready(Ok(false)) => Poll::Ready(Err(Close::Gone(io::ErrorKind::UnexpectedEof.into()))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(Close::Gone(error))),
+        Poll::Pending => news.poll(context, std::mem::replace(&mut is_woken, true)).map(Err),
+    });
+    match deadline {
+        None => filled.await,
+        Some((at, name)) => timeout_at(at, filled).await.unwrap_or(Err(Close::Bound(name))),
     }
 }
 

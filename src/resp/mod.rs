@@ -17,6 +17,7 @@ mod local;
 mod login;
 mod operator;
 mod password;
+mod patience;
 mod reads;
 mod registry;
 mod server;

@@ -333,7 +333,7 @@ impl Session {
         }
         let now_ms = self.shared.gateway.now_ms();
         let protocol = self.login.protocol();
-        let (mut next, mut rounds, mut turn) = (0, 0, Instant::now());
+        let (mut next, mut rounds, mut turn) = (0, 0, None);
         while next < reads.len() {
             let show = &mut |reply: ShownReply<'_>| {
                 weaver.advance(&mut wire.outbox);
@@ -360,9 +360,10 @@ impl Session {
                 }
             }
             // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
-            if next < reads.len() && turn.elapsed() >= READ_TURN {
+            // The first time it only looks at the clock, for most rounds have ended by then.
+            if next < reads.len() && turn.get_or_insert_with(Instant::now).elapsed() >= READ_TURN {
                 yield_now().await;
-                turn = Instant::now();
+                turn = None;
             }
         }
         Ok(())

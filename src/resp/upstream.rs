@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::sleep;
-use tokio::time::timeout;
 use tokio::time::timeout_at;
 
 use crate::fsm::codec::Condition;
@@ -25,6 +24,7 @@ use crate::propose::ClientRequest;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
+use crate::resp::patience::Patience;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -33,11 +33,13 @@ use crate::resp::stats::add;
 pub(crate) struct Upstream {
     shared: Arc<ServerShared>,
     client: Arc<Client>,
+    /// For outcomes.
+    patience: Patience,
 }
 
 impl Upstream {
     pub(crate) fn new(shared: Arc<ServerShared>, client: Arc<Client>) -> Upstream {
-        Upstream { shared, client }
+        Upstream { shared, client, patience: Patience::default() }
     }
 
     /// Proposes once, with patience for a full queue only: then nothing was proposed.
@@ -49,10 +51,10 @@ impl Upstream {
             let _ = sender.send(outcome);
         });
         let mut request = ClientRequest { conditions, slots, done };
-        let queue_deadline = Instant::now() + self.shared.bounds.queue_deadline;
-        let mut pause = QUEUE_PAUSE_MIN;
+        let (mut began, mut pause) = (None, QUEUE_PAUSE_MIN);
         while let Err(back) = self.shared.gateway.propose(request) {
-            if Instant::now() >= queue_deadline || self.client.is_killed() {
+            let waited = began.get_or_insert_with(Instant::now).elapsed();
+            if waited >= self.shared.bounds.queue_deadline || self.client.is_killed() {
                 return Outcome::TryAgain;
             }
             request = back;
@@ -60,9 +62,9 @@ impl Upstream {
             pause = (pause * 2).min(QUEUE_PAUSE_MAX);
         }
         add(&self.shared.stats.requests_total, 1);
-        match timeout(self.shared.bounds.outcome_deadline, receiver).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+        match self.patience.wait(self.shared.bounds.outcome_deadline, receiver).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) | None => Outcome::Unknown,
         }
     }
 

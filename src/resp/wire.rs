@@ -94,11 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.charge(0)?;
         let len = self.outbox.len();
-        let allowed = self.shared.bounds.write_deadline + Duration::from_secs((len / PACE_BYTES_PER_SECOND) as u64);
-        match timeout(allowed, self.stream.write_all(&self.outbox)).await {
-            Err(_) => return Err(Close::Bound("write deadline")),
-            Ok(Err(error)) => return Err(Close::Gone(error)),
-            Ok(Ok(())) => {}
+        let sent = self.send_at_once().await.map_err(Close::Gone)?;
+        if sent < len {
+            let allowed = self.shared.bounds.write_deadline + Duration::from_secs((len / PACE_BYTES_PER_SECOND) as u64);
+            match timeout(allowed, self.stream.write_all(&self.outbox[sent..])).await {
+                Err(_) => return Err(Close::Bound("write deadline")),
+                Ok(Err(error)) => return Err(Close::Gone(error)),
+                Ok(Ok(())) => {}
+            }
         }
         add(&self.shared.stats.output_bytes_total, len);
         self.outbox.clear();
@@ -106,6 +109,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.outbox = Vec::new();
         }
         Ok(())
+    }
+
+    /// Sends what the socket takes without waiting, and says how much that was. Nearly always it is everything, and a
+    /// deadline is set in vain.
+    async fn send_at_once(&mut self) -> io::Result<usize> {
+        poll_fn(|context| match Pin::new(&mut self.stream).poll_write(context, &self.outbox) {
+            Poll::Ready(sent) => Poll::Ready(sent),
+            Poll::Pending => Poll::Ready(Ok(0)),
+        })
+        .await
     }
 
     /// Lets go of memory that a waiting connection does not need.
@@ -130,7 +143,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.client.outbox_bytes.store(self.outbox.len(), Ordering::Relaxed);
         let gauge = &self.shared.stats.buffer_bytes;
         let charged = std::mem::replace(&mut self.charged, held);
-        if held <= charged {
+        if held == charged {
+            return Ok(());
+        }
+        if held < charged {
             gauge.fetch_sub(charged - held, Ordering::Relaxed);
             return Ok(());
         }
