@@ -1,6 +1,6 @@
-//! The threads that drive apply: one owns the [`ApplyLoop`], another flushes the state beside it.
+//! The threads that drive apply: one owns the [`ApplyLoop`], or it rides on raft's; another flushes the state beside it.
 //!
-//! Both are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
+//! They are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
 
 use std::io;
 use std::sync::Arc;
@@ -25,15 +25,17 @@ use crate::limits::APPLY_END_DEADLINE;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::raft::Committed;
+use crate::raft::thread::Rider;
 use crate::world::NotJoined;
 use crate::world::join_within;
 
 /// Told once if apply stops before it was asked to; the node then ends with [`Halt::blame`]'s status.
 pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
 
-/// The running threads. Dropping the sender of batches stops them once everything that was sent is applied.
+/// What runs. Dropping the sender of batches stops it once everything that was sent is applied.
 pub struct Handle {
-    apply: JoinHandle<()>,
+    /// `None` where apply rides on raft's thread.
+    apply: Option<JoinHandle<()>>,
     flush: JoinHandle<()>,
     flusher: Arc<Flusher>,
     wake: Sender<()>,
@@ -62,7 +64,30 @@ pub fn queue() -> (Sender<Vec<Committed>>, Receiver<Vec<Committed>>) {
 ///
 /// # Errors
 /// If the kernel gives no thread.
-pub fn spawn(mut apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
+pub fn spawn(apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
+    let (handle, driver) = driver(apply, batches, on_halt)?;
+    let apply = Builder::new().name("apply".into()).spawn(move || driver.run())?;
+    Ok(Handle { apply: Some(apply), ..handle })
+}
+
+/// The same without a thread for `apply`, which rides on raft's.
+///
+/// # Errors
+/// If the kernel gives no thread for flushes.
+pub fn ride(
+    apply: ApplyLoop,
+    batches: Receiver<Vec<Committed>>,
+    on_halt: OnHalt,
+) -> io::Result<(Handle, Box<dyn Rider>)> {
+    let (handle, driver) = driver(apply, batches, on_halt)?;
+    Ok((handle, Box::new(ApplyRider(Some(driver)))))
+}
+
+fn driver(
+    mut apply: ApplyLoop,
+    batches: Receiver<Vec<Committed>>,
+    on_halt: OnHalt,
+) -> io::Result<(Handle, ApplyDriver)> {
     let on_halt: Arc<OnHalt> = Arc::new(on_halt);
     let flusher = apply.flusher();
     apply.leave_flushes();
@@ -74,13 +99,9 @@ pub fn spawn(mut apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: O
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
     // Held there too: a handle that is gone is no wake.
-    let (shared, kept) = (Arc::clone(&flusher), wake.clone());
-    let apply = Builder::new().name("apply".into()).spawn(move || {
-        drive(apply, &batches, &woken, &**on_halt);
-        drop(kept);
-        shared.close();
-    })?;
-    Ok(Handle { apply, flush, flusher, wake })
+    let kept = wake.clone();
+    let driver = ApplyDriver { apply, batches, woken, on_halt, _wake: kept };
+    Ok((Handle { apply: None, flush, flusher, wake }, driver))
 }
 
 impl Handle {
@@ -95,46 +116,107 @@ impl Handle {
         self.flusher.interrupt();
     }
 
-    /// Waits until both threads have ended. Apply has waited for the flush by then as long as anybody should.
+    /// Whether apply rides on raft's thread, which then has to be waited for first, and as long.
+    #[must_use]
+    pub fn rides(&self) -> bool {
+        self.apply.is_none()
+    }
+
+    /// Waits until its threads have ended. Apply has waited for the flush by then as long as anybody should.
     ///
     /// # Errors
     /// [`NotEnded`].
     pub fn join(self) -> Result<(), NotEnded> {
-        join_within(self.apply, APPLY_END_DEADLINE).map_err(NotEnded::Apply)?;
+        if let Some(apply) = self.apply {
+            join_within(apply, APPLY_END_DEADLINE).map_err(NotEnded::Apply)?;
+        }
         join_within(self.flush, FLUSH_LEAVES_WITHIN).map_err(NotEnded::Flush)
     }
 }
 
 debug_fields!(self: Handle {});
 
-fn drive(mut apply: ApplyLoop, batches: &Receiver<Vec<Committed>>, woken: &Receiver<()>, on_halt: &dyn Fn(Arc<Halt>)) {
-    loop {
-        if apply.queued() == 0 {
-            select! {
-                recv(batches) -> batch => match batch {
-                    Ok(batch) => apply.offer(batch),
-                    Err(_) => break,
-                },
-                recv(woken) -> _ => {}
+/// Apply with its inputs, and the thread that flushes for it.
+struct ApplyDriver {
+    apply: ApplyLoop,
+    batches: Receiver<Vec<Committed>>,
+    woken: Receiver<()>,
+    on_halt: Arc<OnHalt>,
+    _wake: Sender<()>,
+}
+
+impl ApplyDriver {
+    /// Until every sender of batches is gone.
+    fn run(mut self) {
+        loop {
+            if self.apply.queued() == 0 {
+                select! {
+                    recv(self.batches) -> batch => match batch {
+                        Ok(batch) => self.apply.offer(batch),
+                        Err(_) => break,
+                    },
+                    recv(self.woken) -> _ => {}
+                }
+            }
+            self.take_batches();
+            match self.apply.step() {
+                Ok(ApplyProgress::Idle | ApplyProgress::Applied(_)) => {}
+                // What is not applied is in the log.
+                Ok(ApplyProgress::Full) if !self.apply.flusher().wait_until_idle() => break,
+                Ok(ApplyProgress::Full) => {}
+                Err(halt) => {
+                    (self.on_halt)(halt);
+                    return self.end();
+                }
             }
         }
-        // What came meanwhile makes the run longer; what does not fit into a run waits in the channel.
-        while apply.queued() < RUN_ENTRIES_MAX {
-            match batches.try_recv() {
-                Ok(batch) => apply.offer(batch),
+        if let Err(halt) = self.apply.flush() {
+            (self.on_halt)(halt);
+        }
+        self.end();
+    }
+
+    /// What came meanwhile makes the run longer; what does not fit into a run waits in the channel.
+    fn take_batches(&mut self) {
+        while self.apply.queued() < RUN_ENTRIES_MAX {
+            match self.batches.try_recv() {
+                Ok(batch) => self.apply.offer(batch),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        match apply.step() {
-            Ok(ApplyProgress::Idle | ApplyProgress::Applied(_)) => {}
-            // What is not applied is in the log.
-            Ok(ApplyProgress::Full) if !apply.flusher().wait_until_idle() => break,
-            Ok(ApplyProgress::Full) => {}
-            Err(halt) => return on_halt(halt),
+    }
+
+    /// Nothing more is taken, and nothing is flushed any more.
+    fn end(self) {
+        let ApplyDriver { apply, batches, .. } = self;
+        let flusher = apply.flusher();
+        drop((apply, batches));
+        flusher.close();
+    }
+}
+
+/// Apply on the thread of raft; `None` once it has halted.
+struct ApplyRider(Option<ApplyDriver>);
+
+impl Rider for ApplyRider {
+    fn turn(&mut self) -> Duration {
+        let Some(driver) = &mut self.0 else { return Duration::MAX };
+        while driver.woken.try_recv().is_ok() {}
+        driver.take_batches();
+        match driver.apply.step() {
+            Ok(ApplyProgress::Idle) => Duration::MAX,
+            Ok(ApplyProgress::Applied(_)) => Duration::ZERO,
+            Ok(ApplyProgress::Full) => FULL_PAUSE,
+            Err(halt) => {
+                (driver.on_halt)(halt);
+                self.0.take().into_iter().for_each(ApplyDriver::end);
+                Duration::MAX
+            }
         }
     }
-    if let Err(halt) = apply.flush() {
-        on_halt(halt);
+
+    fn finish(self: Box<Self>) {
+        self.0.into_iter().for_each(ApplyDriver::run);
     }
 }
 
@@ -170,3 +252,5 @@ fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
 
 /// What the thread that flushes may still take once nothing waits for it.
 const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);
+/// How long a rider without space for a run rests, while raft goes on: a flush takes longer.
+const FULL_PAUSE: Duration = Duration::from_millis(1);

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use crate::apply;
 use crate::apply::thread::NotEnded;
 use crate::exit::chain;
+use crate::limits::APPLY_END_DEADLINE;
 use crate::limits::THREAD_END_DEADLINE;
 use crate::node::datadir::DataDir;
 use crate::node::end::NodeFailure;
@@ -60,8 +61,10 @@ impl RunningNode {
         let RunningNode { threads, reads, operator, .. } = self;
         // A thread that is gone already has reported why.
         drop(threads.raft.send_timeout(Input::Stop, THREAD_END_DEADLINE));
-        let raft = join_within(threads.raft_thread, THREAD_END_DEADLINE);
+        // Before raft's thread is waited for: apply may ride on it, and wait for a flush.
         threads.apply_thread.interrupt();
+        let within = if threads.apply_thread.rides() { APPLY_END_DEADLINE } else { THREAD_END_DEADLINE };
+        let raft = join_within(threads.raft_thread, within);
         let apply = threads.apply_thread.join();
         threads.waiters.close();
         threads.read_points.close();

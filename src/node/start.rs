@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
+use std::thread::available_parallelism;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -79,6 +80,7 @@ use crate::raft::RaftConfig;
 use crate::raft::RaftLoop;
 use crate::raft::RaftParts;
 use crate::raft::StartingPoint;
+use crate::raft::thread::Rider;
 use crate::resp::Stats;
 use crate::wal;
 use crate::wal::LogLoop;
@@ -114,8 +116,8 @@ pub fn start(
     let (proposals, proposer) = start.propose();
     let (to_apply, committed) = apply::thread::queue();
     let raft = start.raft(&log, proposals, to_apply, identity.node, starting_point(recovered, apply.applied()))?;
-    let apply_thread = start.spawn_apply(apply, committed)?;
-    let raft_thread = start.spawn_raft(raft, inputs)?;
+    let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
+    let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log);
     let operator = start.operator(proposer.clone(), &reader);
     let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
@@ -316,20 +318,29 @@ impl Start<'_> {
         &self,
         apply: apply_loop::ApplyLoop,
         committed: Receiver<Vec<Committed>>,
-    ) -> Result<apply::thread::Handle, Refusal> {
+    ) -> Result<(apply::thread::Handle, Option<Box<dyn Rider>>), Refusal> {
         let ends = self.ends.clone();
         let on_halt = Box::new(move |halt| ends.fail(NodeFailure::Halt(halt)));
-        apply::thread::spawn(apply, committed, on_halt).map_err(|source| no_threads("threads", source))
+        let threads = match available_parallelism().is_ok_and(|cores| cores.get() <= CORES_SHARED_MAX) {
+            true => apply::thread::ride(apply, committed, on_halt).map(|(handle, rider)| (handle, Some(rider))),
+            false => apply::thread::spawn(apply, committed, on_halt).map(|handle| (handle, None)),
+        };
+        threads.map_err(|source| no_threads("threads", source))
     }
 
-    fn spawn_raft(&self, raft: RaftLoop, inputs: Receiver<Input>) -> Result<JoinHandle<()>, Refusal> {
+    fn spawn_raft(
+        &self,
+        raft: RaftLoop,
+        inputs: Receiver<Input>,
+        rider: Option<Box<dyn Rider>>,
+    ) -> Result<JoinHandle<()>, Refusal> {
         let ends = self.ends.clone();
         let on_end = move |result| {
             if let Err(fatal) = result {
                 ends.fail(NodeFailure::Raft(fatal));
             }
         };
-        raft::thread::spawn(raft, inputs, on_end).map_err(|source| no_threads("threads", source))
+        raft::thread::spawn(raft, inputs, rider, on_end).map_err(|source| no_threads("threads", source))
     }
 
     fn spawn_expiry(
@@ -399,3 +410,6 @@ fn starting_point(recovered: Recovered, applied: &Applied) -> StartingPoint {
 fn no_threads(which: &str, source: io::Error) -> Refusal {
     Refusal::Make { what: format!("{which} cannot be made"), source }
 }
+
+/// Up to so many cores raft and apply share a thread.
+const CORES_SHARED_MAX: usize = 2;

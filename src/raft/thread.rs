@@ -1,10 +1,12 @@
-//! The thread around the loop: takes all waiting inputs, steps, sleeps until the next input or tick.
+//! The thread around the loop: takes all waiting inputs, steps, sleeps until the next input or tick. Another loop may ride
+//! on it: where there are few cores, a hand-over to a thread of its own costs more than what could be done beside raft.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::thread::Builder;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::RecvTimeoutError;
@@ -23,7 +25,18 @@ pub fn queue() -> (Sender<Input>, Receiver<Input>) {
     bounded(RAFT_QUEUE_MAX)
 }
 
-/// Runs `raft` on its thread until [`Input::Stop`], a fatal error, or the last sender is gone; then calls `ended`.
+/// A loop that has its turns between raft's steps.
+pub trait Rider: Send {
+    /// Does a bounded piece of work, if there is any, and says after what time it wants its next turn, should raft have no
+    /// input until then. Must not wait.
+    fn turn(&mut self) -> Duration;
+
+    /// Raft has ended, and everything that it gave out is there: does the rest.
+    fn finish(self: Box<Self>);
+}
+
+/// Runs `raft` on its thread until [`Input::Stop`], a fatal error, or the last sender is gone; then calls `ended`, and then
+/// `rider` finishes.
 ///
 /// The library panics when a peer or a caller breaks its rules. That is a fatal error too: a node without this thread must
 /// not live on.
@@ -33,22 +46,25 @@ pub fn queue() -> (Sender<Input>, Receiver<Input>) {
 pub fn spawn(
     raft: RaftLoop,
     inputs: Receiver<Input>,
+    mut rider: Option<Box<dyn Rider>>,
     ended: impl FnOnce(Result<(), RaftFatal>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("raft".to_owned()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| run(raft, &inputs)));
+        let result = catch_unwind(AssertUnwindSafe(|| run(raft, &inputs, &mut rider)));
         ended(result.unwrap_or(Err(RaftFatal::Panicked)));
+        rider.into_iter().for_each(Rider::finish);
     })
 }
 
-fn run(mut raft: RaftLoop, inputs: &Receiver<Input>) -> Result<(), RaftFatal> {
+fn run(mut raft: RaftLoop, inputs: &Receiver<Input>, rider: &mut Option<Box<dyn Rider>>) -> Result<(), RaftFatal> {
     let mut first = None;
     loop {
         raft.step(first.take().into_iter().chain(inputs.try_iter()).take(RAFT_STEP_INPUTS_MAX))?;
         if raft.is_stopped() {
             return Ok(());
         }
-        match inputs.recv_timeout(raft.idle_for()) {
+        let rest = rider.as_mut().map_or(Duration::MAX, |rider| rider.turn());
+        match inputs.recv_timeout(raft.idle_for().min(rest)) {
             Ok(input) => first = Some(input),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return raft.step(std::iter::once(Input::Stop)),
@@ -59,7 +75,6 @@ fn run(mut raft: RaftLoop, inputs: &Receiver<Input>) -> Result<(), RaftFatal> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use crossbeam_channel::unbounded;
 
@@ -128,7 +143,7 @@ mod tests {
         let raft = RaftLoop::new(RaftConfig::new(node), recovered, outside).unwrap();
         let (sender, inputs) = queue();
         let (ended, end) = unbounded();
-        let thread = spawn(raft, inputs, move |result| ended.send(result).unwrap()).unwrap();
+        let thread = spawn(raft, inputs, None, move |result| ended.send(result).unwrap()).unwrap();
         let patience = Duration::from_secs(20);
         let (ticket, _) = seen.recv_timeout(patience).unwrap();
         sender.send(Input::Persisted(ticket.unwrap())).unwrap();

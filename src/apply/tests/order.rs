@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -388,6 +389,45 @@ fn the_threads_apply_flush_and_end_with_their_queue() {
     handle.join().unwrap();
     assert_eq!(halts.lock().unwrap()[0].position.index.0, 20);
     assert!(sender.send(Vec::new()).is_err());
+}
+
+/// Goal: where apply rides on the thread of raft, which gives it turns, it does what its own thread would have done.
+#[test]
+fn a_rider_applies_in_its_turns_finishes_the_rest_and_tells_a_halt_once() {
+    let mut leader = everything();
+    let node = Node::new(&Setup { pool_bytes: 0, ..Setup::default() });
+    let base = Arc::clone(&node.base);
+    let halts = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&halts);
+    let (sender, batches) = thread::queue();
+    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
+    let (handle, mut rider) = thread::ride(node.apply, batches, on_halt).unwrap();
+    assert_eq!(rider.turn(), Duration::MAX, "it has nothing to do");
+    let (first, rest) = leader.log.split_at(leader.log.len() / 2);
+    for part in first.chunks(4) {
+        sender.send(part.to_vec()).unwrap();
+        while rider.turn() < Duration::MAX {}
+    }
+    sender.send(rest.to_vec()).unwrap();
+    drop(sender);
+    rider.finish();
+    handle.join().unwrap();
+    assert!(halts.lock().unwrap().is_empty());
+    let applied = Applied::decode(&Picture::of_base(&base.memory).applied).unwrap();
+    assert_eq!(applied.position.index.0, leader.log.len() as u64 + 1, "all of it is applied and flushed");
+    leader.entry_mut(20).data = Bytes::from_static(b"\x01nonsense");
+    let node = Node::new(&Setup::default());
+    let (sender, batches) = thread::queue();
+    let noted = Arc::clone(&halts);
+    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
+    let (_handle, mut rider) = thread::ride(node.apply, batches, on_halt).unwrap();
+    sender.send(leader.log.clone()).unwrap();
+    while rider.turn() < Duration::MAX {}
+    assert!(sender.send(Vec::new()).is_err(), "the queue is closed behind a halt");
+    assert_eq!(rider.turn(), Duration::MAX);
+    rider.finish();
+    let indexes: Vec<u64> = halts.lock().unwrap().iter().map(|halt| halt.position.index.0).collect();
+    assert_eq!(indexes, [20]);
 }
 
 #[test]
