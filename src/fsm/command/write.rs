@@ -354,7 +354,13 @@ write_commands! {
         target: KeyField,
         /// What is combined; a missing one is empty.
         keys: KeysField,
-    } costs WriteCost { seals: 1, opens: keys.len(), loads: keys.len(), made_bytes: 0 };
+    } costs WriteCost {
+        seals: 1,
+        opens: keys.len(),
+        // The result is kept too, and may be as long as the longest of them.
+        loads: keys.len() + 1,
+        made_bytes: 0,
+    };
 
     /// BITFIELD with a step that writes: one answer each.
     20 ChangeBitFields {

@@ -8,6 +8,7 @@ use crate::crypto::keystore::Dek;
 use crate::crypto::names::ClearNameKey;
 use crate::crypto::names::NameKey;
 use crate::fsm::codec::BATCH_HEADER_LEN;
+use crate::fsm::command::BitOperation;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
@@ -527,4 +528,16 @@ fn bounded_copies_of_a_large_value_are_as_many_as_an_entry_may_hold() {
     assert_eq!(replies.last(), Some(&Reply::Error(words::VALUES_LARGE)));
     let replies = f.entry(&(100..100 + fits + 5).map(copy).collect::<Vec<_>>());
     assert_eq!(replies.iter().filter(|reply| **reply == Reply::Integer(1)).count(), fits);
+}
+
+/// A pipeline must not fail where its commands one by one would not: what each may keep is counted before it joins.
+#[test]
+fn the_result_of_bitop_counts_beside_its_sources() {
+    let bitop = |keys: usize| WriteCommand::CombineBits {
+        operation: BitOperation::Not,
+        target: b("t"),
+        keys: vec![b("k"); keys],
+    };
+    assert_eq!(bitop(1).cost().loads, 2);
+    assert_eq!(bitop(5).cost().loads, 6);
 }

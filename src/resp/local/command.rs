@@ -110,7 +110,14 @@ fn write_info(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     encoder.integer(i64::from(command.keys.first));
     encoder.integer(i64::from(command.keys.last));
     encoder.integer(i64::from(command.keys.step));
-    encoder.set(0);
+    let of_kind = match command.kind {
+        Kind::Write => Some("@write"),
+        Kind::Read => Some("@read"),
+        Kind::Local | Kind::LocalWithoutAuth => None,
+    };
+    encoder.set(1 + usize::from(of_kind.is_some()));
+    of_kind.iter().for_each(|category| encoder.simple(category));
+    encoder.simple(&format!("@{}", command.category()));
     encoder.array(0);
     encoder.array(0);
     encoder.array(0);

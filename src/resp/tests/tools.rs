@@ -22,6 +22,10 @@ fn monitoring_tools_are_answered_as_by_a_redis_with_nothing_to_show() {
         ("LATENCY HISTORY command", "*0"),
         ("LATENCY RESET", ":0"),
         ("LATENCY HISTOGRAM", "*0"),
+        (
+            "COMMAND INFO get nosuch",
+            "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n*2\r\n+@read\r\n+@string\r\n*0\r\n*0\r\n*0\r\n*-1",
+        ),
         ("ACL WHOAMI", "$7\r\ndefault"),
         ("ACL USERS", "*1\r\n$7\r\ndefault"),
         ("ACL LIST", "*1\r\n$34\r\nuser default on nopass ~* &* +@all"),
