@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
@@ -17,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use crate::fsm::name::Database;
 use crate::resp::commands::COMMANDS;
@@ -46,6 +48,8 @@ pub(crate) struct Client {
     queued: AtomicI64,
     is_killed: AtomicBool,
     kill: Notify,
+    /// What serves it.
+    task: OnceLock<AbortHandle>,
 }
 
 /// What a client calls itself.
@@ -77,6 +81,7 @@ impl Client {
             queued: AtomicI64::new(-1),
             is_killed: AtomicBool::new(false),
             kill: Notify::new(),
+            task: OnceLock::new(),
         }
     }
 
@@ -84,6 +89,12 @@ impl Client {
     fn kill(&self) {
         self.is_killed.store(true, Ordering::Release);
         self.kill.notify_one();
+    }
+
+    /// Notes what serves it.
+    pub(crate) fn set_task(&self, task: AbortHandle) {
+        let was_set = self.task.set(task);
+        assert!(was_set.is_ok(), "one task serves a connection");
     }
 
     /// True once somebody killed it.
@@ -202,6 +213,13 @@ impl Registry {
     pub(crate) fn kill(&self, client: &Client) {
         client.kill();
         self.leave(client.id);
+    }
+
+    /// Ends a connection wherever it is: one that does not read would keep its socket for as long as a write may take, and
+    /// nobody counts it any more.
+    pub(crate) fn evict(&self, client: &Client) {
+        self.kill(client);
+        client.task.get().into_iter().for_each(AbortHandle::abort);
     }
 
     /// Notes whether a connection has yet to show the password.

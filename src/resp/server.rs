@@ -106,11 +106,12 @@ fn admit(
     }
     let local_address = stream.local_addr().unwrap_or(shared.address);
     let guest = Guest::enter(shared, stream.as_raw_fd(), peer, local_address);
-    let (shared, stopping) = (Arc::clone(shared), stopping.clone());
-    connections.spawn(async move {
+    let (shared, stopping, client) = (Arc::clone(shared), stopping.clone(), Arc::clone(&guest.client));
+    let task = connections.spawn(async move {
         serve(stream, shared, Arc::clone(&guest.client), stopping).await;
         drop(guest);
     });
+    client.set_task(task);
 }
 
 /// Whether there is a place for one more. Who has waited longest without showing the password gives up its own:
@@ -122,7 +123,7 @@ fn make_space(shared: &ServerShared) -> bool {
     if (is_full() || strangers >= UNAUTHENTICATED_CLIENTS_MAX)
         && let Some(oldest) = registry.oldest_stranger()
     {
-        registry.kill(&oldest);
+        registry.evict(&oldest);
         add(&stats.connections_closed_total, 1);
     }
     !is_full()

@@ -34,6 +34,27 @@ fn commands_before_a_protocol_error_are_answered_before_it() {
     assert_eq!(client.rest(), "+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
 }
 
+/// Without a password, and deaf: its replies fill every buffer, so its task waits in a write.
+#[test]
+fn a_stranger_who_does_not_read_loses_its_socket_with_its_place() {
+    let bounds = ClientBounds { clients_max: 1, ..with_password(Duration::from_secs(10)) };
+    let house = House::open_with(bounds, 1);
+    let mut deaf = house.client();
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let pipeline = b"x\r\n".repeat(10_000);
+    let sent = (0..400).take_while(|_| std::io::Write::write_all(&mut deaf.stream, &pipeline).is_ok()).count();
+    assert!((1..400).contains(&sent), "vacuous: the server took {sent} pipelines");
+    let mut other = house.client();
+    assert!(other.ask("PING").starts_with("-NOAUTH"), "it has the place");
+    let began = Instant::now();
+    // The socket is closed with bytes that nobody read: the kernel says so at the next write.
+    while !std::io::Write::write(&mut deaf.stream, b"x")
+        .is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+    {
+        assert!(began.elapsed() < Duration::from_secs(5), "its socket is still open");
+    }
+}
+
 #[test]
 fn a_command_that_never_ends_is_ended() {
     let bounds = ClientBounds { command_deadline: Duration::from_millis(200), ..ClientBounds::default() };
