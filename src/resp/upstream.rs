@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio::time::timeout_at;
 
 use crate::fsm::codec::Condition;
@@ -166,7 +167,7 @@ impl Upstream {
         UNREADABLE
     }
 
-    /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had.
+    /// A read that walks many rows: off the network threads, a few at a time. `None` if that cannot be had in time.
     async fn read_aside(
         &self,
         database: Database,
@@ -174,7 +175,7 @@ impl Upstream {
         names: Vec<RowName>,
         now_ms: u64,
     ) -> Option<Result<ReadAnswer, ReadError>> {
-        let _turn = self.shared.long_reads.acquire().await.ok()?;
+        let _turn = timeout(self.shared.bounds.read_deadline, self.shared.long_reads.acquire()).await.ok()?.ok()?;
         let (reads, read) = (Arc::clone(&self.shared.reads), read.clone());
         let blocking = move || reads.read(NamedRead { read: &read, database, names: &names }, now_ms);
         tokio::task::spawn_blocking(blocking).await.ok()
