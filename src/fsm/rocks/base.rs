@@ -161,13 +161,13 @@ impl RocksBase {
         }
     }
 
-    /// Fetches up to [`FETCH_BATCH_ROWS_MAX`] rows at once; answers the largest, or nothing if `visit` wants no more.
+    /// Fetches up to [`FETCH_BATCH_ROWS_MAX`] rows at once; answers the largest, and whether `visit` wants more.
     fn batch(
         &self,
         offset: usize,
         names: &[RowName],
         visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool,
-    ) -> Result<Option<usize>, BaseError> {
+    ) -> Result<(usize, bool), BaseError> {
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_unstable_by_key(|at| names[*at]);
         let sorted = order.iter().map(|at| names[*at].as_bytes());
@@ -180,10 +180,10 @@ impl RocksBase {
         for (at, row) in rows.iter().enumerate() {
             largest = largest.max(row.as_ref().map_or(0, |row| row.len()));
             if !visit(offset + at, row.as_deref()) {
-                return Ok(None);
+                return Ok((largest, false));
             }
         }
-        Ok(Some(largest))
+        Ok((largest, true))
     }
 }
 
@@ -199,11 +199,15 @@ impl RowBase for RocksBase {
         while offset < names.len() {
             let count = self.rows_at_once.load(Relaxed);
             let some = &names[offset..names.len().min(offset + count)];
-            let Some(largest) = self.batch(offset, some, visit)? else { return Ok(()) };
+            let (largest, goes_on) = self.batch(offset, some, visit)?;
             offset += some.len();
-            // Rows of one batch are held together. As long as they are small, more of them are taken, the next time too.
-            let next = (REPLY_BYTES_MAX / largest.max(1)).min(2 * count);
+            // Rows of one batch are held together. As long as they are small, more of them are taken, the next time too. Who
+            // wants no more has had his fill of few: what else was fetched was for nothing.
+            let next = if goes_on { (REPLY_BYTES_MAX / largest.max(1)).min(2 * count) } else { FETCH_KEYS_MAX };
             self.rows_at_once.store(next.clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX), Relaxed);
+            if !goes_on {
+                break;
+            }
         }
         Ok(())
     }
