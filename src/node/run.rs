@@ -21,7 +21,6 @@ use crate::crypto::selftest;
 use crate::exit::Blame;
 use crate::exit::SECOND_SIGNAL_STATUS;
 use crate::exit::chain;
-use crate::limits::DRAIN_DEADLINE;
 use crate::limits::THREAD_END_DEADLINE;
 use crate::node::admin::AdminFacts;
 use crate::node::config::Config;
@@ -101,6 +100,7 @@ struct ServingNode {
     clients: JoinHandle<Drained>,
     stopping: watch_channel::Sender<bool>,
     ended: Receiver<End>,
+    drain_deadline: Duration,
 }
 
 impl ServingNode {
@@ -129,12 +129,12 @@ impl ServingNode {
         let bounds = bounds(config, clients_max, passwords);
         let clients = listeners.serve(config, &runtime, &running, bounds, stopping.subscribe())?;
         running.numbers.is_serving.store(true, Relaxed);
-        Ok(ServingNode { runtime, running, clients, stopping, ended })
+        Ok(ServingNode { runtime, running, clients, stopping, ended, drain_deadline: config.drain_deadline })
     }
 
     /// Until a signal, then drains clients and stops: everything handed over is written and flushed.
     fn serve(self) -> Result<(), NodeFailure> {
-        let ServingNode { runtime, running, clients, stopping, ended } = self;
+        let ServingNode { runtime, running, clients, stopping, ended, drain_deadline } = self;
         if let Ok(End::Failure(failure)) = ended.recv() {
             // Connections end with the process: no client is told yes or no for an outcome that is not certain.
             running.abandon();
@@ -144,7 +144,7 @@ impl ServingNode {
         tracing::info!("stopping");
         // Nobody listens only if the server is gone already.
         let _ = stopping.send(true);
-        drain(&runtime, clients);
+        drain(&runtime, clients, drain_deadline);
         let stopped = running.stop();
         // A read that hangs on the disk is a task that never ends.
         runtime.shutdown_timeout(RUNTIME_END);
@@ -161,10 +161,10 @@ impl ServingNode {
 
 /// Waits until the clients are gone. The tasks have a deadline of their own, which the runtime cannot keep while a read hangs on the
 /// disk; so the thread that waits is not one of the runtime's.
-fn drain(runtime: &Runtime, clients: JoinHandle<Drained>) {
+fn drain(runtime: &Runtime, clients: JoinHandle<Drained>, deadline: Duration) {
     let (done, gone) = bounded(1);
     runtime.spawn(async move { done.send(clients.await) });
-    match gone.recv_timeout(DRAIN_DEADLINE + THREAD_END_DEADLINE) {
+    match gone.recv_timeout(deadline + THREAD_END_DEADLINE) {
         Ok(Ok(drained)) => tracing::info!(aborted = drained.aborted, "clients are gone"),
         Ok(Err(error)) => tracing::warn!(%error, "the clients' task"),
         Err(_) => tracing::warn!("clients hang, most likely on the disk"),
