@@ -245,6 +245,8 @@ pub const BACKLOG: u32 = 1024;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long such a connection may take to send a request, or to take a part of the answer.
 pub const ADMIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the answer to a request may take to begin: the longest profile, and some more.
+pub const ADMIN_ANSWER_DEADLINE: Duration = Duration::from_secs(75);
 /// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, connections
 /// to the admin listener, threads' and listeners' own, rounded up.
 pub const OWN_DESCRIPTORS: u64 = 704;
@@ -273,6 +275,8 @@ pub const DISK_LOW_EVERY: Duration = Duration::from_secs(60);
 pub const LOG_LINES_MAX: usize = 2048;
 /// Log lines of operators and of guesses at passwords that wait beside them: no flood of other lines takes their places.
 pub const AUDIT_LINES_MAX: usize = 1024;
+/// Bytes of a filter of log lines that a client sets: a level for each of some forty rooms.
+pub const LOG_FILTER_BYTES_MAX: usize = 1024;
 /// Longest log line: ours hold no client's bytes, and RocksDB's are cut far below.
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 /// How long an end waits for the last log lines to be written.

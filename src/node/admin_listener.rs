@@ -1,8 +1,8 @@
 //! The admin listener's connections within bounds: whoever holds them must not take descriptors from the node.
 //!
 //! At most [`ADMIN_CONNECTIONS_MAX`] are open. A newcomer takes the place of the oldest one that has no request under way.
-//! A request must be complete [`ADMIN_DEADLINE`] after the connection began, or after the answer before it, and an answer
-//! must be taken at that pace.
+//! A request must be complete [`ADMIN_DEADLINE`] after the connection began, or after the answer before it. Its answer begins
+//! within [`ADMIN_ANSWER_DEADLINE`], and must be taken at the pace of the first.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep;
 
+use crate::limits::ADMIN_ANSWER_DEADLINE;
 use crate::limits::ADMIN_CONNECTIONS_MAX;
 use crate::limits::ADMIN_DEADLINE;
 
@@ -95,13 +96,16 @@ pub(super) struct AdminStream {
     held: oneshot::Receiver<()>,
     has_request: Arc<AtomicBool>,
     deadline: Pin<Box<Sleep>>,
-    /// Bytes of [`HEAD_END`] that were seen last.
-    matched: usize,
+    /// Bytes of the line that is being received.
+    line_bytes: usize,
+    /// A line of a head came before it. Empty ones before the first are passed over, as HTTP says.
+    has_lines: bool,
 }
 
 impl AdminStream {
     fn new(stream: TcpStream, held: oneshot::Receiver<()>, has_request: Arc<AtomicBool>) -> AdminStream {
-        AdminStream { stream, held, has_request, deadline: Box::pin(sleep(ADMIN_DEADLINE)), matched: 0 }
+        let deadline = Box::pin(sleep(ADMIN_DEADLINE));
+        AdminStream { stream, held, has_request, deadline, line_bytes: 0, has_lines: false }
     }
 
     /// Ready once the connection must end.
@@ -115,10 +119,16 @@ impl AdminStream {
     /// Notes whether the head of a request is complete.
     fn look_for_request(&mut self, received: &[u8]) {
         for byte in received {
-            self.matched = if *byte == HEAD_END[self.matched] { self.matched + 1 } else { usize::from(*byte == b'\r') };
-            if self.matched == HEAD_END.len() {
-                self.matched = 0;
-                self.has_request.store(true, Relaxed);
+            match byte {
+                b'\r' => {}
+                b'\n' if self.line_bytes > 0 => (self.line_bytes, self.has_lines) = (0, true),
+                b'\n' if self.has_lines => {
+                    self.has_lines = false;
+                    self.has_request.store(true, Relaxed);
+                    self.deadline.as_mut().reset(Instant::now() + ADMIN_ANSWER_DEADLINE);
+                }
+                b'\n' => {}
+                _ => self.line_bytes += 1,
             }
         }
     }
@@ -133,8 +143,6 @@ impl AsyncRead for AdminStream {
                 self.look_for_request(&out.filled()[before..]);
                 Poll::Ready(result)
             }
-            // The answer takes what it takes.
-            Poll::Pending if self.has_request.load(Relaxed) => Poll::Pending,
             Poll::Pending => self.poll_end(context).map(Err),
         }
     }
@@ -163,5 +171,4 @@ impl AsyncWrite for AdminStream {
     }
 }
 
-const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
