@@ -15,6 +15,7 @@ use crate::keys::keyring::Keyring;
 use crate::keys::keyring::WrappedDek;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
+use crate::limits::LOG_FILTER_BYTES_MAX;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::process;
@@ -116,7 +117,16 @@ impl Operator for NodeOperator {
     }
 
     fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String> {
+        if filter.len() > LOG_FILTER_BYTES_MAX {
+            return Err(format!("the filter has {} bytes, expected at most {LOG_FILTER_BYTES_MAX}", filter.len()));
+        }
         let filter: LogFilter = filter.parse()?;
+        if filter.names_audit() {
+            return Err(
+                "lines about keys, operators and passwords go on while the node runs: expected no target audit"
+                    .to_owned(),
+            );
+        }
         if is_set {
             process::change_log_filter(&filter)?;
             tracing::info!(target: "audit", filter = filter.as_str(), "other log lines are written from now on");

@@ -71,8 +71,7 @@ pub fn change_log_filter(filter: &LogFilter) -> Result<(), String> {
 /// Lines about keys, operators and passwords are written unless the filter names their target.
 fn compiled(filter: &LogFilter) -> Result<EnvFilter, String> {
     let words = filter.as_str();
-    let names_audit = words.split(',').any(|part| part.split('=').next() == Some(AUDIT));
-    let words = if names_audit { words.to_owned() } else { format!("{words},{AUDIT}=info") };
+    let words = if filter.names_audit() { words.to_owned() } else { format!("{words},{AUDIT}=info") };
     EnvFilter::builder().parse(words).map_err(|error| error.to_string())
 }
 

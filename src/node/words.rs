@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
 
+use crate::node::log_lines::AUDIT;
+
 /// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on a name server to find its own address.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let numeric = match text.strip_prefix("localhost:") {
@@ -109,6 +111,12 @@ impl LogFilter {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it says which lines about keys, operators and passwords are written.
+    #[must_use]
+    pub fn names_audit(&self) -> bool {
+        self.0.split(',').any(|part| part.split('=').next() == Some(AUDIT))
     }
 }
 

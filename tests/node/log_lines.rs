@@ -234,6 +234,13 @@ fn the_filter_of_log_lines_is_changed_while_the_node_runs() {
         node.says("other log lines are written from now on"),
         "lines about operators are written whatever the level is"
     );
+    for silent in ["info,audit=off", "audit=error,info"] {
+        let refused = client.words(&format!("CONFIG SET loglevel {silent}"));
+        assert!(matches!(&refused, Reply::Error(words) if words.contains("no target audit")), "{refused:?}");
+    }
+    let long = "info,".repeat(1000) + "info";
+    let refused = client.words(&format!("CONFIG SET loglevel {long}"));
+    assert!(matches!(&refused, Reply::Error(words) if words.contains("expected at most 1024")), "{refused:?}");
     let refused = client.words("CONFIG SET loglevel inof");
     assert!(matches!(&refused, Reply::Error(words) if words.contains("expected error, warn, info")), "{refused:?}");
     assert!(!node.log().contains("\"DEBUG\""), "{}", node.log());
