@@ -128,6 +128,10 @@ pub trait RowBase: Send + Sync {
     /// [`BaseError`] if the base cannot be read.
     fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError>;
 
+    /// The rows of this moment, whatever is ingested from now on. Reads nothing from a disk. To be held for one read only, since
+    /// what is overwritten meanwhile is kept.
+    fn pin(&self) -> Box<dyn PinnedRows + '_>;
+
     /// Calls `visit` with every name of the range that has a row, and its row, upward and as of one moment, until it
     /// answers false.
     ///
@@ -167,6 +171,10 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
         (**self).rows(names, visit)
     }
 
+    fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        (**self).pin()
+    }
+
     fn walk(
         &self,
         names: RangeInclusive<RowName>,
@@ -186,6 +194,15 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
     fn pressure(&self) -> Result<Pressure, BaseError> {
         (**self).pressure()
     }
+}
+
+/// Rows of one moment.
+pub trait PinnedRows {
+    /// As [`RowBase::rows`], of that moment.
+    ///
+    /// # Errors
+    /// [`BaseError`] if the base cannot be read.
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError>;
 }
 
 /// A file that is being written. Dropped unfinished, it is gone.

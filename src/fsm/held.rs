@@ -13,6 +13,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use crate::fsm::base::BaseError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::RowFile;
@@ -84,6 +85,10 @@ impl RowBase for HeldBase {
 
     fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
         self.base.rows(names, visit)
+    }
+
+    fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        self.base.pin()
     }
 
     fn walk(

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::crypto::names::NameKey;
+use crate::fsm::base::BaseError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -18,7 +20,9 @@ use crate::fsm::opening::RowCipher;
 use crate::fsm::row::FoundRow;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
+use crate::fsm::view::Pinning;
 use crate::fsm::view::SeenRow;
+use crate::fsm::view::View;
 use crate::fsm::view::Views;
 use crate::fsm::walk::MetRow;
 use crate::limits::EXPIRY_STEP_ROWS;
@@ -66,7 +70,8 @@ pub trait Base {
     fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError>;
 
     /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, until it
-    /// answers false, which it does when it can keep no more bytes.
+    /// answers false, which it does when it can keep no more bytes. Of a moment that is applied, what is past due by its own stamp
+    /// is left out: it may be newer than the stamp that the caller knows.
     ///
     /// # Errors
     /// [`ReadError`] if one that is reached cannot be read or opened, or holds another key.
@@ -185,10 +190,10 @@ impl RowReader {
     ) -> Result<(), ReadError> {
         let ReadSpace { names, seen, batch } = space;
         names.extend(rows.iter().map(|row| row.name));
-        let view = self.views.several(names, seen, |view, places| {
+        let view = self.several(names, seen, |read, places| {
             let missing: Vec<RowName> = places.iter().map(|place| rows[*place].name).collect();
             batch.clear();
-            view.base.rows(&missing, &mut |at, row| {
+            read(&missing, &mut |at, row| {
                 batch.add(&*self.cipher, &missing[at], row);
                 !batch.is_full()
             })
@@ -235,11 +240,31 @@ impl RowReader {
         }
     }
 
+    /// Several rows of one moment, see [`Views::several`]. `fetch` reads what is missing above the base. Where tables come and go
+    /// faster than the base answers, the base is held as it is.
+    fn several<E>(
+        &self,
+        names: &[RowName],
+        seen: &mut Vec<SeenRow>,
+        mut fetch: impl FnMut(ReadRows<'_>, &[usize]) -> Result<(), E>,
+    ) -> Result<Arc<View<dyn RowBase>>, E> {
+        for _ in 0..TRIES_MAX {
+            let read = |view: &View<dyn RowBase>, places: &[usize]| {
+                fetch(&|names, visit| view.base.rows(names, visit), places)
+            };
+            if let Some(view) = self.views.several(names, seen, read)? {
+                return Ok(view);
+            }
+        }
+        self.views
+            .several_pinned(names, seen, |pinned, places| fetch(&|names, visit| pinned.rows(names, visit), places))
+    }
+
     /// Reads several rows from the base and opens them, in the order of `rows`, until their bytes are more than a reply can hold.
-    fn fetch(&self, base: &dyn RowBase, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
+    fn fetch(&self, read: ReadRows<'_>, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
         let (mut fetched, mut batch, mut failed) = (Fetched::default(), RowBatch::default(), None);
-        base.rows(&names, &mut |at, row| {
+        read(&names, &mut |at, row| {
             batch.add(&*self.cipher, &names[at], row);
             if batch.is_full() {
                 failed = fetched.take(&mut batch, rows, detail).err();
@@ -324,17 +349,32 @@ impl Base for RowReader {
     ) -> Result<(), ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
         let (mut seen, mut fetched) = (Vec::new(), Vec::new());
-        loop {
+        let fetch = |read: ReadRows<'_>, places: &[usize]| {
+            let missing: Vec<RowKey<'_>> = places.iter().map(|place| rows[*place]).collect();
+            self.fetch(read, &missing, detail)
+        };
+        let mut view = None;
+        for _ in 0..TRIES_MAX {
             fetched.clear();
-            self.views.several(&names, &mut seen, |view, places| {
-                let missing: Vec<RowKey<'_>> = places.iter().map(|place| rows[*place]).collect();
-                fetched = self.fetch(&*view.base, &missing, detail)?;
+            view = self.views.several(&names, &mut seen, |view, places| {
+                fetched = fetch(&|names, visit| view.base.rows(names, visit), places)?;
                 Ok::<(), ReadError>(())
             })?;
-            if is_enough(&seen, &fetched) {
+            if view.is_some() && is_enough(&seen, &fetched) {
                 break;
             }
+            view = None;
         }
+        let view = match view {
+            Some(view) => view,
+            None => {
+                fetched.clear();
+                self.views.several_pinned(&names, &mut seen, |pinned, places| {
+                    fetched = fetch(&|names, visit| pinned.rows(names, visit), places)?;
+                    Ok::<(), ReadError>(())
+                })?
+            }
+        };
         for (asked, seen) in rows.iter().zip(seen) {
             let value = match seen {
                 SeenRow::Above(FoundRow::Row(row)) => Some(row.value_for(*asked)?.clone()),
@@ -345,7 +385,7 @@ impl Base for RowReader {
                     None => break,
                 },
             };
-            if !visit(value) {
+            if !visit(value.filter(|value| !value.is_past_due(view.stamp_ms))) {
                 break;
             }
         }
@@ -383,6 +423,17 @@ impl Base for RowReader {
 
 debug_fields!(self: RowReader {});
 
+impl Pinning for dyn RowBase {
+    type Pinned<'b> = Box<dyn PinnedRows + 'b>;
+
+    fn pin(&self) -> Self::Pinned<'_> {
+        RowBase::pin(self)
+    }
+}
+
+/// Reads several rows of the base, as [`RowBase::rows`].
+type ReadRows<'a> = &'a dyn Fn(&[RowName], &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError>;
+
 /// Whether what was fetched is all that is needed, or more than a reply can hold. It is less if some of it was overwritten in the
 /// meantime.
 fn is_enough(seen: &[SeenRow], fetched: &[Option<Value>]) -> bool {
@@ -399,3 +450,6 @@ fn is_enough(seen: &[SeenRow], fetched: &[Option<Value>]) -> bool {
     }
     true
 }
+
+/// Reads of several rows that may be in vain, because tables come and go faster than the base answers.
+const TRIES_MAX: usize = 2;

@@ -58,6 +58,23 @@ impl<B: ?Sized> View<B> {
         }
     }
 
+    /// Puts into `seen` what is known of several rows above the base. The places of those of which nothing is.
+    fn find_several(&self, names: &[RowName], seen: &mut Vec<SeenRow>) -> Vec<usize> {
+        let mut missing = Vec::new();
+        seen.clear();
+        seen.extend(names.iter().enumerate().map(|(place, name)| match self.find(name) {
+            FoundRow::Below => {
+                if missing.is_empty() {
+                    missing.reserve(names.len());
+                }
+                missing.push(place);
+                SeenRow::Base(missing.len() - 1)
+            }
+            found => SeenRow::Above(found),
+        }));
+        missing
+    }
+
     fn find_below_hot(&self, name: &RowName) -> FoundRow {
         match self.table.find(name) {
             FoundRow::Below => self.frozen.find(name),
@@ -72,6 +89,17 @@ impl<B: ?Sized> fmt::Debug for View<B> {
         shown.field("position", &self.position).field("generation", &self.generation).field("freezes", &self.freezes);
         shown.finish_non_exhaustive()
     }
+}
+
+/// A base whose rows can be held as they are at one moment.
+pub trait Pinning {
+    /// Those rows.
+    type Pinned<'b>
+    where
+        Self: 'b;
+
+    /// Holds them. Reads nothing from a disk.
+    fn pin(&self) -> Self::Pinned<'_>;
 }
 
 /// A row of several that belong to one moment.
@@ -103,7 +131,8 @@ impl<B: ?Sized> Views<B> {
     /// it reads.
     /// What it has read is hidden by the tables that were above the base then, so they are looked through once more,
     /// below those of the newest view, until that stays the newest one meanwhile. After some rounds in vain the thread
-    /// that applies has to wait for this one, for as long as it takes to look through the tables.
+    /// that applies has to wait for this one, for as long as it takes to look through the tables. `None`: the base was read for
+    /// so long that a table came and went in the meantime. See [`Views::several_pinned`].
     ///
     /// # Errors
     /// Those of `read_base`.
@@ -111,34 +140,44 @@ impl<B: ?Sized> Views<B> {
         &self,
         names: &[RowName],
         seen: &mut Vec<SeenRow>,
-        mut read_base: impl FnMut(&View<B>, &[usize]) -> Result<(), E>,
-    ) -> Result<Arc<View<B>>, E> {
-        let mut first = self.load();
-        loop {
-            let mut missing = Vec::new();
-            seen.clear();
-            seen.extend(names.iter().enumerate().map(|(place, name)| match first.find(name) {
-                FoundRow::Below => {
-                    if missing.is_empty() {
-                        missing.reserve(names.len());
-                    }
-                    missing.push(place);
-                    SeenRow::Base(missing.len() - 1)
-                }
-                found => SeenRow::Above(found),
-            }));
-            if missing.is_empty() && self.is_newest(&first) {
-                return Ok(first);
-            }
-            if !missing.is_empty() {
-                read_base(&first, &missing)?;
-            }
-            if let Some(view) = self.look_again(names, &first, seen) {
-                return Ok(view);
-            }
-            // The base was read for so long that a table came and went in the meantime.
-            first = self.load();
+        read_base: impl FnOnce(&View<B>, &[usize]) -> Result<(), E>,
+    ) -> Result<Option<Arc<View<B>>>, E> {
+        let first = self.load();
+        let missing = first.find_several(names, seen);
+        if missing.is_empty() && self.is_newest(&first) {
+            return Ok(Some(first));
         }
+        if !missing.is_empty() {
+            read_base(&first, &missing)?;
+        }
+        Ok(self.look_again(names, &first, seen))
+    }
+
+    /// The same, by which nothing has to be read twice, however slow the base is: its rows are held as they are at the moment.
+    /// The thread that applies has to wait until the tables are looked through.
+    ///
+    /// # Errors
+    /// Those of `read_base`.
+    pub fn several_pinned<E>(
+        &self,
+        names: &[RowName],
+        seen: &mut Vec<SeenRow>,
+        read_base: impl FnOnce(&B::Pinned<'_>, &[usize]) -> Result<(), E>,
+    ) -> Result<Arc<View<B>>, E>
+    where
+        B: Pinning,
+    {
+        // Until this is let go no table changes, and what the base takes in meanwhile is what the frozen table hides.
+        let still = self.change();
+        let view = self.load();
+        let pinned = view.base.pin();
+        let missing = view.find_several(names, seen);
+        drop(still);
+        if !missing.is_empty() {
+            read_base(&pinned, &missing)?;
+        }
+        drop(pinned);
+        Ok(view)
     }
 
     /// The rows in a view that follows on `first`, of which `seen` has those that only the base has; `None` if it does

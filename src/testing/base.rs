@@ -9,16 +9,13 @@ use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::crypto::names::ClearNameKey;
-use crate::crypto::names::NameKey;
-use crate::crypto::open::OpenArena;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::FinishedFile;
 use crate::fsm::base::IngestError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::RowFile;
@@ -27,13 +24,12 @@ use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::opening::ReadError;
 use crate::fsm::opening::RowCipher;
 use crate::fsm::reader::RowReader;
 use crate::fsm::table::Bury;
 use crate::fsm::view::ViewWriter;
-use crate::ids::ClusterId;
 use crate::ids::Position;
+pub use crate::testing::no_cipher::NoCipher;
 
 /// A fault, armed for one file or ingest, counted from the moment it is set (0 = the next).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +243,10 @@ impl RowBase for MemoryBase {
         Ok(())
     }
 
+    fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        Box::new(PinnedMoment { base: self, rows: Arc::clone(&self.lock().rows) })
+    }
+
     fn walk(
         &self,
         names: RangeInclusive<RowName>,
@@ -280,6 +280,20 @@ impl RowBase for MemoryBase {
             return Err(BaseError::Backend("stopped after a failed ingest".to_owned()));
         }
         Ok(Pressure { level0_files: disk.level0_files, pending_bytes: disk.pending_bytes })
+    }
+}
+
+/// The rows of a moment.
+struct PinnedMoment<'a> {
+    base: &'a MemoryBase,
+    rows: Arc<BTreeMap<RowName, Bytes>>,
+}
+
+impl PinnedRows for PinnedMoment<'_> {
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        self.base.lock().counts.looked_up += names.len() as u64;
+        let _stopped = names.iter().enumerate().all(|(at, name)| visit(at, self.rows.get(name).map(|row| &row[..])));
+        Ok(())
     }
 }
 
@@ -415,25 +429,6 @@ impl FinishedFile for MemoryFile<'_> {
 /// Rows of one moment in [`RowBase::rows`]: few, so that tests see batches end.
 const BATCH: usize = 4;
 const NO_PANIC: &str = "no holder of this lock panics";
-
-/// The cipher of a node without keys: clear rows are fine, sealed ones cannot be read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoCipher;
-
-impl RowCipher for NoCipher {
-    fn accepts_clear_rows(&self) -> bool {
-        true
-    }
-
-    fn name_key(&self) -> Result<Arc<NameKey>, ReadError> {
-        static CLEAR: OnceLock<Arc<NameKey>> = OnceLock::new();
-        Ok(Arc::clone(CLEAR.get_or_init(|| Arc::new(NameKey::clear(&ClearNameKey([0; 32]), ClusterId([0; 16]))))))
-    }
-
-    fn add(&self, _name: &RowName, _row: &[u8], _arena: &mut OpenArena) -> Result<(), ReadError> {
-        Err(ReadError::NoCipher)
-    }
-}
 
 /// A reader of what is flushed, with nothing above it.
 pub fn reader_of(base: Arc<dyn RowBase>, cipher: Arc<dyn RowCipher>) -> RowReader {

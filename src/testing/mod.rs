@@ -10,6 +10,7 @@ pub mod disk;
 pub mod leader;
 pub mod log;
 pub mod net;
+mod no_cipher;
 pub mod node;
 pub mod picture;
 pub mod seed;

@@ -33,6 +33,7 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
 use crate::apply::tests::table::meanwhile;
 use crate::fsm::base::BaseError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::RowFile;
@@ -207,6 +208,10 @@ impl RowBase for TestBase {
             return Err(BaseError::Backend("told to fail".into()));
         }
         self.memory.rows(names, visit)
+    }
+
+    fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        self.memory.pin()
     }
 
     fn walk(

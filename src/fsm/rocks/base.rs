@@ -17,10 +17,12 @@ use rocksdb::DB;
 use rocksdb::ErrorKind;
 use rocksdb::Options;
 use rocksdb::ReadOptions;
+use rocksdb::Snapshot;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
 
 use crate::fsm::base::BaseError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::RowFile;
@@ -161,9 +163,34 @@ impl RocksBase {
         }
     }
 
+    /// As [`RowBase::rows`], by `options`.
+    fn several(
+        &self,
+        options: &ReadOptions,
+        names: &[RowName],
+        visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool,
+    ) -> Result<(), BaseError> {
+        let mut offset = 0;
+        while offset < names.len() {
+            let count = self.rows_at_once.load(Relaxed);
+            let some = &names[offset..names.len().min(offset + count)];
+            let (largest, goes_on) = self.batch(options, offset, some, visit)?;
+            offset += some.len();
+            // Rows of one batch are held together. As long as they are small, more of them are taken, the next time too. Who
+            // wants no more has had his fill of few: what else was fetched was for nothing.
+            let next = if goes_on { (REPLY_BYTES_MAX / largest.max(1)).min(2 * count) } else { FETCH_KEYS_MAX };
+            self.rows_at_once.store(next.clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX), Relaxed);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Fetches up to [`FETCH_BATCH_ROWS_MAX`] rows at once; answers the largest, and whether `visit` wants more.
     fn batch(
         &self,
+        options: &ReadOptions,
         offset: usize,
         names: &[RowName],
         visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool,
@@ -171,7 +198,7 @@ impl RocksBase {
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_unstable_by_key(|at| names[*at]);
         let sorted = order.iter().map(|at| names[*at].as_bytes());
-        let mut fetched = self.db.batched_multi_get_cf(self.family(), sorted, true);
+        let mut fetched = self.db.batched_multi_get_cf_opt(self.family(), sorted, true, options);
         let mut rows: Vec<_> = names.iter().map(|_| None).collect();
         for (at, row) in order.into_iter().zip(fetched.drain(..)) {
             rows[at] = row.map_err(|error| backend(&error))?;
@@ -195,21 +222,14 @@ impl RowBase for RocksBase {
     }
 
     fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
-        let mut offset = 0;
-        while offset < names.len() {
-            let count = self.rows_at_once.load(Relaxed);
-            let some = &names[offset..names.len().min(offset + count)];
-            let (largest, goes_on) = self.batch(offset, some, visit)?;
-            offset += some.len();
-            // Rows of one batch are held together. As long as they are small, more of them are taken, the next time too. Who
-            // wants no more has had his fill of few: what else was fetched was for nothing.
-            let next = if goes_on { (REPLY_BYTES_MAX / largest.max(1)).min(2 * count) } else { FETCH_KEYS_MAX };
-            self.rows_at_once.store(next.clamp(FETCH_KEYS_MAX, FETCH_BATCH_ROWS_MAX), Relaxed);
-            if !goes_on {
-                break;
-            }
-        }
-        Ok(())
+        self.several(&ReadOptions::default(), names, visit)
+    }
+
+    fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        let snapshot = self.db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&snapshot);
+        Box::new(PinnedBase { base: self, options, _snapshot: snapshot })
     }
 
     fn walk(
@@ -261,6 +281,20 @@ impl RowBase for RocksBase {
             self.check_alive()?;
         }
         Ok(pressure)
+    }
+}
+
+/// A snapshot of RocksDB's. A file that is taken in meanwhile is newer than it.
+struct PinnedBase<'a> {
+    base: &'a RocksBase,
+    // Before the snapshot that they name.
+    options: ReadOptions,
+    _snapshot: Snapshot<'a>,
+}
+
+impl PinnedRows for PinnedBase<'_> {
+    fn rows(&self, names: &[RowName], visit: &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError> {
+        self.base.several(&self.options, names, visit)
     }
 }
 

@@ -273,6 +273,37 @@ fn both_bases_show_and_keep_the_same_through_crashes() {
     }
 }
 
+/// Goal: a pinned moment stays, whatever is ingested, cleared and merged meanwhile.
+#[test]
+fn a_pinned_moment_of_either_base_stays_as_it_was() {
+    let rng = Seeded::fresh();
+    let mut site = Site::new();
+    let rocks = site.create();
+    let memory = MemoryBase::new(record(1));
+    let mut model = BTreeMap::new();
+    for round in 0..12 {
+        let pins = [rocks.pin(), memory.pin()];
+        let moment = model.clone();
+        for next in 0..4 {
+            let change = Change::random(&rng, 2 + 4 * round + next);
+            change.apply(&rocks);
+            change.apply(&memory);
+            change.apply_to(&mut model);
+        }
+        let names: Vec<RowName> = (0..90).map(|_| random_name(&rng)).collect();
+        for pin in pins {
+            let mut found = Vec::new();
+            let mut keep = |_: usize, row: Option<&[u8]>| {
+                found.push(row.map(<[u8]>::to_vec));
+                true
+            };
+            pin.rows(&names, &mut keep).unwrap();
+            let stood: Vec<_> = names.iter().map(|name| moment.get(name).cloned()).collect();
+            assert_eq!(found, stood);
+        }
+    }
+}
+
 /// Between link and removal a crash leaves a live table under two names.
 #[test]
 fn a_live_table_with_a_second_name_is_never_cut() {

@@ -7,6 +7,7 @@ mod codec;
 mod conditions;
 pub(crate) mod kit;
 mod model;
+mod moments;
 mod random;
 mod reader;
 mod state;

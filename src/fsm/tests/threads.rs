@@ -73,6 +73,14 @@ type Pair = [Option<u64>; 2];
 /// What is flushed.
 type MapBase = Mutex<BTreeMap<RowName, u64>>;
 
+impl view::Pinning for MapBase {
+    type Pinned<'b> = BTreeMap<RowName, u64>;
+
+    fn pin(&self) -> BTreeMap<RowName, u64> {
+        self.lock().unwrap().clone()
+    }
+}
+
 /// What one run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
@@ -218,7 +226,7 @@ fn read_one(world: &World, at: usize) {
 }
 
 /// Both rows: exactly what is true at the index of the view.
-fn read_both(world: &World) {
+fn read_both(world: &World, is_pinned: bool) {
     let since = world.answered.load(SeqCst);
     let mut below = Vec::new();
     let read_base = |view: &View<MapBase>, missing: &[usize]| {
@@ -228,7 +236,12 @@ fn read_both(world: &World) {
         Ok::<(), ()>(())
     };
     let mut seen = Vec::new();
-    let view = world.views.several(&world.names, &mut seen, read_base).unwrap();
+    let view = if is_pinned { None } else { world.views.several(&world.names, &mut seen, read_base).unwrap() };
+    let pinned = |rows: &BTreeMap<RowName, u64>, missing: &[usize]| {
+        below = missing.iter().map(|at| rows.get(&world.names[*at]).copied()).collect();
+        Ok::<(), ()>(())
+    };
+    let view = view.unwrap_or_else(|| world.views.several_pinned(&world.names, &mut seen, pinned).unwrap());
     let index = usize::try_from(view.position.index.0).unwrap();
     assert!(index >= since, "an answer that was given is seen");
     let pair: Vec<Option<u64>> = seen
@@ -260,7 +273,7 @@ fn execution(runs: &[Run], are_apart: bool) {
         thread::spawn(move || apply(&applying, writer, &runs, &bury)),
         thread::spawn(move || flush(&flushing)),
         thread::spawn(move || (0..4).for_each(|time| read_one(&one, time % 2))),
-        thread::spawn(move || (0..2).for_each(|_| read_both(&both))),
+        thread::spawn(move || [false, true].into_iter().for_each(|is_pinned| read_both(&both, is_pinned))),
     ];
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
