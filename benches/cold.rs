@@ -114,7 +114,7 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 fn take_in(base: &RocksBase, cipher: &OneKey, numbers: std::ops::Range<u64>) {
-    while base.pressure().unwrap().is_high() {
+    while base.pressure().unwrap().is_high(false) {
         thread::sleep(Duration::from_millis(1));
     }
     let mut rows: Vec<(RowName, u64)> =

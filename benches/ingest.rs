@@ -127,7 +127,7 @@ impl Times {
 
 fn take_in(base: &RocksBase, source: &mut Source, number: u64) -> [Duration; 3] {
     let waited = Instant::now();
-    while base.pressure().unwrap().is_high() {
+    while base.pressure().unwrap().is_high(false) {
         thread::sleep(Duration::from_millis(1));
     }
     let waited = waited.elapsed();

@@ -58,6 +58,7 @@ impl State {
         let Applied { position, last_stamp_ms, .. } = record.applied;
         let drops = Arc::clone(&flusher);
         let bury: Bury = Arc::new(move |rubble| drops.bury(rubble));
+        flusher.weigh(&*base);
         let writer = ViewWriter::new(base, position, last_stamp_ms, &bury);
         State {
             writer,
@@ -96,11 +97,11 @@ impl State {
         &self.record.applied
     }
 
-    /// Bytes of memory that the tables take.
+    /// Bytes of memory that the tables take, and what was in them and is not dropped yet.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let view = self.writer.newest();
-        view.table.memory_bytes() + view.frozen.memory_bytes()
+        view.table.memory_bytes() + view.frozen.memory_bytes() + self.flusher.buried_bytes()
     }
 
     /// Whether a run may begin: a flush under way, and no space for more, means that it may not. Until it may, the log takes
@@ -116,16 +117,27 @@ impl State {
 
     /// Whether the table is to be frozen now.
     pub(super) fn is_freeze_due(&self) -> bool {
+        let table = &self.writer.newest().table;
+        let cleared = table.cleared();
         if self.flusher.is_busy() {
-            return false;
+            // What it cannot write is cleared meanwhile: a file without it takes hardly any space.
+            return !cleared.is_empty() && self.flusher.is_stuck() && self.is_frozen_cleared();
         }
         if self.is_frozen() {
             self.flusher.answered();
             return false;
         }
         let since = self.log.bytes_used().saturating_sub(self.frozen_at_bytes);
-        let is_large = self.writer.newest().table.memory_bytes() >= self.bytes_max / FREEZE_PART;
-        is_large || since > self.log.pool_bytes() / POOL_PART || self.flusher.is_asked()
+        let is_large = table.memory_bytes() >= self.bytes_max / FREEZE_PART;
+        // So that the space of what was cleared comes back at once.
+        let gives_back = !cleared.is_empty() && self.flusher.base_bytes() >= CLEAR_FLUSHED_FROM;
+        is_large || gives_back || since > self.log.pool_bytes() / POOL_PART || self.flusher.is_asked()
+    }
+
+    /// Whether the table leaves nothing of the frozen one.
+    fn is_frozen_cleared(&self) -> bool {
+        let View { table, frozen, .. } = &**self.writer.newest();
+        frozen.databases().is_within(table.cleared())
     }
 
     /// Whether nothing was applied since the newest freeze.
@@ -133,8 +145,12 @@ impl State {
         self.frozen == self.record.applied.position.index
     }
 
-    /// Hands everything that is published to the flush, which must not be under way. Readers go on seeing it.
+    /// Hands everything that is published to the flush, which must not be under way unless it is stuck and nothing is left of it.
+    /// Readers go on seeing it.
     pub(super) fn freeze(&mut self) {
+        if self.flusher.is_busy() && !self.flusher.withdraw() {
+            return;
+        }
         let position = self.record.applied.position;
         let table = self.writer.freeze(RowTable::new(Arc::clone(&self.bury)));
         let base = Arc::clone(&self.writer.newest().base);
@@ -162,7 +178,10 @@ impl Committer {
         port: Box<dyn AppliedPort>,
         metrics: Arc<Metrics>,
     ) -> Committer {
-        metrics.applied_index.store(state.applied().position.index.0, Relaxed);
+        // A start begins with what is flushed; the replay goes on from there.
+        for index in [&metrics.applied_index, &metrics.flushed_index] {
+            index.store(state.applied().position.index.0, Relaxed);
+        }
         Committer { state, waiters, port, metrics }
     }
 
@@ -219,5 +238,7 @@ impl Committer {
 
 /// The part of its bound at which a table is frozen: the next one fills while it is flushed.
 const FREEZE_PART: u64 = 2;
+/// Bytes of the base from which on a cleared database is flushed at once; a smaller one is no space worth a file.
+const CLEAR_FLUSHED_FROM: u64 = 64 << 20;
 /// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.
 const POOL_PART: u64 = 4;

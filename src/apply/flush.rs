@@ -13,6 +13,7 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -29,7 +30,6 @@ use crate::fsm::table::RowTable;
 use crate::fsm::table::Rubble;
 use crate::ids::Position;
 use crate::limits::FLUSH_END_DEADLINE;
-use crate::limits::FLUSH_RETRY;
 
 /// A frozen table with the state record of the same index.
 pub struct FlushJob {
@@ -89,15 +89,21 @@ pub struct Flusher {
     desk: Mutex<FlushDesk>,
     changed: Condvar,
     end_deadline: Duration,
+    base_bytes: AtomicU64,
+    buried_bytes: AtomicU64,
 }
 
 #[derive(Default)]
 struct FlushDesk {
     job: Option<Arc<FlushJob>>,
+    /// A thread is at it.
+    is_trying: bool,
     /// What the newest try came to.
     newest: FlushTry,
     /// An error that ends the process: nothing is tried again, since nobody knows what the disk has.
     is_final: bool,
+    /// The job is one that was not tried yet.
+    has_news: bool,
     /// A flush was asked for that nothing else makes due.
     is_asked: bool,
     /// The process ends: one more try, no waiting.
@@ -109,11 +115,26 @@ struct FlushDesk {
     rubble: Vec<Rubble>,
 }
 
+impl FlushDesk {
+    fn is_stuck(&self) -> bool {
+        let is_in_vain = matches!(self.newest, FlushTry::Held | FlushTry::Failed(_));
+        self.job.is_some() && is_in_vain && !self.is_trying && !self.is_final
+    }
+}
+
 impl Flusher {
     /// Nothing is under way.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, log: Arc<dyn ApplyLog>) -> Flusher {
-        Flusher { metrics, log, desk: Mutex::default(), changed: Condvar::new(), end_deadline: FLUSH_END_DEADLINE }
+        Flusher {
+            metrics,
+            log,
+            desk: Mutex::default(),
+            changed: Condvar::new(),
+            end_deadline: FLUSH_END_DEADLINE,
+            base_bytes: AtomicU64::new(0),
+            buried_bytes: AtomicU64::new(0),
+        }
     }
 
     /// The same, with another bound on what a flush may take at the end.
@@ -157,6 +178,7 @@ impl Flusher {
     pub fn bury(&self, rubble: Rubble) {
         let mut desk = self.desk();
         if desk.has_thread && desk.rubble.len() < RUBBLE_MAX {
+            self.buried_bytes.fetch_add(rubble.bytes(), Relaxed);
             desk.rubble.push(rubble);
             self.changed.notify_all();
         } else {
@@ -165,23 +187,37 @@ impl Flusher {
         }
     }
 
+    /// Bytes of rubble that is not dropped yet.
+    pub(super) fn buried_bytes(&self) -> u64 {
+        self.buried_bytes.load(Relaxed)
+    }
+
+    /// Drops what was buried.
+    pub(super) fn drop_rubble(&self, rubble: Vec<Rubble>) {
+        let bytes = rubble.iter().map(Rubble::bytes).sum();
+        drop(rubble);
+        self.buried_bytes.fetch_sub(bytes, Relaxed);
+    }
+
     /// Tries once to flush what is under way. Not for two threads at once.
     ///
     /// # Errors
     /// [`MachineError`]: the process must end.
     pub fn try_once(&self) -> Result<FlushTry, MachineError> {
-        let (job, is_final) = {
-            let desk = self.desk();
-            (desk.job.clone(), desk.is_final)
+        let job = {
+            let mut desk = self.desk();
+            let Some(job) = desk.job.clone() else {
+                return Ok(FlushTry::Idle);
+            };
+            if desk.is_final {
+                return Ok(FlushTry::Failed(Arc::from(FINAL)));
+            }
+            desk.is_trying = true;
+            job
         };
-        let Some(job) = job else {
-            return Ok(FlushTry::Idle);
-        };
-        if is_final {
-            return Ok(FlushTry::Failed(Arc::from(FINAL)));
-        }
         let tried = self.flush(&job);
         let mut desk = self.desk();
+        desk.is_trying = false;
         match &tried {
             Ok(tried) => {
                 if let FlushTry::Done(_) = tried {
@@ -209,8 +245,35 @@ impl Flusher {
         let mut desk = self.desk();
         assert!(desk.job.is_none(), "one flush is under way at a time");
         desk.job = Some(Arc::new(job));
-        desk.is_asked = false;
+        (desk.is_asked, desk.has_news) = (false, true);
         self.changed.notify_all();
+    }
+
+    /// Whether what is under way came to nothing so far, and nobody is at it just now: another job may take its place.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.desk().is_stuck()
+    }
+
+    /// Bytes of the base's tables, as of the newest flush or the start.
+    pub(super) fn base_bytes(&self) -> u64 {
+        self.base_bytes.load(Relaxed)
+    }
+
+    /// Learns how large the base is.
+    pub(super) fn weigh(&self, base: &dyn RowBase) {
+        if let Ok(pressure) = base.pressure() {
+            self.base_bytes.store(pressure.table_bytes, Relaxed);
+        }
+    }
+
+    /// Takes back what is stuck, for another job to take its place. False: it is being tried again, or is done.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut desk = self.desk();
+        let is_stuck = desk.is_stuck();
+        if is_stuck {
+            (desk.job, desk.newest) = (None, FlushTry::Idle);
+        }
+        is_stuck
     }
 
     /// There is nothing to flush: whoever asked for it has it.
@@ -260,17 +323,19 @@ impl Flusher {
         self.changed.notify_all();
     }
 
-    /// Blocks until there is something to do for the thread that flushes. After a try that came to nothing (`is_again`) it
-    /// waits a while; once the process ends nothing is tried again.
-    pub(super) fn next_work(&self, is_again: bool) -> FlushWork {
+    /// Blocks until there is something to do for the thread that flushes. After a try that came to nothing it waits for
+    /// `pause`, unless there is another job; once the process ends nothing is tried again.
+    pub(super) fn next_work(&self, pause: Option<Duration>) -> FlushWork {
         let mut desk = self.desk();
-        if is_again && !desk.is_ending {
-            let waits = |desk: &mut FlushDesk| !desk.is_ending && !desk.is_closed;
-            let waited = self.changed.wait_timeout_while(desk, FLUSH_RETRY, waits);
+        if let Some(pause) = pause {
+            if desk.is_ending {
+                return FlushWork::End;
+            }
+            let waits = |desk: &mut FlushDesk| !desk.is_ending && !desk.is_closed && !desk.has_news;
+            let waited = self.changed.wait_timeout_while(desk, pause, waits);
             desk = waited.unwrap_or_else(PoisonError::into_inner).0;
-        } else if is_again {
-            return FlushWork::End;
         }
+        desk.has_news = false;
         let waits = |desk: &mut FlushDesk| desk.job.is_none() && desk.rubble.is_empty() && !desk.is_closed;
         let mut desk = self.changed.wait_while(desk, waits).unwrap_or_else(PoisonError::into_inner);
         if desk.job.is_some() {
@@ -283,7 +348,7 @@ impl Flusher {
     }
 
     fn flush(&self, job: &FlushJob) -> Result<FlushTry, MachineError> {
-        if job.base.pressure()?.is_high() {
+        if job.base.pressure()?.is_high(!job.table.cleared().is_empty()) {
             return Ok(FlushTry::Held);
         }
         let sealed = match write(job) {
@@ -297,6 +362,7 @@ impl Flusher {
             }
             Err(SealRowsError::Seal(error)) => return Err(error.into()),
         };
+        self.weigh(&*job.base);
         self.log.trim(job.position);
         self.metrics.flushed_index.store(job.position.index.0, Relaxed);
         Metrics::add(&self.metrics.sealed_values, sealed);

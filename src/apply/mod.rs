@@ -10,6 +10,7 @@ mod commands;
 pub mod commit;
 mod control;
 pub mod flush;
+mod flush_patience;
 pub mod halt;
 pub mod hook;
 pub mod load;

@@ -16,9 +16,9 @@ use crossbeam_channel::select;
 
 use crate::apply::apply_loop::ApplyLoop;
 use crate::apply::apply_loop::ApplyProgress;
-use crate::apply::flush::FlushTry;
 use crate::apply::flush::FlushWork;
 use crate::apply::flush::Flusher;
+use crate::apply::flush_patience::FlushPatience;
 use crate::apply::halt::Halt;
 use crate::apply::halt::MachineError;
 use crate::limits::APPLY_END_DEADLINE;
@@ -221,25 +221,13 @@ impl Rider for ApplyRider {
 }
 
 fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
-    let mut is_again = false;
-    let mut said: Option<Arc<str>> = None;
+    let mut patience = FlushPatience::default();
     loop {
-        match flusher.next_work(is_again) {
+        match flusher.next_work(patience.pause()) {
             FlushWork::End => break,
-            FlushWork::Drop(rubble) => drop(rubble),
+            FlushWork::Drop(rubble) => flusher.drop_rubble(rubble),
             FlushWork::Flush => match flusher.try_once() {
-                Ok(FlushTry::Failed(why)) if said.as_ref() != Some(&why) => {
-                    tracing::error!(%why, "the state cannot be flushed: it is tried again, writes wait if memory gets full");
-                    (is_again, said) = (true, Some(why));
-                }
-                Ok(FlushTry::Failed(_) | FlushTry::Held) => is_again = true,
-                Ok(FlushTry::Done(position)) => {
-                    if said.take().is_some() {
-                        tracing::info!(index = %position.index, "the state is flushed again");
-                    }
-                    is_again = false;
-                }
-                Ok(FlushTry::Idle) => is_again = false,
+                Ok(tried) => patience.tried(&tried),
                 Err(error) => {
                     on_error(error);
                     break;

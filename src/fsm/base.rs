@@ -102,12 +102,18 @@ pub struct Pressure {
     pub level0_files: u64,
     /// Estimate of the bytes that compaction must rewrite.
     pub pending_bytes: u64,
+    /// Bytes of all tables.
+    pub table_bytes: u64,
 }
 
 impl Pressure {
-    /// Whether no flush may begin: files would come faster than they are merged, without a bound.
+    /// Whether no flush may begin: files would come faster than they are merged, without a bound. A few that clear databases
+    /// may: merging has less to do with them than without, and on a full disk nothing else gives space back.
     #[must_use]
-    pub fn is_high(&self) -> bool {
+    pub fn is_high(&self, clears: bool) -> bool {
+        if clears {
+            return self.level0_files >= LEVEL0_FILES_MAX + CLEARS_MAX;
+        }
         self.level0_files >= LEVEL0_FILES_MAX || self.pending_bytes > PENDING_COMPACTION_BYTES_MAX
     }
 }
@@ -209,7 +215,8 @@ pub trait PinnedRows {
 ///
 /// Names must ascend strictly over `put` and `delete` together; a name out of order is a bug of the caller and panics.
 pub trait RowFile {
-    /// All rows that the base has of a database go; rows of this file stay. At any moment, in any order.
+    /// All rows that the base has of a database go; rows of this file stay. At any moment, in any order. Their space comes back
+    /// with the ingest, as far as they fill whole tables.
     ///
     /// # Errors
     /// [`WriteFileError`]: drop the file.
@@ -247,3 +254,6 @@ pub trait FinishedFile {
     /// [`IngestError`]: the process must end without trying again; the file is left for the next start.
     fn ingest(self: Box<Self>) -> Result<(), IngestError>;
 }
+
+/// Files that clear databases, beyond the others.
+const CLEARS_MAX: u64 = 4;

@@ -16,6 +16,8 @@ pub struct RocksOptions {
     pub values_are_sealed: bool,
     /// Cache of uncompressed blocks in bytes, index and filter blocks included.
     pub block_cache_bytes: usize,
+    /// Size of the tables that merging makes.
+    pub file_bytes: u64,
     /// Table files that are held open.
     pub open_files_max: i32,
     /// Threads that flush and compact.
@@ -27,6 +29,7 @@ impl Default for RocksOptions {
         RocksOptions {
             values_are_sealed: true,
             block_cache_bytes: BLOCK_CACHE_BYTES,
+            file_bytes: 64 << 20,
             open_files_max: 512,
             background_jobs: 2,
         }

@@ -145,6 +145,12 @@ impl Databases {
         Database::all().filter(move |database| self.has(*database))
     }
 
+    /// Whether all of them are in `others`.
+    #[must_use]
+    pub fn is_within(self, others: Databases) -> bool {
+        self.0 & !others.0 == 0
+    }
+
     /// Puts it in.
     pub fn insert(&mut self, database: Database) {
         self.0 |= Databases::bit(database);

@@ -28,10 +28,20 @@ pub type Bury = Arc<dyn Fn(Rubble) + Send + Sync>;
 
 /// Rows that only have to be dropped.
 pub struct Rubble {
-    _maps: Vec<RowMap>,
+    /// Only there to be dropped.
+    maps: Vec<RowMap>,
+    bytes: u64,
 }
 
-debug_fields!(self: Rubble {});
+impl Rubble {
+    /// Bytes of memory that it takes, as far as nobody else holds its rows.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+debug_fields!(self: Rubble { bytes: self.bytes });
 
 /// See the head of this file.
 pub struct RowTable {
@@ -88,16 +98,31 @@ impl RowTable {
         read(&self.shards[0], |shard| shard.cleared)
     }
 
+    /// Databases that it says anything of: rows, deletions, clears. Of a table that nobody merges into.
+    #[must_use]
+    pub fn databases(&self) -> Databases {
+        let mut found = self.cleared();
+        for shard in &self.shards {
+            let has_rows = |database: &Database| read(shard, |shard| !shard.map(*database).is_empty());
+            Database::all().filter(has_rows).for_each(|database| found.insert(database));
+        }
+        found
+    }
+
     /// Takes over what a run did, which must be published. One thread merges; `sorter` is its own.
     pub fn merge(&self, effects: &Effects, sorter: &mut MergeSorter) {
         for (name, fate) in effects.rows() {
             sorter.places[shard_of(name)].push((*name, fate.clone()));
         }
+        let mut rubble = Rubble { maps: Vec::new(), bytes: 0 };
         for (shard, rows) in self.shards.iter().zip(&mut sorter.places) {
             if !rows.is_empty() || !effects.cleared().is_empty() {
-                self.merge_shard(shard, effects.cleared(), rows, &mut sorter.replaced);
+                self.merge_shard(shard, effects.cleared(), rows, &mut sorter.replaced, &mut rubble);
                 sorter.replaced.clear();
             }
+        }
+        if !rubble.maps.is_empty() {
+            (self.bury)(rubble);
         }
     }
 
@@ -107,17 +132,21 @@ impl RowTable {
         cleared: Databases,
         rows: &mut Vec<(RowName, RowFate)>,
         replaced: &mut Vec<RowFate>,
+        rubble: &mut Rubble,
     ) {
-        let mut maps = Vec::new();
         let mut added: u64 = 0;
         let mut freed: u64 = 0;
+        let rubble_before = rubble.bytes;
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         for database in cleared.iter() {
             shard.cleared.insert(database);
             let map = std::mem::take(shard.map_mut(database));
-            freed += map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
-            maps.push(map);
+            if map.capacity() > 0 {
+                rubble.bytes += map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
+                rubble.maps.push(map);
+            }
         }
+        let cleared_bytes = rubble.bytes - rubble_before;
         for (name, fate) in rows.drain(..) {
             let map = shard.map_mut(name.database());
             let allocated = map.allocation_size();
@@ -129,10 +158,7 @@ impl RowTable {
             added += (map.allocation_size() - allocated) as u64;
         }
         drop(shard);
-        self.bytes.store(self.memory_bytes() + added - freed, Relaxed);
-        if maps.iter().any(|map| !map.is_empty()) {
-            (self.bury)(Rubble { _maps: maps });
-        }
+        self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);
     }
 
     /// The rows of one stretch of a database, in the order of names; the stretches are [`stretches`].
@@ -170,7 +196,7 @@ impl Drop for RowTable {
             maps.extend(std::mem::take(&mut shard.maps).into_iter().filter(|map| map.capacity() > 0));
         }
         if !maps.is_empty() {
-            (self.bury)(Rubble { _maps: maps });
+            (self.bury)(Rubble { maps, bytes: self.memory_bytes() });
         }
     }
 }

@@ -22,6 +22,7 @@
 
 use bytes::Bytes;
 
+use crate::crypto::envelope::ENVELOPE_OVERHEAD;
 use crate::ids::Index;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
@@ -172,6 +173,12 @@ impl Value {
     #[must_use]
     pub fn body_len(&self, key: &[u8]) -> usize {
         BODY_PREFIX_LEN + key.len() + self.bytes.len()
+    }
+
+    /// Length of its sealed row. Where a value was read from the base its bytes are a piece of that row, and hold all of it.
+    #[must_use]
+    pub fn row_len(&self, key: &[u8]) -> usize {
+        HEADER_LEN + ENVELOPE_OVERHEAD + self.body_len(key)
     }
 
     /// Appends the body of this value under the user's `key`: what a sealed row holds inside its envelope.

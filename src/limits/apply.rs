@@ -17,8 +17,15 @@ pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
 /// fills while the other is flushed; one run may exceed it.
 pub const TABLE_BYTES: u64 = 256 << 20;
-/// Between two tries to write the file of a flush: freed space is noticed soon, a full disk is not kept busy.
+/// Before the next try of a flush. Where the base is behind, asking costs nothing. Each file that could not be written doubles it up
+/// to the second number: freed space is noticed soon, and a full disk is not written full again all the time.
 pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
+/// See [`FLUSH_RETRY`].
+pub const FLUSH_RETRY_MAX: Duration = Duration::from_secs(8);
+/// How often a flush that waits for the base is said: the first time after ten seconds, which merging may take under load.
+pub const FLUSH_HELD_SAID_EVERY: Duration = Duration::from_secs(60);
+/// See [`FLUSH_HELD_SAID_EVERY`].
+pub const FLUSH_HELD_SAID_AFTER: Duration = Duration::from_secs(10);
 /// How long a start waits for the state to merge its files, with nothing replayed meanwhile: level 0 at its bound is merged in a
 /// minute on a slow disk.
 pub const REPLAY_HELD_MAX: Duration = Duration::from_secs(600);

@@ -279,7 +279,8 @@ impl RowBase for MemoryBase {
         if disk.is_stopped {
             return Err(BaseError::Backend("stopped after a failed ingest".to_owned()));
         }
-        Ok(Pressure { level0_files: disk.level0_files, pending_bytes: disk.pending_bytes })
+        let table_bytes = disk.rows.values().map(|row| row.len() as u64).sum();
+        Ok(Pressure { level0_files: disk.level0_files, pending_bytes: disk.pending_bytes, table_bytes })
     }
 }
 

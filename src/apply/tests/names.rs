@@ -48,19 +48,23 @@ fn set_to(key: &Bytes, value: &'static str, when: SetIf) -> WriteCommand {
     WriteCommand::Set { key, value, when, expiry: Expiry::Clear, reply: SetReply::Ok }
 }
 
-/// Everything that looks at what is there, about `taken`, beside a key that nobody took.
-fn looking(taken: &Bytes, free: &Bytes) -> Vec<WriteCommand> {
+/// Everything that looks at what is there, about `taken`, whose row is its owner's, beside a key that nobody took.
+fn looking(owner: &Bytes, taken: &Bytes, free: &Bytes) -> Vec<WriteCommand> {
     let (key, none) = (|| taken.clone(), Bytes::from_static(b"none"));
     vec![
         set_to(taken, "x", SetIf::Absent),
         set_to(taken, "x", SetIf::Present),
-        WriteCommand::SetMany { pairs: vec![(none, Bytes::new()), (key(), Bytes::new())], absent_only: true },
+        WriteCommand::SetMany { pairs: vec![(none.clone(), Bytes::new()), (key(), Bytes::new())], absent_only: true },
         WriteCommand::Append { key: key(), value: Bytes::from_static(b"x") },
         WriteCommand::SetRange { key: key(), offset: 0, value: Bytes::from_static(b"x") },
         WriteCommand::IncrementBy { key: key(), delta: 1 },
         WriteCommand::IncrementByFloat { key: key(), delta: Bytes::from_static(b"1.5") },
         WriteCommand::GetDelete { key: key() },
         WriteCommand::GetExpire { key: key(), expiry: Expiry::In(1) },
+        WriteCommand::Rename { absent_only: false, key: key(), target: none.clone() },
+        WriteCommand::Rename { absent_only: true, key: free.clone(), target: key() },
+        WriteCommand::Rename { absent_only: false, key: owner.clone(), target: key() },
+        WriteCommand::Copy { target_database: Database::FIRST, replaces: false, key: free.clone(), target: key() },
         WriteCommand::Delete { keys: vec![free.clone(), key()] },
         WriteCommand::Delete { keys: vec![key()] },
         WriteCommand::Expire { key: key(), expiry: Expiry::In(1), when: ExpireIf::Always },
@@ -80,7 +84,7 @@ fn a_client_that_makes_two_keys_of_one_name_gets_errors_and_halts_nobody() {
     let mut node = Node::new(&setup);
     assert_eq!(row_name(&node.node_keys, &one), row_name(&node.node_keys, &two), "the attack works");
     let mut expected = Vec::new();
-    for command in looking(&two, &free) {
+    for command in looking(&one, &two, &free) {
         let place = leader.clients(std::slice::from_ref(&command));
         node.wait_for(place, vec![RequestSlot::Write(Database::FIRST, command)]);
         expected.push(place.index);

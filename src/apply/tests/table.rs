@@ -33,6 +33,7 @@ use crate::apply::tests::node::TestBase;
 use crate::apply::tests::one_by_one::Twin;
 use crate::apply::thread::NotEnded;
 use crate::crypto::keystore::Purpose;
+use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -423,6 +424,73 @@ fn bounded_no_flush_begins_while_the_base_is_behind() {
         node.apply.step().unwrap();
     }
     assert!(node.base.memory.counts().ingested > 1);
+}
+
+/// A leader with some rows of the first database, then an entry of `write` in another database or in the first, then one more row.
+fn with_clear(database: Database, write: WriteCommand) -> (Leader, usize) {
+    let mut leader = with_entries(5);
+    let before = leader.log.len();
+    let mut payload = Vec::new();
+    encode_batch_if(leader.stamp_ms, &[], [(database, &write)], &mut payload).unwrap();
+    leader.client_payload(&payload);
+    leader.clients(&[set("after", "x")]);
+    (leader, before)
+}
+
+/// Goal: on a full disk FLUSHALL gives space back. What could not be written is cleared by then, so the flush of the clear takes its
+/// place and is small. Where the clear leaves anything of it, it stays.
+#[test]
+fn a_flush_that_cannot_be_written_gives_way_to_one_that_clears_all_of_it() {
+    let third = Database::new(3).unwrap();
+    let cases = [
+        (Database::FIRST, WriteCommand::FlushAll, true),
+        (Database::FIRST, WriteCommand::FlushDatabase, true),
+        (third, WriteCommand::FlushDatabase, false),
+    ];
+    for (database, write, gives_way) in cases {
+        let (leader, before) = with_clear(database, write);
+        let mut node = Node::new(&Setup::default());
+        node.apply.offer(leader.log[..before].to_vec());
+        while node.apply.queued() > 0 {
+            node.apply.step().unwrap();
+        }
+        (0..2).for_each(|nth| node.base.memory.arm(BaseFault::File(nth, FileStep::Begin)));
+        node.flusher.ask();
+        node.apply.step().unwrap();
+        node.apply.offer(leader.log[before..].to_vec());
+        assert_eq!(node.base.memory.counts().finished, 0, "it cannot be written");
+        while node.apply.queued() > 0 {
+            node.apply.step().unwrap();
+        }
+        assert_eq!(node.flusher.is_busy(), !gives_way, "{database:?}");
+        assert_eq!(node.base.memory.counts().ingested, u64::from(gives_way));
+        while node.flusher.is_busy() {
+            let _ = node.flusher.try_once().unwrap();
+        }
+        node.apply.flush().unwrap();
+        assert_eq!(Picture::of_base(&node.base.memory), node.picture());
+        assert_eq!(node.base.memory.len(), if gives_way { 1 } else { 6 });
+    }
+}
+
+/// Goal: files that are not merged hold up no flush that clears databases, up to a bound.
+#[test]
+fn bounded_a_flush_that_clears_is_let_through_while_the_base_is_behind() {
+    let (leader, before) = with_clear(Database::FIRST, WriteCommand::FlushAll);
+    let mut node = Node::new(&Setup { run_entries: 1, ..Setup::default() });
+    node.apply.offer(leader.log[..=before].to_vec());
+    while node.apply.queued() > 0 {
+        node.apply.step().unwrap();
+    }
+    node.base.memory.set_pending_bytes(u64::MAX);
+    node.flusher.ask();
+    node.apply.step().unwrap();
+    assert_eq!((node.base.memory.counts().ingested, node.flusher.is_busy()), (1, false));
+    assert!(node.base.memory.is_empty());
+    node.run(&leader.log).unwrap();
+    node.flusher.ask();
+    node.apply.step().unwrap();
+    assert!(node.flusher.is_busy(), "the row behind it waits");
 }
 
 /// Goal: nobody knows whether a failed ingest is on the disk. The process ends, and both outcomes are a good state.

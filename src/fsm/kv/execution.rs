@@ -106,7 +106,9 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
             if deadline != Deadline::Past {
                 self.charge(self.kept(Some(&old)))?;
             }
+            let held_bytes = old.row_len(row.1);
             self.put_or_remove(row, old.bytes, deadline, old.expire_at_ms);
+            self.overlay.hold(&row.0, held_bytes);
         }
         Ok(())
     }

@@ -8,6 +8,9 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,6 +57,8 @@ pub struct RocksBase {
     db: DB,
     options: Options,
     names: FlushNames,
+    /// Held by whoever reads the rows of one moment, and against them while whole tables go.
+    pins: RwLock<()>,
     is_read_only: bool,
     /// How many rows the next batch fetches.
     rows_at_once: AtomicUsize,
@@ -126,7 +131,8 @@ impl RocksBase {
     }
 
     fn of(db: DB, options: Options, names: FlushNames, is_read_only: bool) -> RocksBase {
-        RocksBase { db, options, names, is_read_only, rows_at_once: AtomicUsize::new(FETCH_KEYS_MAX) }
+        let (pins, rows_at_once) = (RwLock::new(()), AtomicUsize::new(FETCH_KEYS_MAX));
+        RocksBase { db, options, names, pins, is_read_only, rows_at_once }
     }
 
     /// Name within the directory and length of each table, as the manifest has them.
@@ -226,10 +232,12 @@ impl RowBase for RocksBase {
     }
 
     fn pin(&self) -> Box<dyn PinnedRows + '_> {
+        // A snapshot hides what comes later; it does not keep a table that goes whole.
+        let held = self.pins.read().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.db.snapshot();
         let mut options = ReadOptions::default();
         options.set_snapshot(&snapshot);
-        Box::new(PinnedBase { base: self, options, _snapshot: snapshot })
+        Box::new(PinnedBase { base: self, options, _snapshot: snapshot, _held: held })
     }
 
     fn walk(
@@ -267,7 +275,7 @@ impl RowBase for RocksBase {
         if self.is_read_only {
             return Err(WriteFileError { why: "the state is open to look at it only".to_owned() });
         }
-        Ok(Box::new(RocksFile::begin(&self.db, &self.options, &self.names, record)?))
+        Ok(Box::new(RocksFile::begin(&self.db, &self.options, (&self.names, &self.pins), record)?))
     }
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
@@ -276,8 +284,9 @@ impl RowBase for RocksBase {
         let pressure = Pressure {
             level0_files: level0_files.ok_or(BaseError::Malformed { what: "RocksDB's properties" })?,
             pending_bytes: self.number(PENDING_BYTES)?,
+            table_bytes: self.number(TABLE_BYTES)?,
         };
-        if pressure.is_high() {
+        if pressure.is_high(false) {
             self.check_alive()?;
         }
         Ok(pressure)
@@ -290,6 +299,7 @@ struct PinnedBase<'a> {
     // Before the snapshot that they name.
     options: ReadOptions,
     _snapshot: Snapshot<'a>,
+    _held: RwLockReadGuard<'a, ()>,
 }
 
 impl PinnedRows for PinnedBase<'_> {
@@ -336,4 +346,5 @@ fn backend(error: &rocksdb::Error) -> BaseError {
 
 const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 const LEVEL0_FILES: &str = "rocksdb.num-files-at-level0";
+const TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
 const PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";

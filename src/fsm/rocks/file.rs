@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -94,6 +95,8 @@ pub(crate) struct RocksFile<'a> {
     writer: SstFileWriter<'a>,
     path: FlushPath,
     newest: Option<RowName>,
+    cleared: Vec<Database>,
+    pins: &'a RwLock<()>,
     db: &'a rocksdb::DB,
 }
 
@@ -101,13 +104,13 @@ impl<'a> RocksFile<'a> {
     pub(crate) fn begin(
         db: &'a rocksdb::DB,
         options: &'a Options,
-        names: &FlushNames,
+        (names, pins): (&FlushNames, &'a RwLock<()>),
         record: &StateRows,
     ) -> Result<RocksFile<'a>, WriteFileError> {
         let path = names.next()?;
         let writer = SstFileWriter::create(options);
         writer.open(path.path()).map_err(|error| refused(&error))?;
-        let mut file = RocksFile { writer, path, newest: None, db };
+        let mut file = RocksFile { writer, path, newest: None, cleared: Vec::new(), pins, db };
         file.writer.put(state_key(StateRow::Applied), &record.applied).map_err(|error| refused(&error))?;
         if let Some(keyring) = &record.keyring {
             file.writer.put(state_key(StateRow::Keyring), keyring).map_err(|error| refused(&error))?;
@@ -123,6 +126,7 @@ impl<'a> RocksFile<'a> {
 
 impl RowFile for RocksFile<'_> {
     fn clear(&mut self, database: Database) -> Result<(), WriteFileError> {
+        self.cleared.push(database);
         let (start, end) = (database_start(database), database_end(database));
         self.writer.delete_range(start, end).map_err(|error| refused(&error))
     }
@@ -144,7 +148,7 @@ impl RowFile for RocksFile<'_> {
         // Writes what is left and syncs the file.
         self.writer.finish().map_err(|error| refused(&error))?;
         let bytes = self.writer.file_size();
-        let RocksFile { writer, path: part, db, .. } = *self;
+        let RocksFile { writer, path: part, db, cleared, pins, .. } = *self;
         drop(writer);
         let path = part.path().with_extension(ROWS);
         fs::rename(part.path(), &path).map_err(|error| failed(&error))?;
@@ -152,7 +156,7 @@ impl RowFile for RocksFile<'_> {
         let path = FlushPath(Some(path));
         // If the ingest fails, a start finds the file by this name.
         file::sync_parent(path.path()).map_err(|error| failed(&error))?;
-        Ok(Box::new(RocksFinished { path, bytes, db }))
+        Ok(Box::new(RocksFinished { path, bytes, cleared, pins, db }))
     }
 }
 
@@ -160,7 +164,41 @@ impl RowFile for RocksFile<'_> {
 struct RocksFinished<'a> {
     path: FlushPath,
     bytes: u64,
+    cleared: Vec<Database>,
+    pins: &'a RwLock<()>,
     db: &'a rocksdb::DB,
+}
+
+/// Files that are in RocksDB are not merged from here on, until this is dropped. What is being merged ends.
+struct NoMerging<'a>(&'a rocksdb::DB);
+
+impl<'a> NoMerging<'a> {
+    fn begin(db: &'a rocksdb::DB) -> Result<NoMerging<'a>, rocksdb::Error> {
+        // Made first: merging goes on again whatever became of the change.
+        let paused = NoMerging(db);
+        db.set_options(&[(AUTO_MERGING, "true")])?;
+        Ok(paused)
+    }
+}
+
+impl Drop for NoMerging<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.set_options(&[(AUTO_MERGING, "false")]) {
+            tracing::warn!(error = text(&error), "the state merges no files until the next start");
+        }
+    }
+}
+
+/// Takes whole tables of cleared databases away. What they hold is below the range deletes of the newest file, which is in level 0
+/// and stays there until it may be merged: so all of it is older than that file, and is hidden. Merged with others before,
+/// parts of that file could be in a table that goes here, and old rows below it would come back.
+fn drop_tables(db: &rocksdb::DB, cleared: &[Database], _paused: &NoMerging<'_>) {
+    for database in cleared {
+        if let Err(error) = db.delete_file_in_range(database_start(*database), database_end(*database)) {
+            // They are hidden, and merging will find that out.
+            tracing::warn!(error = text(&error), "tables of a cleared database stay until they are merged");
+        }
+    }
 }
 
 impl FinishedFile for RocksFinished<'_> {
@@ -173,8 +211,15 @@ impl FinishedFile for RocksFinished<'_> {
         options.set_move_files(true);
         // The memtable is empty. Were it not, this must be an error and not a flush of something unknown.
         options.set_allow_blocking_flush(false);
+        let paused = if self.cleared.is_empty() { None } else { NoMerging::begin(self.db).ok() };
         match self.db.ingest_external_file_opts(&options, vec![self.path.path()]) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Whoever reads the rows of one moment still needs them; they go when they are merged.
+                if let (Some(paused), Ok(_unread)) = (&paused, self.pins.try_write()) {
+                    drop_tables(self.db, &self.cleared, paused);
+                }
+                Ok(())
+            }
             Err(error) => {
                 self.path.leave();
                 Err(IngestError { why: text(&error) })
@@ -191,6 +236,8 @@ fn failed(error: &io::Error) -> WriteFileError {
     WriteFileError { why: error.to_string() }
 }
 
+/// A setting of RocksDB's. Nothing of it is on the disk for the next start, which brings its own.
+const AUTO_MERGING: &str = "disable_auto_compactions";
 /// How the name of a file ends while it is written.
 pub(crate) const PART: &str = "part";
 /// How the name of a whole file ends.

@@ -24,7 +24,7 @@ pub(crate) fn base_options(options: &RocksOptions) -> Options {
     db.set_write_buffer_size(MEMTABLE_BYTES);
     db.set_level_zero_file_num_compaction_trigger(LEVEL0_TRIGGER);
     db.set_max_bytes_for_level_base(LEVEL1_BYTES);
-    db.set_target_file_size_base(FILE_BYTES);
+    db.set_target_file_size_base(options.file_bytes);
     db.set_max_open_files(options.open_files_max);
     // RocksDB keeps one of them for flushes of the memtable, which never come. With a single one left, level 0 would wait
     // until a long merge below it has ended.
@@ -56,12 +56,18 @@ fn tables(options: &RocksOptions) -> BlockBasedOptions {
 fn info_log() -> InfoLogger {
     InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
         LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
-        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
+        LogLevel::Warn if !is_usual(line) => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
         // Headers, its list of hundreds of options at every open, come whatever level is asked for.
-        LogLevel::Header | LogLevel::Info | LogLevel::Debug => {
+        LogLevel::Header | LogLevel::Info | LogLevel::Debug | LogLevel::Warn => {
             tracing::trace!(target: "rocksdb", "{}", shortened(line));
         }
     })
+}
+
+/// What RocksDB warns of at each file that it takes in, and what is so by design: a file of ours has no history of reads, and its name
+/// in RocksDB is drawn at the ingest.
+fn is_usual(line: &str) -> bool {
+    ["Tail prefetch size", "unique ID", "unique id"].iter().any(|words| line.contains(words))
 }
 
 /// RocksDB's words. They name files, offsets and at most names of rows, never values; they are cut to be safe.
@@ -85,8 +91,6 @@ const LEVEL0_TRIGGER: i32 = 4;
 /// each taken in, us of compaction for each row: 4.0 and 5.3 as it is; 4.6 and 6.1 with 2 GiB; 3.5 and 4.9 with a trigger of
 /// eight. Universal compaction: 2.9 and 2.8, but it merges all of the state at once now and then, and needs its space twice.
 const LEVEL1_BYTES: u64 = 512 << 20;
-/// Size of the files that compaction makes.
-const FILE_BYTES: u64 = 64 << 20;
 /// Bytes that compaction writes between two syncs of its file.
 const SYNC_BYTES: u64 = 1 << 20;
 /// One false positive in a hundred look-ups of absent names; RocksDB's own recommendation.
