@@ -18,6 +18,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::opening::RowBatch;
 use crate::fsm::opening::RowCipher;
 use crate::fsm::row::FoundRow;
+use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
 use crate::fsm::view::Pinning;
@@ -25,6 +26,7 @@ use crate::fsm::view::SeenRow;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
 use crate::fsm::walk::MetRow;
+use crate::fsm::walk::WalkError;
 use crate::limits::EXPIRY_STEP_ROWS;
 use crate::limits::REPLY_BYTES_MAX;
 
@@ -89,7 +91,8 @@ pub trait Base {
     /// [`ReadError`] if a row that is reached cannot be read or opened.
     fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError>;
 
-    /// How many keys of a database are not past due at `now_ms`. Walks its rows and trusts their headers unopened.
+    /// How many keys of a database are not past due at `now_ms`, an estimate if there are many ([`Views::count`]). Headers are trusted
+    /// unopened.
     ///
     /// # Errors
     /// [`ReadError`] if the rows cannot be read.
@@ -145,21 +148,14 @@ impl RowReader {
     /// deadline is in ms since 1970, 0 where there is none. Nothing is opened, and the rows are of no single moment.
     ///
     /// # Errors
-    /// [`ReadError`] if a row cannot be read or has a damaged header.
+    /// [`WalkError`] if a row cannot be read or has a damaged header.
     pub fn deadlines(
         &self,
         behind: Option<RowName>,
         visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut damage = None;
-        self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut |name, row| match row.header() {
-            Ok(header) => visit(&name, header.expire_at_ms, row.bytes()),
-            Err(error) => {
-                damage = Some(error);
-                false
-            }
-        })?;
-        damage.map_or(Ok(()), |error| Err(error.into()))
+    ) -> Result<(), WalkError> {
+        let mut visit = |name, header: Header, bytes| visit(&name, header.expire_at_ms, bytes);
+        self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut visit)
     }
 
     /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, whose stamp
@@ -405,19 +401,7 @@ impl Base for RowReader {
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
-        let mut count = 0;
-        let mut damage = None;
-        self.views.walk_headers(database, &mut |header| match header {
-            Ok(header) => {
-                count += u64::from(!header.is_past_due(now_ms));
-                true
-            }
-            Err(error) => {
-                damage = Some(error);
-                false
-            }
-        })?;
-        damage.map_or(Ok(count), |error| Err(error.into()))
+        Ok(self.views.count(database, now_ms)?)
     }
 }
 

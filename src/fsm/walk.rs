@@ -11,6 +11,7 @@ use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
+use crate::fsm::opening::ReadError;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::TableRow;
 use crate::fsm::table::Stretch;
@@ -21,6 +22,7 @@ use crate::fsm::value::Header;
 use crate::fsm::value::ValueError;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
+use crate::limits::COUNT_ROWS_MAX;
 
 /// A row that a walk meets.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,32 @@ impl MetRow<'_> {
         match self {
             MetRow::Table(row) => row.value.bytes.len(),
             MetRow::Base(row) => row.len(),
+        }
+    }
+}
+
+/// Why a walk ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The base cannot be read.
+    #[error("state on disk")]
+    Base(#[from] BaseError),
+    /// Damage: one row. A walk may go on behind it.
+    #[error("a stored value is malformed")]
+    Row {
+        /// Which.
+        name: RowName,
+        /// What is wrong with it.
+        #[source]
+        source: ValueError,
+    },
+}
+
+impl From<WalkError> for ReadError {
+    fn from(error: WalkError) -> ReadError {
+        match error {
+            WalkError::Base(error) => error.into(),
+            WalkError::Row { source, .. } => source.into(),
         }
     }
 }
@@ -145,29 +173,62 @@ struct Above {
 }
 
 impl Views<dyn RowBase> {
-    /// Calls `visit` with the header of every row of a database, or what is wrong with it, until it answers false.
+    /// Calls `visit` with the name and the header of every row of a database, upward, until it answers false.
     ///
     /// # Errors
-    /// [`BaseError`] if the base cannot be read.
+    /// [`WalkError`]: at a damaged row it ends.
     pub fn walk_headers(
         &self,
         database: Database,
-        visit: &mut dyn FnMut(Result<Header, ValueError>) -> bool,
-    ) -> Result<(), BaseError> {
+        visit: &mut dyn FnMut(RowName, Header) -> bool,
+    ) -> Result<(), WalkError> {
+        let mut damage = None;
         for number in 0..stretches() {
+            let mut visit = until_damage(&mut damage, |name, header, _| visit(name, header));
             // A view for each stretch: an old one would keep whole tables in memory.
-            if !self.load().walk_stretch(database, number, &mut |_, row| visit(row.header()))? {
+            if !self.load().walk_stretch(database, number, &mut visit)? {
                 break;
             }
         }
-        Ok(())
+        damage.map_or(Ok(()), Err)
     }
 
-    /// Calls `visit` with every row behind `behind`, upward through all databases, until it answers false. Copies at most `most` rows of a table at once.
+    /// Calls `visit` with the name, the header and the size of every row behind `behind`, upward through all databases, until it
+    /// answers false. Copies at most `most` rows of a table at once.
     ///
     /// # Errors
-    /// [`BaseError`] if the base cannot be read.
+    /// [`WalkError`]: at a damaged row it ends.
     pub fn walk_behind(
+        &self,
+        behind: Option<RowName>,
+        most: usize,
+        visit: &mut dyn FnMut(RowName, Header, usize) -> bool,
+    ) -> Result<(), WalkError> {
+        let mut damage = None;
+        self.walk_rows_behind(behind, most, &mut until_damage(&mut damage, visit))?;
+        damage.map_or(Ok(()), Err)
+    }
+
+    /// How many keys of a database are not past due at `now_ms`. Up to [`COUNT_ROWS_MAX`] rows are counted. Where there are more, the
+    /// number follows from how far these reach in the order of names, over which rows are spread evenly.
+    ///
+    /// # Errors
+    /// [`WalkError`].
+    pub fn count(&self, database: Database, now_ms: u64) -> Result<u64, WalkError> {
+        let (mut rows, mut live, mut last) = (0, 0, None);
+        self.walk_headers(database, &mut |name, header| {
+            rows += 1;
+            live += u64::from(!header.is_past_due(now_ms));
+            last = Some(name);
+            rows < COUNT_ROWS_MAX
+        })?;
+        Ok(match last {
+            Some(last) if rows == COUNT_ROWS_MAX => scaled(live, &last),
+            _ => live,
+        })
+    }
+
+    fn walk_rows_behind(
         &self,
         behind: Option<RowName>,
         most: usize,
@@ -206,6 +267,27 @@ impl Views<dyn RowBase> {
         }
         Ok(true)
     }
+}
+
+/// Takes the header of each row to `visit`; at a damaged one, `damage` is what is wrong, and the walk ends.
+fn until_damage(
+    damage: &mut Option<WalkError>,
+    mut visit: impl FnMut(RowName, Header, usize) -> bool,
+) -> impl FnMut(RowName, MetRow<'_>) -> bool {
+    move |name, row| match row.header() {
+        Ok(header) => visit(name, header, row.bytes()),
+        Err(source) => {
+            *damage = Some(WalkError::Row { name, source });
+            false
+        }
+    }
+}
+
+/// As many as there are of all names, if there are `count` up to `last`.
+fn scaled(count: u64, last: &RowName) -> u64 {
+    let place = u64::from_be_bytes(*last.name().first_chunk().expect("a name is longer"));
+    let all = (u128::from(count) << 64) / (u128::from(place) + 1);
+    u64::try_from(all).unwrap_or(u64::MAX)
 }
 
 /// The names of a stretch of a database.

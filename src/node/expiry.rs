@@ -19,6 +19,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
+use crate::fsm::value::ValueError;
 use crate::limits::EXPIRY_PAUSE;
 use crate::limits::EXPIRY_PAUSE_DAMAGED;
 use crate::limits::THREAD_END_DEADLINE;
@@ -45,6 +46,8 @@ pub struct ExpiryParts {
     pub proposer: ProposeHandle,
     /// Keys that were removed.
     pub removed: Arc<AtomicU64>,
+    /// For how long no damaged row was said.
+    pub said_before: Duration,
 }
 
 /// The thread, and what stops it.
@@ -87,14 +90,26 @@ impl ExpiryParts {
         let step = match self.walk.step(self.facts.stamps().now_ms()) {
             Ok(step) => step,
             Err(error) => {
-                tracing::error!(%error, "a row cannot be read: expired keys are not looked for now");
+                tracing::error!(%error, "the state cannot be read: expired keys are not looked for now");
                 return EXPIRY_PAUSE_DAMAGED;
             }
         };
+        self.damaged(step.damage, step.pause);
         if !step.past_due.is_empty() && self.status.load().is_leader {
             self.remove(step.past_due);
         }
         step.pause
+    }
+
+    /// Says that rows are damaged, once a minute at most.
+    fn damaged(&mut self, damage: Option<ValueError>, pause: Duration) {
+        self.said_before = self.said_before.saturating_add(pause);
+        if let Some(error) = damage
+            && self.said_before >= EXPIRY_PAUSE_DAMAGED
+        {
+            tracing::error!(%error, "a row cannot be read: it is not removed when it expires");
+            self.said_before = Duration::ZERO;
+        }
     }
 
     /// Has them removed and waits for the outcome. What is not removed now is found again.

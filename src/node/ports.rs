@@ -25,6 +25,7 @@ use crate::fsm::naming::names_of_read;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
+use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::node_keys::NodeKeys;
@@ -269,7 +270,7 @@ impl RowDeadlines for HeldDeadlines {
         &self,
         above: Option<RowName>,
         visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), WalkError> {
         self.0.deadlines(above, visit)
     }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -356,6 +357,7 @@ impl Start<'_> {
             status: Arc::clone(&self.links.status),
             proposer,
             removed: Arc::clone(&numbers.expired),
+            said_before: Duration::MAX,
         };
         ExpiryThread::spawn(parts).map_err(|source| no_threads("threads", source))
     }

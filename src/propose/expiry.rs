@@ -12,10 +12,12 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::fsm::base::BaseError;
 use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
-use crate::fsm::opening::ReadError;
+use crate::fsm::value::ValueError;
+use crate::fsm::walk::WalkError;
 use crate::limits::EXPIRY_BYTES;
 use crate::limits::EXPIRY_NAMES_MAX;
 use crate::limits::EXPIRY_PAUSE;
@@ -28,12 +30,12 @@ pub trait RowDeadlines: Send + Sync {
     /// deadline is in ms since 1970, 0 where there is none. The rows need not be of one moment.
     ///
     /// # Errors
-    /// [`ReadError`] if a row cannot be read or has a damaged header.
+    /// [`WalkError`] if a row cannot be read or has a damaged header.
     fn each_above(
         &self,
         above: Option<RowName>,
         visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
-    ) -> Result<(), ReadError>;
+    ) -> Result<(), WalkError>;
 }
 
 /// What a database holds.
@@ -81,6 +83,8 @@ pub struct ExpiryStep {
     pub past_due: Vec<RowName>,
     /// The next step is due after this.
     pub pause: Duration,
+    /// What is wrong with the row at which the step ended. The next one begins behind it.
+    pub damage: Option<ValueError>,
 }
 
 impl ExpiryWalk {
@@ -93,8 +97,8 @@ impl ExpiryWalk {
     /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
     ///
     /// # Errors
-    /// [`ReadError`]; the walk begins anew with the next step.
-    pub fn step(&mut self, now_ms: u64) -> Result<ExpiryStep, ReadError> {
+    /// [`BaseError`]; the walk begins anew with the next step.
+    pub fn step(&mut self, now_ms: u64) -> Result<ExpiryStep, BaseError> {
         let begun_at = self.above.take();
         let (mut past_due, mut past_due_bytes, mut looked_at, mut last) = (Vec::new(), 0, 0, begun_at);
         let mut is_cut = false;
@@ -116,10 +120,18 @@ impl ExpiryWalk {
             is_cut = is_full || looked_at == EXPIRY_STEP_ROWS;
             !is_cut
         });
-        if let Err(error) = walked {
-            self.under_way = Default::default();
-            return Err(error);
-        }
+        let damage = match walked {
+            Ok(()) => None,
+            // One row must not keep all those behind it.
+            Err(WalkError::Row { name, source }) => {
+                (last, is_cut) = (Some(name), true);
+                Some(source)
+            }
+            Err(WalkError::Base(error)) => {
+                self.under_way = Default::default();
+                return Err(error);
+            }
+        };
         self.has_deadlines |= !past_due.is_empty() || self.under_way.iter().any(|count| count.expires > 0);
         // Nothing is lost by a pause here: a removal waits for an entry, and what comes behind it for its turn.
         let is_dense = past_due.len() >= looked_at.max(1).div_ceil(4);
@@ -135,7 +147,7 @@ impl ExpiryWalk {
             self.end_walk(!past_due.is_empty());
         }
         assert!(past_due.len() <= EXPIRY_NAMES_MAX, "BOUNDED");
-        Ok(ExpiryStep { past_due, pause })
+        Ok(ExpiryStep { past_due, pause, damage })
     }
 
     fn end_walk(&mut self, met_deadlines: bool) {
@@ -157,7 +169,6 @@ mod tests {
     use std::ops::Bound;
 
     use super::*;
-    use crate::fsm::value::ValueError;
 
     const NOW: u64 = 1_000_000;
 
@@ -175,12 +186,12 @@ mod tests {
             &self,
             above: Option<RowName>,
             visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
-        ) -> Result<(), ReadError> {
+        ) -> Result<(), WalkError> {
             let damaged = *self.damaged.lock().unwrap();
             let from = above.map_or(Bound::Unbounded, Bound::Excluded);
             for (name, deadline) in self.rows.lock().unwrap().range((from, Bound::Unbounded)) {
                 if damaged == Some(*name) {
-                    return Err(ValueError::OtherKey.into());
+                    return Err(WalkError::Row { name: *name, source: ValueError::RowShort { found: 0 } });
                 }
                 if !visit(name, *deadline, self.row_bytes) {
                     break;
@@ -301,14 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_row_ends_the_walk_and_the_next_begins_anew() {
-        let mut house = house((0..10_000).map(|number| (name(0, number), 0)));
+    fn a_damaged_row_ends_a_step_and_the_walk_goes_on_behind_it() {
+        let mut house = house((0..10_000).map(|number| (name(0, number), if number % 2 == 0 { NOW } else { 0 })));
         house.step();
         let above = house.walk.above;
-        *house.damaged.lock().unwrap() = house.rows.lock().unwrap().keys().copied().find(|name| Some(*name) > above);
-        assert!(house.walk.step(NOW).is_err());
-        *house.damaged.lock().unwrap() = None;
+        let damaged = house.rows.lock().unwrap().keys().copied().find(|name| Some(*name) > above);
+        *house.damaged.lock().unwrap() = damaged;
+        let step = house.step();
+        assert_eq!((step.past_due.len(), step.damage), (0, Some(ValueError::RowShort { found: 0 })));
         house.walk();
-        assert_eq!(house.counts.of(Database::FIRST).keys, 10_000, "none is counted twice");
+        let left = house.rows.lock().unwrap().clone();
+        assert!(left.iter().filter(|(_, at)| **at == NOW).all(|(name, _)| Some(*name) == damaged));
+        assert!(left.len() <= 5_001, "what is behind it goes");
     }
 }

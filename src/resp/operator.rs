@@ -1,6 +1,6 @@
 //! What the `SEALKV` commands ask of the node. This room knows no keys: the node answers in words and numbers.
 
-use crate::fsm::base::BaseError;
+use crate::fsm::walk::WalkError;
 use crate::propose::ControlCallback;
 use crate::propose::ControlRequest;
 
@@ -47,6 +47,6 @@ pub trait Operator: Send + Sync {
     /// Walks every row of the state as of one moment: takes long, blocks.
     ///
     /// # Errors
-    /// [`BaseError`] if the rows cannot be read.
-    fn scan(&self) -> Result<RowCounts, BaseError>;
+    /// [`WalkError`] if the rows cannot be read.
+    fn scan(&self) -> Result<RowCounts, WalkError>;
 }

@@ -17,7 +17,6 @@ use sealkv::crypto::stored::StoredRow;
 use sealkv::crypto::stored::ValueItem;
 use sealkv::crypto::stored::add_value;
 use sealkv::crypto::stored::seal_values;
-use sealkv::fsm::base::BaseError;
 use sealkv::fsm::base::RowBase;
 use sealkv::fsm::base::StateRows;
 use sealkv::fsm::command::KeyReply;
@@ -43,6 +42,7 @@ use sealkv::fsm::value::BodyState;
 use sealkv::fsm::value::Value;
 use sealkv::fsm::value::ValueKind;
 use sealkv::fsm::view::ViewWriter;
+use sealkv::fsm::walk::WalkError;
 use sealkv::ids::ClusterId;
 use sealkv::ids::Index;
 use sealkv::ids::KeyId;
@@ -256,7 +256,7 @@ impl Operator for Alone {
         unreachable!("nobody asks")
     }
 
-    fn scan(&self) -> Result<RowCounts, BaseError> {
+    fn scan(&self) -> Result<RowCounts, WalkError> {
         Ok(RowCounts::default())
     }
 

@@ -113,6 +113,13 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         Ok(())
     }
 
+    /// The value of another row, or of this one, as it is.
+    pub(super) fn put_old(&mut self, row: KeyedRow<'_>, old: Value) {
+        let held_bytes = old.row_len(row.1);
+        self.put(row, old.bytes, old.expire_at_ms);
+        self.overlay.hold(&row.0, held_bytes);
+    }
+
     pub(super) fn put_or_remove(&mut self, row: KeyedRow<'_>, bytes: Bytes, deadline: Deadline, old_expire_at_ms: u64) {
         match deadline {
             Deadline::Unchanged => self.put(row, bytes, old_expire_at_ms),

@@ -38,12 +38,15 @@ pub(super) fn rename<B: Base + ?Sized>(
     let (source, target) = (run.row(key), run.row(target));
     let old = run.live(source)?.ok_or(CommandEnd::Answer(words::NO_SUCH_KEY))?;
     let is_same = source.0 == target.0;
+    if is_same && source.1 != target.1 {
+        return Err(CommandEnd::Answer(words::NAME_TAKEN));
+    }
     if absent_only && (is_same || run.live(target)?.is_some()) {
         return Ok(flag(false));
     }
     if !is_same {
         run.charge(run.kept(Some(&old)))?;
-        run.put(target, old.bytes, old.expire_at_ms);
+        run.put_old(target, old);
         run.overlay.remove(source.0);
     }
     Ok(if absent_only { flag(true) } else { Reply::Ok })
@@ -66,7 +69,7 @@ pub(super) fn copy<B: Base + ?Sized>(
         return Ok(flag(false));
     }
     run.charge(old.bytes.len())?;
-    run.put(target, old.bytes, old.expire_at_ms);
+    run.put_old(target, old);
     Ok(flag(true))
 }
 
@@ -85,7 +88,7 @@ pub(super) fn move_to<B: Base + ?Sized>(
         return Ok(flag(false));
     }
     run.charge(run.kept(Some(&old)))?;
-    run.put(target, old.bytes, old.expire_at_ms);
+    run.put_old(target, old);
     run.overlay.remove(source.0);
     Ok(flag(true))
 }

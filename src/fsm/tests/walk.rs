@@ -15,14 +15,17 @@ use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::table::Bury;
 use crate::fsm::table::RowTable;
+use crate::fsm::value::Header;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::fsm::view::ViewWriter;
 use crate::fsm::view::Views;
-use crate::fsm::walk::MetRow;
+use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::COUNT_ROWS_MAX;
 use crate::testing::picture::Picture;
 use crate::testing::seed::Seeded;
 
@@ -98,11 +101,46 @@ fn a_walk_from_any_name_meets_every_row_behind_it_once_whatever_is_copied_at_onc
         let stop_at = 1 + rng.index(80);
         let expected = model.into_iter().filter(|(name, _)| Some(*name) > behind).take(stop_at);
         let mut met = Vec::new();
-        let mut visit = |name, row: MetRow<'_>| {
-            met.push((name, row.header().unwrap().expire_at_ms));
+        let mut visit = |name, header: Header, _| {
+            met.push((name, header.expire_at_ms));
             met.len() < stop_at
         };
         views.walk_behind(behind, most, &mut visit).unwrap();
         assert_eq!(met, expected.collect::<Vec<_>>(), "behind {behind:?}, {most} at once, up to {stop_at}");
     }
+}
+
+fn views_of(rows: BTreeMap<RowName, Vec<u8>>) -> Arc<Views<dyn RowBase>> {
+    let base: Arc<dyn RowBase> = Arc::new(Picture { rows, applied: Vec::new(), keyring: None }.to_base());
+    let bury: Bury = Arc::new(drop);
+    Arc::clone(ViewWriter::new(base, Position::default(), 0, &bury).views())
+}
+
+/// Goal: a count takes a bounded time. Up to the bound it is exact, beyond it close; a damaged row is an error, not a smaller number.
+#[test]
+fn bounded_a_count_is_exact_for_few_rows_and_close_for_many_and_never_silent_about_damage() {
+    let rng = Seeded::fresh();
+    let row = value(0).encode_clear_row(b"");
+    let rows = |count: u64| (0..count).map(|_| (RowName::new(Database::FIRST, rng.array()), row.clone())).collect();
+    let few: BTreeMap<RowName, Vec<u8>> = rows(COUNT_ROWS_MAX - 1);
+    assert_eq!(views_of(few).count(Database::FIRST, 0).unwrap(), COUNT_ROWS_MAX - 1);
+    let many: BTreeMap<RowName, Vec<u8>> = rows(2 * COUNT_ROWS_MAX);
+    let counted = views_of(many).count(Database::FIRST, 0).unwrap();
+    let off = counted.abs_diff(2 * COUNT_ROWS_MAX);
+    assert!(off < COUNT_ROWS_MAX / 20, "{counted}: five times the error that is to be expected");
+    let mut damaged: BTreeMap<RowName, Vec<u8>> = rows(100);
+    let name = *damaged.keys().nth(50).unwrap();
+    damaged.insert(name, vec![1; 30]);
+    let views = views_of(damaged);
+    let is_it = |error| matches!(error, WalkError::Row { name: at, source: ValueError::Flags { .. } } if at == name);
+    assert!(is_it(views.count(Database::FIRST, 0).unwrap_err()));
+    assert!(is_it(views.walk_behind(None, 7, &mut |_, _, _| true).unwrap_err()));
+    let mut behind = 0;
+    views
+        .walk_behind(Some(name), 7, &mut |_, _, _| {
+            behind += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(behind, 49, "a walk goes on behind it");
 }

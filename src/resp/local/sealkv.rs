@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::fsm::base::BaseError;
+use crate::fsm::walk::WalkError;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;
 use crate::propose::Purpose;
@@ -108,7 +108,7 @@ async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCoun
     }
 }
 
-fn unreadable(error: &BaseError) -> ErrorLine {
+fn unreadable(error: &WalkError) -> ErrorLine {
     tracing::error!(%error, "the rows cannot be counted");
     ErrorLine::fixed("ERR the stored rows cannot be read, see the log of the node")
 }

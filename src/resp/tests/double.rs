@@ -16,7 +16,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::fsm::base::BaseError;
 use crate::fsm::base::RowBase;
 use crate::fsm::codec::Condition;
 use crate::fsm::codec::Payload;
@@ -39,6 +38,7 @@ use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::RowReader;
 use crate::fsm::table::Bury;
 use crate::fsm::view::ViewWriter;
+use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -260,7 +260,7 @@ impl Operator for Below {
         Ok(())
     }
 
-    fn scan(&self) -> Result<RowCounts, BaseError> {
+    fn scan(&self) -> Result<RowCounts, WalkError> {
         Ok(RowCounts { clear: 2, sealed: 3 })
     }
 }
