@@ -85,6 +85,10 @@ where
             return Err(Close::Killed);
         }
         wire.drain().await?;
+        // What woke this connection while it did something else wakes it no more.
+        if client.is_killed() {
+            return Err(Close::Killed);
+        }
         if !matches!(stopping.has_changed(), Ok(false)) {
             return Err(Close::Stopping);
         }

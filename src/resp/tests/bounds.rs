@@ -13,6 +13,7 @@ use crate::resp::ClientBounds;
 use crate::resp::Drained;
 use crate::resp::Password;
 use crate::resp::tests::double::House;
+use crate::resp::tests::double::Talker;
 use crate::resp::tests::double::array;
 
 #[test]
@@ -166,6 +167,33 @@ fn a_client_that_does_not_authenticate_in_time_is_closed() {
 fn with_password(auth_deadline: Duration) -> ClientBounds {
     let password = Some(Password::new(&Zeroizing::new(b"secret".to_vec())));
     ClientBounds { password, auth_deadline, ..ClientBounds::default() }
+}
+
+/// Goal: a connection that is killed while its socket takes nothing more learns it once it does, without being spoken to.
+#[test]
+fn a_client_that_is_killed_while_its_reply_waits_is_closed_behind_the_reply() {
+    let house = House::open();
+    let (mut slow, mut other) = (house.client(), house.client());
+    let id = slow.ask("CLIENT ID");
+    let id = id.trim_matches([':', '\r', '\n']);
+    other.send(&array(&[b"SET", b"k", &[b'x'; 200_000]]));
+    assert_eq!(other.reply(), "+OK\r\n");
+    let waits = |other: &mut Talker| {
+        let list = other.ask(&format!("CLIENT LIST ID {id}"));
+        let waiting = list.split(" obl=").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        waiting.is_some_and(|bytes| bytes != "0")
+    };
+    // Until the buffers of the kernel are full, and stay so.
+    while !(waits(&mut other) && {
+        std::thread::sleep(Duration::from_millis(50));
+        waits(&mut other)
+    }) {
+        slow.send(b"GET k\r\n");
+    }
+    assert_eq!(other.ask(&format!("CLIENT KILL ID {id}")), ":1\r\n");
+    let began = Instant::now();
+    assert!(slow.rest().starts_with("$200000\r\nxxx"));
+    assert!(began.elapsed() < Duration::from_secs(15), "it was closed, and not only given up");
 }
 
 #[test]
