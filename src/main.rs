@@ -10,6 +10,7 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use sealkv::cli;
+use sealkv::cli::load::LoadTarget;
 use sealkv::cli::log::LogPlace;
 use sealkv::exit::Blame;
 use sealkv::exit::chain;
@@ -47,6 +48,26 @@ enum CliCommand {
         /// The file to make
         file: PathBuf,
     },
+    /// Write all rows of a node that does not run to standard output, as commands for `sealkv load` or redis-cli --pipe
+    Dump(DirectoryArguments),
+    /// Send the commands of a dump, from standard input, to a node that runs
+    Load {
+        /// The node's client address
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
+        to: String,
+        /// File whose first line is the clients' password
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Say whether a node that runs is ready: 0 ready, 1 not ready, 74 nobody answers
+    Status {
+        /// The node's admin address
+        #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9379")]
+        admin: String,
+    },
+    /// Look at the state of a node that does not run
+    #[command(subcommand)]
+    State(StateCommand),
     /// Look at the log of a node that does not run
     #[command(subcommand)]
     Log(LogCommand),
@@ -59,13 +80,19 @@ enum CliCommand {
 }
 
 #[derive(Subcommand)]
+enum StateCommand {
+    /// Print the applied index and the digest of all rows, as one JSON object
+    Digest(DirectoryArguments),
+}
+
+#[derive(Subcommand)]
 enum LogCommand {
     /// Read every frame by the rules of a start; 0 if the log is whole, 74 if it is damaged, 78 if the KEK does not fit
-    Verify(LogArguments),
+    Verify(DirectoryArguments),
     /// Print segments, frames and entries, one JSON object a line; no plaintext
     Dump {
         #[command(flatten)]
-        place: LogArguments,
+        place: DirectoryArguments,
         /// The only format there is
         #[arg(long, required = true)]
         json: bool,
@@ -73,17 +100,17 @@ enum LogCommand {
 }
 
 #[derive(clap::Args)]
-struct LogArguments {
+struct DirectoryArguments {
     /// The node's data directory; nothing in it is changed
     #[arg(long, env = "SEALKV_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
-    /// File of its key-encryption key, if its log is sealed
+    /// File of its key-encryption key, if it is sealed
     #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
     kek_file: Option<PathBuf>,
 }
 
-impl From<LogArguments> for LogPlace {
-    fn from(LogArguments { data_dir, kek_file }: LogArguments) -> LogPlace {
+impl From<DirectoryArguments> for LogPlace {
+    fn from(DirectoryArguments { data_dir, kek_file }: DirectoryArguments) -> LogPlace {
         LogPlace { data_dir, kek_file }
     }
 }
@@ -98,6 +125,12 @@ fn main() -> ExitCode {
             cli::serve::run(config.as_deref(), check_config, *settings)
         }
         CliCommand::Keygen { file } => keygen(&file),
+        CliCommand::Dump(place) => cli::dump::run(&place.data_dir, place.kek_file.as_deref()),
+        CliCommand::Load { to, password_file } => cli::load::run(&LoadTarget { address: to, password_file }),
+        CliCommand::Status { admin } => cli::status::run(&admin),
+        CliCommand::State(StateCommand::Digest(place)) => {
+            cli::state::digest(&place.data_dir, place.kek_file.as_deref())
+        }
         CliCommand::Log(LogCommand::Verify(place)) => cli::log::verify(&place.into()),
         CliCommand::Log(LogCommand::Dump { place, json: _ }) => cli::log::dump(&place.into()),
         CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),

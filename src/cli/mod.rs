@@ -1,9 +1,13 @@
 //! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
+pub mod dump;
 pub mod keygen;
+pub mod load;
 pub mod log;
 pub mod selftest;
 pub mod serve;
+pub mod state;
+pub mod status;
 
 use std::io::Write as _;
 

@@ -5,6 +5,7 @@
 
 pub mod aead;
 pub mod derive;
+pub mod digest;
 pub mod elastickv;
 pub mod envelope;
 mod key_page;

@@ -6,6 +6,7 @@
 pub mod base;
 pub mod codec;
 pub mod command;
+pub mod contents;
 pub mod dump;
 pub mod glob;
 pub mod held;

@@ -161,6 +161,19 @@ impl RowBatch {
         self.arena.open_all();
     }
 
+    /// Header and body of a row of an opened batch, whatever key it is of. To be asked once: an error is given away.
+    ///
+    /// # Errors
+    /// [`ReadError`] of that row alone.
+    pub fn body(&mut self, at: usize) -> Result<Option<(Header, &[u8])>, ReadError> {
+        Ok(Some(match std::mem::replace(&mut self.rows[at], BatchRow::Absent) {
+            BatchRow::Absent => return Ok(None),
+            BatchRow::Failed(error) => return Err(error),
+            BatchRow::Clear { header, body } => (header, &self.clear[body]),
+            BatchRow::Sealed { header, number } => (header, self.arena.get(number).map_err(read_error)?),
+        }))
+    }
+
     /// The value of a row of an opened batch, for who asks for this key. To be asked once: an error is given away.
     ///
     /// # Errors
@@ -182,12 +195,7 @@ impl RowBatch {
     }
 
     fn keyed(&mut self, at: usize) -> Result<Option<(&[u8], ValueRef<'_>)>, ReadError> {
-        let (header, body) = match std::mem::replace(&mut self.rows[at], BatchRow::Absent) {
-            BatchRow::Absent => return Ok(None),
-            BatchRow::Failed(error) => return Err(error),
-            BatchRow::Clear { header, body } => (header, &self.clear[body]),
-            BatchRow::Sealed { header, number } => (header, self.arena.get(number).map_err(read_error)?),
-        };
+        let Some((header, body)) = self.body(at)? else { return Ok(None) };
         Ok(Some(ValueRef::decode_body(header, body)?))
     }
 }

@@ -158,6 +158,11 @@ impl RowReader {
         self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut visit)
     }
 
+    /// Opens the rows of the base.
+    pub(crate) fn cipher(&self) -> &dyn RowCipher {
+        &*self.cipher
+    }
+
     /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, whose stamp
     /// comes with each, until it answers false. Values are shown where they lie, nothing is allocated for one in a table,
     /// and rows that only the base has are fetched and opened together.

@@ -163,6 +163,94 @@ impl View<dyn RowBase> {
     }
 }
 
+impl View<dyn RowBase> {
+    /// Calls `visit` with every row of a stretch of a database that can be read, upward, until it answers false; false if it
+    /// did. `lost` hears of the names whose rows cannot be read, and why.
+    pub fn walk_what_opens(
+        &self,
+        database: Database,
+        number: usize,
+        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+        lost: &mut dyn FnMut(RangeInclusive<RowName>, &BaseError),
+    ) -> bool {
+        let Above { rows, hides_base, .. } = self.above(database, number, None, usize::MAX);
+        let mut above = rows.into_iter().peekable();
+        let mut goes_on = true;
+        let tell = |name: RowName, fate: &RowFate, visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool| {
+            fate.as_ref().is_none_or(|row| visit(name, MetRow::Table(row)))
+        };
+        let mut left = Some(names_of(database, number)).filter(|_| !hides_base);
+        while let Some(names) = left.take().filter(|_| goes_on) {
+            let mut newest = None;
+            let walked = self.base.walk(names.clone(), &mut |name, row| {
+                newest = Some(name);
+                while let Some((before, fate)) = above.next_if(|(other, _)| *other < name) {
+                    goes_on = goes_on && tell(before, &fate, visit);
+                }
+                goes_on = goes_on
+                    && match above.next_if(|(other, _)| *other == name) {
+                        Some((_, fate)) => tell(name, &fate, visit),
+                        None => visit(name, MetRow::Base(row)),
+                    };
+                goes_on
+            });
+            if let Err(error) = walked {
+                let first = newest.map_or(*names.start(), |name| name_at(database, place(&name).saturating_add(1)));
+                let behind = self.first_that_opens(first, *names.end());
+                let end = behind.map_or(*names.end(), |behind| name_at(database, place(&behind) - 1));
+                lost(first..=end, &error);
+                left = behind.map(|behind| behind..=*names.end());
+            }
+        }
+        for (name, fate) in above {
+            goes_on = goes_on && tell(name, &fate, visit);
+        }
+        goes_on
+    }
+
+    /// A name above `first`, where a walk to `last` can begin again, not far above the first such one; `None` if there is none.
+    fn first_that_opens(&self, first: RowName, last: RowName) -> Option<RowName> {
+        let (database, from, most) = (first.database(), place(&first), place(&last) - place(&first));
+        let opens = |gap: u128| {
+            let begin = name_at(database, from + gap);
+            self.base.walk(begin..=last, &mut |_, _| false).is_ok()
+        };
+        let mut gap = 1;
+        while gap <= most && !opens(gap) {
+            gap = gap.saturating_mul(2);
+        }
+        if gap > most {
+            return opens(most).then_some(last).filter(|_| most > 0);
+        }
+        // It does not open from `low` on, and does from `gap` on.
+        let mut low = gap / 2;
+        for _ in 0..SEARCH_STEPS {
+            let middle = low + (gap - low) / 2;
+            if middle == low || middle == gap {
+                break;
+            }
+            if opens(middle) {
+                gap = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(name_at(database, from + gap))
+    }
+}
+
+/// The name as a number.
+fn place(name: &RowName) -> u128 {
+    u128::from_be_bytes(*name.name())
+}
+
+fn name_at(database: Database, place: u128) -> RowName {
+    RowName::new(database, place.to_be_bytes())
+}
+
+/// Halvings of what a damaged block is taken to hide: rows beside it that are lost with it are few.
+const SEARCH_STEPS: u32 = 20;
+
 /// What the tables of a view know of a piece of a stretch.
 struct Above {
     rows: BTreeMap<RowName, RowFate>,

@@ -31,6 +31,7 @@ mod rotation_guard;
 pub mod run;
 mod running;
 pub mod settings;
+pub mod stopped;
 mod start;
 mod trial;
 mod unfinished;
