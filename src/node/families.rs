@@ -1,7 +1,9 @@
 //! Metric families, built from plain atomics at each scrape: the hot paths know nothing of Prometheus.
 
+use prometheus::proto::Bucket;
 use prometheus::proto::Counter;
 use prometheus::proto::Gauge;
+use prometheus::proto::Histogram;
 use prometheus::proto::LabelPair;
 use prometheus::proto::Metric;
 use prometheus::proto::MetricFamily;
@@ -45,6 +47,23 @@ impl Families {
         self.add(name, help, MetricType::COUNTER, Some(label), nanos as f64 / 1e9);
     }
 
+    /// How long things took: upper bounds in microseconds with the number of things up to each, and the sum of all times.
+    pub fn histogram_micros(&mut self, name: &str, help: &str, buckets: &[(u64, u64)], micros: u64) {
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(buckets.last().map_or(0, |(_, count)| *count));
+        histogram.set_sample_sum(micros as f64 / 1e6);
+        let bucket = |(bound, count): &(u64, u64)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / 1e6);
+            bucket.set_cumulative_count(*count);
+            bucket
+        };
+        histogram.set_bucket(buckets.iter().map(bucket).collect());
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.push(name, help, MetricType::HISTOGRAM, metric);
+    }
+
     /// The families, in the order of their first metric.
     #[must_use]
     pub fn into_vec(self) -> Vec<MetricFamily> {
@@ -68,6 +87,10 @@ impl Families {
             gauge.set_value(value);
             metric.set_gauge(gauge);
         }
+        self.push(name, help, kind, metric);
+    }
+
+    fn push(&mut self, name: &str, help: &str, kind: MetricType, metric: Metric) {
         if let Some(family) = self.0.iter_mut().find(|family| family.name() == name) {
             family.mut_metric().push(metric);
             return;

@@ -16,6 +16,7 @@ use crate::ids::Index;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
+use crate::limits::KEYRING_KEYS_MAX;
 use crate::node::families::Families;
 use crate::node::log_lines;
 use crate::node::ports::LogReports;
@@ -266,9 +267,19 @@ impl NodeNumbers {
             "Reads of values that could not be read",
             load(&clients.read_errors_total),
         );
-        for (name, count) in clients.commands().filter(|(_, count)| *count > 0) {
-            out.labeled_counter("sealkv_commands_total", "Commands run", ("command", name), count);
+        out.counter("sealkv_keyspace_hits_total", "Keys looked up and there", load(&clients.hits_total));
+        out.counter("sealkv_keyspace_misses_total", "Keys looked up and not there", load(&clients.misses_total));
+        out.counter("sealkv_evicted_keys_total", "Keys evicted: none, ever", 0);
+        out.counter("sealkv_wrong_passwords_total", "Wrong passwords", load(&clients.auth_failures_total));
+        for call in clients.commands().filter(|call| call.calls + call.refused > 0) {
+            let label = ("command", call.name);
+            out.labeled_counter("sealkv_commands_total", "Commands run", label, call.calls);
+            out.labeled_counter("sealkv_commands_refused_total", "Commands refused before they ran", label, call.refused);
+            let nanos = call.micros.saturating_mul(1000);
+            out.seconds("sealkv_command_seconds_total", "Time that clients waited, by command", label, nanos);
         }
+        let (buckets, micros) = clients.batches();
+        out.histogram_micros("sealkv_batch_seconds", "Time of batches: what a client had ready at once", &buckets, micros);
     }
 
     fn log_and_key_metrics(&self, out: &mut Families) {
@@ -296,10 +307,15 @@ impl NodeNumbers {
             if cutover != Index::NEVER {
                 out.gauge("sealkv_encryption_cutover_index", "Index above which entries are sealed", cutover.0);
             }
-            let active = [("entry", keyring.active_entry().id), ("value", keyring.active_value().id)];
-            for (purpose, id) in active {
-                out.labeled("sealkv_active_key_id", "Active data key", ("purpose", purpose), u64::from(id.value()));
+            let applied = load(&self.apply.applied_index);
+            for (purpose, dek) in [("entry", keyring.active_entry()), ("value", keyring.active_value())] {
+                let label = ("purpose", purpose);
+                out.labeled("sealkv_active_key_id", "Active data key", label, u64::from(dek.id.value()));
+                let age = applied.saturating_sub(dek.active_from.0);
+                out.labeled("sealkv_active_key_age_entries", "Log entries since the key is active", label, age);
             }
+            out.gauge("sealkv_keys_made", "Data keys made so far", keyring.deks().count() as u64);
+            out.gauge("sealkv_keys_max", "Data keys that the keyring holds over its life", KEYRING_KEYS_MAX as u64);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Start with [`Server::new`], then [`Server::run`] until its shutdown signal turns true.
 
 mod bounds;
+mod calls;
 mod close;
 mod codec;
 mod commands;
@@ -15,6 +16,7 @@ mod facts;
 mod group;
 mod local;
 mod login;
+mod lookups;
 mod operator;
 mod password;
 mod patience;
@@ -35,6 +37,7 @@ mod wire;
 mod tests;
 
 pub use bounds::ClientBounds;
+pub use calls::CommandCall;
 pub use facts::DatabaseKeys;
 pub use facts::FactSection;
 pub use facts::NodeFacts;

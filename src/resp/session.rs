@@ -22,6 +22,8 @@ use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::Outcome;
+use crate::propose::RequestSlot;
+use crate::resp::calls::BatchCalls;
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::arguments::Oversize;
@@ -40,6 +42,7 @@ use crate::resp::group::GroupWork;
 use crate::resp::group::Weaver;
 use crate::resp::local::LocalContext;
 use crate::resp::login::Login;
+use crate::resp::lookups::Lookup;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -68,6 +71,8 @@ pub(crate) struct Session {
     upstream: Upstream,
     group: CommandGroup,
     transaction: Transaction,
+    /// Commands of the batch under way.
+    calls: BatchCalls,
 }
 
 impl Session {
@@ -79,6 +84,7 @@ impl Session {
             client,
             group: CommandGroup::default(),
             transaction: Transaction::default(),
+            calls: BatchCalls::default(),
         }
     }
 
@@ -101,6 +107,16 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         add(&self.shared.stats.commands_total, batch.len());
+        let began = Instant::now();
+        let ran = self.run_all(batch, wire).await;
+        self.shared.stats.calls.count(&mut self.calls, began.elapsed());
+        ran
+    }
+
+    async fn run_all<S>(&mut self, batch: &Received, wire: &mut Wire<S>) -> Result<(), Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         for position in 0..batch.len() {
             match batch.oversize(position) {
                 None => self.take(batch.command(position), wire).await?,
@@ -205,12 +221,20 @@ impl Session {
     }
 
     /// The command, if it is one and this client may use it.
-    fn admit(&self, arguments: Arguments<'_>) -> Result<&'static CommandSpec, ErrorLine> {
+    fn admit(&mut self, arguments: Arguments<'_>) -> Result<&'static CommandSpec, ErrorLine> {
         let Some((number, command)) = commands::find(arguments.slice(0)) else {
             return Err(commands::unknown(arguments));
         };
-        self.shared.stats.count_command(number);
         self.client.last_command.store(number, Ordering::Relaxed);
+        let admitted = self.may_run(command, arguments);
+        match admitted {
+            Ok(()) => self.calls.add(number),
+            Err(_) => self.shared.stats.calls.refuse(number),
+        }
+        admitted.map(|()| command)
+    }
+
+    fn may_run(&self, command: &CommandSpec, arguments: Arguments<'_>) -> Result<(), ErrorLine> {
         if !command.admits(arguments.len()) {
             return Err(ErrorLine::arity(command.name));
         }
@@ -225,7 +249,7 @@ impl Session {
             };
             return Err(ErrorLine::made(format!("NOPERM '{}' is a command of operators: {way}", command.name)));
         }
-        Ok(command)
+        Ok(())
     }
 
     /// A reply that is known now: sent in its place.
@@ -248,7 +272,11 @@ impl Session {
             GroupWork::Nothing => return Ok(()),
             GroupWork::Entry(slots) => {
                 let count = slots.len();
+                let lookups = lookups(&slots);
                 let outcome = self.upstream.propose(Vec::new(), slots).await;
+                if let Outcome::Replies(replies) = &outcome {
+                    self.count_lookups(lookups.into_iter().zip(replies));
+                }
                 self.write_outcome(outcome, count, &mut weaver, wire).await?;
                 Vec::new()
             }
@@ -306,6 +334,11 @@ impl Session {
         Ok(())
     }
 
+    fn count_lookups<'r>(&self, answered: impl Iterator<Item = (Lookup, &'r Reply)>) {
+        let counts = answered.map(|(lookup, reply)| lookup.count(reply));
+        self.shared.stats.count_lookups(counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)));
+    }
+
     /// Writes one error into every place that is left.
     fn write_rest<S>(&mut self, line: &'static str, weaver: &mut Weaver, wire: &mut Wire<S>) {
         if line == TRY_AGAIN {
@@ -335,8 +368,12 @@ impl Session {
         let protocol = self.login.protocol();
         let (mut next, mut rounds, mut turn) = (0, 0, None);
         while next < reads.len() {
+            let mut lookups = reads[next..].iter().map(|(_, read)| Lookup::of(read));
+            let mut counts = (0, 0);
             let show = &mut |reply: ShownReply<'_>| {
                 weaver.advance(&mut wire.outbox);
+                let (hits, misses) = reply.count(lookups.next().unwrap_or(Lookup::Nothing));
+                counts = (counts.0 + hits, counts.1 + misses);
                 if reply.is_error() {
                     add(&self.shared.stats.error_replies_total, 1);
                 }
@@ -348,6 +385,7 @@ impl Session {
                 wire.outbox.len() < WRITE_BATCH_BYTES
             };
             let done = self.upstream.read_first(&reads[next..], now_ms, show).await;
+            self.shared.stats.count_lookups(counts);
             next += done.answered;
             wire.drain_if_large().await?;
             if !done.past_due.is_empty() {
@@ -372,6 +410,18 @@ impl Session {
 
 /// How long one connection reads before others get the thread.
 const READ_TURN: Duration = Duration::from_millis(1);
+/// What the replies of an entry will tell; nothing is made for one without reads.
+fn lookups(slots: &[RequestSlot]) -> Vec<Lookup> {
+    if slots.iter().all(|slot| matches!(slot, RequestSlot::Write(..))) {
+        return Vec::new();
+    }
+    let lookup = |slot: &RequestSlot| match slot {
+        RequestSlot::Read(_, read) => Lookup::of(read),
+        RequestSlot::Write(..) => Lookup::Nothing,
+    };
+    slots.iter().map(lookup).collect()
+}
+
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
 const NO_ADMIN_PASSWORD: &str = "this node has no password for them. Write one into a file of mode 0600, start the node with \
      --adminpass-file FILE (SEALKV_ADMINPASS_FILE), then send AUTH admin <password>";

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::resp::commands::COMMANDS;
+use crate::resp::calls::CallStats;
+use crate::resp::calls::CommandCall;
 
 /// Numbers since the start of the process, but for the gauges.
 #[derive(Debug)]
@@ -52,7 +53,11 @@ pub struct Stats {
     pub input_bytes_total: AtomicU64,
     /// Bytes sent.
     pub output_bytes_total: AtomicU64,
-    commands: Vec<AtomicU64>,
+    /// Keys that were looked up and there.
+    pub hits_total: AtomicU64,
+    /// Keys that were looked up and not there.
+    pub misses_total: AtomicU64,
+    pub(crate) calls: CallStats,
     wrong_passwords: Mutex<Gathered>,
     refused_operators: Mutex<Gathered>,
 }
@@ -97,20 +102,32 @@ impl Default for Stats {
             output_bytes_total: AtomicU64::new(0),
             wrong_passwords: Mutex::default(),
             refused_operators: Mutex::default(),
-            commands: COMMANDS.iter().map(|_| AtomicU64::new(0)).collect(),
+            hits_total: AtomicU64::new(0),
+            misses_total: AtomicU64::new(0),
+            calls: CallStats::default(),
         }
     }
 }
 
 impl Stats {
-    /// Every command's name and how often it was called.
-    pub fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        COMMANDS.iter().zip(&self.commands).map(|(command, count)| (command.name, count.load(Ordering::Relaxed)))
+    /// Every command: how often it was called, and how long its clients waited.
+    pub fn commands(&self) -> impl Iterator<Item = CommandCall> + '_ {
+        self.calls.commands()
     }
 
-    /// Counts one call of a command of the table.
-    pub(crate) fn count_command(&self, command: usize) {
-        add(&self.commands[command], 1);
+    /// Upper bound in microseconds of each bucket with the number of batches up to it, and the sum of all times.
+    #[must_use]
+    pub fn batches(&self) -> (Vec<(u64, u64)>, u64) {
+        self.calls.batches()
+    }
+
+    /// Counts keys that were there, and keys that were not.
+    pub(crate) fn count_lookups(&self, (hits, misses): (u64, u64)) {
+        for (counter, count) in [(&self.hits_total, hits), (&self.misses_total, misses)] {
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Counts a wrong password, and says so at most once a minute: somebody may be guessing.
@@ -139,10 +156,13 @@ impl Stats {
             &self.error_replies_total,
             &self.input_bytes_total,
             &self.output_bytes_total,
+            &self.hits_total,
+            &self.misses_total,
         ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);
         }
+        self.calls.reset();
     }
 }
 

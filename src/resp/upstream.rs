@@ -25,6 +25,7 @@ use crate::propose::ClientRequest;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
+use crate::resp::lookups::Lookup;
 use crate::resp::patience::Patience;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
@@ -245,6 +246,14 @@ pub(crate) enum ShownReply<'a> {
 }
 
 impl ShownReply<'_> {
+    /// Hits and misses that it tells of.
+    pub(crate) fn count(&self, lookup: Lookup) -> (u64, u64) {
+        match self {
+            ShownReply::OfKey(reply) => lookup.count_key(*reply),
+            ShownReply::Whole(reply) => lookup.count(reply),
+        }
+    }
+
     pub(crate) fn is_error(&self) -> bool {
         matches!(self, ShownReply::OfKey(KeyReply::Error(_)) | ShownReply::Whole(Reply::Error(_)))
     }
