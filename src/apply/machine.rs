@@ -23,6 +23,7 @@ use crate::crypto::seal::SealError;
 use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Payload;
 use crate::fsm::command::Reply;
+use crate::fsm::kv::words;
 use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
@@ -208,7 +209,7 @@ impl<'a> Machine<'a> {
         let sealed = delivery.entry_tag.map(|entry_tag| SealedBy { entry_tag, value_key: value_key.cloned() });
         let mut context = self.overlay.begin(self.context.base, index, stamp_ms, sealed, batch, names)?;
         let replies = match waiter {
-            Some(waiter) => self.commands_with_reads(batch, &mut context, &waiter.slots, stamp_ms)?,
+            Some(waiter) => self.commands_with_reads(batch, &mut context, waiter, stamp_ms)?,
             None => self.commands(batch, &mut context)?,
         };
         self.can_seal(index, &context, delivery)?;
@@ -226,12 +227,15 @@ impl<'a> Machine<'a> {
         &mut self,
         batch: &CommandBatch<'_>,
         context: &mut WriteContext<'_>,
-        slots: &[RequestSlot],
+        waiter: &Waiter,
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
+        let slots = &waiter.slots[..];
         let mut commands = batch.commands();
         let mut replies = Vec::with_capacity(slots.len());
-        let mut bytes_left = REPLY_BYTES_MAX;
+        // Answers of this run are not counted yet among what clients hold.
+        let memory = waiter.reply_bytes_max().saturating_sub(usize::try_from(self.reply_bytes).unwrap_or(usize::MAX));
+        let mut bytes_left = REPLY_BYTES_MAX.min(memory);
         let mut riding = RidingReads::new(slots, self.context.names?);
         for slot in slots {
             let reply = match slot {
@@ -244,10 +248,14 @@ impl<'a> Machine<'a> {
                 RequestSlot::Read(database, read) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
                     let view = self.overlay.view(self.context.base);
-                    riding.answer(&view, (*database, read), stamp_ms, bytes_left).unwrap_or_else(|_| {
-                        self.failed_reads += 1;
-                        Reply::Error(READ_FAILED)
-                    })
+                    match riding.answer(&view, (*database, read), stamp_ms, bytes_left) {
+                        Ok(Reply::Error(words::REPLY_LARGE)) if memory < REPLY_BYTES_MAX => Reply::Error(NO_MEMORY),
+                        Ok(reply) => reply,
+                        Err(_) => {
+                            self.failed_reads += 1;
+                            Reply::Error(READ_FAILED)
+                        }
+                    }
                 }
             };
             // Old values that writes answer with count too, and are always given: the entry's own bound holds for them.
@@ -301,3 +309,4 @@ impl StateMachine for Machine<'_> {
 
 /// The answer to a riding read whose value does not open; redis has no word for it.
 const READ_FAILED: &str = "ERR stored value cannot be read";
+const NO_MEMORY: &str = "TRYAGAIN the memory of all clients is used up, nothing was read";

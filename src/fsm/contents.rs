@@ -56,7 +56,8 @@ pub fn each_content(reader: &RowReader, view: &View<dyn RowBase>, visit: &mut dy
     for database in Database::all() {
         for number in 0..stretches() {
             let mut lost = Vec::new();
-            let mut tell_lost = |names: RangeInclusive<RowName>, error: &BaseError| lost.push((names, error.to_string()));
+            let mut tell_lost =
+                |names: RangeInclusive<RowName>, error: &BaseError| lost.push((names, error.to_string()));
             let goes_on = view.walk_what_opens(
                 database,
                 number,
@@ -66,7 +67,8 @@ pub fn each_content(reader: &RowReader, view: &View<dyn RowBase>, visit: &mut dy
                 },
                 &mut tell_lost,
             );
-            let goes_on = lost.into_iter().fold(goes_on, |goes_on, (names, why)| goes_on && visit(Content::Lost(names, why)));
+            let goes_on =
+                lost.into_iter().fold(goes_on, |goes_on, (names, why)| goes_on && visit(Content::Lost(names, why)));
             if !goes_on {
                 return;
             }

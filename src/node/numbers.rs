@@ -65,6 +65,8 @@ pub struct NodeNumbers {
     pub expired: Arc<AtomicU64>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
+    /// What clients may hold.
+    pub client_memory_bytes: usize,
     /// The tier that a key gets on this machine.
     pub aead_tier: &'static str,
 }
@@ -247,6 +249,20 @@ impl NodeNumbers {
     fn client_metrics(&self, out: &mut Families) {
         let clients = &self.clients;
         out.gauge("sealkv_connected_clients", "Connections now", clients.connected_clients.load(Relaxed) as u64);
+        out.gauge("sealkv_client_memory_bytes", "Memory that clients hold", clients.buffer_bytes.load(Relaxed) as u64);
+        out.gauge("sealkv_client_memory_limit_bytes", "Memory that clients may hold", self.client_memory_bytes as u64);
+        out.gauge(
+            "sealkv_unauthenticated_clients",
+            "Connections without the password",
+            clients.unauthenticated_clients.load(Relaxed) as u64,
+        );
+        let closed = load(&clients.connections_closed_total);
+        out.counter("sealkv_connections_closed_total", "Connections closed for a bound or a protocol error", closed);
+        out.counter(
+            "sealkv_keys_expired_by_reads_total",
+            "Expired keys that a read removed",
+            load(&clients.past_due_total),
+        );
         out.counter("sealkv_connections_total", "Connections accepted", load(&clients.connections_total));
         out.counter(
             "sealkv_connections_rejected_total",
@@ -274,12 +290,22 @@ impl NodeNumbers {
         for call in clients.commands().filter(|call| call.calls + call.refused > 0) {
             let label = ("command", call.name);
             out.labeled_counter("sealkv_commands_total", "Commands run", label, call.calls);
-            out.labeled_counter("sealkv_commands_refused_total", "Commands refused before they ran", label, call.refused);
+            out.labeled_counter(
+                "sealkv_commands_refused_total",
+                "Commands refused before they ran",
+                label,
+                call.refused,
+            );
             let nanos = call.micros.saturating_mul(1000);
             out.seconds("sealkv_command_seconds_total", "Time that clients waited, by command", label, nanos);
         }
         let (buckets, micros) = clients.batches();
-        out.histogram_micros("sealkv_batch_seconds", "Time of batches: what a client had ready at once", &buckets, micros);
+        out.histogram_micros(
+            "sealkv_batch_seconds",
+            "Time of batches: what a client had ready at once",
+            &buckets,
+            micros,
+        );
     }
 
     fn log_and_key_metrics(&self, out: &mut Families) {

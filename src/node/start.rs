@@ -379,6 +379,7 @@ impl Start<'_> {
             keys: Arc::default(),
             expired: Arc::default(),
             is_serving: AtomicBool::new(false),
+            client_memory_bytes: self.config.client_memory_bytes,
             aead_tier: NodeNumbers::tier(),
         }
     }

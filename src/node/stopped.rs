@@ -163,7 +163,9 @@ pub fn digest(reader: &RowReader, view: &View<dyn RowBase>) -> Result<[u8; 32], 
                 digest.add(&row.header.encode());
                 digest.add(&row.body);
             }
-            Content::Shut(name, error) => trouble = Some(format!("row {}: {}", hex::encode(name.as_bytes()), chain(&error))),
+            Content::Shut(name, error) => {
+                trouble = Some(format!("row {}: {}", hex::encode(name.as_bytes()), chain(&error)))
+            }
             Content::Lost(_, why) => trouble = Some(why),
         }
         trouble.is_none()

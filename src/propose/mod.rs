@@ -59,6 +59,7 @@ pub use request::ClientRequest;
 pub use request::Gateway;
 pub use request::Outcome;
 pub use request::ReadOutcome;
+pub use request::RequestDone;
 pub use request::RequestSlot;
 pub use stamp::StampClock;
 pub use waiters::Waiter;

@@ -167,7 +167,7 @@ impl Gateway for ProposeHandle {
         // Encoded on the caller's thread; the stamp comes with the position.
         if let Err(error) = encode_batch_if(0, &request.conditions, writes, &mut data) {
             tracing::debug!(%error, "a request is no entry");
-            (request.done)(Outcome::TooLarge);
+            request.done.done(Outcome::TooLarge);
             return Ok(());
         }
         let deadline = self.shared.clock.monotonic() + self.shared.queue_deadline;

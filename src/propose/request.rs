@@ -14,11 +14,28 @@ pub struct ClientRequest {
     pub conditions: Vec<Condition>,
     /// In the order of the pipeline; at least one `RequestSlot::Write`.
     pub slots: Vec<RequestSlot>,
-    /// Called exactly once, from the raft or apply thread: must not block.
-    pub done: Box<dyn FnOnce(Outcome) + Send>,
+    /// Who is told how it ended.
+    pub done: Box<dyn RequestDone>,
 }
 
 debug_fields!(self: ClientRequest { slots: self.slots.len() });
+
+/// Who is told how a request ended; a closure is one that has memory for every reply.
+pub trait RequestDone: Send {
+    /// Bytes of values that its riding reads may answer with now. Asked on the apply thread.
+    fn reply_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Called exactly once, from the raft or apply thread: must not block.
+    fn done(self: Box<Self>, outcome: Outcome);
+}
+
+impl<F: FnOnce(Outcome) + Send> RequestDone for F {
+    fn done(self: Box<Self>, outcome: Outcome) {
+        (*self)(outcome);
+    }
+}
 
 /// One command of a request.
 #[derive(Debug)]

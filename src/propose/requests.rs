@@ -59,7 +59,7 @@ impl RequestQueue {
         let mut table = self.table();
         if table.is_closed {
             drop(table);
-            (request.done)(Outcome::TryAgain);
+            request.done.done(Outcome::TryAgain);
             return Ok(());
         }
         if table.is_full(data.len()) {

@@ -13,26 +13,33 @@ use std::time::Duration;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::propose::request::Outcome;
+use crate::propose::request::RequestDone;
 use crate::propose::request::RequestSlot;
 
 /// A request whose entry stands in the log. Dropped without an answer it answers [`Outcome::Unknown`].
 pub struct Waiter {
     /// In the order of the pipeline; replies are in this order, one a slot.
     pub slots: Vec<RequestSlot>,
-    done: Option<Box<dyn FnOnce(Outcome) + Send>>,
+    done: Option<Box<dyn RequestDone>>,
 }
 
 impl Waiter {
     /// `done` is called exactly once, from whatever thread answers: it must not block.
     #[must_use]
-    pub fn new(slots: Vec<RequestSlot>, done: Box<dyn FnOnce(Outcome) + Send>) -> Waiter {
+    pub fn new(slots: Vec<RequestSlot>, done: Box<dyn RequestDone>) -> Waiter {
         Waiter { slots, done: Some(done) }
+    }
+
+    /// Bytes of values that its riding reads may answer with now.
+    #[must_use]
+    pub fn reply_bytes_max(&self) -> usize {
+        self.done.as_ref().map_or(0, |done| done.reply_bytes_max())
     }
 
     /// Calls the callback.
     pub fn answer(mut self, outcome: Outcome) {
         if let Some(done) = self.done.take() {
-            done(outcome);
+            done.done(outcome);
         }
     }
 }
@@ -40,7 +47,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
-            done(Outcome::Unknown);
+            done.done(Outcome::Unknown);
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
+use crate::limits::CLIENT_HOLD_FREE_BYTES;
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Received;
 use crate::resp::codec::reply::Encoder;
@@ -25,6 +26,8 @@ use crate::resp::registry::Client;
 use crate::resp::session::Session;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::wire::MEMORY;
+use crate::resp::wire::WRITE_DEADLINE;
 use crate::resp::wire::Wire;
 
 /// Serves a connection to its end.
@@ -41,7 +44,7 @@ where
             tracing::debug!(client = client.id, %error, "client is gone");
             return;
         }
-        Close::Bound("write deadline") => {
+        Close::Bound(WRITE_DEADLINE | MEMORY) => {
             add(&shared.stats.connections_closed_total, 1);
             return;
         }
@@ -55,6 +58,9 @@ where
     }
     wire.part().await;
 }
+
+/// What a command that runs holds beside its bytes, rounded up: its place in a group, an entry and the replies.
+const COMMAND_BYTES: usize = 256;
 
 enum Never {}
 
@@ -75,9 +81,10 @@ where
     loop {
         let parsed = parser.parse(&mut wire.inbox, session.sender(), &mut batch);
         if batch.len() > 0 {
-            wire.charge(batch.frame_bytes())?;
+            wire.run(batch.held_bytes() + COMMAND_BYTES * batch.len().min(shared.memory.group_commands()));
             session.run(&batch, wire).await?;
             batch.clear();
+            wire.run(0);
             command_began = None;
         }
         parsed.map_err(Close::Protocol)?;
@@ -96,12 +103,27 @@ where
             continue;
         }
         wire.rest();
-        wire.charge(0)?;
+        parser.rest();
+        batch.rest();
+        wire.run(parser.held_bytes());
         if !wire.inbox.is_empty() && command_began.is_none() {
             command_began = Some(Instant::now());
         }
+        let began = command_began;
+        if let Some(bytes) = wire.lacks(parser.missing(&wire.inbox)) {
+            let ended = poll_fn(|context| news.poll(context, true));
+            let is_there = tokio::select! {
+                biased;
+                close = ended => return Err(close),
+                is_there = wire.expect(bytes, Instant::now() + shared.bounds.queue_deadline) => is_there,
+            };
+            if !is_there {
+                parser.give_up();
+                continue;
+            }
+        }
         let deadline = next_deadline(session, shared, command_began);
-        wait_for_bytes(wire, &mut news, deadline).await?;
+        wait_for_bytes(wire, shared, &mut news, (began, deadline)).await?;
     }
 }
 
@@ -138,12 +160,14 @@ impl<F: Future<Output = Close>> News<'_, F> {
 /// Reads, unless a deadline, a CLIENT KILL or the end of the node comes first.
 async fn wait_for_bytes<S>(
     wire: &mut Wire<S>,
+    shared: &ServerShared,
     news: &mut News<'_, impl Future<Output = Close>>,
-    deadline: Option<(Instant, &'static str)>,
+    (began, deadline): (Option<Instant>, Option<(Instant, &'static str)>),
 ) -> Result<(), Close>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (held, received) = (wire.held(), wire.inbox.len());
     let mut filling = pin!(wire.fill());
     let mut is_woken = false;
     let filled = poll_fn(|context| match filling.as_mut().poll(context) {
@@ -152,9 +176,19 @@ where
         Poll::Ready(Err(error)) => Poll::Ready(Err(Close::Gone(error))),
         Poll::Pending => news.poll(context, std::mem::replace(&mut is_woken, true)).map(Err),
     });
-    match deadline {
-        None => filled.await,
-        Some((at, name)) => timeout_at(at, filled).await.unwrap_or(Err(Close::Bound(name))),
+    let filled = async {
+        match deadline {
+            None => filled.await,
+            Some((at, name)) => timeout_at(at, filled).await.unwrap_or(Err(Close::Bound(name))),
+        }
+    };
+    if held <= CLIENT_HOLD_FREE_BYTES {
+        return filled.await;
+    }
+    tokio::select! {
+        biased;
+        filled = filled => filled,
+        () = shared.memory.pressed(held, received, began.unwrap_or_else(Instant::now)) => Err(Close::Bound(MEMORY)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Commands of one connection that go to `propose` together, and the slots of their replies.
 
 use crate::fsm::command::ReadCommand;
+use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::command::WriteCost;
 use crate::fsm::name::Database;
@@ -10,6 +11,8 @@ use crate::limits::GROUP_MADE_BYTES_MAX;
 use crate::limits::GROUP_OPENS_MAX;
 use crate::limits::GROUP_READ_KEYS_MAX;
 use crate::limits::GROUP_WRITES_MAX;
+use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
 use crate::propose::RequestSlot;
 
 /// A group that is whole, as it goes to `propose`.
@@ -63,9 +66,20 @@ pub(crate) struct CommandGroup {
     cost: WriteCost,
     /// The part of `cost.opens` that reads open.
     read_opens: usize,
+    answer_bytes: usize,
 }
 
 impl CommandGroup {
+    /// Commands in it.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() + self.reads.len()
+    }
+
+    /// Bytes of values that its writes may answer with.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
     /// True if `write` may join; otherwise the group is sent first.
     pub(crate) fn admits_write(&self, write: &WriteCommand) -> bool {
         match self.purpose {
@@ -78,6 +92,7 @@ impl CommandGroup {
                     && self.cost.loads + cost.loads <= GROUP_LOADS_MAX
                     && self.cost.made_bytes + cost.made_bytes <= GROUP_MADE_BYTES_MAX
                     && self.cost.opens + cost.opens <= GROUP_OPENS_MAX
+                    && self.answer_bytes + answer_bytes(write) <= REPLY_BYTES_MAX
             }
         }
     }
@@ -102,6 +117,7 @@ impl CommandGroup {
         self.purpose = GroupPurpose::Entry;
         self.bytes += write.encoded_len();
         self.cost += write.cost();
+        self.answer_bytes += answer_bytes(&write);
         self.slots.push(RequestSlot::Write(database, write));
         self.places.push(ReplyPlace::Slot);
     }
@@ -158,6 +174,16 @@ impl CommandGroup {
 /// Commands for which an idle connection keeps space: a few KiB.
 const KEPT_COMMANDS: usize = 64;
 
+/// Bytes of a value that a write may answer with: these are given whatever others hold, so they are taken before.
+pub(crate) fn answer_bytes(write: &WriteCommand) -> usize {
+    match write {
+        WriteCommand::Set { reply: SetReply::Old, .. }
+        | WriteCommand::GetDelete { .. }
+        | WriteCommand::GetExpire { .. } => VALUE_BYTES_MAX,
+        _ => 0,
+    }
+}
+
 /// Puts the answers of `propose` and the held replies together in the order of the commands.
 #[derive(Debug)]
 pub(crate) struct Weaver {
@@ -169,6 +195,16 @@ pub(crate) struct Weaver {
 }
 
 impl Weaver {
+    /// How far it is, to go back to.
+    pub(crate) fn mark(&self) -> (usize, usize) {
+        (self.next, self.taken)
+    }
+
+    /// What was put together since then was taken out of the buffer again.
+    pub(crate) fn go_back(&mut self, mark: (usize, usize)) {
+        (self.next, self.taken) = mark;
+    }
+
     /// Appends the held replies up to the next place of an answer; `false` if there is none.
     pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> bool {
         while let Some(place) = self.places.get(self.next).copied() {

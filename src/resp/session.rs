@@ -7,20 +7,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
-use crate::fsm::name::Database;
 use crate::limits::ARGUMENTS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
-use crate::limits::WRITE_BATCH_BYTES;
 use crate::propose::Outcome;
 use crate::propose::RequestSlot;
 use crate::resp::calls::BatchCalls;
@@ -43,14 +38,14 @@ use crate::resp::group::Weaver;
 use crate::resp::local::LocalContext;
 use crate::resp::login::Login;
 use crate::resp::lookups::Lookup;
+use crate::resp::read_turn::ReadTurn;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 use crate::resp::transaction::Transaction;
 use crate::resp::transaction_turn::TransactionTurn;
+use crate::resp::upstream::ProposedEnd;
 use crate::resp::upstream::READ_ONLY;
-use crate::resp::upstream::REMOVALS_MAX;
-use crate::resp::upstream::ShownReply;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 use crate::resp::wire::Wire;
@@ -73,6 +68,8 @@ pub(crate) struct Session {
     transaction: Transaction,
     /// Commands of the batch under way.
     calls: BatchCalls,
+    /// Its newest reads found little.
+    reads_little: bool,
 }
 
 impl Session {
@@ -85,6 +82,7 @@ impl Session {
             group: CommandGroup::default(),
             transaction: Transaction::default(),
             calls: BatchCalls::default(),
+            reads_little: false,
         }
     }
 
@@ -139,13 +137,15 @@ impl Session {
             }
             Ok(Resolved::Queued) => self.answer(wire, |encoder| encoder.simple("QUEUED")),
             Ok(Resolved::Action(Action::Write(write))) => {
-                if !self.group.admits_write(&write) {
+                if !self.group.admits_write(&write) || !self.may_gather() {
                     self.finish(wire).await?;
                 }
                 self.group.push_write(self.client.database(), write);
             }
             Ok(Resolved::Action(Action::Read(read))) => {
-                if !self.group.admits_read(&read) {
+                // What rides is answered on the apply thread, where nobody waits for memory.
+                let may_ride = self.group.is_empty() || !self.shared.memory.is_tight();
+                if !self.group.admits_read(&read) || !may_ride || !self.may_gather() {
                     self.finish(wire).await?;
                 }
                 self.group.push_read(self.client.database(), read);
@@ -164,6 +164,11 @@ impl Session {
         wire.drain_if_large().await
     }
 
+    /// Whether one more command may join the group; otherwise it is sent first.
+    fn may_gather(&self) -> bool {
+        self.group.len() < GATHERED_ALWAYS || self.group.len() < self.shared.memory.group_commands()
+    }
+
     /// A command that was dropped as it arrived: an ordinary error, the stream has kept its frame.
     async fn refuse_oversize<S>(&mut self, oversize: Oversize, wire: &mut Wire<S>) -> Result<(), Close>
     where
@@ -172,6 +177,7 @@ impl Session {
         let line = match oversize {
             Oversize::Arguments => format!("ERR a command may have {ARGUMENTS_MAX} arguments"),
             Oversize::Bytes => format!("ERR a command may take {QUERY_BYTES_MAX} bytes"),
+            Oversize::Memory => NO_MEMORY_FOR_COMMAND.to_owned(),
         };
         let refusal = self.transaction.spoiled_by(b"", ErrorLine::made(line));
         add(&self.shared.stats.error_replies_total, 1);
@@ -267,21 +273,31 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let answer_bytes = self.group.answer_bytes();
         let (work, mut weaver) = self.group.take();
         let reads = match work {
             GroupWork::Nothing => return Ok(()),
             GroupWork::Entry(slots) => {
                 let count = slots.len();
                 let lookups = lookups(&slots);
-                let outcome = self.upstream.propose(Vec::new(), slots).await;
-                if let Outcome::Replies(replies) = &outcome {
+                let proposed = self.upstream.propose(Vec::new(), slots, answer_bytes).await;
+                if let Outcome::Replies(replies) = &proposed.outcome {
                     self.count_lookups(lookups.into_iter().zip(replies));
                 }
-                self.write_outcome(outcome, count, &mut weaver, wire).await?;
+                self.write_outcome(proposed, count, &mut weaver, wire).await?;
                 Vec::new()
             }
             GroupWork::ReadRound(reads) => {
-                self.read_round(&reads, &mut weaver, wire).await?;
+                let turn = ReadTurn {
+                    shared: &self.shared,
+                    upstream: &self.upstream,
+                    protocol: self.login.protocol(),
+                    reads: &reads,
+                    reads_little: &mut self.reads_little,
+                };
+                if let Err(line) = turn.run(&mut weaver, wire).await? {
+                    self.write_rest(line, &mut weaver, wire);
+                }
                 reads
             }
         };
@@ -293,7 +309,7 @@ impl Session {
 
     async fn write_outcome<S>(
         &mut self,
-        outcome: Outcome,
+        ProposedEnd { outcome, hold }: ProposedEnd,
         count: usize,
         weaver: &mut Weaver,
         wire: &mut Wire<S>,
@@ -302,7 +318,12 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let line = match outcome {
-            Outcome::Replies(replies) if replies.len() == count => return self.write(&replies, weaver, wire).await,
+            Outcome::Replies(replies) if replies.len() == count => {
+                wire.reply(hold);
+                let written = self.write(replies, weaver, wire).await;
+                wire.reply(None);
+                return written;
+            }
             Outcome::Replies(_) | Outcome::Unknown => {
                 add(&self.shared.stats.outcomes_unknown_total, 1);
                 return Err(Close::Unknown);
@@ -316,20 +337,19 @@ impl Session {
     }
 
     /// Writes answers into their places.
-    async fn write<S>(&mut self, replies: &[Reply], weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
+    async fn write<S>(&mut self, replies: Vec<Reply>, weaver: &mut Weaver, wire: &mut Wire<S>) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         for reply in replies {
             weaver.advance(&mut wire.outbox);
-            if reply_bytes(reply) > OUTPUT_BYTES_MAX {
+            if reply_bytes(&reply) > OUTPUT_BYTES_MAX {
                 return Err(Close::Bound("output buffer"));
             }
             if matches!(reply, Reply::Error(_)) {
                 add(&self.shared.stats.error_replies_total, 1);
             }
-            Encoder::new(&mut wire.outbox, self.login.protocol()).reply(reply);
-            wire.drain_if_large().await?;
+            wire.write_reply(reply, self.login.protocol()).await?;
         }
         Ok(())
     }
@@ -349,67 +369,8 @@ impl Session {
             Encoder::new(&mut wire.outbox, self.login.protocol()).error(line);
         }
     }
-
-    /// Answers reads that no write precedes, in order, each from a state at or after that of the one before.
-    async fn read_round<S>(
-        &mut self,
-        reads: &[(Database, ReadCommand)],
-        weaver: &mut Weaver,
-        wire: &mut Wire<S>,
-    ) -> Result<(), Close>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        if let Err(line) = self.upstream.reach_read_point().await {
-            self.write_rest(line, weaver, wire);
-            return Ok(());
-        }
-        let now_ms = self.shared.gateway.now_ms();
-        let protocol = self.login.protocol();
-        let (mut next, mut rounds, mut turn) = (0, 0, None);
-        while next < reads.len() {
-            let mut lookups = reads[next..].iter().map(|(_, read)| Lookup::of(read));
-            let mut counts = (0, 0);
-            let show = &mut |reply: ShownReply<'_>| {
-                weaver.advance(&mut wire.outbox);
-                let (hits, misses) = reply.count(lookups.next().unwrap_or(Lookup::Nothing));
-                counts = (counts.0 + hits, counts.1 + misses);
-                if reply.is_error() {
-                    add(&self.shared.stats.error_replies_total, 1);
-                }
-                let mut encoder = Encoder::new(&mut wire.outbox, protocol);
-                match reply {
-                    ShownReply::OfKey(reply) => encoder.key_reply(reply),
-                    ShownReply::Whole(reply) => encoder.reply(reply),
-                }
-                wire.outbox.len() < WRITE_BATCH_BYTES
-            };
-            let done = self.upstream.read_first(&reads[next..], now_ms, show).await;
-            self.shared.stats.count_lookups(counts);
-            next += done.answered;
-            wire.drain_if_large().await?;
-            if !done.past_due.is_empty() {
-                rounds = if done.answered == 0 { rounds + 1 } else { 1 };
-                let removed =
-                    if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(done.past_due).await };
-                if let Err(line) = removed {
-                    self.write_rest(line, weaver, wire);
-                    return Ok(());
-                }
-            }
-            // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
-            // The first time it only looks at the clock, for most rounds have ended by then.
-            if next < reads.len() && turn.get_or_insert_with(Instant::now).elapsed() >= READ_TURN {
-                yield_now().await;
-                turn = None;
-            }
-        }
-        Ok(())
-    }
 }
 
-/// How long one connection reads before others get the thread.
-const READ_TURN: Duration = Duration::from_millis(1);
 /// What the replies of an entry will tell; nothing is made for one without reads.
 fn lookups(slots: &[RequestSlot]) -> Vec<Lookup> {
     if slots.iter().all(|slot| matches!(slot, RequestSlot::Write(..))) {
@@ -422,6 +383,10 @@ fn lookups(slots: &[RequestSlot]) -> Vec<Lookup> {
     slots.iter().map(lookup).collect()
 }
 
+const NO_MEMORY_FOR_COMMAND: &str =
+    "TRYAGAIN the memory of all clients is used up, the command was dropped as it arrived";
+/// Commands that go on together whatever others hold.
+const GATHERED_ALWAYS: usize = 16;
 const TOO_LARGE: &str = "ERR command is too large for one log entry (8388608 bytes, 65536 writes)";
 const NO_ADMIN_PASSWORD: &str = "this node has no password for them. Write one into a file of mode 0600, start the node with \
      --adminpass-file FILE (SEALKV_ADMINPASS_FILE), then send AUTH admin <password>";

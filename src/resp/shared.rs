@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::propose::Gateway;
 use crate::resp::bounds::ClientBounds;
 use crate::resp::facts::NodeFacts;
+use crate::resp::memory::ClientMemory;
 use crate::resp::operator::Operator;
 use crate::resp::reads::ClientReads;
 use crate::resp::registry::Registry;
@@ -45,6 +46,8 @@ pub(crate) struct ServerShared {
     pub(crate) bounds: ClientBounds,
     pub(crate) stats: Arc<Stats>,
     pub(crate) registry: Registry,
+    /// What all clients may hold.
+    pub(crate) memory: Arc<ClientMemory>,
     pub(crate) address: SocketAddr,
     pub(crate) since: Instant,
     /// Turns for reads that walk many rows.
@@ -63,6 +66,7 @@ impl ServerShared {
             reads,
             operator,
             facts,
+            memory: ClientMemory::new(Arc::clone(&stats), bounds.memory_bytes_max),
             registry: Registry::new(Arc::clone(&stats)),
             stats,
             address,

@@ -7,19 +7,25 @@ use crate::fsm::codec::Condition;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::words;
+use crate::limits::CLIENT_READ_BYTES;
 use crate::limits::KEY_BYTES_MAX;
 use crate::propose::Outcome;
+use crate::propose::RequestSlot;
 use crate::resp::close::Close;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Local;
+use crate::resp::group::answer_bytes;
 use crate::resp::local::LocalContext;
+use crate::resp::memory::Hold;
+use crate::resp::read_turn::most_bytes;
 use crate::resp::stats::add;
 use crate::resp::transaction::Exec;
 use crate::resp::transaction::Queued;
 use crate::resp::transaction::Transaction;
 use crate::resp::transaction::TransactionEntry;
+use crate::resp::upstream::ProposedEnd;
 use crate::resp::upstream::READ_ONLY;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::wire::Wire;
@@ -97,7 +103,12 @@ impl TransactionTurn<'_> {
             Exec::Run { queued, conditions } => (queued, conditions),
         };
         match self.propose(&queued, conditions).await? {
-            Executed::Replies(replies) => self.write(queued, replies, wire).await,
+            Executed::Replies(replies, hold) => {
+                wire.reply(hold);
+                let written = self.write(queued, replies, wire).await;
+                wire.reply(None);
+                written
+            }
             Executed::Changed => {
                 self.encoder(wire).null_array();
                 Ok(())
@@ -115,13 +126,21 @@ impl TransactionTurn<'_> {
     /// Has all of it made one entry, and waits until that is applied.
     async fn propose(&self, queued: &[Queued], conditions: Vec<Condition>) -> Result<Executed, Close> {
         let Some(entry) = TransactionEntry::of(queued, !conditions.is_empty()) else {
-            return Ok(Executed::Replies(Vec::new()));
+            return Ok(Executed::Replies(Vec::new(), None));
         };
         let count = entry.slots.len();
-        Ok(match self.context.upstream.propose(conditions, entry.slots).await {
+        let is_tight = self.context.shared.memory.is_tight();
+        let most = |slot: &RequestSlot| match slot {
+            RequestSlot::Write(_, write) => answer_bytes(write),
+            // While there is much, apply asks how much is left when it runs them.
+            RequestSlot::Read(_, read) => most_bytes(read) * usize::from(is_tight),
+        };
+        let bytes = entry.slots.iter().map(most).sum::<usize>().min(CLIENT_READ_BYTES);
+        let ProposedEnd { outcome, hold } = self.context.upstream.propose(conditions, entry.slots, bytes).await;
+        Ok(match outcome {
             Outcome::Replies(replies) if replies.len() == count => match replies.first() {
                 Some(Reply::Error(words::CONDITION_FAILED)) => Executed::Changed,
-                _ => Executed::Replies(replies.into_iter().skip(usize::from(entry.has_filler)).collect()),
+                _ => Executed::Replies(replies.into_iter().skip(usize::from(entry.has_filler)).collect(), hold),
             },
             Outcome::Replies(_) | Outcome::Unknown => {
                 add(&self.context.shared.stats.outcomes_unknown_total, 1);
@@ -147,7 +166,7 @@ impl TransactionTurn<'_> {
                     if matches!(reply, Reply::Error(_)) {
                         add(&self.context.shared.stats.error_replies_total, 1);
                     }
-                    self.encoder(wire).reply(&reply);
+                    wire.write_reply(reply, self.context.login.protocol()).await?;
                 }
                 Queued::Wrong(refusal) => self.refuse(&refusal, wire),
                 Queued::Local(local, kept) => {
@@ -171,8 +190,8 @@ impl TransactionTurn<'_> {
 
 /// How an EXEC ended that was allowed.
 enum Executed {
-    /// Applied: one reply for each command of the entry.
-    Replies(Vec<Reply>),
+    /// Applied: one reply for each command of the entry, and what they hold.
+    Replies(Vec<Reply>, Option<Hold>),
     /// A watched key has changed: nothing was run.
     Changed,
     /// Certainly not run.

@@ -20,12 +20,16 @@ use crate::fsm::kv::ReadAnswer;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
+use crate::limits::CLIENT_HOLD_FREE_BYTES;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::ClientRequest;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
+use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
 use crate::resp::lookups::Lookup;
+use crate::resp::memory::ClientMemory;
+use crate::resp::memory::Hold;
 use crate::resp::patience::Patience;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
@@ -44,20 +48,31 @@ impl Upstream {
         Upstream { shared, client, patience: Patience::default() }
     }
 
-    /// Proposes once, with patience for a full queue only: then nothing was proposed.
-    pub(crate) async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>) -> Outcome {
+    /// Proposes once, with patience for a full queue and for memory only: then nothing was proposed. `answer_bytes` is what its
+    /// writes may answer with.
+    pub(crate) async fn propose(
+        &self,
+        conditions: Vec<Condition>,
+        slots: Vec<RequestSlot>,
+        answer_bytes: usize,
+    ) -> ProposedEnd {
         assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
+        let mut taken = None;
+        if answer_bytes > 0 {
+            let deadline = Instant::now() + self.shared.bounds.queue_deadline;
+            taken = self.shared.memory.take(answer_bytes, deadline).await;
+            if taken.is_none() {
+                return Outcome::TryAgain.into();
+            }
+        }
         let (sender, receiver) = oneshot::channel();
-        let done = Box::new(move |outcome| {
-            // The connection may have gone; then nobody wants the outcome.
-            let _ = sender.send(outcome);
-        });
+        let done = Box::new(ReplyTaker { sender, memory: Arc::clone(&self.shared.memory), taken });
         let mut request = ClientRequest { conditions, slots, done };
         let (mut began, mut pause) = (None, QUEUE_PAUSE_MIN);
         while let Err(back) = self.shared.gateway.propose(request) {
             let waited = began.get_or_insert_with(Instant::now).elapsed();
             if waited >= self.shared.bounds.queue_deadline || self.client.is_killed() {
-                return Outcome::TryAgain;
+                return Outcome::TryAgain.into();
             }
             request = back;
             sleep(pause).await;
@@ -65,8 +80,8 @@ impl Upstream {
         }
         add(&self.shared.stats.requests_total, 1);
         match self.patience.wait(self.shared.bounds.outcome_deadline, receiver).await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) | None => Outcome::Unknown,
+            Some(Ok(proposed)) => proposed,
+            Some(Err(_)) | None => Outcome::Unknown.into(),
         }
     }
 
@@ -187,10 +202,8 @@ impl Upstream {
         names.sort_unstable();
         names.dedup();
         add(&self.shared.stats.past_due_total, names.len());
-        match self
-            .propose(Vec::new(), vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })])
-            .await
-        {
+        let removal = vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })];
+        match self.propose(Vec::new(), removal, 0).await.outcome {
             Outcome::Replies(_) => Ok(()),
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
@@ -234,6 +247,47 @@ impl Upstream {
             Some(_) => with_leader,
             None => NO_LEADER,
         }
+    }
+}
+
+/// How a request ended, and what its large replies hold.
+pub(crate) struct ProposedEnd {
+    pub(crate) outcome: Outcome,
+    pub(crate) hold: Option<Hold>,
+}
+
+impl From<Outcome> for ProposedEnd {
+    fn from(outcome: Outcome) -> ProposedEnd {
+        ProposedEnd { outcome, hold: None }
+    }
+}
+
+/// Counts what the replies of a request hold from the moment on at which they are there.
+struct ReplyTaker {
+    sender: oneshot::Sender<ProposedEnd>,
+    memory: Arc<ClientMemory>,
+    /// For what its writes answer with.
+    taken: Option<Hold>,
+}
+
+impl RequestDone for ReplyTaker {
+    fn reply_bytes_max(&self) -> usize {
+        self.memory.left() + self.taken.as_ref().map_or(0, Hold::bytes)
+    }
+
+    fn done(self: Box<Self>, outcome: Outcome) {
+        let ReplyTaker { sender, memory, taken } = *self;
+        let bytes = match &outcome {
+            Outcome::Replies(replies) => replies.iter().map(Reply::value_bytes).sum(),
+            _ => 0,
+        };
+        let hold = (bytes > CLIENT_HOLD_FREE_BYTES).then(|| {
+            let mut hold = taken.unwrap_or_else(|| memory.hold(0));
+            hold.set(bytes);
+            hold
+        });
+        // The connection may have gone; then nobody wants the outcome.
+        let _ = sender.send(ProposedEnd { outcome, hold });
     }
 }
 

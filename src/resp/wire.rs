@@ -14,12 +14,20 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::sleep_until;
 use tokio::time::timeout;
 
+use crate::fsm::command::Reply;
+use crate::limits::CLIENT_HOLD_FREE_BYTES;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::READ_BATCH_BYTES_MAX;
 use crate::limits::WRITE_BATCH_BYTES;
 use crate::resp::close::Close;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::reply::Protocol;
+use crate::resp::memory::Hold;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -31,27 +39,34 @@ pub(crate) struct Wire<S> {
     stream: S,
     shared: Arc<ServerShared>,
     client: Arc<Client>,
-    /// Bytes that this connection has taken from the memory of all clients.
-    charged: usize,
-    /// The part of it that the connection holds outside its buffers.
+    /// What this connection has taken from the memory of all clients.
+    hold: Hold,
+    /// Held outside the buffers: commands that wait for EXEC, commands that arrive or run, replies being sent.
     kept: usize,
+    running: usize,
+    replying: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S, shared: Arc<ServerShared>, client: Arc<Client>) -> Wire<S> {
-        Wire { inbox: BytesMut::new(), outbox: Vec::new(), stream, shared, client, charged: 0, kept: 0 }
+        let hold = shared.memory.hold(0);
+        let (inbox, outbox) = (BytesMut::new(), Vec::new());
+        Wire { inbox, outbox, stream, shared, client, hold, kept: 0, running: 0, replying: 0 }
     }
 
     /// Waits for bytes, then takes all that are ready, up to a batch. `false` at the end of the stream.
     ///
     /// The bytes pass through the stack, so that a connection that waits holds no buffer.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
-        let stop_at = self.inbox.len() + READ_BATCH_BYTES_MAX;
         let before = self.inbox.len();
+        let free = self.inbox.capacity() - before;
+        let stop_at =
+            before + free.min(READ_BATCH_BYTES_MAX).max(self.shared.memory.buffer_bytes(READ_BATCH_BYTES_MAX));
         let result = poll_fn(|context| {
             let mut stack = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
             loop {
-                let mut chunk = ReadBuf::uninit(&mut stack);
+                let len = STACK_BYTES.min(stop_at - self.inbox.len());
+                let mut chunk = ReadBuf::uninit(&mut stack[..len]);
                 match Pin::new(&mut self.stream).poll_read(context, &mut chunk) {
                     Poll::Pending if self.inbox.len() == before => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(Ok(true)),
@@ -78,10 +93,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Sends what is answered, if it is enough to be worth it.
     pub(crate) async fn drain_if_large(&mut self) -> Result<(), Close> {
-        if self.outbox.len() > OUTPUT_BYTES_MAX {
+        let len = self.outbox.len();
+        if len > OUTPUT_BYTES_MAX {
             return Err(Close::Bound("output buffer"));
         }
-        if self.outbox.len() >= WRITE_BATCH_BYTES { self.drain().await } else { Ok(()) }
+        let is_large = len >= CLIENT_HOLD_FREE_BYTES / 4 && len >= self.shared.memory.buffer_bytes(WRITE_BATCH_BYTES);
+        if is_large { self.drain().await } else { Ok(()) }
     }
 
     /// Sends everything that is answered.
@@ -92,33 +109,82 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        self.charge(0)?;
-        let len = self.outbox.len();
-        let sent = self.send_at_once().await.map_err(Close::Gone)?;
-        if sent < len {
-            let allowed = self.shared.bounds.write_deadline + Duration::from_secs((len / PACE_BYTES_PER_SECOND) as u64);
-            match timeout(allowed, self.stream.write_all(&self.outbox[sent..])).await {
-                Err(_) => return Err(Close::Bound("write deadline")),
-                Ok(Err(error)) => return Err(Close::Gone(error)),
-                Ok(Ok(())) => {}
-            }
-        }
-        add(&self.shared.stats.output_bytes_total, len);
-        self.outbox.clear();
-        if self.outbox.capacity() > KEPT_BYTES {
-            self.outbox = Vec::new();
+        self.count();
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.send(&outbox).await?;
+        outbox.clear();
+        if outbox.capacity() <= KEPT_BYTES {
+            self.outbox = outbox;
         }
         Ok(())
     }
 
-    /// Sends what the socket takes without waiting, and says how much that was. Nearly always it is everything, and a
-    /// deadline is set in vain.
-    async fn send_at_once(&mut self) -> io::Result<usize> {
-        poll_fn(|context| match Pin::new(&mut self.stream).poll_write(context, &self.outbox) {
-            Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending => Poll::Ready(Ok(0)),
-        })
-        .await
+    /// Puts a reply behind what is answered. A large value is sent from where it is, without a copy of it.
+    ///
+    /// # Errors
+    /// As [`Wire::drain`].
+    pub(crate) async fn write_reply(&mut self, reply: Reply, protocol: Protocol) -> Result<(), Close> {
+        let Reply::Array(members) = reply else {
+            return self.write_part(reply, protocol).await;
+        };
+        Encoder::new(&mut self.outbox, protocol).array(members.len());
+        for member in members {
+            self.write_part(member, protocol).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(&mut self, reply: Reply, protocol: Protocol) -> Result<(), Close> {
+        match reply {
+            Reply::Bulk(bytes) if bytes.len() >= WRITE_BATCH_BYTES => {
+                Encoder::new(&mut self.outbox, protocol).bulk_head(bytes.len());
+                self.drain().await?;
+                self.send(&bytes).await?;
+                self.outbox.extend_from_slice(b"\r\n");
+            }
+            other => Encoder::new(&mut self.outbox, protocol).reply(&other),
+        }
+        self.drain_if_large().await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        let mut sent = 0;
+        // A client that reads takes it all at once: no clock is asked.
+        let at_once = poll_fn(|context| match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(written) = at_once.await {
+            sent = written.map_err(Close::Gone)?;
+        }
+        if sent < bytes.len() {
+            self.send_rest(&bytes[sent..]).await?;
+        }
+        add(&self.shared.stats.output_bytes_total, bytes.len());
+        Ok(())
+    }
+
+    async fn send_rest(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        let since = Instant::now();
+        let pace = Duration::from_secs((bytes.len() / PACE_BYTES_PER_SECOND) as u64);
+        let deadline = since + self.shared.bounds.write_deadline + pace;
+        let mut sent = 0;
+        while sent < bytes.len() {
+            tokio::select! {
+                biased;
+                written = self.stream.write(&bytes[sent..]) => match written {
+                    Ok(0) => return Err(Close::Gone(io::ErrorKind::WriteZero.into())),
+                    Ok(count) => sent += count,
+                    Err(error) => return Err(Close::Gone(error)),
+                },
+                () = sleep_until(deadline) => return Err(Close::Bound(WRITE_DEADLINE)),
+                () = self.client.killed() => return Err(Close::Killed),
+                () = sleep(PRESSURE_LOOK_EVERY) => if !self.shared.memory.allows(self.hold.bytes(), sent, since) {
+                    return Err(Close::Bound(MEMORY));
+                },
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of memory that a waiting connection does not need.
@@ -128,33 +194,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Notes what the connection holds outside its buffers until it says otherwise: the next charge counts it.
+    /// Notes what commands that wait for EXEC hold.
     pub(crate) fn keep(&mut self, bytes: usize) {
         self.kept = bytes;
     }
 
-    /// Takes from the memory of all clients what this one holds: its buffers and `frame_bytes` of commands being run.
-    ///
-    /// # Errors
-    /// There is not so much left: this one is closed, for it asked last.
-    pub(crate) fn charge(&mut self, frame_bytes: usize) -> Result<(), Close> {
-        let held = self.inbox.capacity() + self.outbox.capacity() + self.kept + frame_bytes;
-        self.client.inbox_bytes.store(self.inbox.len() + frame_bytes, Ordering::Relaxed);
-        self.client.outbox_bytes.store(self.outbox.len(), Ordering::Relaxed);
-        let gauge = &self.shared.stats.buffer_bytes;
-        let charged = std::mem::replace(&mut self.charged, held);
-        if held == charged {
-            return Ok(());
+    /// Notes what commands hold that arrive or run, beside the inbox.
+    pub(crate) fn run(&mut self, bytes: usize) {
+        self.running = bytes;
+        self.count();
+    }
+
+    /// Notes what replies hold that are being sent.
+    pub(crate) fn reply(&mut self, taken: Option<Hold>) {
+        self.replying = taken.as_ref().map_or(0, Hold::bytes);
+        if let Some(taken) = taken {
+            self.hold.add(taken);
         }
-        if held < charged {
-            gauge.fetch_sub(charged - held, Ordering::Relaxed);
-            return Ok(());
+    }
+
+    /// Notes that memory was taken for what is in the output buffer now.
+    pub(crate) fn adopt(&mut self, taken: Hold) {
+        self.hold.add(taken);
+    }
+
+    /// The memory that has to be taken and allocated before more of a command can arrive, of which `missing` bytes are still to
+    /// come, 0 if nobody knows how many. `None`: it has what it needs.
+    pub(crate) fn lacks(&self, missing: usize) -> Option<usize> {
+        let (len, capacity) = (self.inbox.len(), self.inbox.capacity());
+        if len + missing <= CLIENT_HOLD_FREE_BYTES {
+            return None;
         }
-        let all = gauge.fetch_add(held - charged, Ordering::Relaxed) + (held - charged);
-        if all > self.shared.bounds.memory_bytes_max && held > KEPT_BYTES {
-            return Err(Close::Bound("memory of all clients"));
+        let least = if missing > 0 { missing } else { STACK_BYTES };
+        if capacity - len >= least {
+            return None;
         }
-        Ok(())
+        // A buffer of unknown size doubles.
+        Some(if missing > 0 { missing } else { self.shared.memory.buffer_bytes(READ_BATCH_BYTES_MAX).max(capacity) })
+    }
+
+    /// Takes memory for `bytes` of a command that arrives, and allocates it. `false` if there is not as much by `deadline`.
+    pub(crate) async fn expect(&mut self, bytes: usize, deadline: Instant) -> bool {
+        let Some(taken) = self.shared.memory.take(bytes, deadline).await else { return false };
+        self.inbox.reserve(bytes);
+        self.hold.add(taken);
+        self.count();
+        true
+    }
+
+    /// Bytes that it has taken.
+    pub(crate) fn held(&self) -> usize {
+        self.hold.bytes()
+    }
+
+    /// Counts what it holds now.
+    pub(crate) fn count(&mut self) {
+        let held = self.inbox.capacity() + self.outbox.capacity() + self.kept + self.running + self.replying;
+        self.client.inbox_bytes.store(self.inbox.len() + self.running, Ordering::Relaxed);
+        self.client.outbox_bytes.store(self.outbox.len() + self.replying, Ordering::Relaxed);
+        self.hold.set(held);
     }
 
     /// Sends what is left, says that nothing more comes, and waits a little for the client to see it: a socket that
@@ -178,15 +276,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-impl<S> Drop for Wire<S> {
-    fn drop(&mut self) {
-        self.shared.stats.buffer_bytes.fetch_sub(self.charged, Ordering::Relaxed);
-    }
-}
-
+/// Names of bounds, as they are logged.
+pub(crate) const WRITE_DEADLINE: &str = "write deadline";
+pub(crate) const MEMORY: &str = "memory of all clients";
+/// How often one that waits for its client looks whether others wait for memory.
+const PRESSURE_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// One read of the socket: more than a pipeline of 16 small commands.
 const STACK_BYTES: usize = 16 << 10;
-/// An output buffer up to here is kept between replies, and is not refused for want of memory.
+/// An output buffer up to here is kept between replies.
 const KEPT_BYTES: usize = 16 << 10;
 /// A client that takes less is slow.
 const PACE_BYTES_PER_SECOND: usize = 64 << 10;

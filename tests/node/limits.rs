@@ -249,7 +249,7 @@ fn resident_bytes(pid: i32) -> u64 {
     memory_bytes(pid, "VmRSS:")
 }
 
-fn memory_bytes(pid: i32, field: &str) -> u64 {
+pub fn memory_bytes(pid: i32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10

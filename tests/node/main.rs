@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it counted")]
 
+mod abuse;
 mod attacks;
 mod ciphers;
 mod client;

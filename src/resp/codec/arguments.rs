@@ -32,9 +32,11 @@ impl Received {
         self.commands.len()
     }
 
-    /// Bytes of the receive buffer that these commands keep alive.
-    pub(crate) fn frame_bytes(&self) -> usize {
+    /// Bytes that these commands hold: of the receive buffer, and beside it.
+    pub(crate) fn held_bytes(&self) -> usize {
         self.frame.len()
+            + self.spans.capacity() * size_of::<Span>()
+            + self.commands.capacity() * size_of::<CommandSpans>()
     }
 
     /// The arguments of a command, its name first; empty only if it was dropped.
@@ -60,6 +62,13 @@ impl Received {
         self.frame = Bytes::new();
         self.spans.clear();
         self.commands.clear();
+    }
+
+    /// Lets go of memory that a waiting connection does not need.
+    pub(crate) fn rest(&mut self) {
+        self.clear();
+        self.spans.shrink_to(KEPT);
+        self.commands.shrink_to(KEPT);
     }
 }
 
@@ -143,6 +152,8 @@ pub(crate) enum Oversize {
     Arguments,
     /// More than [`QUERY_BYTES_MAX`](crate::limits::QUERY_BYTES_MAX) bytes.
     Bytes,
+    /// More than the memory of all clients had left for a while.
+    Memory,
 }
 
 /// A place.
@@ -152,3 +163,6 @@ pub(super) fn span(start: usize, len: usize) -> Span {
         len: u32::try_from(len).expect("the receive buffer is far below 4 GiB"),
     }
 }
+
+/// Places for commands and arguments that are kept between reads.
+const KEPT: usize = 64;

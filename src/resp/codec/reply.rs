@@ -113,6 +113,11 @@ impl<'a> Encoder<'a> {
         self.line(bytes);
     }
 
+    /// What stands in front of a string of so many bytes; a line end follows them.
+    pub(crate) fn bulk_head(&mut self, len: usize) {
+        self.length(b'$', len);
+    }
+
     /// Text for people.
     pub(crate) fn text(&mut self, text: &str) {
         match self.protocol {

@@ -100,6 +100,31 @@ impl Parser {
         self.stopped_at_bound && !inbox.is_empty()
     }
 
+    /// Bytes that are still to come of the argument that is arriving; 0 if nobody knows how many.
+    pub(crate) fn missing(&self, inbox: &BytesMut) -> usize {
+        let wanted = self.bulk_len.filter(|_| self.dropped.is_none()).map_or(0, |len| self.cursor + len + 2);
+        wanted.saturating_sub(inbox.len())
+    }
+
+    /// There is no memory for the command that is arriving: the rest of it is dropped, and it is answered with an error.
+    pub(crate) fn give_up(&mut self) {
+        if self.arguments_left > 0 && self.dropped.is_none() {
+            self.begin_dropping(Oversize::Memory);
+        }
+    }
+
+    /// Bytes that it holds beside the inbox.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>()
+    }
+
+    /// Lets go of what it does not need before the next command.
+    pub(crate) fn rest(&mut self) {
+        if self.arguments_left == 0 {
+            self.spans.shrink_to(SPANS_KEPT);
+        }
+    }
+
     /// Takes the complete commands off the front of `inbox` into `batch`, up to the bounds of a batch.
     ///
     /// With an error `batch` holds the commands before it, which are to be run; nothing can be parsed after it.
@@ -324,6 +349,7 @@ pub(crate) fn parse_integer(digits: &[u8]) -> Option<i64> {
     if is_negative { 0_i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
 }
 
+const SPANS_KEPT: usize = 64;
 /// Redis' own most arguments: 2^31 - 1.
 const REDIS_ARGUMENTS_MAX: i64 = i32::MAX as i64;
 /// Redis' own longest bulk string (`proto-max-bulk-len`), for the order of its errors.

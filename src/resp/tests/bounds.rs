@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::KEY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::ClientBounds;
@@ -222,19 +223,77 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
     assert_eq!(client.ask("STRLEN k"), format!(":{VALUE_BYTES_MAX}\r\n"));
 }
 
+/// A house in which 17 clients have announced values of 8 MB, which is nearly all that clients may hold.
+fn full_house(queue_deadline: Duration) -> (House, Vec<Talker>) {
+    let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, queue_deadline, ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
+    let holders = (0..17).map(|_| {
+        let mut holder = house.client();
+        holder.send(LARGE_BEGINS);
+        holder
+    });
+    let holders = holders.collect();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 17 * 8_000_000 {
+        assert!(Instant::now() < limit, "what is announced is taken before it arrives");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (house, holders)
+}
+
+const LARGE_BEGINS: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$8000000\r\nv";
+
+fn rest_of_large() -> Vec<u8> {
+    [&vec![b'v'; 7_999_999][..], b"\r\n"].concat()
+}
+
 #[test]
-fn the_memory_of_all_clients_is_bounded() {
-    let house = House::open_with(ClientBounds { memory_bytes_max: 1 << 20, ..ClientBounds::default() }, 1);
-    let mut client = house.client();
-    let mut greedy = house.client();
-    let frame = array(&[b"SET", b"k", &vec![b'v'; 4 << 20]]);
-    // It is closed while it sends.
-    let _ = std::io::Write::write_all(&mut greedy.stream, &frame);
-    assert_eq!(greedy.rest(), "");
-    assert_eq!(client.ask("GET k"), "$-1\r\n");
-    drop(greedy);
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(house.stats.buffer_bytes.load(Ordering::Relaxed) < 1 << 18, "what was taken is given back");
+fn without_memory_a_large_command_is_dropped_with_an_error_and_small_ones_go_on() {
+    let (house, holders) = full_house(Duration::from_millis(300));
+    let mut good = house.client();
+    assert_eq!(good.ask("SET k v"), "+OK\r\n");
+    let mut large = house.client();
+    large.send(LARGE_BEGINS);
+    std::thread::sleep(Duration::from_millis(500));
+    large.send(&rest_of_large());
+    assert!(large.reply().starts_with("-TRYAGAIN the memory of all clients"));
+    assert_eq!(large.ask("PING"), "+PONG\r\n", "its connection lives");
+    assert!(house.stats.buffer_bytes.load(Ordering::Relaxed) < CLIENT_MEMORY_BYTES_MIN);
+    drop(holders);
+    assert_eq!(good.ask("GET k"), "$1\r\nv\r\n");
+    assert_eq!(good.ask("EXISTS b"), ":0\r\n");
+    let limit = Instant::now() + Duration::from_secs(10);
+    while house.stats.buffer_bytes.load(Ordering::Relaxed) > 1 << 18 {
+        assert!(Instant::now() < limit, "what was taken is given back");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn who_holds_much_and_does_not_move_gives_way_to_who_waits() {
+    let (house, mut holders) = full_house(Duration::from_secs(9));
+    let mut large = house.client();
+    large.send(LARGE_BEGINS);
+    large.send(&rest_of_large());
+    assert_eq!(large.reply(), "+OK\r\n");
+    assert!(house.stats.connections_closed_total.load(Ordering::Relaxed) > 0);
+    assert_eq!(holders.remove(0).rest(), "");
+}
+
+#[test]
+fn one_who_reads_little_reads_on_while_others_hold_everything() {
+    let (house, holders) = full_house(Duration::from_secs(9));
+    let mut good = house.client();
+    assert_eq!(good.ask("SET k v"), "+OK\r\n");
+    drop(holders);
+    assert_eq!(good.ask("GET k"), "$1\r\nv\r\n", "it is known to read little now");
+    let mut again: Vec<Talker> = (0..17).map(|_| house.client()).collect();
+    again.iter_mut().for_each(|holder| holder.send(LARGE_BEGINS));
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    assert_eq!(good.ask("GET k"), "$1\r\nv\r\n");
+    assert_eq!(good.ask("MGET k none"), "*2\r\n$1\r\nv\r\n$-1\r\n");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -197,13 +197,13 @@ impl Gateway for Below {
         assert!(writes > 0, "an entry has a write");
         self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
         match mishap {
-            Some(Mishap::Ends(outcome)) => (request.done)(outcome),
+            Some(Mishap::Ends(outcome)) => request.done.done(outcome),
             Some(Mishap::Forgotten) => drop(request),
             Some(Mishap::AppliedUnknown) => {
                 self.apply(&request.conditions, &request.slots);
-                (request.done)(Outcome::Unknown);
+                request.done.done(Outcome::Unknown);
             }
-            _ => (request.done)(Outcome::Replies(self.apply(&request.conditions, &request.slots))),
+            _ => request.done.done(Outcome::Replies(self.apply(&request.conditions, &request.slots))),
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::propose::Gateway;
 use crate::propose::Mode;
 use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
+use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
 use crate::testing::cluster::watch::Watch;
 use crate::testing::leader::word;
@@ -179,18 +180,18 @@ impl SimCluster {
     pub fn propose(&mut self, node: u64, slots: Vec<RequestSlot>) -> u64 {
         let number = self.number();
         let ended = self.ending(number, node);
-        let done: Box<dyn FnOnce(Outcome) + Send> = Box::new(move |outcome| {
+        let done: Box<dyn RequestDone> = Box::new(move |outcome: Outcome| {
             ended(match outcome {
                 Outcome::Replies(replies) => SimEnd::Replies(replies),
                 other => SimEnd::Without(word(&other)),
             });
         });
         match self.node(node).handle() {
-            None => done(Outcome::Unknown),
+            None => done.done(Outcome::Unknown),
             Some(handle) => {
                 let request = ClientRequest { conditions: Vec::new(), slots, done };
                 if let Err(full) = handle.propose(request) {
-                    (full.done)(Outcome::TryAgain);
+                    full.done.done(Outcome::TryAgain);
                 }
             }
         }

@@ -1,0 +1,184 @@
+//! A round of reads of one connection: its replies go straight into the output buffer, and what they hold is taken from the
+//! memory of all clients.
+
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use crate::fsm::command::ReadCommand;
+use crate::fsm::name::Database;
+use crate::limits::CLIENT_HOLD_FREE_BYTES;
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::WRITE_BATCH_BYTES;
+use crate::resp::close::Close;
+use crate::resp::codec::reply::Encoder;
+use crate::resp::codec::reply::Protocol;
+use crate::resp::codec::reply::reply_bytes;
+use crate::resp::group::Weaver;
+use crate::resp::lookups::Lookup;
+use crate::resp::memory::Hold;
+use crate::resp::shared::ServerShared;
+use crate::resp::stats::add;
+use crate::resp::upstream::REMOVALS_MAX;
+use crate::resp::upstream::ReadsDone;
+use crate::resp::upstream::ShownReply;
+use crate::resp::upstream::TRY_AGAIN;
+use crate::resp::upstream::Upstream;
+use crate::resp::wire::Wire;
+
+/// A connection at reads that no write precedes.
+pub(crate) struct ReadTurn<'a> {
+    pub(crate) shared: &'a ServerShared,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) protocol: Protocol,
+    pub(crate) reads: &'a [(Database, ReadCommand)],
+    /// Its newest reads found little: it need not wait for those who read much.
+    pub(crate) reads_little: &'a mut bool,
+}
+
+impl ReadTurn<'_> {
+    /// Answers the reads in order, each from a state at or after that of the one before. `Err`: what every place that is left
+    /// is answered with.
+    ///
+    /// # Errors
+    /// Why the connection ends.
+    pub(crate) async fn run<S>(
+        mut self,
+        weaver: &mut Weaver,
+        wire: &mut Wire<S>,
+    ) -> Result<Result<(), &'static str>, Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Err(line) = self.upstream.reach_read_point().await {
+            return Ok(Err(line));
+        }
+        let now_ms = self.shared.gateway.now_ms();
+        let (mut next, mut rounds, mut turn) = (0, 0, None);
+        while next < self.reads.len() {
+            let Ok(taken) = self.take_before(&self.reads[next].1).await else {
+                self.refuse(weaver, wire);
+                next += 1;
+                continue;
+            };
+            let (before, mark) = (wire.outbox.len(), weaver.mark());
+            let (done, counts) = self.some(next, now_ms, weaver, wire).await;
+            if !self.hold(wire.outbox.len() - before, taken, wire) {
+                // It is read again once there is memory to hold it.
+                wire.outbox.truncate(before);
+                wire.outbox.shrink_to(CLIENT_HOLD_FREE_BYTES);
+                weaver.go_back(mark);
+                continue;
+            }
+            self.shared.stats.count_lookups(counts);
+            next += done.answered;
+            wire.drain_if_large().await?;
+            if !done.past_due.is_empty() {
+                rounds = if done.answered == 0 { rounds + 1 } else { 1 };
+                let removed =
+                    if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(done.past_due).await };
+                if let Err(line) = removed {
+                    return Ok(Err(line));
+                }
+            }
+            // A value that is opened keeps a thread of the network busy, however short the answer: others come between.
+            // The first time it only looks at the clock, for most rounds have ended by then.
+            if next < self.reads.len() && turn.get_or_insert_with(Instant::now).elapsed() >= READ_TURN {
+                yield_now().await;
+                turn = None;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Answers the first of the reads that are left, or more of them; the hits and misses that the replies tell of.
+    async fn some<S>(
+        &self,
+        next: usize,
+        now_ms: u64,
+        weaver: &mut Weaver,
+        wire: &mut Wire<S>,
+    ) -> (ReadsDone, (u64, u64))
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut lookups = self.reads[next..].iter().map(|(_, read)| Lookup::of(read));
+        let mut counts = (0, 0);
+        let outbox = &mut wire.outbox;
+        let show = &mut |reply: ShownReply<'_>| {
+            weaver.advance(outbox);
+            let (hits, misses) = reply.count(lookups.next().unwrap_or(Lookup::Nothing));
+            counts = (counts.0 + hits, counts.1 + misses);
+            if reply.is_error() {
+                add(&self.shared.stats.error_replies_total, 1);
+            }
+            match reply {
+                ShownReply::OfKey(reply) => Encoder::new(outbox, self.protocol).key_reply(reply),
+                ShownReply::Whole(reply) => {
+                    // A buffer that doubles as it grows would hold twice as much.
+                    outbox.reserve_exact(reply_bytes(reply));
+                    Encoder::new(outbox, self.protocol).reply(reply);
+                }
+            }
+            outbox.len() < WRITE_BATCH_BYTES
+        };
+        let done = self.upstream.read_first(&self.reads[next..], now_ms, show).await;
+        (done, counts)
+    }
+
+    /// While memory is tight, one who read much takes what a read may answer with before it is read.
+    async fn take_before(&self, read: &ReadCommand) -> Result<Option<Hold>, NoMemory> {
+        let bytes = most_bytes(read);
+        if *self.reads_little || bytes == 0 || !self.shared.memory.is_tight() {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + self.shared.bounds.read_deadline;
+        self.shared.memory.take(bytes, deadline).await.map(Some).ok_or(NoMemory)
+    }
+
+    /// Whether the connection may hold replies of `bytes`; if so, they are taken from the memory of all.
+    fn hold<S>(&mut self, bytes: usize, taken: Option<Hold>, wire: &mut Wire<S>) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        *self.reads_little = bytes <= CLIENT_HOLD_FREE_BYTES;
+        if *self.reads_little {
+            return true;
+        }
+        let Some(mut hold) = taken.or_else(|| self.shared.memory.try_take(bytes)) else { return false };
+        hold.set(bytes);
+        wire.adopt(hold);
+        true
+    }
+
+    fn refuse<S>(&self, weaver: &mut Weaver, wire: &mut Wire<S>) {
+        weaver.advance(&mut wire.outbox);
+        for counter in [&self.shared.stats.error_replies_total, &self.shared.stats.try_again_total] {
+            add(counter, 1);
+        }
+        Encoder::new(&mut wire.outbox, self.protocol).error(NO_MEMORY);
+    }
+}
+
+/// There was no memory for a read in time.
+struct NoMemory;
+
+/// What the answer to a read may take at most.
+pub(crate) fn most_bytes(read: &ReadCommand) -> usize {
+    match read {
+        ReadCommand::GetMany { .. } | ReadCommand::Keys { .. } => OUTPUT_BYTES_MAX,
+        ReadCommand::Get { .. }
+        | ReadCommand::Range { .. }
+        | ReadCommand::Dump { .. }
+        | ReadCommand::CommonSubsequence { .. } => VALUE_BYTES_MAX + WRITE_BATCH_BYTES,
+        _ => 0,
+    }
+}
+
+/// How long one connection reads before others get the thread.
+const READ_TURN: Duration = Duration::from_millis(1);
+const NO_MEMORY: &str = "TRYAGAIN the memory of all clients is used up, nothing was read";
