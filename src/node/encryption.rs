@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::apply::metrics::Metrics;
-use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
+use crate::fsm::reader::RowReader;
 use crate::fsm::value::BodyState;
-use crate::fsm::view::Views;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::keys::keyring::ClearRows;
@@ -21,6 +20,7 @@ use crate::node::end::Ends;
 use crate::node::process;
 use crate::node::rotation_guard::RotationGuard;
 use crate::node::settings::Encryption;
+use crate::node::stopped;
 use crate::node::words::LogFilter;
 use crate::propose::ControlCallback;
 use crate::propose::ControlError;
@@ -31,6 +31,7 @@ use crate::propose::RenewLimits;
 use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
+use crate::resp::StateDigest;
 use crate::world::Clock;
 
 /// A node's answers to its operator.
@@ -41,8 +42,8 @@ pub struct NodeOperator {
     pub limits: RenewLimits,
     /// The keys.
     pub node_keys: Arc<NodeKeys>,
-    /// The rows.
-    pub views: Arc<Views<dyn RowBase>>,
+    /// Reads the state.
+    pub reader: RowReader,
     /// How far apply is.
     pub apply: Arc<Metrics>,
     /// Takes requests for control entries.
@@ -112,6 +113,18 @@ impl Operator for NodeOperator {
         facts
     }
 
+    fn digest(&self) -> Result<StateDigest, String> {
+        for _ in 0..DIGEST_ROUNDS {
+            let (view, flushes) = (self.reader.views().load(), self.apply.flushes.load(Relaxed));
+            let digest = stopped::digest(&self.reader, &view)?;
+            let is_newest = self.reader.views().load().generation == view.generation;
+            if is_newest && self.apply.flushes.load(Relaxed) == flushes {
+                return Ok(StateDigest { applied: view.position.index.0, digest });
+            }
+        }
+        Err("the state changed while it was read, ask again while nothing is written".to_owned())
+    }
+
     fn log_filter(&self) -> String {
         process::log_filter().as_str().to_owned()
     }
@@ -135,9 +148,10 @@ impl Operator for NodeOperator {
     }
 
     fn scan(&self) -> Result<RowCounts, WalkError> {
+        let views = self.reader.views();
         let mut counts = RowCounts::default();
         for database in Database::all() {
-            self.views.walk_headers(database, &mut |_, header| {
+            views.walk_headers(database, &mut |_, header| {
                 match header.state {
                     BodyState::Clear => counts.clear += 1,
                     BodyState::Sealed => counts.sealed += 1,
@@ -148,6 +162,9 @@ impl Operator for NodeOperator {
         Ok(counts)
     }
 }
+
+/// How often the rows are read for a digest before it is said that they change.
+const DIGEST_ROUNDS: u32 = 3;
 
 /// Before any keyring every row is in the clear.
 fn clear_rows(keyring: Option<&Keyring>) -> &'static str {

@@ -389,7 +389,7 @@ impl Start<'_> {
             mode: self.config.encryption,
             limits: self.propose_config().limits,
             node_keys: Arc::clone(&self.node_keys),
-            views: Arc::clone(reader.views()),
+            reader: reader.clone(),
             apply: Arc::clone(&self.links.metrics),
             proposer,
             clock: Arc::clone(&self.world.clock),

@@ -47,6 +47,7 @@ pub use facts::Role;
 pub use operator::Operator;
 pub use operator::OperatorFact;
 pub use operator::RowCounts;
+pub use operator::StateDigest;
 pub use password::Password;
 pub use reads::ClientReads;
 pub use server::Drained;

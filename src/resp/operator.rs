@@ -24,6 +24,15 @@ pub struct RowCounts {
     pub sealed: u64,
 }
 
+/// What all rows come to at one applied index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateDigest {
+    /// The index.
+    pub applied: u64,
+    /// SHA-256 over every row, opened.
+    pub digest: [u8; 32],
+}
+
 /// The node's encryption, for its operator.
 pub trait Operator: Send + Sync {
     /// Has a change made. Must not block.
@@ -31,6 +40,12 @@ pub trait Operator: Send + Sync {
 
     /// Mode, cutover, keys and their ages, in order. Must not block; nothing secret may be in it.
     fn status(&self) -> Vec<(&'static str, OperatorFact)>;
+
+    /// The digest of all rows as of one moment: takes long, blocks.
+    ///
+    /// # Errors
+    /// What cannot be read, or that the state changes too fast, in words.
+    fn digest(&self) -> Result<StateDigest, String>;
 
     /// Which log lines are written, as the settings spell it.
     fn log_filter(&self) -> String;

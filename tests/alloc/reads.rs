@@ -64,6 +64,7 @@ use sealkv::resp::Role;
 use sealkv::resp::RowCounts;
 use sealkv::resp::Server;
 use sealkv::resp::ServerParts;
+use sealkv::resp::StateDigest;
 use sealkv::testing::base::MemoryBase;
 use tokio::sync::watch;
 
@@ -253,6 +254,10 @@ impl Operator for Alone {
     }
 
     fn shut_down(&self) {
+        unreachable!("nobody asks")
+    }
+
+    fn digest(&self) -> Result<StateDigest, String> {
         unreachable!("nobody asks")
     }
 

@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod clock;
 mod commands;
+mod copies;
 mod disk_errors;
 mod durability;
 mod encryption;

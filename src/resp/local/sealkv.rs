@@ -12,6 +12,7 @@ use crate::propose::ControlRequest;
 use crate::propose::Purpose;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
+use crate::resp::StateDigest;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
@@ -22,7 +23,7 @@ use crate::resp::stats::add;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 
-/// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV HELP.
+/// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV DIGEST, SEALKV HELP.
 pub(super) async fn sealkv_command(
     shared: &ServerShared,
     upstream: &Upstream,
@@ -32,6 +33,16 @@ pub(super) async fn sealkv_command(
     if sub.is("help") {
         sub.exactly(0)?;
         write_help(&HELP, encoder);
+        return Ok(());
+    }
+    if sub.is("digest") {
+        sub.exactly(0)?;
+        let StateDigest { applied, digest } = state_digest(shared, upstream).await?;
+        encoder.map(2);
+        encoder.bulk(b"applied");
+        encoder.integer(i64::try_from(applied).unwrap_or(i64::MAX));
+        encoder.bulk(b"digest");
+        encoder.bulk(hex::encode(digest).as_bytes());
         return Ok(());
     }
     if !sub.is("encryption") {
@@ -108,6 +119,20 @@ async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCoun
     }
 }
 
+/// The same way.
+async fn state_digest(shared: &ServerShared, upstream: &Upstream) -> Result<StateDigest, ErrorLine> {
+    upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
+    let Ok(_turn) = shared.long_reads.acquire().await else {
+        return Err(ErrorLine::fixed(TRY_AGAIN));
+    };
+    let operator = Arc::clone(&shared.operator);
+    match tokio::task::spawn_blocking(move || operator.digest()).await {
+        Ok(Ok(digest)) => Ok(digest),
+        Ok(Err(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
+        Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
+    }
+}
+
 fn unreadable(error: &WalkError) -> ErrorLine {
     tracing::error!(%error, "the rows cannot be counted");
     ErrorLine::fixed("ERR the stored rows cannot be read, see the log of the node")
@@ -135,7 +160,7 @@ fn write_status(facts: &[(&'static str, OperatorFact)], encoder: &mut Encoder<'_
     }
 }
 
-const HELP: [&str; 14] = [
+const HELP: [&str; 17] = [
     "SEALKV <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCRYPTION ENABLE",
     "    Seal every entry and value that is written from now on. There is no way back.",
@@ -146,6 +171,9 @@ const HELP: [&str; 14] = [
     "    Make a new key for log entries, or for stored values. Older keys still open what they sealed.",
     "ENCRYPTION SCAN",
     "    Count the stored rows in the clear and the sealed ones, as applied on this node. Reads every row.",
+    "DIGEST",
+    "    The applied index and a digest of all rows there. Reads every row; it fails while rows are written.",
+    "    `sealkv state digest` gives the same for a node that is stopped.",
     "ENCRYPTION RETIRE <key id>",
     "    Not there yet: keys that were active once are kept.",
     "HELP",

@@ -63,6 +63,7 @@ use crate::resp::Role;
 use crate::resp::RowCounts;
 use crate::resp::Server;
 use crate::resp::ServerParts;
+use crate::resp::StateDigest;
 use crate::resp::Stats;
 use crate::testing::base::MemoryBase;
 use crate::testing::base::NoCipher;
@@ -244,6 +245,10 @@ impl Operator for Below {
     fn status(&self) -> Vec<(&'static str, OperatorFact)> {
         let text = OperatorFact::Text("ready".to_owned());
         vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
+    }
+
+    fn digest(&self) -> Result<StateDigest, String> {
+        Ok(StateDigest { applied: 7, digest: [0xab; 32] })
     }
 
     fn log_filter(&self) -> String {
