@@ -361,6 +361,7 @@ impl NodeKeys {
     fn take_deks(&self, keyring: &Keyring) -> Result<BTreeMap<KeyId, KeyLack>, KeyError> {
         let present = self.store.snapshot();
         let mut lacks = BTreeMap::new();
+        let mut unwrapped = Vec::new();
         for dek in keyring.deks() {
             if dek.state == DekState::Retired {
                 self.store.remove(dek.id);
@@ -380,11 +381,19 @@ impl NodeKeys {
                 slot,
                 &NewKey { check: dek.check, wrapped: dek.wrapped },
             ) {
-                Ok(key) => self.store.insert(dek.id, dek.purpose, key)?,
+                Ok(key) => {
+                    self.store.insert(dek.id, dek.purpose, key)?;
+                    unwrapped.push(dek.id);
+                }
                 Err(lack) => {
+                    tracing::warn!(target: "audit", key = %dek.id, %lack, "a data key does not unwrap");
                     lacks.insert(dek.id, lack);
                 }
             }
+        }
+        // One line for all: a keyring may hold thousands.
+        if let (Some(first), Some(last)) = (unwrapped.first(), unwrapped.last()) {
+            tracing::info!(target: "audit", keys = unwrapped.len(), %first, %last, "data keys are unwrapped");
         }
         Ok(lacks)
     }

@@ -43,6 +43,9 @@ pub(crate) fn first_start(
     let node = random_node_id(&*world.entropy);
     let identity = Identity { node, cluster, log_slots: config.log_slots };
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
+    if log_key.is_some() {
+        tracing::info!(target: "audit", %node, "the key of the log is made");
+    }
     directory.begin(&identity, log_key.as_ref())?;
     let founded = founded(&identity, ClearNameKey(random_array(&*world.entropy)));
     make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded, progress)?;

@@ -76,7 +76,12 @@ pub fn open_with(
 ) -> Result<OpenedNode, Refusal> {
     let directory = DataDir::lock(&config.data_dir)?;
     let (identity, log_key) = match directory.classify(&keks)? {
-        DirectoryKind::Existing { identity, log_key } => (identity, log_key),
+        DirectoryKind::Existing { identity, log_key } => {
+            if log_key.is_some() {
+                tracing::info!(target: "audit", node = %identity.node, "the key of the log is unwrapped");
+            }
+            (identity, log_key)
+        }
         DirectoryKind::Fresh => first_start(config, world, &directory, &keks, progress)?,
         DirectoryKind::Unfinished { of } => {
             unfinished::check(config, world, &directory, of.as_ref())?;
@@ -125,6 +130,7 @@ pub fn keks(config: &Config, world: &World) -> Result<KekSet, Refusal> {
             kek
         }
     };
+    tracing::info!(target: "audit", kek = %kek.id(), "the KEK is read");
     Ok(KekSet::new(vec![kek])?)
 }
 

@@ -242,14 +242,34 @@ impl AppliedPort for AppliedTo {
 
     fn control(&mut self, position: Position, outcome: Result<(), RuleError>) {
         match outcome {
-            Ok(()) => tracing::info!(index = %position.index, term = %position.term, "control entry applied"),
+            Ok(()) => {
+                tracing::info!(index = %position.index, term = %position.term, "control entry applied");
+                say_active_keys(position, &self.node_keys);
+            }
             Err(error) => {
-                tracing::warn!(index = %position.index, term = %position.term, %error, "control entry refused")
+                tracing::warn!(target: "audit", index = %position.index, term = %position.term, %error, "a change of the keys is refused");
             }
         }
         self.facts.control(position, outcome);
         drop(self.raft.send(may_campaign(&self.node_keys)));
     }
+}
+
+/// Which keys seal from here on: after a bootstrap, a cutover or a rotation; an opener changes none of it.
+fn say_active_keys(position: Position, node_keys: &NodeKeys) {
+    let current = node_keys.current();
+    let Some(keyring) = current.keyring() else { return };
+    let (entry_key, value_key) = (keyring.active_entry().id, keyring.active_value().id);
+    let (keys, is_sealing) = (keyring.deks().count(), keyring.is_sealing());
+    tracing::info!(
+        target: "audit",
+        index = %position.index,
+        %entry_key,
+        %value_key,
+        keys,
+        is_sealing,
+        "the keys that seal, as of a change of the keyring"
+    );
 }
 
 /// Whether this node can open and seal what a leader must.
