@@ -25,7 +25,7 @@ pub fn queue() -> (Sender<Input>, Receiver<Input>) {
     bounded(RAFT_QUEUE_MAX)
 }
 
-/// A loop that has its turns between raft's steps.
+/// A loop that has its turns between raft's steps. What it sends to raft in one turn fits half of raft's queue.
 pub trait Rider: Send {
     /// Does a bounded piece of work, if there is any, and says after what time it wants its next turn, should raft have no
     /// input until then. Must not wait.
@@ -52,6 +52,8 @@ pub fn spawn(
     Builder::new().name("raft".to_owned()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(|| run(raft, &inputs, &mut rider)));
         ended(result.unwrap_or(Err(RaftFatal::Panicked)));
+        // Nobody takes what the rider still reports: its sends must fail, and not wait.
+        drop(inputs);
         rider.into_iter().for_each(Rider::finish);
     })
 }
@@ -63,7 +65,12 @@ fn run(mut raft: RaftLoop, inputs: &Receiver<Input>, rider: &mut Option<Box<dyn 
         if raft.is_stopped() {
             return Ok(());
         }
-        let rest = rider.as_mut().map_or(Duration::MAX, |rider| rider.turn());
+        let rest = match rider {
+            // It reports on this queue, which nobody but this thread makes shorter.
+            Some(rider) if inputs.len() < RAFT_QUEUE_MAX / 2 => rider.turn(),
+            Some(_) => Duration::ZERO,
+            None => Duration::MAX,
+        };
         match inputs.recv_timeout(raft.idle_for().min(rest)) {
             Ok(input) => first = Some(input),
             Err(RecvTimeoutError::Timeout) => {}
