@@ -132,6 +132,8 @@ fn random_commands_are_answered_as_redis_answers_them() {
         let which = usize::from(draw.below(3) == 0);
         let arguments = draw.arguments();
         let is = |name: &str| arguments[0].eq_ignore_ascii_case(name.as_bytes());
+        let is_flush = |queued: &Vec<Vec<u8>>| queued[0].to_ascii_lowercase().starts_with(b"flush");
+        let flushes = is_flush(&arguments) || is("exec") && pairs[which].queued.iter().any(is_flush);
         match pairs[which].play(&arguments) {
             Ok(Reply::Bulk(_)) if is("dump") => pairs[which].cross_restore(&arguments),
             Ok(our) => errors += u64::from(matches!(our, Reply::Error(_))),
@@ -148,7 +150,8 @@ fn random_commands_are_answered_as_redis_answers_them() {
         }
         if is("exec") || is("discard") || is("reset") {
             pairs[which].is_blurred = false;
-        } else if is("flushall") || is("flushdb") {
+        }
+        if flushes {
             pairs.iter_mut().for_each(|pair| pair.is_blurred = true);
         }
     }
