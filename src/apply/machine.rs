@@ -212,6 +212,7 @@ impl<'a> Machine<'a> {
             Some(waiter) => self.commands_with_reads(batch, &mut context, waiter, stamp_ms)?,
             None => self.commands(batch, &mut context)?,
         };
+        context.assert_all_named();
         self.can_seal(index, &context, delivery)?;
         Ok(replies)
     }

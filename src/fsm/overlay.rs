@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::names::NameKey;
+use crate::fsm::command::WriteRef;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
@@ -86,24 +87,24 @@ impl<'n> WriteContext<'n> {
         WriteContext { index, stamp_ms, sealed: sealed.map(Arc::new), op: 0, value_bytes: 0, refusal, names }
     }
 
-    /// The name of the next key.
-    ///
-    /// # Panics
-    /// If there is none: names are made of the same commands.
-    pub(super) fn next_name(&mut self) -> RowName {
-        let (name, rest) = self.names.split_first().expect("each key of the entry has its name");
-        self.names = rest;
-        *name
-    }
-
-    /// The names of the next `count` keys.
+    /// The names of the keys of the next command, all at once: where it ends early, the next one must not get what is left.
     ///
     /// # Panics
     /// If there are not as many: names are made of the same commands.
-    pub(super) fn next_names(&mut self, count: usize) -> &'n [RowName] {
+    pub(super) fn names_of(&mut self, write: &WriteRef<'_>) -> &'n [RowName] {
+        let mut count = 0;
+        write.each_key(&mut |_| count += 1);
         let (names, rest) = self.names.split_at(count);
         self.names = rest;
         names
+    }
+
+    /// Every command of the entry was executed.
+    ///
+    /// # Panics
+    /// If there are names left: then a command ran with the names of another one.
+    pub(crate) fn assert_all_named(&self) {
+        assert!(self.names.is_empty(), "each name of the entry belongs to one of its commands");
     }
 
     /// Sealed writes that were executed so far, overwritten ones included.

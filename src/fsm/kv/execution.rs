@@ -44,6 +44,8 @@ pub(super) struct Execution<'x, 'n, B: ?Sized> {
     pub(super) overlay: &'x mut Overlay,
     pub(super) base: &'x B,
     pub(super) context: &'x mut WriteContext<'n>,
+    /// Of the command's keys, from the next one on.
+    pub(super) names: &'n [RowName],
 }
 
 /// A user's key and the name of its row.
@@ -52,7 +54,9 @@ pub(super) type KeyedRow<'a> = (RowName, &'a [u8]);
 impl<B: Base + ?Sized> Execution<'_, '_, B> {
     /// Where the row of the command's next key is.
     pub(super) fn row<'k>(&mut self, key: &'k [u8]) -> KeyedRow<'k> {
-        (self.context.next_name(), key)
+        let (name, rest) = self.names.split_first().expect("each key of the command has its name");
+        self.names = rest;
+        (*name, key)
     }
 
     /// Changes a value in place. It has at least `len` bytes then, zeros where there was nothing. How long it is.

@@ -47,10 +47,11 @@ impl Overlay {
         command: EntryCommand<'_>,
         context: &mut WriteContext<'_>,
     ) -> Result<Reply, ReadError> {
+        let names = context.names_of(&command.write);
         if let Some(line) = context.refusal() {
             return Ok(Reply::Error(line));
         }
-        match (Execution { overlay: self, base, context }).run(command) {
+        match (Execution { overlay: self, base, context, names }).run(command) {
             Ok(reply) => Ok(reply),
             Err(CommandEnd::Answer(line)) => Ok(Reply::Error(line)),
             Err(CommandEnd::Halt(error)) if error.is_other_key() && !self.has_secret_names() => {
@@ -139,7 +140,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
     }
 
     fn set_many(&mut self, pairs: PairList<'_>, absent_only: bool) -> Result<Reply, CommandEnd> {
-        let names = self.context.next_names(pairs.len());
+        let names = self.names;
         let rows = || names.iter().zip(pairs).map(|(name, (key, value))| ((*name, key), value));
         if absent_only {
             for (row, _) in rows() {
@@ -225,7 +226,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
     }
 
     fn delete(&mut self, keys: KeyList<'_>) -> Result<Reply, CommandEnd> {
-        let names = self.context.next_names(keys.len());
+        let names = self.names;
         let rows = || names.iter().copied().zip(keys);
         if keys.len() > 1 && !self.overlay.has_secret_names() {
             // One of them may answer an error: then none of them goes.

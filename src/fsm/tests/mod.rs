@@ -8,6 +8,7 @@ mod conditions;
 pub(crate) mod kit;
 mod model;
 mod moments;
+mod names;
 mod random;
 mod reader;
 mod state;
