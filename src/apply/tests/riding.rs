@@ -8,12 +8,14 @@ use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
 use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::LcsAnswer;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
+use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::OVERLAY_BYTES_MAX;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
@@ -63,6 +65,28 @@ fn bounded_the_replies_of_one_request_hold_so_much_and_further_reads_are_answere
     twin.run(&leader.log).unwrap();
     assert_eq!(node.picture(), twin.picture());
     assert_eq!(node.metrics.failed_reads.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is damaged");
+}
+
+#[test]
+fn bounded_a_read_of_two_keys_that_meets_the_bound_on_opened_bytes_is_an_error() {
+    let mut leader = Leader::sealed(1);
+    let mut node = Node::new(&Setup::default());
+    leader.clients(&[large("k", VALUE_BYTES_MAX)]);
+    let place = leader.clients(&[set("small", "12345")]);
+    let key = || Bytes::from_static(b"k");
+    let read = |read| RequestSlot::Read(Database::FIRST, read);
+    let fit = usize::try_from(ENTRY_VALUE_BYTES_MAX).unwrap() / VALUE_BYTES_MAX;
+    let mut slots = vec![RequestSlot::Write(Database::FIRST, set("small", "12345"))];
+    slots.extend((0..fit).map(|_| read(ReadCommand::Length { key: key() })));
+    // Its first value is above the bound, so that its second one does not come.
+    slots.push(read(ReadCommand::CommonSubsequence { keys: vec![key(), key()], answer: LcsAnswer::Length }));
+    node.wait_for(place, slots);
+    node.run(&leader.log).unwrap();
+    let told = std::mem::take(&mut *node.told.lock().unwrap());
+    let replies = told[0].1.as_ref().unwrap();
+    assert_eq!(replies[fit], Reply::Integer(i64::try_from(VALUE_BYTES_MAX).unwrap()));
+    let Reply::Error(line) = replies[fit + 1] else { panic!("{:?}", replies[fit + 1]) };
+    assert!(line.contains(&ENTRY_VALUE_BYTES_MAX.to_string()), "{line}");
 }
 
 /// H8: each slot works on its own database, sealed rows included.

@@ -107,25 +107,27 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
             ReadCommand::Exists { keys } => {
                 let (unlike, times) = tallied(&rows(keys, names));
                 let (mut times, mut count) = (times.into_iter(), 0);
-                self.each(&unlike, Detail::Facts, |value| {
+                let saw_all = self.each(&unlike, Detail::Facts, |value| {
                     let named = times.next().unwrap_or(0);
                     count += if value.is_some() { named } else { 0 };
                     true
                 })?;
-                integer(count)
+                whole(saw_all, integer(count))
             }
             ReadCommand::LastChanges { keys } => {
                 let mut changes = Vec::with_capacity(keys.len());
-                self.each(&rows(keys, names), Detail::Facts, |value| {
+                let saw_all = self.each(&rows(keys, names), Detail::Facts, |value| {
                     changes.push(last_change(value.as_ref()));
                     true
                 })?;
-                Reply::Array(changes)
+                whole(saw_all, Reply::Array(changes))
             }
             ReadCommand::CommonSubsequence { keys, answer } => {
-                let [left, right] = self.two(&rows(keys, names))?;
                 let cells_max = LCS_CELLS_MAX / if self.place == WalkPlace::Aside { 1 } else { 16 };
-                lcs(&left, &right, *answer, cells_max)
+                match &self.all_bytes(&rows(keys, names))?[..] {
+                    [left, right] => lcs(left, right, *answer, cells_max),
+                    _ => Reply::Error(words::VALUES_LARGE),
+                }
             }
             ReadCommand::BitAt { key, .. }
             | ReadCommand::BitCount { key, .. }
@@ -167,40 +169,42 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
         Ok(self.judge(row.name, found))
     }
 
-    /// The bytes of both values of a read of two keys.
-    fn two(&mut self, rows: &[RowKey<'_>]) -> Result<[Bytes; 2], ReadError> {
-        let mut found = Vec::with_capacity(2);
+    /// The bytes of the values of a read, none for a key that is not there. Fewer than rows if the view gave no more.
+    fn all_bytes(&mut self, rows: &[RowKey<'_>]) -> Result<Vec<Bytes>, ReadError> {
+        let mut found = Vec::with_capacity(rows.len());
         self.each(rows, Detail::Values, |value| {
             found.push(value.map(|value| value.bytes).unwrap_or_default());
             true
         })?;
-        Ok(found.try_into().expect("one value for each of two rows"))
+        Ok(found)
     }
 
     /// Keeps values only as long as their reply can be given.
     fn many(&mut self, rows: &[RowKey<'_>]) -> Result<Reply, ReadError> {
         let (mut kept, mut bytes, bytes_left) = (Vec::with_capacity(rows.len()), 0, self.bytes_left);
-        self.each(rows, Detail::Values, |value| {
+        let saw_all = self.each(rows, Detail::Values, |value| {
             bytes += value.as_ref().map_or(0, |value| value.bytes.len());
             kept.push(bulk(value));
             bytes <= bytes_left
         })?;
-        Ok(if bytes > bytes_left { Reply::Error(words::REPLY_LARGE) } else { Reply::Array(kept) })
+        Ok(if bytes > bytes_left { Reply::Error(words::REPLY_LARGE) } else { whole(saw_all, Reply::Array(kept)) })
     }
 
-    /// Shows `take` the value of each row, or that there is none, until it answers false.
+    /// Shows `take` the value of each row, or that there is none, until it answers false, or the view has opened as much
+    /// as it may. Whether it saw all of them.
     fn each(
         &mut self,
         rows: &[RowKey<'_>],
         detail: Detail,
         mut take: impl FnMut(Option<Value>) -> bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<bool, ReadError> {
         let mut asked = rows.iter();
         let view = self.view;
         view.each_value(rows, detail, &mut |found| {
-            let row = asked.next().expect("one value for each row");
+            let row = asked.next().expect("at most one value for each row");
             take(self.judge(row.name, found))
-        })
+        })?;
+        Ok(asked.len() == 0)
     }
 
     fn judge(&mut self, name: RowName, found: Option<Value>) -> Option<Value> {
@@ -210,6 +214,11 @@ impl<B: Base + ?Sized> ReadRun<'_, B> {
         }
         Some(value)
     }
+}
+
+/// `reply`, if it was made of all rows: a part of them is no answer.
+fn whole(saw_all: bool, reply: Reply) -> Reply {
+    if saw_all { reply } else { Reply::Error(words::VALUES_LARGE) }
 }
 
 fn rows<'a>(keys: &'a [Bytes], names: &[RowName]) -> Vec<RowKey<'a>> {

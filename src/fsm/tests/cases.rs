@@ -11,6 +11,7 @@ use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::command::BitOperation;
 use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
+use crate::fsm::command::LcsAnswer;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
@@ -540,4 +541,44 @@ fn the_result_of_bitop_counts_beside_its_sources() {
     };
     assert_eq!(bitop(1).cost().loads, 2);
     assert_eq!(bitop(5).cost().loads, 6);
+}
+
+/// A view gives no more once it has opened as much as it may: then there is no answer, and no panic.
+#[test]
+fn a_read_that_does_not_see_all_of_its_rows_is_an_error() {
+    struct OneOnly;
+
+    impl Base for OneOnly {
+        fn value(&self, _row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
+            Ok(None)
+        }
+
+        fn each_value(
+            &self,
+            _: &[RowKey<'_>],
+            _: Detail,
+            visit: &mut dyn FnMut(Option<Value>) -> bool,
+        ) -> Result<(), ReadError> {
+            visit(None);
+            Ok(())
+        }
+
+        fn walk_keys(&self, _: KeyWalk, _: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
+            Ok(())
+        }
+
+        fn count(&self, _: Database, _: u64) -> Result<u64, ReadError> {
+            Ok(0)
+        }
+    }
+
+    let keys = vec![b("k"), b("l")];
+    for command in [
+        ReadCommand::CommonSubsequence { keys: keys.clone(), answer: LcsAnswer::Length },
+        ReadCommand::GetMany { keys: keys.clone() },
+        ReadCommand::Exists { keys: keys.clone() },
+        ReadCommand::LastChanges { keys },
+    ] {
+        assert_eq!(read(&OneOnly, &command, NOW).unwrap(), Reply::Error(words::VALUES_LARGE), "{command:?}");
+    }
 }
