@@ -8,6 +8,7 @@ use crate::fsm::command::SetReply;
 use crate::fsm::kv::execution::CommandEnd;
 use crate::fsm::kv::execution::Deadline;
 use crate::fsm::kv::execution::Execution;
+use crate::fsm::kv::execution::KeyedRow;
 use crate::fsm::kv::execution::flag;
 use crate::fsm::kv::words;
 use crate::fsm::name::Database;
@@ -37,10 +38,7 @@ pub(super) fn rename<B: Base + ?Sized>(
 ) -> Result<Reply, CommandEnd> {
     let (source, target) = (run.row(key), run.row(target));
     let old = run.live(source)?.ok_or(CommandEnd::Answer(words::NO_SUCH_KEY))?;
-    let is_same = source.0 == target.0;
-    if is_same && source.1 != target.1 {
-        return Err(CommandEnd::Answer(words::NAME_TAKEN));
-    }
+    let is_same = is_same_row(source, target)?;
     if absent_only && (is_same || run.live(target)?.is_some()) {
         return Ok(flag(false));
     }
@@ -65,6 +63,7 @@ pub(super) fn copy<B: Base + ?Sized>(
     let Some(old) = run.live(source)? else {
         return Ok(flag(false));
     };
+    is_same_row(source, target)?;
     if !replaces && run.live(target)?.is_some() {
         return Ok(flag(false));
     }
@@ -157,6 +156,14 @@ pub(super) fn delete_if<B: Base + ?Sized>(
         run.overlay.remove(row.0);
     }
     Ok(flag(takes_place))
+}
+
+/// Whether both are one row. Two keys of one name are none: where names are clear, somebody can make such keys.
+fn is_same_row(source: KeyedRow<'_>, target: KeyedRow<'_>) -> Result<bool, CommandEnd> {
+    match (source.0 == target.0, source.1 == target.1) {
+        (true, false) => Err(CommandEnd::Answer(words::NAME_TAKEN)),
+        (is_same, _) => Ok(is_same),
+    }
 }
 
 /// The row of the same key in another database: a name says nothing of its database.

@@ -15,6 +15,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::SetIf;
 use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::tests::kit::MapBase;
@@ -125,5 +126,22 @@ fn a_command_that_ends_early_leaves_the_names_of_the_next_ones_alone() {
             base.by_key().into_iter().map(|(key, (value, _))| (key, value.bytes)).collect();
         let expected = [("after", "a"), ("owner", "o"), ("text", "x")];
         assert_eq!(held, expected.map(|(key, value)| (key.as_bytes().to_vec(), b(value))), "{command:?}");
+    }
+}
+
+#[test]
+fn a_key_is_not_renamed_or_copied_onto_another_key_of_its_own_name() {
+    let (key, target) = (b("owner"), b("thief"));
+    let rename = |absent_only| WriteCommand::Rename { key: key.clone(), target: target.clone(), absent_only };
+    let copy = |replaces| WriteCommand::Copy {
+        target_database: Database::FIRST,
+        replaces,
+        key: key.clone(),
+        target: target.clone(),
+    };
+    for command in [rename(false), rename(true), copy(false), copy(true)] {
+        let (replies, base) = ran(&[set("owner", "o"), command.clone()]);
+        assert_eq!(replies[1], Reply::Error(words::NAME_TAKEN), "{command:?}");
+        assert_eq!(base.by_key().keys().collect::<Vec<_>>(), [b"owner"], "{command:?}: nothing is written");
     }
 }
