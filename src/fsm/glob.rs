@@ -29,19 +29,22 @@ impl<'p> Glob<'p> {
     /// Whether all of `text` matches.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
-        self.matches_counting(text, &mut 0)
+        self.matches_within(text, &mut 0, u64::MAX) == Some(true)
     }
 
-    /// The same; adds the steps that it took.
-    pub fn matches_counting(&self, text: &[u8], steps: &mut u64) -> bool {
+    /// The same; adds the steps that it took to `steps`. `None` once these are more than `steps_max`.
+    pub fn matches_within(&self, text: &[u8], steps: &mut u64, steps_max: u64) -> Option<bool> {
         if text.is_empty() {
             // Redis looks at a pattern only while there is text.
-            return self.pattern.is_empty() || self.pattern == b"*";
+            return Some(self.pattern.is_empty() || self.pattern == b"*");
         }
         let (mut at, mut position) = (0, 0);
         let mut retry: Option<(usize, usize)> = None;
         while position < text.len() {
             *steps += 1;
+            if *steps > steps_max {
+                return None;
+            }
             if self.pattern.get(at) == Some(&b'*') {
                 at += 1;
                 retry = Some((at, position));
@@ -53,13 +56,13 @@ impl<'p> Glob<'p> {
                 continue;
             }
             let Some((after_star, tried)) = retry else {
-                return false;
+                return Some(false);
             };
             retry = Some((after_star, tried + 1));
             at = after_star;
             position = tried + 1;
         }
-        self.pattern[at..].iter().all(|byte| *byte == b'*')
+        Some(self.pattern[at..].iter().all(|byte| *byte == b'*'))
     }
 
     /// How much of the pattern's front matches `byte`.
@@ -166,11 +169,15 @@ mod tests {
     fn no_pattern_takes_more_than_pattern_times_text_steps() {
         let (pattern, text) = ([b"*a".repeat(200), b"b".to_vec()].concat(), b"a".repeat(2000));
         let mut steps = 0;
-        assert!(!Glob::new(&pattern, LetterCase::Exact).matches_counting(&text, &mut steps));
+        let glob = Glob::new(&pattern, LetterCase::Exact);
+        assert_eq!(glob.matches_within(&text, &mut steps, u64::MAX), Some(false));
         assert!(steps <= (pattern.len() * text.len()) as u64, "{steps}");
+        let mut bounded = 7;
+        assert_eq!(glob.matches_within(&text, &mut bounded, 1000), None, "it ends in the middle of a match");
+        assert_eq!(bounded, 1001);
         let stars = b"*".repeat(64 << 10);
         let mut steps = 0;
-        assert!(Glob::new(&stars, LetterCase::Exact).matches_counting(&text, &mut steps));
+        assert_eq!(Glob::new(&stars, LetterCase::Exact).matches_within(&text, &mut steps, u64::MAX), Some(true));
         assert!(steps <= 2 * (stars.len() + text.len()) as u64, "{steps}");
     }
 }

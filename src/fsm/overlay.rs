@@ -346,10 +346,8 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
     }
 }
 
-/// Shows a row of the overlay to `visit`.
+/// Shows a row of the overlay to `visit`, or that it was deleted.
 fn meet(name: &RowName, fate: &RowFate, now_ms: u64, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> bool {
-    fate.as_ref().is_none_or(|row| {
-        let key = (!row.value.is_past_due(now_ms)).then_some(&row.key[..]);
-        visit(MetKey { name: *name, key, bytes: 0 })
-    })
+    let live = fate.as_ref().filter(|row| !row.value.is_past_due(now_ms));
+    visit(MetKey { name: *name, key: live.map(|row| &row.key[..]), bytes: 0 })
 }

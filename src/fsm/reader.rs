@@ -85,7 +85,7 @@ pub trait Base {
     ) -> Result<(), ReadError>;
 
     /// Calls `visit` with each row of a stretch of a database in the order of names, until it answers false. The rows are of
-    /// no single moment; one that is there all the time is met.
+    /// no single moment; one that is there all the time is met. Names whose rows were deleted lately are met without a key.
     ///
     /// # Errors
     /// [`ReadError`] if a row that is reached cannot be read or opened.
@@ -397,6 +397,9 @@ impl Base for RowReader {
         let KeyWalk { database, behind, most, now_ms } = from;
         let (mut failed, mut batch) = (None, RowBatch::default());
         self.views.walk_database(database, behind, most, &mut |name, row| {
+            let Some(row) = row else {
+                return visit(MetKey { name, key: None, bytes: 0 });
+            };
             self.meet(name, row, now_ms, &mut batch, visit).unwrap_or_else(|error| {
                 failed = Some(error);
                 false

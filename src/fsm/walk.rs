@@ -95,24 +95,25 @@ impl View<dyn RowBase> {
         number: usize,
         visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
     ) -> Result<bool, BaseError> {
-        Ok(self.walk_piece(database, number, None, usize::MAX, visit)?.is_some())
+        let mut visit = |name, row: Option<MetRow<'_>>| row.is_none_or(|row| visit(name, row));
+        Ok(self.walk_piece(database, number, None, usize::MAX, &mut visit)?.is_some())
     }
 
-    /// The same for rows behind `behind`, of which each table is asked for `most`. The last name that was reached, with or
-    /// without a row; `None` if `visit` answered false.
+    /// The same for names behind `behind`, of which each table is asked for `most`; `visit` is told of rows that were deleted
+    /// in a table, too. The last name that was reached; `None` if `visit` answered false.
     fn walk_piece(
         &self,
         database: Database,
         number: usize,
         behind: Option<RowName>,
         most: usize,
-        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+        visit: &mut dyn FnMut(RowName, Option<MetRow<'_>>) -> bool,
     ) -> Result<Option<RowName>, BaseError> {
         let Above { rows, hides_base, last } = self.above(database, number, behind, most);
         let mut above = rows.into_iter().peekable();
         let mut goes_on = true;
-        let tell = |name: RowName, fate: &RowFate, visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool| {
-            fate.as_ref().is_none_or(|row| visit(name, MetRow::Table(row)))
+        let tell = |name: RowName, fate: &RowFate, visit: &mut dyn FnMut(RowName, Option<MetRow<'_>>) -> bool| {
+            visit(name, fate.as_deref().map(MetRow::Table))
         };
         if !hides_base {
             let first = behind.unwrap_or(*names_of(database, number).start());
@@ -126,7 +127,7 @@ impl View<dyn RowBase> {
                 goes_on = goes_on
                     && match above.next_if(|(other, _)| *other == name) {
                         Some((_, fate)) => tell(name, &fate, visit),
-                        None => visit(name, MetRow::Base(row)),
+                        None => visit(name, Some(MetRow::Base(row))),
                     };
                 goes_on
             })?;
@@ -325,14 +326,16 @@ impl Views<dyn RowBase> {
         let first = behind.map_or(Database::FIRST, |behind| behind.database());
         for database in Database::all().filter(|database| *database >= first) {
             let behind = behind.filter(|_| database == first);
-            if !self.walk_database(database, behind, most, visit)? {
+            let mut visit = |name, row: Option<MetRow<'_>>| row.is_none_or(|row| visit(name, row));
+            if !self.walk_database(database, behind, most, &mut visit)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// The same for the rows of one database; false if `visit` answered that.
+    /// The same for one database; false if `visit` answered that. Names whose rows were deleted since the last flush are told
+    /// without a row, so that the caller can bound how far it looks.
     ///
     /// # Errors
     /// [`BaseError`] if the base cannot be read.
@@ -341,7 +344,7 @@ impl Views<dyn RowBase> {
         database: Database,
         behind: Option<RowName>,
         most: usize,
-        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
+        visit: &mut dyn FnMut(RowName, Option<MetRow<'_>>) -> bool,
     ) -> Result<bool, BaseError> {
         let first = behind.map_or(0, |behind| shard_of(&behind));
         for number in first..stretches() {

@@ -35,14 +35,13 @@ pub const REPLY_BYTES_MAX: usize = 60 << 20;
 pub const PATTERN_BYTES_MAX: usize = 1 << 10;
 /// Cells of the table of LCS, one for each pair of bytes: 64 MiB and some 30 ms. The sixteenth of it inside a transaction.
 pub const LCS_CELLS_MAX: usize = 1 << 24;
-/// Rows that one SCAN looks at: each is opened for its key, which takes about 20 ms for all.
+/// Rows that one SCAN looks at, deleted ones included: each is opened for its key, which takes about 20 ms for all.
 pub const SCAN_ROWS_MAX: u64 = 1 << 14;
 /// Bytes of rows that one SCAN opens before it ends: some 10 ms, and as much for the row that exceeds it.
 pub const SCAN_BYTES_MAX: usize = 16 << 20;
 /// Steps of matching before one SCAN ends: some 20 ms.
 pub const SCAN_STEPS_MAX: u64 = 1 << 24;
-/// The same for KEYS, which then answers an error: some seconds, of which two run at once. Inside a transaction it has those of
-/// SCAN.
+/// The same for KEYS, which then answers an error: some seconds, of which two run at once.
 pub const KEYS_STEPS_MAX: u64 = 1 << 32;
 
 const _: () = assert!(BULK_BYTES_MAX > VALUE_BYTES_MAX);
@@ -91,6 +90,8 @@ pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 16;
 pub const TRANSACTION_LONG_READS_MAX: usize = 16;
 /// Rows that each walk among them looks at.
 pub const TRANSACTION_SCAN_ROWS_MAX: u64 = 1 << 12;
+/// Steps of matching of each walk among them, so that all together take those of one SCAN.
+pub const TRANSACTION_SCAN_STEPS_MAX: u64 = SCAN_STEPS_MAX / TRANSACTION_LONG_READS_MAX as u64;
 /// Bytes of the keys that one client may watch: 1 KiB for each of [`ENTRY_CONDITIONS_MAX`].
 pub const WATCHED_BYTES_MAX: usize = 1 << 20;
 

@@ -11,6 +11,7 @@ mod moments;
 mod names;
 mod random;
 mod reader;
+mod scans;
 mod state;
 mod threads;
 mod walk;

@@ -93,6 +93,15 @@ fn a_walk_inside_a_transaction_sees_its_writes_and_is_bounded() {
     assert_eq!(client.ask("KEYS *"), "+QUEUED\r\n");
     let words = "*1\r\n-ERR KEYS inside a transaction looks at 4096 keys at most, use SCAN\r\n";
     assert_eq!(client.ask("EXEC"), words);
+    let slow = format!("k{}", "a".repeat(60_000));
+    client.ask(&format!("SET {slow} v"));
+    let pattern = format!("*{}b", "a".repeat(1000));
+    for line in ["MULTI".to_owned(), "FLUSHDB".to_owned(), format!("SET {slow} v"), format!("KEYS {pattern}")] {
+        assert!(!client.ask(&line).starts_with('-'), "{line}");
+    }
+    client.ask(&format!("SCAN 0 MATCH {pattern}"));
+    let words = "-ERR the pattern takes too long to match\r\n";
+    assert_eq!(client.ask("EXEC"), format!("*4\r\n+OK\r\n+OK\r\n{words}{words}"));
     assert_eq!(client.ask("MULTI"), "+OK\r\n");
     (0..16).for_each(|_| assert_eq!(client.ask("SCAN 0"), "+QUEUED\r\n"));
     assert_eq!(client.ask("RANDOMKEY"), "-ERR a transaction may have 16 DBSIZE, KEYS, LCS, RANDOMKEY and SCAN\r\n");
