@@ -31,8 +31,11 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
 /// longest MGET. A read that would bring more is answered with an error; without it one MGET could load 1 TiB.
 pub const REPLY_BYTES_MAX: usize = 60 << 20;
 
-/// Longest pattern of KEYS and SCAN: matching takes at most pattern times key steps, with this 64 million for one key.
+/// Longest pattern of names (KEYS, SCAN, CONFIG GET, COMMAND LIST): matching takes at most pattern times key steps, with this
+/// 64 million for one key.
 pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// Patterns of one CONFIG GET: each is held against every name, on the thread of many clients.
+pub const CONFIG_PATTERNS_MAX: usize = 64;
 /// Cells of the table of LCS, one for each pair of bytes: 64 MiB and some 30 ms. The sixteenth of it inside a transaction.
 pub const LCS_CELLS_MAX: usize = 1 << 24;
 /// Rows that one SCAN looks at, deleted ones included: each is opened for its key, which takes about 20 ms for all.

@@ -47,7 +47,7 @@ pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_
         let commands: Vec<&CommandSpec> = match sub.count() {
             0 => shown().collect(),
             3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"pattern") => {
-                let pattern = Glob::new(sub.slice(2), LetterCase::Any);
+                let pattern = Glob::new(sub.pattern(2)?, LetterCase::Any);
                 shown().filter(|command| pattern.matches(command.name.as_bytes())).collect()
             }
             3 if sub.slice(0).eq_ignore_ascii_case(b"filterby") && sub.slice(1).eq_ignore_ascii_case(b"aclcat") => {

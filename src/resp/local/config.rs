@@ -8,6 +8,7 @@ use crate::fsm::name::DATABASES;
 use crate::limits::BULK_BYTES_MAX;
 use crate::limits::CLIENT_KEEPALIVE;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::CONFIG_PATTERNS_MAX;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::limits::QUERY_BYTES_MAX;
 use crate::resp::codec::reply::Encoder;
@@ -28,7 +29,7 @@ pub(super) fn config_command(
         if sub.count() == 0 {
             return Err(sub.arity());
         }
-        config_get(shared, sub, encoder);
+        config_get(shared, sub, encoder)?;
     } else if sub.is("set") {
         if sub.count() < 2 {
             return Err(sub.arity());
@@ -51,15 +52,20 @@ pub(super) fn config_command(
     Ok(())
 }
 
-fn config_get(shared: &ServerShared, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) {
-    let matches = |at: usize, name: &str| Glob::new(sub.slice(at), LetterCase::Any).matches(name.as_bytes());
-    let is_asked = |name: &str| (0..sub.count()).any(|at| matches(at, name));
+fn config_get(shared: &ServerShared, sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
+    if sub.count() > CONFIG_PATTERNS_MAX {
+        return Err(ErrorLine::made(format!("ERR CONFIG GET may have {CONFIG_PATTERNS_MAX} patterns")));
+    }
+    let patterns = (0..sub.count()).map(|at| sub.pattern(at)).collect::<Result<Vec<_>, _>>()?;
+    let matches = |pattern: &[u8], name: &str| Glob::new(pattern, LetterCase::Any).matches(name.as_bytes());
+    let is_asked = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
     let found: Vec<&Entry> = TABLE.iter().filter(|entry| is_asked(entry.name)).collect();
     encoder.map(found.len());
     for entry in found {
         encoder.bulk(entry.name.as_bytes());
         encoder.bulk(entry.value(shared).as_bytes());
     }
+    Ok(())
 }
 
 /// All or nothing: everything is checked before anything is set.

@@ -1,5 +1,6 @@
 //! A container command and the words behind it.
 
+use crate::limits::PATTERN_BYTES_MAX;
 use crate::resp::codec::arguments::Arguments;
 use crate::resp::commands::ErrorLine;
 
@@ -24,6 +25,15 @@ impl<'a> Subcommand<'a> {
     /// The n-th argument behind the subcommand.
     pub(super) fn slice(&self, position: usize) -> &'a [u8] {
         self.arguments.slice(position + 2)
+    }
+
+    /// The n-th argument behind the subcommand, as a pattern of names.
+    pub(super) fn pattern(&self, position: usize) -> Result<&'a [u8], ErrorLine> {
+        let pattern = self.slice(position);
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(ErrorLine::made(format!("ERR a pattern may have {PATTERN_BYTES_MAX} bytes")));
+        }
+        Ok(pattern)
     }
 
     /// The number of arguments behind the subcommand must be `count`.

@@ -135,6 +135,13 @@ fn wrong_cursors_options_and_patterns_are_refused() {
     let long = b"a?".repeat(2 << 10);
     client.send(&array(&[b"SCAN", b"0", b"MATCH", &long]));
     assert_eq!(client.reply(), "-ERR a pattern may have 1024 bytes\r\n");
+    // On the thread of many clients, too.
+    for words in [&[&b"CONFIG"[..], b"GET"][..], &[b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN"]] {
+        client.send(&array(&[words, &[&long[..]]].concat()));
+        assert_eq!(client.reply(), "-ERR a pattern may have 1024 bytes\r\n");
+    }
+    client.send(&array(&[&[&b"CONFIG"[..], b"GET"][..], &[&b"port"[..]; 65]].concat()));
+    assert_eq!(client.reply(), "-ERR CONFIG GET may have 64 patterns\r\n");
     client.send(&array(&[b"KEYS", b"\\**"]));
     assert_eq!(client.reply(), "*0\r\n", "an escaped star is not a star");
 }
