@@ -291,7 +291,7 @@ impl OpenTransaction {
             cost += write.cost();
             entry_bytes += write.encoded_len();
         }
-        let bytes = self.bytes + arguments.kept_bytes() + QUEUED_OVERHEAD;
+        let bytes = self.bytes + held_bytes(arguments, queued);
         let is_long = |position: &usize| arguments.slice(*position).len() > KEY_BYTES_MAX;
         let bounds = [
             (self.queued.len() >= TRANSACTION_COMMANDS_MAX, "a transaction may have 65536 commands"),
@@ -311,7 +311,7 @@ impl OpenTransaction {
     }
 
     fn push(&mut self, arguments: Arguments<'_>, queued: Queued) {
-        self.bytes += arguments.kept_bytes() + QUEUED_OVERHEAD;
+        self.bytes += held_bytes(arguments, &queued);
         self.read_keys += read_keys(&queued);
         self.long_reads += long_reads(&queued);
         match &queued {
@@ -360,6 +360,12 @@ impl TransactionEntry {
     }
 }
 
+/// Bytes of memory that a queued command takes. RESTORE unpacks: its value may be far longer than its arguments.
+fn held_bytes(arguments: Arguments<'_>, queued: &Queued) -> usize {
+    let made = if let Queued::Write(_, write) = queued { write.encoded_len() } else { 0 };
+    arguments.kept_bytes().max(made) + QUEUED_OVERHEAD
+}
+
 fn read_keys(queued: &Queued) -> usize {
     if let Queued::Read(_, read) = queued { read.opens() } else { 0 }
 }
@@ -372,3 +378,20 @@ fn long_reads(queued: &Queued) -> usize {
 const QUEUED_OVERHEAD: usize = 128;
 /// About what a watched key takes beside its bytes.
 const WATCHED_OVERHEAD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::command::Expiry;
+
+    /// A payload of RESTORE may hold a value that is 88 times as long.
+    #[test]
+    fn bounded_a_restore_that_waits_counts_with_what_it_was_unpacked_to() {
+        let packed = KeptArguments::default();
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![1; 1 << 20]));
+        let restore = WriteCommand::Restore { key, value, expiry: Expiry::Clear, replaces: false };
+        let mut open = OpenTransaction::new(Database::FIRST);
+        open.push(packed.arguments(), Queued::Write(Database::FIRST, restore));
+        assert!(open.bytes > 1 << 20, "{}", open.bytes);
+    }
+}

@@ -132,7 +132,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// Arguments that outlive their receive buffer, in a buffer of just their size.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct KeptArguments {
     bytes: Bytes,
     spans: Vec<Span>,
