@@ -339,7 +339,7 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
         }
         let mut hidden = 0;
         for (name, _) in rows() {
-            hidden += u64::from(is_live(self.base.value(RowKey::named(*name))?.as_ref()));
+            hidden += u64::from(self.base.is_live(name, now_ms)?);
         }
         // Of many rows the base gives an estimate.
         Ok(self.base.count(database, now_ms)?.saturating_sub(hidden) + above)

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::crypto::names::NameKey;
 use crate::fsm::base::BaseError;
-use crate::fsm::base::PinnedRows;
 use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -21,7 +20,6 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
-use crate::fsm::view::Pinning;
 use crate::fsm::view::SeenRow;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
@@ -90,6 +88,14 @@ pub trait Base {
     /// # Errors
     /// [`ReadError`] if a row that is reached cannot be read or opened.
     fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError>;
+
+    /// Whether there is a value that is not past due at `now_ms`. It is not opened where its header is at hand.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read.
+    fn is_live(&self, name: &RowName, now_ms: u64) -> Result<bool, ReadError> {
+        Ok(self.value(RowKey::named(*name))?.is_some_and(|value| !value.is_past_due(now_ms)))
+    }
 
     /// How many keys of a database are not past due at `now_ms`, an estimate if there are many ([`Views::count`]). Headers are trusted
     /// unopened.
@@ -408,20 +414,16 @@ impl Base for RowReader {
         failed.map_or(Ok(()), Err)
     }
 
+    fn is_live(&self, name: &RowName, now_ms: u64) -> Result<bool, ReadError> {
+        Ok(self.views.is_live(name, now_ms)?)
+    }
+
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
         Ok(self.views.count(database, now_ms)?)
     }
 }
 
 debug_fields!(self: RowReader {});
-
-impl Pinning for dyn RowBase {
-    type Pinned<'b> = Box<dyn PinnedRows + 'b>;
-
-    fn pin(&self) -> Self::Pinned<'_> {
-        RowBase::pin(self)
-    }
-}
 
 /// Reads several rows of the base, as [`RowBase::rows`].
 type ReadRows<'a> = &'a dyn Fn(&[RowName], &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError>;

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::fsm::base::BaseError;
+use crate::fsm::base::PinnedRows;
 use crate::fsm::base::RowBase;
 use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
+use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::TableRow;
 use crate::fsm::table::Stretch;
@@ -20,6 +22,7 @@ use crate::fsm::table::stretches;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
 use crate::fsm::value::ValueError;
+use crate::fsm::view::Pinning;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
 use crate::limits::COUNT_ROWS_MAX;
@@ -317,6 +320,25 @@ impl Views<dyn RowBase> {
         })
     }
 
+    /// Whether there is a row that is not past due at `now_ms`, by its header.
+    ///
+    /// # Errors
+    /// [`WalkError`].
+    pub fn is_live(&self, name: &RowName, now_ms: u64) -> Result<bool, WalkError> {
+        let view = self.load();
+        match view.find(name) {
+            FoundRow::Row(row) => Ok(!row.value.is_past_due(now_ms)),
+            FoundRow::Gone => Ok(false),
+            FoundRow::Below => {
+                let mut found = Ok(false);
+                view.base.row(name, &mut |row| {
+                    found = Header::split(row).map(|(header, _)| !header.is_past_due(now_ms));
+                })?;
+                found.map_err(|source| WalkError::Row { name: *name, source })
+            }
+        }
+    }
+
     fn walk_rows_behind(
         &self,
         behind: Option<RowName>,
@@ -357,6 +379,14 @@ impl Views<dyn RowBase> {
             }
         }
         Ok(true)
+    }
+}
+
+impl Pinning for dyn RowBase {
+    type Pinned<'b> = Box<dyn PinnedRows + 'b>;
+
+    fn pin(&self) -> Self::Pinned<'_> {
+        RowBase::pin(self)
     }
 }
 

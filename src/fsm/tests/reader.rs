@@ -19,6 +19,8 @@ use crate::fsm::command::ExpireIf;
 use crate::fsm::command::Expiry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
+use crate::fsm::command::SetIf;
+use crate::fsm::command::SetReply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
@@ -36,6 +38,7 @@ use crate::fsm::table::Bury;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::name;
 use crate::fsm::tests::kit::names;
+use crate::fsm::tests::kit::payload;
 use crate::fsm::tests::kit::read;
 use crate::fsm::value::BODY_PREFIX_LEN;
 use crate::fsm::value::BodyState;
@@ -124,6 +127,28 @@ fn a_reader_opens_sealed_rows_and_takes_clear_ones_only_where_they_are_allowed()
     let keyless = reader(NoCipher, puts);
     assert_eq!(keyless.value(asked(b"clear")).unwrap(), Some(value(0)));
     assert!(matches!(keyless.value(asked(b"sealed")), Err(ReadError::NoCipher)));
+}
+
+/// A transaction that writes many large values and counts must not open them: it counts on the apply thread.
+#[test]
+fn a_count_on_top_of_writes_opens_no_row() {
+    let keyless = reader(NoCipher, vec![(&b"sealed"[..], sealed_row())]);
+    assert!(keyless.value(asked(b"sealed")).is_err(), "it cannot be opened");
+    let bytes = payload(0, &[set_command(b"sealed"), set_command(b"other")]);
+    let batch = batch(&bytes);
+    let names = names(&batch);
+    let mut overlay = Overlay::new();
+    let mut context = overlay.begin(&keyless, Index(20), 0, None, &batch, &names).unwrap();
+    for command in batch.commands() {
+        overlay.execute(&keyless, command, &mut context).unwrap();
+    }
+    assert_eq!(read(&overlay.view(&keyless), &ReadCommand::Count, 49).unwrap(), Reply::Integer(2));
+    assert_eq!(read(&overlay.view(&keyless), &ReadCommand::Count, 50).unwrap(), Reply::Integer(2));
+}
+
+fn set_command(key: &'static [u8]) -> WriteCommand {
+    let (key, value) = (Bytes::from_static(key), Bytes::from_static(b"v"));
+    WriteCommand::Set { key, value, when: SetIf::Always, expiry: Expiry::Clear, reply: SetReply::Ok }
 }
 
 /// Goal: rows of a table, of the base, sealed and clear, absent and damaged are each answered in their place.
