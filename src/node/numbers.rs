@@ -127,11 +127,16 @@ impl NodeFacts for NodeNumbers {
     fn lines(&self, section: FactSection) -> Vec<(&'static str, String)> {
         let status = self.status.load();
         match section {
-            // `resp` makes these lines.
-            FactSection::Server => Vec::new(),
+            FactSection::Server => vec![("run_id", run_id(&self.identity)), ("executable", "sealkv".to_owned())],
+            FactSection::Stats => {
+                let expired = load(&self.expired) + load(&self.clients.past_due_total);
+                vec![("expired_keys", expired.to_string())]
+            }
+            FactSection::Cpu => cpu_lines(),
             FactSection::Memory => memory_lines(load(&self.apply.table_bytes)),
             FactSection::Persistence => vec![("rdb_changes_since_last_save", "0".to_owned())],
             FactSection::Replication => vec![
+                ("master_replid", format!("{:0>40}", self.identity.cluster.to_string())),
                 ("raft_term", status.term.to_string()),
                 ("raft_leader", status.leader.to_string()),
                 ("raft_committed_index", status.committed.to_string()),
@@ -346,19 +351,37 @@ impl NodeNumbers {
     }
 }
 
+/// Forty hexadecimal digits, as Redis has them; of the node, not of the process.
+fn run_id(identity: &Identity) -> String {
+    format!("{:0>40}", identity.node.to_string())
+}
+
+fn cpu_lines() -> Vec<(&'static str, String)> {
+    process::cpu_seconds().map_or_else(Vec::new, |(user, system)| {
+        vec![("used_cpu_sys", format!("{system:.6}")), ("used_cpu_user", format!("{user:.6}"))]
+    })
+}
+
 /// What the process holds in memory, under the names that `redis-cli --stat` and exporters read. There is no limit to
 /// compare it with: values live on disk.
 fn memory_lines(table_bytes: u64) -> Vec<(&'static str, String)> {
     let Some(bytes) = process::resident_bytes() else {
         return Vec::new();
     };
-    let human = format!("{:.2}M", bytes as f64 / f64::from(1 << 20));
-    vec![
+    let human = |bytes: u64| format!("{:.2}M", bytes as f64 / f64::from(1 << 20));
+    let mut lines = vec![
         ("used_memory", bytes.to_string()),
-        ("used_memory_human", human),
+        ("used_memory_human", human(bytes)),
         ("used_memory_rss", bytes.to_string()),
         ("table_bytes", table_bytes.to_string()),
-    ]
+    ];
+    if let Some(peak) = process::peak_bytes() {
+        lines.extend([("used_memory_peak", peak.to_string()), ("used_memory_peak_human", human(peak))]);
+    }
+    if let Some(total) = process::machine_bytes() {
+        lines.extend([("total_system_memory", total.to_string()), ("total_system_memory_human", human(total))]);
+    }
+    lines
 }
 
 fn load(counter: &AtomicU64) -> u64 {

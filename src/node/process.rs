@@ -105,6 +105,35 @@ pub fn resident_bytes() -> Option<u64> {
     resident.checked_mul(rustix::param::page_size() as u64)
 }
 
+/// The most that this process had in memory, if the kernel says.
+#[must_use]
+pub fn peak_bytes() -> Option<u64> {
+    kibibytes("/proc/self/status", "VmHWM:")
+}
+
+/// Memory of the machine, if the kernel says.
+#[must_use]
+pub fn machine_bytes() -> Option<u64> {
+    kibibytes("/proc/meminfo", "MemTotal:")
+}
+
+fn kibibytes(file: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Seconds of processors that this process has used in user and in kernel mode, if the kernel says.
+#[must_use]
+pub fn cpu_seconds() -> Option<(f64, f64)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the name of the process, which may hold blanks: the state is the first field, the times are the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut seconds =
+        || Some(fields.next()?.parse::<u64>().ok()? as f64 / rustix::param::clock_ticks_per_second() as f64);
+    Some((seconds()?, seconds()?))
+}
+
 /// No core file and no ptrace by other processes of the user: keys and plaintext are in memory (NO-SECRETS-OUT).
 pub fn forbid_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };

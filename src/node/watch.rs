@@ -95,6 +95,7 @@ impl NodeWatch {
 
     /// Whether log and apply have moved.
     fn look(&mut self) {
+        self.numbers.clients.sample();
         let status = self.numbers.status.load();
         let applied = self.numbers.apply.applied_index.load(Relaxed);
         let facts = &self.numbers.watch;

@@ -28,6 +28,10 @@ pub enum FactSection {
     Memory,
     /// `# Persistence`.
     Persistence,
+    /// `# Stats`: what the node counts beside its clients.
+    Stats,
+    /// `# CPU`.
+    Cpu,
     /// `# Replication`: terms, indexes, members.
     Replication,
     /// `# Sealkv`: log, keys, AEAD tier, watermarks.

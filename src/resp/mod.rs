@@ -21,6 +21,7 @@ mod memory;
 mod operator;
 mod password;
 mod patience;
+mod rates;
 mod read_turn;
 mod reads;
 mod registry;

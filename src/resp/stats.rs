@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::resp::calls::CallStats;
 use crate::resp::calls::CommandCall;
+use crate::resp::rates::Rates;
 
 /// Numbers since the start of the process, but for the gauges.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub struct Stats {
     /// Keys that were looked up and not there.
     pub misses_total: AtomicU64,
     pub(crate) calls: CallStats,
+    pub(crate) rates: Rates,
     wrong_passwords: Mutex<Gathered>,
     refused_operators: Mutex<Gathered>,
 }
@@ -105,6 +107,7 @@ impl Default for Stats {
             hits_total: AtomicU64::new(0),
             misses_total: AtomicU64::new(0),
             calls: CallStats::default(),
+            rates: Rates::default(),
         }
     }
 }
@@ -119,6 +122,12 @@ impl Stats {
     #[must_use]
     pub fn batches(&self) -> (Vec<(u64, u64)>, u64) {
         self.calls.batches()
+    }
+
+    /// Looks at the counters of which INFO tells how fast they grow. To be called now and then.
+    pub fn sample(&self) {
+        let counts = [&self.commands_total, &self.input_bytes_total, &self.output_bytes_total].map(load);
+        self.rates.sample(Instant::now(), counts);
     }
 
     /// Counts keys that were there, and keys that were not.

@@ -160,3 +160,42 @@ fn strangers_who_say_nothing_keep_nobody_out_and_wrong_passwords_are_counted_and
     let said = lines.lines().filter(|line| line.contains("wrong passwords")).count();
     assert_eq!(said, 1, "{lines}");
 }
+
+#[test]
+fn info_has_what_dashboards_show_first() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    for _ in 0..20 {
+        assert_eq!(client.words("SET k v"), Reply::ok());
+        assert_eq!(client.words("GET k"), Reply::bulk("v"));
+        assert_eq!(client.words("GET none"), Reply::Null);
+    }
+    let info = text(client.words("INFO everything"));
+    let number = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.unwrap_or_else(|| panic!("no {name} in {info}")).parse().unwrap()
+    };
+    assert_eq!([number("keyspace_hits"), number("keyspace_misses"), number("evicted_keys")], [20.0, 20.0, 0.0]);
+    assert!(number("used_memory_peak") >= number("used_memory") / 2.0);
+    assert!(number("total_system_memory") > number("used_memory"));
+    assert!(number("used_cpu_user") + number("used_cpu_sys") > 0.0);
+    for name in ["instantaneous_ops_per_sec", "instantaneous_input_kbps", "instantaneous_output_kbps", "expired_keys"] {
+        assert!(number(name) >= 0.0, "{name}");
+    }
+    for name in ["run_id:", "master_replid:"] {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert_eq!(line.len(), 40, "{name}{line}");
+    }
+    assert!(info.contains("cmdstat_get:calls=40,usec="), "{info}");
+    assert!(!text(client.words("INFO")).contains("cmdstat_"), "what is long is shown where it is asked for");
+    let metrics = String::from_utf8(crate::operator::http(node.admin_port, "/metrics").1).unwrap();
+    for line in
+        ["sealkv_keyspace_hits_total 20", "sealkv_commands_total{command=\"get\"} 40", "sealkv_evicted_keys_total 0"]
+    {
+        assert!(metrics.contains(line), "{line}:\n{metrics}");
+    }
+    for name in ["sealkv_batch_seconds_bucket", "sealkv_command_seconds_total", "sealkv_active_key_age_entries"] {
+        assert!(metrics.contains(name), "{name}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crate::resp::CommandCall;
 use crate::resp::DatabaseKeys;
 use crate::resp::FactSection;
 use crate::resp::Role;
@@ -20,7 +21,12 @@ pub(super) fn write_info(shared: &ServerShared, arguments: Arguments<'_>, encode
     };
     let mut text = String::new();
     for (section, write) in SECTIONS {
-        if arguments.len() == 1 || is_named(section, &[b"default", b"all", b"everything"]) {
+        // As in Redis, what is long is shown where it is asked for only.
+        let is_asked = match section {
+            "Commandstats" => is_named(section, &[b"all", b"everything"]),
+            _ => arguments.len() == 1 || is_named(section, &[b"default", b"all", b"everything"]),
+        };
+        if is_asked {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -83,6 +89,14 @@ fn info_stats(shared: &ServerShared, lines: &mut Lines<'_>) {
     lines.add("outcomes_unknown", load(&stats.outcomes_unknown_total));
     lines.add("requests_proposed", load(&stats.requests_total));
     lines.add("requests_try_again", load(&stats.try_again_total));
+    let [commands, input, output] = stats.rates.of_a_second();
+    lines.add("instantaneous_ops_per_sec", commands);
+    lines.add("instantaneous_input_kbps", format_args!("{:.2}", input as f64 / 1024.0));
+    lines.add("instantaneous_output_kbps", format_args!("{:.2}", output as f64 / 1024.0));
+    lines.add("keyspace_hits", load(&stats.hits_total));
+    lines.add("keyspace_misses", load(&stats.misses_total));
+    lines.add("evicted_keys", 0);
+    add_facts(shared, FactSection::Stats, lines);
     lines.add("read_index_rounds", load(&stats.read_rounds_total));
     lines.add("reads_at_once", load(&stats.reads_at_once_total));
 }
@@ -96,6 +110,22 @@ fn info_replication(shared: &ServerShared, lines: &mut Lines<'_>) {
     lines.add("connected_slaves", others);
     lines.add("master_repl_offset", facts.applied_index());
     add_facts(shared, FactSection::Replication, lines);
+}
+
+fn info_cpu(shared: &ServerShared, lines: &mut Lines<'_>) {
+    add_facts(shared, FactSection::Cpu, lines);
+}
+
+/// Each call counts with the time of its batch.
+fn info_commandstats(shared: &ServerShared, lines: &mut Lines<'_>) {
+    for call in shared.stats.commands().filter(|call| call.calls + call.refused > 0) {
+        let CommandCall { name, calls, micros, refused } = call;
+        let each = micros as f64 / calls.max(1) as f64;
+        lines.add(
+            &format!("cmdstat_{name}"),
+            format_args!("calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={refused},failed_calls=0"),
+        );
+    }
 }
 
 fn info_cluster(_: &ServerShared, lines: &mut Lines<'_>) {
@@ -120,13 +150,15 @@ fn add_facts(shared: &ServerShared, section: FactSection, lines: &mut Lines<'_>)
 
 type WriteSection = fn(&ServerShared, &mut Lines<'_>);
 
-const SECTIONS: [(&str, WriteSection); 9] = [
+const SECTIONS: [(&str, WriteSection); 11] = [
     ("Server", info_server),
     ("Clients", info_clients),
     ("Memory", info_memory),
     ("Persistence", info_persistence),
     ("Stats", info_stats),
     ("Replication", info_replication),
+    ("CPU", info_cpu),
+    ("Commandstats", info_commandstats),
     ("Cluster", info_cluster),
     ("Keyspace", info_keyspace),
     ("Sealkv", info_sealkv),
