@@ -15,14 +15,14 @@ fn a_flipped_bit_of_log_or_identity_is_refused_by_name_or_changes_nothing() {
     let (victim, chance) = (Victim::killed(), Seeded::fresh());
     let identity = victim.site.data().join("IDENTITY");
     let identity_bytes = std::fs::metadata(&identity).unwrap().len();
+    // Where everything stands. A start that is not refused begins another segment, which is nearly empty.
+    let full_slot = victim.newest_slot();
     let (flips, mut refused) = (runs(CI_FLIPS), 0);
     for at in 0..flips {
         let (path, offset): (PathBuf, u64) = if at % 5 == 0 {
             (identity.clone(), chance.below(identity_bytes))
         } else {
-            // Where the newest segment has its headers and frames, mostly.
-            let slot =
-                if chance.one_in(4) { victim.slots().swap_remove(chance.index(4)) } else { victim.newest_slot() };
+            let slot = if chance.one_in(4) { victim.slots().swap_remove(chance.index(4)) } else { full_slot.clone() };
             let offsets = std::iter::repeat_with(|| chance.below(64 * BLOCK));
             // Zeros are mostly padding, which nobody reads.
             let offset = offsets.take(500).find(|offset| read_at(&slot, *offset, 1) != [0]);
