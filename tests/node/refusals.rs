@@ -171,7 +171,7 @@ fn another_format_version_is_refused_with_78() {
     let identity = site.data().join("IDENTITY");
     let good = fs::read(&identity).unwrap();
     // Three versions of four bytes stand behind the magic; the checksum is mended, as another program would write it.
-    let changes = [("identity", 0, 2), ("log", 1, 3), ("state", 2, 3), ("log", 1, 1), ("state", 2, 1)];
+    let changes = [("identity", 0, 2), ("log", 1, 3), ("state", 2, 4), ("log", 1, 1), ("state", 2, 1), ("state", 2, 2)];
     for (what, version, format) in changes {
         let mut bytes = good.clone();
         bytes[8 + 4 * version + 3] = format;
@@ -180,7 +180,7 @@ fn another_format_version_is_refused_with_78() {
         bytes[end..].copy_from_slice(&sum.to_be_bytes());
         fs::write(&identity, &bytes).unwrap();
         let says = format!("says {what} format {format}, this program has");
-        // Before rows had names the log and the state were at format 1: the line says how to go on.
+        // The versions before had other bytes there: the line says how to go on.
         must_refuse(&site, &site.clear(), CONFIG, &[&says, "start the version that wrote it", "load the data again"]);
     }
 }
