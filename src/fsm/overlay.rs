@@ -103,7 +103,7 @@ impl<'n> WriteContext<'n> {
     ///
     /// # Panics
     /// If there are names left: then a command ran with the names of another one.
-    pub(crate) fn assert_all_named(&self) {
+    pub fn assert_all_named(&self) {
         assert!(self.names.is_empty(), "each name of the entry belongs to one of its commands");
     }
 
