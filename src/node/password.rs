@@ -23,14 +23,23 @@ pub(crate) struct Passwords {
 /// # Errors
 /// [`Refusal::Password`].
 pub(crate) fn read(config: &Config) -> Result<Passwords, Refusal> {
-    let read = |path: &Path| first_line(path).map_err(|why| Refusal::Password { path: path.to_owned(), why });
+    let read = |setting, path: &Path| {
+        first_line(path).map_err(|why| Refusal::Password { setting, path: path.to_owned(), why })
+    };
     if config.requirepass_file.is_some() && config.adminpass_file.is_none() {
         tracing::warn!(
-            "SEALKV and CONFIG SET are refused: clients have a password and operators have none (--adminpass-file FILE)"
+            "SEALKV, CONFIG SET and SHUTDOWN are refused: clients have a password and operators have none (--adminpass-file FILE)"
         );
     }
-    let clients = config.requirepass_file.as_deref().map(read).transpose()?;
-    Ok(Passwords { clients, operators: config.adminpass_file.as_deref().map(read).transpose()? })
+    let clients = config.requirepass_file.as_deref().map(|path| read("requirepass-file", path)).transpose()?;
+    let operators = config.adminpass_file.as_deref().map(|path| read("adminpass-file", path)).transpose()?;
+    if let (Some(all), Some(few), Some(path)) = (&clients, &operators, &config.adminpass_file)
+        && all.is_same(few)
+    {
+        let why = "it has the password of requirepass-file, expected one that clients do not know".to_owned();
+        return Err(Refusal::Password { setting: "adminpass-file", path: path.clone(), why });
+    }
+    Ok(Passwords { clients, operators })
 }
 
 fn first_line(path: &Path) -> Result<Password, String> {

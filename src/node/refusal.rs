@@ -30,8 +30,10 @@ pub enum Refusal {
     #[error(transparent)]
     Kek(#[from] KekError),
     /// Operator: the password file.
-    #[error("requirepass-file {}: {why}", path.display())]
+    #[error("{setting} {}: {why}", path.display())]
     Password {
+        /// Whose file it is.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -53,11 +53,30 @@ pub(super) fn spawn(data_dir: &Path, numbers: &Arc<NodeNumbers>, ends: &Ends) ->
         work_seen: 0,
         apply: Stuck::default(),
         log: Stuck::default(),
+        flushes: FlushesSeen::default(),
     };
     let cannot = |source| Refusal::Make { what: "the threads that watch cannot be made".to_owned(), source };
     thread::Builder::new().name("disk-probe".to_owned()).spawn(probe).map_err(cannot)?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()).map_err(cannot)?;
     Ok(())
+}
+
+/// How many flushes of the state there were when one was done last.
+#[derive(Default)]
+struct FlushesSeen {
+    done: u64,
+    failed: u64,
+}
+
+impl FlushesSeen {
+    /// Whether one failed since the newest that was done.
+    fn newest_failed(&mut self, done: u64, failed: u64) -> bool {
+        if done != self.done {
+            *self = FlushesSeen { done, failed };
+        }
+        assert!(failed >= self.failed, "failures are counted up");
+        failed > self.failed
+    }
 }
 
 /// The thread that looks.
@@ -75,6 +94,7 @@ struct NodeWatch {
     work_seen: u64,
     apply: Stuck,
     log: Stuck,
+    flushes: FlushesSeen,
 }
 
 impl NodeWatch {
@@ -103,6 +123,9 @@ impl NodeWatch {
         facts.apply_stuck_millis.store(millis_of(apply), Relaxed);
         let log = self.log.waited(status.last > status.persisted, status.persisted.0);
         facts.log_stuck_millis.store(millis_of(log), Relaxed);
+        let (done, failed) =
+            (self.numbers.apply.flushes.load(Relaxed), self.numbers.apply.failed_flushes.load(Relaxed));
+        facts.flush_fails.store(self.flushes.newest_failed(done, failed), Relaxed);
     }
 
     fn ask_if_due(&mut self) {

@@ -1,5 +1,6 @@
 //! What the watch has seen last: why the node is not ready, and how much space its disks have.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(crate) struct WatchFacts {
     pub(super) apply_stuck_millis: AtomicU64,
     pub(super) log_stuck_millis: AtomicU64,
     pub(super) state_disk_millis: AtomicU64,
+    /// The newest flush of the state failed: what clients write stays in memory, until there is no space in it either.
+    pub(super) flush_fails: AtomicBool,
     pub(super) state_free_bytes: AtomicU64,
     pub(super) log_free_bytes: AtomicU64,
 }
@@ -23,6 +26,7 @@ impl Default for WatchFacts {
             apply_stuck_millis: AtomicU64::new(0),
             log_stuck_millis: AtomicU64::new(0),
             state_disk_millis: AtomicU64::new(0),
+            flush_fails: AtomicBool::new(false),
             // Until they were asked for.
             state_free_bytes: AtomicU64::new(u64::MAX),
             log_free_bytes: AtomicU64::new(u64::MAX),
@@ -45,6 +49,9 @@ impl WatchFacts {
             .collect();
         if self.state_free_bytes.load(Relaxed) < DISK_FREE_BYTES_NONE {
             reasons.push("the disk of the state is full".to_owned());
+        }
+        if self.flush_fails.load(Relaxed) {
+            reasons.push("the state cannot be flushed: free space on its disk".to_owned());
         }
         reasons
     }
@@ -75,5 +82,7 @@ mod tests {
         facts.state_free_bytes.store(0, Relaxed);
         assert_eq!(facts.not_ready().len(), 2, "{:?}", facts.not_ready());
         assert_eq!(facts.free_bytes(), [("state", 0)]);
+        facts.flush_fails.store(true, Relaxed);
+        assert!(facts.not_ready()[2].starts_with("the state cannot be flushed"), "{:?}", facts.not_ready());
     }
 }

@@ -17,6 +17,12 @@ impl Password {
         Password { digest: digest(secret) }
     }
 
+    /// True if both are one password.
+    #[must_use]
+    pub fn is_same(&self, other: &Password) -> bool {
+        self.digest.ct_eq(&*other.digest).into()
+    }
+
     /// True if `candidate` is the password.
     pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
         self.digest.ct_eq(&*digest(candidate)).into()

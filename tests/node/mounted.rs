@@ -77,6 +77,18 @@ fn a_password_file_that_others_can_read_is_refused_with_78() {
     assert!(refusal.output.contains("mode 0644") && !site.data().exists(), "{}", refusal.output);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
     assert_eq!(Node::start(&args).stop().code(), Some(0));
+    // The operators' file is named by its own setting, and must hold another password.
+    for (operators, words) in [("nofile", "adminpass-file"), ("password", "expected one that clients do not know")] {
+        let mut args = args.clone();
+        args.extend(["--adminpass-file".to_owned(), text(&site.path().join(operators))]);
+        let refusal = refused_start(&args);
+        assert_eq!(refusal.status, CONFIG);
+        assert!(
+            refusal.output.contains(words) && !refusal.output.contains("ERROR\",\"message\":\"requirepass"),
+            "{}",
+            refusal.output
+        );
+    }
 }
 
 #[test]
