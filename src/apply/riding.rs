@@ -72,8 +72,9 @@ struct Metered<'a, B: ?Sized> {
 }
 
 impl<B: ?Sized> Metered<'_, B> {
-    fn has_left(&self, value: Option<&Value>) -> bool {
-        let sum = self.opened_bytes.get() + value.map_or(0, |value| value.bytes.len() as u64);
+    /// Counts them; whether more may follow.
+    fn has_left(&self, bytes: usize) -> bool {
+        let sum = self.opened_bytes.get() + bytes as u64;
         self.opened_bytes.set(sum);
         sum <= ENTRY_VALUE_BYTES_MAX
     }
@@ -82,7 +83,7 @@ impl<B: ?Sized> Metered<'_, B> {
 impl<B: Base + ?Sized> Base for Metered<'_, B> {
     fn value(&self, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         let value = self.view.value(row)?;
-        self.has_left(value.as_ref());
+        self.has_left(value.as_ref().map_or(0, |value| value.bytes.len()));
         Ok(value)
     }
 
@@ -93,16 +94,15 @@ impl<B: Base + ?Sized> Base for Metered<'_, B> {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         self.view.each_value(rows, detail, &mut |value| {
-            let has_left = self.has_left(value.as_ref());
+            let has_left = self.has_left(value.as_ref().map_or(0, |value| value.bytes.len()));
             visit(value) && has_left
         })
     }
 
     fn walk_keys(&self, from: KeyWalk, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> Result<(), ReadError> {
         self.view.walk_keys(from, &mut |met| {
-            let sum = self.opened_bytes.get() + met.bytes as u64;
-            self.opened_bytes.set(sum);
-            visit(met) && sum <= ENTRY_VALUE_BYTES_MAX
+            let has_left = self.has_left(met.bytes);
+            visit(met) && has_left
         })
     }
 
