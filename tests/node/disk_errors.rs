@@ -1,9 +1,7 @@
 //! ACK-DURABLE on a disk that fails once: whichever request of the log it is, nothing acknowledged is lost, nothing is synced
 //! again, and the node ends.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -11,7 +9,7 @@ use sealkv::testing::seed::Seeded;
 use sealkv::testing::seed::runs;
 
 use crate::durability::Ledger;
-use crate::durability::load;
+use crate::durability::Load;
 use crate::durability::verify;
 use crate::failing_disk::FailingDisk;
 use crate::failing_disk::Fault;
@@ -20,7 +18,6 @@ use crate::failing_disk::Plan;
 use crate::harness::Node;
 use crate::harness::Site;
 use crate::harness::sealkv;
-use crate::harness::text;
 
 /// What a trial saw.
 #[derive(Debug, Default)]
@@ -67,10 +64,8 @@ fn fail_once(site: &Site, disk: &FailingDisk, plan: Plan) -> Saw {
     site.make_kek("kek", 7);
     let engine = if plan.nth.is_multiple_of(2) { "uring" } else { "plain" };
     let args = |dir: &std::path::Path| {
-        let mut args = site.sealed();
+        let mut args = site.sealed_in(&dir.join("data"));
         args.extend(["--log-engine", engine].map(str::to_owned));
-        let at = args.iter().position(|word| word == "--data-dir").unwrap();
-        args[at + 1] = text(&dir.join("data"));
         args
     };
     disk.plan(plan);
@@ -99,12 +94,7 @@ fn fail_once(site: &Site, disk: &FailingDisk, plan: Plan) -> Saw {
 
 /// Loads the node until it ends or has gone on long enough.
 fn work(mut node: Node, disk: &FailingDisk, plan: Plan, saw: &mut Saw) -> Vec<Ledger> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let workers = (0..CONNECTIONS).map(|connection| {
-        let (port, stop) = (node.client_port, Arc::clone(&stop));
-        std::thread::spawn(move || load(port, connection, 0, &stop))
-    });
-    let workers: Vec<_> = workers.collect();
+    let load = Load::start(node.client_port, CONNECTIONS, &HashMap::new());
     let began = Instant::now();
     let ended = loop {
         let status = node.status();
@@ -116,8 +106,7 @@ fn work(mut node: Node, disk: &FailingDisk, plan: Plan, saw: &mut Saw) -> Vec<Le
     if let (Some(_), Some(failed_at)) = (ended, disk.failed_at()) {
         saw.ended_after = Some(failed_at.elapsed());
     }
-    stop.store(true, Ordering::Relaxed);
-    let ledgers = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+    let ledgers = load.ledgers();
     // A short write says that nothing is wrong: the rest is written as well.
     let is_fatal = plan.fault != Fault::Short && matches!(plan.kind, Kind::Frame | Kind::Sync | Kind::Header);
     let status = ended.unwrap_or_else(|| {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::client::Client;
@@ -37,18 +38,10 @@ fn kills_lose_nothing_acknowledged(engine: &str) {
     let mut acknowledged_in_all = 0;
     let mut node = Node::start(&args);
     for kill in 0..KILLS {
-        let stop = Arc::new(AtomicBool::new(false));
-        let workers: Vec<_> = (0..CONNECTIONS)
-            .map(|connection| {
-                let (port, stop) = (node.client_port, Arc::clone(&stop));
-                let from = totals.get(&connection).copied().unwrap_or(0);
-                std::thread::spawn(move || load(port, connection, from, &stop))
-            })
-            .collect();
+        let load = Load::start(node.client_port, CONNECTIONS, &totals);
         std::thread::sleep(Duration::from_millis(60 + u64::from(kill * 37 % 140)));
         node.kill();
-        stop.store(true, Ordering::Relaxed);
-        let ledgers: Vec<Ledger> = workers.into_iter().map(|w| w.join().unwrap()).collect();
+        let ledgers = load.ledgers();
         node = Node::start(&args);
         let mut client = node.client();
         for ledger in ledgers {
@@ -61,8 +54,37 @@ fn kills_lose_nothing_acknowledged(engine: &str) {
     assert!(acknowledged_in_all > u64::from(KILLS) * 100, "vacuous: only {acknowledged_in_all} writes acknowledged");
 }
 
+/// Connections that write at the same time.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<Ledger>>,
+}
+
+impl Load {
+    /// Each goes on behind what `totals` has for it.
+    pub fn start(port: u16, connections: usize, totals: &HashMap<usize, u64>) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let workers = (0..connections).map(|connection| {
+            let (stop, from) = (Arc::clone(&stop), totals.get(&connection).copied().unwrap_or(0));
+            std::thread::spawn(move || load(port, connection, from, &stop))
+        });
+        Load { workers: workers.collect(), stop }
+    }
+
+    /// They begin nothing more.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops, and says what each knows.
+    pub fn ledgers(self) -> Vec<Ledger> {
+        self.stop();
+        self.workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    }
+}
+
 /// Writes until it is stopped or the node is gone. A node whose disk fails may still say what it has not executed.
-pub fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledger {
+fn load(port: u16, connection: usize, from: u64, stop: &AtomicBool) -> Ledger {
     let mut ledger = Ledger { connection, acknowledged: from, sent: from };
     let Ok(mut client) = Client::try_connect(port) else { return ledger };
     while !stop.load(Ordering::Relaxed) {

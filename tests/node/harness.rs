@@ -80,7 +80,12 @@ impl Site {
 
     /// The arguments of a sealed node on this site.
     pub fn sealed(&self) -> Vec<String> {
-        let mut args = self.base();
+        self.sealed_in(&self.data())
+    }
+
+    /// The arguments of a sealed node whose data is in `data` instead.
+    pub fn sealed_in(&self, data: &Path) -> Vec<String> {
+        let mut args = self.base_in(data);
         args.extend(["--kek-file".to_owned(), text(&self.kek())]);
         args
     }
@@ -101,13 +106,17 @@ impl Site {
 
     /// The arguments of a node on this site that say nothing about encryption.
     pub fn base(&self) -> Vec<String> {
+        self.base_in(&self.data())
+    }
+
+    fn base_in(&self, data: &Path) -> Vec<String> {
         let mut args: Vec<String> = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
             .into_iter()
             .chain(["--log-format", "json"])
             .chain(SMALL_LOG)
             .map(str::to_owned)
             .collect();
-        args.extend(["--data-dir".to_owned(), text(&self.data())]);
+        args.extend(["--data-dir".to_owned(), text(data)]);
         args
     }
 }

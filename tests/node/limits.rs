@@ -86,9 +86,7 @@ fn a_full_disk_stops_writes_or_ends_the_node_with_74_and_loses_nothing_acknowled
     let Some(mount) = SmallDisk::mount(&site.path().join("disk"), 260) else {
         return;
     };
-    let mut args = site.sealed();
-    let at = args.iter().position(|a| a == "--data-dir").unwrap();
-    args[at + 1] = text(&mount.path.join("data"));
+    let args = site.sealed_in(&mount.path.join("data"));
     let places = runs(CI_PLACES);
     let tried = (0..places).map(|place| {
         let acknowledged = fill_and_write(&args, &mount.path.join("ballast"), place);

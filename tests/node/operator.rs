@@ -267,9 +267,7 @@ fn a_first_start_on_a_full_disk_says_what_it_needs_and_a_later_one_with_room_wor
     let Some(disk) = SmallDisk::mount(&site.path().join("disk"), 200) else {
         return;
     };
-    let mut args = site.sealed();
-    let at = args.iter().position(|arg| arg == "--data-dir").unwrap();
-    args[at + 1] = text(&disk.path.join("data"));
+    let args = site.sealed_in(&disk.path.join("data"));
     let ballast = disk.path.join("ballast");
     fs::write(&ballast, vec![1; 120 << 20]).unwrap();
     for _ in 0..2 {

@@ -4,9 +4,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sealkv::testing::seed::Seeded;
@@ -14,11 +11,10 @@ use sealkv::testing::seed::runs;
 
 use crate::durability::CONNECTIONS;
 use crate::durability::Ledger;
-use crate::durability::load;
+use crate::durability::Load;
 use crate::durability::verify;
 use crate::harness::Node;
 use crate::harness::Site;
-use crate::harness::text;
 
 /// A file system in a loop file that can be cut off.
 struct CutDisk {
@@ -81,9 +77,7 @@ fn power_cuts_of_ext4_and_xfs_lose_nothing_acknowledged() {
     for kind in ["ext4", "xfs"] {
         let site = Site::new();
         let Some(disk) = CutDisk::make(&site, kind) else { continue };
-        let mut args = site.sealed();
-        let at = args.iter().position(|a| a == "--data-dir").unwrap();
-        args[at + 1] = text(&disk.path.join("data"));
+        let mut args = site.sealed_in(&disk.path.join("data"));
         args.extend(["--log-engine".to_owned(), String::new()]);
         let mut totals: HashMap<usize, u64> = HashMap::new();
         let mut acknowledged = 0;
@@ -110,18 +104,12 @@ fn power_cuts_of_ext4_and_xfs_lose_nothing_acknowledged() {
 /// A node under load whose file system is cut off, and then mounted again.
 fn load_and_cut(disk: &CutDisk, args: &[String], totals: &HashMap<usize, u64>, chance: &Seeded) -> Vec<Ledger> {
     let node = Node::start(args);
-    let stop = Arc::new(AtomicBool::new(false));
-    let workers = (0..CONNECTIONS).map(|connection| {
-        let (port, stop) = (node.client_port, Arc::clone(&stop));
-        let from = totals.get(&connection).copied().unwrap_or(0);
-        std::thread::spawn(move || load(port, connection, from, &stop))
-    });
-    let workers: Vec<_> = workers.collect();
+    let load = Load::start(node.client_port, CONNECTIONS, totals);
     std::thread::sleep(Duration::from_millis(60 + chance.below(140)));
     disk.cut_off();
-    stop.store(true, Ordering::Relaxed);
+    load.stop();
     node.kill();
-    let ledgers = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+    let ledgers = load.ledgers();
     assert!(disk.unmount() && disk.mount(), "{} is mounted again", disk.path.display());
     ledgers
 }

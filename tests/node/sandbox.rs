@@ -10,7 +10,6 @@ use crate::harness::Node;
 use crate::harness::Site;
 use crate::harness::command;
 use crate::harness::refused;
-use crate::harness::text;
 use crate::operator::CONFIG;
 use crate::operator::DAMAGE;
 use crate::operator::http;
@@ -168,10 +167,8 @@ fn a_start_that_cannot_write_the_state_changes_nothing() {
     let Some(mount) = crate::limits::SmallDisk::mount(&site.path().join("disk"), 200) else {
         return;
     };
-    let mut args = site.sealed();
-    let at = args.iter().position(|a| a == "--data-dir").unwrap();
     let data = mount.path.join("data");
-    args[at + 1] = text(&data);
+    let args = site.sealed_in(&data);
     let node = Node::start(&args);
     assert_eq!(node.client().words("SET k v"), Reply::ok());
     assert_eq!(node.stop().code(), Some(0));
