@@ -281,8 +281,18 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What the node said is most of what can be known about a failure that comes once in hundreds of rounds.
+        if std::thread::panicking() {
+            println!("the node's newest lines:");
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(LINES_SHOWN)..].iter().for_each(|line| println!("  {line}"));
+        }
     }
 }
+
+/// Of a node whose test failed.
+const LINES_SHOWN: usize = 30;
 
 /// A start that must be refused.
 pub struct Refusal {
