@@ -213,6 +213,8 @@ static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 const SAY_DROPPED_EVERY: Duration = Duration::from_secs(1);
 /// The target of lines about operators, keys and passwords.
 pub(crate) const AUDIT: &str = "audit";
+/// The target of the line that says why the process ends.
+pub(crate) const END: &str = "end";
 
 #[cfg(test)]
 mod tests {

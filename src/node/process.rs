@@ -16,7 +16,7 @@ use tracing_subscriber::reload;
 
 use crate::limits::OWN_DESCRIPTORS;
 use crate::node::log_lines;
-use crate::node::log_lines::AUDIT;
+use crate::node::log_lines::END;
 use crate::node::log_lines::ToLogLines;
 use crate::node::refusal::Refusal;
 use crate::node::settings::LogFormat;
@@ -38,7 +38,7 @@ pub fn start_logging(format: LogFormat, filter: &LogFilter) -> Result<(), String
             (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
         }
         LogFormat::Text => {
-            let builder = lines.with_ansi(false).with_target(false);
+            let builder = lines.with_ansi(false);
             let builder = builder.with_env_filter(words).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
@@ -68,11 +68,8 @@ pub fn change_log_filter(filter: &LogFilter) -> Result<(), String> {
     Ok(())
 }
 
-/// Lines about keys, operators and passwords are written unless the filter names their target.
 fn compiled(filter: &LogFilter) -> Result<EnvFilter, String> {
-    let words = filter.as_str();
-    let words = if filter.names_audit() { words.to_owned() } else { format!("{words},{AUDIT}=info") };
-    EnvFilter::builder().parse(words).map_err(|error| error.to_string())
+    EnvFilter::builder().parse(filter.directives()).map_err(|error| error.to_string())
 }
 
 type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
@@ -194,7 +191,7 @@ pub fn end_at_first_panic() {
         let message = info.payload_as_str().unwrap_or("(no message)");
         let thread = std::thread::current().name().unwrap_or("?").to_owned();
         log_lines::last(|| {
-            tracing::error!(place, thread, message, "a bug: this should not be possible; the node ends");
+            tracing::error!(target: END, place, thread, message, "a bug: this should not be possible; the node ends");
         });
         std::process::abort();
     }));

@@ -29,6 +29,7 @@ use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::listeners::Sockets;
 use crate::node::log_lines;
+use crate::node::log_lines::END;
 use crate::node::open;
 use crate::node::password;
 use crate::node::password::Passwords;
@@ -87,8 +88,8 @@ pub fn ended(blame: Blame, error: &dyn std::error::Error, remedy: Option<&str>) 
     // RocksDB's threads may still have something to say; the reason is what an operator looks for, and it is the last line.
     let line = chain(error);
     log_lines::last(|| match remedy {
-        Some(remedy) => tracing::error!("{line}: {remedy}"),
-        None => tracing::error!("{line}"),
+        Some(remedy) => tracing::error!(target: END, "{line}: {remedy}"),
+        None => tracing::error!(target: END, "{line}"),
     });
     blame.into()
 }

@@ -9,6 +9,7 @@ use serde::Deserializer;
 use serde::de::Error as _;
 
 use crate::node::log_lines::AUDIT;
+use crate::node::log_lines::END;
 
 /// `ADDRESS:PORT`. Of names only `localhost`: a node must not depend on a name server to find its own address.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -116,7 +117,25 @@ impl LogFilter {
     /// Whether it says which lines about keys, operators and passwords are written.
     #[must_use]
     pub fn names_audit(&self) -> bool {
-        self.0.split(',').any(|part| part.split('=').next() == Some(AUDIT))
+        self.names(AUDIT)
+    }
+
+    /// What is written: without a level for other targets these are written from `info` on, and what nobody may miss
+    /// (the lines of [`AUDIT`], the reason of an end) is written unless the filter names its target.
+    #[must_use]
+    pub fn directives(&self) -> String {
+        let has_level = self.0.split(',').any(|part| !part.contains('='));
+        let mut all = if has_level { self.0.clone() } else { format!("info,{}", self.0) };
+        for (target, level) in [(AUDIT, "info"), (END, "error")] {
+            if !self.names(target) {
+                all.push_str(&format!(",{target}={level}"));
+            }
+        }
+        all
+    }
+
+    fn names(&self, target: &str) -> bool {
+        self.0.split(',').any(|part| part.split('=').next() == Some(target))
     }
 }
 
@@ -130,11 +149,19 @@ impl FromStr for LogFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<LogFilter, String> {
-        match text.split(',').find(|part| !is_directive(part)) {
-            None => Ok(LogFilter(text.to_owned())),
-            Some(part) => Err(format!(
+        if let Some(part) = text.split(',').find(|part| !is_directive(part)) {
+            return Err(format!(
                 "expected error, warn, info, debug or trace, or a list with levels of single targets, \
                  as info,sealkv::wal=debug, found {part:?}"
+            ));
+        }
+        // A target that no line has would be a filter that does nothing, and nobody would know.
+        let mut targets = text.split(',').filter_map(|part| part.split_once('=')).map(|(target, _)| target);
+        match targets.find(|target| !is_known_target(target)) {
+            None => Ok(LogFilter(text.to_owned())),
+            Some(target) => Err(format!(
+                "there are no log lines of target {target:?}, expected {AUDIT}, {END}, rocksdb, sealkv, or sealkv:: and one of {}",
+                ROOMS.join(", ")
             )),
         }
     }
@@ -158,6 +185,17 @@ fn is_directive(part: &str) -> bool {
     }
 }
 
+fn is_known_target(target: &str) -> bool {
+    let mut parts = target.split("::");
+    match (parts.next(), parts.next()) {
+        (Some("sealkv"), Some(room)) => ROOMS.contains(&room),
+        (Some(first), None) => [AUDIT, END, "rocksdb", "sealkv"].contains(&first),
+        _ => false,
+    }
+}
+
+/// Of which there may be log lines.
+const ROOMS: [&str; 11] = ["apply", "cli", "crypto", "disk", "fsm", "keys", "node", "propose", "raft", "resp", "wal"];
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -224,6 +262,32 @@ mod tests {
         {
             let error = wrong.parse::<LogFilter>().unwrap_err();
             assert!(error.contains(word) && error.contains("error, warn, info, debug or trace"), "{error}");
+        }
+        for (wrong, word) in
+            [("info,sealkv::wall=debug", "sealkv::wall"), ("wal=debug", "wal"), ("tokio=info", "tokio")]
+        {
+            let error = wrong.parse::<LogFilter>().unwrap_err();
+            assert!(error.contains(&format!("{word:?}")) && error.contains("raft, resp, wal"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_may_miss_is_written_unless_its_target_is_named() {
+        for (filter, directives) in [
+            ("off", "off,audit=info,end=error"),
+            ("sealkv::wal=debug", "info,sealkv::wal=debug,audit=info,end=error"),
+            ("audit=off,warn", "audit=off,warn,end=error"),
+            ("off,end=off,audit=off", "off,end=off,audit=off"),
+        ] {
+            assert_eq!(filter.parse::<LogFilter>().unwrap().directives(), directives);
+        }
+    }
+
+    #[test]
+    fn each_room_that_can_be_named_in_a_filter_is_a_room() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for room in ROOMS {
+            assert!(source.join(room).is_dir(), "{room}");
         }
     }
 }

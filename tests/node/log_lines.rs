@@ -248,3 +248,15 @@ fn the_filter_of_log_lines_is_changed_while_the_node_runs() {
     drop(node.client());
     assert!(node.says("client connection ends"), "{}", node.log());
 }
+
+#[test]
+fn no_filter_that_leaves_its_target_out_hides_why_the_process_ends() {
+    let site = Site::new();
+    for filter in ["off", "sealkv::wal=debug"] {
+        let mut args = site.sealed_in(&site.path().join("nothing/is/here"));
+        args.extend(["--log-level".to_owned(), filter.to_owned(), "--log-slots".to_owned(), "1".to_owned()]);
+        let refused = refused_start(&args);
+        assert_eq!(refused.status, 78, "{filter}");
+        assert!(refused.output.contains("log-slots"), "{filter}: {}", refused.output);
+    }
+}
