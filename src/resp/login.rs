@@ -62,6 +62,11 @@ impl Login {
         self.is_admin || (bounds.password.is_none() && bounds.admin_password.is_none())
     }
 
+    /// Its name in ACL WHOAMI.
+    pub(crate) fn user(&self) -> &'static [u8] {
+        if self.is_admin { ADMIN_USER } else { DEFAULT_USER }
+    }
+
     /// Which bounds its next command has.
     pub(crate) fn sender(&self) -> Sender {
         if self.deadline.is_some() { Sender::Unauthenticated } else { Sender::Authenticated }
@@ -183,6 +188,10 @@ impl Login {
         let is_admins = bounds.admin_password.as_ref().is_some_and(|expected| expected.matches(password));
         if (user == DEFAULT_USER && is_clients) || (user == ADMIN_USER && is_admins) {
             self.is_admin = user == ADMIN_USER;
+            if self.is_admin {
+                let client = self.client.id;
+                tracing::info!(target: "audit", client, from = %self.client.address.ip(), "an operator has logged in");
+            }
             self.authenticate();
             self.failures = 0;
             return Ok(());

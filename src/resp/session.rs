@@ -234,7 +234,12 @@ impl Session {
         self.client.last_command.store(number, Ordering::Relaxed);
         let admitted = self.may_run(command, arguments);
         match admitted {
-            Ok(()) => self.calls.add(number),
+            Ok(()) => {
+                if command.removes_all() {
+                    self.shared.stats.say_flush(self.client.address.ip(), command.name);
+                }
+                self.calls.add(number);
+            }
             Err(_) => self.shared.stats.calls.refuse(number),
         }
         admitted.map(|()| command)

@@ -62,9 +62,10 @@ pub struct Stats {
     pub(crate) rates: Rates,
     wrong_passwords: Mutex<Gathered>,
     refused_operators: Mutex<Gathered>,
+    flushes: Mutex<Gathered>,
 }
 
-/// Things that strangers may do as often as they like: said at most once a minute, with how often.
+/// Things that clients may do as often as they like: said at most once in a while, with how often.
 #[derive(Debug, Default)]
 struct Gathered {
     said: Option<Instant>,
@@ -73,9 +74,9 @@ struct Gathered {
 
 impl Gathered {
     /// Counts one more; how many there were since the last line, if one is due.
-    fn count(&mut self) -> Option<u64> {
+    fn count(&mut self, every: Duration) -> Option<u64> {
         self.count += 1;
-        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY_GATHERED_EVERY);
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= every);
         is_due.then(|| std::mem::replace(self, Gathered { said: Some(Instant::now()), count: 0 }).count)
     }
 }
@@ -104,6 +105,7 @@ impl Default for Stats {
             output_bytes_total: AtomicU64::new(0),
             wrong_passwords: Mutex::default(),
             refused_operators: Mutex::default(),
+            flushes: Mutex::default(),
             hits_total: AtomicU64::new(0),
             misses_total: AtomicU64::new(0),
             calls: CallStats::default(),
@@ -142,7 +144,7 @@ impl Stats {
     /// Counts a wrong password, and says so at most once a minute: somebody may be guessing.
     pub(crate) fn count_wrong_password(&self, from: IpAddr) {
         add(&self.auth_failures_total, 1);
-        let due = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner).count();
+        let due = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner).count(SAY_GATHERED_EVERY);
         if let Some(count) = due {
             tracing::warn!(target: "audit", count, newest = %from, "wrong passwords");
         }
@@ -150,9 +152,17 @@ impl Stats {
 
     /// Counts a command of operators that another client sent, and says so at most once a minute.
     pub(crate) fn count_refused_operator(&self, from: IpAddr, command: &str) {
-        let due = self.refused_operators.lock().unwrap_or_else(PoisonError::into_inner).count();
+        let due = self.refused_operators.lock().unwrap_or_else(PoisonError::into_inner).count(SAY_GATHERED_EVERY);
         if let Some(count) = due {
             tracing::warn!(target: "audit", count, newest = %from, command, "commands of operators were refused");
+        }
+    }
+
+    /// Says, at most once a second, that a client asked to remove every key of a database or of all.
+    pub(crate) fn say_flush(&self, from: IpAddr, command: &str) {
+        let due = self.flushes.lock().unwrap_or_else(PoisonError::into_inner).count(SAY_FLUSHES_EVERY);
+        if let Some(count) = due {
+            tracing::info!(target: "audit", count, newest = %from, command, "a client asks to remove all keys");
         }
     }
 
@@ -186,3 +196,4 @@ pub(crate) fn load(counter: &AtomicU64) -> u64 {
 }
 
 const SAY_GATHERED_EVERY: Duration = Duration::from_secs(60);
+const SAY_FLUSHES_EVERY: Duration = Duration::from_secs(1);

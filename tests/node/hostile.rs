@@ -109,9 +109,9 @@ fn a_loop_of_rotations_is_refused_and_operators_have_a_password_of_their_own() {
         }
     }
     assert_eq!(done, 2, "each key once");
-    // One refusal of the client, a line for what was asked and one for its end, a line for each rotation that was refused.
+    // One refusal of the client, the login of the operator, a line for what was asked and one for its end, a line for each rotation that was refused.
     // They are written by a thread of their own, so they come a little later than the replies.
-    let expected = 1 + 2 * 2 + 98;
+    let expected = 1 + 1 + 2 * 2 + 98;
     for words in
         ["the KEK is read", "the key of the log is made", "data keys are unwrapped", "the keys that seal, as of"]
     {

@@ -266,8 +266,13 @@ impl CommandSpec {
             Some(Local::Config) => !is_word("get") && !is_word("help"),
             Some(Local::Shutdown) => true,
             Some(_) => false,
-            None => is_flush_for_admin && matches!(self.name, "flushall" | "flushdb"),
+            None => is_flush_for_admin && self.removes_all(),
         }
+    }
+
+    /// Whether it removes every key of a database, or of all.
+    pub(crate) fn removes_all(&self) -> bool {
+        matches!(self.name, "flushall" | "flushdb")
     }
 
     /// Its category in ACL CAT.

@@ -39,6 +39,7 @@ pub(super) fn config_command(
     } else if sub.is("resetstat") {
         sub.exactly(0)?;
         shared.stats.reset();
+        tracing::info!(target: "audit", "an operator sets the counters back");
         encoder.simple("OK");
     } else if sub.is("rewrite") {
         sub.exactly(0)?;
@@ -88,8 +89,14 @@ fn config_set(shared: &ServerShared, sub: &Subcommand<'_>) -> Result<(), ErrorLi
     }
     for change in changes {
         match change {
-            ConfigChange::ClientsMax(count) => shared.clients_max.store(count, Ordering::Relaxed),
-            ConfigChange::IdleTimeout(ms) => shared.idle_timeout_ms.store(ms, Ordering::Relaxed),
+            ConfigChange::ClientsMax(count) => {
+                shared.clients_max.store(count, Ordering::Relaxed);
+                tracing::info!(target: "audit", maxclients = count, "an operator changes a setting");
+            }
+            ConfigChange::IdleTimeout(ms) => {
+                shared.idle_timeout_ms.store(ms, Ordering::Relaxed);
+                tracing::info!(target: "audit", timeout_ms = ms, "an operator changes a setting");
+            }
             ConfigChange::LogLevel(filter) => shared.operator.log_by(&filter, true).map_err(|why| {
                 ErrorLine::made(format!("ERR CONFIG SET failed (possibly related to argument 'loglevel') - {why}"))
             })?,

@@ -110,7 +110,12 @@ impl LocalContext<'_> {
             }
             Local::Acl => {
                 let has_password = self.shared.bounds.password.is_some();
-                return acl_command(has_password, &subcommand("acl", arguments), &mut self.encoder(out));
+                return acl_command(
+                    has_password,
+                    self.login.user(),
+                    &subcommand("acl", arguments),
+                    &mut self.encoder(out),
+                );
             }
             Local::Latency => return latency_command(&subcommand("latency", arguments), &mut self.encoder(out)),
             Local::Module => return module_command(&subcommand("module", arguments), &mut self.encoder(out)),

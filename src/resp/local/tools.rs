@@ -62,12 +62,13 @@ pub(super) fn latency_command(sub: &Subcommand<'_>, encoder: &mut Encoder<'_>) -
 /// ACL WHOAMI|USERS|LIST|CAT|LOG: there is one user, who may do everything.
 pub(super) fn acl_command(
     has_password: bool,
+    user: &[u8],
     sub: &Subcommand<'_>,
     encoder: &mut Encoder<'_>,
 ) -> Result<(), ErrorLine> {
     if sub.is("whoami") {
         sub.exactly(0)?;
-        encoder.bulk(b"default");
+        encoder.bulk(user);
     } else if sub.is("users") {
         sub.exactly(0)?;
         encoder.array(1);
