@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::Parser;
 use clap::Subcommand;
 use clap::error::ErrorKind;
@@ -58,6 +59,9 @@ enum CliCommand {
         /// File whose first line is the clients' password
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// Take input that sealkv dump has not made: nothing then tells whether it is whole
+        #[arg(long)]
+        without_end: bool,
     },
     /// Say whether a node that runs is ready: 0 ready, 1 not ready, 74 nobody answers
     Status {
@@ -93,8 +97,8 @@ enum LogCommand {
     Dump {
         #[command(flatten)]
         place: DirectoryArguments,
-        /// The only format there is
-        #[arg(long, required = true)]
+        /// The only format there is, said or not
+        #[arg(long)]
         json: bool,
     },
 }
@@ -126,7 +130,9 @@ fn main() -> ExitCode {
         }
         CliCommand::Keygen { file } => keygen(&file),
         CliCommand::Dump(place) => cli::dump::run(&place.data_dir, place.kek_file.as_deref()),
-        CliCommand::Load { to, password_file } => cli::load::run(&LoadTarget { address: to, password_file }),
+        CliCommand::Load { to, password_file, without_end } => {
+            cli::load::run(&LoadTarget { address: to, password_file, is_without_end: without_end })
+        }
         CliCommand::Status { admin } => cli::status::run(&admin),
         CliCommand::State(StateCommand::Digest(place)) => {
             cli::state::digest(&place.data_dir, place.kek_file.as_deref())
@@ -156,9 +162,21 @@ fn usage(error: &clap::Error) -> ExitCode {
         let line = lines.join(" ");
         let hint = REDIS_FLAGS.iter().find(|(theirs, _)| line.contains(&format!("'{theirs}'")));
         let hint = hint.map_or_else(String::new, |(_, ours)| format!(", the flag is {ours}"));
-        cli::say(&format!("sealkv: {}{hint} (see sealkv serve -h)", line.trim_start_matches("error: ")));
+        cli::say(&format!("sealkv: {}{hint} (see {} -h)", line.trim_start_matches("error: "), command_of_the_line()));
     }
     Blame::Config.into()
+}
+
+/// The command whose flags are wrong, as far as it can be told from the words of the command line.
+fn command_of_the_line() -> String {
+    let mut command = Cli::command();
+    let mut name = command.get_name().to_owned();
+    for word in std::env::args().skip(1) {
+        let Some(found) = command.find_subcommand(&word) else { break };
+        name = format!("{name} {word}");
+        command = found.clone();
+    }
+    name
 }
 
 /// What people try first, and what it is called here.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli;
+use crate::cli::dump_end;
 use crate::exit::Blame;
 use crate::exit::chain;
 use crate::fsm::contents::Content;
@@ -37,7 +38,7 @@ pub fn run(data_dir: &Path, kek_file: Option<&Path>) -> ExitCode {
         written = dump.take(content);
         written.is_ok()
     });
-    if let Err(error) = written.and_then(|()| dump.out.flush()) {
+    if let Err(error) = written.and_then(|()| dump.end()) {
         cli::say(&format!("sealkv: standard output: {error}"));
         return Blame::Damage.into();
     }
@@ -75,6 +76,12 @@ impl<W: Write> Dump<W> {
             }
         }
         Ok(())
+    }
+
+    /// The last command; without it a load knows that the dump was cut.
+    fn end(&mut self) -> io::Result<()> {
+        self.out.write_all(&dump_end::encode(self.rows, self.troubles))?;
+        self.out.flush()
     }
 
     fn put(&mut self, row: &OpenedRow) -> Result<(), PutError> {

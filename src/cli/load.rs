@@ -17,6 +17,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::cli;
+use crate::cli::dump_end;
 use crate::exit::Blame;
 use crate::exit::chain;
 use crate::limits::ARGUMENTS_MAX;
@@ -30,6 +31,8 @@ pub struct LoadTarget {
     pub address: String,
     /// File whose first line is its clients' password.
     pub password_file: Option<PathBuf>,
+    /// The input was made by something else than `sealkv dump`: it has no last command that says how many rows there are.
+    pub is_without_end: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,15 @@ enum LoadToolError {
     Input(#[source] io::Error),
     #[error("standard input, behind {commands} commands: {what}")]
     NotACommand { commands: u64, what: &'static str },
+    #[error(
+        "standard input is no whole dump: it ends behind {sets} rows without the last command of sealkv dump. \
+         What was sent stays; --without-end takes input of another maker"
+    )]
+    Cut { sets: u64 },
+    #[error("the dump has {sets} rows, its last command says {rows}")]
+    Count { sets: u64, rows: u64 },
+    #[error("the dump was made of a damaged node: {troubles} things could not be read, its other rows are loaded")]
+    Lacking { troubles: u64 },
     #[error("the node does not take more: it said TRYAGAIN for {}", humantime(RETRY_FOR))]
     TryAgain,
 }
@@ -63,7 +75,12 @@ impl LoadToolError {
         match self {
             LoadToolError::Connect { .. } | LoadToolError::Password { .. } | LoadToolError::Refused(_) => Blame::Config,
             LoadToolError::NotACommand { .. } => Blame::Config,
-            LoadToolError::Broken(_) | LoadToolError::Input(_) | LoadToolError::TryAgain => Blame::Damage,
+            LoadToolError::Broken(_)
+            | LoadToolError::Input(_)
+            | LoadToolError::Cut { .. }
+            | LoadToolError::Count { .. }
+            | LoadToolError::Lacking { .. }
+            | LoadToolError::TryAgain => Blame::Damage,
         }
     }
 }
@@ -75,17 +92,42 @@ pub fn run(target: &LoadTarget) -> ExitCode {
         Ok(load) => load,
         Err(error) => return ended(&error),
     };
-    if let Err(error) = load.all(&mut BufReader::with_capacity(BATCH_BYTES, io::stdin().lock())) {
-        cli::say(&format!("{} commands were answered, {} of them with errors", load.answered, load.errors));
-        return ended(&error);
-    }
-    cli::say(&format!("loaded {} commands, {} errors", load.answered, load.errors));
+    let input = &mut BufReader::with_capacity(BATCH_BYTES, io::stdin().lock());
+    let rows = match load.all(input).and_then(|end| end.check(target.is_without_end)) {
+        Ok(rows) => rows,
+        Err(error) => {
+            cli::say(&format!("{} commands were answered, {} of them with errors", load.answered, load.errors));
+            return ended(&error);
+        }
+    };
+    cli::say(&format!("loaded {rows} rows, {} errors", load.errors));
     if load.errors > 0 { Blame::Damage.into() } else { ExitCode::SUCCESS }
 }
 
 fn ended(error: &LoadToolError) -> ExitCode {
     cli::say(&format!("sealkv: {}", chain(error)));
     error.blame().into()
+}
+
+/// How the input ended.
+struct InputEnd {
+    sets: u64,
+    /// Rows and troubles, if the last command said them.
+    said: Option<(u64, u64)>,
+}
+
+impl InputEnd {
+    /// How many rows were sent.
+    fn check(&self, is_without_end: bool) -> Result<u64, LoadToolError> {
+        let sets = self.sets;
+        match self.said {
+            None if is_without_end => Ok(sets),
+            None => Err(LoadToolError::Cut { sets }),
+            Some((rows, _)) if rows != sets => Err(LoadToolError::Count { sets, rows }),
+            Some((_, 0)) => Ok(sets),
+            Some((_, troubles)) => Err(LoadToolError::Lacking { troubles }),
+        }
+    }
 }
 
 struct Load {
@@ -121,12 +163,15 @@ impl Load {
         }
     }
 
-    fn all(&mut self, input: &mut impl BufRead) -> Result<(), LoadToolError> {
+    fn all(&mut self, input: &mut impl BufRead) -> Result<InputEnd, LoadToolError> {
         let mut batch: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
         let mut read = 0;
+        let mut end = InputEnd { sets: 0, said: None };
         while let Some(command) = next_command(input, read)? {
             read += 1;
+            end.said = dump_end::decode(&command);
+            end.sets += u64::from(is_set(&command));
             // A command that changes what the next ones mean goes alone: what is sent again must mean the same.
             let is_alone = !is_set(&command);
             if is_alone {
@@ -140,7 +185,8 @@ impl Load {
                 bytes = 0;
             }
         }
-        self.send(batch)
+        self.send(batch)?;
+        Ok(end)
     }
 
     /// Sends commands until each has an answer that is not TRYAGAIN.

@@ -13,7 +13,7 @@ use crate::exit::Blame;
 use crate::exit::chain;
 
 /// Prints what `/readyz` of the admin listener at `address` answers, and the node's numbers that an operator looks at first.
-/// 0 = ready, 1 = it runs and is not ready, 74 = nobody answers.
+/// 0 = ready, 1 = it runs and is not ready, 74 = nobody answers, 78 = `address` is none.
 #[must_use]
 pub fn run(address: &str) -> ExitCode {
     match look(address) {
@@ -21,6 +21,10 @@ pub fn run(address: &str) -> ExitCode {
             // A closed stdout is no reason for another status.
             let _ = write!(io::stdout(), "{}", status.words);
             if status.is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) }
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            cli::say(&format!("sealkv: --admin {address}: {}, expected HOST:PORT", chain(&error)));
+            Blame::Config.into()
         }
         Err(error) => {
             cli::say(&format!("sealkv: no node answers at {address}: {}", chain(&error)));

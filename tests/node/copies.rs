@@ -34,8 +34,12 @@ fn stderr(output: &Output) -> String {
 }
 
 fn load(node: &Node, dump: &[u8]) -> Output {
+    load_with(node, dump, &[])
+}
+
+fn load_with(node: &Node, dump: &[u8], flags: &[&str]) -> Output {
     let mut command = sealkv();
-    command.args(["load", "--to", &format!("127.0.0.1:{}", node.client_port)]);
+    command.args(["load", "--to", &format!("127.0.0.1:{}", node.client_port)]).args(flags);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A load that is refused does not read to the end.
     let _ = child.stdin.take().unwrap().write_all(dump);
@@ -81,7 +85,7 @@ fn a_dump_of_a_stopped_or_killed_node_is_loaded_into_another_one_row_by_row() {
         let node = Node::start(&other.sealed());
         let loaded = load(&node, &dumped.stdout);
         assert_eq!(loaded.status.code(), Some(0), "{}", stderr(&loaded));
-        assert!(stderr(&loaded).contains(&format!("loaded {} commands, 0 errors", rows.len())), "{}", stderr(&loaded));
+        assert!(stderr(&loaded).contains(&format!("loaded {} rows, 0 errors", rows.len())), "{}", stderr(&loaded));
         let mut client = node.client();
         assert_eq!(client.words("DBSIZE"), Reply::Integer(rows.len() as i64));
         for (key, value) in &rows {
@@ -105,7 +109,17 @@ fn a_dump_without_the_kek_is_refused_and_a_load_says_what_is_wrong() {
     let errors = load(&node, b"*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n");
     assert_eq!(errors.status.code(), Some(74));
     assert!(stderr(&errors).contains("not an integer"), "{}", stderr(&errors));
+    for (cut, expected) in [(&b""[..], 74), (b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", 74)] {
+        let loaded = load(&node, cut);
+        assert_eq!(loaded.status.code(), Some(expected), "{}", stderr(&loaded));
+        assert!(stderr(&loaded).contains("no whole dump"), "{}", stderr(&loaded));
+        assert_eq!(load_with(&node, cut, &["--without-end"]).status.code(), Some(0));
+    }
     assert_eq!(node.stop().code(), Some(0));
+    let nobody = sealkv().args(["status", "--admin", "nonsense"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(78), "{}", stderr(&nobody));
+    let flags = sealkv().args(["log", "verify"]).output().unwrap();
+    assert!(stderr(&flags).contains("(see sealkv log verify -h)"), "{}", stderr(&flags));
     let without = tool(&site, &["dump"], false);
     assert_eq!(without.status.code(), Some(78), "{}", stderr(&without));
     assert!(without.stdout.is_empty());
@@ -138,7 +152,9 @@ fn what_still_opens_of_a_damaged_state_is_dumped_and_what_does_not_is_named() {
     assert!(said.contains("cannot be read") && said.contains("checksum"), "the rows and the reason are named: {said}");
     let other = Site::new();
     let node = Node::start(&other.sealed());
-    assert_eq!(load(&node, &dumped.stdout).status.code(), Some(0));
+    let loaded = load(&node, &dumped.stdout);
+    assert_eq!(loaded.status.code(), Some(74), "the load knows that rows are missing");
+    assert!(stderr(&loaded).contains("could not be read, its other rows are loaded"), "{}", stderr(&loaded));
     let mut client = node.client();
     let Reply::Integer(kept) = client.words("DBSIZE") else { panic!("a number") };
     println!("{kept} of {} rows were kept", rows.len());

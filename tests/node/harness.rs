@@ -279,11 +279,12 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
         // What the node said is most of what can be known about a failure that comes once in hundreds of rounds.
         if std::thread::panicking() {
-            println!("the node's newest lines:");
+            println!("the node had ended before the test failed: {ended:?}; its newest lines:");
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             lines[lines.len().saturating_sub(LINES_SHOWN)..].iter().for_each(|line| println!("  {line}"));
