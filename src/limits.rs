@@ -7,10 +7,12 @@ use std::time::Duration;
 mod apply;
 mod clients;
 mod entries;
+mod peers;
 
 pub use apply::*;
 pub use clients::*;
 pub use entries::*;
+pub use peers::*;
 
 // Members.
 

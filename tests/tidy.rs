@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wal", &["ids", "entry", "exit", "codec", "limits", "world", "disk", "crypto::aead"]),
     ("keys", &["ids", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "members", "codec", "exit", "limits", "crypto", "keys"]),
-    ("raft", &["ids", "entry", "members", "limits", "world", "wal"]),
+    ("raft", &["ids", "codec", "entry", "members", "limits", "world", "wal"]),
     ("propose", &["exit", "ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
     (
         "apply",

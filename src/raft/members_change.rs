@@ -138,7 +138,8 @@ pub(super) fn to_conf_state(members: &Members) -> ConfState {
     }
 }
 
-fn from_conf_state(mut conf_state: ConfState) -> Members {
+/// The members as this program has them.
+pub(super) fn from_conf_state(mut conf_state: ConfState) -> Members {
     let mut members = Members {
         voters: conf_state.take_voters(),
         learners: conf_state.take_learners(),

@@ -23,6 +23,7 @@ mod read_index;
 mod start;
 pub mod thread;
 mod transport;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,17 @@
 //! A transport may lose, repeat and reorder messages; raft sends again. Proposals never travel: an entry that another node
 //! appends stands at another position than the one it was sealed for, so both ends drop them.
 
+use bytes::Bytes;
+
 use ::raft::Raft;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
+use crate::codec::CodecError;
 use crate::ids::Index;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
+use crate::raft::wire;
 
 /// A message between members. Only this room looks inside.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +56,36 @@ impl PeerMessage {
     /// Whether it asks for a vote, or for the promise of one.
     pub(super) fn asks_for_votes(&self) -> bool {
         matches!(self.0.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
+    }
+
+    /// Appends its bytes to `head`, but those of [`PeerMessage::payloads`], which belong right behind. Drawn in `wire.rs`.
+    pub fn put_head(&self, head: &mut Vec<u8>) {
+        wire::put_head(&self.0, head);
+    }
+
+    /// The bytes behind the head, in their order, as they lie in memory.
+    pub fn payloads(&self) -> impl Iterator<Item = &Bytes> {
+        wire::payloads(&self.0)
+    }
+
+    /// Bytes on the wire, head and payloads.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        wire::head_bytes(&self.0) + self.payloads().map(Bytes::len).sum::<usize>()
+    }
+
+    /// The message of such bytes, which its entries share. Nothing that raft counts with can overflow.
+    ///
+    /// # Errors
+    /// [`CodecError`]: a bound is exceeded, or no member sends that.
+    pub fn read(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
+        wire::read(bytes).map(PeerMessage)
+    }
+
+    /// Whether it carries entries or a snapshot: a long one must not delay heartbeats and votes.
+    #[must_use]
+    pub fn is_bulk(&self) -> bool {
+        matches!(self.0.get_msg_type(), MessageType::MsgAppend | MessageType::MsgSnapshot)
     }
 
     /// The node that it is for.
