@@ -18,6 +18,7 @@
 //! | room | what it does | what it does not know |
 //! | --- | --- | --- |
 //! | [`crypto`] | bytes in, bytes out: AES-256-GCM, envelopes, nonces, derived keys | files, threads, clocks, the state |
+//! | [`peers`] | the other members: connections, frames, who is who | what is in a message or a request; the log, the state, keys of data |
 //! | [`keys`] | the KEK, the keyring, and the rules of bootstrap, cutover and rotation | the log, raft, clients |
 //! | [`node`], [`cli`] | the roof: settings, start, threads, metrics, the commands of the binary | nothing: they may import every room |
 //! | `testing` | a simulated disk, clock and network, behind a feature | |
@@ -50,6 +51,8 @@ pub mod limits;
 pub mod members;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
+pub mod peers;
 #[cfg(feature = "node")]
 pub mod propose;
 #[cfg(feature = "node")]

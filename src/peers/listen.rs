@@ -1,0 +1,118 @@
+//! The connections that others make: accepted, asked who they are, and refused with words or served.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::limits::PEER_HELLO_DEADLINE;
+use crate::limits::PEER_STRANGERS_MAX;
+use crate::peers::config::Security;
+use crate::peers::frame::FrameFault;
+use crate::peers::frame::FrameKind;
+use crate::peers::frame::FramesIn;
+use crate::peers::frame::frame_of;
+use crate::peers::hello::Hello;
+use crate::peers::hello::HelloRefused;
+use crate::peers::hello::words_to_bytes;
+use crate::peers::inbound::serve;
+use crate::peers::shared::Shared;
+use crate::peers::stream::BoxedStream;
+use crate::peers::stream::set_up;
+
+/// Why somebody did not come in.
+#[derive(Debug, thiserror::Error)]
+enum Turned {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameFault),
+    #[error("{0}")]
+    Hello(#[from] HelloRefused),
+    #[error("it did not say who it is within {} s", PEER_HELLO_DEADLINE.as_secs())]
+    Deadline,
+}
+
+/// Accepts until the task is aborted.
+pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+    let strangers = Arc::new(Semaphore::new(PEER_STRANGERS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&strangers).acquire_owned().await else { return };
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a peer");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let entered = timeout(PEER_HELLO_DEADLINE, enter(&shared, stream)).await;
+            drop(place);
+            if let Err(turned) = entered.unwrap_or(Err(Turned::Deadline)) {
+                log(&shared, address, &turned);
+            }
+        });
+    }
+}
+
+/// Not for the connection of every port scan, and not for the end of one that said nothing.
+fn log(shared: &Shared, address: SocketAddr, turned: &Turned) {
+    let words = turned.to_string();
+    if matches!(turned, Turned::Frame(FrameFault::Closed))
+        || !shared.refusals.is_due(&format!("{} {words}", address.ip()))
+    {
+        tracing::debug!(%address, "a connection of a peer is refused: {words}");
+    } else {
+        tracing::warn!(%address, "a connection of a peer is refused: {words}");
+    }
+}
+
+/// Hears who somebody is; who may come in is served by a task of its own.
+async fn enter(shared: &Arc<Shared>, stream: TcpStream) -> Result<(), Turned> {
+    set_up(&stream)?;
+    let mut stream: BoxedStream = match &shared.security {
+        Security::InsecurePlain { .. } => Box::new(stream),
+    };
+    let mut reader = FramesIn::default();
+    let (_, body) = reader.next(&mut stream, &[FrameKind::Hello]).await?;
+    let hello = match judge(shared, &body) {
+        Ok(hello) => hello,
+        Err(refused) => {
+            // So that the other operator reads it too. Who does not take it knows less.
+            let words = refused.to_string();
+            let _ = stream.write_all(&frame_of(FrameKind::Refusal, words_to_bytes(&words))).await;
+            let _ = stream.shutdown().await;
+            return Err(refused.into());
+        }
+    };
+    let welcome = frame_of(FrameKind::Welcome, &shared.hello(hello.lane, hello.from).to_bytes());
+    stream.write_all(&welcome).await?;
+    stream.flush().await?;
+    if let Some(peer) = shared.peer(hello.from) {
+        peer.is_back();
+    }
+    let (node, lane) = (hello.from, hello.lane);
+    let task = tokio::spawn(serve(Arc::clone(shared), stream, reader, node, lane));
+    shared.guests.enter(node, lane, task.abort_handle());
+    Ok(())
+}
+
+fn judge(shared: &Shared, body: &Bytes) -> Result<Hello, HelloRefused> {
+    let hello = Hello::read(body)?;
+    hello.may_enter(shared.node, shared.cluster)?;
+    shared.handler.meet(hello.from, &hello.facts).map_err(HelloRefused::Unwanted)?;
+    Ok(hello)
+}
+
+/// After an accept that failed: the process has no descriptor left, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

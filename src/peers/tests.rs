@@ -1,0 +1,313 @@
+//! Nodes on loopback, and strangers that speak to them byte by byte.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::ids::ClusterId;
+use crate::ids::NodeId;
+use crate::limits::PEER_QUEUE_MAX;
+use crate::peers::frame::FrameKind;
+use crate::peers::frame::frame_of;
+use crate::peers::hello::Hello;
+use crate::peers::hello::Lane;
+use crate::peers::*;
+use crate::raft::PeerMessage;
+use crate::raft::Transport;
+
+const CLUSTER: ClusterId = ClusterId([9; 16]);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps what comes in. A request `echo...` is answered with itself, `never` is not, everything else did not run.
+#[derive(Default)]
+struct Node {
+    messages: Mutex<Vec<PeerMessage>>,
+    unreachable: Mutex<Vec<NodeId>>,
+    met: Mutex<Vec<(NodeId, Vec<u8>)>>,
+    /// Words for everybody.
+    unwanted: Mutex<Option<String>>,
+}
+
+impl PeerHandler for Node {
+    fn message(&self, message: PeerMessage) {
+        self.messages.lock().unwrap().push(message);
+    }
+
+    fn unreachable(&self, node: NodeId) {
+        self.unreachable.lock().unwrap().push(node);
+    }
+
+    fn facts(&self) -> Vec<u8> {
+        b"facts".to_vec()
+    }
+
+    fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
+        self.met.lock().unwrap().push((node, facts.to_vec()));
+        self.unwanted.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    fn call(&self, _from: NodeId, request: Bytes) -> CallFuture {
+        Box::pin(async move {
+            match &request[..] {
+                b"never" => std::future::pending().await,
+                bytes if bytes.starts_with(b"echo") => CallAnswer::Done(request),
+                _ => CallAnswer::NotRun,
+            }
+        })
+    }
+}
+
+fn node(id: u64) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+fn started(id: u64, members: &[(u64, SocketAddr)]) -> (Peers, Arc<Node>) {
+    let config = PeersConfig {
+        node: node(id),
+        cluster: CLUSTER,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        members: members_of(members),
+        security: Security::InsecurePlain { beyond_loopback: false },
+        threads: 1,
+    };
+    let behind = Arc::new(Node::default());
+    (start(config, Arc::clone(&behind) as Arc<dyn PeerHandler>).unwrap(), behind)
+}
+
+fn members_of(members: &[(u64, SocketAddr)]) -> Vec<(NodeId, PeerAddress)> {
+    members.iter().map(|(id, address)| (node(*id), PeerAddress::from(*address))).collect()
+}
+
+/// Two nodes that are connected both ways.
+fn pair() -> [(Peers, Arc<Node>); 2] {
+    let one = started(1, &[]);
+    let two = started(2, &[(1, one.0.local_address())]);
+    one.0.set_members(&members_of(&[(2, two.0.local_address())]));
+    for (peers, _) in [&one, &two] {
+        until("both are connected", || peers.status()[0].is_connected);
+    }
+    [one, two]
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "not so: {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// A message of `kind` (see `raft/wire.rs`) with one entry if it is an append.
+fn message(kind: u8, from: u64, to: u64, data: &[u8]) -> PeerMessage {
+    let mut bytes = vec![kind, 0];
+    bytes.extend_from_slice(&to.to_be_bytes());
+    bytes.extend_from_slice(&from.to_be_bytes());
+    bytes.extend_from_slice(&[0; 58]);
+    if kind == 1 {
+        bytes.extend_from_slice(&1_u32.to_be_bytes());
+        bytes.extend_from_slice(&[0; 17]);
+        bytes.extend_from_slice(&u32::try_from(data.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(data);
+    } else {
+        bytes.extend_from_slice(&[0; 4]);
+    }
+    PeerMessage::read(&bytes.into()).unwrap()
+}
+
+fn call(peers: &Peers, to: u64, request: &[u8], patience: Duration) -> Result<Bytes, CallFailed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(peers.call(node(to), Bytes::copy_from_slice(request), patience))
+}
+
+#[test]
+fn messages_arrive_as_they_were_sent_on_both_lanes() {
+    let [(one, _), (two, behind)] = pair();
+    let mut transport = one.transport();
+    let sent = [message(7, 1, 2, b""), message(1, 1, 2, b"short"), message(1, 1, 2, &vec![7; 3 << 20])];
+    sent.iter().for_each(|message| transport.send(message.clone()));
+    until("all are there", || behind.messages.lock().unwrap().len() == 3);
+    let arrived = behind.messages.lock().unwrap();
+    assert!(sent.iter().all(|message| arrived.contains(message)));
+    let status = &two.status()[0];
+    assert!(status.received_bytes_total > 3 << 20 && status.dropped_total == 0, "{status:?}");
+    assert!(one.status()[0].sent_bytes_total > 3 << 20);
+}
+
+#[test]
+fn each_side_knows_the_facts_of_the_other() {
+    let [(_one, behind_one), (_two, behind_two)] = pair();
+    assert!(behind_one.met.lock().unwrap().contains(&(node(2), b"facts".to_vec())));
+    assert!(behind_two.met.lock().unwrap().contains(&(node(1), b"facts".to_vec())));
+}
+
+#[test]
+fn a_request_is_answered_or_its_sender_knows_that_it_did_not_run() {
+    let [(one, _), (two, _)] = pair();
+    assert_eq!(call(&one, 2, b"echo 1", PATIENCE), Ok(Bytes::from_static(b"echo 1")));
+    let long = vec![b'e'; 0].into_iter().chain(*b"echo").chain(vec![1; 5 << 20]).collect::<Vec<u8>>();
+    assert_eq!(call(&two, 1, &long, PATIENCE), Ok(long.into()));
+    assert_eq!(call(&one, 2, b"other", PATIENCE), Err(CallFailed::NotSent(WhyNotSent::Refused)));
+    assert_eq!(call(&one, 3, b"echo", PATIENCE), Err(CallFailed::NotSent(WhyNotSent::NotAMember)));
+    let (alone, _) = started(4, &[(5, "127.0.0.1:1".parse().unwrap())]);
+    assert_eq!(call(&alone, 5, b"echo", PATIENCE), Err(CallFailed::NotSent(WhyNotSent::NotConnected)));
+}
+
+#[test]
+fn a_request_that_left_has_an_unknown_outcome_at_its_deadline_and_at_the_end_of_its_peer() {
+    let [(one, _), (two, _)] = pair();
+    assert_eq!(call(&one, 2, b"never", Duration::from_millis(100)), Err(CallFailed::Unknown));
+    let (done, outcome) = std::sync::mpsc::channel();
+    one.call_then(node(2), b"never"[..].into(), PATIENCE, Box::new(move |result| done.send(result).unwrap()));
+    until("it is written", || one.status()[0].queued == 0);
+    sleep(Duration::from_millis(50));
+    two.stop();
+    assert_eq!(outcome.recv_timeout(PATIENCE).unwrap(), Err(CallFailed::Unknown));
+    until("the connection is gone", || !one.status()[0].is_connected);
+    assert_eq!(call(&one, 2, b"echo", PATIENCE), Err(CallFailed::NotSent(WhyNotSent::NotConnected)));
+}
+
+#[test]
+fn a_node_that_stops_answers_every_request_that_waits() {
+    let [(one, _), (_two, _)] = pair();
+    let (done, outcome) = std::sync::mpsc::channel();
+    one.call_then(node(2), b"never"[..].into(), PATIENCE, Box::new(move |result| done.send(result).unwrap()));
+    one.stop();
+    assert!(outcome.recv_timeout(PATIENCE).unwrap().is_err());
+    assert_eq!(call(&one, 2, b"echo", PATIENCE), Err(CallFailed::NotSent(WhyNotSent::NotAMember)));
+}
+
+#[test]
+fn a_peer_that_comes_back_elsewhere_is_found_and_one_that_is_removed_is_left() {
+    let [(one, behind), (two, _)] = pair();
+    drop(two);
+    until("raft knows", || behind.unreachable.lock().unwrap().contains(&node(2)));
+    let (two, behind) = started(2, &[]);
+    one.set_members(&members_of(&[(2, two.local_address())]));
+    until("it is found", || one.status()[0].is_connected);
+    one.transport().send(message(7, 1, 2, b""));
+    until("it hears", || !behind.messages.lock().unwrap().is_empty());
+    one.set_members(&[]);
+    assert!(one.status().is_empty());
+    one.transport().send(message(7, 1, 2, b""));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_never_holds_up_its_sender() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, behind) = started(1, &[(2, listener.local_addr().unwrap())]);
+    // Welcomed, and then never read again.
+    let held: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = listener.accept().unwrap().0;
+            let hello = read_hello(&mut stream);
+            let welcome = Hello { from: node(2), to: node(1), ..hello };
+            stream.write_all(&frame_of(FrameKind::Welcome, &welcome.to_bytes())).unwrap();
+            stream
+        })
+        .collect();
+    until("both stand", || one.status()[0].is_connected);
+    let mut transport = one.transport();
+    let begin = Instant::now();
+    for _ in 0..2 * PEER_QUEUE_MAX {
+        transport.send(message(1, 1, 2, &[1; 100 << 10]));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(one.status()[0].dropped_total > 1000);
+    assert!(behind.unreachable.lock().unwrap().contains(&node(2)), "raft knows");
+    drop(held);
+}
+
+fn read_hello(stream: &mut TcpStream) -> Hello {
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    let mut body = vec![0; u32::from_be_bytes(head[4..8].try_into().unwrap()) as usize];
+    stream.read_exact(&mut body).unwrap();
+    Hello::read(&body.into()).unwrap()
+}
+
+/// What the node says to a stranger that sends this: the words of its refusal, or nothing.
+fn said_to(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(answer.get(12..).unwrap_or_default()).into_owned()
+}
+
+#[test]
+fn who_is_not_a_peer_is_refused_with_words_and_no_message_is_taken() {
+    let (one, behind) = started(1, &[]);
+    let address = one.local_address();
+    let good = Hello { lane: Lane::Fast, cluster: CLUSTER, from: node(2), to: node(1), facts: Bytes::new() };
+    let heartbeat = {
+        let mut bytes = Vec::new();
+        message(7, 2, 1, b"").put_head(&mut bytes);
+        frame_of(FrameKind::Message, &bytes)
+    };
+    let hello = |hello: &Hello| [frame_of(FrameKind::Hello, &hello.to_bytes()), heartbeat.clone()].concat();
+    let mut newer = good.to_bytes();
+    newer[9] = 7;
+    let cases = [
+        (hello(&Hello { cluster: ClusterId([8; 16]), ..good.clone() }), "it is of cluster 0808"),
+        (hello(&Hello { to: node(3), ..good.clone() }), "it looks for node 3, this is node 1"),
+        (hello(&Hello { from: node(1), ..good.clone() }), "it says that it is node 1, which this node is itself"),
+        (frame_of(FrameKind::Hello, &newer), "it speaks version 7 of the protocol of peers, this node speaks 1"),
+        (frame_of(FrameKind::Hello, b"short"), "its hello ends inside magic: 8 bytes wanted, 5 left"),
+    ];
+    for (bytes, words) in cases {
+        let said = said_to(address, &bytes);
+        assert!(said.starts_with(words), "{said:?} is not {words:?}");
+    }
+    let mut huge = frame_of(FrameKind::Hello, b"");
+    huge[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+    for silent in
+        [huge, heartbeat.clone(), b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![22, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+    {
+        assert_eq!(said_to(address, &silent), "");
+    }
+    *behind.unwanted.lock().unwrap() = Some("no key in common".to_owned());
+    assert_eq!(said_to(address, &hello(&good)), "no key in common");
+    assert!(behind.messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_peer_speaks_for_nobody_else_and_is_cut_when_it_does() {
+    let (one, behind) = started(1, &[]);
+    let hello = Hello { lane: Lane::Fast, cluster: CLUSTER, from: node(2), to: node(1), facts: Bytes::new() };
+    for (from, to) in [(3, 1), (2, 3)] {
+        let mut stream = TcpStream::connect(one.local_address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&frame_of(FrameKind::Hello, &hello.to_bytes())).unwrap();
+        assert_eq!(read_hello(&mut stream).from, node(1));
+        let mut bytes = Vec::new();
+        message(7, from, to, b"").put_head(&mut bytes);
+        stream.write_all(&frame_of(FrameKind::Message, &bytes)).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0, "it is cut");
+    }
+    assert!(behind.messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_address_that_others_reach_needs_certificates_or_the_operators_word() {
+    let config = PeersConfig {
+        node: node(1),
+        cluster: CLUSTER,
+        listen: "0.0.0.0:0".parse().unwrap(),
+        members: Vec::new(),
+        security: Security::InsecurePlain { beyond_loopback: false },
+        threads: 1,
+    };
+    let refused = start(config.clone(), Arc::new(Node::default())).unwrap_err().to_string();
+    assert!(refused.starts_with("peer-listen is 0.0.0.0:0, which others reach"), "{refused}");
+    let config = PeersConfig { security: Security::InsecurePlain { beyond_loopback: true }, ..config };
+    start(config, Arc::new(Node::default())).unwrap();
+}
