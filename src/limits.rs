@@ -19,10 +19,12 @@ pub use peers::*;
 /// Members of a cluster, learners included: quorums of more are no use, and the applied row stays below 64 KiB.
 pub const MEMBERS_MAX: usize = 128;
 /// Bytes of a membership change in an entry, checked before the library parses them: its decoder recurses for each nested
-/// group (RUSTSEC-2024-0437). A change that this program makes has at most 16.
-pub const MEMBERS_CHANGE_BYTES_MAX: usize = 64;
+/// group (RUSTSEC-2024-0437). A change that this program makes has an address and less than 64 bytes more.
+pub const MEMBERS_CHANGE_BYTES_MAX: usize = ADDRESS_BYTES_MAX + 64;
 /// Longest address of a member: a DNS name has at most 253 bytes, then colon and port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
+/// Entries that a learner may lack when it becomes a voter: what the leader sends in a moment.
+pub const PROMOTE_LAG_MAX: u64 = 4096;
 
 const _: () = assert!(MEMBERS_MAX * (ADDRESS_BYTES_MAX + 64) < 64 << 10);
 
@@ -115,6 +117,8 @@ const _: () = assert!(is_shorter(KEK_DESCRIPTOR_WAIT, REFUSED_START_DEADLINE));
 
 // fsm
 
+/// Lines of answers that came from other nodes and are kept: those of this program are fewer than two hundred.
+pub const WORDS_MAX: usize = 1024;
 /// Keys whose rows are fetched from the store at once: with the largest values no more than a reply holds.
 pub const FETCH_KEYS_MAX: usize = 7;
 /// Rows that are fetched at once if those before were small: RocksDB's own batch. With the largest rows it is 256 MiB once.
@@ -194,6 +198,14 @@ pub const PROPOSE_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 /// A proposed request that is not applied by then has an unknown outcome.
 pub const PROPOSE_ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Bundles of requests that are under way to the leader at once: each holds up to [`PROPOSE_BATCH_ENTRIES_MAX`] requests.
+pub const FORWARDS_MAX: usize = 256;
+/// Bytes of values that the riding reads of a forwarded request may answer with: there is space beside them for what
+/// its writes answer.
+pub const FORWARD_REPLY_BYTES_MAX: usize = REPLY_BYTES_MAX / 2;
+/// Before requests are forwarded again after the leader could not be reached, or led no more.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(50);
+
 /// How often the wall clock is looked at: at least once in a tick.
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A wall clock that is ahead of the clock of the stamps by no more than this is followed at once: a correction by NTP is
@@ -235,6 +247,8 @@ const _: () = assert!(is_shorter(READ_INDEX_DEADLINE, READ_DEADLINE));
 
 // node
 
+/// Flushes that the log's retention remembers, at least: the steps in which it drops what it kept for members that lag.
+pub const RETENTION_MARKS_MAX: usize = 32;
 /// Threads that open large runs: beyond 8 the apply thread is the bound, whatever the cores; a setting may ask for more.
 pub const OPEN_THREADS_MAX: usize = 8;
 /// Most such threads that a setting may ask for.

@@ -5,6 +5,7 @@ use crate::apply::halt::Halt;
 use crate::apply::halt::Malformation;
 use crate::fsm::row::Effects;
 use crate::raft::Committed;
+use crate::raft::address_in;
 
 /// Applies one membership change.
 pub(super) fn apply_members(committed: &Committed, committer: &mut Committer) -> Result<(), Halt> {
@@ -14,6 +15,9 @@ pub(super) fn apply_members(committed: &Committed, committer: &mut Committer) ->
     let malformed = || Halt::at(position, Malformation::Membership);
     let members = committed.members.as_ref().ok_or_else(malformed)?;
     applied.set_members(members).ok_or_else(malformed)?;
+    if let Some((node, address)) = address_in(&committed.entry) {
+        applied.set_address(node, address);
+    }
     let record = committer.record_of(applied);
     committer.publish(Effects::default(), record);
     committer.count(std::slice::from_ref(committed));

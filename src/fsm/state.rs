@@ -154,6 +154,14 @@ impl Applied {
         Some(())
     }
 
+    /// Says where a member is reached; nothing for a node that is none, or an address that is too long.
+    pub fn set_address(&mut self, node: NodeId, address: String) {
+        let member = self.addresses.iter_mut().find(|member| member.node == node);
+        if let Some(member) = member.filter(|_| address.len() <= ADDRESS_BYTES_MAX) {
+            member.address = address;
+        }
+    }
+
     /// The row drawn at the head of this file, with its MAC.
     ///
     /// # Panics

@@ -3,13 +3,22 @@
 use std::fmt;
 
 use crate::entry::LogEntry;
+use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::MemberChange;
+use crate::raft::progress::MemberProgress;
+use crate::raft::transfer::TransferRefused;
 use crate::raft::transport::PeerMessage;
 
 /// Answers a proposed membership change: where it stands, or why it was not proposed.
 pub type ChangeDone = Box<dyn FnOnce(Result<Position, ChangeRefused>) + Send>;
+
+/// Answers a hand-over: the node that leadership goes to, or why it does not begin.
+pub type TransferDone = Box<dyn FnOnce(Result<NodeId, TransferRefused>) + Send>;
+
+/// Gets what a leader knows of its members' logs; nothing on a node that does not lead.
+pub type ProgressDone = Box<dyn FnOnce(Vec<MemberProgress>) + Send>;
 
 /// One input of the loop.
 pub enum Input {
@@ -34,6 +43,15 @@ pub enum Input {
         /// Called once.
         done: ChangeDone,
     },
+    /// The leader hands over: to this voter, or to the one that has most of the log.
+    Transfer {
+        /// To whom.
+        to: Option<NodeId>,
+        /// Called once: whether it begins to.
+        done: TransferDone,
+    },
+    /// What this node knows of its members' logs. Called once.
+    Progress(ProgressDone),
     /// Whether this node has the keys that a leader needs; true at the start.
     MayCampaign(bool),
     /// Give back all waiting batches and end.
@@ -51,6 +69,8 @@ impl fmt::Debug for Input {
             Input::Trimmed(position) => write!(f, "Trimmed({position:?})"),
             Input::Fetched(entries) => write!(f, "Fetched({} entries)", entries.len()),
             Input::Change { change, .. } => write!(f, "Change({change:?})"),
+            Input::Transfer { to, .. } => write!(f, "Transfer({to:?})"),
+            Input::Progress(_) => f.write_str("Progress"),
             Input::MayCampaign(may) => write!(f, "MayCampaign({may})"),
             Input::Stop => f.write_str("Stop"),
         }

@@ -46,7 +46,7 @@ impl Membership {
     /// [`RaftFatal::Misplaced`]: it stands elsewhere, or as something else. Nothing of it has left this node.
     pub(super) fn propose(
         &self,
-        change: MemberChange,
+        change: &MemberChange,
         view: &LeaderView,
         raft: &mut RawNode<Log>,
     ) -> Result<Result<Position, ChangeRefused>, RaftFatal> {
@@ -55,6 +55,10 @@ impl Membership {
             members: &self.members,
             is_gate_open: view.own_term_applied && !view.is_blocked,
             has_pending: raft.raft.has_pending_conf(),
+            behind: &|member| {
+                let matched = raft.raft.prs().get(member.value()).map_or(0, |progress| progress.matched);
+                view.last_index.0.saturating_sub(matched)
+            },
         };
         if let Err(refused) = guard(change, seen) {
             return Ok(Err(refused));

@@ -56,8 +56,10 @@ use crate::raft::members_change::MemberChange;
 use crate::raft::membership::Membership;
 use crate::raft::persisting::Afterwards;
 use crate::raft::persisting::Persisting;
+use crate::raft::progress::progress;
 use crate::raft::read_index::ReadIndex;
 use crate::raft::start;
+use crate::raft::transfer::transfer;
 use crate::raft::transport::PeerMessage;
 use crate::raft::transport::Transport;
 use crate::wal::HardState;
@@ -206,7 +208,9 @@ impl RaftLoop {
                     self.node.mut_store().forget_fetched();
                 }
             }
-            Input::Change { change, done } => done(self.propose_change(change)?),
+            Input::Change { change, done } => done(self.propose_change(&change)?),
+            Input::Transfer { to, done } => done(transfer(&mut self.node, to)),
+            Input::Progress(done) => done(progress(&self.node.raft)),
             Input::MayCampaign(may) => self.election.set_may_campaign(may),
             Input::Stop => self.stop(),
         }
@@ -296,7 +300,7 @@ impl RaftLoop {
     }
 
     /// Proposes a membership change, unless the guard refuses it. It is a barrier like a control entry.
-    fn propose_change(&mut self, change: MemberChange) -> Result<Result<Position, ChangeRefused>, RaftFatal> {
+    fn propose_change(&mut self, change: &MemberChange) -> Result<Result<Position, ChangeRefused>, RaftFatal> {
         if !is_leader(&self.node.raft) {
             return Ok(Err(ChangeRefused::NotLeader(self.other_leader())));
         }

@@ -232,13 +232,17 @@ fn a_sole_voter_leads_alone_from_when_its_own_empty_entry_is_applied_until_there
     assert_eq!((node.raft.status().committed, alone(&node)), (Index(2), false), "committed is not applied");
     node.settle();
     assert!(alone(&node));
-    let change = Input::Change { change: MemberChange::AddLearner(NodeId::new(2).unwrap()), done: Box::new(|_| ()) };
+    let change = Input::Change { change: learner(2), done: Box::new(|_| ()) };
     node.step([change]);
     assert!(alone(&node), "nobody has decided it");
     node.persist(usize::MAX);
     assert_eq!((node.applied.len(), alone(&node)), (1, false), "from the commit on, before apply has it");
     node.settle();
     assert!(node.raft.status().is_leader && !alone(&node));
+}
+
+fn learner(id: u64) -> MemberChange {
+    MemberChange::AddLearner { node: NodeId::new(id).unwrap(), address: format!("db{id}:7379") }
 }
 
 #[test]
@@ -248,7 +252,7 @@ fn members_come_with_the_change_that_made_them_and_a_second_change_is_refused() 
     let change = |id| {
         let answers = Arc::clone(&answers);
         let done: ChangeDone = Box::new(move |answer| answers.lock().unwrap().push(answer));
-        Input::Change { change: MemberChange::AddLearner(NodeId::new(id).unwrap()), done }
+        Input::Change { change: learner(id), done }
     };
     node.step([change(2), change(3)]);
     let position = Position { term: Term(2), index: Index(3) };
