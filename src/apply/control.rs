@@ -16,6 +16,7 @@ use crate::apply::hook::StateMachine;
 use crate::apply::hook::halt_at;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::ApplyLog;
+use crate::crypto::names::ClearNameKey;
 use crate::fsm::codec::Payload;
 use crate::fsm::row::Effects;
 use crate::fsm::state::Applied;
@@ -27,6 +28,7 @@ use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::Facts;
 use crate::keys::rules::decide;
+use crate::keys::rules::draw_names;
 use crate::raft::Committed;
 
 /// Applies control entries.
@@ -57,15 +59,20 @@ impl ControlRuns {
         let change = reader.change.expect("the hook delivered the entry");
         let before = committer.applied();
         let facts = Facts { cluster: before.cluster, client_command_applied: before.client_command_applied };
-        let outcome = match decide(keys.keyring(), &change, position, facts) {
-            Ok(keyring) => {
-                let changed = self.change_keyring(keyring, position, keys, committer);
+        let done = match &change {
+            Change::Names(names) => draw_names(&before.clear_names, keys.keyring(), facts)
+                .map(|()| self.name_rows(*names, position, committer)),
+            _ => decide(keys.keyring(), &change, position, facts)
+                .map(|keyring| self.change_keyring(keyring, position, keys, committer)),
+        };
+        let outcome = match done {
+            Ok(changed) => {
                 changed.map_err(|cause| halt_at(entry, keys.cutover(), cause))?;
                 Ok(())
             }
             Err(refusal) => {
                 Metrics::add(&self.metrics.refused_controls, 1);
-                let record = committer.record_of(Applied { position, ..before.clone() });
+                let record = committer.record_of(Applied { position, ..committer.applied().clone() });
                 committer.publish(Effects::default(), record);
                 Err(refusal)
             }
@@ -74,6 +81,18 @@ impl ControlRuns {
         committer.control(position, outcome);
         committer.finish();
         Ok(())
+    }
+
+    /// What rows are named with from here on; there is none yet.
+    fn name_rows(
+        &self,
+        clear_names: ClearNameKey,
+        position: Position,
+        committer: &mut Committer,
+    ) -> Result<(), HaltCause> {
+        let record = committer.record_of(Applied { position, clear_names, ..committer.applied().clone() });
+        committer.publish(Effects::default(), record);
+        Ok(self.node_keys.found(&clear_names).map_err(MachineError::Install)?)
     }
 
     fn change_keyring(

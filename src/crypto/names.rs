@@ -6,7 +6,7 @@
 //! name key  32 random bytes of the keyring
 //!
 //! without keys: 48 bytes of HKDF(clear name key, "", "sealkv name clear", cluster(16))
-//! clear name key  32 random bytes, drawn when the cluster was founded, in its state in the clear
+//! clear name key  32 random bytes, drawn by the founder, or by the first leader of several; in the state, in the clear
 //! ```
 //!
 //! Equal keys have equal names, and that is all that a name says of a key, as long as the name key is secret. Whoever
@@ -31,6 +31,11 @@ pub const NAME_LEN: usize = 16;
 pub struct ClearNameKey(pub [u8; KEY_LEN]);
 
 debug_fields!(self: ClearNameKey {});
+
+impl ClearNameKey {
+    /// None yet: the first leader of several founders draws it. A node names rows with it all the same, for there are none.
+    pub const UNDRAWN: ClearNameKey = ClearNameKey([0; KEY_LEN]);
+}
 
 /// What names are computed with, expanded for the tier of this process. Wiped on drop, never printed.
 pub struct NameKey {

@@ -21,17 +21,20 @@
 //!                    6   1   purpose: 1 entry, 2 value
 //!                    7   76  the new DEK
 //! kind 5 retire      2   4   the DEK to retire
+//! kind 6 names       2   32  clear name key, not all zeros: drawn by the first leader of several founders without keys
 //!
 //! a new key          0   8   check value, HKDF(key, "", "sealkv check")
 //!                    8   68  wrapped by a KEK, as drawn in `crypto/wrap.rs`
 //! ```
 //!
-//! What an existing version and kind does never changes. Nothing here is secret: wraps are opaque, the salt is public.
+//! What an existing version and kind does never changes. Nothing here is secret: wraps are opaque, the salt is public, and
+//! the clear name key is for clusters without keys.
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::KeyId;
@@ -53,6 +56,8 @@ pub enum Change {
     Rotate(Rotate),
     /// A DEK that nothing needs any more is given up.
     Retire(Retire),
+    /// What rows are named with in a cluster without keys.
+    Names(ClearNameKey),
 }
 
 /// A key as it travels: wrapped, and a value that tells it from others.
@@ -138,6 +143,7 @@ impl Change {
             Change::Opener(_) => "opener",
             Change::Rotate(_) => "rotate",
             Change::Retire(_) => "retire",
+            Change::Names(_) => "names",
         }
     }
 
@@ -173,6 +179,10 @@ impl Change {
                 out.push(KIND_RETIRE);
                 out.extend_from_slice(&retire.key_id.to_bytes());
             }
+            Change::Names(key) => {
+                out.push(KIND_NAMES);
+                out.extend_from_slice(&key.0);
+            }
         }
         out
     }
@@ -206,6 +216,7 @@ impl Change {
                 key: take_key(&mut reader)?,
             }),
             KIND_RETIRE => Change::Retire(Retire { key_id: take_key_id(&mut reader)? }),
+            KIND_NAMES => Change::Names(take_clear_names(&mut reader)?),
             _ => return Err(CodecError::Field { field: "kind" }),
         };
         reader.end()?;
@@ -230,6 +241,11 @@ fn take_bootstrap_kind(reader: &mut Reader<'_>) -> Result<BootstrapKind, CodecEr
     }
 }
 
+fn take_clear_names(reader: &mut Reader<'_>) -> Result<ClearNameKey, CodecError> {
+    let key = ClearNameKey(reader.array("clear name key")?);
+    if key == ClearNameKey::UNDRAWN { Err(CodecError::Field { field: "clear name key" }) } else { Ok(key) }
+}
+
 fn take_key(reader: &mut Reader<'_>) -> Result<NewKey, CodecError> {
     Ok(NewKey { check: reader.array("check value")?, wrapped: reader.array("wrapped key")? })
 }
@@ -248,3 +264,4 @@ const KIND_CUTOVER: u8 = 2;
 const KIND_OPENER: u8 = 3;
 const KIND_ROTATE: u8 = 4;
 const KIND_RETIRE: u8 = 5;
+const KIND_NAMES: u8 = 6;

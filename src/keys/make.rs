@@ -9,6 +9,7 @@ use crate::crypto::aead::KEY_LEN;
 use crate::crypto::aead::NONCE_LEN;
 use crate::crypto::keystore::Dek;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::wrap::Kek;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
@@ -130,6 +131,12 @@ pub fn make_opener(term: Term, entropy: &dyn Entropy) -> Change {
     Change::Opener(PublishOpener { term, salt: random_array(entropy) })
 }
 
+/// What rows are named with in a cluster of several founders without keys.
+#[must_use]
+pub fn make_names(entropy: &dyn Entropy) -> Change {
+    Change::Names(ClearNameKey(random_array(entropy)))
+}
+
 /// A fresh DEK in place of the active one.
 ///
 /// # Errors
@@ -160,7 +167,7 @@ pub fn verify_wraps(keks: &KekSet, cluster: ClusterId, change: &Change) -> Resul
             verify(keks, cluster, KeySlot::Name, &bootstrap.name)
         }
         Change::Rotate(rotate) => verify(keks, cluster, KeySlot::Dek(rotate.key_id, rotate.purpose), &rotate.key),
-        Change::Cutover(_) | Change::Opener(_) | Change::Retire(_) => Ok(()),
+        Change::Cutover(_) | Change::Opener(_) | Change::Retire(_) | Change::Names(_) => Ok(()),
     }
 }
 

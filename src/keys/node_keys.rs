@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use crate::crypto::keystore::DataKeys;
 use crate::crypto::keystore::Dek;
@@ -218,7 +218,7 @@ pub struct NodeKeys {
     current: ArcSwap<KeysAt>,
     store: KeyStore,
     keks: KekSet,
-    clear_names: OnceLock<(ClearNameKey, Arc<NameKey>)>,
+    clear_names: ArcSwapOption<(ClearNameKey, Arc<NameKey>)>,
     installing: Mutex<()>,
 }
 
@@ -242,7 +242,7 @@ impl NodeKeys {
             current: ArcSwap::from_pointee(current),
             store,
             keks,
-            clear_names: OnceLock::new(),
+            clear_names: ArcSwapOption::empty(),
             installing: Mutex::new(()),
         }
     }
@@ -250,27 +250,29 @@ impl NodeKeys {
     /// Takes what rows are named with as long as names are not secret, from the state's record, before its keyring.
     ///
     /// # Errors
-    /// [`InstallError::OtherClearNames`]: it never changes.
+    /// [`InstallError::OtherClearNames`]: once drawn, it never changes.
     pub fn found(&self, key: &ClearNameKey) -> Result<(), InstallError> {
         let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, names) = self.clear_names.get_or_init(|| (*key, Arc::new(NameKey::clear(key, self.cluster))));
-        if known != key {
-            return Err(InstallError::OtherClearNames);
-        }
+        let known = self.clear_names.load_full();
+        let names = match known.as_deref() {
+            Some((known, names)) if known == key => Arc::clone(names),
+            Some((known, _)) if *known != ClearNameKey::UNDRAWN => return Err(InstallError::OtherClearNames),
+            _ => Arc::new(NameKey::clear(key, self.cluster)),
+        };
+        self.clear_names.store(Some(Arc::new((*key, Arc::clone(&names)))));
         let current = self.current();
         if current.keyring.is_none() {
             let KeysAt { keyring, keys, mac, lacks, has_kek, .. } = &*current;
             let (keyring, keys, mac, lacks) = (keyring.clone(), Arc::clone(keys), mac.clone(), lacks.clone());
-            self.current.store(Arc::new(KeysAt {
-                keyring,
-                keys,
-                mac,
-                names: Ok(Arc::clone(names)),
-                lacks,
-                has_kek: *has_kek,
-            }));
+            self.current.store(Arc::new(KeysAt { keyring, keys, mac, names: Ok(names), lacks, has_kek: *has_kek }));
         }
         Ok(())
+    }
+
+    /// Whether the first leader has still to draw what rows are named with.
+    #[must_use]
+    pub fn lacks_clear_names(&self) -> bool {
+        self.clear_names.load_full().is_some_and(|clear| clear.0 == ClearNameKey::UNDRAWN)
     }
 
     /// Whose keys these are.
@@ -348,7 +350,8 @@ impl NodeKeys {
         match (&current.names, keyring.naming()) {
             (Ok(names), naming) if known == Some(naming) => Ok(Arc::clone(names)),
             (_, Naming::Clear) => {
-                self.clear_names.get().map(|(_, names)| Arc::clone(names)).ok_or(KeyLack::NotBootstrapped)
+                let clear = self.clear_names.load_full();
+                clear.map(|clear| Arc::clone(&clear.1)).ok_or(KeyLack::NotBootstrapped)
             }
             (_, Naming::Secret(key)) => {
                 let key = unwrap_checked(&self.keks, self.cluster, KeySlot::Name, key)?;

@@ -7,6 +7,7 @@
 use crate::crypto::derive::CHECK_LEN;
 use crate::crypto::keystore::Purpose;
 use crate::crypto::keystore::TermSalt;
+use crate::crypto::names::ClearNameKey;
 use crate::crypto::wrap::WRAPPED_LEN;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -87,6 +88,9 @@ pub enum RuleError {
         /// The newest opener.
         index: Index,
     },
+    /// What rows are named with is settled: there is a key for it, there are keys, or there are rows.
+    #[error("the names of rows are settled")]
+    NamesAreSettled,
     /// Ids are given out in order and never twice.
     #[error("key id {named} is not the next one, {next}")]
     NotNextId {
@@ -136,6 +140,7 @@ pub enum RuleError {
 pub fn decide(keyring: Option<&Keyring>, change: &Change, at: Position, facts: Facts) -> Result<Keyring, RuleError> {
     let next = match (keyring, change) {
         (None, Change::Bootstrap(bootstrap)) => first(bootstrap, at, facts)?,
+        (_, Change::Names(_)) => return Err(RuleError::NamesAreSettled),
         (Some(_), Change::Bootstrap(_)) => return Err(RuleError::SecondBootstrap),
         (None, _) => return Err(RuleError::NotBootstrapped),
         (Some(keyring), _) => {
@@ -146,11 +151,21 @@ pub fn decide(keyring: Option<&Keyring>, change: &Change, at: Position, facts: F
                 Change::Rotate(rotate) => rotate_dek(keyring, rotate, at)?,
                 Change::Retire(retire) => retire_dek(keyring, *retire)?,
                 Change::Bootstrap(_) => return Err(RuleError::SecondBootstrap),
+                Change::Names(_) => return Err(RuleError::NamesAreSettled),
             }
         }
     };
     assert_no_way_down(keyring, &next);
     Ok(next)
+}
+
+/// Whether an entry may draw what rows are named with: while it is not drawn, and there are neither keys nor rows.
+///
+/// # Errors
+/// [`RuleError::NamesAreSettled`]: the entry is a no-op.
+pub fn draw_names(known: &ClearNameKey, keyring: Option<&Keyring>, facts: Facts) -> Result<(), RuleError> {
+    let is_open = *known == ClearNameKey::UNDRAWN && keyring.is_none() && !facts.client_command_applied;
+    if is_open { Ok(()) } else { Err(RuleError::NamesAreSettled) }
 }
 
 fn first(bootstrap: &Bootstrap, at: Position, facts: Facts) -> Result<Keyring, RuleError> {

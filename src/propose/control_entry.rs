@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use crate::crypto::names::ClearNameKey;
 use crate::fsm::codec::encode_control;
 use crate::ids::Position;
 use crate::keys::change::Change;
 use crate::keys::make::make_bootstrap;
 use crate::keys::make::make_cutover;
+use crate::keys::make::make_names;
 use crate::keys::make::make_opener;
 use crate::keys::make::make_rotate;
 use crate::keys::make::verify_wraps;
@@ -37,7 +39,10 @@ pub(super) fn make(
     let at = Position { term: view.term, index: view.last_index.next() };
     let client_command_applied = context.facts.has_client_commands();
     let facts = rules::Facts { cluster: context.node_keys.cluster(), client_command_applied };
-    rules::decide(keys.keyring(), &change, at, facts)?;
+    match due {
+        Due::Names => rules::draw_names(&ClearNameKey::UNDRAWN, keys.keyring(), facts)?,
+        _ => drop(rules::decide(keys.keyring(), &change, at, facts)?),
+    }
     let mut payload = Vec::new();
     encode_control(&change.encode(), &mut payload).expect("a change is far smaller than an entry");
     Ok(ControlBatch { context: Arc::clone(context), due, is_ordered: false, term: view.term, payload })
@@ -54,6 +59,7 @@ fn change(
     let keyring = || keys.keyring().ok_or(RuleError::NotBootstrapped);
     let change = match due {
         Due::Opener => return Ok(make_opener(view.term, entropy)),
+        Due::Names => return Ok(make_names(entropy)),
         Due::Bootstrap(kind) => make_bootstrap(node_keys.keks(), node_keys.cluster(), kind, entropy)?,
         Due::Cutover => make_cutover(keyring()?),
         Due::Rotate(purpose) => make_rotate(node_keys.keks(), keyring()?, purpose, entropy)?,

@@ -58,6 +58,8 @@ impl Default for RenewLimits {
 /// A control entry to be proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
+    /// What rows are named with, for several founders without keys.
+    Names,
     Bootstrap(BootstrapKind),
     Cutover,
     Opener,
@@ -115,6 +117,8 @@ pub(super) struct Scene<'a> {
     pub(super) has_client_commands: bool,
     /// This node can wrap keys.
     pub(super) has_kek: bool,
+    /// What rows are named with is not drawn yet.
+    pub(super) lacks_clear_names: bool,
     pub(super) limits: RenewLimits,
     pub(super) now: Duration,
 }
@@ -304,6 +308,7 @@ impl Scene<'_> {
             return if serves { None } else { Some(Due::Opener) };
         }
         match (self.mode, self.keys.keyring()) {
+            (Mode::Off, None) if self.lacks_clear_names && !self.has_client_commands => Some(Due::Names),
             (Mode::Off, _) | (Mode::Ready, Some(_)) => None,
             (Mode::On, None) if !self.has_client_commands => Some(Due::Bootstrap(BootstrapKind::Cutover)),
             (Mode::On | Mode::Ready, None) => Some(Due::Bootstrap(self.bootstrap())),

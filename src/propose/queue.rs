@@ -224,6 +224,7 @@ impl Queue {
             cutover,
             has_client_commands: context.facts.has_client_commands(),
             has_kek: !context.node_keys.keks().is_empty(),
+            lacks_clear_names: context.node_keys.lacks_clear_names(),
             limits: self.limits,
             now,
         };

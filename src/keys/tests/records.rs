@@ -2,6 +2,7 @@
 
 use crate::codec::CodecError;
 use crate::crypto::keystore::Purpose;
+use crate::crypto::names::ClearNameKey;
 use crate::ids::Term;
 use crate::keys::change::BootstrapKind;
 use crate::keys::change::CHANGE_LEN_MAX;
@@ -39,6 +40,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("opener", make_opener(Term(2), &Counting::default())),
         ("rotate", rotate),
         ("retire", Change::Retire(Retire { key_id: key_id(1) })),
+        ("names", Change::Names(ClearNameKey([0xcc; 32]))),
     ]
 }
 

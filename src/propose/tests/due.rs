@@ -151,7 +151,9 @@ fn ask(
     let has_kek = mode != Mode::Off;
     let (cutover, has_client_commands) = facts;
     let limits = RenewLimits::default();
-    let scene = Scene { mode, view: &view, keys, cutover, has_client_commands, has_kek, limits, now };
+    let lacks_clear_names = false;
+    let scene =
+        Scene { mode, view: &view, keys, cutover, has_client_commands, has_kek, lacks_clear_names, limits, now };
     let applied = AppliedFacts::new(Arc::new(SimClock::default()), 0, has_client_commands);
     queue.next(&scene, &Orders::default(), &applied)
 }

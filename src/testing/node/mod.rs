@@ -271,7 +271,7 @@ fn founding(founders: &[NodeId]) -> Applied {
     let address = |node: &NodeId| MemberAddress { node: *node, address: String::new() };
     Applied::founding(
         CLUSTER,
-        ClearNameKey([0x52; 32]),
+        if founders.len() > 1 { ClearNameKey::UNDRAWN } else { ClearNameKey([0x52; 32]) },
         Members::founders(founders),
         founders.iter().map(address).collect(),
     )

@@ -77,6 +77,7 @@ salt = Counting().draw(32)
 golden["opener"] = b"\x03\x03" + struct.pack(">Q", 2) + salt
 golden["cutover"] = bytes.fromhex("030200000001")
 golden["retire"] = bytes.fromhex("030500000001")
+golden["names"] = b"\x03\x06" + b"\xcc" * 32
 random = Counting()
 random.draw(100)
 _, entry3 = new_key(random, 3, 1)
