@@ -5,6 +5,7 @@
 //!              -> requests    waits, within bounds
 //! raft thread  -> queue       next(view): due decides what may go, a control entry or clients' requests
 //!              -> batch       seal(term, index) once raft knows the position; placed: registers its waiters
+//!              -> forward     another node leads: what waits goes there, once, and the outcomes come back
 //! apply thread -> waiters     takes the waiter at (term, index) and answers it
 //!              -> read_points answers reads whose index is applied
 //! ```
@@ -14,17 +15,20 @@
 //! holds them until their turn, `due` decides, `control_entry` makes their entries.
 
 mod batch;
+mod bundle;
 mod control;
 mod control_entry;
 mod due;
 mod expiry;
 mod facts;
+mod forward;
 mod orders;
 mod queue;
 mod read_points;
 mod request;
 mod requests;
 pub mod seal;
+mod shared;
 mod stamp;
 mod waiters;
 
@@ -48,6 +52,9 @@ pub use expiry::KeyCount;
 pub use expiry::KeyCounts;
 pub use expiry::RowDeadlines;
 pub use facts::AppliedFacts;
+pub use forward::Answered;
+pub use forward::Bundle;
+pub use forward::Forwarder;
 pub use queue::ProposeConfig;
 pub use queue::ProposeHandle;
 pub use queue::ProposeParts;

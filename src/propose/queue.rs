@@ -4,12 +4,14 @@
 //! back and reads no further (BOUNDED). A request that waits too long is certainly not executed.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::fsm::codec::encode_batch_if;
+use crate::ids::NodeId;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::PROPOSE_QUEUE_DEADLINE;
@@ -26,6 +28,10 @@ use crate::propose::due::Next;
 use crate::propose::due::RenewLimits;
 use crate::propose::due::Scene;
 use crate::propose::facts::AppliedFacts;
+use crate::propose::forward::Answered;
+use crate::propose::forward::Forwarder;
+use crate::propose::forward::forward_all;
+use crate::propose::forward::take_in;
 use crate::propose::orders::Orders;
 use crate::propose::read_points::ReadPoints;
 use crate::propose::request::ClientRequest;
@@ -34,6 +40,8 @@ use crate::propose::request::Outcome;
 use crate::propose::request::ReadOutcome;
 use crate::propose::request::RequestSlot;
 use crate::propose::requests::RequestQueue;
+use crate::propose::shared::ForwardState;
+use crate::propose::shared::SharedQueue;
 use crate::propose::stamp::WallWatch;
 use crate::propose::waiters::Waiters;
 use crate::raft::Batch;
@@ -90,28 +98,6 @@ pub struct ProposeParts {
 
 debug_fields!(self: ProposeParts {});
 
-/// What the two ends share.
-struct SharedQueue {
-    requests: RequestQueue,
-    orders: Orders,
-    reads: Arc<ReadPoints>,
-    facts: Arc<AppliedFacts>,
-    clock: Arc<dyn Clock>,
-    queue_deadline: Duration,
-    answer_deadline: Duration,
-    /// A wake is on its way, or the raft thread has not looked since.
-    is_awake: AtomicBool,
-    wake: Box<dyn Fn() + Send + Sync>,
-}
-
-impl SharedQueue {
-    fn wake(&self) {
-        if !self.is_awake.swap(true, SeqCst) {
-            (self.wake)();
-        }
-    }
-}
-
 /// Makes the two ends.
 #[must_use]
 pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandle) {
@@ -124,19 +110,23 @@ pub fn queue(config: ProposeConfig, parts: ProposeParts) -> (Queue, ProposeHandl
         clock: Arc::clone(&clock),
         queue_deadline: config.queue_deadline,
         answer_deadline: config.answer_deadline,
+        forwards: ForwardState::default(),
         is_awake: AtomicBool::new(false),
         wake,
     });
+    let forwarder = Arc::<OnceLock<Arc<dyn Forwarder>>>::default();
     let context = Arc::new(BatchContext::new(node_keys, facts, waiters, clock, entropy, config.answer_deadline));
     let (mode, limits, wall) = (config.mode, config.limits, WallWatch::default());
-    let queue = Queue { mode, limits, wall, witness, shared: Arc::clone(&shared), context };
-    (queue, ProposeHandle { shared })
+    let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&forwarder));
+    let queue = Queue { mode, limits, wall, witness, shared: ours, forwarder: theirs, context };
+    (queue, ProposeHandle { shared, forwarder })
 }
 
 /// The clients' end.
 #[derive(Clone)]
 pub struct ProposeHandle {
     shared: Arc<SharedQueue>,
+    forwarder: Arc<OnceLock<Arc<dyn Forwarder>>>,
 }
 
 impl ProposeHandle {
@@ -144,6 +134,17 @@ impl ProposeHandle {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.requests.len()
+    }
+
+    /// Names what takes requests to another node that leads; without it they end with [`Outcome::NotLeader`]. Once.
+    pub fn forward_by(&self, forwarder: Arc<dyn Forwarder>) {
+        let is_first = self.forwarder.set(forwarder).is_ok();
+        assert!(is_first, "there is one way to the other nodes");
+    }
+
+    /// Takes in the requests of another node's bundle. `answer` gets the bytes of its answer, once, and must not block.
+    pub fn forwarded(&self, bundle: &[u8], answer: Answered) {
+        take_in(&self.shared, bundle, answer);
     }
 
     /// Asks the leader for a control entry; `done` is called once it is applied here, or with the reason why not.
@@ -189,6 +190,10 @@ impl Gateway for ProposeHandle {
         self.shared.facts.stamps().now_ms()
     }
 
+    fn settled_ms(&self) -> Option<u64> {
+        (!self.shared.reads.is_leader()).then(|| self.shared.facts.stamp_ms())
+    }
+
     fn lead_ms(&self) -> u64 {
         self.shared.facts.stamps().lead_ms()
     }
@@ -207,6 +212,7 @@ pub struct Queue {
     wall: WallWatch,
     witness: Box<dyn KekWitness>,
     shared: Arc<SharedQueue>,
+    forwarder: Arc<OnceLock<Arc<dyn Forwarder>>>,
     context: Arc<BatchContext>,
 }
 
@@ -258,11 +264,11 @@ impl Queue {
     }
 
     /// In every step, so at every tick.
-    fn pass_time(&mut self, now: Duration) {
+    fn pass_time(&mut self, now: Duration, if_waited: impl Fn() -> Outcome) {
         self.wall.look(self.context.facts.stamps(), now);
         self.shared.orders.expire(now);
         self.context.controls().expire(now);
-        self.shared.requests.expire(now);
+        self.shared.requests.expire(now, if_waited);
         self.context.waiters.expire(now);
     }
 }
@@ -270,18 +276,22 @@ impl Queue {
 impl Proposer for Queue {
     fn next(&mut self, view: &LeaderView) -> Option<Box<dyn Batch>> {
         let now = self.shared.clock.monotonic();
-        self.pass_time(now);
+        self.pass_time(now, || Outcome::TryAgain);
         if view.is_blocked { None } else { self.next_batch(view, now) }
     }
 
     fn not_leading(&mut self, leader: Option<u64>) {
-        self.pass_time(self.shared.clock.monotonic());
+        let now = self.shared.clock.monotonic();
+        self.pass_time(now, || Outcome::NotLeader(leader));
         let keys = self.context.node_keys.current();
         self.context.controls().not_leading(leader, keys.keyring(), &self.context.facts);
+        self.shared.requests.give_back_forwarded(leader);
         // Without a known leader an election is under way: this node may well win it.
-        if leader.is_some() {
-            self.shared.requests.drain(|| Outcome::NotLeader(leader), false);
-            self.shared.orders.drain(ControlError::NotLeader(leader), false);
+        let Some(leader) = leader else { return };
+        self.shared.orders.drain(ControlError::NotLeader(Some(leader)), false);
+        match (self.forwarder.get(), NodeId::new(leader)) {
+            (Some(forwarder), Some(leader)) => forward_all(&self.shared, &**forwarder, leader, now),
+            _ => self.shared.requests.drain(|| Outcome::NotLeader(Some(leader)), false),
         }
     }
 

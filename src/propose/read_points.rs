@@ -37,6 +37,8 @@ pub struct ReadPoints {
     table: Mutex<ReadTable>,
     /// Raft said that this node leads alone; false for ever once closed.
     leads_alone: AtomicBool,
+    /// Raft said that this node leads.
+    is_leader: AtomicBool,
 }
 
 impl ReadPoints {
@@ -44,7 +46,7 @@ impl ReadPoints {
     #[must_use]
     pub fn new(applied: Index) -> ReadPoints {
         let table = Mutex::new(ReadTable { applied: applied.0, ..ReadTable::default() });
-        ReadPoints { table, leads_alone: AtomicBool::new(false) }
+        ReadPoints { table, leads_alone: AtomicBool::new(false), is_leader: AtomicBool::new(false) }
     }
 
     /// Whether this node leads alone, as raft has it now. To be told before a message of the step leaves that changed it.
@@ -52,6 +54,15 @@ impl ReadPoints {
         // Under the lock, so that it stays false behind a close.
         let table = self.table();
         self.leads_alone.store(leads_alone && !table.is_closed, Ordering::SeqCst);
+    }
+
+    /// Whether this node leads, as raft has it now.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.is_leader.store(is_leader, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_leader(&self) -> bool {
+        self.is_leader.load(Ordering::SeqCst)
     }
 
     /// Whether this moment is a read point: everything that was acknowledged when this was asked is applied here. To be

@@ -89,6 +89,12 @@ pub trait Gateway: Send + Sync {
     /// The clock of this node, ms since 1970: a leader calls a key past due by it.
     fn now_ms(&self) -> u64;
 
+    /// What calls a key past due after a removal was replicated for it: `None` for the clock of this node, which leads;
+    /// elsewhere the newest applied stamp, since the leader's clock decides and may be behind this one.
+    fn settled_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// By how many ms that clock leads the wall clock: a client's absolute times are moved by it.
     fn lead_ms(&self) -> u64;
 

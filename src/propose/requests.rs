@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
 use crate::crypto::seal::SEALED_OVERHEAD;
+use crate::fsm::command::SetReply;
+use crate::fsm::command::WriteCommand;
 use crate::limits::PROPOSE_BATCH_BYTES_MAX;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::limits::PROPOSE_QUEUE_BYTES_MAX;
 use crate::limits::PROPOSE_QUEUE_MAX;
 use crate::propose::request::ClientRequest;
 use crate::propose::request::Outcome;
+use crate::propose::request::RequestSlot;
 use crate::propose::waiters::Waiter;
 
 /// One request's entry before it has a position.
@@ -21,7 +24,9 @@ pub(super) struct QueuedRequest {
     /// [`FRAME_HEADER_LEN`] bytes of space, then the payload.
     pub(super) data: Vec<u8>,
     pub(super) waiter: Waiter,
-    deadline: Duration,
+    pub(super) deadline: Duration,
+    /// Another node sent it here, and it goes no further.
+    is_forwarded: bool,
 }
 
 impl QueuedRequest {
@@ -65,10 +70,66 @@ impl RequestQueue {
         if table.is_full(data.len()) {
             return Err(request);
         }
-        table.bytes += data.len();
-        table.items.push_back(QueuedRequest { data, waiter: Waiter::new(request.slots, request.done), deadline });
-        assert!(table.items.len() <= PROPOSE_QUEUE_MAX, "BOUNDED");
+        let waiter = Waiter::new(request.slots, request.done);
+        table.push(QueuedRequest { data, waiter, deadline, is_forwarded: false });
         Ok(())
+    }
+
+    /// Takes a request that another node sent; one that finds no place was certainly not executed.
+    pub(super) fn push_forwarded(&self, data: Vec<u8>, waiter: Waiter, deadline: Duration) {
+        let mut table = self.table();
+        if table.is_closed || table.is_full(data.len()) {
+            drop(table);
+            return waiter.answer(Outcome::TryAgain);
+        }
+        table.push(QueuedRequest { data, waiter, deadline, is_forwarded: true });
+    }
+
+    /// Requests that were taken out and certainly not executed wait again, before all others: they came first.
+    pub(super) fn put_back(&self, items: Vec<QueuedRequest>) {
+        let mut table = self.table();
+        if table.is_closed {
+            drop(table);
+            return answer_all(items, || Outcome::TryAgain);
+        }
+        for item in items.into_iter().rev() {
+            table.bytes += item.data.len();
+            table.items.push_front(item);
+        }
+    }
+
+    /// Answers the requests of other nodes, on a node that does not lead.
+    pub(super) fn give_back_forwarded(&self, leader: Option<u64>) {
+        let mut table = self.table();
+        if table.items.iter().all(|item| !item.is_forwarded) {
+            return;
+        }
+        let (forwarded, own): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut table.items).into_iter().partition(|item| item.is_forwarded);
+        table.items = own;
+        table.bytes -= forwarded.iter().map(|item| item.data.len()).sum::<usize>();
+        drop(table);
+        answer_all(forwarded, || Outcome::NotLeader(leader));
+    }
+
+    /// The requests that travel to the leader together; one whose replies may be large travels alone.
+    pub(super) fn next_bundle(&self) -> Vec<QueuedRequest> {
+        let mut items: Vec<QueuedRequest> = Vec::new();
+        let mut bytes = 0;
+        let mut table = self.table();
+        while let Some(item) = table.items.front() {
+            let is_large = may_be_large(&item.waiter.slots);
+            bytes += item.data.len();
+            let fits = items.is_empty() || (bytes <= PROPOSE_BATCH_BYTES_MAX && !is_large);
+            if !fits || items.len() == PROPOSE_BATCH_ENTRIES_MAX {
+                break;
+            }
+            items.extend(table.pop());
+            if is_large {
+                break;
+            }
+        }
+        items
     }
 
     /// The requests of the next batch, whose sealed entries take at most `space_bytes`.
@@ -89,14 +150,14 @@ impl RequestQueue {
     }
 
     /// Requests whose deadline has passed were certainly not executed.
-    pub(super) fn expire(&self, now: Duration) {
+    pub(super) fn expire(&self, now: Duration, outcome: impl Fn() -> Outcome) {
         let mut expired = Vec::new();
         let mut table = self.table();
         while table.items.front().is_some_and(|item| item.deadline <= now) {
             expired.extend(table.pop());
         }
         drop(table);
-        answer_all(expired, || Outcome::TryAgain);
+        answer_all(expired, outcome);
     }
 
     /// Answers all requests; if `is_closed`, those that come later too.
@@ -122,6 +183,12 @@ impl RequestTable {
         is_long || (!self.items.is_empty() && self.bytes + more > PROPOSE_QUEUE_BYTES_MAX)
     }
 
+    fn push(&mut self, item: QueuedRequest) {
+        self.bytes += item.data.len();
+        self.items.push_back(item);
+        assert!(self.items.len() <= PROPOSE_QUEUE_MAX, "BOUNDED");
+    }
+
     fn pop(&mut self) -> Option<QueuedRequest> {
         let front = self.items.pop_front()?;
         assert!(self.bytes >= front.data.len(), "each request was counted");
@@ -132,4 +199,17 @@ impl RequestTable {
 
 fn answer_all(items: impl IntoIterator<Item = QueuedRequest>, outcome: impl Fn() -> Outcome) {
     items.into_iter().for_each(|item| item.waiter.answer(outcome()));
+}
+
+/// Whether the replies of a request may hold values.
+fn may_be_large(slots: &[RequestSlot]) -> bool {
+    slots.iter().any(|slot| match slot {
+        RequestSlot::Read(..) => true,
+        RequestSlot::Write(_, write) => matches!(
+            write,
+            WriteCommand::Set { reply: SetReply::Old, .. }
+                | WriteCommand::GetDelete { .. }
+                | WriteCommand::GetExpire { .. }
+        ),
+    })
 }

@@ -46,6 +46,9 @@
 mod condition;
 mod decode;
 mod encode;
+mod read;
+mod reply;
+mod words;
 
 pub use condition::Condition;
 pub use condition::ConditionRef;
@@ -58,6 +61,10 @@ pub use encode::encode_batch;
 pub use encode::encode_batch_if;
 pub use encode::encode_control;
 pub use encode::set_stamp;
+pub use read::encode_read;
+pub(crate) use read::take_read;
+pub use reply::encode_reply;
+pub(crate) use reply::take_reply;
 
 /// Bytes of a client batch in front of its first command.
 pub const BATCH_HEADER_LEN: usize = 17;

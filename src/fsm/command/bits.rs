@@ -73,7 +73,7 @@ pub struct BitFieldStep {
 }
 
 /// A count (4), then of each step: action (1), sign (1), width (1), overflow (1), offset (4), amount (8).
-pub(super) struct BitStepsField;
+pub(in crate::fsm) struct BitStepsField;
 
 /// A checked list of steps; iterate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -84,7 +84,7 @@ pub(in crate::fsm) struct KeyField;
 pub(super) struct ValueField;
 
 /// A count (4), then a key each.
-pub(super) struct KeysField;
+pub(in crate::fsm) struct KeysField;
 
 /// A count (4), then a key and a value each.
 pub(super) struct PairsField;

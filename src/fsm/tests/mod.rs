@@ -14,4 +14,5 @@ mod reader;
 mod scans;
 mod state;
 mod threads;
+mod travel;
 mod walk;

@@ -17,24 +17,24 @@ use crate::raft::Input;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
 
-const IDS: [u64; 3] = [1, 2, 3];
+pub(super) const IDS: [u64; 3] = [1, 2, 3];
 
-struct Cluster {
-    nodes: BTreeMap<u64, Rig>,
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<u64, Rig>,
     network: Network,
     clock: Arc<SimClock>,
     /// Nothing goes to or from it.
-    cut_off: Option<u64>,
+    pub(super) cut_off: Option<u64>,
     /// It applies nothing.
     is_slow: Option<u64>,
     /// How every request ended, by name.
     ends: Vec<(u32, String)>,
     /// What was applied at each index, by whoever was first.
-    words: Vec<String>,
+    pub(super) words: Vec<String>,
 }
 
 impl Cluster {
-    fn new(mode: Mode, seed: u64) -> Cluster {
+    pub(super) fn new(mode: Mode, seed: u64) -> Cluster {
         let network = Network::default();
         let clock = Arc::<SimClock>::default();
         let node = |node| {
@@ -53,7 +53,7 @@ impl Cluster {
     }
 
     /// 20 ms: messages travel, every node does what follows from them once.
-    fn round(&mut self) {
+    pub(super) fn round(&mut self) {
         self.clock.advance_ms(20);
         for id in IDS {
             let messages = self.network.take(id);
@@ -77,16 +77,16 @@ impl Cluster {
         }
     }
 
-    fn rounds(&mut self, count: usize) {
+    pub(super) fn rounds(&mut self, count: usize) {
         (0..count).for_each(|_| self.round());
     }
 
-    fn leader(&self) -> Option<u64> {
+    pub(super) fn leader(&self) -> Option<u64> {
         let leads = |id: &u64| self.nodes[id].raft.status().is_leader && self.cut_off != Some(*id);
         IDS.into_iter().find(leads)
     }
 
-    fn elect(&mut self) -> u64 {
+    pub(super) fn elect(&mut self) -> u64 {
         for _ in 0..500 {
             self.round();
             if let Some(leader) = self.leader() {
@@ -96,12 +96,12 @@ impl Cluster {
         panic!("no leader");
     }
 
-    fn set(&self, node: u64, name: u32) {
+    pub(super) fn set(&self, node: u64, name: u32) {
         let value = format!("canary-{name}");
         self.nodes[&node].handle.propose(self.nodes[&node].request(name, vec![set("k", value.as_bytes())])).unwrap();
     }
 
-    fn end_of(&self, name: u32) -> Option<&str> {
+    pub(super) fn end_of(&self, name: u32) -> Option<&str> {
         self.ends.iter().find(|(ended, _)| *ended == name).map(|(_, end)| end.as_str())
     }
 

@@ -3,6 +3,7 @@
 mod cluster;
 mod control;
 mod due;
+mod forward;
 mod requests;
 mod rig;
 mod seal;

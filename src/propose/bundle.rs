@@ -1,0 +1,202 @@
+//! Requests on their way from a node that does not lead to the one that does, and their outcomes on the way back: the bytes.
+//!
+//! ```text
+//! bundle   off  size  field
+//!          0    1     version, 0x01
+//!          1    2     requests, at least 1
+//!          3          the requests
+//!
+//! request  0    4     ms that it may still wait to be proposed
+//!          4    8     bytes of values that its riding reads may answer with
+//!          12   4     slots; of each: 0x00 the next write of the payload, or 0x01 and a read as drawn in `fsm::codec`
+//!               4     length of the payload
+//!                     the payload of its entry, as drawn in `fsm::codec`, with the stamp 0: the leader sets it
+//!
+//! answer   0    1     version, 0x01
+//!          1    2     outcomes, one for each request of the bundle, in its order
+//!          3          outcome(1): 0 replies: count(4), replies as drawn in `fsm::codec`
+//!                                 1 not executed: try again   2 not executed: this node does not lead; the leader(8), 0 unknown
+//!                                 3 not executed: too large   4 nobody knows
+//! ```
+//!
+//! Both ends are authenticated nodes of one cluster, and of one wire version. Malformed bytes are refused whole all the same.
+
+use std::time::Duration;
+
+use crate::codec::CodecError;
+use crate::codec::Reader;
+use crate::fsm::codec::Payload;
+use crate::fsm::codec::encode_read;
+use crate::fsm::codec::encode_reply;
+use crate::fsm::codec::take_read;
+use crate::fsm::codec::take_reply;
+use crate::fsm::command::PayloadError;
+use crate::fsm::command::WriteCommand;
+use crate::fsm::name::Database;
+use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
+use crate::propose::request::Outcome;
+use crate::propose::request::RequestSlot;
+
+/// One request as it travels.
+pub(super) struct TravellingRequest<'a> {
+    pub(super) wait: Duration,
+    pub(super) reply_bytes_max: usize,
+    pub(super) slots: Vec<RequestSlot>,
+    pub(super) payload: &'a [u8],
+}
+
+/// Appends the head of a bundle or an answer of `count`.
+pub(super) fn put_head(count: usize, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    let count = u16::try_from(count).expect("at most PROPOSE_BATCH_ENTRIES_MAX");
+    out.extend_from_slice(&count.to_be_bytes());
+}
+
+/// Appends a request; `false` if it cannot travel, and nothing is appended.
+pub(super) fn put_request(
+    wait: Duration,
+    reply_bytes_max: usize,
+    slots: &[RequestSlot],
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    out.extend_from_slice(&u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(&(reply_bytes_max as u64).to_be_bytes());
+    put_len(slots.len(), out);
+    for slot in slots {
+        let put = match slot {
+            RequestSlot::Write(..) => {
+                out.push(WRITE);
+                Ok(())
+            }
+            RequestSlot::Read(database, read) => {
+                out.push(READ);
+                encode_read(*database, read, out)
+            }
+        };
+        if put.is_err() {
+            out.truncate(start);
+            return false;
+        }
+    }
+    put_len(payload.len(), out);
+    out.extend_from_slice(payload);
+    true
+}
+
+/// Reads a bundle whole.
+///
+/// # Errors
+/// [`PayloadError`]: nothing of it may be proposed.
+pub(super) fn take_bundle(bytes: &[u8]) -> Result<Vec<TravellingRequest<'_>>, PayloadError> {
+    let mut reader = Reader::new(bytes);
+    let count = take_head(&mut reader)?;
+    if count == 0 {
+        return Err(PayloadError::Empty);
+    }
+    let requests = (0..count).map(|_| take_request(&mut reader)).collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(requests)
+}
+
+fn take_request<'a>(reader: &mut Reader<'a>) -> Result<TravellingRequest<'a>, PayloadError> {
+    let wait = Duration::from_millis(reader.u32("wait")?.into());
+    let reply_bytes_max = usize::try_from(reader.u64("bytes of replies")?).unwrap_or(usize::MAX);
+    let count = reader.count(1, "count of slots")?;
+    let (mut slots, mut writes) = (Vec::with_capacity(count as usize), 0);
+    for _ in 0..count {
+        slots.push(match reader.u8("slot")? {
+            WRITE => {
+                writes += 1;
+                // What it writes is in the payload, and nobody looks here.
+                RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names: Vec::new() })
+            }
+            READ => {
+                let (database, read) = take_read(reader)?;
+                RequestSlot::Read(database, read)
+            }
+            found => return Err(PayloadError::Field { field: "slot", found }),
+        });
+    }
+    let len = reader.count(1, "length of the payload")?;
+    let payload = reader.slice(len as usize, "payload")?;
+    match Payload::decode(payload)? {
+        Payload::Batch(batch) if batch.commands().len() == writes && !batch.exceeds_writes() => {}
+        Payload::Batch(_) => return Err(CodecError::Field { field: "count of slots" }.into()),
+        Payload::Control(_) => return Err(CodecError::Field { field: "payload" }.into()),
+    }
+    Ok(TravellingRequest { wait, reply_bytes_max, slots, payload })
+}
+
+/// Appends an outcome.
+pub(super) fn put_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
+    match outcome {
+        Outcome::Replies(replies) => {
+            out.push(REPLIES);
+            put_len(replies.len(), out);
+            replies.iter().for_each(|reply| encode_reply(reply, out));
+        }
+        Outcome::TryAgain => out.push(TRY_AGAIN),
+        Outcome::NotLeader(leader) => {
+            out.push(NOT_LEADER);
+            out.extend_from_slice(&leader.unwrap_or(0).to_be_bytes());
+        }
+        Outcome::TooLarge => out.push(TOO_LARGE),
+        Outcome::Unknown => out.push(UNKNOWN),
+    }
+}
+
+/// Reads the answer to a bundle of `count` requests.
+///
+/// # Errors
+/// [`CodecError`]: nobody knows how they ended.
+pub(super) fn take_answer(bytes: &[u8], count: usize) -> Result<Vec<Outcome>, CodecError> {
+    let mut reader = Reader::new(bytes);
+    if take_head(&mut reader)? != count {
+        return Err(CodecError::Field { field: "count of outcomes" });
+    }
+    let outcomes = (0..count).map(|_| take_outcome(&mut reader)).collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(outcomes)
+}
+
+fn take_outcome(reader: &mut Reader<'_>) -> Result<Outcome, CodecError> {
+    Ok(match reader.u8("outcome")? {
+        REPLIES => {
+            let count = reader.count(1, "count of replies")?;
+            Outcome::Replies((0..count).map(|_| take_reply(reader)).collect::<Result<_, _>>()?)
+        }
+        TRY_AGAIN => Outcome::TryAgain,
+        NOT_LEADER => Outcome::NotLeader(Some(reader.u64("leader")?).filter(|leader| *leader != 0)),
+        TOO_LARGE => Outcome::TooLarge,
+        UNKNOWN => Outcome::Unknown,
+        _ => return Err(CodecError::Field { field: "outcome" }),
+    })
+}
+
+fn take_head(reader: &mut Reader<'_>) -> Result<usize, CodecError> {
+    let version = reader.u8("version")?;
+    if version != VERSION {
+        return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
+    }
+    let count = usize::from(reader.u16("count")?);
+    if count > PROPOSE_BATCH_ENTRIES_MAX {
+        return Err(CodecError::Field { field: "count" });
+    }
+    Ok(count)
+}
+
+fn put_len(len: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(len).expect("far below 4 GiB").to_be_bytes());
+}
+
+const VERSION: u8 = 0x01;
+const WRITE: u8 = 0;
+const READ: u8 = 1;
+const REPLIES: u8 = 0;
+const TRY_AGAIN: u8 = 1;
+const NOT_LEADER: u8 = 2;
+const TOO_LARGE: u8 = 3;
+const UNKNOWN: u8 = 4;
+const _: () = assert!(PROPOSE_BATCH_ENTRIES_MAX <= u16::MAX as usize);
