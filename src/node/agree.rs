@@ -6,6 +6,7 @@ use crate::exit::Blame;
 use crate::fsm::state::Applied;
 use crate::ids::ClusterId;
 use crate::ids::Index;
+use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::keys::identity::Identity;
@@ -34,6 +35,30 @@ pub enum Disagreement {
         state: ClusterId,
         /// In IDENTITY.
         identity: ClusterId,
+    },
+    /// Operator: the directory of one node was given to another.
+    #[error("this directory is of node {identity}, node-id says {given}: give it its own directory")]
+    OtherNode {
+        /// In IDENTITY.
+        identity: NodeId,
+        /// In the settings.
+        given: NodeId,
+    },
+    /// Operator: the list of founders, or the name, is not the one that this node was made with.
+    #[error(
+        "this directory is of cluster {identity}, initial-cluster and cluster-name say {given}: give those that it was made with"
+    )]
+    OtherFounders {
+        /// In IDENTITY.
+        identity: ClusterId,
+        /// Of the settings.
+        given: ClusterId,
+    },
+    /// Operator: the node does not know where the others are, and how they reach it.
+    #[error("this node is one of {members}: give --node-id, --peer-listen and --initial-cluster as it was made with")]
+    OneOfSeveral {
+        /// Members of its cluster.
+        members: usize,
     },
     /// Damage: entries that the state needs are gone from the log.
     #[error("the state is at index {applied}, behind the log, which begins after {compacted}: this is an older state/")]
@@ -88,7 +113,11 @@ impl Disagreement {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            Disagreement::OtherCluster { .. } | Disagreement::Cutover { .. } => Blame::Config,
+            Disagreement::OtherCluster { .. }
+            | Disagreement::OtherNode { .. }
+            | Disagreement::OtherFounders { .. }
+            | Disagreement::OneOfSeveral { .. }
+            | Disagreement::Cutover { .. } => Blame::Config,
             Disagreement::StateBehindLog { .. }
             | Disagreement::StateAheadOfLog { .. }
             | Disagreement::ClientsBeforeKeys { .. }
@@ -129,6 +158,32 @@ pub fn check(
         return Err(Disagreement::Cutover { log: log.cutover, state, applied: index });
     }
     Ok(())
+}
+
+/// Compares who this node is with what its settings say.
+///
+/// # Errors
+/// [`Disagreement`]: the node must not start, nothing was changed.
+pub fn check_settings(identity: &Identity, given: Option<(NodeId, ClusterId)>) -> Result<(), Disagreement> {
+    let Some((node, cluster)) = given else { return Ok(()) };
+    if node != identity.node {
+        return Err(Disagreement::OtherNode { identity: identity.node, given: node });
+    }
+    if cluster != identity.cluster {
+        return Err(Disagreement::OtherFounders { identity: identity.cluster, given: cluster });
+    }
+    Ok(())
+}
+
+/// Whether a node of several was told so.
+///
+/// # Errors
+/// [`Disagreement::OneOfSeveral`].
+pub fn check_members(identity: &Identity, applied: &Applied, is_told: bool) -> Result<(), Disagreement> {
+    if is_told || applied.members.is_alone(identity.node) {
+        return Ok(());
+    }
+    Err(Disagreement::OneOfSeveral { members: applied.addresses.len() })
 }
 
 /// Compares the term of the state's position with that of the same entry in the log, once [`check`] has passed.
@@ -181,7 +236,6 @@ mod tests {
     use super::*;
 
     use crate::exit::Blame;
-    use crate::ids::NodeId;
     use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
@@ -255,6 +309,23 @@ mod tests {
             assert!(matches!(error, Disagreement::Cutover { .. }), "{error}");
             assert_eq!(error.blame(), Blame::Config);
         }
+    }
+
+    #[test]
+    fn settings_of_another_node_or_cluster_are_refused() {
+        let (node, other) = (identity().node, NodeId::new(8).unwrap());
+        assert_eq!(check_settings(&identity(), None), Ok(()));
+        assert_eq!(check_settings(&identity(), Some((node, CLUSTER))), Ok(()));
+        let refused =
+            [(other, CLUSTER), (node, ClusterId([1; 16]))].map(|given| check_settings(&identity(), Some(given)));
+        assert!(matches!(refused[0], Err(Disagreement::OtherNode { .. })));
+        assert!(matches!(refused[1], Err(Disagreement::OtherFounders { .. })));
+        assert!(refused.iter().all(|refused| refused.unwrap_err().blame() == Blame::Config));
+        let mut several = applied(5);
+        assert_eq!(check_members(&identity(), &several, false), Ok(()));
+        several.members = Members::founders(&[node, other]);
+        assert_eq!(check_members(&identity(), &several, true), Ok(()));
+        assert!(matches!(check_members(&identity(), &several, false), Err(Disagreement::OneOfSeveral { .. })));
     }
 
     #[test]

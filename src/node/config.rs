@@ -34,6 +34,7 @@ use crate::limits::LOG_SLOTS_SETTING_MAX;
 use crate::limits::LOG_SLOTS_SETTING_MIN;
 use crate::limits::OPEN_THREADS_MAX;
 use crate::limits::OPEN_THREADS_SETTING_MAX;
+use crate::node::cluster_config::ClusterConfig;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Encryption;
 use crate::node::settings::LogEngine;
@@ -95,6 +96,8 @@ pub struct Config {
     pub aead_tier: TierChoice,
     /// Whether the admin listener gives CPU profiles.
     pub profiling: bool,
+    /// Of a node of several; `None` for one that is alone.
+    pub cluster: Option<ClusterConfig>,
 }
 
 impl Config {
@@ -105,6 +108,7 @@ impl Config {
     pub fn check(settings: Settings) -> Result<Config, ConfigError> {
         let data_dir = settings.data_dir.clone().ok_or(ConfigError::NoDataDir)?;
         let kek = kek_source(&settings)?;
+        let cluster = ClusterConfig::check(&settings)?;
         let encryption = encryption(&settings, &data_dir, kek.is_some())?;
         let (listen, admin_listen) = addresses(&settings)?;
         let frames = 1..=LOG_FRAMES_IN_FLIGHT_MAX;
@@ -151,6 +155,7 @@ impl Config {
             block_cache_bytes: usize::try_from(block_cache_bytes).unwrap_or(usize::MAX),
             aead_tier: settings.aead_tier.unwrap_or_default(),
             profiling: settings.profiling.unwrap_or(false),
+            cluster,
         })
     }
 

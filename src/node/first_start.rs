@@ -1,4 +1,7 @@
-//! A first start: a cluster of one in an empty directory, which becomes a node by one rename at the very end.
+//! A first start: a cluster of one in an empty directory, or a node of several, which becomes a node by one rename at the very end.
+//!
+//! All founders of a cluster write the same state at (term 1, index 1), without asking each other. So does a node that
+//! joins: it is no member of that state, and the leader sends it what follows.
 
 use std::fs;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
 use crate::keys::kek::KekSet;
 use crate::members::Members;
+use crate::node::cluster_config::ClusterConfig;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
 use crate::node::place::base_place;
@@ -39,20 +43,34 @@ pub(crate) fn first_start(
     keks: &KekSet,
     progress: &StartProgress,
 ) -> Result<(Identity, Option<LogKey>), Refusal> {
-    let cluster = ClusterId(random_array(&*world.entropy));
-    let node = random_node_id(&*world.entropy);
+    let (node, cluster) = match &config.cluster {
+        None => (random_node_id(&*world.entropy), ClusterId(random_array(&*world.entropy))),
+        Some(several) => (several.node, several.cluster),
+    };
     let identity = Identity { node, cluster, log_slots: config.log_slots };
     let log_key = LogKey::make(keks, node, cluster, &*world.entropy);
     if log_key.is_some() {
         tracing::info!(target: "audit", %node, "the key of the log is made");
     }
     directory.begin(&identity, log_key.as_ref())?;
-    let founded = founded(&identity, ClearNameKey(random_array(&*world.entropy)));
+    let founded = match &config.cluster {
+        None => founded(&identity, ClearNameKey(random_array(&*world.entropy))),
+        Some(several) => founded_by(several),
+    };
     make_log(&config.log(directory.log(), &identity, log_key.as_ref()), world, &founded, progress)?;
     directory.make_flush()?;
     make_state(config, world, directory, &founded)?;
     directory.finish()?;
-    tracing::info!(%node, %cluster, sealed = log_key.is_some(), "made a new cluster of one node");
+    let sealed = log_key.is_some();
+    match &config.cluster {
+        None => tracing::info!(%node, %cluster, sealed, "made a new cluster of one node"),
+        Some(several) if several.is_joining => {
+            tracing::info!(%node, %cluster, sealed, "made a node that joins a cluster")
+        }
+        Some(several) => {
+            tracing::info!(%node, %cluster, sealed, founders = several.founders.len(), "made a founder of a new cluster");
+        }
+    }
     Ok((identity, log_key))
 }
 
@@ -60,6 +78,13 @@ pub(crate) fn first_start(
 fn founded(identity: &Identity, clear_names: ClearNameKey) -> Applied {
     let founder = MemberAddress { node: identity.node, address: String::new() };
     Applied::founding(identity.cluster, clear_names, Members::founders(&[identity.node]), vec![founder])
+}
+
+/// The state of a new cluster of several, the same on each of its nodes. What has to be random is drawn by the first leader.
+fn founded_by(several: &ClusterConfig) -> Applied {
+    let nodes: Vec<NodeId> = several.founders.iter().map(|founder| founder.node).collect();
+    let members = Members::founders(&nodes);
+    Applied::founding(several.cluster, ClearNameKey::UNDRAWN, members, several.founders.clone())
 }
 
 fn make_log(log: &LogConfig, world: &World, founded: &Applied, progress: &StartProgress) -> Result<(), Refusal> {

@@ -77,6 +77,8 @@ pub fn open_with(
     let directory = DataDir::lock(&config.data_dir)?;
     let (identity, log_key) = match directory.classify(&keks)? {
         DirectoryKind::Existing { identity, log_key } => {
+            let given = config.cluster.as_ref().map(|several| (several.node, several.cluster));
+            agree::check_settings(&identity, given)?;
             if log_key.is_some() {
                 tracing::info!(target: "audit", node = %identity.node, "the key of the log is unwrapped");
             }
@@ -97,6 +99,7 @@ pub fn open_with(
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
     let looked_at = look_at_state(&directory, &rocks)?;
     let record = load_and_compare(looked_at.base(), &identity, &recovered, &node_keys)?;
+    agree::check_members(&identity, &record.applied, config.cluster.is_some())?;
     trial::write(&directory.state())?;
     let base: Arc<dyn RowBase> = Arc::new(looked_at.open(&rocks, random_start(world))?);
     Ok(OpenedNode { directory, identity, log, recovered, base, record, node_keys })

@@ -125,6 +125,34 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_AEAD_TIER", value_name = "TIER", value_parser = tier_choice, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "tier_choice_in_file")]
     pub aead_tier: Option<TierChoice>,
+    /// Number of this node in its cluster, from 1 on
+    #[arg(long, env = "SEALKV_NODE_ID", value_name = "N", value_parser = count::<u64>)]
+    pub node_id: Option<u64>,
+    /// Address for the other nodes of the cluster
+    #[arg(long, env = "SEALKV_PEER_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
+    pub peer_listen: Option<SocketAddr>,
+    /// The founders of the cluster, the same on every node and for ever: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
+    #[arg(long, env = "SEALKV_INITIAL_CLUSTER", value_name = "LIST")]
+    pub initial_cluster: Option<String>,
+    /// A name that tells clusters with the same founders' addresses apart
+    #[arg(long, env = "SEALKV_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Join a cluster whose founders are in --initial-cluster; see `sealkv admin member add`
+    #[arg(long, env = "SEALKV_JOIN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub join: Option<bool>,
+    /// Certificate of this node for the others, PEM
+    #[arg(long, env = "SEALKV_PEER_CERT", value_name = "FILE")]
+    pub peer_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, env = "SEALKV_PEER_KEY", value_name = "FILE")]
+    pub peer_key: Option<PathBuf>,
+    /// Certificate of who signed the certificates of all nodes, PEM
+    #[arg(long, env = "SEALKV_PEER_CA", value_name = "FILE")]
+    pub peer_ca: Option<PathBuf>,
+    /// Allow nodes on addresses that are not loopback to talk to each other without TLS
+    #[arg(long, env = "SEALKV_INSECURE_PEERS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_peers: Option<bool>,
     /// Serve CPU profiles at /debug/pprof/profile?seconds=N of the admin address [default: false]
     #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub profiling: Option<bool>,
@@ -185,6 +213,16 @@ pub enum ConfigError {
         "admin-flush needs a password of operators: give --adminpass-file FILE (SEALKV_ADMINPASS_FILE), of mode 0600"
     )]
     FlushForNobody,
+    /// One setting means nothing without another.
+    #[error("{name} is missing, which {of} needs: give {expected}")]
+    Needed {
+        /// What is missing.
+        name: &'static str,
+        /// What needs it.
+        of: &'static str,
+        /// What it is.
+        expected: &'static str,
+    },
     /// A setting outside its range.
     #[error("{name} is {found}, expected {expected}")]
     Range {
@@ -262,6 +300,15 @@ impl Settings {
             open_threads: self.open_threads.or(lower.open_threads),
             block_cache_bytes: self.block_cache_bytes.or(lower.block_cache_bytes),
             aead_tier: self.aead_tier.or(lower.aead_tier),
+            node_id: self.node_id.or(lower.node_id),
+            peer_listen: self.peer_listen.or(lower.peer_listen),
+            initial_cluster: self.initial_cluster.or(lower.initial_cluster),
+            cluster_name: self.cluster_name.or(lower.cluster_name),
+            join: self.join.or(lower.join),
+            peer_cert: self.peer_cert.or(lower.peer_cert),
+            peer_key: self.peer_key.or(lower.peer_key),
+            peer_ca: self.peer_ca.or(lower.peer_ca),
+            insecure_peers: self.insecure_peers.or(lower.insecure_peers),
             profiling: self.profiling.or(lower.profiling),
             log_format: self.log_format.or(lower.log_format),
             log_level: self.log_level.or(lower.log_level),
