@@ -282,6 +282,11 @@ impl KekSet {
         self.keks.is_empty()
     }
 
+    /// All of them, in order of preference.
+    pub(super) fn all(&self) -> &[Kek] {
+        &self.keks
+    }
+
     /// The one that wraps new keys.
     #[must_use]
     pub fn first(&self) -> Option<&Kek> {

@@ -9,6 +9,7 @@ pub mod change;
 pub mod file;
 pub mod identity;
 pub mod kek;
+pub mod kek_facts;
 pub mod keyring;
 pub mod lack;
 pub mod mac;

@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 
 use crate::apply::halt::Halt;
 use crate::exit::Blame;
+use crate::keys::kek_facts::NoKekInCommon;
 use crate::limits::ENDS_MAX;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
@@ -49,6 +50,16 @@ pub enum NodeFailure {
         /// What is wrong with it.
         why: NotJoined,
     },
+    /// Operator: this node was given another KEK than most of its cluster.
+    #[error("{others} of {voters} voters have no KEK in common with this node")]
+    NoKekInCommon {
+        /// Voters that have shown others.
+        others: usize,
+        /// All voters.
+        voters: usize,
+        /// What they show.
+        source: NoKekInCommon,
+    },
     /// Agreement cannot continue.
     #[error("raft")]
     Raft(#[source] RaftFatal),
@@ -60,6 +71,7 @@ impl NodeFailure {
     pub fn blame(&self) -> Blame {
         match self {
             NodeFailure::Halt(halt) => halt.blame(),
+            NodeFailure::NoKekInCommon { .. } => Blame::Config,
             NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Hangs { .. } | NodeFailure::Raft(_) => {
                 Blame::Damage
             }

@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::ports::CutoverNotDurable;
+use crate::entry::LogEntry;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::kv::KeyAnswer;
 use crate::fsm::kv::NamedRead;
@@ -30,8 +31,11 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
+use crate::limits::LOG_READ_BYTES_MAX;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
+use crate::node::members_watch::MembersWatch;
+use crate::node::retention::Retention;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::RowDeadlines;
@@ -45,6 +49,7 @@ use crate::wal::LogCounts;
 use crate::wal::LogProgress;
 use crate::wal::WalError;
 use crate::wal::thread::Callbacks;
+use crate::wal::thread::Fetch;
 use crate::wal::thread::LogThread;
 use crate::wal::thread::NotSent;
 
@@ -71,6 +76,8 @@ impl StatusCell {
 pub struct RaftPorts {
     /// To the log thread.
     pub log: Arc<LogThread>,
+    /// Back to raft.
+    pub raft: Sender<Input>,
     /// To the apply thread.
     pub apply: Sender<Vec<Committed>>,
     /// Clients' reads that wait for a read point.
@@ -106,8 +113,25 @@ impl raft::Ports for RaftPorts {
     }
 
     fn status(&mut self, status: Status) {
+        self.reads.set_leader(status.is_leader);
         self.reads.set_leads_alone(status.leads_alone);
         self.status.store(status);
+    }
+
+    fn fetch(&mut self, first: Index, last: Index) {
+        let raft = self.raft.clone();
+        let answer = move |found: Result<Vec<LogEntry>, WalError>| {
+            let entries = found.unwrap_or_else(|error| {
+                tracing::warn!(%first, %last, %error, "old entries for another member cannot be read");
+                Vec::new()
+            });
+            // Gone only when the node ends.
+            drop(raft.send(Input::Fetched(entries)));
+        };
+        let fetch = Fetch { first, last, bytes_max: LOG_READ_BYTES_MAX, answer: Box::new(answer) };
+        if self.log.fetch(fetch).is_err() {
+            tracing::debug!("a request for old entries after the end of the log");
+        }
     }
 }
 
@@ -184,11 +208,26 @@ impl Callbacks for LogReports {
 }
 
 /// The log as apply uses it. Raft learns of each trim.
-pub struct TrimmedLog {
+pub(crate) struct TrimmedLog {
     /// The log.
-    pub log: Arc<LogThread>,
+    pub(crate) log: Arc<LogThread>,
     /// The raft thread.
-    pub raft: Sender<Input>,
+    pub(crate) raft: Sender<Input>,
+    /// Whether another member may need old entries.
+    pub(crate) members: Arc<MembersWatch>,
+    /// What stays for those.
+    pub(crate) retention: Mutex<Retention>,
+}
+
+impl TrimmedLog {
+    /// What of everything up to `flushed` may be dropped.
+    fn droppable(&self, flushed: Position) -> Option<Position> {
+        let space = self.log.space();
+        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = retention.flushed(flushed, space.handed_bytes(), space.pool_bytes());
+        let keeps_nothing = self.members.is_alone() || space.free_slots() <= FREE_SLOTS_LOW;
+        if keeps_nothing { Some(flushed) } else { kept }
+    }
 }
 
 impl ApplyLog for TrimmedLog {
@@ -197,6 +236,7 @@ impl ApplyLog for TrimmedLog {
     }
 
     fn trim(&self, flushed: Position) {
+        let Some(flushed) = self.droppable(flushed) else { return };
         match self.log.trim(flushed) {
             Ok(()) => drop(self.raft.try_send(Input::Trimmed(flushed))),
             // The next flush says it again.
@@ -217,8 +257,11 @@ impl ApplyLog for TrimmedLog {
     }
 }
 
+/// With so many free slots, or fewer, the log keeps nothing for others.
+const FREE_SLOTS_LOW: u64 = 2;
+
 /// Where apply reports how far it is.
-pub struct AppliedTo {
+pub(crate) struct AppliedTo {
     /// The raft thread.
     pub raft: Sender<Input>,
     /// The proposer's replicated facts; set before any other part learns the position.
@@ -227,6 +270,8 @@ pub struct AppliedTo {
     pub reads: Arc<propose::ReadPoints>,
     /// How many members have a vote.
     pub voters: Arc<AtomicUsize>,
+    /// Who they are.
+    pub members: Arc<MembersWatch>,
     /// The keys as of the newest control entry.
     pub node_keys: Arc<NodeKeys>,
 }
@@ -236,6 +281,7 @@ impl AppliedPort for AppliedTo {
         self.facts.set(record.last_stamp_ms, record.client_command_applied);
         self.reads.applied(record.position.index);
         self.voters.store(record.members.voters.len(), Ordering::Relaxed);
+        self.members.applied(record);
         // The raft thread always drains its queue; it is gone only when the node ends.
         drop(self.raft.send(Input::Applied(record.position)));
     }
@@ -329,10 +375,13 @@ mod tests {
     use crossbeam_channel::unbounded;
 
     use super::*;
+    use crate::ids::NodeId;
     use crate::ids::Term;
     use crate::keys::kek::KekSet;
+    use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
+    use crate::members::Members;
     use crate::testing::clock::SimClock;
 
     fn received(inputs: &Receiver<Input>) -> Vec<String> {
@@ -346,7 +395,11 @@ mod tests {
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, KekSet::default()));
         let reads = Arc::new(propose::ReadPoints::new(Index(1)));
         let facts = Arc::new(AppliedFacts::new(Arc::new(SimClock::default()), 0, false));
-        let mut port = AppliedTo { raft, facts, reads, voters: Arc::default(), node_keys: Arc::clone(&node_keys) };
+        let node = NodeId::new(1).unwrap();
+        let founding = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[node]), Vec::new());
+        let members = Arc::new(MembersWatch::new(node, &founding));
+        let mut port =
+            AppliedTo { raft, facts, reads, voters: Arc::default(), members, node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
         assert_eq!(received(&inputs), ["MayCampaign(true)"]);

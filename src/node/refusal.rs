@@ -15,6 +15,7 @@ use crate::node::datadir::DataDirError;
 use crate::node::end::NodeFailure;
 use crate::node::remedy::PUT_BACK;
 use crate::node::remedy::by_cause;
+use crate::peers::PeersRefused;
 use crate::wal::WalError;
 
 /// A node that does not start. Nothing was changed, unless it was its first start or the replay had begun.
@@ -120,6 +121,14 @@ pub enum Refusal {
         /// Why.
         source: io::Error,
     },
+    /// Operator: the address for the peers, or their certificates.
+    #[error("peer-listen")]
+    Peers(#[from] PeersRefused),
+    /// Operator: certificates are given, and would not be used.
+    #[error(
+        "peer-cert: this version has no TLS between nodes yet: leave the certificates out, on loopback or with --insecure-peers"
+    )]
+    NoPeerTls,
     /// The replay halted, or agreement cannot begin.
     #[error(transparent)]
     Failure(#[from] NodeFailure),
@@ -136,6 +145,8 @@ impl Refusal {
             | Refusal::Descriptors { .. }
             | Refusal::Threads { .. }
             | Refusal::AddressSpace { .. }
+            | Refusal::Peers(_)
+            | Refusal::NoPeerTls
             | Refusal::Address { .. } => Blame::Config,
             Refusal::Kek(error) => error.blame(),
             Refusal::Directory(error) => error.blame(),

@@ -15,6 +15,7 @@ use crate::node::datadir::DataDir;
 use crate::node::end::NodeFailure;
 use crate::node::expiry::ExpiryThread;
 use crate::node::numbers::NodeNumbers;
+use crate::peers::Peers;
 use crate::propose::Gateway;
 use crate::propose::ReadPoints;
 use crate::propose::Waiters;
@@ -47,6 +48,8 @@ pub(crate) struct NodeThreads {
     pub(crate) log: Arc<LogThread>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) read_points: Arc<ReadPoints>,
+    /// Of a node of several.
+    pub(crate) peers: Option<Arc<Peers>>,
     /// Held to the end.
     pub(crate) _directory: DataDir,
 }
@@ -68,6 +71,7 @@ impl RunningNode {
         let apply = threads.apply_thread.join();
         threads.waiters.close();
         threads.read_points.close();
+        threads.peers.iter().for_each(|peers| peers.stop());
         let expiry = threads.expiry.join();
         threads.log.close();
         let hangs = |part, why| NodeFailure::Hangs { part, why };

@@ -12,8 +12,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -27,7 +27,6 @@ use crate::apply;
 use crate::apply::apply_loop;
 use crate::apply::commit::State;
 use crate::apply::flush::Flusher;
-use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
 use crate::apply::replay::replay_in_memory;
@@ -47,15 +46,17 @@ use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::expiry::ExpiryParts;
 use crate::node::expiry::ExpiryThread;
+use crate::node::links::Links;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
 use crate::node::open::log_facts;
+use crate::node::peering;
+use crate::node::peering::PeerDesk;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::HeldDeadlines;
 use crate::node::ports::LogReports;
 use crate::node::ports::RaftPorts;
 use crate::node::ports::StateReads;
-use crate::node::ports::StatusCell;
 use crate::node::ports::TrimmedLog;
 use crate::node::ports::may_campaign;
 use crate::node::progress::ProgressLine;
@@ -66,14 +67,12 @@ use crate::node::running::NodeThreads;
 use crate::node::running::RunningNode;
 use crate::node::settings::Encryption;
 use crate::node::watch_facts::WatchFacts;
+use crate::peers::Peers;
 use crate::propose;
-use crate::propose::AppliedFacts;
 use crate::propose::ExpiryWalk;
 use crate::propose::ProposeConfig;
 use crate::propose::ProposeHandle;
 use crate::propose::ProposeParts;
-use crate::propose::ReadPoints;
-use crate::propose::Waiters;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
@@ -87,7 +86,6 @@ use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
-use crate::world::Clock;
 use crate::world::World;
 
 /// Replays the log and starts every thread but the network's.
@@ -103,11 +101,10 @@ pub fn start(
 ) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(&record.applied, raft, Arc::clone(&world.clock));
+    let links = Links::new(identity.node, &record.applied, raft, &node_keys, world, ends);
     let start = Start { config, world, ends, links, node_keys };
     let log = start.log(log)?;
-    let to_trim: Arc<dyn ApplyLog> =
-        Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: start.links.raft.clone() });
+    let to_trim = start.trimmed(&log);
     let flusher = Arc::new(Flusher::new(Arc::clone(&start.links.metrics), Arc::clone(&to_trim)));
     let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&to_trim), TABLE_BYTES);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
@@ -115,8 +112,10 @@ pub fn start(
     let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
     start.replay(&mut apply, &recovered, &inputs, progress)?;
     let (proposals, proposer) = start.propose();
+    let peers = start.peers(&proposer)?;
     let (to_apply, committed) = apply::thread::queue();
-    let raft = start.raft(&log, proposals, to_apply, identity.node, starting_point(recovered, apply.applied()))?;
+    let from = starting_point(recovered, apply.applied());
+    let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref())?;
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log);
@@ -136,6 +135,7 @@ pub fn start(
             log: log.thread,
             waiters: links.waiters,
             read_points: links.read_points,
+            peers,
             _directory: directory,
         },
     })
@@ -150,36 +150,11 @@ struct Start<'a> {
     node_keys: Arc<NodeKeys>,
 }
 
-/// What threads share with each other.
-struct Links {
-    raft: Sender<Input>,
-    facts: Arc<AppliedFacts>,
-    waiters: Arc<Waiters>,
-    read_points: Arc<ReadPoints>,
-    status: Arc<StatusCell>,
-    voters: Arc<AtomicUsize>,
-    metrics: Arc<Metrics>,
-}
-
 /// The log, whose thread runs.
 struct LogHandle {
     thread: Arc<LogThread>,
     reports: Arc<LogReports>,
     engine: &'static str,
-}
-
-impl Links {
-    fn new(applied: &Applied, raft: Sender<Input>, clock: Arc<dyn Clock>) -> Links {
-        Links {
-            raft,
-            facts: Arc::new(AppliedFacts::new(clock, applied.last_stamp_ms, applied.client_command_applied)),
-            waiters: Arc::new(Waiters::new()),
-            read_points: Arc::new(ReadPoints::new(applied.position.index)),
-            status: Arc::new(StatusCell::default()),
-            voters: Arc::new(AtomicUsize::new(applied.members.voters.len())),
-            metrics: Arc::new(Metrics::default()),
-        }
-    }
 }
 
 impl Start<'_> {
@@ -190,6 +165,17 @@ impl Start<'_> {
         Ok(LogHandle { thread: Arc::new(thread), reports, engine })
     }
 
+    /// The log as apply uses it.
+    fn trimmed(&self, log: &LogHandle) -> Arc<dyn ApplyLog> {
+        let Links { raft, members, .. } = &self.links;
+        Arc::new(TrimmedLog {
+            log: Arc::clone(&log.thread),
+            raft: raft.clone(),
+            members: Arc::clone(members),
+            retention: Mutex::default(),
+        })
+    }
+
     fn apply(
         &self,
         log: Arc<dyn ApplyLog>,
@@ -197,12 +183,13 @@ impl Start<'_> {
         state: State,
         reader: RowReader,
     ) -> Result<apply_loop::ApplyLoop, Refusal> {
-        let Links { raft, facts, waiters, read_points, voters, metrics, .. } = &self.links;
+        let Links { raft, facts, waiters, read_points, voters, members, metrics, .. } = &self.links;
         let port = AppliedTo {
             raft: raft.clone(),
             facts: Arc::clone(facts),
             reads: Arc::clone(read_points),
             voters: Arc::clone(voters),
+            members: Arc::clone(members),
             node_keys: Arc::clone(&self.node_keys),
         };
         let parts = apply_loop::ApplyParts {
@@ -270,7 +257,10 @@ impl Start<'_> {
     fn propose(&self) -> (propose::Queue, ProposeHandle) {
         let raft = self.links.raft.clone();
         let parts = ProposeParts {
-            witness: Box::new(propose::SoleVoter),
+            witness: match &self.config.cluster {
+                None => Box::new(propose::SoleVoter),
+                Some(_) => Box::new(Arc::clone(&self.links.keks)),
+            },
             node_keys: Arc::clone(&self.node_keys),
             facts: Arc::clone(&self.links.facts),
             waiters: Arc::clone(&self.links.waiters),
@@ -280,6 +270,17 @@ impl Start<'_> {
             wake: Box::new(move || drop(raft.try_send(Input::Wake))),
         };
         propose::queue(self.propose_config(), parts)
+    }
+
+    /// The connections of a node of several.
+    fn peers(&self, proposer: &ProposeHandle) -> Result<Option<Arc<Peers>>, Refusal> {
+        let Some(several) = &self.config.cluster else { return Ok(None) };
+        if several.tls.is_some() {
+            return Err(Refusal::NoPeerTls);
+        }
+        let Links { raft, keks, members, .. } = &self.links;
+        let desk = PeerDesk { raft: raft.clone(), proposer: proposer.clone(), keks: Arc::clone(keks) };
+        Ok(Some(peering::start(several, desk, members)?))
     }
 
     fn propose_config(&self) -> ProposeConfig {
@@ -297,9 +298,11 @@ impl Start<'_> {
         apply: Sender<Vec<Committed>>,
         node: NodeId,
         from: StartingPoint,
+        peers: Option<&Peers>,
     ) -> Result<RaftLoop, Refusal> {
         let ports = RaftPorts {
             log: Arc::clone(&log.thread),
+            raft: self.links.raft.clone(),
             apply,
             reads: Arc::clone(&self.links.read_points),
             status: Arc::clone(&self.links.status),
@@ -307,12 +310,16 @@ impl Start<'_> {
         let parts = RaftParts {
             proposer: Box::new(proposals),
             ports: Box::new(ports),
-            transport: Box::new(raft::Nowhere),
+            transport: match peers {
+                None => Box::new(raft::Nowhere),
+                Some(peers) => Box::new(peers.transport()),
+            },
             space: Arc::clone(log.thread.space()),
             clock: Arc::clone(&self.world.clock),
             entropy: Arc::clone(&self.world.entropy),
         };
-        Ok(RaftLoop::new(RaftConfig::new(node), from, parts).map_err(NodeFailure::Raft)?)
+        let config = RaftConfig { can_fetch: true, ..RaftConfig::new(node) };
+        Ok(RaftLoop::new(config, from, parts).map_err(NodeFailure::Raft)?)
     }
 
     fn spawn_apply(
@@ -322,7 +329,9 @@ impl Start<'_> {
     ) -> Result<(apply::thread::Handle, Option<Box<dyn Rider>>), Refusal> {
         let ends = self.ends.clone();
         let on_halt = Box::new(move |halt| ends.fail(NodeFailure::Halt(halt)));
-        let threads = match available_parallelism().is_ok_and(|cores| cores.get() <= CORES_SHARED_MAX) {
+        // A rider of several would hold up votes and appends of others while it opens a large run.
+        let is_small = available_parallelism().is_ok_and(|cores| cores.get() <= CORES_SHARED_MAX);
+        let threads = match is_small && self.config.cluster.is_none() {
             true => apply::thread::ride(apply, committed, on_halt).map(|(handle, rider)| (handle, Some(rider))),
             false => apply::thread::spawn(apply, committed, on_halt).map(|handle| (handle, None)),
         };
@@ -414,5 +423,5 @@ fn no_threads(which: &str, source: io::Error) -> Refusal {
     Refusal::Make { what: format!("{which} cannot be made"), source }
 }
 
-/// Up to so many cores raft and apply share a thread.
+/// Up to so many cores raft and apply share a thread, on a node that is alone.
 const CORES_SHARED_MAX: usize = 2;

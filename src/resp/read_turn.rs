@@ -57,7 +57,7 @@ impl ReadTurn<'_> {
         if let Err(line) = self.upstream.reach_read_point().await {
             return Ok(Err(line));
         }
-        let now_ms = self.shared.gateway.now_ms();
+        let mut now_ms = self.shared.gateway.now_ms();
         let (mut next, mut rounds, mut turn) = (0, 0, None);
         while next < self.reads.len() {
             let Ok(taken) = self.take_before(&self.reads[next].1).await else {
@@ -79,10 +79,13 @@ impl ReadTurn<'_> {
             wire.drain_if_large().await?;
             if !done.past_due.is_empty() {
                 rounds = if done.answered == 0 { rounds + 1 } else { 1 };
-                let removed =
-                    if rounds > REMOVALS_MAX { Err(TRY_AGAIN) } else { self.upstream.remove(done.past_due).await };
-                if let Err(line) = removed {
-                    return Ok(Err(line));
+                let removed = match rounds {
+                    0..=REMOVALS_MAX => self.upstream.remove(done.past_due, now_ms).await,
+                    _ => Err(TRY_AGAIN),
+                };
+                match removed {
+                    Ok(settled_ms) => now_ms = settled_ms,
+                    Err(line) => return Ok(Err(line)),
                 }
             }
             // A value that is opened keeps a thread of the network busy, however short the answer: others come between.

@@ -147,13 +147,13 @@ impl Upstream {
     /// One read at a read point of its own, with the removals that it needs first.
     pub(crate) async fn read_alone(&self, database: Database, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
-        let now_ms = self.shared.gateway.now_ms();
+        let mut now_ms = self.shared.gateway.now_ms();
         for _ in 0..REMOVALS_MAX {
             match self.read_one(database, &read, now_ms).await {
                 ReadAnswer::Reply(reply) => return Ok(reply),
                 ReadAnswer::PastDue(mut names) => {
                     names.truncate(GROUP_WRITES_MAX);
-                    self.remove(names).await?;
+                    now_ms = self.remove(names, now_ms).await?;
                 }
             }
         }
@@ -197,14 +197,20 @@ impl Upstream {
         tokio::task::spawn_blocking(blocking).await.ok()
     }
 
-    /// Has the removal of keys that are past due by the leader's clock replicated and applied.
-    pub(crate) async fn remove(&self, mut names: Vec<RowName>) -> Result<(), &'static str> {
+    /// Has the removal of keys that are past due at `now_ms` replicated and applied. The time by which to read again: where
+    /// another node leads, its clock has decided.
+    pub(crate) async fn remove(&self, mut names: Vec<RowName>, now_ms: u64) -> Result<u64, &'static str> {
         names.sort_unstable();
         names.dedup();
         add(&self.shared.stats.past_due_total, names.len());
         let removal = vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })];
         match self.propose(Vec::new(), removal, 0).await.outcome {
-            Outcome::Replies(_) => Ok(()),
+            Outcome::Replies(_) if self.shared.gateway.settled_ms().is_none() => Ok(now_ms),
+            // It is applied where it was proposed; this node has it behind the next read point.
+            Outcome::Replies(_) => {
+                self.reach_read_point().await?;
+                Ok(self.shared.gateway.settled_ms().unwrap_or(now_ms))
+            }
             // A removal that happened or not: the read itself changed nothing and may be tried again.
             Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
             Outcome::NotLeader(leader) => Err(self.not_leader(leader, TRY_AGAIN)),

@@ -26,6 +26,7 @@ use crate::keys::node_keys::NodeKeys;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::node::agree;
+use crate::node::members_watch::MembersWatch;
 use crate::node::open::load_and_compare;
 use crate::node::open::log_facts;
 use crate::node::ports::AppliedTo;
@@ -182,6 +183,7 @@ fn apply_loop(
     let log: Arc<dyn ApplyLog> = Arc::new(log.clone());
     let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
     let base: Arc<dyn RowBase> = body.base.clone();
+    let members = Arc::new(MembersWatch::new(body.identity.node, &record.applied));
     let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&log), TABLE_BYTES);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&shared.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
@@ -190,6 +192,7 @@ fn apply_loop(
         facts: Arc::clone(&shared.facts),
         reads: Arc::clone(&shared.read_points),
         voters: Arc::default(),
+        members,
         node_keys: Arc::clone(&shared.node_keys),
     };
     let parts = apply_loop::ApplyParts {
@@ -265,6 +268,7 @@ impl raft::Ports for SimPorts {
     }
 
     fn status(&mut self, status: Status) {
+        self.read_points.set_leader(status.is_leader);
         self.read_points.set_leads_alone(status.leads_alone);
     }
 

@@ -1,0 +1,127 @@
+//! What the members have shown each other of their KEKs when they connected.
+//!
+//! A node that has no KEK in common with most voters ends: it could read nothing of what they seal. New keys wait until most
+//! voters have shown the KEK that wraps them, and no member its lack.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::codec::Reader;
+use crate::ids::NodeId;
+use crate::keys::kek_facts::KekFacts;
+use crate::keys::kek_facts::NoKekInCommon;
+use crate::node::end::Ends;
+use crate::node::end::NodeFailure;
+use crate::node::members_watch::MembersWatch;
+use crate::propose::KekWitness;
+use crate::propose::MemberLack;
+
+/// See the head of this file.
+pub(crate) struct KekMeetings {
+    node: NodeId,
+    ours: KekFacts,
+    members: Arc<MembersWatch>,
+    ends: Ends,
+    shown: Mutex<BTreeMap<NodeId, Result<(), NoKekInCommon>>>,
+}
+
+impl KekMeetings {
+    /// Nobody has been met.
+    pub(crate) fn new(node: NodeId, ours: KekFacts, members: Arc<MembersWatch>, ends: Ends) -> KekMeetings {
+        KekMeetings { node, ours, members, ends, shown: Mutex::default() }
+    }
+
+    /// What this node shows.
+    pub(crate) fn facts(&self) -> Vec<u8> {
+        self.ours.encode()
+    }
+
+    /// What another node shows.
+    ///
+    /// # Errors
+    /// Words for the operators of both.
+    pub(crate) fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
+        let mut reader = Reader::new(facts);
+        let theirs = KekFacts::take(&mut reader).and_then(|theirs| reader.end().map(|()| theirs));
+        let theirs = theirs.map_err(|error| format!("what it shows of its KEKs {error}"))?;
+        let common = self.ours.check(&theirs);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.insert(node, common);
+        let voters = self.members.known().members.voters;
+        let lacking = shown.iter().filter(|(node, common)| common.is_err() && voters.contains(&node.value())).count();
+        drop(shown);
+        if let Err(source) = common
+            && 2 * lacking > voters.len()
+        {
+            self.ends.fail(NodeFailure::NoKekInCommon { others: lacking, voters: voters.len(), source });
+        }
+        common.map_err(|error| error.to_string())
+    }
+}
+
+impl KekWitness for Arc<KekMeetings> {
+    fn check(&self) -> Result<(), MemberLack> {
+        let voters = self.members.known().members.voters;
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((node, _)) = shown.iter().find(|(node, common)| common.is_err() && voters.contains(&node.value())) {
+            return Err(MemberLack::Lacks { node: *node });
+        }
+        let have = |voter: &&u64| {
+            **voter == self.node.value() || NodeId::new(**voter).is_some_and(|voter| shown.contains_key(&voter))
+        };
+        let count = voters.iter().filter(have).count();
+        if 2 * count > voters.len() {
+            Ok(())
+        } else {
+            Err(MemberLack::NoMajority { shown: count, voters: voters.len() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::fsm::state::Applied;
+    use crate::keys::kek::KekSet;
+    use crate::keys::kek::from_bytes;
+    use crate::keys::tests::kit::CLEAR_NAMES;
+    use crate::keys::tests::kit::CLUSTER;
+    use crate::members::Members;
+    use crate::node::end::End;
+
+    fn node(id: u64) -> NodeId {
+        NodeId::new(id).unwrap()
+    }
+
+    fn facts(byte: u8) -> KekFacts {
+        KekFacts::of(&KekSet::new(vec![from_bytes(&Zeroizing::new([byte; 32]))]).unwrap(), CLUSTER)
+    }
+
+    #[test]
+    fn one_odd_node_of_three_ends_and_the_others_make_no_keys_until_it_is_gone() {
+        let founding = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[1, 2, 3].map(node)), Vec::new());
+        let (ends, ended) = Ends::new();
+        let of = |id: u64, byte: u8| {
+            let members = Arc::new(MembersWatch::new(node(id), &founding));
+            Arc::new(KekMeetings::new(node(id), facts(byte), members, ends.clone()))
+        };
+        let (one, odd) = (of(1, 7), of(3, 8));
+        assert_eq!(one.check(), Err(MemberLack::NoMajority { shown: 1, voters: 3 }));
+        assert_eq!(one.meet(node(2), &facts(7).encode()), Ok(()));
+        assert_eq!(one.check(), Ok(()));
+        assert!(one.meet(node(3), &odd.facts()).unwrap_err().contains("no KEK in common"));
+        assert_eq!(one.check(), Err(MemberLack::Lacks { node: node(3) }));
+        assert!(odd.meet(node(1), &one.facts()).is_err());
+        assert!(ended.try_recv().is_err(), "one of two others is not most");
+        assert!(odd.meet(node(2), &one.facts()).is_err());
+        let Ok(End::Failure(failure)) = ended.try_recv() else { panic!("it ends") };
+        assert_eq!(failure.blame(), crate::exit::Blame::Config);
+        assert_eq!(one.meet(node(3), &facts(7).encode()), Ok(()), "it was given the right one");
+        assert_eq!(one.check(), Ok(()));
+        assert!(one.meet(node(2), &[9]).unwrap_err().contains("version"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Who the members are, as of what is applied here: for the connections to them, the log's retention and the metrics.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+
+use crate::fsm::state::Applied;
+use crate::fsm::state::MemberAddress;
+use crate::ids::NodeId;
+use crate::members::Members;
+
+/// Called with the addresses of all members when they change.
+pub(crate) type MembersChanged = Box<dyn Fn(&[MemberAddress]) + Send + Sync>;
+
+/// See the head of this file.
+pub(crate) struct MembersWatch {
+    node: NodeId,
+    known: Mutex<KnownMembers>,
+    changed: OnceLock<MembersChanged>,
+}
+
+/// The members and where they are.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownMembers {
+    /// Who votes and who listens.
+    pub(crate) members: Members,
+    /// Ascending by node.
+    pub(crate) addresses: Vec<MemberAddress>,
+}
+
+impl MembersWatch {
+    /// As of the state at the start.
+    pub(crate) fn new(node: NodeId, applied: &Applied) -> MembersWatch {
+        let known = KnownMembers { members: applied.members.clone(), addresses: applied.addresses.clone() };
+        MembersWatch { node, known: Mutex::new(known), changed: OnceLock::new() }
+    }
+
+    /// Tells `changed` of the members as they are, and of every change.
+    pub(crate) fn tell(&self, changed: MembersChanged) {
+        let addresses = self.known().addresses;
+        changed(&addresses);
+        let is_first = self.changed.set(changed).is_ok();
+        assert!(is_first, "one listener");
+    }
+
+    /// As of the record that was just written.
+    pub(crate) fn applied(&self, record: &Applied) {
+        let mut known = self.lock();
+        if known.members == record.members && known.addresses == record.addresses {
+            return;
+        }
+        tracing::info!(members = ?record.members, "the members have changed");
+        *known = KnownMembers { members: record.members.clone(), addresses: record.addresses.clone() };
+        drop(known);
+        if let Some(changed) = self.changed.get() {
+            changed(&record.addresses);
+        }
+    }
+
+    /// Whether this node is the only member.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.lock().members.is_alone(self.node)
+    }
+
+    /// The members now.
+    pub(crate) fn known(&self) -> KnownMembers {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KnownMembers> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,147 @@
+//! The node's side of its connections to the other members: raft's messages, requests of nodes that do not lead, KEKs.
+//!
+//! ```text
+//! request  kind(1) 1 a bundle of requests for the leader, as drawn in `propose`
+//! facts    what the node shows of its KEKs, as drawn in `keys::kek_facts`
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use tokio::sync::oneshot;
+
+use crate::fsm::state::MemberAddress;
+use crate::ids::NodeId;
+use crate::node::cluster_config::ClusterConfig;
+use crate::node::kek_meetings::KekMeetings;
+use crate::node::members_watch::MembersWatch;
+use crate::peers;
+use crate::peers::CallAnswer;
+use crate::peers::CallFailed;
+use crate::peers::CallFuture;
+use crate::peers::PeerAddress;
+use crate::peers::PeerHandler;
+use crate::peers::Peers;
+use crate::peers::PeersConfig;
+use crate::peers::PeersRefused;
+use crate::peers::Security;
+use crate::peers::WhyNotSent;
+use crate::propose::Bundle;
+use crate::propose::Forwarder;
+use crate::propose::ProposeHandle;
+use crate::raft::Input;
+use crate::raft::PeerMessage;
+
+/// Starts the connections of a node of several. From now on its requests go to who leads, and its members are followed.
+///
+/// # Errors
+/// [`PeersRefused`].
+pub(crate) fn start(
+    config: &ClusterConfig,
+    desk: PeerDesk,
+    members: &MembersWatch,
+) -> Result<Arc<Peers>, PeersRefused> {
+    let proposer = desk.proposer.clone();
+    let peers = PeersConfig {
+        node: config.node,
+        cluster: config.cluster,
+        listen: config.peer_listen,
+        members: Vec::new(),
+        // The settings were checked: plain is loopback, or what the operator insists on.
+        security: Security::InsecurePlain { beyond_loopback: true },
+        threads: 1,
+    };
+    let peers = Arc::new(peers::start(peers, Arc::new(desk))?);
+    let dialled = Arc::downgrade(&peers);
+    members.tell(Box::new(move |addresses| {
+        if let Some(peers) = dialled.upgrade() {
+            peers.set_members(&reachable(addresses));
+        }
+    }));
+    proposer.forward_by(Arc::new(PeerForwarder { peers: Arc::downgrade(&peers) }));
+    Ok(peers)
+}
+
+/// The members that have an address.
+fn reachable(addresses: &[MemberAddress]) -> Vec<(NodeId, PeerAddress)> {
+    let address = |member: &MemberAddress| match member.address.parse() {
+        Ok(address) => Some((member.node, address)),
+        Err(error) => {
+            tracing::warn!(node = member.node.value(), address = member.address, %error, "a member cannot be dialled");
+            None
+        }
+    };
+    addresses.iter().filter_map(address).collect()
+}
+
+/// Takes what comes from the peers.
+pub(crate) struct PeerDesk {
+    /// The raft thread.
+    pub(crate) raft: Sender<Input>,
+    /// Takes requests of nodes that do not lead.
+    pub(crate) proposer: ProposeHandle,
+    /// What the peers show of their KEKs.
+    pub(crate) keks: Arc<KekMeetings>,
+}
+
+impl PeerHandler for PeerDesk {
+    fn message(&self, message: PeerMessage) {
+        // A full queue drops it: raft sends again.
+        drop(self.raft.try_send(Input::Message(message)));
+    }
+
+    fn unreachable(&self, node: NodeId) {
+        drop(self.raft.try_send(Input::Unreachable(node.value())));
+    }
+
+    fn facts(&self) -> Vec<u8> {
+        self.keks.facts()
+    }
+
+    fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
+        self.keks.meet(node, facts)
+    }
+
+    fn call(&self, _from: NodeId, request: Bytes) -> CallFuture {
+        let (done, answer) = oneshot::channel();
+        match request.first() {
+            Some(&FORWARD) => {
+                // The connection may have gone; then nobody wants the answer.
+                self.proposer.forwarded(&request[1..], Box::new(move |bytes| drop(done.send(bytes))));
+            }
+            _ => return Box::pin(async { CallAnswer::NotRun }),
+        }
+        Box::pin(async {
+            match answer.await {
+                Ok(bytes) if bytes.is_empty() => CallAnswer::NotRun,
+                Ok(bytes) => CallAnswer::Done(bytes.into()),
+                Err(_) => CallAnswer::Unknown,
+            }
+        })
+    }
+}
+
+/// Requests on their way to the leader.
+struct PeerForwarder {
+    peers: std::sync::Weak<Peers>,
+}
+
+impl Forwarder for PeerForwarder {
+    fn forward(&self, leader: NodeId, mut bundle: Bundle) {
+        let Some(peers) = self.peers.upgrade() else { return bundle.not_sent() };
+        let mut request = vec![FORWARD];
+        request.append(&mut bundle.bytes());
+        let patience = bundle.patience();
+        let done = move |result: Result<Bytes, CallFailed>| match result {
+            Ok(answer) => bundle.answered(&answer),
+            Err(CallFailed::NotSent(WhyNotSent::TooLong { .. })) => bundle.too_large(),
+            Err(CallFailed::NotSent(_)) => bundle.not_sent(),
+            // Dropped: nobody knows how its requests end.
+            Err(CallFailed::Unknown) => {}
+        };
+        peers.call_then(leader, request.into(), patience, Box::new(done));
+    }
+}
+
+const FORWARD: u8 = 1;

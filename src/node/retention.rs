@@ -1,0 +1,72 @@
+//! How much of the log stays for members that lag, behind what the state holds durably.
+//!
+//! An eighth of the pool is kept, and what comes between two flushes on top of that, so a member that was away for a short
+//! while needs no snapshot. A log with two free slots or fewer keeps nothing: it needs the space for itself.
+
+use std::collections::VecDeque;
+
+use crate::ids::Position;
+use crate::limits::RETENTION_MARKS_MAX;
+
+/// The newest flushes, with the bytes that the log had used up by then; oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    marks: VecDeque<(Position, u64)>,
+}
+
+impl Retention {
+    /// The state holds everything up to `flushed`, and the log has used up `used_bytes` so far. What may be dropped, if anything.
+    pub(crate) fn flushed(&mut self, flushed: Position, used_bytes: u64, pool_bytes: u64) -> Option<Position> {
+        let keep = pool_bytes / KEPT_SHARE;
+        // Flushes that follow each other closely share a mark.
+        let step = keep / RETENTION_MARKS_MAX as u64 + 1;
+        let is_close = self.marks.len() > 1
+            && self.marks.get(self.marks.len() - 2).is_some_and(|(_, used)| used_bytes.saturating_sub(*used) < step);
+        if is_close {
+            self.marks.pop_back();
+        }
+        self.marks.push_back((flushed, used_bytes));
+        let mut dropped = None;
+        while let Some((position, _)) = self.marks.pop_front_if(|(_, used)| used_bytes.saturating_sub(*used) >= keep) {
+            dropped = Some(position);
+        }
+        assert!(self.marks.len() <= 2 * RETENTION_MARKS_MAX + 2, "BOUNDED");
+        dropped
+    }
+}
+
+const KEPT_SHARE: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Index;
+    use crate::ids::Term;
+
+    fn at(index: u64) -> Position {
+        Position { term: Term(1), index: Index(index) }
+    }
+
+    #[test]
+    fn what_lies_within_an_eighth_of_the_pool_stays() {
+        let mut retention = Retention::default();
+        let mut dropped = 0;
+        for index in 1..=10_000 {
+            // 10 bytes an entry, a pool of 80,000: an eighth is 1,000 entries.
+            if let Some(position) = retention.flushed(at(index), 10 * index, 80_000) {
+                assert!(position.index.0 > dropped, "only forward");
+                dropped = position.index.0;
+                assert!(index - dropped >= 1_000, "{index}: {dropped}");
+            }
+            assert!(index - dropped <= 1_000 + 40, "{index}: {dropped} is not dropped");
+        }
+        assert!(dropped > 8_900);
+    }
+
+    #[test]
+    fn an_idle_log_keeps_what_it_has() {
+        let mut retention = Retention::default();
+        assert!((1..1000).all(|index| retention.flushed(at(index), 5, 80_000).is_none()));
+        assert!(retention.marks.len() <= 3);
+    }
+}

@@ -1,0 +1,199 @@
+//! Three nodes as a user has them: any of them takes reads and writes, one may die, nothing acknowledged is lost.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::client::Reply;
+use crate::client::encode;
+use crate::harness::refused_start;
+use crate::trio::IDS;
+use crate::trio::Trio;
+use crate::trio::Writers;
+use crate::trio::verify;
+
+#[test]
+fn three_nodes_elect_a_leader_and_each_takes_writes_and_reads() {
+    for trio in [Trio::new(), Trio::clear()] {
+        let trio = trio.running();
+        let leader = trio.leader();
+        for writer in IDS {
+            let (key, value) = (format!("key{writer}"), format!("of {writer}"));
+            assert_eq!(trio.client(writer).call(&[b"SET", key.as_bytes(), value.as_bytes()]), Reply::ok());
+            for reader in IDS {
+                assert_eq!(
+                    trio.client(reader).call(&[b"GET", key.as_bytes()]),
+                    Reply::bulk(&value),
+                    "{writer} {reader}"
+                );
+            }
+            let mut client = trio.client(writer);
+            // A pipeline of writes and reads between them, and two databases.
+            let commands = ["SET p 1", "INCR p", "GET p", "SELECT 3", "GET p", "APPEND p xy", "STRLEN p", "DEL p"];
+            for line in commands {
+                let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+                client.send(&encode(&words)).unwrap();
+            }
+            let replies: Vec<Reply> = commands.iter().map(|_| client.reply().unwrap()).collect();
+            let (one, two) = (Reply::Integer(1), Reply::Integer(2));
+            let expected =
+                [Reply::ok(), two.clone(), Reply::bulk("2"), Reply::ok(), Reply::Null, two.clone(), two, one];
+            assert_eq!(replies, expected, "at node {writer}, node {leader} leads");
+        }
+        let roles: Vec<String> = IDS.iter().map(|id| trio.info(*id, "replication", "role")).collect();
+        assert_eq!(roles.iter().filter(|role| *role == "master").count(), 1, "{roles:?}");
+        trio.digest();
+    }
+}
+
+#[test]
+fn transactions_at_a_follower_are_as_at_the_leader() {
+    let trio = Trio::new().running();
+    let leader = trio.leader();
+    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+    let mut client = trio.client(follower);
+    assert_eq!(client.words("SET a 1"), Reply::ok());
+    assert_eq!(client.words("WATCH a"), Reply::ok());
+    assert_eq!(client.words("MULTI"), Reply::ok());
+    for line in ["INCR a", "GET a", "SET b x GET", "MGET a b", "DBSIZE", "GET nothing"] {
+        assert_eq!(client.words(line), Reply::Simple("QUEUED".to_owned()));
+    }
+    let values = Reply::Array(vec![Reply::bulk("2"), Reply::bulk("x")]);
+    let replies = vec![Reply::Integer(2), Reply::bulk("2"), Reply::Null, values, Reply::Integer(2), Reply::Null];
+    assert_eq!(client.words("EXEC"), Reply::Array(replies));
+    assert_eq!(client.words("WATCH a"), Reply::ok());
+    assert_eq!(trio.client(leader).words("SET a other"), Reply::ok());
+    assert_eq!(client.words("MULTI"), Reply::ok());
+    assert_eq!(client.words("SET a mine"), Reply::Simple("QUEUED".to_owned()));
+    assert_eq!(client.words("EXEC"), Reply::Array(Vec::new()), "null: it was changed at the leader");
+    assert_eq!(client.words("GET a"), Reply::bulk("other"));
+    assert_eq!(client.words("SET brief x PX 30"), Reply::ok());
+    std::thread::sleep(Duration::from_millis(60));
+    for node in IDS {
+        assert_eq!(trio.client(node).words("GET brief"), Reply::Null, "at node {node}");
+    }
+}
+
+/// Goal: kill -9 the leader under load, again and again. Writes go on within 3 s, the killed node comes back, and in the end
+/// all three hold the same at one index, with everything that was acknowledged in it.
+#[test]
+fn the_leader_is_killed_under_load_and_nothing_acknowledged_is_lost() {
+    let rounds = std::env::var("SEALKV_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2);
+    let mut trio = Trio::new().running();
+    let (mut outages, mut all) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let writers = Writers::start(trio.ports(), 6);
+        std::thread::sleep(Duration::from_millis(300));
+        let leader = trio.leader();
+        trio.kill(leader);
+        outages.push(writers.outage(Duration::from_secs(10)));
+        trio.start(leader);
+        std::thread::sleep(Duration::from_millis(200));
+        let acknowledged = writers.acknowledged();
+        trio.digest();
+        let count = verify(&mut trio.client(leader), &acknowledged);
+        assert!(count > 50, "vacuous: {count} acknowledged");
+        all.push(count);
+        let mut client = trio.client(leader);
+        assert_eq!(client.words("FLUSHALL"), Reply::ok());
+    }
+    outages.sort_unstable();
+    let longest = outages.last().unwrap();
+    println!("{rounds} tried, 0 failed");
+    println!("without a leader: median {:?}, longest {longest:?}; acknowledged {all:?}", outages[outages.len() / 2]);
+    assert!(*longest < Duration::from_secs(3) + SLOW_MACHINE, "{outages:?}");
+}
+
+/// Goal: a node that ends in order hands its leadership over first, so nobody waits for an election.
+#[test]
+fn a_leader_that_is_stopped_hands_over_first() {
+    let mut trio = Trio::new().running();
+    let leader = trio.leader();
+    let writers = Writers::start(trio.ports(), 4);
+    std::thread::sleep(Duration::from_millis(300));
+    trio.stop(leader);
+    let outage = writers.outage(Duration::from_secs(10));
+    trio.start(leader);
+    let acknowledged = writers.acknowledged();
+    trio.digest();
+    verify(&mut trio.client(leader), &acknowledged);
+    assert!(outage < Duration::from_secs(3), "{outage:?}");
+}
+
+/// An election is at most 2 s after the last heartbeat; a machine that builds beside the tests takes longer.
+const SLOW_MACHINE: Duration = Duration::from_secs(3);
+
+#[test]
+fn one_node_of_three_says_clusterdown_and_serves_again_when_another_comes_back() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(1).words("SET a 1"), Reply::ok());
+    trio.digest();
+    trio.kill(2);
+    trio.kill(3);
+    let mut client = trio.client(1);
+    let down = |reply: Reply| matches!(&reply, Reply::Error(words) if words.starts_with("CLUSTERDOWN") || words.starts_with("TRYAGAIN"));
+    trio.until("a leader without followers gives up", |trio| {
+        (trio.info(1, "replication", "raft_leader") == "0").then_some(())
+    });
+    assert!(down(client.words("SET a 2")), "nobody else has it");
+    assert!(down(client.words("GET a")), "nobody confirms it");
+    trio.start(3);
+    trio.leader();
+    assert_eq!(trio.client(1).words("GET a"), Reply::bulk("1"));
+    assert_eq!(trio.client(3).words("SET a 3"), Reply::ok());
+    trio.start(2);
+    trio.digest();
+    assert_eq!(trio.client(2).words("GET a"), Reply::bulk("3"));
+}
+
+#[test]
+fn settings_of_another_cluster_or_node_are_refused_with_78() {
+    let mut trio = Trio::new();
+    trio.start(1);
+    trio.kill(1);
+    let args = trio.args(1);
+    let with = |name: &str, value: &str| {
+        let mut args = args.clone();
+        let at = args.iter().position(|arg| arg == name).unwrap();
+        args[at + 1] = value.to_owned();
+        args
+    };
+    let other_port = trio.list.replace("3=127.0.0.1:", "3=127.0.0.2:");
+    let alone: Vec<String> = {
+        let at = args.iter().position(|arg| arg == "--node-id").unwrap();
+        let mut args = args.clone();
+        args.drain(at..at + 6);
+        args
+    };
+    for (args, words) in [
+        (with("--node-id", "2"), "this directory is of node 1, node-id says 2"),
+        (with("--node-id", "4"), "--join"),
+        (with("--initial-cluster", &other_port), "initial-cluster"),
+        (with("--initial-cluster", "1=127.0.0.1:1,1=127.0.0.1:2"), "1 is there twice"),
+        (alone, "--initial-cluster"),
+    ] {
+        let refused = refused_start(&args);
+        assert_eq!(refused.status, 78, "{}", refused.output);
+        assert!(refused.output.contains(words), "{words}: {}", refused.output);
+    }
+}
+
+#[test]
+fn redis_cli_reads_and_writes_at_each_node() {
+    if Command::new("redis-cli").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "scripts/test installs redis-cli");
+        println!("SKIPPED: there is no redis-cli");
+        return;
+    }
+    let trio = Trio::new().running();
+    let cli = |id: u64, words: &[&str]| {
+        let port = trio.ports()[usize::try_from(id).unwrap() - 1].to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    for id in IDS {
+        assert_eq!(cli(id, &["SET", "from", &id.to_string()]), "OK");
+        for other in IDS {
+            assert_eq!(cli(other, &["GET", "from"]), id.to_string());
+        }
+    }
+}

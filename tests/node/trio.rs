@@ -1,0 +1,234 @@
+//! Three real processes that are one cluster, on loopback, and clients that write while nodes die.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::client::Client;
+use crate::client::Reply;
+use crate::harness::Node;
+use crate::harness::SMALL_LOG;
+use crate::harness::Site;
+use crate::harness::free_port;
+use crate::harness::text;
+
+pub const IDS: [u64; 3] = [1, 2, 3];
+
+/// A cluster of three. What its nodes have on disk goes with it.
+pub struct Trio {
+    pub site: Site,
+    /// `--initial-cluster`.
+    pub list: String,
+    peer_ports: [u16; 3],
+    client_ports: [u16; 3],
+    encryption: Vec<String>,
+    nodes: [Option<Node>; 3],
+}
+
+impl Trio {
+    /// Nobody runs yet.
+    pub fn new() -> Trio {
+        let site = Site::new();
+        let encryption = vec!["--kek-file".to_owned(), text(&site.kek())];
+        let (peer_ports, client_ports) = ([(); 3].map(|()| free_port()), [(); 3].map(|()| free_port()));
+        let list: Vec<String> = IDS.iter().zip(peer_ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
+        Trio { site, list: list.join(","), peer_ports, client_ports, encryption, nodes: [const { None }; 3] }
+    }
+
+    /// Without encryption.
+    pub fn clear() -> Trio {
+        Trio { encryption: ["--encryption", "off"].map(str::to_owned).into(), ..Trio::new() }
+    }
+
+    /// All three run, and one leads.
+    pub fn running(mut self) -> Trio {
+        IDS.iter().for_each(|id| self.start(*id));
+        self.leader();
+        self
+    }
+
+    pub fn args(&self, id: u64) -> Vec<String> {
+        let at = place(id);
+        let data = self.site.path().join(format!("data{id}"));
+        let listen = format!("127.0.0.1:{}", self.client_ports[at]);
+        let mut args: Vec<String> =
+            ["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--listen"].map(str::to_owned).into();
+        args.extend([listen, "--data-dir".to_owned(), text(&data)]);
+        args.extend(SMALL_LOG.map(str::to_owned));
+        args.extend(["--node-id".to_owned(), id.to_string()]);
+        args.extend(["--peer-listen".to_owned(), format!("127.0.0.1:{}", self.peer_ports[at])]);
+        args.extend(["--initial-cluster".to_owned(), self.list.clone()]);
+        args.extend(self.encryption.iter().cloned());
+        args
+    }
+
+    pub fn start(&mut self, id: u64) {
+        self.nodes[place(id)] = Some(Node::start(&self.args(id)));
+    }
+
+    pub fn kill(&mut self, id: u64) {
+        self.nodes[place(id)].take().unwrap().kill();
+    }
+
+    pub fn stop(&mut self, id: u64) {
+        assert_eq!(self.nodes[place(id)].take().unwrap().stop().code(), Some(0));
+    }
+
+    pub fn node(&self, id: u64) -> &Node {
+        self.nodes[place(id)].as_ref().unwrap()
+    }
+
+    pub fn client(&self, id: u64) -> Client {
+        Client::connect(self.client_ports[place(id)])
+    }
+
+    pub fn ports(&self) -> [u16; 3] {
+        self.client_ports
+    }
+
+    pub fn running_ids(&self) -> Vec<u64> {
+        IDS.into_iter().filter(|id| self.nodes[place(*id)].is_some()).collect()
+    }
+
+    /// Who leads, by what it says itself, as soon as somebody does.
+    pub fn leader(&self) -> u64 {
+        self.until("a leader", |trio| {
+            trio.running_ids().into_iter().find(|id| trio.info(*id, "replication", "role") == "master")
+        })
+    }
+
+    pub fn info(&self, id: u64, section: &str, name: &str) -> String {
+        let Ok(mut client) = Client::try_connect(self.client_ports[place(id)]) else { return String::new() };
+        let Ok(Reply::Bulk(text)) = client.try_call(&[b"INFO", section.as_bytes()]) else { return String::new() };
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim().to_owned()
+    }
+
+    /// All that run have applied the same, and hold the same; what it comes to.
+    pub fn digest(&self) -> (String, String) {
+        self.until("one digest at one index", |trio| {
+            let digests: BTreeSet<Option<(String, String)>> =
+                trio.running_ids().into_iter().map(|id| trio.digest_of(id)).collect();
+            digests
+                .into_iter()
+                .next()
+                .flatten()
+                .filter(|digest| trio.running_ids().into_iter().all(|id| trio.digest_of(id).as_ref() == Some(digest)))
+        })
+    }
+
+    fn digest_of(&self, id: u64) -> Option<(String, String)> {
+        let mut client = Client::try_connect(self.client_ports[place(id)]).ok()?;
+        let Reply::Array(parts) = client.try_call(&[b"SEALKV", b"DIGEST"]).ok()? else { return None };
+        let [_, Reply::Integer(applied), _, Reply::Bulk(digest)] = parts.as_slice() else { return None };
+        Some((applied.to_string(), String::from_utf8(digest.clone()).unwrap()))
+    }
+
+    pub fn until<T>(&self, what: &str, is_so: impl Fn(&Trio) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        loop {
+            if let Some(found) = is_so(self) {
+                return found;
+            }
+            let logs = || self.running_ids().iter().map(|id| self.node(*id).log()).collect::<Vec<_>>().join("\n\n");
+            assert!(Instant::now() < deadline, "{what}: not in 40 s\n{}", logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn place(id: u64) -> usize {
+    usize::try_from(id).unwrap() - 1
+}
+
+/// Writers that have the addresses of all nodes and go on with another one when theirs is gone.
+pub struct Writers {
+    stop: Arc<AtomicBool>,
+    /// Of all writers.
+    pub acknowledged: Arc<AtomicU64>,
+    workers: Vec<JoinHandle<Vec<u64>>>,
+}
+
+impl Writers {
+    pub fn start(ports: [u16; 3], count: usize) -> Writers {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let workers = (0..count).map(|writer| {
+            let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+            std::thread::spawn(move || write(ports, writer, &stop, &acknowledged))
+        });
+        Writers { workers: workers.collect(), stop, acknowledged }
+    }
+
+    /// How long it takes from now until something is acknowledged that was sent after now.
+    pub fn outage(&self, limit: Duration) -> Duration {
+        let (begin, before) = (Instant::now(), self.acknowledged.load(Ordering::SeqCst));
+        // One acknowledgement may have been on its way.
+        while self.acknowledged.load(Ordering::SeqCst) < before + 1 + self.workers.len() as u64 {
+            assert!(begin.elapsed() < limit, "nothing is acknowledged for {:?}", begin.elapsed());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        begin.elapsed()
+    }
+
+    /// Stops them. Which numbers of each writer were acknowledged.
+    pub fn acknowledged(self) -> Vec<Vec<u64>> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    }
+}
+
+fn write(ports: [u16; 3], writer: usize, stop: &AtomicBool, acknowledged: &AtomicU64) -> Vec<u64> {
+    let (mut done, mut number, mut at) = (Vec::new(), 0_u64, writer);
+    let mut client = None;
+    while !stop.load(Ordering::SeqCst) {
+        let connected = match client.take() {
+            Some(connected) => Some(connected),
+            None => {
+                at += 1;
+                Client::try_connect(ports[at % ports.len()]).ok()
+            }
+        };
+        let Some(mut connected) = connected else {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        number += 1;
+        let (key, value) = (format!("w{writer}:{number}"), number.to_string());
+        match connected.try_call(&[b"SET", key.as_bytes(), value.as_bytes()]) {
+            Ok(Reply::Simple(_)) => {
+                done.push(number);
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+                client = Some(connected);
+            }
+            Ok(Reply::Error(words)) => {
+                let is_not_executed = words.starts_with("TRYAGAIN") || words.starts_with("CLUSTERDOWN");
+                assert!(is_not_executed, "{words}");
+                client = Some(connected);
+            }
+            Ok(other) => panic!("SET answered {other:?}"),
+            // Nobody knows: the next one has another number.
+            Err(_) => {}
+        }
+    }
+    done
+}
+
+/// Everything that was acknowledged is there.
+pub fn verify(client: &mut Client, acknowledged: &[Vec<u64>]) -> usize {
+    for (writer, numbers) in acknowledged.iter().enumerate() {
+        for chunk in numbers.chunks(256) {
+            let keys: Vec<String> = chunk.iter().map(|number| format!("w{writer}:{number}")).collect();
+            let mut args: Vec<&[u8]> = vec![b"MGET"];
+            args.extend(keys.iter().map(String::as_bytes));
+            let expected = chunk.iter().map(|number| Reply::bulk(number.to_string())).collect();
+            assert_eq!(client.call(&args), Reply::Array(expected), "writer {writer}: lost");
+        }
+    }
+    acknowledged.iter().map(Vec::len).sum()
+}
