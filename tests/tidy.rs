@@ -37,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keys", &["ids", "codec", "exit", "limits", "world", "crypto"]),
     ("fsm", &["ids", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "codec", "entry", "members", "limits", "world", "wal"]),
-    ("propose", &["exit", "ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
+    ("propose", &["codec", "exit", "ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
     // What peers say to each other is opaque to it: raft reads its own messages.
     ("peers", &["ids", "codec", "limits", "world", "raft"]),
     (
