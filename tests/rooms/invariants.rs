@@ -116,6 +116,47 @@ fn every_planted_bug_applies_and_names_a_test() {
     assert!(count >= 12, "{count} planted bugs");
 }
 
+#[test]
+fn every_guarantee_of_the_readme_names_suites_and_tests_that_are_there() {
+    let bare: BTreeSet<String> = tests().iter().filter_map(|test| Some(test.rsplit_once("::")?.1.to_owned())).collect();
+    let suites = suites();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, behind) = readme.split_once("| what happens | acknowledged writes | held by |\n").expect("the guarantees");
+    let rows: Vec<&str> = behind.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 6, "{} guarantees", rows.len());
+    for row in rows {
+        let held_by = row.trim_end_matches(" |").rsplit_once('|').expect("three columns").1;
+        let quoted: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        let named: Vec<&str> = quoted.iter().filter_map(|quoted| quoted.strip_prefix("scripts/slow ")).collect();
+        assert!(!named.is_empty(), "no suite holds this: {row}");
+        for suite in named {
+            let held = suites.get(suite).unwrap_or_else(|| panic!("scripts/slow has no {suite}"));
+            assert!(!held.is_empty(), "{suite} runs no test");
+            held.iter().for_each(|test| assert!(bare.contains(test), "{suite} runs {test}, which is not in the tree"));
+        }
+        let tests = quoted.iter().filter(|quoted| quoted.contains('_') && !quoted.contains(['/', ' ']));
+        tests.for_each(|test| assert!(bare.contains(*test), "there is no test {test}: {row}"));
+    }
+}
+
+/// The suites of `scripts/slow`, and the names of the tests that each runs.
+fn suites() -> BTreeMap<String, Vec<String>> {
+    let script = fs::read_to_string(root().join("scripts/slow")).unwrap();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut suite = String::new();
+    for line in script.lines() {
+        match line.strip_suffix(')').filter(|name| !name.starts_with(' ') && !name.contains(['(', '"'])) {
+            Some(name) => suite = name.to_owned(),
+            None if line.contains("random_suite ") => {
+                let paths = line.split([' ', ')']).filter_map(|word| word.rsplit_once("::"));
+                found.entry(suite.clone()).or_default().extend(paths.map(|(_, name)| name.to_owned()));
+            }
+            None => {}
+        }
+    }
+    found
+}
+
 fn table() -> Table {
     let text = fs::read_to_string(root().join("tests/data/invariants.toml")).unwrap();
     toml::from_str(&text).unwrap()
