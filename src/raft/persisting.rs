@@ -128,3 +128,34 @@ fn first_group(entries: &[Entry]) -> usize {
     };
     entries.iter().take_while(fits).count().max(entries.len().min(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn afterwards(number: u64) -> Afterwards {
+        Afterwards { number, messages: Vec::new() }
+    }
+
+    #[test]
+    fn groups_that_are_durable_make_place_in_the_logs_queue() {
+        let mut persisting = Persisting::new(HardState::default());
+        for number in 1..=2 * LOG_GROUPS_UNPERSISTED_MAX as u64 {
+            let (mut newest, hard_state) = (0, HardState { term: Term(number), ..HardState::default() });
+            let waits = persisting.write(&[], hard_state, afterwards(number), |append| newest = append.ticket);
+            assert!(waits.is_none(), "a new term waits for the disk");
+            assert_eq!(persisting.pop(newest).map(|done| done.number), Some(number));
+            assert!(!persisting.is_full() && persisting.is_done());
+        }
+    }
+
+    #[test]
+    fn a_ready_that_waits_is_done_with_the_one_that_it_waits_for() {
+        let mut persisting = Persisting::new(HardState::default());
+        let hard_state = HardState { term: Term(1), ..HardState::default() };
+        let mut newest = 0;
+        assert!(persisting.write(&[], hard_state, afterwards(1), |append| newest = append.ticket).is_none());
+        assert!(persisting.write(&[], hard_state, afterwards(2), |_| panic!("nothing to write")).is_none());
+        assert_eq!(persisting.pop(newest).map(|done| done.number), Some(2));
+    }
+}

@@ -10,13 +10,16 @@ use super::double::Fate;
 use super::double::Node;
 use super::double::sole;
 use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::raft::*;
 use crate::testing::net::Network;
+use crate::wal::HardState;
 
 fn placed(term: u64, index: u64) -> [Fate; 2] {
     [Fate::Sealed(Term(term), Index(index)), Fate::Placed(Term(term), Index(index))]
@@ -291,6 +294,58 @@ fn log_and_state_that_do_not_fit_are_refused() {
     assert_eq!(build(5, false), Some(unfit(5)));
     assert_eq!(build(0, false), Some(unfit(0)));
     assert_eq!(build(4, true), Some(RaftFatal::Gap { expected: Index(3), found: Index(4) }));
+}
+
+// A vote is for one node in one term, whatever the log holds: two leaders of a term would be chosen otherwise.
+#[test]
+fn a_vote_in_the_term_of_the_newest_entry_is_not_given_back_at_a_start() {
+    for (newest, term, vote) in [(4, 5, 2), (5, 5, 2), (6, 6, 0)] {
+        let entry =
+            LogEntry { term: Term(newest), index: Index(2), kind: EntryKind::Normal, data: Bytes::from_static(b"a") };
+        let recovered = StartingPoint {
+            hard_state: HardState { term: Term(5), vote: 2, commit: Index(2) },
+            compacted: FOUNDED,
+            entries: vec![entry],
+            members: Disk::founded(&[1, 2, 3]).members,
+            applied: FOUNDED,
+        };
+        let started = start::start(&RaftConfig::new(NodeId::new(1).unwrap()), &recovered).ok().unwrap();
+        assert_eq!(started.hard_state, HardState { term: Term(term), vote, commit: Index(2) });
+    }
+}
+
+#[test]
+fn a_stop_tells_reads_that_are_under_way_that_they_are_lost() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.read(7);
+    node.step([Input::Stop]);
+    assert_eq!(node.wires.lock().unwrap().lost, [7]);
+}
+
+#[test]
+fn n3_nothing_is_proposed_behind_a_membership_change_until_it_is_applied() {
+    let mut node = sole();
+    let change = Input::Change { change: learner(2), done: Box::new(|_| ()) };
+    node.step([change]);
+    node.propose(&["client"]);
+    node.step([Input::Wake]);
+    node.persist(usize::MAX);
+    assert_eq!(node.fates(), [], "committed is not applied");
+    node.settle();
+    assert_eq!(node.fates(), placed(2, 4));
+}
+
+#[test]
+fn entries_that_wait_for_a_place_in_applys_queue_are_handed_out_when_it_has_one() {
+    let mut node = sole();
+    for _ in 0..APPLY_QUEUE_MAX {
+        node.propose(&["a"]);
+        node.step([Input::Wake]);
+        node.persist(usize::MAX);
+    }
+    assert_eq!(node.wires.lock().unwrap().committed.len(), APPLY_QUEUE_MAX / 2, "the rest waits");
+    assert!(node.apply());
+    assert_eq!(node.wires.lock().unwrap().committed.len(), APPLY_QUEUE_MAX - APPLY_QUEUE_MAX / 2);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The traps of the library: where its defaults would lose entries or panic, and inputs that no peer may send.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::raft::eraftpb::Entry;
@@ -11,6 +12,7 @@ use super::double::Fate;
 use super::double::Node;
 use super::double::sole;
 use crate::ids::Index;
+use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::raft::*;
@@ -224,4 +226,42 @@ fn a_node_that_may_not_campaign_asks_for_no_votes() {
         node.tick();
     }
     assert_eq!(network.take(2)[0].kind(), "prevote");
+}
+
+#[test]
+fn what_the_log_has_taken_of_a_peers_entries_no_longer_waits_before_it() {
+    let (mut node, _) = follower();
+    // Space for two entries, and for the groups that they are written in; the log has as much again each time.
+    node.free(2 * 4608 + 700);
+    for index in 2..20 {
+        let behind = if index == 2 { (1, 1) } else { (5, index - 1) };
+        node.step([told(append(5, behind, vec![entry(index, 5, &[7; 200])]))]);
+        assert_eq!(node.raft.status().last, Index(index));
+        node.settle();
+    }
+}
+
+// Two nodes whose times are equal would split the votes for ever: each waits for a time of its own, drawn anew each time.
+#[test]
+fn a_node_that_hears_nobody_asks_for_votes_at_times_that_are_drawn() {
+    let least = RaftConfig::new(NodeId::new(1).unwrap()).election_ticks;
+    let (mut firsts, mut is_drawn_again) = (BTreeSet::new(), false);
+    for seed in 1..=8 {
+        let network = Network::default();
+        let mut node = Node::start(1, Disk::founded(&[1, 2, 3]), &Arc::default(), seed, &network);
+        let (mut gaps, mut ticks) = (Vec::new(), 0);
+        while gaps.len() < 4 {
+            node.tick();
+            ticks += 1;
+            assert!(ticks <= 2 * least, "seed {seed}: it asks in time");
+            if network.take(2).iter().any(|message| message.kind() == "prevote") {
+                gaps.push(std::mem::take(&mut ticks));
+            }
+        }
+        assert!(gaps[1..].iter().all(|gap| *gap >= least), "seed {seed}: {gaps:?}");
+        firsts.insert(gaps[0]);
+        is_drawn_again |= gaps[1..].iter().any(|gap| *gap != gaps[1]);
+    }
+    assert!(firsts.len() > 2, "nodes wait for different times: {firsts:?}");
+    assert!(is_drawn_again, "one node waits for another time after each");
 }

@@ -1,5 +1,7 @@
 //! The format, byte by byte. Golden bytes change only in a commit that says "format".
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sha2::Digest;
 use sha2::Sha256;
@@ -12,12 +14,16 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::testing::seed::Seeded;
 use crate::wal::HardState;
 use crate::wal::Reason;
+use crate::wal::builder::FrameBuilder;
+use crate::wal::config::Sizes;
 use crate::wal::frame;
 use crate::wal::frame::FrameHead;
 use crate::wal::frame::PeerMark;
 use crate::wal::frame::Records;
+use crate::wal::header::HEADER_LEN;
 use crate::wal::header::HeaderCopy;
 use crate::wal::header::SegmentHeader;
 use crate::wal::seal::SegmentKeys;
@@ -205,3 +211,16 @@ fn a_body_that_no_writer_makes_is_malformed() {
 
 const GOLDEN_HEADER_END: &str = "dd4127e966ce999de03ab75df3c43d00000000000000000000000000a48db3f4";
 const GOLDEN_FRAME_SHA256: &str = "c9658bc2d4fdd235c552474b56a0e944817c0f4757fbc67507c11a8bd736e497";
+
+// Buffers are used again: what they held before must not reach the disk.
+#[test]
+fn a_buffer_that_held_something_leaves_nothing_behind_a_header() {
+    let sizes = Sizes::new(64 << 10, 1024, 4096).unwrap();
+    let builder = FrameBuilder::new(key(true), Arc::new(Seeded::new(1)), sizes);
+    let mut out = vec![0xff; 2 * 4096];
+    builder.headers(&[7; HEADER_LEN], &mut out);
+    for copy in out.chunks_exact(4096) {
+        assert!(copy[..HEADER_LEN].iter().all(|byte| *byte == 7));
+        assert!(copy[HEADER_LEN..].iter().all(|byte| *byte == 0));
+    }
+}

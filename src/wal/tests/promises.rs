@@ -239,6 +239,22 @@ fn the_pool_grows_up_to_its_bound_when_trims_stay_away() {
     write(&mut log, trim(99, 1, 11)).unwrap();
 }
 
+// One of two equal logs is told what is handed to it, as the threads tell it: what is in frames must not count twice.
+#[test]
+fn what_is_in_frames_no_longer_waits_before_the_log() {
+    let (told, untold) = (LogRig::new(14), LogRig::new(14));
+    let (mut log, mut other) = (made(&told), made(&untold));
+    for round in 0..8 {
+        let batch = append(1 + round, entries(1, 2 + 2 * round, 2, 700));
+        let space = log.space();
+        space.handed(space.cost_bytes(batch.entries.iter().map(|entry| entry.data.len())));
+        assert!(space.available_bytes() < other.space().available_bytes(), "it waits");
+        write(&mut log, batch.clone()).unwrap();
+        write(&mut other, batch).unwrap();
+        assert_eq!(space.available_bytes(), other.space().available_bytes(), "after {round} appends");
+    }
+}
+
 #[test]
 fn a_reset_begins_the_log_anew_and_frees_all_older_slots() {
     let rig = LogRig::new(13);
@@ -355,6 +371,12 @@ fn a_reset_overtakes_entries_that_have_no_space() {
     let vote = HardState { term: Term(9), vote: 3, commit: Index(40) };
     let append_reset = Append { ticket: 50, reset: Some(reset), hard_state: Some(vote), ..Append::default() };
     assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
+    for seed in 0..16 {
+        let crashed = rig.image();
+        crashed.platters.cut_power(&Seeded::new(seed));
+        let (_, recovered) = crashed.open().unwrap();
+        assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote), "acknowledged together, seed {seed}");
+    }
     assert_eq!(write(&mut log, append(51, entries(9, 41, 1, 16 << 10))).unwrap(), Some(51));
     let (_, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote));
