@@ -20,6 +20,7 @@
 //! | [`crypto`] | bytes in, bytes out: AES-256-GCM, envelopes, nonces, derived keys | files, threads, clocks, the state |
 //! | [`peers`] | the other members: connections, frames, who is who | what is in a message or a request; the log, the state, keys of data |
 //! | [`keys`] | the KEK, the keyring, and the rules of bootstrap, cutover and rotation | the log, raft, clients |
+//! | [`tls`] | certificates: their files, their names, both sides of a connection | sockets, what is said over a connection |
 //! | [`node`], [`cli`] | the roof: settings, start, threads, metrics, the commands of the binary | nothing: they may import every room |
 //! | `testing` | a simulated disk, clock and network, behind a feature | |
 //! | [`ids`], [`entry`], [`members`] | the words of the log: terms and indexes, an entry, the members of the cluster | every room above |
@@ -62,6 +63,8 @@ pub mod resp;
 pub mod seam;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "node")]
+pub mod tls;
 pub mod wal;
 pub mod world;
 

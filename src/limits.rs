@@ -8,11 +8,13 @@ mod apply;
 mod clients;
 mod entries;
 mod peers;
+mod tls;
 
 pub use apply::*;
 pub use clients::*;
 pub use entries::*;
 pub use peers::*;
+pub use tls::*;
 
 // Members.
 

@@ -38,8 +38,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fsm", &["ids", "members", "codec", "exit", "limits", "crypto", "keys"]),
     ("raft", &["ids", "codec", "entry", "members", "limits", "world", "wal"]),
     ("propose", &["codec", "exit", "ids", "limits", "world", "crypto", "keys", "fsm", "raft"]),
+    // A key of TLS is a small file that matters, like a KEK: of keys it sees only how such files are opened.
+    ("tls", &["ids", "limits", "world", "keys::file"]),
     // What peers say to each other is opaque to it: raft reads its own messages.
-    ("peers", &["ids", "codec", "limits", "world", "raft"]),
+    ("peers", &["ids", "codec", "limits", "world", "raft", "tls"]),
     (
         "apply",
         &["ids", "codec", "entry", "members", "exit", "limits", "world", "crypto", "keys", "fsm", "raft", "propose"],
@@ -76,13 +78,16 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("protobuf", &["raft"]),
     ("raft", &["raft"]),
     ("rayon", &["apply", "node", "wal"]),
+    ("rcgen", &["tls"]),
     ("rocksdb", &["fsm"]),
     ("rustix", &["disk", "keys", "node", "peers", "resp", "world"]),
+    ("rustls", &["tls"]),
     ("serde", &["node", "crypto"]),
     ("serde_json", &["cli", "node", "crypto"]),
     ("sha2", &["crypto", "keys", "wal", "resp"]),
     ("slog", &["raft"]),
     ("tokio", &["resp", "node", "peers"]),
+    ("tokio_rustls", &["peers"]),
     ("toml", &["node"]),
     ("tracing_subscriber", &["node"]),
 ];

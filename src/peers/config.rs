@@ -8,6 +8,8 @@ use std::str::FromStr;
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::limits::ADDRESS_BYTES_MAX;
+use crate::tls::TlsFiles;
+use crate::tls::TlsRefused;
 
 /// One node's place among its peers.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct PeersConfig {
 /// How both sides of a connection know each other.
 #[derive(Clone, Debug)]
 pub enum Security {
+    /// TLS 1.3; each side shows a certificate of the cluster's CA that names its node.
+    MutualTls(TlsFiles),
     /// Not at all: everybody who reaches the address is believed. Loopback only, unless the operator insists.
     InsecurePlain {
         /// The operator's word for an address that others reach.
@@ -94,6 +98,9 @@ pub enum PeersRefused {
         /// Where it would listen.
         address: SocketAddr,
     },
+    /// Operator: other certificates.
+    #[error("TLS between peers")]
+    Tls(#[from] TlsRefused),
     /// Operator: the address cannot be taken.
     #[error("cannot listen for peers at {address}")]
     Listen {

@@ -22,7 +22,6 @@ use crate::limits::PEER_PAUSE_MAX;
 use crate::limits::PEER_PAUSE_MIN;
 use crate::peers::calls::WhyNotSent;
 use crate::peers::config::PeerAddress;
-use crate::peers::config::Security;
 use crate::peers::counters::PeerCounters;
 use crate::peers::frame::FrameFault;
 use crate::peers::frame::FrameKind;
@@ -37,6 +36,7 @@ use crate::peers::outgoing::Outgoing;
 use crate::peers::outgoing::QueueOut;
 use crate::peers::peer::Peer;
 use crate::peers::pump::write_all;
+use crate::peers::secure::SecureFault;
 use crate::peers::shared::Shared;
 use crate::peers::stream::BoxedStream;
 use crate::peers::stream::set_up;
@@ -58,6 +58,8 @@ enum DialFault {
     HelloDeadline,
     #[error("it refuses this node: {0}")]
     RefusedByPeer(String),
+    #[error("{0}")]
+    Secure(#[from] SecureFault),
     #[error("{0}")]
     Refused(#[from] HelloRefused),
     #[error("{0}")]
@@ -120,9 +122,7 @@ async fn dial(address: &str) -> Result<TcpStream, DialFault> {
 /// Says who this node is, and hears who the other one is.
 async fn greet(shared: &Shared, peer: &Peer, lane: Lane, stream: TcpStream) -> Result<BoxedStream, DialFault> {
     set_up(&stream).map_err(DialFault::Connect)?;
-    let mut stream: BoxedStream = match &shared.security {
-        Security::InsecurePlain { .. } => Box::new(stream),
-    };
+    let mut stream = shared.secure.dialled(stream, peer.node).await?;
     let hello = shared.hello(lane, peer.node);
     stream.write_all(&frame_of(FrameKind::Hello, &hello.to_bytes())).await.map_err(FrameFault::Io)?;
     stream.flush().await.map_err(FrameFault::Io)?;

@@ -33,7 +33,8 @@ use crate::limits::PEER_WORDS_BYTES_MAX;
 pub(super) const FRAME_HEAD_LEN: usize = 12;
 /// Bytes of the head that the checksum covers.
 const CHECKED_LEN: usize = 8;
-const MAGIC: [u8; 2] = *b"sp";
+/// How every frame begins.
+pub(super) const FRAME_MAGIC: [u8; 2] = *b"sp";
 /// First byte of a record with which TLS begins.
 const TLS_HANDSHAKE: u8 = 22;
 /// Bytes before those of a request or an answer: its number, and how it ended.
@@ -136,7 +137,7 @@ pub(super) fn put_frame_head<'a>(kind: FrameKind, parts: impl Iterator<Item = &'
     let length: usize = parts.clone().map(<[u8]>::len).sum();
     assert!(length <= kind.bytes_max(), "BOUNDED: a body of {length} bytes in a frame of kind {kind:?}");
     let begin = out.len();
-    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&FRAME_MAGIC);
     out.extend_from_slice(&[kind as u8, 0]);
     out.extend_from_slice(&u32::try_from(length).expect("checked above").to_be_bytes());
     let of_head = crc32c::crc32c(&out[begin..]);
@@ -155,7 +156,7 @@ pub(super) fn frame_of(kind: FrameKind, body: &[u8]) -> Vec<u8> {
 /// The length of the body behind this head, if a frame of `kinds` may have it.
 fn body_len(head: &[u8; FRAME_HEAD_LEN], kinds: &[FrameKind]) -> Result<(FrameKind, usize), FrameFault> {
     let [first, second, number, zero, length @ ..] = *head;
-    if [first, second] != MAGIC {
+    if [first, second] != FRAME_MAGIC {
         let is_tls = first == TLS_HANDSHAKE && second == 3;
         return Err(if is_tls { FrameFault::Tls } else { FrameFault::Foreign { first: [first, second] } });
     }

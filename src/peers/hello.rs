@@ -79,6 +79,9 @@ pub(super) enum HelloRefused {
     /// Operator: two nodes have one id.
     #[error("it says that it is node {node}, which this node is itself")]
     SameNode { node: NodeId },
+    /// Operator: a certificate of another node, or of no node.
+    #[error("{0}")]
+    Certificate(String),
     /// What the node behind says.
     #[error("{0}")]
     Unwanted(String),

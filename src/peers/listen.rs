@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use crate::limits::PEER_HELLO_DEADLINE;
 use crate::limits::PEER_STRANGERS_MAX;
-use crate::peers::config::Security;
 use crate::peers::frame::FrameFault;
 use crate::peers::frame::FrameKind;
 use crate::peers::frame::FramesIn;
@@ -24,8 +23,9 @@ use crate::peers::hello::Hello;
 use crate::peers::hello::HelloRefused;
 use crate::peers::hello::words_to_bytes;
 use crate::peers::inbound::serve;
+use crate::peers::secure::Accepted;
+use crate::peers::secure::SecureFault;
 use crate::peers::shared::Shared;
-use crate::peers::stream::BoxedStream;
 use crate::peers::stream::set_up;
 
 /// Why somebody did not come in.
@@ -33,6 +33,8 @@ use crate::peers::stream::set_up;
 enum Turned {
     #[error("{0}")]
     Socket(#[from] io::Error),
+    #[error("{0}")]
+    Secure(#[from] SecureFault),
     #[error("{0}")]
     Frame(#[from] FrameFault),
     #[error("{0}")]
@@ -65,12 +67,10 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-/// Not for the connection of every port scan, and not for the end of one that said nothing.
+/// The end of a connection that said nothing is nobody's trouble: probes and port scans do that.
 fn log(shared: &Shared, address: SocketAddr, turned: &Turned) {
     let words = turned.to_string();
-    if matches!(turned, Turned::Frame(FrameFault::Closed))
-        || !shared.refusals.is_due(&format!("{} {words}", address.ip()))
-    {
+    if matches!(turned, Turned::Frame(FrameFault::Closed)) || !shared.refusals.add(address.ip(), &words) {
         tracing::debug!(%address, "a connection of a peer is refused: {words}");
     } else {
         tracing::warn!(%address, "a connection of a peer is refused: {words}");
@@ -80,22 +80,21 @@ fn log(shared: &Shared, address: SocketAddr, turned: &Turned) {
 /// Hears who somebody is; who may come in is served by a task of its own.
 async fn enter(shared: &Arc<Shared>, stream: TcpStream) -> Result<(), Turned> {
     set_up(&stream)?;
-    let mut stream: BoxedStream = match &shared.security {
-        Security::InsecurePlain { .. } => Box::new(stream),
-    };
+    let mut accepted = shared.secure.accepted(stream).await?;
     let mut reader = FramesIn::default();
-    let (_, body) = reader.next(&mut stream, &[FrameKind::Hello]).await?;
-    let hello = match judge(shared, &body) {
+    let (_, body) = reader.next(&mut accepted.stream, &[FrameKind::Hello]).await?;
+    let hello = match judge(shared, &accepted, &body) {
         Ok(hello) => hello,
         Err(refused) => {
             // So that the other operator reads it too. Who does not take it knows less.
             let words = refused.to_string();
-            let _ = stream.write_all(&frame_of(FrameKind::Refusal, words_to_bytes(&words))).await;
-            let _ = stream.shutdown().await;
+            let _ = accepted.stream.write_all(&frame_of(FrameKind::Refusal, words_to_bytes(&words))).await;
+            let _ = accepted.stream.shutdown().await;
             return Err(refused.into());
         }
     };
     let welcome = frame_of(FrameKind::Welcome, &shared.hello(hello.lane, hello.from).to_bytes());
+    let mut stream = accepted.stream;
     stream.write_all(&welcome).await?;
     stream.flush().await?;
     if let Some(peer) = shared.peer(hello.from) {
@@ -107,9 +106,10 @@ async fn enter(shared: &Arc<Shared>, stream: TcpStream) -> Result<(), Turned> {
     Ok(())
 }
 
-fn judge(shared: &Shared, body: &Bytes) -> Result<Hello, HelloRefused> {
+fn judge(shared: &Shared, accepted: &Accepted, body: &Bytes) -> Result<Hello, HelloRefused> {
     let hello = Hello::read(body)?;
     hello.may_enter(shared.node, shared.cluster)?;
+    shared.secure.is_node(accepted, hello.from).map_err(HelloRefused::Certificate)?;
     shared.handler.meet(hello.from, &hello.facts).map_err(HelloRefused::Unwanted)?;
     Ok(hello)
 }

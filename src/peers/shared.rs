@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -15,17 +17,17 @@ use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::limits::PEER_FACTS_BYTES_MAX;
 use crate::limits::PEER_REFUSAL_EVERY;
-use crate::peers::config::Security;
 use crate::peers::handler::PeerHandler;
 use crate::peers::hello::Hello;
 use crate::peers::hello::Lane;
 use crate::peers::peer::Peer;
+use crate::peers::secure::Secure;
 
 /// See the head of this file.
 pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) cluster: ClusterId,
-    pub(super) security: Security,
+    pub(super) secure: Secure,
     pub(super) handler: Arc<dyn PeerHandler>,
     pub(super) peers: ArcSwap<BTreeMap<NodeId, Arc<Peer>>>,
     pub(super) guests: Guests,
@@ -62,20 +64,48 @@ impl Guests {
     }
 }
 
-/// When each refusal was last logged: a wrong peer comes back every second, and strangers as often as they like.
+/// Who did not come in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedPeers {
+    /// How many connections.
+    pub count: u64,
+    /// Why the newest did not.
+    pub newest: Option<String>,
+}
+
+/// Counts refusals, and says when each was last logged: a wrong peer comes back every second, and strangers as often as they
+/// like.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<HashMap<String, Instant>>);
+pub(super) struct Refusals(Mutex<RefusalsInner>);
+
+#[derive(Debug, Default)]
+struct RefusalsInner {
+    seen: RefusedPeers,
+    said: HashMap<String, Instant>,
+}
 
 impl Refusals {
-    /// Whether these words are due again. The table is bounded: what strangers vary makes it start anew.
-    pub(super) fn is_due(&self, words: &str) -> bool {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        said.retain(|_, at| at.elapsed() < PEER_REFUSAL_EVERY);
-        if said.contains_key(words) || said.len() >= REFUSALS_MAX {
+    /// Counts one. Returns whether these words of this address are due again. The table is bounded: what strangers vary is not
+    /// logged for a while.
+    pub(super) fn add(&self, address: IpAddr, words: &str) -> bool {
+        let mut inner = self.lock();
+        inner.seen.count += 1;
+        inner.seen.newest = Some(words.to_owned());
+        inner.said.retain(|_, at| at.elapsed() < PEER_REFUSAL_EVERY);
+        let line = format!("{address} {words}");
+        if inner.said.contains_key(&line) || inner.said.len() >= REFUSALS_MAX {
             return false;
         }
-        said.insert(words.to_owned(), Instant::now());
+        inner.said.insert(line, Instant::now());
         true
+    }
+
+    pub(super) fn seen(&self) -> RefusedPeers {
+        self.lock().seen.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RefusalsInner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,9 +119,11 @@ mod tests {
     #[test]
     fn the_same_refusal_is_logged_once_in_a_while_and_many_are_bounded() {
         let refusals = Refusals::default();
-        assert!(refusals.is_due("wrong cluster"));
-        assert!(!refusals.is_due("wrong cluster"));
-        let logged = (0..1000).filter(|number| refusals.is_due(&number.to_string())).count();
+        let address = IpAddr::from([127, 0, 0, 1]);
+        assert!(refusals.add(address, "wrong cluster"));
+        assert!(!refusals.add(address, "wrong cluster"));
+        let logged = (0..1000).filter(|number| refusals.add(address, &number.to_string())).count();
         assert_eq!(logged, REFUSALS_MAX - 1);
+        assert_eq!(refusals.seen(), RefusedPeers { count: 1002, newest: Some("999".to_owned()) });
     }
 }

@@ -37,11 +37,14 @@ use crate::peers::dial::keep;
 use crate::peers::handler::PeerHandler;
 use crate::peers::listen::listen;
 use crate::peers::peer::Peer;
+use crate::peers::secure::Secure;
 use crate::peers::shared::Guests;
 use crate::peers::shared::Refusals;
+use crate::peers::shared::RefusedPeers;
 use crate::peers::shared::Shared;
 use crate::raft::PeerMessage;
 use crate::raft::Transport;
+use crate::tls::TlsRefused;
 
 /// Listens for peers, and dials those that are given, from now on.
 ///
@@ -49,13 +52,11 @@ use crate::raft::Transport;
 /// [`PeersRefused`]: nothing listens and nothing was sent.
 pub fn start(config: PeersConfig, handler: Arc<dyn PeerHandler>) -> Result<Peers, PeersRefused> {
     let address = config.listen;
-    match config.security {
-        Security::InsecurePlain { beyond_loopback } => {
-            if !beyond_loopback && !address.ip().is_loopback() {
-                return Err(PeersRefused::Insecure { address });
-            }
-        }
+    let is_bare = matches!(config.security, Security::InsecurePlain { beyond_loopback: false });
+    if is_bare && !address.ip().is_loopback() {
+        return Err(PeersRefused::Insecure { address });
     }
+    let secure = Secure::new(&config.security, config.cluster, config.node)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(config.threads.max(1))
         .max_blocking_threads(RESOLVERS_MAX)
@@ -71,7 +72,7 @@ pub fn start(config: PeersConfig, handler: Arc<dyn PeerHandler>) -> Result<Peers
     let shared = Arc::new(Shared {
         node: config.node,
         cluster: config.cluster,
-        security: config.security,
+        secure,
         handler,
         peers: ArcSwap::default(),
         guests: Guests::default(),
@@ -164,6 +165,20 @@ impl Peers {
     #[must_use]
     pub fn status(&self) -> Vec<PeerStatus> {
         self.shared.peers.load().values().map(|peer| peer.status()).collect()
+    }
+
+    /// Who did not come in, for metrics.
+    #[must_use]
+    pub fn refusals(&self) -> RefusedPeers {
+        self.shared.refusals.seen()
+    }
+
+    /// Reads the certificates again. Connections stay; those that begin from now on are made with what is in the files.
+    ///
+    /// # Errors
+    /// [`TlsRefused`]: what was read before stays.
+    pub fn reload(&self) -> Result<(), TlsRefused> {
+        self.shared.secure.reload()
     }
 
     /// Ends all connections, within [`PEERS_END_DEADLINE`]. What waits for an answer learns that there will be none.

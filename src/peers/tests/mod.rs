@@ -1,0 +1,5 @@
+//! Connections of nodes on loopback.
+
+mod kit;
+mod plain;
+mod tls;
