@@ -282,7 +282,8 @@ impl Proposer for Queue {
 
     fn not_leading(&mut self, leader: Option<u64>) {
         let now = self.shared.clock.monotonic();
-        self.pass_time(now, || Outcome::NotLeader(leader));
+        // It waited for a leader, or for the way to one.
+        self.pass_time(now, || Outcome::NotLeader(None));
         let keys = self.context.node_keys.current();
         self.context.controls().not_leading(leader, keys.keyring(), &self.context.facts);
         self.shared.requests.give_back_forwarded(leader);

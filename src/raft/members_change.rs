@@ -312,7 +312,9 @@ mod tests {
         let nested = |count: usize| vec![0x0b; count];
         for kind in [EntryKind::ConfChange, EntryKind::ConfChangeV2] {
             assert!(matches!(decode_change(kind, &nested(ENTRY_BYTES_MAX)), Err(NotAChange)));
-            let unknown = |count: usize| [0x7a, u8::try_from(count - 2).unwrap()].into_iter().chain(vec![0; count - 2]);
+            // A field that nobody knows, with its length in two bytes.
+            let head = |len: usize| [0x7a, 0x80 | (len & 0x7f) as u8, (len >> 7) as u8];
+            let unknown = |count: usize| head(count - 3).into_iter().chain(vec![0; count - 3]);
             let at_bound: Vec<u8> = unknown(MEMBERS_CHANGE_BYTES_MAX).collect();
             let above: Vec<u8> = unknown(MEMBERS_CHANGE_BYTES_MAX + 1).collect();
             assert!(decode_change(kind, &at_bound).is_ok());

@@ -102,13 +102,13 @@ fn many_requests_leave_in_batches_with_unique_ids_and_stamps_that_never_go_back(
 }
 
 #[test]
-fn who_waits_too_long_to_be_proposed_is_told_to_try_again_and_nothing_was_proposed() {
+fn who_waits_too_long_for_a_leader_is_told_that_there_is_none_and_nothing_was_proposed() {
     let mut rig = Rig::founded(Mode::On, &[1, 2, 3], 1);
     rig.handle.propose(rig.request(1, vec![set("k", b"v")])).unwrap();
     rig.forward(4900);
     assert_eq!(rig.ends(), [], "an election is under way");
     rig.forward(200);
-    assert_eq!(rig.ends(), [named(1, "TryAgain")]);
+    assert_eq!(rig.ends(), [named(1, "NotLeader(None)")]);
     assert_eq!(rig.raft.status().last, Index(1));
 }
 
