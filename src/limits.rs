@@ -251,6 +251,12 @@ const _: () = assert!(is_shorter(READ_INDEX_DEADLINE, READ_DEADLINE));
 
 /// Flushes that the log's retention remembers, at least: the steps in which it drops what it kept for members that lag.
 pub const RETENTION_MARKS_MAX: usize = 32;
+/// How long a node that ends waits until another one leads: raft gives a hand-over up after an election timeout.
+pub const HAND_OVER_DEADLINE: Duration = RAFT_TICK.saturating_mul(ELECTION_TICKS);
+/// Before a leader that cannot write its state tries again to hand over.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+/// How long a change of the members may take: an election, and what is applied after it.
+pub const MEMBER_CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// Threads that open large runs: beyond 8 the apply thread is the bound, whatever the cores; a setting may ask for more.
 pub const OPEN_THREADS_MAX: usize = 8;
 /// Most such threads that a setting may ask for.

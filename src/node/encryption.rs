@@ -17,6 +17,7 @@ use crate::limits::KEYRING_KEYS_MAX;
 use crate::limits::LOG_FILTER_BYTES_MAX;
 use crate::node::end::End;
 use crate::node::end::Ends;
+use crate::node::membership::NodeMembership;
 use crate::node::process;
 use crate::node::rotation_guard::RotationGuard;
 use crate::node::settings::Encryption;
@@ -28,6 +29,7 @@ use crate::propose::ControlRequest;
 use crate::propose::ControlResult;
 use crate::propose::ProposeHandle;
 use crate::propose::RenewLimits;
+use crate::resp::Membership;
 use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
@@ -52,6 +54,8 @@ pub struct NodeOperator {
     pub clock: Arc<dyn Clock>,
     /// Where the end of the node is reported.
     pub ends: Ends,
+    /// The members.
+    pub(crate) membership: Arc<NodeMembership>,
     /// Which rotations were let through.
     pub(crate) rotations: Arc<RotationGuard>,
 }
@@ -79,6 +83,10 @@ impl Operator for NodeOperator {
             done(result);
         };
         self.proposer.control(request, Box::new(answered));
+    }
+
+    fn membership(&self) -> Option<&dyn Membership> {
+        Some(&*self.membership)
     }
 
     fn shut_down(&self) {

@@ -1,4 +1,8 @@
-//! What the members have shown each other of their KEKs when they connected.
+//! What the members have shown each other when they connected: which KEKs they have, and the port for their clients.
+//!
+//! ```text
+//! facts  what a node shows of its KEKs, as drawn in `keys::kek_facts`, then the port for its clients (2)
+//! ```
 //!
 //! A node that has no KEK in common with most voters ends: it could read nothing of what they seal. New keys wait until most
 //! voters have shown the KEK that wraps them, and no member its lack.
@@ -22,20 +26,35 @@ use crate::propose::MemberLack;
 pub(crate) struct KekMeetings {
     node: NodeId,
     ours: KekFacts,
+    client_port: u16,
     members: Arc<MembersWatch>,
     ends: Ends,
     shown: Mutex<BTreeMap<NodeId, Result<(), NoKekInCommon>>>,
+    client_ports: Mutex<BTreeMap<NodeId, u16>>,
 }
 
 impl KekMeetings {
     /// Nobody has been met.
-    pub(crate) fn new(node: NodeId, ours: KekFacts, members: Arc<MembersWatch>, ends: Ends) -> KekMeetings {
-        KekMeetings { node, ours, members, ends, shown: Mutex::default() }
+    pub(crate) fn new(
+        node: NodeId,
+        ours: KekFacts,
+        client_port: u16,
+        members: Arc<MembersWatch>,
+        ends: Ends,
+    ) -> KekMeetings {
+        KekMeetings { node, ours, client_port, members, ends, shown: Mutex::default(), client_ports: Mutex::default() }
+    }
+
+    /// The ports for clients of the nodes that were met.
+    pub(crate) fn client_ports(&self) -> BTreeMap<NodeId, u16> {
+        self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What this node shows.
     pub(crate) fn facts(&self) -> Vec<u8> {
-        self.ours.encode()
+        let mut facts = self.ours.encode();
+        facts.extend_from_slice(&self.client_port.to_be_bytes());
+        facts
     }
 
     /// What another node shows.
@@ -44,8 +63,11 @@ impl KekMeetings {
     /// Words for the operators of both.
     pub(crate) fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(facts);
-        let theirs = KekFacts::take(&mut reader).and_then(|theirs| reader.end().map(|()| theirs));
-        let theirs = theirs.map_err(|error| format!("what it shows of its KEKs {error}"))?;
+        let theirs = KekFacts::take(&mut reader)
+            .and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)))
+            .and_then(|theirs| reader.end().map(|()| theirs));
+        let (theirs, port) = theirs.map_err(|error| format!("what it shows of itself {error}"))?;
+        self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, port);
         let common = self.ours.check(&theirs);
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.insert(node, common);
@@ -107,11 +129,12 @@ mod tests {
         let (ends, ended) = Ends::new();
         let of = |id: u64, byte: u8| {
             let members = Arc::new(MembersWatch::new(node(id), &founding));
-            Arc::new(KekMeetings::new(node(id), facts(byte), members, ends.clone()))
+            Arc::new(KekMeetings::new(node(id), facts(byte), 6379, members, ends.clone()))
         };
         let (one, odd) = (of(1, 7), of(3, 8));
         assert_eq!(one.check(), Err(MemberLack::NoMajority { shown: 1, voters: 3 }));
-        assert_eq!(one.meet(node(2), &facts(7).encode()), Ok(()));
+        assert_eq!(one.meet(node(2), &of(2, 7).facts()), Ok(()));
+        assert_eq!(one.client_ports()[&node(2)], 6379);
         assert_eq!(one.check(), Ok(()));
         assert!(one.meet(node(3), &odd.facts()).unwrap_err().contains("no KEK in common"));
         assert_eq!(one.check(), Err(MemberLack::Lacks { node: node(3) }));
@@ -120,7 +143,7 @@ mod tests {
         assert!(odd.meet(node(2), &one.facts()).is_err());
         let Ok(End::Failure(failure)) = ended.try_recv() else { panic!("it ends") };
         assert_eq!(failure.blame(), crate::exit::Blame::Config);
-        assert_eq!(one.meet(node(3), &facts(7).encode()), Ok(()), "it was given the right one");
+        assert_eq!(one.meet(node(3), &of(3, 7).facts()), Ok(()), "it was given the right one");
         assert_eq!(one.check(), Ok(()));
         assert!(one.meet(node(2), &[9]).unwrap_err().contains("version"));
     }

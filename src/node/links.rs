@@ -42,6 +42,7 @@ impl Links {
         node_keys: &NodeKeys,
         world: &World,
         ends: &Ends,
+        client_port: u16,
     ) -> Links {
         let clock = Arc::clone(&world.clock);
         let members = Arc::new(MembersWatch::new(node, applied));
@@ -53,7 +54,7 @@ impl Links {
             read_points: Arc::new(ReadPoints::new(applied.position.index)),
             status: Arc::new(StatusCell::default()),
             voters: Arc::new(AtomicUsize::new(applied.members.voters.len())),
-            keks: Arc::new(KekMeetings::new(node, shown, Arc::clone(&members), ends.clone())),
+            keks: Arc::new(KekMeetings::new(node, shown, client_port, Arc::clone(&members), ends.clone())),
             members,
             metrics: Arc::new(Metrics::default()),
         }

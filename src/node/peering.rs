@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! request  kind(1) 1 a bundle of requests for the leader, as drawn in `propose`
-//! facts    what the node shows of its KEKs, as drawn in `keys::kek_facts`
+//!                  2 a request about the members, as drawn in `member_wire.rs`
+//! facts    as drawn in `kek_meetings.rs`
 //! ```
 
 use std::sync::Arc;
@@ -15,7 +16,11 @@ use crate::fsm::state::MemberAddress;
 use crate::ids::NodeId;
 use crate::node::cluster_config::ClusterConfig;
 use crate::node::kek_meetings::KekMeetings;
+use crate::node::member_wire::answer_bytes;
+use crate::node::member_wire::take_request;
 use crate::node::members_watch::MembersWatch;
+use crate::node::membership::MEMBERS;
+use crate::node::membership::NodeMembership;
 use crate::peers;
 use crate::peers::CallAnswer;
 use crate::peers::CallFailed;
@@ -42,7 +47,7 @@ pub(crate) fn start(
     desk: PeerDesk,
     members: &MembersWatch,
 ) -> Result<Arc<Peers>, PeersRefused> {
-    let proposer = desk.proposer.clone();
+    let (proposer, membership) = (desk.proposer.clone(), Arc::clone(&desk.membership));
     let peers = PeersConfig {
         node: config.node,
         cluster: config.cluster,
@@ -59,6 +64,8 @@ pub(crate) fn start(
             peers.set_members(&reachable(addresses));
         }
     }));
+    // Only once: this is the one place that sets it.
+    let _ = membership.peers.set(Arc::downgrade(&peers));
     proposer.forward_by(Arc::new(PeerForwarder { peers: Arc::downgrade(&peers) }));
     Ok(peers)
 }
@@ -81,8 +88,10 @@ pub(crate) struct PeerDesk {
     pub(crate) raft: Sender<Input>,
     /// Takes requests of nodes that do not lead.
     pub(crate) proposer: ProposeHandle,
-    /// What the peers show of their KEKs.
-    pub(crate) keks: Arc<KekMeetings>,
+    /// What the peers show of themselves.
+    pub(crate) meetings: Arc<KekMeetings>,
+    /// Takes requests about the members.
+    pub(crate) membership: Arc<NodeMembership>,
 }
 
 impl PeerHandler for PeerDesk {
@@ -96,11 +105,11 @@ impl PeerHandler for PeerDesk {
     }
 
     fn facts(&self) -> Vec<u8> {
-        self.keks.facts()
+        self.meetings.facts()
     }
 
     fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
-        self.keks.meet(node, facts)
+        self.meetings.meet(node, facts)
     }
 
     fn call(&self, _from: NodeId, request: Bytes) -> CallFuture {
@@ -110,6 +119,13 @@ impl PeerHandler for PeerDesk {
                 // The connection may have gone; then nobody wants the answer.
                 self.proposer.forwarded(&request[1..], Box::new(move |bytes| drop(done.send(bytes))));
             }
+            Some(&MEMBERS) => match take_request(&request[1..]) {
+                Ok(request) => {
+                    let answered = move |result| drop(done.send(answer_bytes(&result)));
+                    self.membership.do_here(request, Box::new(answered));
+                }
+                Err(_) => return Box::pin(async { CallAnswer::NotRun }),
+            },
             _ => return Box::pin(async { CallAnswer::NotRun }),
         }
         Box::pin(async {

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::thread::available_parallelism;
@@ -47,6 +48,7 @@ use crate::node::end::NodeFailure;
 use crate::node::expiry::ExpiryParts;
 use crate::node::expiry::ExpiryThread;
 use crate::node::links::Links;
+use crate::node::membership::NodeMembership;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
 use crate::node::open::log_facts;
@@ -101,7 +103,7 @@ pub fn start(
 ) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(identity.node, &record.applied, raft, &node_keys, world, ends);
+    let links = Links::new(identity.node, &record.applied, raft, &node_keys, world, ends, config.listen.port());
     let start = Start { config, world, ends, links, node_keys };
     let log = start.log(log)?;
     let to_trim = start.trimmed(&log);
@@ -112,14 +114,15 @@ pub fn start(
     let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
     start.replay(&mut apply, &recovered, &inputs, progress)?;
     let (proposals, proposer) = start.propose();
-    let peers = start.peers(&proposer)?;
+    let membership = start.membership(identity.node);
+    let peers = start.peers(&proposer, &membership)?;
     let (to_apply, committed) = apply::thread::queue();
     let from = starting_point(recovered, apply.applied());
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref())?;
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log);
-    let operator = start.operator(proposer.clone(), &reader);
+    let operator = start.operator(proposer.clone(), &reader, membership);
     let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
     let Start { links, .. } = start;
     Ok(RunningNode {
@@ -273,14 +276,31 @@ impl Start<'_> {
     }
 
     /// The connections of a node of several.
-    fn peers(&self, proposer: &ProposeHandle) -> Result<Option<Arc<Peers>>, Refusal> {
+    fn peers(&self, proposer: &ProposeHandle, membership: &Arc<NodeMembership>) -> Result<Option<Arc<Peers>>, Refusal> {
         let Some(several) = &self.config.cluster else { return Ok(None) };
         if several.tls.is_some() {
             return Err(Refusal::NoPeerTls);
         }
         let Links { raft, keks, members, .. } = &self.links;
-        let desk = PeerDesk { raft: raft.clone(), proposer: proposer.clone(), keks: Arc::clone(keks) };
+        let desk = PeerDesk {
+            raft: raft.clone(),
+            proposer: proposer.clone(),
+            meetings: Arc::clone(keks),
+            membership: Arc::clone(membership),
+        };
         Ok(Some(peering::start(several, desk, members)?))
+    }
+
+    fn membership(&self, node: NodeId) -> Arc<NodeMembership> {
+        let Links { raft, status, members, keks, .. } = &self.links;
+        Arc::new(NodeMembership {
+            node,
+            raft: raft.clone(),
+            status: Arc::clone(status),
+            members: Arc::clone(members),
+            meetings: Arc::clone(keks),
+            peers: OnceLock::new(),
+        })
     }
 
     fn propose_config(&self) -> ProposeConfig {
@@ -393,8 +413,9 @@ impl Start<'_> {
         }
     }
 
-    fn operator(&self, proposer: ProposeHandle, reader: &RowReader) -> NodeOperator {
+    fn operator(&self, proposer: ProposeHandle, reader: &RowReader, membership: Arc<NodeMembership>) -> NodeOperator {
         NodeOperator {
+            membership,
             mode: self.config.encryption,
             limits: self.propose_config().limits,
             node_keys: Arc::clone(&self.node_keys),

@@ -3,6 +3,7 @@
 use crate::fsm::walk::WalkError;
 use crate::propose::ControlCallback;
 use crate::propose::ControlRequest;
+use crate::resp::membership::Membership;
 
 /// One line of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub trait Operator: Send + Sync {
 
     /// Mode, cutover, keys and their ages, in order. Must not block; nothing secret may be in it.
     fn status(&self) -> Vec<(&'static str, OperatorFact)>;
+
+    /// The members of the node's cluster.
+    fn membership(&self) -> Option<&dyn Membership> {
+        None
+    }
 
     /// The digest of all rows as of one moment: takes long, blocks.
     ///

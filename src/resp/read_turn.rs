@@ -57,7 +57,7 @@ impl ReadTurn<'_> {
         if let Err(line) = self.upstream.reach_read_point().await {
             return Ok(Err(line));
         }
-        let mut now_ms = self.shared.gateway.now_ms();
+        let mut now_ms = self.upstream.clock_ms();
         let (mut next, mut rounds, mut turn) = (0, 0, None);
         while next < self.reads.len() {
             let Ok(taken) = self.take_before(&self.reads[next].1).await else {

@@ -39,6 +39,8 @@ pub(crate) struct Client {
     /// Number of the database that it has selected.
     database: AtomicU8,
     pub(crate) is_authenticated: AtomicBool,
+    /// It takes what is applied here for an answer (READONLY).
+    pub(crate) reads_stale: AtomicBool,
     pub(crate) inbox_bytes: AtomicUsize,
     pub(crate) outbox_bytes: AtomicUsize,
     pub(crate) names: Mutex<Names>,
@@ -74,6 +76,7 @@ impl Client {
             protocol: AtomicU8::new(2),
             database: AtomicU8::new(Database::FIRST.number()),
             is_authenticated: AtomicBool::new(false),
+            reads_stale: AtomicBool::new(false),
             inbox_bytes: AtomicUsize::new(0),
             outbox_bytes: AtomicUsize::new(0),
             names: Mutex::default(),

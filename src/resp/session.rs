@@ -191,6 +191,7 @@ impl Session {
     {
         if local == Local::Reset {
             self.transaction.clear();
+            self.client.reads_stale.store(false, Ordering::Relaxed);
         }
         let mut context = LocalContext {
             shared: &self.shared,

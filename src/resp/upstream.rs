@@ -1,6 +1,7 @@
 //! Requests, read points, reads and removals of expired keys: a session asks for one and waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -147,7 +148,7 @@ impl Upstream {
     /// One read at a read point of its own, with the removals that it needs first.
     pub(crate) async fn read_alone(&self, database: Database, read: ReadCommand) -> Result<Reply, &'static str> {
         self.reach_read_point().await?;
-        let mut now_ms = self.shared.gateway.now_ms();
+        let mut now_ms = self.clock_ms();
         for _ in 0..REMOVALS_MAX {
             match self.read_one(database, &read, now_ms).await {
                 ReadAnswer::Reply(reply) => return Ok(reply),
@@ -220,6 +221,9 @@ impl Upstream {
     /// Waits until what was committed when this began is applied here; asks again while it may. A node that leads alone is
     /// there already: no thread but this one has to run.
     pub(crate) async fn reach_read_point(&self) -> Result<(), &'static str> {
+        if self.reads_stale() {
+            return Ok(());
+        }
         if self.shared.gateway.is_read_point() {
             add(&self.shared.stats.reads_at_once_total, 1);
             return Ok(());
@@ -244,6 +248,15 @@ impl Upstream {
             sleep(pause).await;
             pause = (pause * 2).min(QUEUE_PAUSE_MAX);
         }
+    }
+
+    /// The time by which a read calls keys past due. A stale one goes by the stamp of what is applied: it proposes nothing.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        if self.reads_stale() { 0 } else { self.shared.gateway.now_ms() }
+    }
+
+    fn reads_stale(&self) -> bool {
+        self.client.reads_stale.load(Ordering::Relaxed)
     }
 
     /// What to say when this node does not lead: a sole voter is only starting.

@@ -1,10 +1,12 @@
 //! Commands that concern this connection or this node only; each answers at once.
 
 pub(crate) mod client;
+mod cluster;
 mod command;
 mod config;
 mod function;
 pub(crate) mod info;
+mod members;
 mod sealkv;
 mod subcommand;
 mod tools;
@@ -23,8 +25,10 @@ use crate::resp::commands::Local;
 use crate::resp::commands::NOT_AN_INTEGER;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::database_argument;
+use crate::resp::facts::Role;
 use crate::resp::local::client::client_command;
 use crate::resp::local::client::write_help;
+use crate::resp::local::cluster::cluster_command;
 use crate::resp::local::command::command_command;
 use crate::resp::local::config::config_command;
 use crate::resp::local::function::function_command;
@@ -120,7 +124,7 @@ impl LocalContext<'_> {
             Local::Latency => return latency_command(&subcommand("latency", arguments), &mut self.encoder(out)),
             Local::Module => return module_command(&subcommand("module", arguments), &mut self.encoder(out)),
             Local::Slowlog => return slowlog_command(&subcommand("slowlog", arguments), &mut self.encoder(out)),
-            Local::Cluster => return Err(ErrorLine::fixed("ERR This instance has cluster support disabled")),
+            Local::Cluster => return cluster_command(self.shared, self.client, arguments, &mut self.encoder(out)),
             Local::LastSave => {
                 let now_s = self.shared.gateway.wall_ms() / 1000;
                 self.encoder(out).integer(i64::try_from(now_s).unwrap_or(i64::MAX));
@@ -196,14 +200,34 @@ impl LocalContext<'_> {
         encoder.bulk((now_ms % 1000 * 1000).to_string().as_bytes());
     }
 
+    /// ROLE: as Redis' leader with its replicas, or as a replica of the leader.
     fn role(&self, out: &mut Vec<u8>) {
         let applied = i64::try_from(self.shared.facts.applied_index()).unwrap_or(i64::MAX);
         let role = self.shared.facts.role();
+        let membership = self.shared.operator.membership();
+        let known = membership.map(|membership| membership.known()).unwrap_or_default();
         let mut encoder = self.encoder(out);
+        if let (Role::Follower, Some(membership)) = (role, membership) {
+            let leader = membership.leader().and_then(|leader| known.iter().find(|member| member.node == leader));
+            encoder.array(5);
+            encoder.bulk(role.word().as_bytes());
+            encoder.bulk(leader.map_or("", |leader| &leader.host).as_bytes());
+            encoder.integer(leader.map_or(0, |leader| leader.client_port.into()));
+            encoder.bulk(if leader.is_some() { b"connected" } else { b"connect" });
+            return encoder.integer(applied);
+        }
+        let myself = membership.map_or(0, |membership| membership.node());
+        let others: Vec<_> = known.iter().filter(|member| member.node != myself).collect();
         encoder.array(3);
         encoder.bulk(role.word().as_bytes());
         encoder.integer(applied);
-        encoder.array(0);
+        encoder.array(others.len());
+        for other in others {
+            encoder.array(3);
+            encoder.bulk(other.host.as_bytes());
+            encoder.bulk(other.client_port.to_string().as_bytes());
+            encoder.bulk(applied.to_string().as_bytes());
+        }
     }
 }
 

@@ -17,13 +17,14 @@ use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
 use crate::resp::local::client::write_help;
+use crate::resp::local::members::member_command;
 use crate::resp::local::subcommand::Subcommand;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 
-/// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV DIGEST, SEALKV HELP.
+/// SEALKV ENCRYPTION ENABLE|STATUS|ROTATE|SCAN, SEALKV MEMBER, SEALKV DIGEST, SEALKV HELP.
 pub(super) async fn sealkv_command(
     shared: &ServerShared,
     upstream: &Upstream,
@@ -44,6 +45,9 @@ pub(super) async fn sealkv_command(
         encoder.bulk(b"digest");
         encoder.bulk(hex::encode(digest).as_bytes());
         return Ok(());
+    }
+    if sub.is("member") {
+        return member_command(shared, sub, encoder).await;
     }
     if !sub.is("encryption") {
         return Err(sub.unknown());
@@ -160,7 +164,7 @@ fn write_status(facts: &[(&'static str, OperatorFact)], encoder: &mut Encoder<'_
     }
 }
 
-const HELP: [&str; 17] = [
+const HELP: [&str; 27] = [
     "SEALKV <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCRYPTION ENABLE",
     "    Seal every entry and value that is written from now on. There is no way back.",
@@ -176,6 +180,16 @@ const HELP: [&str; 17] = [
     "    `sealkv state digest` gives the same for a node that is stopped.",
     "ENCRYPTION RETIRE <key id>",
     "    Not there yet: keys that were active once are kept.",
+    "MEMBER LIST",
+    "    Who belongs to the cluster, who leads, and how many entries each is behind.",
+    "MEMBER ADD <node> <host:port>, MEMBER PROMOTE <node>",
+    "    Take a node in: first as a learner, which has no vote, then as a voter once it has caught up.",
+    "MEMBER REMOVE <node>",
+    "    Take a node out. A leader hands its leadership over first.",
+    "MEMBER REPLACE <old> <new>",
+    "    A learner takes the place of a voter, in one step.",
+    "MEMBER TRANSFER [<node>]",
+    "    Another voter leads.",
     "HELP",
     "    Print this help.",
 ];
