@@ -14,6 +14,7 @@ mod end;
 mod expiry;
 mod families;
 mod first_start;
+mod hand_over;
 mod kek_meetings;
 mod links;
 mod listeners;

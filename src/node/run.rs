@@ -124,7 +124,7 @@ impl ServingNode {
         let running = start(config, &world, opened, &ends, &facts.progress)?;
         // Only once: this is the one place that sets it.
         let _ = facts.numbers.set(Arc::clone(&running.numbers));
-        watch::spawn(&config.data_dir, &running.numbers, &ends)?;
+        watch::spawn(&config.data_dir, &running.numbers, &ends, running.hand_over())?;
         let listeners = sockets.listen(config, &runtime)?;
         is_serving.store(true, Relaxed);
         let bounds = bounds(config, clients_max, passwords);
@@ -143,6 +143,8 @@ impl ServingNode {
             return Err(failure);
         }
         tracing::info!("stopping");
+        // While clients are served: what they send meanwhile goes to the next leader.
+        running.hand_over().finish("it stops");
         // Nobody listens only if the server is gone already.
         let _ = stopping.send(true);
         drain(&runtime, clients, drain_deadline);

@@ -14,6 +14,7 @@ use crate::limits::THREAD_END_DEADLINE;
 use crate::node::datadir::DataDir;
 use crate::node::end::NodeFailure;
 use crate::node::expiry::ExpiryThread;
+use crate::node::hand_over::HandOver;
 use crate::node::numbers::NodeNumbers;
 use crate::peers::Peers;
 use crate::propose::Gateway;
@@ -55,6 +56,11 @@ pub(crate) struct NodeThreads {
 }
 
 impl RunningNode {
+    /// What gives the leadership away.
+    pub(crate) fn hand_over(&self) -> HandOver {
+        HandOver::new(self.threads.raft.clone(), Arc::clone(&self.numbers))
+    }
+
     /// Ends in order: raft hands back its waiting proposals, apply finishes and flushes, the log writes what it was handed, the
     /// state is closed. Nothing is waited for without a bound, since a disk may hang at any of it.
     ///

@@ -21,11 +21,15 @@ use crossbeam_channel::bounded;
 
 use crate::limits::DISK_FREE_BYTES_LOW;
 use crate::limits::DISK_LOW_EVERY;
+use crate::limits::ELECTION_TICKS;
+use crate::limits::HAND_OVER_PAUSE;
 use crate::limits::HUNG_SYNC;
 use crate::limits::PROBE_EVERY;
+use crate::limits::RAFT_TICK;
 use crate::limits::WATCH_EVERY;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
+use crate::node::hand_over::HandOver;
 use crate::node::numbers::NodeNumbers;
 use crate::node::refusal::Refusal;
 use crate::node::trial;
@@ -35,7 +39,12 @@ use crate::node::watch_facts::millis_of;
 ///
 /// # Errors
 /// [`Refusal::Make`]: no thread.
-pub(super) fn spawn(data_dir: &Path, numbers: &Arc<NodeNumbers>, ends: &Ends) -> Result<(), Refusal> {
+pub(super) fn spawn(
+    data_dir: &Path,
+    numbers: &Arc<NodeNumbers>,
+    ends: &Ends,
+    hand_over: HandOver,
+) -> Result<(), Refusal> {
     let (ask, asked) = bounded(1);
     let (answer, answered) = bounded(1);
     let (log, state) = (data_dir.join("log"), data_dir.join("state"));
@@ -54,12 +63,18 @@ pub(super) fn spawn(data_dir: &Path, numbers: &Arc<NodeNumbers>, ends: &Ends) ->
         apply: Stuck::default(),
         log: Stuck::default(),
         flushes: FlushesSeen::default(),
+        hand_over,
+        is_unable_since: None,
+        handed_over_at: None,
     };
     let cannot = |source| Refusal::Make { what: "the threads that watch cannot be made".to_owned(), source };
     thread::Builder::new().name("disk-probe".to_owned()).spawn(probe).map_err(cannot)?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run()).map_err(cannot)?;
     Ok(())
 }
+
+/// A follower waits so long for its leader, at least.
+const ELECTION_TIMEOUT: Duration = RAFT_TICK.saturating_mul(ELECTION_TICKS);
 
 /// How many flushes of the state there were when one was done last.
 #[derive(Default)]
@@ -95,6 +110,10 @@ struct NodeWatch {
     apply: Stuck,
     log: Stuck,
     flushes: FlushesSeen,
+    hand_over: HandOver,
+    /// Since when this node could not do a leader's work.
+    is_unable_since: Option<Instant>,
+    handed_over_at: Option<Instant>,
 }
 
 impl NodeWatch {
@@ -125,7 +144,24 @@ impl NodeWatch {
         facts.log_stuck_millis.store(millis_of(log), Relaxed);
         let (done, failed) =
             (self.numbers.apply.flushes.load(Relaxed), self.numbers.apply.failed_flushes.load(Relaxed));
-        facts.flush_fails.store(self.flushes.newest_failed(done, failed), Relaxed);
+        let flush_fails = self.flushes.newest_failed(done, failed);
+        facts.flush_fails.store(flush_fails, Relaxed);
+        self.hand_over_if_unable(flush_fails, log);
+    }
+
+    /// A leader whose state or log is not written for an election timeout holds up everybody: another node may do better.
+    fn hand_over_if_unable(&mut self, flush_fails: bool, log: Duration) {
+        if !flush_fails && log < ELECTION_TIMEOUT {
+            self.is_unable_since = None;
+            return;
+        }
+        let since = *self.is_unable_since.get_or_insert_with(Instant::now);
+        let is_long = !flush_fails || since.elapsed() >= ELECTION_TIMEOUT;
+        let may = self.handed_over_at.is_none_or(|at| at.elapsed() >= HAND_OVER_PAUSE);
+        let why = if flush_fails { "its state cannot be flushed" } else { "its log is not written" };
+        if is_long && may && self.hand_over.begin(why) {
+            self.handed_over_at = Some(Instant::now());
+        }
     }
 
     fn ask_if_due(&mut self) {
