@@ -11,6 +11,7 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use sealkv::cli;
+use sealkv::cli::admin::AdminPlace;
 use sealkv::cli::load::LoadTarget;
 use sealkv::cli::log::LogPlace;
 use sealkv::exit::Blame;
@@ -69,6 +70,9 @@ enum CliCommand {
         #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9379")]
         admin: String,
     },
+    /// See and change the members of a cluster, as an operator
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Look at the state of a node that does not run
     #[command(subcommand)]
     State(StateCommand),
@@ -81,6 +85,85 @@ enum CliCommand {
         #[arg(long, value_name = "FILE")]
         vectors: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+enum AdminCommand {
+    /// Who belongs to the cluster, and changes of that
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Have another voter lead: this one, or the one that has most of the log
+    TransferLeader {
+        /// Its number
+        node: Option<u64>,
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+    /// Compare what all nodes that are given hold at one applied index: 0 the same, 74 not
+    Compare {
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+}
+
+#[derive(Subcommand)]
+enum MemberCommand {
+    /// Show the members, who leads, and how many entries each is behind
+    List {
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+    /// Take a node in as a learner, which has no vote; start it with --join before or after this
+    Add {
+        /// Its number
+        node: u64,
+        /// Its address for the other nodes
+        address: String,
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+    /// Give a learner that has caught up a vote
+    Promote {
+        /// Its number
+        node: u64,
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+    /// Take a node out; a leader hands its leadership over first
+    Remove {
+        /// Its number
+        node: u64,
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+    /// Put a learner that has caught up in the place of a voter, in one step
+    Replace {
+        /// The voter that goes
+        old: u64,
+        /// The learner
+        new: u64,
+        #[command(flatten)]
+        place: AdminArguments,
+    },
+}
+
+#[derive(clap::Args)]
+struct AdminArguments {
+    /// Client addresses of nodes, with commas; the first that answers is asked
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379", value_delimiter = ',')]
+    to: Vec<String>,
+    /// File whose first line is the password of operators
+    #[arg(long, env = "SEALKV_ADMINPASS_FILE", value_name = "FILE")]
+    adminpass_file: Option<PathBuf>,
+    /// Print one JSON value instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<AdminArguments> for AdminPlace {
+    fn from(AdminArguments { to, adminpass_file, json }: AdminArguments) -> AdminPlace {
+        AdminPlace { to, password_file: adminpass_file, is_json: json }
+    }
 }
 
 #[derive(Subcommand)]
@@ -134,12 +217,31 @@ fn main() -> ExitCode {
             cli::load::run(&LoadTarget { address: to, password_file, is_without_end: without_end })
         }
         CliCommand::Status { admin } => cli::status::run(&admin),
+        CliCommand::Admin(command) => admin(command),
         CliCommand::State(StateCommand::Digest(place)) => {
             cli::state::digest(&place.data_dir, place.kek_file.as_deref())
         }
         CliCommand::Log(LogCommand::Verify(place)) => cli::log::verify(&place.into()),
         CliCommand::Log(LogCommand::Dump { place, json: _ }) => cli::log::dump(&place.into()),
         CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
+    }
+}
+
+fn admin(command: AdminCommand) -> ExitCode {
+    let change = |place: AdminArguments, words: &[&str]| cli::admin::change(&place.into(), words);
+    match command {
+        AdminCommand::Member(MemberCommand::List { place }) => cli::admin::list(&place.into()),
+        AdminCommand::Member(MemberCommand::Add { node, address, place }) => {
+            change(place, &["ADD", &node.to_string(), &address])
+        }
+        AdminCommand::Member(MemberCommand::Promote { node, place }) => change(place, &["PROMOTE", &node.to_string()]),
+        AdminCommand::Member(MemberCommand::Remove { node, place }) => change(place, &["REMOVE", &node.to_string()]),
+        AdminCommand::Member(MemberCommand::Replace { old, new, place }) => {
+            change(place, &["REPLACE", &old.to_string(), &new.to_string()])
+        }
+        AdminCommand::TransferLeader { node: Some(node), place } => change(place, &["TRANSFER", &node.to_string()]),
+        AdminCommand::TransferLeader { node: None, place } => change(place, &["TRANSFER"]),
+        AdminCommand::Compare { place } => cli::admin::compare(&place.into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
+pub mod admin;
 pub mod dump;
 mod dump_end;
 pub mod keygen;
@@ -9,6 +10,7 @@ pub mod selftest;
 pub mod serve;
 pub mod state;
 pub mod status;
+mod talk;
 
 use std::io::Write as _;
 

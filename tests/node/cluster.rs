@@ -197,3 +197,107 @@ fn redis_cli_reads_and_writes_at_each_node() {
         }
     }
 }
+
+/// Goal: the life of a membership by the operator's commands: two nodes join, one is promoted, one takes a founder's place, the
+/// leader is taken out. Nothing that was written is lost, and what makes no sense is refused with its reason.
+#[test]
+fn nodes_join_are_promoted_take_a_place_and_leave() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(2).words("SET before x"), Reply::ok());
+    let done = |(status, said): (i32, String)| assert_eq!((status, said.trim()), (0, "done"));
+    let refused = |(status, said): (i32, String), words: &str| {
+        assert!(status != 0 && said.contains(words), "{words}: {status} {said}");
+    };
+    let (four, five) = (trio.peer_address(4), trio.peer_address(5));
+    trio.start(4);
+    done(trio.admin(1, &["member", "add", "4", &four]));
+    refused(trio.admin(2, &["member", "add", "4", &four]), "node 4 is a member already");
+    refused(trio.admin(2, &["member", "add", "2", &five]), "node 2 is a member already");
+    refused(trio.admin(3, &["member", "add", "6", "nowhere"]), "HOST:PORT");
+    refused(trio.admin(3, &["member", "promote", "5"]), "node 5 is no learner");
+    trio.digest();
+    done(trio.admin(3, &["member", "promote", "4"]));
+    assert_eq!(trio.client(4).words("SET at four"), Reply::ok());
+    assert_eq!(trio.client(4).words("GET before"), Reply::bulk("x"));
+    // One that does not run is far from caught up once there is something to catch up.
+    done(trio.admin(1, &["member", "add", "5", &five]));
+    // A transaction is an entry: one pipeline has as many entries as transactions.
+    let mut client = trio.operator(trio.leader());
+    let one = [encode(&[b"MULTI"]), encode(&[b"INCR", b"n"]), encode(&[b"EXEC"])].concat();
+    for _ in 0..43 {
+        client.send(&one.repeat(100)).unwrap();
+        (0..300).for_each(|_| drop(client.reply().unwrap()));
+    }
+    let leader = trio.leader();
+    let out = IDS.into_iter().find(|id| *id != leader).unwrap().to_string();
+    refused(trio.admin(1, &["member", "promote", "5"]), "entries behind");
+    refused(trio.admin(1, &["member", "replace", &out, "5"]), "entries behind");
+    trio.start(5);
+    trio.digest();
+    done(trio.admin(4, &["member", "replace", &out, "5"]));
+    let (_, list) = trio.admin(5, &["member", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let nodes: Vec<u64> = list.as_array().unwrap().iter().map(|member| member["node"].as_u64().unwrap()).collect();
+    assert!(nodes.contains(&5) && !nodes.contains(&out.parse().unwrap()), "{list}");
+    assert!(list.as_array().unwrap().iter().all(|member| member["vote"] == "yes"), "{list}");
+    trio.kill(out.parse().unwrap());
+    // The leader is taken out: it hands over first.
+    let leader = trio.leader();
+    let other = trio.running_ids().into_iter().find(|id| *id != leader).unwrap();
+    done(trio.admin(other, &["member", "remove", &leader.to_string()]));
+    trio.kill(leader);
+    let next = trio.leader();
+    assert_ne!(next, leader);
+    done(trio.admin(other, &["transfer-leader"]));
+    assert_eq!(trio.client(5).words("GET at"), Reply::bulk("four"));
+    trio.digest();
+    let left: Vec<u64> = trio.running_ids();
+    let to: Vec<String> = left.iter().map(|id| format!("127.0.0.1:{}", trio.client_port(*id))).collect();
+    let (status, said) = trio.admin(5, &["compare", "--to", &to.join(",")]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("the same"), "{said}");
+}
+
+#[test]
+fn clients_of_redis_see_the_cluster() {
+    let trio = Trio::new().running();
+    let leader = trio.leader();
+    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+    let text = |id: u64, line: &str| match trio.client(id).words(line) {
+        Reply::Bulk(bytes) => String::from_utf8(bytes).unwrap(),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert!(text(follower, "CLUSTER INFO").contains("cluster_state:ok\r\n"));
+    assert_eq!(text(follower, "CLUSTER MYID"), format!("{follower:040x}"));
+    trio.until("the ports of all", |trio| {
+        let nodes = text(follower, "CLUSTER NODES");
+        trio.ports().iter().all(|port| nodes.contains(&format!("127.0.0.1:{port}@"))).then_some(())
+    });
+    let Reply::Array(slots) = trio.client(follower).words("CLUSTER SLOTS") else { panic!() };
+    let [Reply::Array(range)] = slots.as_slice() else { panic!("{slots:?}") };
+    let Reply::Array(first) = &range[2] else { panic!("{range:?}") };
+    assert_eq!(first[1], Reply::Integer(trio.client_port(leader).into()), "the leader has all slots");
+    let Reply::Array(role) = trio.client(follower).words("ROLE") else { panic!() };
+    assert_eq!((&role[0], &role[2]), (&Reply::bulk("slave"), &Reply::Integer(trio.client_port(leader).into())));
+    let Reply::Array(role) = trio.client(leader).words("ROLE") else { panic!() };
+    let Reply::Array(others) = &role[2] else { panic!("{role:?}") };
+    assert_eq!((&role[0], others.len()), (&Reply::bulk("master"), 2));
+    assert_eq!(trio.client(follower).words("WAIT 1 0"), Reply::Integer(1));
+}
+
+// A node that is cut off answers stale reads to who asks for them, and nothing else.
+#[test]
+fn stale_reads_are_for_who_asks_for_them() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(1).words("SET a 1"), Reply::ok());
+    trio.digest();
+    trio.kill(2);
+    trio.kill(3);
+    let mut client = trio.client(1);
+    assert_eq!(client.words("READONLY"), Reply::ok());
+    assert_eq!(client.words("GET a"), Reply::bulk("1"));
+    trio.until("nobody leads", |trio| (trio.info(1, "replication", "raft_leader") == "0").then_some(()));
+    assert_eq!(client.words("GET a"), Reply::bulk("1"));
+    assert_eq!(client.words("READWRITE"), Reply::ok());
+    assert!(matches!(client.words("GET a"), Reply::Error(_)));
+}

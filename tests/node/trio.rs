@@ -15,6 +15,7 @@ use crate::harness::Node;
 use crate::harness::SMALL_LOG;
 use crate::harness::Site;
 use crate::harness::free_port;
+use crate::harness::sealkv;
 use crate::harness::text;
 
 pub const IDS: [u64; 3] = [1, 2, 3];
@@ -24,20 +25,21 @@ pub struct Trio {
     pub site: Site,
     /// `--initial-cluster`.
     pub list: String,
-    peer_ports: [u16; 3],
-    client_ports: [u16; 3],
+    peer_ports: [u16; 5],
+    client_ports: [u16; 5],
     encryption: Vec<String>,
-    nodes: [Option<Node>; 3],
+    nodes: [Option<Node>; 5],
 }
 
 impl Trio {
     /// Nobody runs yet.
     pub fn new() -> Trio {
         let site = Site::new();
+        site.make_secret("adminpass", b"secret-of-operators\n");
         let encryption = vec!["--kek-file".to_owned(), text(&site.kek())];
-        let (peer_ports, client_ports) = ([(); 3].map(|()| free_port()), [(); 3].map(|()| free_port()));
+        let (peer_ports, client_ports) = ([(); 5].map(|()| free_port()), [(); 5].map(|()| free_port()));
         let list: Vec<String> = IDS.iter().zip(peer_ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
-        Trio { site, list: list.join(","), peer_ports, client_ports, encryption, nodes: [const { None }; 3] }
+        Trio { site, list: list.join(","), peer_ports, client_ports, encryption, nodes: [const { None }; 5] }
     }
 
     /// Without encryption.
@@ -60,10 +62,14 @@ impl Trio {
             ["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--listen"].map(str::to_owned).into();
         args.extend([listen, "--data-dir".to_owned(), text(&data)]);
         args.extend(SMALL_LOG.map(str::to_owned));
+        args.extend(["--adminpass-file".to_owned(), text(&self.site.path().join("adminpass"))]);
         args.extend(["--node-id".to_owned(), id.to_string()]);
         args.extend(["--peer-listen".to_owned(), format!("127.0.0.1:{}", self.peer_ports[at])]);
         args.extend(["--initial-cluster".to_owned(), self.list.clone()]);
         args.extend(self.encryption.iter().cloned());
+        if !IDS.contains(&id) {
+            args.push("--join".to_owned());
+        }
         args
     }
 
@@ -87,12 +93,38 @@ impl Trio {
         Client::connect(self.client_ports[place(id)])
     }
 
+    /// Of the founders.
     pub fn ports(&self) -> [u16; 3] {
-        self.client_ports
+        *self.client_ports.first_chunk().unwrap()
+    }
+
+    pub fn client_port(&self, id: u64) -> u16 {
+        self.client_ports[place(id)]
+    }
+
+    pub fn peer_address(&self, id: u64) -> String {
+        format!("127.0.0.1:{}", self.peer_ports[place(id)])
+    }
+
+    /// `sealkv admin`, asked at a node.
+    pub fn admin(&self, at: u64, words: &[&str]) -> (i32, String) {
+        let to = format!("127.0.0.1:{}", self.client_ports[place(at)]);
+        let password = text(&self.site.path().join("adminpass"));
+        let output =
+            sealkv().arg("admin").args(words).args(["--to", &to, "--adminpass-file", &password]).output().unwrap();
+        let all = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), all)
+    }
+
+    /// A connection of an operator.
+    pub fn operator(&self, id: u64) -> Client {
+        let mut client = self.client(id);
+        assert_eq!(client.words("AUTH admin secret-of-operators"), Reply::ok());
+        client
     }
 
     pub fn running_ids(&self) -> Vec<u64> {
-        IDS.into_iter().filter(|id| self.nodes[place(*id)].is_some()).collect()
+        (1..=5).filter(|id| self.nodes[place(*id)].is_some()).collect()
     }
 
     /// Who leads, by what it says itself, as soon as somebody does.
@@ -125,6 +157,7 @@ impl Trio {
 
     fn digest_of(&self, id: u64) -> Option<(String, String)> {
         let mut client = Client::try_connect(self.client_ports[place(id)]).ok()?;
+        client.try_call(&[b"AUTH", b"admin", b"secret-of-operators"]).ok()?;
         let Reply::Array(parts) = client.try_call(&[b"SEALKV", b"DIGEST"]).ok()? else { return None };
         let [_, Reply::Integer(applied), _, Reply::Bulk(digest)] = parts.as_slice() else { return None };
         Some((applied.to_string(), String::from_utf8(digest.clone()).unwrap()))
