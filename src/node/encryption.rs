@@ -29,7 +29,7 @@ use crate::propose::ControlRequest;
 use crate::propose::ControlResult;
 use crate::propose::ProposeHandle;
 use crate::propose::RenewLimits;
-use crate::resp::Membership;
+use crate::resp::ClusterMembers;
 use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
@@ -85,7 +85,7 @@ impl Operator for NodeOperator {
         self.proposer.control(request, Box::new(answered));
     }
 
-    fn membership(&self) -> Option<&dyn Membership> {
+    fn membership(&self) -> Option<&dyn ClusterMembers> {
         Some(&*self.membership)
     }
 

@@ -25,13 +25,13 @@ use crate::raft::Input;
 use crate::raft::MemberChange;
 use crate::raft::MemberProgress;
 use crate::raft::TransferRefused;
+use crate::resp::ClusterMembers;
 use crate::resp::MemberAnswer;
 use crate::resp::MemberDone;
 use crate::resp::MemberKnown;
 use crate::resp::MemberRefused;
 use crate::resp::MemberRequest;
 use crate::resp::MemberShown;
-use crate::resp::Membership;
 
 /// See the head of this file.
 pub(crate) struct NodeMembership {
@@ -94,7 +94,7 @@ impl NodeMembership {
     }
 }
 
-impl Membership for NodeMembership {
+impl ClusterMembers for NodeMembership {
     fn ask(&self, request: MemberRequest, done: MemberDone) {
         if self.status.load().is_leader {
             return self.do_here(request, done);

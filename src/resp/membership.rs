@@ -91,7 +91,7 @@ pub struct MemberKnown {
 }
 
 /// The members of the node's cluster.
-pub trait Membership: Send + Sync {
+pub trait ClusterMembers: Send + Sync {
     /// Has the leader do it, wherever that is. Must not block.
     fn ask(&self, request: MemberRequest, done: MemberDone);
 

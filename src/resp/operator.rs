@@ -3,7 +3,7 @@
 use crate::fsm::walk::WalkError;
 use crate::propose::ControlCallback;
 use crate::propose::ControlRequest;
-use crate::resp::membership::Membership;
+use crate::resp::membership::ClusterMembers;
 
 /// One line of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub trait Operator: Send + Sync {
     fn status(&self) -> Vec<(&'static str, OperatorFact)>;
 
     /// The members of the node's cluster.
-    fn membership(&self) -> Option<&dyn Membership> {
+    fn membership(&self) -> Option<&dyn ClusterMembers> {
         None
     }
 

@@ -8,8 +8,8 @@ use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::local::subcommand::subcommand;
+use crate::resp::membership::ClusterMembers;
 use crate::resp::membership::MemberKnown;
-use crate::resp::membership::Membership;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 
@@ -50,7 +50,7 @@ pub(super) fn cluster_command(
 /// The cluster as one node sees it.
 struct Shown<'a> {
     shared: &'a ServerShared,
-    membership: &'a dyn Membership,
+    membership: &'a dyn ClusterMembers,
     known: Vec<MemberKnown>,
 }
 

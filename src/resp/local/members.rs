@@ -11,11 +11,11 @@ use crate::limits::MEMBER_CHANGE_DEADLINE;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::local::subcommand::Subcommand;
+use crate::resp::membership::ClusterMembers;
 use crate::resp::membership::MemberAnswer;
 use crate::resp::membership::MemberRefused;
 use crate::resp::membership::MemberRequest;
 use crate::resp::membership::MemberShown;
-use crate::resp::membership::Membership;
 use crate::resp::shared::ServerShared;
 
 /// SEALKV MEMBER LIST|ADD|PROMOTE|REMOVE|REPLACE|TRANSFER.
@@ -46,7 +46,7 @@ pub(super) async fn member_command(
 
 /// Asks until it is done or refused for good: what was certainly not done because of something that passes is asked again.
 async fn until(
-    membership: &dyn Membership,
+    membership: &dyn ClusterMembers,
     request: &MemberRequest,
     deadline: Instant,
 ) -> Result<MemberAnswer, ErrorLine> {
@@ -69,7 +69,7 @@ async fn until(
 }
 
 async fn ask(
-    membership: &dyn Membership,
+    membership: &dyn ClusterMembers,
     request: MemberRequest,
     deadline: Instant,
 ) -> Result<MemberAnswer, MemberRefused> {
@@ -84,7 +84,7 @@ async fn ask(
 
 /// Waits until the leadership has moved.
 async fn moved(
-    membership: &dyn Membership,
+    membership: &dyn ClusterMembers,
     deadline: Instant,
     is_there: impl Fn(u64) -> bool,
 ) -> Result<(), ErrorLine> {
