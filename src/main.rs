@@ -12,12 +12,16 @@ use clap::error::ErrorKind;
 
 use sealkv::cli;
 use sealkv::cli::admin::AdminPlace;
+use sealkv::cli::cert::CertTarget;
 use sealkv::cli::load::LoadTarget;
 use sealkv::cli::log::LogPlace;
 use sealkv::exit::Blame;
 use sealkv::exit::chain;
+use sealkv::ids::NodeId;
+use sealkv::limits::CERTIFICATE_DAYS;
 use sealkv::node::settings::Settings;
 use sealkv::world::KernelEntropy;
+use sealkv::world::SystemClock;
 
 /// The allocator of the binary; the library leaves the choice to who embeds it.
 #[global_allocator]
@@ -50,6 +54,9 @@ enum CliCommand {
         /// The file to make
         file: PathBuf,
     },
+    /// Make a CA for one cluster, and certificates of its nodes and of clients; an existing file is never touched
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Write all rows of a node that does not run to standard output, as commands for `sealkv load` or redis-cli --pipe
     Dump(DirectoryArguments),
     /// Send the commands of a dump, from standard input, to a node that runs
@@ -167,6 +174,51 @@ impl From<AdminArguments> for AdminPlace {
 }
 
 #[derive(Subcommand)]
+enum CertCommand {
+    /// Make ca.crt and ca.key. The key signs: keep it away from the nodes
+    Ca(CertArguments),
+    /// Make node-ID.crt and node-ID.key, for --peer-cert and --peer-key
+    Node {
+        /// The node
+        id: std::num::NonZeroU64,
+        /// A host name or address that clients use for it; may be said several times. Without it that of --initial-cluster
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        target: CertArguments,
+    },
+    /// Make client-NAME.crt and client-NAME.key
+    Client {
+        /// The client: letters, digits and hyphens
+        name: String,
+        #[command(flatten)]
+        target: CertArguments,
+    },
+}
+
+#[derive(clap::Args)]
+struct CertArguments {
+    /// Where ca.crt and ca.key are, and where certificates go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The same list that the nodes get: the cluster's id follows from it
+    #[arg(long, env = "SEALKV_INITIAL_CLUSTER", value_name = "NODE=HOST:PORT,...")]
+    initial_cluster: String,
+    /// The same name that the nodes get, if they get one
+    #[arg(long, env = "SEALKV_CLUSTER_NAME", value_name = "NAME")]
+    cluster_name: Option<String>,
+    /// For how many days it is good
+    #[arg(long, default_value_t = CERTIFICATE_DAYS)]
+    days: u32,
+}
+
+impl From<CertArguments> for CertTarget {
+    fn from(CertArguments { dir, initial_cluster, cluster_name, days }: CertArguments) -> CertTarget {
+        CertTarget { folder: dir, initial_cluster, cluster_name, days }
+    }
+}
+
+#[derive(Subcommand)]
 enum StateCommand {
     /// Print the applied index and the digest of all rows, as one JSON object
     Digest(DirectoryArguments),
@@ -212,6 +264,7 @@ fn main() -> ExitCode {
             cli::serve::run(config.as_deref(), check_config, *settings)
         }
         CliCommand::Keygen { file } => keygen(&file),
+        CliCommand::Cert(command) => cert(command),
         CliCommand::Dump(place) => cli::dump::run(&place.data_dir, place.kek_file.as_deref()),
         CliCommand::Load { to, password_file, without_end } => {
             cli::load::run(&LoadTarget { address: to, password_file, is_without_end: without_end })
@@ -290,6 +343,30 @@ const REDIS_FLAGS: [(&str, &str); 6] = [
     ("--loglevel", "--log-level LEVEL"),
     ("--key-file", "--kek-file FILE"),
 ];
+
+fn cert(command: CertCommand) -> ExitCode {
+    let clock = SystemClock::default();
+    let made = match command {
+        CertCommand::Ca(target) => cli::cert::authority(&target.into(), &clock),
+        CertCommand::Node { id, hosts, target } => {
+            let id = NodeId::new(id.get()).expect("not 0 by its type");
+            cli::cert::node(&target.into(), id, &hosts, &clock)
+        }
+        CertCommand::Client { name, target } => cli::cert::client(&target.into(), &name, &clock),
+    };
+    match made {
+        Ok(paths) => {
+            // A closed stdout is no reason to fail: the files are there.
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let _ = writeln!(std::io::stdout(), "made {}", paths.join(" and "));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            cli::say(&format!("sealkv: {}", chain(&error)));
+            Blame::Config.into()
+        }
+    }
+}
 
 fn keygen(file: &Path) -> ExitCode {
     match cli::keygen::run(file, &KernelEntropy) {

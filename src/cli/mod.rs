@@ -1,6 +1,7 @@
 //! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
 pub mod admin;
+pub mod cert;
 pub mod dump;
 mod dump_end;
 pub mod keygen;

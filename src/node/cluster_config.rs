@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::crypto::digest::ContentDigest;
 use crate::fsm::state::MemberAddress;
@@ -12,6 +11,7 @@ use crate::limits::ADDRESS_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Settings;
+use crate::tls::TlsFiles;
 
 /// A node of several, as its settings say.
 #[derive(Clone, Debug)]
@@ -27,18 +27,7 @@ pub struct ClusterConfig {
     /// Of the founders and the cluster's name.
     pub cluster: ClusterId,
     /// How it shows who it is; `None` on loopback, or where that was asked for.
-    pub tls: Option<PeerTlsFiles>,
-}
-
-/// The files of mutual TLS between nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerTlsFiles {
-    /// The node's certificate, PEM.
-    pub cert: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// Whoever signed the certificates of all nodes, PEM.
-    pub ca: PathBuf,
+    pub tls: Option<TlsFiles>,
 }
 
 impl ClusterConfig {
@@ -149,6 +138,15 @@ pub fn check_address(address: &str) -> Result<(), String> {
     }
 }
 
+/// The id of the cluster that this list and this name found.
+///
+/// # Errors
+/// [`ConfigError`]: the list is none.
+pub fn cluster_of(list: &str, name: Option<&str>) -> Result<(ClusterId, Vec<MemberAddress>), ConfigError> {
+    let founders = parse_list(list)?;
+    Ok((cluster_id(name.unwrap_or(""), &founders), founders))
+}
+
 /// Nodes that were given another list, or another name, are of another cluster, and say so to each other.
 fn cluster_id(name: &str, founders: &[MemberAddress]) -> ClusterId {
     let mut digest = ContentDigest::default();
@@ -162,11 +160,11 @@ fn cluster_id(name: &str, founders: &[MemberAddress]) -> ClusterId {
     ClusterId(*digest.first_chunk().expect("a digest has 32 bytes"))
 }
 
-fn tls_files(settings: &Settings) -> Result<Option<PeerTlsFiles>, ConfigError> {
+fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, ConfigError> {
     match (&settings.peer_cert, &settings.peer_key, &settings.peer_ca) {
         (None, None, None) => Ok(None),
         (Some(cert), Some(key), Some(ca)) => {
-            Ok(Some(PeerTlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() }))
+            Ok(Some(TlsFiles { certificate: cert.clone(), key: key.clone(), ca: ca.clone() }))
         }
         (cert, key, _) => {
             let (name, of) = match (cert, key) {
@@ -202,6 +200,8 @@ fn range(name: &'static str, found: &str, expected: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const LIST: &str = "1=127.0.0.1:7001,2=127.0.0.1:7002,3=localhost:7003";

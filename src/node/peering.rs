@@ -53,8 +53,11 @@ pub(crate) fn start(
         cluster: config.cluster,
         listen: config.peer_listen,
         members: Vec::new(),
-        // The settings were checked: plain is loopback, or what the operator insists on.
-        security: Security::InsecurePlain { beyond_loopback: true },
+        security: match &config.tls {
+            Some(files) => Security::MutualTls(files.clone()),
+            // The settings were checked: it is loopback, or what the operator insists on.
+            None => Security::InsecurePlain { beyond_loopback: true },
+        },
         threads: 1,
     };
     let peers = Arc::new(peers::start(peers, Arc::new(desk))?);

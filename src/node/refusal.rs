@@ -124,11 +124,6 @@ pub enum Refusal {
     /// Operator: the address for the peers, or their certificates.
     #[error("peer-listen")]
     Peers(#[from] PeersRefused),
-    /// Operator: certificates are given, and would not be used.
-    #[error(
-        "peer-cert: this version has no TLS between nodes yet: leave the certificates out, on loopback or with --insecure-peers"
-    )]
-    NoPeerTls,
     /// The replay halted, or agreement cannot begin.
     #[error(transparent)]
     Failure(#[from] NodeFailure),
@@ -146,7 +141,6 @@ impl Refusal {
             | Refusal::Threads { .. }
             | Refusal::AddressSpace { .. }
             | Refusal::Peers(_)
-            | Refusal::NoPeerTls
             | Refusal::Address { .. } => Blame::Config,
             Refusal::Kek(error) => error.blame(),
             Refusal::Directory(error) => error.blame(),

@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -40,6 +42,7 @@ use crate::node::resources;
 use crate::node::running::RunningNode;
 use crate::node::start::start;
 use crate::node::watch;
+use crate::peers::Peers;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
 #[cfg(feature = "testing")]
@@ -117,11 +120,17 @@ impl ServingNode {
         let runtime = runtime()?;
         let (ends, ended) = Ends::new();
         let is_serving = Arc::new(AtomicBool::new(false));
-        let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving));
+        let certified = Arc::new(OnceLock::new());
+        let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving), Arc::clone(&certified));
         let facts = AdminFacts::default();
         let sockets = Sockets::reserve(config, &runtime, facts.clone())?;
         let opened = open::open_with(config, &world, keks, &facts.progress)?;
         let running = start(config, &world, opened, &ends, &facts.progress)?;
+        if let (Some(peers), true) =
+            (&running.threads.peers, config.cluster.as_ref().is_some_and(|it| it.tls.is_some()))
+        {
+            let _ = certified.set(Arc::downgrade(peers));
+        }
         // Only once: this is the one place that sets it.
         let _ = facts.numbers.set(Arc::clone(&running.numbers));
         watch::spawn(&config.data_dir, &running.numbers, &ends, running.hand_over())?;
@@ -196,10 +205,16 @@ fn runtime() -> Result<Runtime, Refusal> {
 }
 
 /// The first SIGTERM, SIGINT or SIGHUP drains, the second ends at once. Before clients are served the first ends at once too: a
-/// start that is interrupted leaves what a crash would leave, and the next start deals with it.
+/// start that is interrupted leaves what a crash would leave, and the next start deals with it. SIGHUP to a node with
+/// certificates for its peers has it read them again instead.
 ///
 /// They are taken before this returns. So is SIGXFSZ, which would end the node without a line: the write fails then.
-fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>) -> watch_channel::Sender<bool> {
+fn listen_for_signals(
+    runtime: &Runtime,
+    ends: Ends,
+    is_serving: Arc<AtomicBool>,
+    certified: Arc<OnceLock<Weak<Peers>>>,
+) -> watch_channel::Sender<bool> {
     let (stopping, _) = watch_channel::channel(false);
     let is_stopping = Arc::new(AtomicBool::new(false));
     let in_runtime = runtime.enter();
@@ -212,7 +227,14 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>
     };
     runtime.spawn(async move {
         loop {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, () = hangup.received() => {} }
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+                () = hangup.received() => if let Some(peers) = certified.get() {
+                    reload(peers);
+                    continue;
+                },
+            }
             if is_stopping.swap(true, Relaxed) {
                 // Without a line: whoever sends it does not want to wait for anything.
                 process::end_now(SECOND_SIGNAL_STATUS);
@@ -225,6 +247,18 @@ fn listen_for_signals(runtime: &Runtime, ends: Ends, is_serving: Arc<AtomicBool>
         }
     });
     stopping
+}
+
+/// Two small files are read, so this is done right here.
+fn reload(peers: &Weak<Peers>) {
+    match peers.upgrade().map(|peers| peers.reload()) {
+        Some(Ok(())) => tracing::info!("certificates for peers are read again, for connections that begin from now on"),
+        Some(Err(error)) => {
+            let error = chain(&error);
+            tracing::error!("the certificates for peers stay as they were, the files cannot be used: {error}");
+        }
+        None => {}
+    }
 }
 
 /// SIGHUP, which a terminal sends when it is closed; never where the parent had it ignored (`nohup`).

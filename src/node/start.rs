@@ -278,9 +278,6 @@ impl Start<'_> {
     /// The connections of a node of several.
     fn peers(&self, proposer: &ProposeHandle, membership: &Arc<NodeMembership>) -> Result<Option<Arc<Peers>>, Refusal> {
         let Some(several) = &self.config.cluster else { return Ok(None) };
-        if several.tls.is_some() {
-            return Err(Refusal::NoPeerTls);
-        }
         let Links { raft, keks, members, .. } = &self.links;
         let desk = PeerDesk {
             raft: raft.clone(),

@@ -1,5 +1,6 @@
 //! Three nodes as a user has them: any of them takes reads and writes, one may die, nothing acknowledged is lost.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -300,4 +301,29 @@ fn stale_reads_are_for_who_asks_for_them() {
     assert_eq!(client.words("GET a"), Reply::bulk("1"));
     assert_eq!(client.words("READWRITE"), Reply::ok());
     assert!(matches!(client.words("GET a"), Reply::Error(_)));
+}
+
+#[test]
+fn nodes_with_certificates_are_one_cluster_and_read_new_ones_at_a_hangup() {
+    let mut trio = Trio::certified().running();
+    let leader = trio.leader();
+    assert_eq!(trio.client(leader).call(&[b"SET", b"k", b"v"]), Reply::ok());
+    let other = IDS.into_iter().find(|id| *id != leader).unwrap();
+    let path = |name: String| trio.site.path().join(name);
+    let (certificate, key) = (path(format!("node-{other}.crt")), path(format!("node-{other}.key")));
+    let before = fs::read(&certificate).unwrap();
+    fs::write(&certificate, "no certificate").unwrap();
+    trio.node(other).signal("-HUP");
+    assert!(trio.node(other).says("the certificates for peers stay as they were"));
+    fs::remove_file(&certificate).unwrap();
+    fs::remove_file(&key).unwrap();
+    trio.cert(&["node", &other.to_string()]);
+    assert_ne!(fs::read(&certificate).unwrap(), before);
+    trio.node(other).signal("-HUP");
+    assert!(trio.node(other).says("certificates for peers are read again"));
+    trio.kill(leader);
+    trio.start(leader);
+    trio.leader();
+    trio.digest();
+    assert_eq!(trio.client(other).call(&[b"GET", b"k"]), Reply::bulk("v"));
 }

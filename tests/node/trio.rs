@@ -28,6 +28,7 @@ pub struct Trio {
     peer_ports: [u16; 5],
     client_ports: [u16; 5],
     encryption: Vec<String>,
+    has_certificates: bool,
     nodes: [Option<Node>; 5],
 }
 
@@ -39,12 +40,29 @@ impl Trio {
         let encryption = vec!["--kek-file".to_owned(), text(&site.kek())];
         let (peer_ports, client_ports) = ([(); 5].map(|()| free_port()), [(); 5].map(|()| free_port()));
         let list: Vec<String> = IDS.iter().zip(peer_ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
-        Trio { site, list: list.join(","), peer_ports, client_ports, encryption, nodes: [const { None }; 5] }
+        let (list, nodes) = (list.join(","), [const { None }; 5]);
+        Trio { site, list, peer_ports, client_ports, encryption, has_certificates: false, nodes }
     }
 
     /// Without encryption.
     pub fn clear() -> Trio {
         Trio { encryption: ["--encryption", "off"].map(str::to_owned).into(), ..Trio::new() }
+    }
+
+    /// Its nodes know each other by certificates that `sealkv cert` made.
+    pub fn certified() -> Trio {
+        let trio = Trio { has_certificates: true, ..Trio::new() };
+        trio.cert(&["ca"]);
+        IDS.iter().for_each(|id| trio.cert(&["node", &id.to_string()]));
+        trio
+    }
+
+    /// Runs `sealkv cert` in the folder of the certificates.
+    pub fn cert(&self, args: &[&str]) {
+        let folder = text(self.site.path());
+        let list = ["--dir", &folder, "--initial-cluster", &self.list];
+        let made = sealkv().arg("cert").args(args).args(list).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
     }
 
     /// All three run, and one leads.
@@ -67,6 +85,12 @@ impl Trio {
         args.extend(["--peer-listen".to_owned(), format!("127.0.0.1:{}", self.peer_ports[at])]);
         args.extend(["--initial-cluster".to_owned(), self.list.clone()]);
         args.extend(self.encryption.iter().cloned());
+        if self.has_certificates {
+            let file = |name: &str| text(&self.site.path().join(name));
+            args.extend(["--peer-ca".to_owned(), file("ca.crt")]);
+            args.extend(["--peer-cert".to_owned(), file(&format!("node-{id}.crt"))]);
+            args.extend(["--peer-key".to_owned(), file(&format!("node-{id}.key"))]);
+        }
         if !IDS.contains(&id) {
             args.push("--join".to_owned());
         }
