@@ -295,6 +295,8 @@ pub const PROBE_EVERY: Duration = Duration::from_secs(2);
 pub const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// Free space below which a disk is called nearly full: what a start and a few flushes of 64 MiB take.
 pub const DISK_FREE_BYTES_LOW: u64 = 512 << 20;
+/// Free space that a slot by which the log grows must leave. What makes slots free is a flush of the state, which needs space itself.
+pub const LOG_GROWTH_LEAVES_BYTES: u64 = DISK_FREE_BYTES_LOW;
 /// Free space below which the node is not ready: a flush has no space.
 pub const DISK_FREE_BYTES_NONE: u64 = 4 << 20;
 /// How often a disk that is nearly full is said again.

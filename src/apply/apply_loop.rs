@@ -187,6 +187,16 @@ impl ApplyLoop {
         self.halted(halt)
     }
 
+    /// Whether the log is held: then it wants to be stepped now and then, run or no run.
+    pub(super) fn is_held(&self) -> bool {
+        self.committer.state().is_held()
+    }
+
+    /// See [`State::let_in`].
+    pub fn let_in(&mut self, beyond_bytes: u64) {
+        self.committer.state_mut().let_in(beyond_bytes);
+    }
+
     /// The flush under way.
     #[must_use]
     pub fn flusher(&self) -> Arc<Flusher> {
@@ -204,6 +214,9 @@ impl ApplyLoop {
             self.try_flush()?;
         }
         if self.queue.is_empty() {
+            // Nobody else lets go of the log, and while it is held hardly anything comes that would start a run. Before the next
+            // freeze: between two flushes a run may come in.
+            self.committer.state_mut().has_space();
             self.freeze_if_due()?;
             return Ok(ApplyProgress::Idle);
         }

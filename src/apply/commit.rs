@@ -41,6 +41,8 @@ pub struct State {
     frozen: Index,
     /// What the log's gauge showed at the newest freeze.
     frozen_at_bytes: u64,
+    /// By how much apply may go beyond that, see [`State::let_in`].
+    beyond_bytes: u64,
     /// The log takes nothing for clients until there is space.
     is_held: bool,
 }
@@ -67,6 +69,7 @@ impl State {
             log,
             bury,
             bytes_max,
+            beyond_bytes: 0,
             frozen: position.index,
             frozen_at_bytes: 0,
             is_held: false,
@@ -104,15 +107,29 @@ impl State {
         view.table.memory_bytes() + view.frozen.memory_bytes() + self.flusher.buried_bytes()
     }
 
-    /// Whether a run may begin: a flush under way, and no space for more, means that it may not. Until it may, the log takes
-    /// nothing more for clients, who are told to try again.
+    /// From now on, where nothing can be flushed, runs begin until memory is so much above its bound. What the log has taken before
+    /// it was held is in memory anyway, and a FLUSHALL behind that gives memory back.
+    pub fn let_in(&mut self, beyond_bytes: u64) {
+        self.beyond_bytes = beyond_bytes;
+    }
+
+    /// Whether the log is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Whether a run may begin: a flush under way, and no space for more, means that it may not. Where memory is at its bound
+    /// the log takes nothing more for clients but what removes all keys; others are told to try again.
     pub(super) fn has_space(&mut self) -> bool {
-        let has_space = self.memory_bytes() < self.bytes_max || !self.flusher.is_busy();
-        if self.is_held == has_space {
-            self.is_held = !has_space;
-            self.log.hold(self.is_held);
+        let (bytes, is_busy) = (self.memory_bytes(), self.flusher.is_busy());
+        let is_held = is_busy && bytes >= self.bytes_max;
+        if self.is_held != is_held {
+            self.is_held = is_held;
+            self.log.hold(is_held);
         }
-        has_space
+        // Where a flush is only slow it is waited for: what is above the bound makes the next one slower.
+        let beyond = if is_held && self.flusher.is_failing() { self.beyond_bytes } else { 0 };
+        !is_busy || bytes < self.bytes_max.saturating_add(beyond)
     }
 
     /// Whether the table is to be frozen now.

@@ -117,8 +117,11 @@ struct FlushDesk {
 
 impl FlushDesk {
     fn is_stuck(&self) -> bool {
-        let is_in_vain = matches!(self.newest, FlushTry::Held | FlushTry::Failed(_));
-        self.job.is_some() && is_in_vain && !self.is_trying && !self.is_final
+        self.job.is_some() && self.is_in_vain() && !self.is_trying && !self.is_final
+    }
+
+    fn is_in_vain(&self) -> bool {
+        matches!(self.newest, FlushTry::Held | FlushTry::Failed(_))
     }
 }
 
@@ -281,11 +284,19 @@ impl Flusher {
         self.desk().is_asked = false;
     }
 
-    /// Blocks until no flush is under way. False: it will not end, because the process does.
-    pub(super) fn wait_until_idle(&self) -> bool {
+    /// Blocks until no flush is under way, or for `pause`: one that fails may be in the way of what makes space. False: it will
+    /// not end, because the process does.
+    pub(super) fn wait_until_idle(&self, pause: Duration) -> bool {
         let waits = |desk: &mut FlushDesk| desk.job.is_some() && !desk.is_ending;
-        let desk = self.changed.wait_while(self.desk(), waits).unwrap_or_else(PoisonError::into_inner);
-        desk.job.is_none()
+        let (desk, _) =
+            self.changed.wait_timeout_while(self.desk(), pause, waits).unwrap_or_else(PoisonError::into_inner);
+        desk.job.is_none() || !desk.is_ending
+    }
+
+    /// Whether what is under way was tried in vain.
+    pub(super) fn is_failing(&self) -> bool {
+        let desk = self.desk();
+        desk.job.is_some() && desk.is_in_vain()
     }
 
     /// Ends what is under way, with one try. True: it is durable, or there was nothing. Where another thread flushes, it is

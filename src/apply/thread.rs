@@ -11,7 +11,9 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::TryRecvError;
+use crossbeam_channel::after;
 use crossbeam_channel::bounded;
+use crossbeam_channel::never;
 use crossbeam_channel::select;
 
 use crate::apply::apply_loop::ApplyLoop;
@@ -156,13 +158,14 @@ impl ApplyDriver {
                         Err(_) => break,
                     },
                     recv(self.woken) -> _ => {}
+                    recv(if self.apply.is_held() { after(HELD_PAUSE) } else { never() }) -> _ => {}
                 }
             }
             self.take_batches();
             match self.apply.step() {
                 Ok(ApplyProgress::Idle | ApplyProgress::Applied(_)) => {}
                 // What is not applied is in the log.
-                Ok(ApplyProgress::Full) if !self.apply.flusher().wait_until_idle() => break,
+                Ok(ApplyProgress::Full) if !self.apply.flusher().wait_until_idle(HELD_PAUSE) => break,
                 Ok(ApplyProgress::Full) => {}
                 Err(halt) => {
                     (self.on_halt)(halt);
@@ -204,6 +207,7 @@ impl Rider for ApplyRider {
         while driver.woken.try_recv().is_ok() {}
         driver.take_batches();
         match driver.apply.step() {
+            Ok(ApplyProgress::Idle) if driver.apply.is_held() => HELD_PAUSE,
             Ok(ApplyProgress::Idle) => Duration::MAX,
             Ok(ApplyProgress::Applied(_)) => Duration::ZERO,
             Ok(ApplyProgress::Full) => FULL_PAUSE,
@@ -240,5 +244,7 @@ fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
 
 /// What the thread that flushes may still take once nothing waits for it.
 const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);
+/// Until it is looked again whether the flush has made space, while there is nothing to apply.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 /// How long a rider without space for a run rests, while raft goes on: a flush takes longer.
 const FULL_PAUSE: Duration = Duration::from_millis(1);

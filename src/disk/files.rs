@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use crate::disk::AlignedBuffer;
 use crate::disk::BLOCK_BYTES_MIN;
 use crate::disk::SlotId;
+use crate::limits::LOG_GROWTH_LEAVES_BYTES;
 
 /// The slot files of one log directory.
 #[derive(Debug)]
@@ -113,7 +114,9 @@ impl SlotFiles {
         let (sender, receiver) = mpsc::channel();
         let (dir, slot, block_bytes) = (self.dir.clone(), SlotId(self.count()), self.block_bytes);
         let work = move || {
-            let made = make_slot(&dir, slot, bytes, block_bytes, &mut |_| ()).map(|()| slot);
+            let made = leaves_space(&dir, bytes)
+                .and_then(|()| make_slot(&dir, slot, bytes, block_bytes, &mut |_| ()))
+                .map(|()| slot);
             // The receiver is gone only when the whole log is: then nobody wants the slot now.
             drop(sender.send(made));
         };
@@ -211,6 +214,18 @@ fn slot_numbers(dir: &Path) -> io::Result<Vec<u32>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// A pool that grows into the last space of a disk takes what the state needs to be written, and only that makes slots free.
+fn leaves_space(dir: &Path, bytes: u64) -> io::Result<()> {
+    let stat = rustix::fs::statvfs(dir)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= bytes.saturating_add(LOG_GROWTH_LEAVES_BYTES) {
+        return Ok(());
+    }
+    let why =
+        format!("{free} bytes are free, a slot takes {bytes} and must leave {LOG_GROWTH_LEAVES_BYTES} for the state");
+    Err(io::Error::new(io::ErrorKind::StorageFull, why))
 }
 
 fn make_slot(

@@ -40,6 +40,7 @@ use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::TABLE_BYTES;
+use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::node::agree;
 use crate::node::config::Config;
 use crate::node::encryption::NodeOperator;
@@ -113,6 +114,7 @@ pub fn start(
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
     start.replay(&mut apply, &recovered, &inputs, progress)?;
+    apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
     let membership = start.membership(identity.node);
     let peers = start.peers(&proposer, &membership)?;

@@ -240,7 +240,7 @@ impl Queue {
                 Next::Wait => return None,
                 Next::Clients => {
                     assert!(view.own_term_applied, "N2: clients wait for the empty entry of this term");
-                    return self.client_batch(view.space_bytes);
+                    return self.client_batch(view);
                 }
                 Next::Control { due, is_ordered } => (due, is_ordered),
             };
@@ -257,8 +257,12 @@ impl Queue {
         }
     }
 
-    fn client_batch(&self, space_bytes: u64) -> Option<Box<dyn Batch>> {
-        let requests = self.shared.requests.next_batch(space_bytes);
+    fn client_batch(&self, view: &LeaderView) -> Option<Box<dyn Batch>> {
+        let requests = if view.is_held {
+            self.shared.requests.next_clear(view.space_bytes)
+        } else {
+            self.shared.requests.next_batch(view.space_bytes)
+        };
         (!requests.is_empty())
             .then(|| Box::new(ClientBatch::new(Arc::clone(&self.context), requests)) as Box<dyn Batch>)
     }

@@ -149,6 +149,20 @@ impl RequestQueue {
         items
     }
 
+    /// The oldest request that only removes all keys, before others that came earlier: these wait for the memory that it gives
+    /// back. They are of other connections, since each has one request here at most.
+    pub(super) fn next_clear(&self, space_bytes: u64) -> Vec<QueuedRequest> {
+        let mut table = self.table();
+        let found =
+            table.items.iter().position(|item| clears(&item.waiter.slots) && item.sealed_len() as u64 <= space_bytes);
+        let item = found.and_then(|at| table.items.remove(at));
+        if let Some(item) = &item {
+            assert!(table.bytes >= item.data.len(), "each request was counted");
+            table.bytes -= item.data.len();
+        }
+        item.into_iter().collect()
+    }
+
     /// Requests whose deadline has passed were certainly not executed.
     pub(super) fn expire(&self, now: Duration, outcome: impl Fn() -> Outcome) {
         let mut expired = Vec::new();
@@ -195,6 +209,13 @@ impl RequestTable {
         self.bytes -= front.data.len();
         Some(front)
     }
+}
+
+fn clears(slots: &[RequestSlot]) -> bool {
+    let is_clear = |slot: &RequestSlot| {
+        matches!(slot, RequestSlot::Write(_, WriteCommand::FlushAll | WriteCommand::FlushDatabase))
+    };
+    !slots.is_empty() && slots.iter().all(is_clear)
 }
 
 fn answer_all(items: impl IntoIterator<Item = QueuedRequest>, outcome: impl Fn() -> Outcome) {

@@ -66,6 +66,8 @@ pub struct LeaderView {
     pub is_blocked: bool,
     /// Bytes of client entries that the door lets through now; control entries may ignore it.
     pub space_bytes: u64,
+    /// Memory is full: of clients' requests only those that give memory back may come in.
+    pub is_held: bool,
 }
 
 /// The source of batches. Called on the raft thread only.

@@ -56,6 +56,7 @@ impl EntryDoor {
             own_term_applied: term == raft.term,
             is_blocked: is_closed || raft.lead_transferee.is_some(),
             space_bytes: self.client_bytes(raft, is_log_full),
+            is_held: self.space.is_held(),
         }
     }
 
@@ -84,6 +85,7 @@ impl EntryDoor {
             message.entries.iter().take_while(|entry| raft.raft_log.match_term(entry.index, entry.term)).count();
         let Some(conflict) = message.entries.get(known) else { return };
         let freed = raft.store().bytes_from(conflict.index);
+        let is_log_full = is_log_full || self.space.is_held();
         let mut left = self.free_bytes(raft, is_log_full, freed).saturating_sub(APPEND_OVERHEAD);
         let mut fits = known;
         for entry in message.entries.iter().skip(known) {

@@ -20,7 +20,7 @@ pub struct LogSpace {
     /// Bytes ever handed over, and ever put into frames; the difference waits in between.
     handed: AtomicU64,
     framed: AtomicU64,
-    /// Nothing is to be handed over for now.
+    /// Nothing that takes memory is to be handed over for now.
     held: AtomicBool,
 }
 
@@ -34,15 +34,18 @@ impl LogSpace {
     /// Bytes that may still be handed over, padded, less the reserve for votes and trims and the appends that wait.
     #[must_use]
     pub fn available_bytes(&self) -> u64 {
-        if self.held.load(Ordering::Acquire) {
-            return 0;
-        }
         // Read before `free`: an append framed in between then counts twice, which errs on the safe side.
         let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
         self.free.load(Ordering::Acquire).saturating_sub(waiting)
     }
 
-    /// While it is held there are no available bytes: whoever takes entries out of the log has no memory for more.
+    /// While it is held, whoever takes entries out of the log has no memory for more.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// See [`LogSpace::is_held`].
     pub fn hold(&self, is_held: bool) {
         self.held.store(is_held, Ordering::Release);
     }

@@ -409,6 +409,30 @@ fn bounded_a_full_table_waits_for_its_flush_and_goes_on_once_the_file_can_be_wri
     assert_eq!(Picture::of_base(&node.base.memory), node.picture());
 }
 
+/// Goal: memory that is full for want of disk space is given back by a FLUSHALL, though nothing can be flushed.
+#[test]
+fn bounded_a_flushall_gives_full_memory_back_where_no_file_can_be_written() {
+    let mut leader = with_entries(200);
+    leader.clients(&[WriteCommand::FlushAll]);
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 150_000, ..Setup::default() });
+    for number in 0..1000 {
+        node.base.memory.arm(BaseFault::File(number, FileStep::Finish));
+    }
+    node.apply.let_in(1 << 20);
+    node.apply.offer(leader.log.clone());
+    let last = leader.log.last().unwrap().entry.index;
+    while node.published().index.next() != last {
+        assert!(matches!(node.apply.step(), Ok(ApplyProgress::Applied(_))), "{:?}", node.apply);
+    }
+    assert!(node.notes.is_held.load(Relaxed), "memory is full: clients' writes wait outside of the log");
+    node.apply.step().unwrap();
+    for _ in 0..2 {
+        assert_eq!(node.apply.step().unwrap(), ApplyProgress::Idle);
+    }
+    assert!(!node.notes.is_held.load(Relaxed), "what was removed is gone from memory");
+    assert!(node.flusher.trouble().is_some(), "and the disk takes no file still");
+}
+
 #[test]
 fn bounded_no_flush_begins_while_the_base_is_behind() {
     let leader = with_entries(3);

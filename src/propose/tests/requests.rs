@@ -148,6 +148,7 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
         own_term_applied: true,
         is_blocked: false,
         space_bytes: 1 << 20,
+        is_held: false,
     };
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     assert!(queue.next(&LeaderView { is_blocked: true, ..view }).is_none());
@@ -157,6 +158,37 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
     batch.refused(BatchRefusal::NotNow);
     assert_eq!(*ends.lock().unwrap(), [named(1, "TryAgain")]);
     assert!(queue.next(&view).is_none());
+}
+
+// Only FLUSHALL makes space where memory is full, so it must not wait for space.
+#[test]
+fn where_memory_is_full_only_what_removes_all_keys_comes_in_and_it_overtakes() {
+    let (mut queue, handle, ends) = alone();
+    let view = LeaderView {
+        term: Term(2),
+        last_index: Index(5),
+        applied: Position { term: Term(2), index: Index(5) },
+        own_term_applied: true,
+        is_blocked: false,
+        space_bytes: 1 << 20,
+        is_held: true,
+    };
+    let flush = || RequestSlot::Write(Database::FIRST, WriteCommand::FlushAll);
+    handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
+    handle.propose(request(&ends, 2, vec![flush(), set("k", b"v")])).unwrap();
+    assert!(queue.next(&view).is_none(), "what writes waits, and so does what writes and removes");
+    handle.propose(request(&ends, 3, vec![flush()])).unwrap();
+    assert!(queue.next(&LeaderView { space_bytes: 10, ..view }).is_none());
+    let batch = queue.next(&view).unwrap();
+    assert_eq!(batch.count(), 1);
+    batch.refused(BatchRefusal::NotNow);
+    assert_eq!(*ends.lock().unwrap(), [named(3, "TryAgain")], "it was the third request");
+    assert!(queue.next(&view).is_none());
+    assert_eq!(
+        queue.next(&LeaderView { is_held: false, ..view }).unwrap().count(),
+        2,
+        "the others are there still, in order"
+    );
 }
 
 #[test]
