@@ -4,6 +4,7 @@
 pub mod base;
 mod file;
 mod key;
+mod lines;
 pub mod start;
 mod tuning;
 

@@ -254,7 +254,7 @@ impl Start<'_> {
         drain();
         flushed.map_err(NodeFailure::Halt)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
-        tracing::info!(%applied, %commit, "log replayed");
+        tracing::info!(behind = %applied, to = %commit, "log replayed");
         drop(self.links.raft.send(may_campaign(&self.node_keys)));
         Ok(())
     }

@@ -198,9 +198,8 @@ impl NodeWatch {
             self.said_at = Some(Instant::now());
             let (state, log) = (free.state >> 20, free.log >> 20);
             tracing::warn!(
-                state,
-                log,
-                "the disk is nearly full, MiB are free: make space, the node ends when there is none"
+                "the disk is nearly full, {state} MiB are free for the state and {log} MiB for the log: make space, writes \
+                 are refused when there is none"
             );
         }
     }

@@ -32,7 +32,7 @@ use crate::fsm::name::RowName;
 use crate::fsm::rocks::key::database_end;
 use crate::fsm::rocks::key::database_start;
 use crate::fsm::rocks::key::state_key;
-use crate::fsm::rocks::tuning::text;
+use crate::fsm::rocks::lines::text;
 use crate::keys::file;
 
 /// Names in `flush/` that nobody used before.

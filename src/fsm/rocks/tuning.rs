@@ -7,11 +7,10 @@ use rocksdb::BlockBasedOptions;
 use rocksdb::Cache;
 use rocksdb::DBCompressionType;
 use rocksdb::DataBlockIndexType;
-use rocksdb::InfoLogger;
-use rocksdb::LogLevel;
 use rocksdb::Options;
 
 use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::lines::info_log;
 
 /// Options of a base, for RocksDB and for the writer of files alike: both must make the same tables.
 pub(crate) fn base_options(options: &RocksOptions) -> Options {
@@ -52,33 +51,6 @@ fn tables(options: &RocksOptions) -> BlockBasedOptions {
     table
 }
 
-/// Instead of a LOG file that grows with every start: only what an operator must know, to where everything is logged.
-fn info_log() -> InfoLogger {
-    InfoLogger::new_callback_logger(LogLevel::Warn, |level, line| match level {
-        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{}", shortened(line)),
-        LogLevel::Warn if !is_usual(line) => tracing::warn!(target: "rocksdb", "{}", shortened(line)),
-        // Headers, its list of hundreds of options at every open, come whatever level is asked for.
-        LogLevel::Header | LogLevel::Info | LogLevel::Debug | LogLevel::Warn => {
-            tracing::trace!(target: "rocksdb", "{}", shortened(line));
-        }
-    })
-}
-
-/// What RocksDB warns of at each file that it takes in, and what is so by design: a file of ours has no history of reads, and its name
-/// in RocksDB is drawn at the ingest.
-fn is_usual(line: &str) -> bool {
-    ["Tail prefetch size", "unique ID", "unique id"].iter().any(|words| line.contains(words))
-}
-
-/// RocksDB's words. They name files, offsets and at most names of rows, never values; they are cut to be safe.
-pub(crate) fn text(error: &rocksdb::Error) -> String {
-    shortened(error.as_ref()).to_owned()
-}
-
-fn shortened(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().trim_end()
-}
-
 /// The memtable stays empty: the least that RocksDB takes.
 const MEMTABLE_BYTES: usize = 64 << 10;
 /// Ingested files from which on they are merged into level 1. Twice as many write 0.5 bytes less for each byte taken in, and
@@ -97,5 +69,3 @@ const SYNC_BYTES: u64 = 1 << 20;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// Fixed, so that a newer RocksDB writes what the one before it can read.
 const TABLE_FORMAT: i32 = 5;
-/// Longest line that is taken over from RocksDB.
-const TEXT_BYTES_MAX: usize = 256;
