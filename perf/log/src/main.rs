@@ -56,6 +56,12 @@ fn main() -> ExitCode {
             recovery::measure(Path::new(&dir), mib.next_multiple_of(64), rounds as usize);
             return ExitCode::SUCCESS;
         }
+        Some("fill") => {
+            let mut next = || arguments.next().expect("a data directory, a KEK file, MiB");
+            let (data_dir, kek_file, mib) = (next(), next(), next());
+            recovery::fill_node(Path::new(&data_dir), Path::new(&kek_file), mib.parse().expect("MiB"));
+            return ExitCode::SUCCESS;
+        }
         _ => {}
     }
     match options(std::env::args().skip(1)) {

@@ -16,12 +16,16 @@ use sealkv::entry::EntryKind;
 use sealkv::entry::LogEntry;
 use sealkv::ids::Index;
 use sealkv::ids::Position;
+use sealkv::keys::identity::Identity;
+use sealkv::keys::kek;
+use sealkv::keys::kek::KekSet;
 use sealkv::wal;
 use sealkv::wal::Append;
 use sealkv::wal::LogConfig;
 use sealkv::wal::inspect;
 use sealkv::world::KernelEntropy;
 use sealkv::world::SystemClock;
+use zeroize::Zeroizing;
 
 use crate::ours;
 use crate::ours::TERM;
@@ -52,6 +56,20 @@ pub fn measure(dir: &Path, mib: u64, rounds: usize) {
         );
         std::fs::remove_dir_all(&dir).expect("what was made");
     }
+}
+
+/// Makes the log of a stopped node anew, with frames of 64 entries of 1 KiB: a log of any size for `log verify` and `log dump`.
+pub fn fill_node(data_dir: &Path, kek_file: &Path, mib: u64) {
+    let keks = KekSet::new(vec![kek::from_file(kek_file).expect("a KEK")]).expect("one KEK");
+    let identity = std::fs::read(data_dir.join("IDENTITY")).expect("a data directory");
+    let (identity, log_key) = Identity::open(&identity, &keks).expect("the KEK of this directory");
+    let dir = data_dir.join("log");
+    std::fs::remove_dir_all(&dir).expect("the old log");
+    std::fs::create_dir(&dir).expect("a place for the new one");
+    let mut config = LogConfig::new(dir, identity.node, identity.cluster);
+    config.log_key = log_key.map(|key| Zeroizing::new(*key.expose()));
+    let config = LogConfig { slots: slots(mib), slots_max: slots(mib), ..config };
+    println!("{} entries", fill(&config, 64, 1024, mib << 20));
 }
 
 /// How fast turns read so many bytes, and the CPU time that they take.

@@ -215,11 +215,12 @@ const GOLDEN_FRAME_SHA256: &str = "c9658bc2d4fdd235c552474b56a0e944817c0f4757fbc
 // Buffers are used again: what they held before must not reach the disk.
 #[test]
 fn a_buffer_that_held_something_leaves_nothing_behind_a_header() {
-    let sizes = Sizes::new(64 << 10, 1024, 4096).unwrap();
+    let block = 2 * HEADER_LEN;
+    let sizes = Sizes::new(128 << 10, 1024, block).unwrap();
     let builder = FrameBuilder::new(key(true), Arc::new(Seeded::new(1)), sizes);
-    let mut out = vec![0xff; 2 * 4096];
+    let mut out = vec![0xff; 2 * block];
     builder.headers(&[7; HEADER_LEN], &mut out);
-    for copy in out.chunks_exact(4096) {
+    for copy in out.chunks_exact(block) {
         assert!(copy[..HEADER_LEN].iter().all(|byte| *byte == 7));
         assert!(copy[HEADER_LEN..].iter().all(|byte| *byte == 0));
     }

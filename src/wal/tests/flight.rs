@@ -189,3 +189,13 @@ fn only_durable_entries_are_read_back_while_others_are_in_flight() {
         }
     }
 }
+
+#[test]
+fn a_write_that_is_a_sync_itself_is_counted_once_and_not_synced_again() {
+    let rig = rig(2);
+    let mut log = running(&rig);
+    rig.platters.sync_by_flag();
+    offer(&mut log, 5);
+    let (_, counts) = tickets(&mut log);
+    assert_eq!((counts.frames, counts.syncs), (5, 5));
+}

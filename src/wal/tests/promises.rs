@@ -239,6 +239,33 @@ fn the_pool_grows_up_to_its_bound_when_trims_stay_away() {
     write(&mut log, trim(99, 1, 11)).unwrap();
 }
 
+// Trims that free nothing take the last slot; what entries leave of it must hold one more, or the log would stand for ever.
+#[test]
+fn entries_leave_trims_their_part_of_the_last_slot() {
+    let rig = LogRig::new(15);
+    let mut log = made(&rig);
+    let (mut ticket, mut next, mut trimmed) = (0, 2, 1);
+    let mut fill = |log: &mut LogLoop, ticket: &mut u64| {
+        while !log.step(std::time::Duration::ZERO).unwrap().stalled {
+            *ticket += 1;
+            log.offer(append(*ticket, entries(1, next, 1, 700))).unwrap();
+            next += 1;
+            settle(log).unwrap();
+        }
+    };
+    fill(&mut log, &mut ticket);
+    while log.space().free_slots() > 0 {
+        (ticket, trimmed) = (ticket + 1, trimmed + 1);
+        log.offer(trim(ticket, 1, trimmed)).unwrap();
+        settle(&mut log).unwrap();
+    }
+    fill(&mut log, &mut ticket);
+    (ticket, trimmed) = (ticket + 1, trimmed + 1);
+    log.offer(trim(ticket, 1, trimmed)).unwrap();
+    settle(&mut log).unwrap();
+    assert_eq!(rig.open().unwrap().1.compacted.index, Index(trimmed));
+}
+
 // One of two equal logs is told what is handed to it, as the threads tell it: what is in frames must not count twice.
 #[test]
 fn what_is_in_frames_no_longer_waits_before_the_log() {
@@ -371,16 +398,37 @@ fn a_reset_overtakes_entries_that_have_no_space() {
     let vote = HardState { term: Term(9), vote: 3, commit: Index(40) };
     let append_reset = Append { ticket: 50, reset: Some(reset), hard_state: Some(vote), ..Append::default() };
     assert_eq!(write(&mut log, append_reset).unwrap(), Some(50));
-    for seed in 0..16 {
-        let crashed = rig.image();
-        crashed.platters.cut_power(&Seeded::new(seed));
-        let (_, recovered) = crashed.open().unwrap();
-        assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote), "acknowledged together, seed {seed}");
-    }
     assert_eq!(write(&mut log, append(51, entries(9, 41, 1, 16 << 10))).unwrap(), Some(51));
     let (_, recovered) = rig.open().unwrap();
     assert_eq!((recovered.compacted, recovered.hard_state), (reset, vote));
     assert_eq!(recovered.entries, entries(9, 41, 1, 16 << 10));
+}
+
+// What waits before such a reset is acknowledged with its frame: so its vote must be in there.
+#[test]
+fn a_vote_that_waits_before_a_reset_is_durable_when_it_is_acknowledged() {
+    let rig = LogRig::new(22);
+    let mut log = made(&rig);
+    for round in 0..12 {
+        log.offer(append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+    }
+    settle(&mut log).unwrap();
+    assert!(log.step(std::time::Duration::ZERO).unwrap().stalled);
+    let vote = HardState { term: Term(9), vote: 3, commit: Index(2) };
+    log.offer(Append { ticket: 20, hard_state: Some(vote), ..Append::default() }).unwrap();
+    let reset = Position { term: Term(1), index: Index(40) };
+    log.offer(Append { ticket: 50, reset: Some(reset), ..Append::default() }).unwrap();
+    let mut persisted = 0;
+    while persisted < 50 {
+        persisted = log.step(std::time::Duration::ZERO).unwrap().persisted_ticket.unwrap_or(persisted);
+        for seed in 0..8 {
+            let crashed = rig.image();
+            crashed.platters.cut_power(&Seeded::new(seed));
+            let (_, recovered) = crashed.open().unwrap();
+            assert!(persisted < 20 || recovered.hard_state == vote, "{persisted}, seed {seed}: {recovered:?}");
+            assert!(persisted < 50 || recovered.compacted == reset, "{persisted}, seed {seed}: {recovered:?}");
+        }
+    }
 }
 
 #[test]

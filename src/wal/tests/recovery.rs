@@ -12,6 +12,7 @@ use crate::testing::seed::Seeded;
 use crate::testing::seed::seed;
 use crate::wal::Reason;
 use crate::wal::WalError;
+use crate::wal::inspect;
 use crate::wal::testkit;
 
 const SLOT_BYTES: u64 = 6 << 20;
@@ -51,6 +52,9 @@ fn segments_of_many_chunks_come_back_whole() {
         let recovered = rig.open().unwrap().1;
         assert!(recovered.entries == all && recovered.torn.is_none());
         assert_eq!(recovered.frames as usize, frames(&rig).len());
+        let read = inspect::read_through(&rig.config, &mut rig.platters.open(None), &mut |_| Ok(())).unwrap();
+        assert_eq!((read.frames, read.segments), (recovered.frames, 3), "the operator's tools read the same");
+        assert_eq!(Some(read.last), all.last().map(|entry| entry.index));
         let slots: BTreeSet<SlotId> = frames(&rig).into_iter().map(|(slot, ..)| slot).collect();
         assert_eq!(slots.len(), 3, "segments");
     }

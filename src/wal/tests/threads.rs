@@ -1,8 +1,12 @@
 //! The thread shell and both real engines, on real files.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -10,22 +14,31 @@ use crossbeam_channel::RecvTimeoutError;
 use crossbeam_channel::Sender;
 use crossbeam_channel::unbounded;
 
+use crate::disk::AlignedBuffer;
+use crate::disk::Completion;
+use crate::disk::Disk;
 use crate::disk::DiskError;
 use crate::disk::Engine;
 use crate::disk::EngineChoice;
+use crate::disk::OpId;
 use crate::disk::SlotId;
+use crate::disk::WriteRequest;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Fault;
+use crate::testing::disk::SimDisk;
 use crate::testing::log::BEGINNING;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
 use crate::testing::log::entries;
 use crate::testing::log::rebuild;
 use crate::testing::log::trim;
+use crate::testing::log::write;
 use crate::wal::LogConfig;
+use crate::wal::LogLoop;
+use crate::wal::LogProgress;
 use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::wal::create;
@@ -270,4 +283,118 @@ fn a_close_does_not_wait_for_a_call_into_the_kernel_that_does_not_come_back() {
     let event = receiver.try_recv().unwrap();
     assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), .. })), "{event:?}");
     drop(come_back);
+}
+
+/// Counts the turns of the log thread.
+#[derive(Default)]
+struct Turns(AtomicU64);
+
+impl Callbacks for Turns {
+    fn on_persisted(&self, _: u64) {}
+    fn on_fatal(&self, error: WalError) {
+        panic!("{error}");
+    }
+    fn on_progress(&self, _: &LogProgress) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_thread_without_work_sleeps() {
+    for engine in [EngineChoice::Plain, EngineChoice::Auto] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), engine);
+        make(&config);
+        let (log, _) = open(&config, Arc::new(SystemClock::default()), Arc::new(KernelEntropy)).unwrap();
+        let turns = Arc::<Turns>::default();
+        let thread = spawn(log, turns.clone()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let before = turns.0.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+        let more = turns.0.load(Ordering::Relaxed) - before;
+        assert!(more < 200, "{engine:?}: {more} turns in 300 ms");
+        drop(thread);
+    }
+}
+
+/// What was asked of a disk, and the slot that the pulse shows meanwhile.
+type Seen = (&'static str, Option<SlotId>);
+
+/// A disk that looks at the log's pulse while something is asked of it.
+#[derive(Debug)]
+struct Watched {
+    inner: SimDisk,
+    pulse: Arc<OnceLock<Arc<Pulse>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Watched {
+    fn look(&self, asked: &'static str) {
+        let Some(pulse) = self.pulse.get() else { return };
+        let busy = pulse.busy_for(Duration::from_secs(60));
+        self.seen.lock().unwrap().push((asked, busy.map(|(slot, _)| slot)));
+    }
+}
+
+impl Disk for Watched {
+    fn engine(&self) -> Engine {
+        self.inner.engine()
+    }
+    fn block_bytes(&self) -> usize {
+        self.inner.block_bytes()
+    }
+    fn slot_count(&self) -> u32 {
+        self.inner.slot_count()
+    }
+    fn slot_bytes(&self, slot: SlotId) -> Option<u64> {
+        self.inner.slot_bytes(slot)
+    }
+    fn create_slot(&mut self, bytes: u64, progress: &mut dyn FnMut(u64)) -> io::Result<SlotId> {
+        self.inner.create_slot(bytes, progress)
+    }
+    fn start_growing(&mut self, bytes: u64) {
+        self.inner.start_growing(bytes);
+    }
+    fn take_grown(&mut self) -> Option<io::Result<SlotId>> {
+        self.inner.take_grown()
+    }
+    fn take_buffer(&mut self, bytes: usize) -> AlignedBuffer {
+        self.inner.take_buffer(bytes)
+    }
+    fn return_buffer(&mut self, buffer: AlignedBuffer) {
+        self.inner.return_buffer(buffer);
+    }
+    fn read(&mut self, slot: SlotId, offset: u64, buffer: &mut AlignedBuffer, bytes: usize) -> io::Result<()> {
+        self.inner.read(slot, offset, buffer, bytes)
+    }
+    fn submit_write(&mut self, write: WriteRequest) -> io::Result<()> {
+        self.look("write");
+        self.inner.submit_write(write)
+    }
+    fn submit_sync(&mut self, op: OpId, slot: SlotId) -> io::Result<()> {
+        self.look("sync");
+        self.inner.submit_sync(op, slot)
+    }
+    fn wait(&mut self, timeout: Duration) -> io::Result<Option<Completion>> {
+        self.look("wait");
+        self.inner.wait(timeout)
+    }
+}
+
+#[test]
+fn whatever_may_block_in_the_kernel_is_seen_from_outside_with_its_slot() {
+    let rig = LogRig::new(96);
+    rig.create().unwrap();
+    let (pulse, seen) = (Arc::<OnceLock<Arc<Pulse>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+    let disk = Watched { inner: rig.platters.open(None), pulse: pulse.clone(), seen: seen.clone() };
+    let clock: Arc<dyn Clock> = rig.clock.clone();
+    let (mut log, _) = LogLoop::open(&rig.config, Box::new(disk), clock, Arc::new(KernelEntropy)).unwrap();
+    pulse.set(log.pulse().0).unwrap();
+    write(&mut log, append(1, entries(1, 2, 1, 10))).unwrap();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    for asked in ["write", "sync"] {
+        let slots: Vec<_> = seen.iter().filter(|seen| seen.0 == asked).map(|seen| seen.1).collect();
+        assert!(!slots.is_empty() && slots.iter().all(Option::is_some), "{asked}: {slots:?}");
+    }
+    assert!(seen.iter().any(|seen| seen.0 == "wait"));
 }
