@@ -4,6 +4,7 @@
 
 mod abuse;
 mod attacks;
+mod chaos;
 mod ciphers;
 mod client;
 mod clients;

@@ -208,7 +208,7 @@ fn place(id: u64) -> usize {
 pub struct Writers {
     stop: Arc<AtomicBool>,
     /// Of all writers.
-    pub acknowledged: Arc<AtomicU64>,
+    acknowledged: Arc<AtomicU64>,
     workers: Vec<JoinHandle<Vec<u64>>>,
 }
 
@@ -220,6 +220,11 @@ impl Writers {
             std::thread::spawn(move || write(ports, writer, &stop, &acknowledged))
         });
         Writers { workers: workers.collect(), stop, acknowledged }
+    }
+
+    /// How many writes were acknowledged.
+    pub fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
     }
 
     /// How long it takes from now until something is acknowledged that was sent after now.
