@@ -58,7 +58,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aes_gcm", &["crypto"]),
     ("axum", &["node"]),
     ("clap", &["node", "main"]),
-    ("crc32c", &["wal", "keys", "peers", "testing"]),
+    ("crc32c", &["wal", "keys", "node", "peers", "testing"]),
     ("crossbeam_channel", &["wal", "raft", "apply", "node", "testing"]),
     ("flate2", &["node", "crypto"]),
     ("getrandom", &["world"]),
