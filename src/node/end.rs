@@ -12,6 +12,7 @@ use crate::apply::halt::Halt;
 use crate::exit::Blame;
 use crate::keys::kek_facts::NoKekInCommon;
 use crate::limits::ENDS_MAX;
+use crate::node::book::Lost;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
 use crate::world::NotJoined;
@@ -60,6 +61,9 @@ pub enum NodeFailure {
         /// What they show.
         source: NoKekInCommon,
     },
+    /// Operator: the others remember more of this node than it has.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// Agreement cannot continue.
     #[error("raft")]
     Raft(#[source] RaftFatal),
@@ -71,7 +75,7 @@ impl NodeFailure {
     pub fn blame(&self) -> Blame {
         match self {
             NodeFailure::Halt(halt) => halt.blame(),
-            NodeFailure::NoKekInCommon { .. } => Blame::Config,
+            NodeFailure::NoKekInCommon { .. } | NodeFailure::Lost(_) => Blame::Config,
             NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Hangs { .. } | NodeFailure::Raft(_) => {
                 Blame::Damage
             }

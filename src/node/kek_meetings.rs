@@ -1,7 +1,8 @@
 //! What the members have shown each other when they connected: which KEKs they have, and the port for their clients.
 //!
 //! ```text
-//! facts  what a node shows of its KEKs, as drawn in `keys::kek_facts`, then the port for its clients (2)
+//! facts  what a node shows of its KEKs, as drawn in `keys::kek_facts`, then the port for its clients (2), then its book,
+//!        as drawn in `book.rs`
 //! ```
 //!
 //! A node that has no KEK in common with most voters ends: it could read nothing of what they seal. New keys wait until most
@@ -10,12 +11,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 use crate::codec::Reader;
 use crate::ids::NodeId;
 use crate::keys::kek_facts::KekFacts;
 use crate::keys::kek_facts::NoKekInCommon;
+use crate::node::book::Book;
+use crate::node::book::Refused;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::members_watch::MembersWatch;
@@ -31,6 +35,8 @@ pub(crate) struct KekMeetings {
     ends: Ends,
     shown: Mutex<BTreeMap<NodeId, Result<(), NoKekInCommon>>>,
     client_ports: Mutex<BTreeMap<NodeId, u16>>,
+    /// What this node remembers of the others; none on a node that is alone.
+    book: OnceLock<Arc<Book>>,
 }
 
 impl KekMeetings {
@@ -42,7 +48,27 @@ impl KekMeetings {
         members: Arc<MembersWatch>,
         ends: Ends,
     ) -> KekMeetings {
-        KekMeetings { node, ours, client_port, members, ends, shown: Mutex::default(), client_ports: Mutex::default() }
+        KekMeetings {
+            node,
+            ours,
+            client_port,
+            members,
+            ends,
+            shown: Mutex::default(),
+            client_ports: Mutex::default(),
+            book: OnceLock::new(),
+        }
+    }
+
+    /// Takes the book of a node of several. Once.
+    pub(crate) fn keep(&self, book: Arc<Book>) {
+        let is_first = self.book.set(book).is_ok();
+        assert!(is_first, "a node has one book");
+    }
+
+    /// What this node remembers of the others.
+    pub(crate) fn book(&self) -> Option<&Arc<Book>> {
+        self.book.get()
     }
 
     /// The ports for clients of the nodes that were met.
@@ -54,6 +80,7 @@ impl KekMeetings {
     pub(crate) fn facts(&self) -> Vec<u8> {
         let mut facts = self.ours.encode();
         facts.extend_from_slice(&self.client_port.to_be_bytes());
+        self.book.get().iter().for_each(|book| facts.extend(book.facts()));
         facts
     }
 
@@ -63,9 +90,8 @@ impl KekMeetings {
     /// Words for the operators of both.
     pub(crate) fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(facts);
-        let theirs = KekFacts::take(&mut reader)
-            .and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)))
-            .and_then(|theirs| reader.end().map(|()| theirs));
+        let theirs =
+            KekFacts::take(&mut reader).and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)));
         let (theirs, port) = theirs.map_err(|error| format!("what it shows of itself {error}"))?;
         self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, port);
         let common = self.ours.check(&theirs);
@@ -79,7 +105,24 @@ impl KekMeetings {
         {
             self.ends.fail(NodeFailure::NoKekInCommon { others: lacking, voters: voters.len(), source });
         }
-        common.map_err(|error| error.to_string())
+        common.map_err(|error| error.to_string())?;
+        self.compare_books(node, &mut reader)?;
+        reader.end().map_err(|error| format!("what it shows of itself {error}"))
+    }
+}
+
+impl KekMeetings {
+    /// Whether one of the two has lost what the other one remembers.
+    fn compare_books(&self, node: NodeId, reader: &mut Reader<'_>) -> Result<(), String> {
+        let Some(book) = self.book.get() else { return Ok(()) };
+        match book.meet(node, reader) {
+            Ok(_) => Ok(()),
+            Err(Refused::There(words)) => Err(words),
+            Err(Refused::Here(lost)) => {
+                self.ends.fail(NodeFailure::Lost(lost));
+                Err(lost.to_string())
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod admin;
 mod admin_listener;
 pub(crate) mod agree;
+mod book;
 pub mod cluster_config;
 pub mod config;
 pub mod datadir;

@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::thread::Builder;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -14,6 +15,9 @@ use tokio::sync::oneshot;
 
 use crate::fsm::state::MemberAddress;
 use crate::ids::NodeId;
+use crate::keys::node_keys::NodeKeys;
+use crate::limits::BOOK_EVERY;
+use crate::node::book::Book;
 use crate::node::cluster_config::ClusterConfig;
 use crate::node::kek_meetings::KekMeetings;
 use crate::node::member_wire::answer_bytes;
@@ -21,6 +25,7 @@ use crate::node::member_wire::take_request;
 use crate::node::members_watch::MembersWatch;
 use crate::node::membership::MEMBERS;
 use crate::node::membership::NodeMembership;
+use crate::node::ports::may_campaign;
 use crate::peers;
 use crate::peers::CallAnswer;
 use crate::peers::CallFailed;
@@ -48,6 +53,13 @@ pub(crate) fn start(
     members: &MembersWatch,
 ) -> Result<Arc<Peers>, PeersRefused> {
     let (proposer, membership) = (desk.proposer.clone(), Arc::clone(&desk.membership));
+    if let Some(book) = desk.meetings.book() {
+        if !book.is_open() {
+            tracing::info!("this directory is new: the node waits until it has met all founders");
+            drop(desk.raft.try_send(Input::MayCampaign(false)));
+        }
+        keep_up(book)?;
+    }
     let peers = PeersConfig {
         node: config.node,
         cluster: config.cluster,
@@ -73,6 +85,21 @@ pub(crate) fn start(
     Ok(peers)
 }
 
+/// Writes once in a while what the others have acknowledged, as long as there is a book.
+fn keep_up(book: &Arc<Book>) -> Result<(), PeersRefused> {
+    let book = Arc::downgrade(book);
+    let keep = move || {
+        while let Some(book) = book.upgrade() {
+            if let Err(error) = book.save() {
+                tracing::warn!(%error, "what the others acknowledged cannot be written");
+            }
+            drop(book);
+            std::thread::sleep(BOOK_EVERY);
+        }
+    };
+    Builder::new().name("book".to_owned()).spawn(keep).map(drop).map_err(PeersRefused::Threads)
+}
+
 /// The members that have an address.
 fn reachable(addresses: &[MemberAddress]) -> Vec<(NodeId, PeerAddress)> {
     let address = |member: &MemberAddress| match member.address.parse() {
@@ -93,12 +120,23 @@ pub(crate) struct PeerDesk {
     pub(crate) proposer: ProposeHandle,
     /// What the peers show of themselves.
     pub(crate) meetings: Arc<KekMeetings>,
+    /// Whether it has the keys that a leader needs.
+    pub(crate) node_keys: Arc<NodeKeys>,
     /// Takes requests about the members.
     pub(crate) membership: Arc<NodeMembership>,
 }
 
 impl PeerHandler for PeerDesk {
     fn message(&self, message: PeerMessage) {
+        if let Some(book) = self.meetings.book() {
+            // A directory that could have lost something hears nothing: it neither votes nor acknowledges.
+            if !book.is_open() {
+                return;
+            }
+            if let (Some(node), Some(reach)) = (NodeId::new(message.from()), message.acknowledges()) {
+                book.acknowledged(node, reach);
+            }
+        }
         // A full queue drops it: raft sends again.
         drop(self.raft.try_send(Input::Message(message)));
     }
@@ -112,7 +150,13 @@ impl PeerHandler for PeerDesk {
     }
 
     fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
-        self.meetings.meet(node, facts)
+        let could_take_part = self.meetings.book().is_none_or(|book| book.is_open());
+        self.meetings.meet(node, facts)?;
+        if !could_take_part && self.meetings.book().is_none_or(|book| book.is_open()) {
+            tracing::info!("all founders were met: this node takes part from now on");
+            drop(self.raft.try_send(may_campaign(&self.node_keys)));
+        }
+        Ok(())
     }
 
     fn call(&self, _from: NodeId, request: Bytes) -> CallFuture {

@@ -11,6 +11,7 @@ use ::raft::eraftpb::MessageType;
 
 use crate::codec::CodecError;
 use crate::ids::Index;
+use crate::ids::Term;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 use crate::raft::wire;
@@ -86,6 +87,17 @@ impl PeerMessage {
     #[must_use]
     pub fn is_bulk(&self) -> bool {
         matches!(self.0.get_msg_type(), MessageType::MsgAppend | MessageType::MsgSnapshot)
+    }
+
+    /// What its sender acknowledges with it: a vote, or that its log reaches an index, in a term.
+    #[must_use]
+    pub fn acknowledges(&self) -> Option<(Term, Index)> {
+        let index = match self.0.get_msg_type() {
+            MessageType::MsgAppendResponse => self.0.index,
+            MessageType::MsgRequestVoteResponse => 0,
+            _ => return None,
+        };
+        (!self.0.reject).then_some((Term(self.0.term), Index(index)))
     }
 
     /// The node that it is for.

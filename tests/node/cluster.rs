@@ -1,12 +1,15 @@
 //! Three nodes as a user has them: any of them takes reads and writes, one may die, nothing acknowledged is lost.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::client::Reply;
 use crate::client::encode;
+use crate::harness::Node;
 use crate::harness::refused_start;
+use crate::harness::sealkv;
 use crate::trio::IDS;
 use crate::trio::Trio;
 use crate::trio::Writers;
@@ -176,6 +179,51 @@ fn settings_of_another_cluster_or_node_are_refused_with_78() {
         assert_eq!(refused.status, 78, "{}", refused.output);
         assert!(refused.output.contains(words), "{words}: {}", refused.output);
     }
+}
+
+/// Goal: nothing, or an older copy, is put in the place of one node's directory. It neither votes nor acknowledges: it ends
+/// with 78 and says what to do, and the others go on.
+#[test]
+fn a_directory_that_was_lost_or_is_an_older_copy_is_noticed_and_ends_with_78() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(1).words("SET a 1"), Reply::ok());
+    trio.digest();
+    let leader = trio.leader();
+    let node = IDS.into_iter().find(|id| *id != leader).unwrap();
+    trio.stop(node);
+    let (data, aside) = (trio.data(node), trio.site.path().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    let said = |trio: &Trio, words: &str| {
+        let mut command = sealkv();
+        command.args(trio.args(node));
+        // It may notice before it serves clients, or after.
+        let (status, log) = match Node::try_start_with(command) {
+            Ok(mut lost) => (lost.wait(Duration::from_secs(20)), lost.log()),
+            Err(ended) => ended,
+        };
+        assert_eq!(status.code(), Some(78), "{log}");
+        assert!(log.contains(words) && log.contains("sealkv admin member remove"), "{log}");
+    };
+    said(&trio, "knows this node with another directory");
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_all(&aside, &data);
+    trio.start(node);
+    for count in 1..=40 {
+        assert_eq!(trio.client(node).words("INCR n"), Reply::Integer(count));
+    }
+    trio.digest();
+    // What was acknowledged is written once a second.
+    std::thread::sleep(Duration::from_millis(2500));
+    trio.kill(node);
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_all(&aside, &data);
+    said(&trio, "this is an older copy");
+    assert_eq!(trio.client(leader).words("GET n"), Reply::bulk("40"));
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let status = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status().unwrap();
+    assert!(status.success());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Three real processes that are one cluster, on loopback, and clients that write while nodes die.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -74,7 +75,7 @@ impl Trio {
 
     pub fn args(&self, id: u64) -> Vec<String> {
         let at = place(id);
-        let data = self.site.path().join(format!("data{id}"));
+        let data = self.data(id);
         let listen = format!("127.0.0.1:{}", self.client_ports[at]);
         let mut args: Vec<String> =
             ["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--listen"].map(str::to_owned).into();
@@ -95,6 +96,10 @@ impl Trio {
             args.push("--join".to_owned());
         }
         args
+    }
+
+    pub fn data(&self, id: u64) -> PathBuf {
+        self.site.path().join(format!("data{id}"))
     }
 
     pub fn start(&mut self, id: u64) {

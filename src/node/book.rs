@@ -1,0 +1,355 @@
+//! What a node remembers of the others, and they of it: so that a node whose directory was lost or put back to an older copy is
+//! noticed, and neither votes nor acknowledges.
+//!
+//! ```text
+//! PEERS    off  size  field
+//!          0    1     version, 0x01
+//!          1    1     1 once this directory has taken part in the cluster
+//!          2    16    drawn when the directory was made: two directories of one node are told apart by it
+//!          18   2     nodes that were met
+//!          20         of each: node(8), what its directory drew(16), term(8), index(8)
+//!          end  4     CRC32C of everything before
+//!
+//! facts    what is at 0 to the last node
+//! ```
+//!
+//! Term and index are the highest that the node has acknowledged: it voted in that term, or its log reached that index in it.
+//! Terms never decrease, and within a term a log only grows, so a node that comes back with less has lost something.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use crate::codec::CodecError;
+use crate::codec::Reader;
+use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Term;
+use crate::keys::file;
+use crate::limits::BOOK_NODES_MAX;
+use crate::world::Entropy;
+use crate::world::random_array;
+
+/// What a directory drew.
+type Drawn = [u8; 16];
+
+/// The highest that a node has acknowledged, or has: terms first.
+pub(crate) type Reach = (Term, Index);
+
+/// Something was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Operator: the directory of this node is a new one.
+    #[error(
+        "node {by} knows this node with another directory: what it acknowledged is lost with that, so it must not vote; \
+         put the directory back, or take this node out (`sealkv admin member remove`) and join as a node with a new number"
+    )]
+    Directory {
+        /// Who knows it.
+        by: NodeId,
+    },
+    /// Operator: the directory of this node is an older copy.
+    #[error(
+        "node {by} has seen this node acknowledge index {} of term {}, its log ends at index {} in term {}: this is an older \
+         copy; put the newest directory back, or take this node out (`sealkv admin member remove`) and join as a node with a new number",
+        seen.1, seen.0, has.1, has.0
+    )]
+    Newest {
+        /// Who has seen it.
+        by: NodeId,
+        /// What it acknowledged.
+        seen: Reach,
+        /// What it has.
+        has: Reach,
+    },
+}
+
+/// Why two nodes must not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// This node has lost something: it ends.
+    Here(Lost),
+    /// The other one has.
+    There(String),
+}
+
+/// A node that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    drawn: Drawn,
+    reach: Reach,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pages {
+    has_joined: bool,
+    drawn: Drawn,
+    known: BTreeMap<NodeId, Known>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Book {
+    path: PathBuf,
+    node: NodeId,
+    /// What this node's log had when it started.
+    has: Reach,
+    /// Whom a new directory has to meet before it takes part: they could know of one before it.
+    to_meet: Vec<NodeId>,
+    pages: Mutex<OpenPages>,
+}
+
+/// The pages, and what this process knows of them.
+#[derive(Debug)]
+struct OpenPages {
+    pages: Pages,
+    /// The file has everything.
+    is_saved: bool,
+    /// Met since this process began: what they see this node acknowledge from then on is no loss.
+    met: BTreeSet<NodeId>,
+}
+
+impl Book {
+    /// Opens the book of a data directory, or begins it. `has_taken_part`: its log shows that it did.
+    ///
+    /// # Errors
+    /// It cannot be read or written, or is damaged.
+    pub(crate) fn open(
+        directory: &Path,
+        node: NodeId,
+        has: Reach,
+        has_taken_part: bool,
+        to_meet: Vec<NodeId>,
+        entropy: &dyn Entropy,
+    ) -> io::Result<Book> {
+        let path = directory.join("PEERS");
+        let pages = match fs::read(&path) {
+            Ok(bytes) => decode_file(&bytes).map_err(|error| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("PEERS {error}: put it back with the whole directory"),
+                )
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Pages { has_joined: has_taken_part, drawn: random_array(entropy), known: BTreeMap::new() }
+            }
+            Err(error) => return Err(error),
+        };
+        let to_meet = to_meet.into_iter().filter(|other| *other != node).collect();
+        let pages = Mutex::new(OpenPages { pages, is_saved: false, met: BTreeSet::new() });
+        let book = Book { path, node, has, to_meet, pages };
+        book.save()?;
+        Ok(book)
+    }
+
+    /// Whether this node may take part: vote, acknowledge, campaign.
+    pub(crate) fn is_open(&self) -> bool {
+        self.pages().pages.has_joined
+    }
+
+    /// What this node shows to the others.
+    pub(crate) fn facts(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_pages(&self.pages().pages, &mut out);
+        out
+    }
+
+    /// What another node shows. It is remembered durably before this returns. True if this node may take part from now on.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing is remembered.
+    pub(crate) fn meet(&self, node: NodeId, reader: &mut Reader<'_>) -> Result<bool, Refused> {
+        let malformed = |error: CodecError| Refused::There(format!("what node {node} shows of itself {error}"));
+        let theirs = take_pages(reader).map_err(malformed)?;
+        let mut open = self.pages();
+        let is_first = !open.met.contains(&node);
+        let OpenPages { pages, is_saved, met } = &mut *open;
+        if let Some(of_us) = theirs.known.get(&self.node) {
+            if of_us.drawn != pages.drawn {
+                return Err(Refused::Here(Lost::Directory { by: node }));
+            }
+            if of_us.reach > self.has && is_first {
+                return Err(Refused::Here(Lost::Newest { by: node, seen: of_us.reach, has: self.has }));
+            }
+        }
+        if let Some(known) = pages.known.get(&node) {
+            if known.drawn != theirs.drawn {
+                return Err(Refused::There(format!("node {node} was met with another directory: {LOST}")));
+            }
+        } else {
+            pages.known.insert(node, Known { drawn: theirs.drawn, reach: (Term(0), Index(0)) });
+            *is_saved = false;
+        }
+        met.insert(node);
+        if !pages.has_joined && self.to_meet.iter().all(|other| pages.known.contains_key(other)) {
+            pages.has_joined = true;
+            *is_saved = false;
+        }
+        let has_joined = pages.has_joined;
+        drop(open);
+        match self.save() {
+            Ok(()) => Ok(has_joined),
+            Err(error) => Err(Refused::There(format!("this node cannot remember whom it met: {error}"))),
+        }
+    }
+
+    /// `node` has acknowledged that. Durable at the next [`Book::save`].
+    pub(crate) fn acknowledged(&self, node: NodeId, reach: Reach) {
+        let mut open = self.pages();
+        if let Some(known) = open.pages.known.get_mut(&node).filter(|known| known.reach < reach) {
+            known.reach = reach;
+            open.is_saved = false;
+        }
+    }
+
+    /// Writes what is new.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn save(&self) -> io::Result<()> {
+        let mut open = self.pages();
+        if open.is_saved {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        put_pages(&open.pages, &mut bytes);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_be_bytes());
+        let new = self.path.with_extension("new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => file::write_new(&new, &bytes)?,
+        }
+        fs::rename(&new, &self.path)?;
+        file::sync_parent(&self.path)?;
+        open.is_saved = true;
+        Ok(())
+    }
+
+    fn pages(&self) -> MutexGuard<'_, OpenPages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put_pages(pages: &Pages, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[VERSION, u8::from(pages.has_joined)]);
+    out.extend_from_slice(&pages.drawn);
+    let shown = pages.known.iter().take(BOOK_NODES_MAX);
+    out.extend_from_slice(&u16::try_from(shown.len()).expect("a few nodes").to_be_bytes());
+    for (node, known) in shown {
+        out.extend_from_slice(&node.value().to_be_bytes());
+        out.extend_from_slice(&known.drawn);
+        out.extend_from_slice(&known.reach.0.0.to_be_bytes());
+        out.extend_from_slice(&known.reach.1.0.to_be_bytes());
+    }
+}
+
+fn take_pages(reader: &mut Reader<'_>) -> Result<Pages, CodecError> {
+    let version = reader.u8("version")?;
+    if version != VERSION {
+        return Err(CodecError::Version { found: version.into(), expected: VERSION.into() });
+    }
+    let (has_joined, drawn) = (reader.flag("taken part")?, reader.array("drawn")?);
+    let count = usize::from(reader.u16("count of nodes")?);
+    if count > BOOK_NODES_MAX {
+        return Err(CodecError::Field { field: "count of nodes" });
+    }
+    let mut known = BTreeMap::new();
+    for _ in 0..count {
+        let node = NodeId::new(reader.u64("node")?).ok_or(CodecError::Field { field: "node" })?;
+        let drawn = reader.array("drawn")?;
+        let reach = (Term(reader.u64("term")?), Index(reader.u64("index")?));
+        known.insert(node, Known { drawn, reach });
+    }
+    Ok(Pages { has_joined, drawn, known })
+}
+
+fn decode_file(bytes: &[u8]) -> Result<Pages, CodecError> {
+    let (body, checksum) = bytes.split_last_chunk::<4>().ok_or(CodecError::Field { field: "checksum" })?;
+    if crc32c::crc32c(body).to_be_bytes() != *checksum {
+        return Err(CodecError::Field { field: "checksum" });
+    }
+    let mut reader = Reader::new(body);
+    let pages = take_pages(&mut reader)?;
+    reader.end()?;
+    Ok(pages)
+}
+
+const VERSION: u8 = 0x01;
+const LOST: &str = "what it acknowledged is lost, it must not take part under its number";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::KernelEntropy;
+
+    fn node(id: u64) -> NodeId {
+        NodeId::new(id).unwrap()
+    }
+
+    fn at(term: u64, index: u64) -> Reach {
+        (Term(term), Index(index))
+    }
+
+    fn open(dir: &Path, id: u64, has: Reach) -> Book {
+        fs::create_dir_all(dir).unwrap();
+        Book::open(dir, node(id), has, false, [1, 2, 3].map(node).to_vec(), &KernelEntropy).unwrap()
+    }
+
+    fn meet(one: &Book, id: u64, other: &Book) -> Result<bool, Refused> {
+        one.meet(node(id), &mut Reader::new(&other.facts()))
+    }
+
+    #[test]
+    fn a_new_directory_takes_part_once_it_has_met_all_founders_and_remembers_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |id: u64| dir.path().join(id.to_string());
+        let books: Vec<Book> = (1..=3).map(|id| open(&place(id), id, at(1, 1))).collect();
+        assert!(!books[0].is_open());
+        assert_eq!(meet(&books[0], 2, &books[1]), Ok(false));
+        assert_eq!(meet(&books[0], 3, &books[2]), Ok(true));
+        assert!(books[0].is_open());
+        drop(books);
+        assert!(open(&place(1), 1, at(4, 9)).is_open());
+        let mut bytes = fs::read(place(1).join("PEERS")).unwrap();
+        bytes[5] ^= 1;
+        fs::write(place(1).join("PEERS"), bytes).unwrap();
+        let damaged = Book::open(&place(1), node(1), at(4, 9), true, Vec::new(), &KernelEntropy);
+        assert!(damaged.unwrap_err().to_string().contains("checksum"));
+    }
+
+    #[test]
+    fn a_directory_that_was_lost_is_noticed_at_both_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = open(&dir.path().join("1"), 1, at(1, 1));
+        let before = open(&dir.path().join("2"), 2, at(1, 1));
+        assert_eq!(meet(&one, 2, &before), Ok(false));
+        let blank = open(&dir.path().join("new"), 2, at(1, 1));
+        assert_eq!(meet(&blank, 1, &one), Err(Refused::Here(Lost::Directory { by: node(1) })));
+        assert!(matches!(meet(&one, 2, &blank), Err(Refused::There(_))));
+        assert_eq!(meet(&one, 2, &before), Ok(false), "the right one may go on");
+    }
+
+    #[test]
+    fn an_older_copy_is_noticed_by_what_it_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = open(&dir.path().join("1"), 1, at(1, 1));
+        let two = open(&dir.path().join("2"), 2, at(1, 1));
+        meet(&one, 2, &two).unwrap();
+        one.acknowledged(node(2), at(3, 100));
+        one.acknowledged(node(2), at(3, 90));
+        one.save().unwrap();
+        let back = |has| meet(&open(&dir.path().join("2"), 2, has), 1, &open(&dir.path().join("1"), 1, at(3, 100)));
+        assert_eq!(back(at(3, 100)), Ok(false));
+        assert_eq!(back(at(4, 50)), Ok(false), "a later leader cut what nobody had committed");
+        for has in [at(3, 99), at(2, 500)] {
+            assert_eq!(back(has), Err(Refused::Here(Lost::Newest { by: node(1), seen: at(3, 100), has })));
+        }
+    }
+}
