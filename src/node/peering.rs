@@ -6,6 +6,8 @@
 //! facts    as drawn in `kek_meetings.rs`
 //! ```
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::Builder;
 
@@ -14,6 +16,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use crate::fsm::state::MemberAddress;
+use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::BOOK_EVERY;
@@ -25,6 +28,7 @@ use crate::node::member_wire::take_request;
 use crate::node::members_watch::MembersWatch;
 use crate::node::membership::MEMBERS;
 use crate::node::membership::NodeMembership;
+use crate::node::open::log_facts;
 use crate::node::ports::may_campaign;
 use crate::peers;
 use crate::peers::CallAnswer;
@@ -42,6 +46,8 @@ use crate::propose::Forwarder;
 use crate::propose::ProposeHandle;
 use crate::raft::Input;
 use crate::raft::PeerMessage;
+use crate::wal::Recovered;
+use crate::world::World;
 
 /// Starts the connections of a node of several. From now on its requests go to who leads, and its members are followed.
 ///
@@ -83,6 +89,25 @@ pub(crate) fn start(
     let _ = membership.peers.set(Arc::downgrade(&peers));
     proposer.forward_by(Arc::new(PeerForwarder { peers: Arc::downgrade(&peers) }));
     Ok(peers)
+}
+
+/// What a node of several remembers of the others. A node that joins has no founder to wait for but one that answers.
+///
+/// # Errors
+/// PEERS cannot be read or written, or is damaged.
+pub(crate) fn open_book(
+    data_dir: &Path,
+    several: &ClusterConfig,
+    recovered: &Recovered,
+    world: &World,
+) -> io::Result<Book> {
+    let (last, compacted) = (log_facts(recovered).last, recovered.compacted);
+    let term = recovered.entries.last().map_or(compacted.term, |entry| entry.term);
+    let has = (term.max(recovered.hard_state.term), last);
+    let founders = several.founders.iter().map(|founder| founder.node);
+    let to_meet = if several.is_joining { Vec::new() } else { founders.collect() };
+    let took_part = last > Index(1);
+    Book::open(data_dir, several.node, has, took_part, to_meet, &*world.entropy)
 }
 
 /// Writes once in a while what the others have acknowledged, as long as there is a book.

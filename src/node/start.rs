@@ -42,7 +42,6 @@ use crate::keys::node_keys::NodeKeys;
 use crate::limits::TABLE_BYTES;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::node::agree;
-use crate::node::book::Book;
 use crate::node::config::Config;
 use crate::node::encryption::NodeOperator;
 use crate::node::end::Ends;
@@ -118,7 +117,11 @@ pub fn start(
     apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
     let membership = start.membership(identity.node);
-    start.open_book(&identity, &recovered)?;
+    if let Some(several) = &config.cluster {
+        let book = peering::open_book(&config.data_dir, several, &recovered, world);
+        let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
+        start.links.keks.keep(Arc::new(book.map_err(cannot)?));
+    }
     let peers = start.peers(&proposer, &membership)?;
     let (to_apply, committed) = apply::thread::queue();
     let from = starting_point(recovered, apply.applied());
@@ -291,22 +294,6 @@ impl Start<'_> {
             membership: Arc::clone(membership),
         };
         Ok(Some(peering::start(several, desk, members)?))
-    }
-
-    /// What a node of several remembers of the others. A node that joins has no founder to wait for but one that answers.
-    fn open_book(&self, identity: &Identity, recovered: &Recovered) -> Result<(), Refusal> {
-        let Some(several) = &self.config.cluster else { return Ok(()) };
-        let last = log_facts(recovered).last;
-        let term = recovered.entries.last().map_or(recovered.compacted.term, |entry| entry.term);
-        let has = (term.max(recovered.hard_state.term), last);
-        let founders = several.founders.iter().map(|founder| founder.node);
-        let to_meet = if several.is_joining { Vec::new() } else { founders.collect() };
-        let entropy = &*self.world.entropy;
-        let took_part = last > recovered.compacted.index || recovered.compacted.index > Index(1);
-        let book = Book::open(&self.config.data_dir, identity.node, has, took_part, to_meet, entropy);
-        let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
-        self.links.keks.keep(Arc::new(book.map_err(cannot)?));
-        Ok(())
     }
 
     fn membership(&self, node: NodeId) -> Arc<NodeMembership> {

@@ -192,7 +192,7 @@ fn a_directory_that_was_lost_or_is_an_older_copy_is_noticed_and_ends_with_78() {
     let node = IDS.into_iter().find(|id| *id != leader).unwrap();
     trio.stop(node);
     let (data, aside) = (trio.data(node), trio.site.path().join("aside"));
-    std::fs::rename(&data, &aside).unwrap();
+    fs::rename(&data, &aside).unwrap();
     let said = |trio: &Trio, words: &str| {
         let mut command = sealkv();
         command.args(trio.args(node));
@@ -205,7 +205,7 @@ fn a_directory_that_was_lost_or_is_an_older_copy_is_noticed_and_ends_with_78() {
         assert!(log.contains(words) && log.contains("sealkv admin member remove"), "{log}");
     };
     said(&trio, "knows this node with another directory");
-    std::fs::remove_dir_all(&data).unwrap();
+    fs::remove_dir_all(&data).unwrap();
     copy_all(&aside, &data);
     trio.start(node);
     for count in 1..=40 {
@@ -215,7 +215,7 @@ fn a_directory_that_was_lost_or_is_an_older_copy_is_noticed_and_ends_with_78() {
     // What was acknowledged is written once a second.
     std::thread::sleep(Duration::from_millis(2500));
     trio.kill(node);
-    std::fs::remove_dir_all(&data).unwrap();
+    fs::remove_dir_all(&data).unwrap();
     copy_all(&aside, &data);
     said(&trio, "this is an older copy");
     assert_eq!(trio.client(leader).words("GET n"), Reply::bulk("40"));
