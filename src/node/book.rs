@@ -81,7 +81,7 @@ pub(crate) enum Refused {
 
 /// A node that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+struct MetNode {
     drawn: Drawn,
     reach: Reach,
 }
@@ -90,7 +90,7 @@ struct Known {
 struct Pages {
     has_joined: bool,
     drawn: Drawn,
-    known: BTreeMap<NodeId, Known>,
+    known: BTreeMap<NodeId, MetNode>,
 }
 
 /// See the head of this file.
@@ -183,7 +183,7 @@ impl Book {
                 return Err(Refused::There(format!("node {node} was met with another directory: {LOST}")));
             }
         } else {
-            pages.known.insert(node, Known { drawn: theirs.drawn, reach: (Term(0), Index(0)) });
+            pages.known.insert(node, MetNode { drawn: theirs.drawn, reach: (Term(0), Index(0)) });
             *is_saved = false;
         }
         met.insert(node);
@@ -265,7 +265,7 @@ fn take_pages(reader: &mut Reader<'_>) -> Result<Pages, CodecError> {
         let node = NodeId::new(reader.u64("node")?).ok_or(CodecError::Field { field: "node" })?;
         let drawn = reader.array("drawn")?;
         let reach = (Term(reader.u64("term")?), Index(reader.u64("index")?));
-        known.insert(node, Known { drawn, reach });
+        known.insert(node, MetNode { drawn, reach });
     }
     Ok(Pages { has_joined, drawn, known })
 }

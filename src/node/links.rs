@@ -1,6 +1,7 @@
 //! What the threads of a node share with each other.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
 use crossbeam_channel::Sender;
@@ -13,6 +14,7 @@ use crate::keys::node_keys::NodeKeys;
 use crate::node::end::Ends;
 use crate::node::kek_meetings::KekMeetings;
 use crate::node::members_watch::MembersWatch;
+use crate::node::membership::NodeMembership;
 use crate::node::ports::StatusCell;
 use crate::propose::AppliedFacts;
 use crate::propose::ReadPoints;
@@ -58,5 +60,17 @@ impl Links {
             members,
             metrics: Arc::new(Metrics::default()),
         }
+    }
+
+    /// The members, for clients and operators.
+    pub(super) fn membership(&self, node: NodeId) -> Arc<NodeMembership> {
+        Arc::new(NodeMembership {
+            node,
+            raft: self.raft.clone(),
+            status: Arc::clone(&self.status),
+            members: Arc::clone(&self.members),
+            meetings: Arc::clone(&self.keks),
+            peers: OnceLock::new(),
+        })
     }
 }

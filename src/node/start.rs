@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::thread::available_parallelism;
@@ -116,7 +115,7 @@ pub fn start(
     start.replay(&mut apply, &recovered, &inputs, progress)?;
     apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
-    let membership = start.membership(identity.node);
+    let membership = start.links.membership(identity.node);
     if let Some(several) = &config.cluster {
         let book = peering::open_book(&config.data_dir, several, &recovered, world);
         let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
@@ -294,18 +293,6 @@ impl Start<'_> {
             membership: Arc::clone(membership),
         };
         Ok(Some(peering::start(several, desk, members)?))
-    }
-
-    fn membership(&self, node: NodeId) -> Arc<NodeMembership> {
-        let Links { raft, status, members, keks, .. } = &self.links;
-        Arc::new(NodeMembership {
-            node,
-            raft: raft.clone(),
-            status: Arc::clone(status),
-            members: Arc::clone(members),
-            meetings: Arc::clone(keks),
-            peers: OnceLock::new(),
-        })
     }
 
     fn propose_config(&self) -> ProposeConfig {
