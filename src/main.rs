@@ -315,11 +315,22 @@ fn usage(error: &clap::Error) -> ExitCode {
             .filter(|line| !line.is_empty())
             .collect();
         let line = lines.join(" ");
+        let line = negative().map_or(line, |(flag, value)| {
+            format!("invalid value '{value}' for '{flag}': expected a number that is not below 0")
+        });
         let hint = REDIS_FLAGS.iter().find(|(theirs, _)| line.contains(&format!("'{theirs}'")));
         let hint = hint.map_or_else(String::new, |(_, ours)| format!(", the flag is {ours}"));
         cli::say(&format!("sealkv: {}{hint} (see {} -h)", line.trim_start_matches("error: "), command_of_the_line()));
     }
     Blame::Config.into()
+}
+
+/// A flag with a number below 0, which looks like another flag.
+fn negative() -> Option<(String, String)> {
+    let words: Vec<String> = std::env::args().collect();
+    let is_below = |value: &str| value.starts_with('-') && value.parse::<f64>().is_ok();
+    let found = words.windows(2).find(|pair| pair[0].starts_with("--") && is_below(&pair[1]))?;
+    Some((found[0].clone(), found[1].clone()))
 }
 
 /// The command whose flags are wrong, as far as it can be told from the words of the command line.

@@ -168,7 +168,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("configuration file {path}: {source}")]
+    #[error("configuration file {path}")]
     Read {
         /// Which file.
         path: PathBuf,

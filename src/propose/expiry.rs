@@ -49,7 +49,7 @@ pub struct KeyCount {
     pub left_ms: u64,
 }
 
-/// The counts of all databases, as of the last walk that came to its end.
+/// The counts of all databases, as of the last walk that came to its end; of what the first one has seen so far before that.
 #[derive(Debug, Default)]
 pub struct KeyCounts(Mutex<[KeyCount; DATABASES]>);
 
@@ -72,6 +72,8 @@ pub struct ExpiryWalk {
     /// The last row that was looked at; `None` at the beginning.
     above: Option<RowName>,
     under_way: [KeyCount; DATABASES],
+    /// No walk has come to its end yet.
+    is_first: bool,
     /// The last walk, or this one, has met a deadline. True before the first, which nobody need wait for then.
     has_deadlines: bool,
 }
@@ -91,7 +93,8 @@ impl ExpiryWalk {
     /// A walk that begins at the first row.
     #[must_use]
     pub fn new(rows: Box<dyn RowDeadlines>, counts: Arc<KeyCounts>) -> ExpiryWalk {
-        ExpiryWalk { rows, counts, above: None, under_way: Default::default(), has_deadlines: true }
+        let under_way = Default::default();
+        ExpiryWalk { rows, counts, above: None, under_way, is_first: true, has_deadlines: true }
     }
 
     /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
@@ -143,6 +146,10 @@ impl ExpiryWalk {
         };
         if is_cut {
             self.above = last;
+            // A node that has just started would be taken for an empty one.
+            if self.is_first {
+                self.counts.set(self.under_way);
+            }
         } else {
             self.end_walk(!past_due.is_empty());
         }
@@ -154,6 +161,7 @@ impl ExpiryWalk {
         let counts = std::mem::take(&mut self.under_way);
         self.has_deadlines = met_deadlines || counts.iter().any(|count| count.expires > 0);
         self.counts.set(counts);
+        self.is_first = false;
         assert!(self.above.is_none(), "the next walk begins at the first row");
     }
 }
@@ -303,10 +311,17 @@ mod tests {
         house.rows.lock().unwrap().extend([(name(3, 1), NOW + 100), (name(3, 2), NOW + 300), (name(3, 4), NOW - 1)]);
         let of = |house: &House, number| house.counts.of(Database::new(number).unwrap());
         assert_eq!(of(&house, 0), KeyCount::default(), "nobody knows yet");
+        house.step();
+        let seen = of(&house, 0).keys;
+        assert!(0 < seen && seen < 9_000, "{seen} were seen so far");
         house.walk();
         assert_eq!(of(&house, 0), KeyCount { keys: 9_000, expires: 0, left_ms: 0 });
         assert_eq!(of(&house, 3), KeyCount { keys: 1_002, expires: 2, left_ms: 400 });
+        house.step();
+        assert_eq!(of(&house, 0).keys, 9_000, "a whole walk counts until the next one has ended");
         house.rows.lock().unwrap().clear();
+        // The end of the walk under way, then one of nothing.
+        house.walk();
         house.walk();
         assert_eq!(of(&house, 0), KeyCount::default());
     }

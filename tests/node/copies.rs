@@ -120,6 +120,8 @@ fn a_dump_without_the_kek_is_refused_and_a_load_says_what_is_wrong() {
     assert_eq!(nobody.status.code(), Some(78), "{}", stderr(&nobody));
     let flags = sealkv().args(["log", "verify"]).output().unwrap();
     assert!(stderr(&flags).contains("(see sealkv log verify -h)"), "{}", stderr(&flags));
+    let below = sealkv().args(["serve", "--drain-seconds", "-1"]).output().unwrap();
+    assert!(stderr(&below).contains("invalid value '-1' for '--drain-seconds'"), "{}", stderr(&below));
     let without = tool(&site, &["dump"], false);
     assert_eq!(without.status.code(), Some(78), "{}", stderr(&without));
     assert!(without.stdout.is_empty());
