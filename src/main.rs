@@ -12,7 +12,10 @@ use clap::error::ErrorKind;
 
 use sealkv::cli;
 use sealkv::cli::admin::AdminPlace;
+use sealkv::cli::bench::BenchOrder;
+use sealkv::cli::bench::BenchSubject;
 use sealkv::cli::cert::CertTarget;
+use sealkv::cli::doctor::DoctorOrder;
 use sealkv::cli::load::LoadTarget;
 use sealkv::cli::log::LogPlace;
 use sealkv::exit::Blame;
@@ -86,12 +89,59 @@ enum CliCommand {
     /// Look at the log of a node that does not run
     #[command(subcommand)]
     Log(LogCommand),
+    /// Say whether a node would do well here, line by line, and with which settings: 0 fit, 1 not
+    Doctor {
+        /// The directory that the node's data is, or would be, in
+        #[arg(long, env = "SEALKV_DATA_DIR", value_name = "DIR", default_value = "/var/lib/sealkv")]
+        data_dir: PathBuf,
+        /// File of its key-encryption key
+        #[arg(long, env = "SEALKV_KEK_FILE", value_name = "FILE")]
+        kek_file: Option<PathBuf>,
+        /// Write the chosen settings to a new file, for `sealkv serve --config`
+        #[arg(long, value_name = "FILE")]
+        write_config: Option<PathBuf>,
+    },
+    /// Measure what this machine does: crypto, log, apply, or a whole node, nil beside sealed
+    Bench {
+        /// What is measured
+        #[arg(value_enum)]
+        subject: Subject,
+        /// How long it may take in all
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// One JSON object a row instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Where logs and nodes of its own are made, and removed: on the disk that is asked about
+        #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+        directory: PathBuf,
+    },
     /// Run the known answers of every start and, if given, every vector of a file
     Selftest {
         /// Test vectors (JSON, may be gzipped)
         #[arg(long, value_name = "FILE")]
         vectors: Option<PathBuf>,
     },
+}
+
+/// The words of [`BenchSubject`].
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Subject {
+    Crypto,
+    Log,
+    Apply,
+    Node,
+}
+
+impl From<Subject> for BenchSubject {
+    fn from(subject: Subject) -> BenchSubject {
+        match subject {
+            Subject::Crypto => BenchSubject::Crypto,
+            Subject::Log => BenchSubject::Log,
+            Subject::Apply => BenchSubject::Apply,
+            Subject::Node => BenchSubject::Node,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -276,6 +326,12 @@ fn main() -> ExitCode {
         }
         CliCommand::Log(LogCommand::Verify(place)) => cli::log::verify(&place.into()),
         CliCommand::Log(LogCommand::Dump { place, json: _ }) => cli::log::dump(&place.into()),
+        CliCommand::Doctor { data_dir, kek_file, write_config } => {
+            cli::doctor::run(&DoctorOrder { data_dir, kek_file, write_config })
+        }
+        CliCommand::Bench { subject, seconds, json, directory } => {
+            cli::bench::run(&BenchOrder { subject: subject.into(), seconds, json, directory })
+        }
         CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }
 }

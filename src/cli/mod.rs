@@ -1,7 +1,9 @@
 //! The commands, each a function from its arguments to an exit status; flags are read in `main.rs`.
 
 pub mod admin;
+pub mod bench;
 pub mod cert;
+pub mod doctor;
 pub mod dump;
 mod dump_end;
 pub mod keygen;
