@@ -12,6 +12,7 @@ mod clock;
 mod cluster;
 mod commands;
 mod copies;
+mod deploy;
 mod disk_errors;
 mod durability;
 mod encryption;
