@@ -1,54 +1,126 @@
-//! Opening the sealed entries of a run: on the calling thread alone, and split over a second one.
+//! Apply: opening a run by threads, applying it in order with the real state machine, the halt at a bad entry, the flush.
 
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use criterion::Criterion;
-use criterion::Throughput;
 use sealkv::apply::open::Openings;
-use sealkv::crypto::keystore::Dek;
-use sealkv::crypto::keystore::KeyStore;
-use sealkv::crypto::keystore::Purpose;
-use sealkv::crypto::keystore::TermSalt;
-use sealkv::crypto::open::EntryKeys;
 use sealkv::crypto::open::OpenJob;
-use sealkv::crypto::seal::seal_entries;
-use sealkv::ids::ClusterId;
-use sealkv::ids::Index;
-use sealkv::ids::KeyId;
-use sealkv::ids::Position;
-use sealkv::ids::ProposalId;
-use sealkv::ids::Term;
+use sealkv::raft::Committed;
+use sealkv::testing::workload::Scale;
+use sealkv::testing::workload::Workload;
 
-/// Payload bytes of an entry, and entries of the run.
-const RUNS: [(usize, usize); 9] =
-    [(256, 64), (256, 512), (256, 4096), (4096, 16), (4096, 128), (4096, 1024), (65536, 4), (65536, 16), (65536, 128)];
+use crate::applier::Applier;
+use crate::applier::log_of_sets;
+use crate::bench::Bench;
+use crate::bench::Way;
+use crate::propose::SIZES;
 
-pub fn open(criterion: &mut Criterion) {
-    let id = KeyId::new(1).expect("not 0");
-    let store = KeyStore::new(ClusterId([1; 16]));
-    store.insert(id, Purpose::Entry, Dek::new(&[7; 32])).expect("the first key");
-    let term_salt = TermSalt { term: Term(3), index: Index(10), salt: [5; 32] };
-    let keys = EntryKeys::new(store.snapshot(), Some(term_salt));
-    let key = store.snapshot().entry(id).expect("just inserted").leadership(&term_salt);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    let pool = Arc::new(pool);
-    for (size, count) in RUNS {
-        let payload = vec![0x5a; size];
-        let items: Vec<(ProposalId, &[u8])> = (0..count as u64).map(|n| (ProposalId(n), payload.as_slice())).collect();
-        let sealed: Vec<Bytes> = seal_entries(&key, [1; 7], Index(11), &items).expect("they fit");
-        let job = |(n, data): (u64, _)| OpenJob { position: Position { term: Term(3), index: Index(11 + n) }, data };
-        let jobs: Vec<OpenJob<'_>> = (0..).zip(sealed.iter().map(|data| &data[..])).map(job).collect();
-        let mut group = criterion.benchmark_group(format!("apply::open/size={size} entries={count}"));
-        group.throughput(Throughput::Bytes((size * count) as u64));
-        for (way, mut openings) in [("alone", Openings::new(None)), ("split", Openings::eager(Some(Arc::clone(&pool))))]
-        {
-            group.bench_function(format!("way={way}"), |bencher| {
-                bencher.iter(|| openings.open(&keys, black_box(&jobs)));
-            });
-            assert!(openings.results().all(|opened| opened.is_ok_and(|text| text == payload)), "they open");
+const RUNS: [usize; 4] = [1, 16, 256, 4096];
+
+pub fn all(scale: Scale) -> Vec<Bench> {
+    let mut benches = Vec::new();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for size in scale.of(&SIZES) {
+        for count in scale.of(&RUNS).into_iter().filter(|count| fits(*count, size)) {
+            for threads in 1..=threads {
+                benches.push(opening(threads, count, size));
+            }
         }
-        group.finish();
+        for count in scale.of(&RUNS).into_iter().filter(|count| fits(*count, size)) {
+            for cipher in ["nil", "sealed"] {
+                benches.push(running(cipher, count, size));
+            }
+        }
+        for cipher in ["nil", "sealed"] {
+            benches.push(flushing(cipher, 256, size));
+        }
     }
+    benches.extend(scale.of(&RUNS).into_iter().filter(|count| *count > 1).map(halting));
+    benches
+}
+
+fn fits(count: usize, size: usize) -> bool {
+    count * size <= 16 << 20
+}
+
+fn opening(threads: usize, count: usize, size: usize) -> Bench {
+    let name = format!("apply::open/threads={threads} size={size} count={count}");
+    Bench::new(name, (count, count * size), count as u64, move || {
+        let twins = Workload::new(1).twins(count, size);
+        let keys = twins.keys.entry_keys();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(2) - 1).build().expect("threads");
+        let mut openings = Openings::new((threads > 1).then(|| Arc::new(pool)));
+        Way::again(move || {
+            let job = |entry: &'_ sealkv::entry::LogEntry| entry.position();
+            let jobs: Vec<OpenJob<'_>> =
+                twins.sealed.iter().map(|entry| OpenJob { position: job(entry), data: &entry.data }).collect();
+            openings.open(&keys, black_box(&jobs));
+            openings.results().filter(Result::is_ok).count() as u64
+        })
+    })
+}
+
+/// From the committed entry to the published view: cut into runs, opened, decoded, named, executed, merged.
+pub fn running(cipher: &'static str, count: usize, size: usize) -> Bench {
+    let name = format!("apply::run/cipher={cipher} size={size} count={count}");
+    let before = if cipher == "sealed" { 3 } else { 1 };
+    Bench::new(name, (count, count * size), (before + count) as u64 + 1, move || {
+        let (log, before) = log_of_sets(cipher, count, size);
+        with_applier(move |applier| {
+            applier.run(&log[..before]);
+            let rest: Vec<Committed> = log[before..].to_vec();
+            move |applier: &mut Applier| applier.run(&rest)
+        })
+    })
+}
+
+/// The newest rows of all names sealed if their entries were, and one file written: the base is in memory.
+pub fn flushing(cipher: &'static str, count: usize, size: usize) -> Bench {
+    let name = format!("apply::flush/cipher={cipher} size={size} count={count}");
+    Bench::new(name, (count, count * size), count as u64, move || {
+        let (log, _) = log_of_sets(cipher, count, size);
+        with_applier(move |applier| {
+            applier.run(&log);
+            |applier: &mut Applier| {
+                let is_flushed = applier.apply.flush().is_ok();
+                if is_flushed { applier.base.len() as u64 } else { 0 }
+            }
+        })
+    })
+}
+
+/// The last entry of a run does not open: what is before it is applied again without it, then the loop halts.
+fn halting(count: usize) -> Bench {
+    let name = format!("apply::halt/size=256 count={count}");
+    Bench::new(name, (count, 0), count as u64 + 3, move || {
+        let (mut log, before) = log_of_sets("sealed", count, 256);
+        let last = log.last_mut().expect("a run has an entry");
+        let mut data = last.entry.data.to_vec();
+        *data.last_mut().expect("a sealed entry has a tag") ^= 1;
+        last.entry.data = Bytes::from(data);
+        with_applier(move |applier| {
+            applier.run(&log[..before]);
+            let rest: Vec<Committed> = log[before..].to_vec();
+            // The entries before the bad one.
+            move |applier: &mut Applier| applier.run_to_halt(&rest)
+        })
+    })
+}
+
+/// Work on a fresh applier each time, whose making and end are not measured.
+fn with_applier<W>(mut prepare: impl FnMut(&mut Applier) -> W + 'static) -> Way
+where
+    W: FnOnce(&mut Applier) -> u64 + 'static,
+{
+    let kept: Rc<RefCell<Option<Applier>>> = Rc::default();
+    Way::once(move || {
+        let mut applier = Applier::founded();
+        let work = prepare(&mut applier);
+        *kept.borrow_mut() = Some(applier);
+        let kept = Rc::clone(&kept);
+        move || kept.borrow_mut().as_mut().map_or(0, work)
+    })
 }

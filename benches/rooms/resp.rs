@@ -1,30 +1,48 @@
-//! Requests of clients: bytes of a pipeline into commands.
-
-use criterion::BatchSize;
-use criterion::Criterion;
-use criterion::Throughput;
+//! Requests of clients: bytes of a pipeline into commands, and replies into bytes.
 
 use bytes::BytesMut;
 use sealkv::resp::testkit::parse;
+use sealkv::resp::testkit::reply_bulks;
+use sealkv::testing::workload::Scale;
+use sealkv::testing::workload::Workload;
 
-/// A pipeline of `count` SETs that arrived at once.
-pub fn requests(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("resp::parse");
-    for (count, size) in [(1_usize, 256_usize), (16, 256), (16, 16384)] {
-        let mut inbox = BytesMut::new();
-        for number in 0..count {
-            let (key, value) = (format!("key:{number:012}"), "v".repeat(size));
-            let command = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${size}\r\n{value}\r\n", key.len());
-            inbox.extend_from_slice(command.as_bytes());
+use crate::bench::Bench;
+use crate::bench::Way;
+
+const COUNTS: [usize; 3] = [1, 16, 64];
+const SIZES: [usize; 3] = [64, 256, 16384];
+
+pub fn all(scale: Scale) -> Vec<Bench> {
+    let mut benches = Vec::new();
+    for count in scale.of(&COUNTS) {
+        for size in scale.of(&SIZES) {
+            let name = format!("resp::parse/command=set size={size} count={count}");
+            benches.push(parsing(name, count, Some(size)));
         }
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("command=set count={count} size={size}"), |bencher| {
-            bencher.iter_batched_ref(
-                || inbox.clone(),
-                |inbox| assert_eq!(parse(inbox).expect("well formed"), count),
-                BatchSize::SmallInput,
-            );
-        });
+        benches.push(parsing(format!("resp::parse/command=get count={count}"), count, None));
+        for size in scale.of(&SIZES) {
+            let name = format!("resp::reply/size={size} count={count}");
+            let expected = (count * (format!("${size}\r\n\r\n").len() + size)) as u64;
+            benches.push(Bench::new(name, (count, count * size), expected, move || {
+                let value = Workload::new(1).value(size);
+                let mut out = Vec::new();
+                Way::again(move || {
+                    out.clear();
+                    reply_bulks(&value, count, &mut out);
+                    out.len() as u64
+                })
+            }));
+        }
     }
-    group.finish();
+    benches
+}
+
+fn parsing(name: String, count: usize, set_bytes: Option<usize>) -> Bench {
+    Bench::new(name, (count, 0), count as u64, move || {
+        let pipeline = Workload::new(1).pipeline(count, set_bytes);
+        Way::once(move || {
+            let mut inbox: BytesMut = pipeline.clone();
+            move || parse(&mut inbox).expect("well formed") as u64
+        })
+    })
 }

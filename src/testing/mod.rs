@@ -15,3 +15,4 @@ pub mod node;
 pub mod picture;
 pub mod seed;
 mod surface;
+pub mod workload;

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use crate::disk::BLOCK_BYTES_MIN;
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::entry::EntryKind;
@@ -137,6 +138,12 @@ impl FrameBench {
             previous: Default::default(),
         };
         FrameBench { seal: key.segment(1, &[3; 32]), head, entries, buffer }
+    }
+
+    /// Bytes of one of its frames, as they go to the disk.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.buffer.len().next_multiple_of(BLOCK_BYTES_MIN)
     }
 
     /// Draws the next frame.
