@@ -28,6 +28,12 @@ trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 
 servers=(sealed nil redis)
 port=17000
+# is_taken PORT: whether somebody listens there.
+is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+while is_taken $port || is_taken $((port + 1)) || is_taken $((port + 2)); do
+    port=$((port + 10))
+    [ $port -lt 18000 ] || { printf 'no three free ports from 17000 to 18000\n' >&2 && exit 1; }
+done
 "$SEALKV" keygen "$work/kek" >/dev/null
 # A node refuses variables of its prefix that are no settings.
 node=(env -u SEALKV_COMMIT "$SEALKV" serve --admin-listen 127.0.0.1:0)

@@ -1,0 +1,81 @@
+//! The machine of a record, as its reader needs it to know what the numbers are worth.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use serde_json::json;
+
+/// Everything; `measured_in` is a directory on the disk that was measured.
+pub fn machine(measured_in: &Path) -> Value {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+        line.and_then(|line| line.split_once(':')).map_or("unknown", |(_, value)| value.trim()).to_owned()
+    };
+    let tier = tier(&field("flags"));
+    let class = format!("{} family {} model {}", field("vendor_id"), field("cpu family"), field("model"));
+    json!({
+        "cpu": field("model name"),
+        "class": class,
+        "tier": tier,
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "memory_mib": memory_mib(),
+        "kernel": line("/proc/sys/kernel/osrelease"),
+        "governor": line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "disk": disk(measured_in),
+    })
+}
+
+/// The commit from `SEALKV_COMMIT`, and today.
+pub fn commit_and_date() -> (String, String) {
+    let commit = std::env::var("SEALKV_COMMIT").unwrap_or_else(|_| "unknown".to_owned());
+    let date = Command::new("date").args(["-u", "+%F"]).output().ok();
+    let date = date.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    (commit, date.trim().to_owned())
+}
+
+/// The tier that a node takes on a CPU with these flags.
+fn tier(flags: &str) -> &'static str {
+    let has = |names: &[&str]| names.iter().all(|name| flags.split_whitespace().any(|flag| flag == *name));
+    if has(&["vaes", "vpclmulqdq", "avx512f", "avx512bw", "avx512vl"]) {
+        "vaes512"
+    } else if has(&["vaes", "vpclmulqdq", "avx2"]) {
+        "vaes256"
+    } else if has(&["aes", "pclmulqdq", "ssse3"]) {
+        "aesni"
+    } else {
+        "library"
+    }
+}
+
+/// Device and file system of the mount that holds the directory.
+fn disk(directory: &Path) -> String {
+    let output = Command::new("findmnt").args(["-n", "-o", "SOURCE,FSTYPE", "-T"]).arg(directory).output().ok();
+    let text = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn memory_mib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or(0_u64) / 1024
+}
+
+fn line(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tier_follows_from_the_flags() {
+        assert_eq!(tier("sse2 aes pclmulqdq ssse3 avx2 vaes vpclmulqdq"), "vaes256");
+        assert_eq!(tier("sse2 aes pclmulqdq ssse3"), "aesni");
+        assert_eq!(tier("sse2"), "library");
+        assert_eq!(tier("avx2 vaes vpclmulqdq avx512f avx512bw avx512vl"), "vaes512");
+    }
+}

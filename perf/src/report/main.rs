@@ -1,0 +1,116 @@
+//! `scripts/bench overhead`, `scale`, `compare` and `report`: runs what measures, keeps records, draws them.
+//!
+//! ```text
+//! run        children with their CPU time, and how much CPU others took meanwhile
+//! facts      the machine: CPU class and tier, disk, kernel, commit
+//! overhead   the stages of an entry, sealed minus nil, from the benches of the crate; then scenarios with running nodes
+//! scale      the same node as values, keys, clients and pipelines grow
+//! profile    CPU profiles of a node under load, nil and sealed: flame graphs, and where the difference is
+//! compare    two records: what changed beyond the noise
+//! page       one record as HTML with charts, as Markdown, and as the picture of the README
+//! ```
+
+mod chart;
+mod compare;
+mod facts;
+mod flame;
+mod markdown;
+mod nodes;
+mod overhead;
+mod page;
+mod pprof;
+mod profile;
+mod run;
+mod scale;
+mod statistics;
+mod summary;
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["overhead", rest @ ..] => overhead::run(&Options::of(rest)),
+        ["scale", rest @ ..] => scale::run(&Options::of(rest)),
+        ["profile", rest @ ..] => profile::run(&Options::of(rest)),
+        ["compare", rest @ ..] => compare::run(rest),
+        ["render", record] => render(Path::new(record), &Path::new(record).with_extension("")),
+        ["render", record, out] => render(Path::new(record), Path::new(out)),
+        _ => Err("expected overhead, scale, profile, compare A B [--across], or render RECORD [OUT]".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--name value` pairs.
+pub struct Options<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Options<'a> {
+    fn of(words: &[&'a str]) -> Options<'a> {
+        Options(words.chunks(2).map(|pair| (pair[0], pair.get(1).copied().unwrap_or_default())).collect())
+    }
+
+    /// The value of `--name`.
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    /// The same as a number.
+    pub fn number(&self, name: &str, default: u64) -> Result<u64, String> {
+        let Some(text) = self.text(name) else { return Ok(default) };
+        text.parse().map_err(|_| format!("{name} {text}: expected a number"))
+    }
+
+    /// The same as a path that must be given.
+    pub fn path(&self, name: &str) -> Result<PathBuf, String> {
+        self.text(name).map(PathBuf::from).ok_or(format!("{name} is missing"))
+    }
+
+    /// An option that is not among these is a mistake.
+    pub fn only(&self, names: &[&str]) -> Result<(), String> {
+        match self.0.iter().find(|(name, _)| !names.contains(name)) {
+            Some((name, _)) => Err(format!("unknown option {name}: expected {}", names.join(", "))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a record.
+pub fn read_record(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|problem| format!("{}: {problem}", path.display()))?;
+    serde_json::from_str(&text).map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
+/// Writes a record, and the pages of it beside it: `OUT.json`, `OUT.html`, `OUT.md`, `OUT.svg`.
+pub fn keep(record: &Value, out: &Path) -> Result<(), String> {
+    let json = out.with_extension("json");
+    write(&json, &format!("{record:#}\n"))?;
+    render(&json, out)
+}
+
+fn render(json: &Path, out: &Path) -> Result<(), String> {
+    let record = read_record(json)?;
+    let page = page::html(&record)?;
+    write(&out.with_extension("html"), &page)?;
+    write(&out.with_extension("md"), &markdown::text(&record))?;
+    if let Some(picture) = page::picture(&record) {
+        write(&out.with_extension("svg"), &picture)?;
+    }
+    eprintln!("report: {}", out.with_extension("html").display());
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|problem| format!("{}: {problem}", path.display()))
+}

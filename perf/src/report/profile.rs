@@ -1,0 +1,100 @@
+//! `scripts/bench profile`: CPU profiles of two nodes under the same load, nil and sealed, and where the difference is.
+
+use std::fs;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::Options;
+use crate::flame::differences;
+use crate::flame::svg;
+use crate::nodes::RunningNode;
+use crate::nodes::SCENARIOS;
+use crate::nodes::Tools;
+use crate::nodes::clean;
+use crate::nodes::work_directory;
+use crate::pprof::Stacks;
+use crate::pprof::stacks;
+
+/// `--sealkv PATH --load PATH --out DIR [--op set|get] [--seconds N]`.
+pub fn run(options: &Options<'_>) -> Result<(), String> {
+    options.only(&["--sealkv", "--load", "--out", "--op", "--seconds"])?;
+    let seconds = options.number("--seconds", 10)?;
+    if !(1..=60).contains(&seconds) {
+        return Err(format!("--seconds {seconds}: expected 1 to 60"));
+    }
+    let (op, out) = (options.text("--op").unwrap_or("set"), options.path("--out")?);
+    fs::create_dir_all(&out).map_err(|problem| format!("{}: {problem}", out.display()))?;
+    let work = work_directory()?;
+    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let taken = [("nil", 0), ("sealed", 2)].map(|(name, scenario)| -> Result<Stacks, String> {
+        let node = tools.start_with(&SCENARIOS[scenario], scenario, &["--profiling"])?;
+        let bytes = take(&tools, &node, op, seconds)?;
+        write(&out.join(format!("{op}-{name}.pb.gz")), &bytes)?;
+        let stacks = stacks(&bytes)?;
+        let title = format!("{op}, {name}: {} samples", stacks.values().sum::<u64>());
+        write(&out.join(format!("{op}-{name}.svg")), svg(&title, &stacks, None).as_bytes())?;
+        Ok(stacks)
+    });
+    clean(&work);
+    let [nil, sealed] = taken;
+    difference(&out, op, (&nil?, &sealed?))
+}
+
+fn difference(out: &Path, op: &str, (nil, sealed): (&Stacks, &Stacks)) -> Result<(), String> {
+    let title = format!("{op}, sealed against nil: red takes a larger share");
+    write(&out.join(format!("{op}-difference.svg")), svg(&title, sealed, Some(nil)).as_bytes())?;
+    let mut text = format!(
+        "{op}: the ten functions whose own share of the CPU differs most, in percent\n{:>8} {:>8} {:>8}\n",
+        "nil", "sealed", "change"
+    );
+    for (name, before, now) in differences(sealed, nil) {
+        text += &format!("{before:>8.2} {now:>8.2} {:>+8.2}  {name}\n", now - before);
+    }
+    print!("{text}");
+    write(&out.join(format!("{op}-difference.txt")), text.as_bytes())?;
+    eprintln!("profiles: {}", out.display());
+    Ok(())
+}
+
+/// A profile of the node while the load generator asks it.
+fn take(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Vec<u8>, String> {
+    tools.load(node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "3"])?;
+    let longer = (seconds + 1).to_string();
+    let mut load = Command::new(&tools.load)
+        .args(["--address", &node.address, "--op", op, "--clients", "50", "--pipeline", "16", "--seconds", &longer])
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|problem| format!("{}: {problem}", tools.load.display()))?;
+    let answer = get(&node.admin, &format!("/debug/pprof/profile?seconds={seconds}"), seconds);
+    let ended = load.wait().map_err(|problem| problem.to_string())?;
+    if !ended.success() {
+        return Err(format!("the load generator ended with {ended}"));
+    }
+    answer.map_err(|problem| format!("the profile of the node: {problem}"))
+}
+
+fn get(address: &str, path: &str, seconds: u64) -> Result<Vec<u8>, String> {
+    let io = |problem: std::io::Error| problem.to_string();
+    let mut stream = TcpStream::connect(address).map_err(io)?;
+    stream.set_read_timeout(Some(Duration::from_secs(seconds + 60))).map_err(io)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").map_err(io)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(io)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no answer of HTTP")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let body = answer.split_off(end + 4);
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body)
+    } else {
+        Err(format!("{}: {}", head.lines().next().unwrap_or(""), String::from_utf8_lossy(&body)))
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|problem| format!("{}: {problem}", path.display()))
+}
