@@ -1,7 +1,7 @@
 //! The hook in front of the state machine in five ways, and what a planted regression of five instructions looks like.
 //!
 //! ```text
-//! none     a loop without any hook: skips empty entries, decodes the entry frame, hands the payload over
+//! none     the loop of any raft without the hook: only normal entries that are not empty, their frame decoded, handed over
 //! nil      no keys, no cutover: the nil cipher
 //! inert    keys, and no cutover
 //! below    keys, and every entry at or below the cutover
@@ -19,6 +19,7 @@ use sealkv::apply::hook::Hook;
 use sealkv::apply::hook::StateMachine;
 use sealkv::apply::open::Openings;
 use sealkv::crypto::envelope::EntryFrame;
+use sealkv::entry::EntryKind;
 use sealkv::entry::LogEntry;
 use sealkv::ids::Cutover;
 use sealkv::ids::Index;
@@ -101,6 +102,8 @@ fn without_hook(entries: &[LogEntry]) -> u64 {
     let mut machine = Sum::default();
     for entry in entries {
         let position = entry.position();
+        // As with the hook: membership changes are somebody else's.
+        assert_eq!(entry.kind, EntryKind::Normal);
         if entry.data.is_empty() {
             machine.skip(position);
             continue;

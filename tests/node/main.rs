@@ -26,6 +26,7 @@ mod hostile;
 mod limits;
 mod log_lines;
 mod log_tools;
+mod machine;
 mod manners;
 mod mounted;
 mod operator;
