@@ -48,6 +48,7 @@ pub struct LogEntry {
 
 impl LogEntry {
     /// Where it stands in the log.
+    #[inline]
     #[must_use]
     pub fn position(&self) -> Position {
         Position { term: self.term, index: self.index }

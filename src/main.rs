@@ -103,9 +103,8 @@ enum CliCommand {
     },
     /// Measure what this machine does: crypto, log, apply, or a whole node, nil beside sealed
     Bench {
-        /// What is measured
-        #[arg(value_enum)]
-        subject: Subject,
+        /// What is measured: crypto, log, apply or node
+        subject: BenchSubject,
         /// How long it may take in all
         #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
@@ -122,26 +121,6 @@ enum CliCommand {
         #[arg(long, value_name = "FILE")]
         vectors: Option<PathBuf>,
     },
-}
-
-/// The words of [`BenchSubject`].
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Subject {
-    Crypto,
-    Log,
-    Apply,
-    Node,
-}
-
-impl From<Subject> for BenchSubject {
-    fn from(subject: Subject) -> BenchSubject {
-        match subject {
-            Subject::Crypto => BenchSubject::Crypto,
-            Subject::Log => BenchSubject::Log,
-            Subject::Apply => BenchSubject::Apply,
-            Subject::Node => BenchSubject::Node,
-        }
-    }
 }
 
 #[derive(Subcommand)]
@@ -330,7 +309,7 @@ fn main() -> ExitCode {
             cli::doctor::run(&DoctorOrder { data_dir, kek_file, write_config })
         }
         CliCommand::Bench { subject, seconds, json, directory } => {
-            cli::bench::run(&BenchOrder { subject: subject.into(), seconds, json, directory })
+            cli::bench::run(&BenchOrder { subject, seconds, json, directory })
         }
         CliCommand::Selftest { vectors } => cli::selftest::run(vectors.as_deref()),
     }

@@ -23,7 +23,7 @@ pub struct Counted {
 pub fn count(tier: &str, names: &[&str]) -> io::Result<Vec<Counted>> {
     let directory = tempfile::tempdir()?;
     let out = directory.path().join("out");
-    let measured = "*bench*measured*";
+    let measured = "rooms::bench::measured";
     let valgrind = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no"])
         .arg(format!("--callgrind-out-file={}", out.display()))

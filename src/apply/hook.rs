@@ -139,10 +139,10 @@ impl Hook {
         let mut done = 0;
         while rest.len() > 0 {
             let planned = self.cutover.load();
-            let mut until = StopAtCutover { cutover: &self.cutover, planned, machine: &mut *machine };
-            until.begin(open_sealed(rest.clone(), planned, keys, &mut self.openings));
-            until.look_ahead(&mut payloads(rest.clone(), planned, &self.openings));
-            let count = deliver(rest.clone(), keys.is_some(), &self.openings, &mut until)?;
+            machine.begin(open_sealed(rest.clone(), planned, keys, &mut self.openings));
+            machine.look_ahead(&mut payloads(rest.clone(), planned, &self.openings));
+            let opened = OpenedRun { openings: &self.openings, planned, has_keys: keys.is_some() };
+            let count = deliver(rest.clone(), &opened, &self.cutover, machine)?;
             assert!(count > 0, "the first entry goes through or halts");
             done += count;
             rest.nth(count - 1);
@@ -155,36 +155,6 @@ impl Hook {
 }
 
 debug_fields!(self: Hook { cutover: self.cutover.load() });
-
-/// A state machine that is full as soon as the cutover moves: the entries behind were not opened for the new one.
-struct StopAtCutover<'a, M> {
-    cutover: &'a Cutover,
-    /// The cutover that the entries were opened for.
-    planned: Index,
-    machine: &'a mut M,
-}
-
-impl<M: StateMachine> StateMachine for StopAtCutover<'_, M> {
-    fn begin(&mut self, opened: OpenedCount) {
-        self.machine.begin(opened);
-    }
-
-    fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
-        self.machine.look_ahead(payloads);
-    }
-
-    fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
-        self.machine.apply(delivery)
-    }
-
-    fn skip(&mut self, position: Position) {
-        self.machine.skip(position);
-    }
-
-    fn is_full(&self) -> bool {
-        self.machine.is_full() || self.cutover.load() != self.planned
-    }
-}
 
 /// Opens everything that is sealed, in parallel. `cutover` is the index above which entries are sealed, strictly.
 fn open_sealed<'e>(
@@ -218,32 +188,47 @@ fn payloads<'o, 'e: 'o>(
     })
 }
 
-/// Hands the entries over strictly in order, up to the first one that cannot be applied.
-///
-/// What each entry costs without a cipher is counted by `scripts/bench gates`: one comparison with the cutover, and one of the
-/// cutover with the planned one.
-fn deliver<'e, M: StateMachine>(
-    mut entries: impl ExactSizeIterator<Item = &'e LogEntry>,
+/// What was opened, and what it was planned by.
+struct OpenedRun<'a> {
+    openings: &'a Openings,
+    /// The cutover that the entries were opened for.
+    planned: Index,
     has_keys: bool,
-    openings: &Openings,
-    machine: &mut StopAtCutover<'_, M>,
+}
+
+/// Hands the entries over strictly in order, up to the first one that cannot be applied, that finds the machine full, or that
+/// is sealed by a cutover which the machine has set meanwhile: it was not opened for that.
+///
+/// Without a cipher an entry costs what `scripts/bench gates` counts: the cutover is read and compared.
+fn deliver<'e>(
+    mut entries: impl ExactSizeIterator<Item = &'e LogEntry>,
+    opened: &OpenedRun<'_>,
+    cutover: &Cutover,
+    machine: &mut impl StateMachine,
 ) -> Result<usize, Halt> {
-    let cutover = machine.planned;
-    let mut results = openings.results();
+    let mut results = opened.openings.results();
     let all = entries.len();
     while let Some(entry) = entries.next() {
         assert_eq!(entry.kind, EntryKind::Normal, "membership changes are cut out of runs");
+        // Before the entry is looked at: what is read of it then stays in registers.
+        let now = cutover.load();
         let position = entry.position();
         if entry.data.is_empty() {
             machine.skip(position);
         } else {
-            let outcome = if is_sealed(entry.index, cutover) {
-                let opened = if has_keys { results.next() } else { None };
-                deliver_sealed(entry, position, opened, machine)
+            let outcome = if is_sealed(entry.index, now) {
+                if now != opened.planned {
+                    return Ok(all - entries.len() - 1);
+                }
+                let next = if opened.has_keys { results.next() } else { None };
+                deliver_sealed(entry, next, machine)
             } else {
-                deliver_clear(entry, position, machine)
+                let Ok(EntryFrame { proposal_id, payload }) = EntryFrame::decode(&entry.data) else {
+                    return Err(no_frame(entry, now));
+                };
+                machine.apply(Delivery { position, proposal_id, payload, entry_tag: None })
             };
-            outcome.map_err(|cause| halt_at(entry, cutover, cause))?;
+            outcome.map_err(|cause| halt_at(entry, now, cause))?;
         }
         if machine.is_full() {
             break;
@@ -258,15 +243,8 @@ fn needs_opening(entry: &LogEntry, cutover: Index) -> bool {
     is_sealed(entry.index, cutover) && !entry.data.is_empty() && entry.kind == EntryKind::Normal
 }
 
-#[inline]
-fn deliver_clear(entry: &LogEntry, position: Position, machine: &mut impl StateMachine) -> Result<(), HaltCause> {
-    let frame = EntryFrame::decode(&entry.data)?;
-    machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload: frame.payload, entry_tag: None })
-}
-
 fn deliver_sealed(
     entry: &LogEntry,
-    position: Position,
     opened: Option<Result<&[u8], OpenError>>,
     machine: &mut impl StateMachine,
 ) -> Result<(), HaltCause> {
@@ -274,7 +252,15 @@ fn deliver_sealed(
     let payload = opened.ok_or(HaltCause::NoCipher)??;
     let entry_tag = entry.data.last_chunk().copied();
     debug_assert!(entry_tag.is_some(), "an entry that opened has a tag");
+    let position = entry.position();
     machine.apply(Delivery { position, proposal_id: frame.proposal_id, payload, entry_tag })
+}
+
+/// The halt at a clear entry that is no entry frame.
+#[cold]
+fn no_frame(entry: &LogEntry, cutover: Index) -> Halt {
+    let error = EntryFrame::decode(&entry.data).expect_err("it was tried before");
+    halt_at(entry, cutover, error.into())
 }
 
 /// A halt at `entry`. Its clear bytes name the proposal, and the key unless `cause` is about another one.

@@ -24,6 +24,7 @@ use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -81,6 +82,16 @@ pub fn run(order: &BenchOrder) -> ExitCode {
             cli::say(&format!("sealkv: bench {}: {problem}", order.subject.word()));
             Blame::Config.into()
         }
+    }
+}
+
+impl FromStr for BenchSubject {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<BenchSubject, String> {
+        let all = [BenchSubject::Crypto, BenchSubject::Log, BenchSubject::Apply, BenchSubject::Node];
+        let found = all.into_iter().find(|subject| subject.word() == word);
+        found.ok_or_else(|| "expected crypto, log, apply or node".to_owned())
     }
 }
 
