@@ -12,6 +12,7 @@ mod encryption;
 mod faults;
 mod log_life;
 mod log_model;
+mod members;
 mod replay;
 mod sealed_log;
 mod workloads;

@@ -18,6 +18,7 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::kv::ReadAnswer;
 use crate::ids::NodeId;
+use crate::members::Members;
 use crate::propose::ClientRequest;
 use crate::propose::ControlRequest;
 use crate::propose::ControlResult;
@@ -27,6 +28,8 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
+use crate::raft::Input;
+use crate::raft::MemberChange;
 use crate::testing::cluster::watch::Watch;
 use crate::testing::leader::word;
 use crate::testing::net::Network;
@@ -111,6 +114,49 @@ impl SimCluster {
         }
     }
 
+    /// A cluster of three, and a node 4 that runs and is no member yet.
+    ///
+    /// # Panics
+    /// If a node does not start.
+    #[must_use]
+    pub fn with_joiner(seed: u64) -> SimCluster {
+        let mut cluster = SimCluster::new(seed, 3);
+        let founders: Vec<NodeId> = (1..=3).map(|id| NodeId::new(id).expect("not 0")).collect();
+        let (joiner, chance) = (NodeId::new(4).expect("not 0"), Seeded::new(cluster.chance.bits()));
+        let mut joiner = SimNode::found(joiner, &founders, Mode::On, &cluster.network, chance);
+        joiner.start().expect("a node that joins starts");
+        cluster.nodes.push(joiner);
+        cluster.watch = Watch::of(2);
+        cluster
+    }
+
+    /// Asks a node for a change of the members. Whether it was made is seen in its members.
+    pub fn change(&mut self, node: u64, change: MemberChange) {
+        self.node_mut(node).ask(Input::Change { change, done: Box::new(|_| ()) });
+    }
+
+    /// Asks a leader to hand over to whom it likes.
+    pub fn transfer(&mut self, node: u64) {
+        self.node_mut(node).ask(Input::Transfer { to: None, done: Box::new(|_| ()) });
+    }
+
+    /// The members as the leader has them.
+    #[must_use]
+    pub fn members(&self) -> Option<Members> {
+        self.node(self.leader()?).members()
+    }
+
+    /// Whether a node holds back what logs may drop: one that was taken out does not.
+    fn is_counted(&self, node: &SimNode) -> bool {
+        let id = node.id();
+        self.members().is_none_or(|members| {
+            members.voters.contains(&id)
+                || members.voters_outgoing.contains(&id)
+                || members.learners.contains(&id)
+                || !members.voters.contains(&4)
+        })
+    }
+
     /// Lets a few ms pass, and every node take a turn.
     ///
     /// # Panics
@@ -130,7 +176,8 @@ impl SimCluster {
             format!("{:?}", self.nodes[at].status()).hash(&mut self.trace);
         }
         // A leader that does not know yet that a follower has an entry sends it again, and asks for the entry before it.
-        let applied = self.nodes.iter().map(|node| node.applied().index);
+        let counted = self.nodes.iter().filter(|node| self.is_counted(node));
+        let applied = counted.map(|node| node.applied().index);
         let held = self.nodes.iter().filter_map(SimNode::held_by_all);
         let dropped = applied.chain(held).min().unwrap_or_default();
         self.nodes.iter().for_each(|node| node.needed_above(dropped));

@@ -17,9 +17,16 @@ pub(super) struct Watch {
     /// Per node, as it was seen last.
     applied: BTreeMap<u64, Position>,
     compared: u64,
+    /// Nodes that hold what one applies, at least; `None` = most of all.
+    quorum: Option<usize>,
 }
 
 impl Watch {
+    /// For a cluster whose members change: the smallest majority that it ever has.
+    pub(super) fn of(quorum: usize) -> Watch {
+        Watch { quorum: Some(quorum), ..Watch::default() }
+    }
+
     /// Looks at the node that has just had a turn.
     ///
     /// # Panics
@@ -32,7 +39,8 @@ impl Watch {
             return;
         }
         let holders = nodes.iter().filter(|node| node.has_durably(applied)).count();
-        assert!(2 * holders > nodes.len(), "ACK-DURABLE: node {} applied {applied:?}, {holders} hold it", node.id());
+        let quorum = self.quorum.unwrap_or(nodes.len() / 2 + 1);
+        assert!(holders >= quorum, "ACK-DURABLE: node {} applied {applied:?}, {holders} hold it", node.id());
         let mut hasher = DefaultHasher::new();
         node.picture().hash(&mut hasher);
         let state = (applied, hasher.finish());

@@ -62,6 +62,8 @@ pub(super) struct Life {
     pub(super) raft: raft::RaftLoop,
     pub(super) apply: apply_loop::ApplyLoop,
     inputs: Receiver<Input>,
+    /// By tests.
+    asked: Vec<Input>,
     batches: Receiver<Vec<Committed>>,
 }
 
@@ -135,13 +137,19 @@ impl Life {
         let raft = raft::RaftLoop::new(config, recovered, outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
-        Ok(Life { handle, reads, log, raft, apply, inputs, batches })
+        Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches })
     }
 
     /// One turn of raft's loop: it takes what has arrived and what the other loops have for it.
     pub(super) fn step_raft(&mut self, arrived: Vec<PeerMessage>) -> Result<(), String> {
-        let inputs = arrived.into_iter().map(Input::Message).chain(self.inputs.try_iter());
+        let asked = std::mem::take(&mut self.asked);
+        let inputs = asked.into_iter().chain(arrived.into_iter().map(Input::Message)).chain(self.inputs.try_iter());
         self.raft.step(inputs.take(RAFT_STEP_INPUTS_MAX)).map_err(|error| error.to_string())
+    }
+
+    /// Something for raft's next turn.
+    pub(super) fn ask(&mut self, input: Input) {
+        self.asked.push(input);
     }
 
     /// One turn of apply's loop. True if it applied a run.

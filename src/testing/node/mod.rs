@@ -37,6 +37,7 @@ use crate::propose::Gateway;
 use crate::propose::Mode;
 use crate::propose::ProposeHandle;
 use crate::propose::RequestSlot;
+use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
 use crate::testing::base::MemoryBase;
@@ -166,6 +167,19 @@ impl SimNode {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.life.as_ref().map(Life::status)
+    }
+
+    /// The members as raft has them; `None` while it does not run.
+    #[must_use]
+    pub fn members(&self) -> Option<Members> {
+        self.life.as_ref().map(|life| life.raft.members().clone())
+    }
+
+    /// Gives its raft loop something to do, if it runs.
+    pub(super) fn ask(&mut self, input: Input) {
+        if let Some(life) = &mut self.life {
+            life.ask(input);
+        }
     }
 
     /// Up to where it knows as a leader that every node holds the log.

@@ -1,0 +1,119 @@
+//! Members change while nodes crash and the network breaks: a node joins and gets a vote, another one goes, by two changes or one.
+
+use sealkv::ids::NodeId;
+use sealkv::members::Members;
+use sealkv::raft::MemberChange;
+use sealkv::testing::cluster::SimCluster;
+use sealkv::testing::net::Weather;
+use sealkv::testing::seed::Seeded;
+use sealkv::testing::seed::seeds;
+
+use crate::clients::Clients;
+
+const JOINER: u64 = 4;
+
+fn id(node: u64) -> NodeId {
+    NodeId::new(node).unwrap()
+}
+
+/// The change that is due, seen from the members as they are: node 4 becomes a voter and `out` goes.
+fn due(members: &Members, out: u64, is_joint: bool, may_vote: bool) -> Option<MemberChange> {
+    if !members.voters_outgoing.is_empty() {
+        return None;
+    }
+    let (is_voter, is_learner) = (members.voters.contains(&JOINER), members.learners.contains(&JOINER));
+    match (is_voter, is_learner) {
+        (false, false) => Some(MemberChange::AddLearner { node: id(JOINER), address: "four:1".to_owned() }),
+        (false, true) if !may_vote => None,
+        (false, true) if is_joint => Some(MemberChange::Replace { old: id(out), new: id(JOINER) }),
+        (false, true) => Some(MemberChange::Promote(id(JOINER))),
+        (true, _) => members.voters.contains(&out).then(|| MemberChange::Remove(id(out))),
+    }
+}
+
+/// What a run has gone through: acknowledged writes and crashes.
+fn live(seed: u64) -> (usize, u64) {
+    let mut cluster = SimCluster::with_joiner(seed);
+    let (chance, mut clients, mut crashes) = (Seeded::new(seed ^ 0x3e3b), Clients::default(), 0);
+    let (out, is_joint) = (1 + chance.below(3), chance.one_in(2));
+    cluster.elect();
+    for step in 0..STEPS {
+        cluster.step();
+        if chance.one_in(3) {
+            let node = cluster.leader().unwrap_or(1 + chance.below(3));
+            clients.send(&mut cluster, node, &chance);
+        }
+        if let Some(leader) = cluster.leader().filter(|_| step % 20 == 0) {
+            let members = cluster.node(leader).members().unwrap();
+            match due(&members, out, is_joint, step > STEPS / 3) {
+                Some(change) if leader != out => cluster.change(leader, change),
+                Some(_) => cluster.transfer(leader),
+                None if chance.one_in(10) => cluster.transfer(leader),
+                None => {}
+            }
+        }
+        let node = 1 + chance.below(4);
+        match chance.below(300) {
+            0..3 => {
+                crashes += u64::from(cluster.node(node).is_running());
+                cluster.crash(node);
+            }
+            3..25 if !cluster.node(node).is_running() => cluster.restart(node).unwrap(),
+            25 => cluster.partition(&[&[node]]),
+            26..32 => cluster.heal(),
+            32 | 33 => cluster.set_weather(Weather { loss_percent: chance.below(20), delay_ms_max: chance.below(60) }),
+            _ => {}
+        }
+    }
+    cluster.heal();
+    cluster.set_weather(Weather::default());
+    for node in 1..=JOINER {
+        if !cluster.node(node).is_running() {
+            cluster.restart(node).unwrap();
+        }
+    }
+    for _ in 0..400 {
+        cluster.steps(20);
+        let Some(leader) = cluster.leader() else { continue };
+        match due(&cluster.node(leader).members().unwrap(), out, is_joint, true) {
+            None => break,
+            Some(change) if leader != out => cluster.change(leader, change),
+            Some(_) => cluster.transfer(leader),
+        }
+    }
+    let in_the_end: Vec<u64> = (1..=JOINER).filter(|node| *node != out).collect();
+    cluster.until("the members are those that were asked for", |cluster| {
+        cluster.members().is_some_and(|members| members.voters == in_the_end && members.voters_outgoing.is_empty())
+    });
+    let leader = cluster.elect();
+    cluster.steps(100);
+    let acknowledged = clients.check(&mut cluster, leader);
+    cluster.until("every member applies what the leader has", |cluster| {
+        let leader = cluster.leader().map(|leader| cluster.node(leader).applied());
+        in_the_end.iter().all(|node| Some(cluster.node(*node).applied()) == leader)
+    });
+    (acknowledged, crashes)
+}
+
+/// Every state is compared with that of another node at the same index, and what a node applies is held by two at least.
+#[test]
+fn members_change_under_faults_and_nothing_acknowledged_is_lost() {
+    let (seeds, mut failed, mut all) = (seeds(CI_RUNS), 0, (0, 0));
+    for seed in &seeds {
+        match std::panic::catch_unwind(|| live(*seed)) {
+            Ok((acknowledged, crashes)) => all = (all.0 + acknowledged, all.1 + crashes),
+            Err(_) => {
+                failed += 1;
+                eprintln!("failed: SEALKV_SEED={seed}");
+            }
+        }
+    }
+    println!("{} tried, {failed} failed", seeds.len());
+    assert_eq!(failed, 0);
+    let runs = seeds.len();
+    assert!(all.0 >= 40 * runs && all.1 >= 2 * runs as u64, "acknowledged and crashes: {all:?} in {runs} runs");
+}
+
+/// `scripts/slow cluster` makes many more.
+const CI_RUNS: u64 = 6;
+const STEPS: u64 = 1_500;
