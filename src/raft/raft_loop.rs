@@ -385,7 +385,7 @@ impl RaftLoop {
         for message in messages {
             let may_campaign = self.election.may_campaign();
             let message = PeerMessage::new(message).filter(|message| may_campaign || !message.asks_for_votes());
-            message.into_iter().for_each(|message| self.transport.send(message));
+            message.into_iter().flat_map(PeerMessage::split).for_each(|message| self.transport.send(message));
         }
     }
 

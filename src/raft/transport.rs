@@ -6,14 +6,17 @@
 use bytes::Bytes;
 
 use ::raft::Raft;
+use ::raft::eraftpb::Entry;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
 use crate::codec::CodecError;
 use crate::ids::Index;
 use crate::ids::Term;
+use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
+use crate::raft::log::cost;
 use crate::raft::wire;
 
 /// A message between members. Only this room looks inside.
@@ -24,6 +27,28 @@ impl PeerMessage {
     /// `None` for a message that must never travel: a proposal, or one that the library sends to itself.
     pub(super) fn new(message: Message) -> Option<PeerMessage> {
         may_travel(message.get_msg_type()).then_some(PeerMessage(message))
+    }
+
+    /// The same as messages that each fit a frame. The library gathers entries for one member without a bound when it sends
+    /// several appends in one step, as it does to a member that comes back.
+    pub(super) fn split(self) -> Vec<PeerMessage> {
+        let mut rest = self.0;
+        let mut parts = Vec::new();
+        while rest.get_msg_type() == MessageType::MsgAppend
+            && let Some(count) = fitting(&rest.entries)
+        {
+            let mut entries = rest.take_entries().into_vec();
+            let behind = entries.split_off(count);
+            let last = entries.last().expect("at least one fits");
+            let (index, term) = (last.index, last.term);
+            let mut part = rest.clone();
+            part.set_entries(entries.into());
+            (rest.index, rest.log_term) = (index, term);
+            rest.set_entries(behind.into());
+            parts.push(PeerMessage(part));
+        }
+        parts.push(PeerMessage(rest));
+        parts
     }
 
     /// `None` as for `new`, on the receiving side.
@@ -157,6 +182,17 @@ fn may_travel(kind: MessageType) -> bool {
     )
 }
 
+/// How many of the first entries go together, at least one; `None` if all do.
+fn fitting(entries: &[Entry]) -> Option<usize> {
+    let mut bytes: u64 = 0;
+    let is_beyond = |entry: &Entry| {
+        let is_first = bytes == 0;
+        bytes += cost(entry);
+        !is_first && bytes > FRAME_BYTES_MAX as u64
+    };
+    entries.iter().position(is_beyond)
+}
+
 /// Consecutive behind the matched position, terms ascending up to the sender's: the library trusts that blindly.
 fn is_well_formed(message: &Message) -> bool {
     let mut index = message.index;
@@ -185,6 +221,7 @@ impl Transport for Nowhere {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PEER_FRAME_BYTES_MAX;
     use crate::limits::PEER_QUEUE_MAX;
     use crate::testing::net::Network;
 
@@ -201,6 +238,30 @@ mod tests {
         assert!(PeerMessage::forged(message(MessageType::MsgPropose, 2)).into_message().is_none());
         assert!(PeerMessage::forged(message(MessageType::MsgHup, 2)).into_message().is_none());
         assert!(PeerMessage::new(message(MessageType::MsgAppend, 2)).is_some());
+    }
+
+    #[test]
+    fn an_append_that_fits_no_frame_is_several_that_follow_each_other() {
+        let mut long = message(MessageType::MsgAppend, 2);
+        (long.from, long.term, long.index, long.log_term, long.commit) = (1, 7, 10, 3, 9);
+        for (index, bytes) in (11..).zip([3 << 20, 400 << 10, 400 << 10, 400 << 10, 1, 8 << 20, 1]) {
+            let term = if index < 14 { 4 } else { 7 };
+            long.mut_entries().push(Entry { term, index, data: vec![1; bytes].into(), ..Entry::default() });
+        }
+        let entries = long.entries.clone();
+        let parts = PeerMessage::forged(long).split();
+        let counts: Vec<usize> = parts.iter().map(|part| part.0.entries.len()).collect();
+        assert_eq!(counts, [1, 2, 2, 1, 1]);
+        let (mut index, mut term) = (10, 3);
+        for part in &parts {
+            assert_eq!((part.0.index, part.0.log_term, part.0.term, part.0.commit), (index, term, 7, 9));
+            assert!(is_well_formed(&part.0) && part.wire_bytes() < PEER_FRAME_BYTES_MAX);
+            (index, term) = part.0.entries.last().map(|last| (last.index, last.term)).unwrap();
+        }
+        let joined: Vec<Entry> = parts.into_iter().flat_map(|part| part.0.entries.into_vec()).collect();
+        assert_eq!(joined, entries.into_vec());
+        let short = PeerMessage::forged(message(MessageType::MsgHeartbeat, 2));
+        assert_eq!(short.clone().split(), [short]);
     }
 
     #[test]
