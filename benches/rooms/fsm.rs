@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sealkv::fsm::codec::Payload;
 use sealkv::fsm::command::KeyReply;
 use sealkv::fsm::command::ReadCommand;
+use sealkv::fsm::kv::KEY_READS_MAX;
 use sealkv::fsm::kv::KeyAnswer;
 use sealkv::fsm::kv::read_keys_as_leader;
 use sealkv::fsm::name::Database;
@@ -80,7 +81,7 @@ pub fn getting(cipher: &'static str, place: &'static str, count: usize, size: us
             applier = Applier::on(Arc::clone(&applier.base));
         }
         let reads: Vec<(Database, ReadCommand)> =
-            (0..count).map(|number| (Database::FIRST, ReadCommand::Get { key: Workload::key(number * 3) })).collect();
+            (0..count).map(|number| (Database::FIRST, ReadCommand::Get { key: Workload::key(number) })).collect();
         let reader = applier.reader.clone();
         Way::again(move || {
             let _ = &applier;
@@ -98,5 +99,10 @@ fn bytes_of(reader: &RowReader, reads: &[(Database, ReadCommand)]) -> u64 {
         }
         true
     };
-    read_keys_as_leader(reader, reads, 9, &mut visit).map_or(0, |()| bytes)
+    for together in reads.chunks(KEY_READS_MAX) {
+        if read_keys_as_leader(reader, together, 9, &mut visit).is_err() {
+            return 0;
+        }
+    }
+    bytes
 }

@@ -11,11 +11,13 @@ use crate::bench::Way;
 
 const COUNTS: [usize; 3] = [1, 16, 64];
 const SIZES: [usize; 3] = [64, 256, 16384];
+/// More than this is not parsed in one call: a client's group ends there.
+const AT_ONCE_BYTES: usize = 64 << 10;
 
 pub fn all(scale: Scale) -> Vec<Bench> {
     let mut benches = Vec::new();
     for count in scale.of(&COUNTS) {
-        for size in scale.of(&SIZES) {
+        for size in scale.of(&SIZES).into_iter().filter(|size| count * size <= AT_ONCE_BYTES) {
             let name = format!("resp::parse/command=set size={size} count={count}");
             benches.push(parsing(name, count, Some(size)));
         }
