@@ -99,11 +99,11 @@ pub fn recovery(cipher: &'static str, count: usize, size: usize) -> Bench {
     let name = format!("wal::recover/cipher={cipher} size={size} count={count}");
     Bench::new(name, (count, count * size), count as u64, move || {
         let mut rig = if cipher == "sealed" { LogRig::new(1) } else { LogRig::clear(1) };
-        rig.config.slot_bytes = 4 << 20;
+        (rig.config.slot_bytes, rig.config.entry_bytes_max) = (4 << 20, 128 << 10);
         rig.create().expect("a disk without faults");
         let (mut log, _) = rig.open().expect("just made");
         for first in (0..count).step_by(GROUP) {
-            let some: Vec<LogEntry> = entries(1, first as u64 + 2, GROUP as u64, size);
+            let some: Vec<LogEntry> = entries(1, first as u64 + 2, GROUP.min(count - first) as u64, size);
             write(&mut log, append(first as u64 + 1, some)).expect("a disk without faults");
         }
         drop(log);
