@@ -256,7 +256,7 @@ pub const HAND_OVER_DEADLINE: Duration = RAFT_TICK.saturating_mul(ELECTION_TICKS
 /// Before a leader that cannot write its state tries again to hand over.
 pub const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
 /// Nodes that a book tells of: their lines fit the hello.
-pub const BOOK_NODES_MAX: usize = 64;
+pub const BOOK_NODES_MAX: usize = MEMBERS_MAX;
 /// How often it is written what the others have acknowledged.
 pub const BOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a change of the members may take: an election, and what is applied after it.

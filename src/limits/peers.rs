@@ -10,9 +10,9 @@ use crate::limits::entries::ENTRY_BYTES_MAX;
 /// Body of a frame with a message or a request: the entries of one append, or one larger entry, with their heads.
 pub const PEER_FRAME_BYTES_MAX: usize = ENTRY_BYTES_MAX + 8 * FRAME_BYTES_MAX;
 /// Body of a frame before the peer has said who it is: a hello.
-pub const PEER_HELLO_BYTES_MAX: usize = 8 << 10;
+pub const PEER_HELLO_BYTES_MAX: usize = 16 << 10;
 /// What a node adds to its hello, such as the ids of its KEKs.
-pub const PEER_FACTS_BYTES_MAX: usize = 4 << 10;
+pub const PEER_FACTS_BYTES_MAX: usize = 8 << 10;
 /// Words with which a peer is refused.
 pub const PEER_WORDS_BYTES_MAX: usize = 512;
 /// Entries of one append: raft gathers [`FRAME_BYTES_MAX`], and entries of commands have more than 8 bytes each.
@@ -39,7 +39,9 @@ pub const PEER_COPY_BYTES_MAX: usize = 1 << 10;
 /// Bytes that are read at once, and by which the buffer of a long frame grows as its bytes come in.
 pub const PEER_READ_BYTES: usize = 256 << 10;
 /// Connections that have not said who they are: each member makes two, and strangers must not keep them out.
-pub const PEER_STRANGERS_MAX: usize = 64;
+pub const PEER_STRANGERS_MAX: usize = 256;
+/// Of them from one address: one machine alone must not take all places.
+pub const PEER_STRANGERS_OF_ADDRESS_MAX: usize = 32;
 /// How long a connection may take to be made, resolving of the name included.
 pub const PEER_CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// How long it may take until both sides know each other.

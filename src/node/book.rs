@@ -100,9 +100,12 @@ pub(crate) struct Book {
     node: NodeId,
     /// What this node's log had when it started.
     has: Reach,
-    /// Whom a new directory has to meet before it takes part: they could know of one before it.
+    /// Whom a new directory has to meet before it takes part: they could know of one before it. Nobody by name for a node that
+    /// joins: it has to meet most of those whom it hears of.
     to_meet: Vec<NodeId>,
     pages: Mutex<OpenPages>,
+    /// Held while the file is written, so that nobody waits for the disk who only looks into the pages.
+    writing: Mutex<()>,
 }
 
 /// The pages, and what this process knows of them.
@@ -113,6 +116,8 @@ struct OpenPages {
     is_saved: bool,
     /// Met since this process began: what they see this node acknowledge from then on is no loss.
     met: BTreeSet<NodeId>,
+    /// Nodes that those have met.
+    heard: BTreeSet<NodeId>,
 }
 
 impl Book {
@@ -142,8 +147,8 @@ impl Book {
             Err(error) => return Err(error),
         };
         let to_meet = to_meet.into_iter().filter(|other| *other != node).collect();
-        let pages = Mutex::new(OpenPages { pages, is_saved: false, met: BTreeSet::new() });
-        let book = Book { path, node, has, to_meet, pages };
+        let pages = Mutex::new(OpenPages { pages, is_saved: false, met: BTreeSet::new(), heard: BTreeSet::new() });
+        let book = Book { path, node, has, to_meet, pages, writing: Mutex::default() };
         book.save()?;
         Ok(book)
     }
@@ -160,17 +165,25 @@ impl Book {
         out
     }
 
-    /// What another node shows. It is remembered durably before this returns. True if this node may take part from now on.
+    /// What another node shows. It is remembered durably before this returns, if the node `is_member`. True if this node may take
+    /// part from now on. What somebody says who is no member ends no node that takes part.
     ///
     /// # Errors
     /// [`Refused`], and nothing is remembered.
-    pub(crate) fn meet(&self, node: NodeId, reader: &mut Reader<'_>) -> Result<bool, Refused> {
+    pub(crate) fn meet(
+        &self,
+        node: NodeId,
+        reader: &mut Reader<'_>,
+        is_member: impl Fn(NodeId) -> bool,
+    ) -> Result<bool, Refused> {
         let malformed = |error: CodecError| Refused::There(format!("what node {node} shows of itself {error}"));
         let theirs = take_pages(reader).map_err(malformed)?;
         let mut open = self.pages();
         let is_first = !open.met.contains(&node);
-        let OpenPages { pages, is_saved, met } = &mut *open;
-        if let Some(of_us) = theirs.known.get(&self.node) {
+        let mut is_new = false;
+        let OpenPages { pages, is_saved, met, heard } = &mut *open;
+        let is_heard = is_member(node) || !pages.has_joined;
+        if let Some(of_us) = theirs.known.get(&self.node).filter(|_| is_heard) {
             if of_us.drawn != pages.drawn {
                 return Err(Refused::Here(Lost::Directory { by: node }));
             }
@@ -182,17 +195,34 @@ impl Book {
             if known.drawn != theirs.drawn {
                 return Err(Refused::There(format!("node {node} was met with another directory: {LOST}")));
             }
-        } else {
+        } else if is_member(node) {
+            // Those who were taken out make place for others.
+            if pages.known.len() >= BOOK_NODES_MAX {
+                pages.known.retain(|known, _| is_member(*known));
+            }
+            if pages.known.len() >= BOOK_NODES_MAX {
+                return Err(Refused::There(format!("this node knows {BOOK_NODES_MAX} others already")));
+            }
             pages.known.insert(node, MetNode { drawn: theirs.drawn, reach: (Term(0), Index(0)) });
-            *is_saved = false;
+            (*is_saved, is_new) = (false, true);
         }
-        met.insert(node);
-        if !pages.has_joined && self.to_meet.iter().all(|other| pages.known.contains_key(other)) {
-            pages.has_joined = true;
-            *is_saved = false;
+        if met.len() < BOOK_NODES_MAX {
+            met.insert(node);
+        }
+        if !pages.has_joined {
+            heard.extend(theirs.known.keys().chain([&node]).filter(|other| **other != self.node).take(BOOK_NODES_MAX));
+            let has_met_most = 2 * met.intersection(heard).count() > heard.len();
+            let has_met_named = self.to_meet.iter().all(|other| pages.known.contains_key(other));
+            if has_met_named && (has_met_most || !self.to_meet.is_empty()) {
+                pages.has_joined = true;
+                (*is_saved, is_new) = (false, true);
+            }
         }
         let has_joined = pages.has_joined;
         drop(open);
+        if !is_new {
+            return Ok(has_joined);
+        }
         match self.save() {
             Ok(()) => Ok(has_joined),
             Err(error) => Err(Refused::There(format!("this node cannot remember whom it met: {error}"))),
@@ -213,12 +243,24 @@ impl Book {
     /// # Errors
     /// The disk's.
     pub(crate) fn save(&self) -> io::Result<()> {
-        let mut open = self.pages();
-        if open.is_saved {
-            return Ok(());
-        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
-        put_pages(&open.pages, &mut bytes);
+        {
+            let mut open = self.pages();
+            // What comes meanwhile sets it back.
+            if std::mem::replace(&mut open.is_saved, true) {
+                return Ok(());
+            }
+            put_pages(&open.pages, &mut bytes);
+        }
+        let written = self.write(bytes);
+        if written.is_err() {
+            self.pages().is_saved = false;
+        }
+        written
+    }
+
+    fn write(&self, mut bytes: Vec<u8>) -> io::Result<()> {
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_be_bytes());
         let new = self.path.with_extension("new");
@@ -227,9 +269,7 @@ impl Book {
             _ => file::write_new(&new, &bytes)?,
         }
         fs::rename(&new, &self.path)?;
-        file::sync_parent(&self.path)?;
-        open.is_saved = true;
-        Ok(())
+        file::sync_parent(&self.path)
     }
 
     fn pages(&self) -> MutexGuard<'_, OpenPages> {
@@ -303,7 +343,44 @@ mod tests {
     }
 
     fn meet(one: &Book, id: u64, other: &Book) -> Result<bool, Refused> {
-        one.meet(node(id), &mut Reader::new(&other.facts()))
+        one.meet(node(id), &mut Reader::new(&other.facts()), |_| true)
+    }
+
+    #[test]
+    fn a_node_that_joins_takes_part_once_it_has_met_most_of_those_it_hears_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |id: u64| dir.path().join(id.to_string());
+        let books: Vec<Book> = (1..=3).map(|id| open(&place(id), id, at(1, 1))).collect();
+        for (one, id) in [(0, 2), (0, 3), (1, 1), (1, 3), (2, 1), (2, 2)] {
+            meet(&books[one], id, &books[id as usize - 1]).unwrap();
+        }
+        let joiner = |name: &str| {
+            fs::create_dir_all(place(4).join(name)).unwrap();
+            Book::open(&place(4).join(name), node(4), at(0, 0), false, Vec::new(), &KernelEntropy).unwrap()
+        };
+        let before = joiner("before");
+        assert_eq!(meet(&before, 1, &books[0]), Ok(false), "two more could know a directory before this one");
+        assert_eq!(meet(&before, 2, &books[1]), Ok(true));
+        meet(&books[1], 4, &before).unwrap();
+        let lost = joiner("lost");
+        assert_eq!(meet(&lost, 1, &books[0]), Ok(false), "it has not met the one before");
+        assert!(!lost.is_open());
+        assert_eq!(meet(&lost, 2, &books[1]), Err(Refused::Here(Lost::Directory { by: node(2) })));
+    }
+
+    #[test]
+    fn what_is_said_by_no_member_is_not_remembered_and_ends_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = open(&dir.path().join("1"), 1, at(1, 1));
+        let others: Vec<Book> = (2..=3).map(|id| open(&dir.path().join(id.to_string()), id, at(1, 1))).collect();
+        assert_eq!(meet(&one, 2, &others[0]), Ok(false));
+        assert_eq!(meet(&one, 3, &others[1]), Ok(true));
+        let odd = open(&dir.path().join("9"), 9, at(1, 1));
+        meet(&odd, 1, &open(&dir.path().join("another 1"), 1, at(1, 1))).unwrap();
+        let met = one.meet(node(9), &mut Reader::new(&odd.facts()), |_| false);
+        assert_eq!(met, Ok(true), "it claims that this node had another directory");
+        assert!(!one.pages().pages.known.contains_key(&node(9)));
+        assert!(matches!(meet(&one, 9, &odd), Err(Refused::Here(_))), "a member would be believed");
     }
 
     #[test]

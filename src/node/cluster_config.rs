@@ -28,6 +28,8 @@ pub struct ClusterConfig {
     pub cluster: ClusterId,
     /// How it shows who it is; `None` on loopback, or where that was asked for.
     pub tls: Option<TlsFiles>,
+    /// The operator insists on nodes without TLS beyond loopback.
+    pub is_insecure: bool,
 }
 
 impl ClusterConfig {
@@ -70,7 +72,8 @@ impl ClusterConfig {
             check_loopback(peer_listen, &founders)?;
         }
         let cluster = cluster_id(settings.cluster_name.as_deref().unwrap_or(""), &founders);
-        Ok(Some(ClusterConfig { node, peer_listen, founders, is_joining, cluster, tls }))
+        let is_insecure = settings.insecure_peers.unwrap_or(false);
+        Ok(Some(ClusterConfig { node, peer_listen, founders, is_joining, cluster, tls, is_insecure }))
     }
 }
 
@@ -177,12 +180,16 @@ fn tls_files(settings: &Settings) -> Result<Option<TlsFiles>, ConfigError> {
     }
 }
 
-/// Without TLS whoever is on the path reads and writes what nodes say to each other.
-fn check_loopback(peer_listen: SocketAddr, founders: &[MemberAddress]) -> Result<(), ConfigError> {
-    let is_loopback = |address: &str| match address.parse::<SocketAddr>() {
+/// Whether what is sent to `HOST:PORT` stays on this machine.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    match address.parse::<SocketAddr>() {
         Ok(address) => address.ip().is_loopback(),
         Err(_) => address.starts_with("localhost:"),
-    };
+    }
+}
+
+/// Without TLS whoever is on the path reads and writes what nodes say to each other.
+fn check_loopback(peer_listen: SocketAddr, founders: &[MemberAddress]) -> Result<(), ConfigError> {
     let expected = "a loopback address, or TLS (--peer-cert, --peer-key, --peer-ca), or --insecure-peers: without TLS \
          anybody on the path can be a node";
     if !peer_listen.ip().is_loopback() {

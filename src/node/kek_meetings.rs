@@ -93,10 +93,13 @@ impl KekMeetings {
         let theirs =
             KekFacts::take(&mut reader).and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)));
         let (theirs, port) = theirs.map_err(|error| format!("what it shows of itself {error}"))?;
-        self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, port);
         let common = self.ours.check(&theirs);
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.insert(node, common);
+        // Of others nothing is kept, however many numbers they have.
+        if self.is_member(node) {
+            self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, port);
+            shown.insert(node, common);
+        }
         let voters = self.members.known().members.voters;
         let lacking = shown.iter().filter(|(node, common)| common.is_err() && voters.contains(&node.value())).count();
         drop(shown);
@@ -112,10 +115,14 @@ impl KekMeetings {
 }
 
 impl KekMeetings {
+    fn is_member(&self, node: NodeId) -> bool {
+        self.members.known().members.nodes().is_some_and(|members| members.contains(&node))
+    }
+
     /// Whether one of the two has lost what the other one remembers.
     fn compare_books(&self, node: NodeId, reader: &mut Reader<'_>) -> Result<(), String> {
         let Some(book) = self.book.get() else { return Ok(()) };
-        match book.meet(node, reader) {
+        match book.meet(node, reader, |node| self.is_member(node)) {
             Ok(_) => Ok(()),
             Err(Refused::There(words)) => Err(words),
             Err(Refused::Here(lost)) => {

@@ -22,6 +22,7 @@ use crate::keys::node_keys::NodeKeys;
 use crate::limits::BOOK_EVERY;
 use crate::node::book::Book;
 use crate::node::cluster_config::ClusterConfig;
+use crate::node::cluster_config::is_loopback;
 use crate::node::kek_meetings::KekMeetings;
 use crate::node::member_wire::answer_bytes;
 use crate::node::member_wire::take_request;
@@ -73,16 +74,16 @@ pub(crate) fn start(
         members: Vec::new(),
         security: match &config.tls {
             Some(files) => Security::MutualTls(files.clone()),
-            // The settings were checked: it is loopback, or what the operator insists on.
-            None => Security::InsecurePlain { beyond_loopback: true },
+            None => Security::InsecurePlain { beyond_loopback: config.is_insecure },
         },
         threads: 1,
     };
     let peers = Arc::new(peers::start(peers, Arc::new(desk))?);
     let dialled = Arc::downgrade(&peers);
+    let stays_here = config.tls.is_none() && !config.is_insecure;
     members.tell(Box::new(move |addresses| {
         if let Some(peers) = dialled.upgrade() {
-            peers.set_members(&reachable(addresses));
+            peers.set_members(&reachable(addresses, stays_here));
         }
     }));
     // Only once: this is the one place that sets it.
@@ -125,9 +126,14 @@ fn keep_up(book: &Arc<Book>) -> Result<(), PeersRefused> {
     Builder::new().name("book".to_owned()).spawn(keep).map(drop).map_err(PeersRefused::Threads)
 }
 
-/// The members that have an address.
-fn reachable(addresses: &[MemberAddress]) -> Vec<(NodeId, PeerAddress)> {
+/// The members that have an address; where nothing may leave this machine in the clear, those on it.
+fn reachable(addresses: &[MemberAddress], stays_here: bool) -> Vec<(NodeId, PeerAddress)> {
     let address = |member: &MemberAddress| match member.address.parse() {
+        Ok(_) if stays_here && !is_loopback(&member.address) => {
+            let (node, address) = (member.node.value(), &member.address);
+            tracing::error!(node, address, "a member beyond loopback is not dialled without TLS or --insecure-peers");
+            None
+        }
         Ok(address) => Some((member.node, address)),
         Err(error) => {
             tracing::warn!(node = member.node.value(), address = member.address, %error, "a member cannot be dialled");

@@ -1,8 +1,13 @@
 //! The connections that others make: accepted, asked who they are, and refused with words or served.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::limits::PEER_HELLO_DEADLINE;
 use crate::limits::PEER_STRANGERS_MAX;
+use crate::limits::PEER_STRANGERS_OF_ADDRESS_MAX;
 use crate::peers::frame::FrameFault;
 use crate::peers::frame::FrameKind;
 use crate::peers::frame::FramesIn;
@@ -46,6 +52,7 @@ enum Turned {
 /// Accepts until the task is aborted.
 pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     let strangers = Arc::new(Semaphore::new(PEER_STRANGERS_MAX));
+    let of_addresses = Arc::new(Strangers::default());
     loop {
         let Ok(place) = Arc::clone(&strangers).acquire_owned().await else { return };
         let (stream, address) = match listener.accept().await {
@@ -56,14 +63,57 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                 continue;
             }
         };
+        let Some(seat) = Seat::take(&of_addresses, address.ip()) else {
+            tracing::debug!(%address, "a connection of a peer is dropped: its address has as many that say nothing");
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let entered = timeout(PEER_HELLO_DEADLINE, enter(&shared, stream)).await;
-            drop(place);
+            drop((place, seat));
             if let Err(turned) = entered.unwrap_or(Err(Turned::Deadline)) {
                 log(&shared, address, &turned);
             }
         });
+    }
+}
+
+/// Those who have not said who they are, by their address.
+#[derive(Default)]
+struct Strangers(Mutex<HashMap<IpAddr, usize>>);
+
+impl Strangers {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a stranger among those of its address.
+struct Seat {
+    strangers: Arc<Strangers>,
+    address: IpAddr,
+}
+
+impl Seat {
+    /// `None`: the address has as many as it may have.
+    fn take(strangers: &Arc<Strangers>, address: IpAddr) -> Option<Seat> {
+        let mut counts = strangers.counts();
+        let count = counts.entry(address).or_insert(0);
+        if *count >= PEER_STRANGERS_OF_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { strangers: Arc::clone(strangers), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.strangers.counts();
+        match counts.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.address)),
+        }
     }
 }
 
@@ -116,3 +166,22 @@ fn judge(shared: &Shared, accepted: &Accepted, body: &Bytes) -> Result<Hello, He
 
 /// After an accept that failed: the process has no descriptor left, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounded_one_address_takes_not_all_places_of_strangers() {
+        let strangers = Arc::new(Strangers::default());
+        let [one, other]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+        let mut seats: Vec<Option<Seat>> =
+            (0..PEER_STRANGERS_OF_ADDRESS_MAX + 3).map(|_| Seat::take(&strangers, one)).collect();
+        assert_eq!(seats.iter().flatten().count(), PEER_STRANGERS_OF_ADDRESS_MAX);
+        assert!(Seat::take(&strangers, other).is_some());
+        seats.swap_remove(0);
+        assert!(Seat::take(&strangers, one).is_some());
+        drop(seats);
+        assert!(strangers.counts().is_empty(), "nothing is kept of those who have gone");
+    }
+}

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
+use crate::crypto::envelope::FRAME_HEADER_LEN;
+use crate::crypto::seal::SEALED_OVERHEAD;
 use crate::fsm::codec::Payload;
 use crate::fsm::codec::encode_read;
 use crate::fsm::codec::encode_reply;
@@ -33,6 +35,8 @@ use crate::fsm::codec::take_reply;
 use crate::fsm::command::PayloadError;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
+use crate::limits::ARGUMENTS_MAX;
+use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestSlot;
@@ -104,7 +108,11 @@ fn take_request<'a>(reader: &mut Reader<'a>) -> Result<TravellingRequest<'a>, Pa
     let wait = Duration::from_millis(reader.u32("wait")?.into());
     let reply_bytes_max = usize::try_from(reader.u64("bytes of replies")?).unwrap_or(usize::MAX);
     let count = reader.count(1, "count of slots")?;
-    let (mut slots, mut writes) = (Vec::with_capacity(count as usize), 0);
+    // A slot in memory is far larger than its byte here (BOUNDED).
+    if count as usize > ARGUMENTS_MAX {
+        return Err(CodecError::Field { field: "count of slots" }.into());
+    }
+    let (mut slots, mut writes) = (Vec::new(), 0);
     for _ in 0..count {
         slots.push(match reader.u8("slot")? {
             WRITE => {
@@ -120,6 +128,9 @@ fn take_request<'a>(reader: &mut Reader<'a>) -> Result<TravellingRequest<'a>, Pa
         });
     }
     let len = reader.count(1, "length of the payload")?;
+    if len as usize > ENTRY_BYTES_MAX - SEALED_OVERHEAD - FRAME_HEADER_LEN {
+        return Err(CodecError::Field { field: "length of the payload" }.into());
+    }
     let payload = reader.slice(len as usize, "payload")?;
     match Payload::decode(payload)? {
         Payload::Batch(batch) if batch.commands().len() == writes && !batch.exceeds_writes() => {}

@@ -49,7 +49,7 @@ fn faults_of_processes_lose_nothing_acknowledged() {
     let count = verify(&mut trio.client(1), &acknowledged);
     println!("acknowledged {count}, lost 0; {counts:?}; all three have digest {digest} at index {index}");
     assert!(count as u64 > 20 * seconds, "vacuous: {count} acknowledged");
-    assert!(counts.leader_changes as u64 >= seconds / 30, "vacuous: {counts:?}");
+    assert!(counts.leader_changes as u64 >= (seconds / 30).max(1), "vacuous: {counts:?}");
 }
 
 /// One fault, and its end.
