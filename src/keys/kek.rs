@@ -283,6 +283,7 @@ impl KekSet {
     }
 
     /// All of them, in order of preference.
+    #[cfg(feature = "node")]
     pub(super) fn all(&self) -> &[Kek] {
         &self.keks
     }

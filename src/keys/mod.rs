@@ -9,6 +9,7 @@ pub mod change;
 pub mod file;
 pub mod identity;
 pub mod kek;
+#[cfg(feature = "node")]
 pub mod kek_facts;
 pub mod keyring;
 pub mod lack;

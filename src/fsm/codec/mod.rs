@@ -46,8 +46,12 @@
 mod condition;
 mod decode;
 mod encode;
+// What travels between nodes.
+#[cfg(feature = "node")]
 mod read;
+#[cfg(feature = "node")]
 mod reply;
+#[cfg(feature = "node")]
 mod words;
 
 pub use condition::Condition;
@@ -61,9 +65,13 @@ pub use encode::encode_batch;
 pub use encode::encode_batch_if;
 pub use encode::encode_control;
 pub use encode::set_stamp;
+#[cfg(feature = "node")]
 pub use read::encode_read;
+#[cfg(feature = "node")]
 pub(crate) use read::take_read;
+#[cfg(feature = "node")]
 pub use reply::encode_reply;
+#[cfg(feature = "node")]
 pub(crate) use reply::take_reply;
 
 /// Bytes of a client batch in front of its first command.
