@@ -121,7 +121,7 @@ impl LogFilter {
     }
 
     /// What is written: without a level for other targets these are written from `info` on, and what nobody may miss
-    /// (the lines of [`AUDIT`], the reason of an end) is written unless the filter names its target.
+    /// (the lines of the target `audit`, the reason of an end) is written unless the filter names its target.
     #[must_use]
     pub fn directives(&self) -> String {
         let has_level = self.0.split(',').any(|part| !part.contains('='));
