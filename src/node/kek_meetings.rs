@@ -115,7 +115,8 @@ impl KekMeetings {
 }
 
 impl KekMeetings {
-    fn is_member(&self, node: NodeId) -> bool {
+    /// Whether the node is a member, as of what is applied here.
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.members.known().members.nodes().is_some_and(|members| members.contains(&node))
     }
 
