@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::client::Reply;
 use crate::client::encode;
@@ -284,10 +285,18 @@ fn nodes_join_are_promoted_take_a_place_and_leave() {
     trio.start(5);
     trio.digest();
     done(trio.admin(4, &["member", "replace", &out, "5"]));
-    let (_, list) = trio.admin(5, &["member", "list", "--json"]);
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    let nodes: Vec<u64> = list.as_array().unwrap().iter().map(|member| member["node"].as_u64().unwrap()).collect();
-    assert!(nodes.contains(&5) && !nodes.contains(&out.parse().unwrap()), "{list}");
+    // Each node shows what it has applied, so the end of the change comes a little later at another one.
+    let limit = Instant::now() + Duration::from_secs(10);
+    let list = loop {
+        let (_, list) = trio.admin(5, &["member", "list", "--json"]);
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let nodes: Vec<u64> = list.as_array().unwrap().iter().map(|member| member["node"].as_u64().unwrap()).collect();
+        if nodes.contains(&5) && !nodes.contains(&out.parse().unwrap()) {
+            break list;
+        }
+        assert!(Instant::now() < limit, "{list}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
     assert!(list.as_array().unwrap().iter().all(|member| member["vote"] == "yes"), "{list}");
     trio.kill(out.parse().unwrap());
     // The leader is taken out: it hands over first.
