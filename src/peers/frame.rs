@@ -58,16 +58,17 @@ pub(super) enum FrameKind {
 }
 
 impl FrameKind {
+    const ALL: [FrameKind; 6] = [
+        FrameKind::Hello,
+        FrameKind::Welcome,
+        FrameKind::Refusal,
+        FrameKind::Message,
+        FrameKind::Request,
+        FrameKind::Answer,
+    ];
+
     fn from_number(number: u8) -> Option<FrameKind> {
-        let all = [
-            FrameKind::Hello,
-            FrameKind::Welcome,
-            FrameKind::Refusal,
-            FrameKind::Message,
-            FrameKind::Request,
-            FrameKind::Answer,
-        ];
-        all.into_iter().find(|kind| *kind as u8 == number)
+        FrameKind::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
     /// Bytes that its body may have.
@@ -226,14 +227,7 @@ mod tests {
     use crate::testing::seed::Seeded;
     use crate::testing::seed::runs;
 
-    const ALL: [FrameKind; 6] = [
-        FrameKind::Hello,
-        FrameKind::Welcome,
-        FrameKind::Refusal,
-        FrameKind::Message,
-        FrameKind::Request,
-        FrameKind::Answer,
-    ];
+    const ALL: [FrameKind; 6] = FrameKind::ALL;
 
     /// Reads the first frame of `bytes`.
     fn first(bytes: &[u8], kinds: &[FrameKind]) -> Result<(FrameKind, Bytes), FrameFault> {
