@@ -137,11 +137,9 @@ fn a_node_that_does_not_lead_names_the_leader_at_once() {
     assert_eq!(*ends.lock().unwrap(), [named(1, "NotLeader(Some(2))")]);
 }
 
-// N6: what was sealed for a place and not appended there is never sealed again, for any place.
-#[test]
-fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
-    let (mut queue, handle, ends) = alone();
-    let view = LeaderView {
+/// A leader whose log ends at index 5 of term 2, all of it applied, with space.
+fn leading() -> LeaderView {
+    LeaderView {
         term: Term(2),
         last_index: Index(5),
         applied: Position { term: Term(2), index: Index(5) },
@@ -149,7 +147,14 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
         is_blocked: false,
         space_bytes: 1 << 20,
         is_held: false,
-    };
+    }
+}
+
+// N6: what was sealed for a place and not appended there is never sealed again, for any place.
+#[test]
+fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
+    let (mut queue, handle, ends) = alone();
+    let view = leading();
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     assert!(queue.next(&LeaderView { is_blocked: true, ..view }).is_none());
     assert!(queue.next(&LeaderView { space_bytes: 10, ..view }).is_none());
@@ -164,15 +169,7 @@ fn a_batch_that_raft_gives_back_is_answered_and_not_proposed_again() {
 #[test]
 fn where_memory_is_full_only_what_removes_all_keys_comes_in_and_it_overtakes() {
     let (mut queue, handle, ends) = alone();
-    let view = LeaderView {
-        term: Term(2),
-        last_index: Index(5),
-        applied: Position { term: Term(2), index: Index(5) },
-        own_term_applied: true,
-        is_blocked: false,
-        space_bytes: 1 << 20,
-        is_held: true,
-    };
+    let view = LeaderView { is_held: true, ..leading() };
     let flush = || RequestSlot::Write(Database::FIRST, WriteCommand::FlushAll);
     handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
     handle.propose(request(&ends, 2, vec![flush(), set("k", b"v")])).unwrap();
