@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::dump_end;
+use crate::cli::request;
 use crate::exit::Blame;
 use crate::exit::chain;
 use crate::fsm::contents::Content;
@@ -106,14 +107,7 @@ impl<W: Write> Dump<W> {
     }
 
     fn command(&mut self, words: &[&[u8]]) -> Result<(), PutError> {
-        let written = write!(self.out, "*{}\r\n", words.len()).and_then(|()| {
-            words.iter().try_for_each(|word| {
-                write!(self.out, "${}\r\n", word.len())?;
-                self.out.write_all(word)?;
-                self.out.write_all(b"\r\n")
-            })
-        });
-        written.map_err(PutError::Output)
+        request::put(words, &mut self.out).map_err(PutError::Output)
     }
 
     fn say_shut(&mut self, row: &OpenedRow, error: &ReadError) {

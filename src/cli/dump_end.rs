@@ -1,10 +1,11 @@
 //! The last command of a dump: an ECHO that says how many rows the dump has and how many things it lacks. Without it a dump
 //! that was cut between two commands, or an empty one, would look like a whole one.
 
+use crate::cli::request;
+
 /// The command, for a dump of `rows` rows that lacks `troubles` things.
 pub(super) fn encode(rows: u64, troubles: u64) -> Vec<u8> {
-    let words = format!("{BEGIN}{rows}{MIDDLE}{troubles}{END}");
-    format!("*2\r\n$4\r\nECHO\r\n${}\r\n{words}\r\n", words.len()).into_bytes()
+    request::command(&[b"ECHO", format!("{BEGIN}{rows}{MIDDLE}{troubles}{END}").as_bytes()])
 }
 
 /// Rows and troubles, if `command` is the end of a dump.

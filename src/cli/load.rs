@@ -9,7 +9,6 @@ use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -18,11 +17,12 @@ use std::time::Instant;
 
 use crate::cli;
 use crate::cli::dump_end;
+use crate::cli::request;
+use crate::cli::request::first_line;
 use crate::exit::Blame;
 use crate::exit::chain;
 use crate::limits::ARGUMENTS_MAX;
 use crate::limits::BULK_BYTES_MAX;
-use crate::limits::PASSWORD_FILE_BYTES_MAX;
 
 /// Where the rows go.
 #[derive(Clone, Debug)]
@@ -146,9 +146,7 @@ impl Load {
         if let Some(path) = &target.password_file {
             let password = first_line(path)
                 .map_err(|source| LoadToolError::Password { path: path.display().to_string(), source })?;
-            let mut command = Vec::new();
-            encode(&[b"AUTH", &password], &mut command);
-            load.must(&command)?;
+            load.must(&request::command(&[b"AUTH", &password]))?;
         }
         load.must(b"*1\r\n$4\r\nPING\r\n")?;
         Ok(load)
@@ -287,23 +285,6 @@ fn is_set(command: &[u8]) -> bool {
     behind_count.get(..9).is_some_and(|word| word.eq_ignore_ascii_case(b"$3\r\nSET\r\n"))
 }
 
-fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-fn first_line(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(PASSWORD_FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-    bytes.truncate(end);
-    Ok(bytes)
-}
-
 fn humantime(time: Duration) -> String {
     format!("{} s", time.as_secs())
 }
@@ -333,9 +314,8 @@ mod tests {
 
     #[test]
     fn a_dump_is_cut_into_its_commands_and_anything_else_is_named() {
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        encode(&[b"SET", b"k", b"with\r\nlines"], &mut one);
-        encode(&[b"SELECT", b"3"], &mut two);
+        let one = request::command(&[b"SET", b"k", b"with\r\nlines"]);
+        let two = request::command(&[b"SELECT", b"3"]);
         assert_eq!(commands(&[&one[..], &two].concat()).unwrap(), [one.clone(), two.clone()]);
         assert!(is_set(&one) && !is_set(&two));
         let wrong: [(&[u8], &str); 6] = [

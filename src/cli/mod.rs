@@ -9,6 +9,7 @@ mod dump_end;
 pub mod keygen;
 pub mod load;
 pub mod log;
+mod request;
 pub mod selftest;
 pub mod serve;
 pub mod state;

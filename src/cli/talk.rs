@@ -1,6 +1,5 @@
 //! A client of a node, for commands of operators: one command, one reply.
 
-use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -13,7 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::limits::PASSWORD_FILE_BYTES_MAX;
+use crate::cli::request;
+use crate::cli::request::first_line;
 
 /// A command that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,10 @@ impl Talk {
         let stream = stream_to(address).map_err(connect)?;
         let mut talk = Talk { address: address.to_owned(), replies: BufReader::new(stream) };
         if let Some(path) = password_file {
+            let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "the password is no UTF-8");
+            let password = first_line(path).and_then(|line| String::from_utf8(line).map_err(no_text));
             let password =
-                first_line(path).map_err(|source| TalkError::Password { path: path.display().to_string(), source })?;
+                password.map_err(|source| TalkError::Password { path: path.display().to_string(), source })?;
             talk.ask(&["AUTH", "admin", &password])?;
         }
         Ok(talk)
@@ -67,11 +69,8 @@ impl Talk {
     /// Sends a command and reads its reply.
     pub(super) fn ask(&mut self, words: &[&str]) -> Result<Value, TalkError> {
         let broken = |source| TalkError::Broken { address: self.address.clone(), source };
-        let mut command = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            command.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
-        }
-        self.replies.get_mut().write_all(&command).map_err(broken)?;
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.replies.get_mut().write_all(&request::command(&words)).map_err(broken)?;
         match reply(&mut self.replies, DEPTH_MAX).map_err(broken)? {
             Ok(value) => Ok(value),
             Err(words) => Err(TalkError::Refused(words)),
@@ -125,13 +124,6 @@ fn reply(input: &mut impl BufRead, depth: u32) -> io::Result<Result<Value, Strin
         }
         _ => return Err(bad("this is no node: it does not speak the Redis protocol")),
     }))
-}
-
-fn first_line(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(PASSWORD_FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    String::from_utf8(line.to_vec()).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the password is no UTF-8"))
 }
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
