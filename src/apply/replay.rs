@@ -87,6 +87,27 @@ pub fn replay_in_memory(
     Ok(())
 }
 
+/// Flushes what was replayed. Where the base takes no flush and `must_flush` says that one is needed, `on_held` gets the newest
+/// try and waits as it sees fit, as in [`replay`]; once it gives up, the rest stays in the log.
+///
+/// # Errors
+/// The [`Halt`] of a flush whose end nobody knows.
+pub fn flush_replayed(
+    apply: &mut ApplyLoop,
+    must_flush: impl Fn() -> bool,
+    mut on_held: impl FnMut(&FlushTry) -> bool,
+) -> Result<(), Arc<Halt>> {
+    apply.flush()?;
+    while apply.flusher().is_failing() && must_flush() && on_held(&apply.flusher().newest_try()) {
+        let tried = apply.flusher().try_once();
+        if let FlushTry::Done(_) = tried.map_err(|error| apply.halt_at(Halt::at(apply.applied().position, error)))? {
+            // What was not even frozen while the other was in the way.
+            apply.flush()?;
+        }
+    }
+    Ok(())
+}
+
 /// A membership change with the members that follow from it, as raft would hand it out.
 fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Halt> {
     if entry.kind == EntryKind::Normal {

@@ -84,17 +84,24 @@ impl<'a> ProgressLine<'a> {
     }
 }
 
-/// How a start waits while memory is used up and the state takes no flush.
-#[derive(Debug, Default)]
+/// How a start waits while it needs a flush and the state takes none.
+#[derive(Debug)]
 pub struct ReplayPatience {
+    need: &'static str,
     since: Option<Instant>,
 }
 
 impl ReplayPatience {
+    /// For a start that needs a flush because of `need`.
+    #[must_use]
+    pub fn new(need: &'static str) -> ReplayPatience {
+        ReplayPatience { need, since: None }
+    }
+
     /// Waits a little, and says whether it is worth another try. The first wait is logged with its reason.
     pub fn wait(&mut self, tried: &FlushTry) -> bool {
         let since = *self.since.get_or_insert_with(|| {
-            tracing::warn!(why = %tried.trouble(), "the replay waits: memory is used up and the state takes no flush");
+            tracing::warn!(why = %tried.trouble(), "the start waits: {} and the state takes no flush", self.need);
             Instant::now()
         });
         let patience = match tried {
@@ -108,10 +115,10 @@ impl ReplayPatience {
         is_worth_it
     }
 
-    /// The replay goes on.
+    /// The start goes on.
     pub fn end(&mut self) {
         if let Some(since) = self.since.take() {
-            tracing::info!(seconds = since.elapsed().as_secs(), "the replay goes on");
+            tracing::info!(seconds = since.elapsed().as_secs(), "the start goes on");
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::apply::commit::State;
 use crate::apply::flush::Flusher;
 use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
+use crate::apply::replay::flush_replayed;
 use crate::apply::replay::replay_in_memory;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
@@ -36,6 +37,7 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::ids::Index;
 use crate::ids::NodeId;
+use crate::ids::Position;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::TABLE_BYTES;
@@ -86,6 +88,7 @@ use crate::raft::thread::Rider;
 use crate::resp::Stats;
 use crate::wal;
 use crate::wal::LogLoop;
+use crate::wal::LogSpace;
 use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
 use crate::world::World;
@@ -108,11 +111,14 @@ pub fn start(
     let log = start.log(log)?;
     let to_trim = start.trimmed(&log);
     let flusher = Arc::new(Flusher::new(Arc::clone(&start.links.metrics), Arc::clone(&to_trim)));
+    let flushed = record.applied.position;
     let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&to_trim), TABLE_BYTES);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
-    let mut apply = start.apply(to_trim, flusher, state, reader.clone())?;
+    let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
     start.replay(&mut apply, &recovered, &inputs, progress)?;
+    start.flush_replayed(&mut apply, log.thread.space(), &inputs, progress)?;
+    start.trim_again(&*to_trim, &recovered, flushed);
     apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
@@ -242,7 +248,7 @@ impl Start<'_> {
         let all = commit.0 - applied.0;
         // Raft starts from the state after the replay and takes no inputs yet: those of the replay must not fill its queue.
         let drain = || inputs.try_iter().for_each(drop);
-        let patience = RefCell::new(ReplayPatience::default());
+        let patience = RefCell::new(ReplayPatience::new("memory is used up"));
         let progressed = |index: Index| {
             patience.borrow_mut().end();
             line.at(index.0 - applied.0, all);
@@ -252,15 +258,37 @@ impl Start<'_> {
         line.end();
         drain();
         replayed.map_err(NodeFailure::Halt)?;
-        let line = ProgressLine::begin_uncounted(progress, "flushing the state after the replay");
-        let flushed = apply.flush();
-        line.end();
-        drain();
-        flushed.map_err(NodeFailure::Halt)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(behind = %applied, to = %commit, "log replayed");
+        Ok(())
+    }
+
+    /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back: without a free one it
+    /// waits until the state takes the flush, otherwise starts that are cut short use the log up and no later one can begin.
+    fn flush_replayed(
+        &self,
+        apply: &mut apply_loop::ApplyLoop,
+        space: &LogSpace,
+        inputs: &Receiver<Input>,
+        progress: &StartProgress,
+    ) -> Result<(), Refusal> {
+        let line = ProgressLine::begin_uncounted(progress, "flushing the state after the replay");
+        let mut patience = ReplayPatience::new("no slot of the log is free");
+        let flushed = flush_replayed(apply, || space.free_slots() == 0, |tried| patience.wait(tried));
+        patience.end();
+        line.end();
+        inputs.try_iter().for_each(drop);
+        flushed.map_err(NodeFailure::Halt)?;
         drop(self.links.raft.send(may_campaign(&self.node_keys)));
         Ok(())
+    }
+
+    /// The process before may have ended between its flush and the trim. Said before raft writes its first frame, so that this
+    /// start takes no second slot for it.
+    fn trim_again(&self, log: &dyn ApplyLog, recovered: &Recovered, flushed: Position) {
+        if recovered.compacted.index < flushed.index {
+            log.trim(flushed);
+        }
     }
 
     fn propose(&self) -> (propose::Queue, ProposeHandle) {

@@ -19,7 +19,9 @@ use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::FlushTry;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
+use crate::apply::replay::flush_replayed;
 use crate::apply::replay::replay;
+use crate::apply::replay::replay_in_memory;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::delete;
@@ -661,6 +663,42 @@ fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once
     node.base.memory.set_pending_bytes(u64::MAX);
     let halt = replay(&mut node.apply, entries(), |_| {}, |_| false).unwrap_err();
     assert!(matches!(&halt.cause, HaltCause::StateMachine(MachineError::Full { why }) if why.contains("behind")));
+}
+
+/// Goal: a start whose log has no free slot goes on only once all that it replayed is flushed, or once its patience ends.
+#[test]
+fn bounded_a_start_that_needs_a_flush_waits_for_it_and_flushes_all_of_it() {
+    let leader = with_entries(6);
+    let entries = || leader.log.iter().map(|committed| committed.entry.clone());
+    let held = || {
+        let mut node = Node::new(&Setup { run_entries: 1, ..Setup::default() });
+        replay_in_memory(&mut node.apply, entries(), |_| {}, |_| false).unwrap();
+        node.base.memory.set_pending_bytes(u64::MAX);
+        node
+    };
+    let mut node = held();
+    let (base, mut waited) = (Arc::clone(&node.base), 0);
+    let waits = |tried: &FlushTry| {
+        assert_eq!(*tried, FlushTry::Held);
+        waited += 1;
+        if waited == 3 {
+            base.memory.set_pending_bytes(0);
+        }
+        true
+    };
+    flush_replayed(&mut node.apply, || true, waits).unwrap();
+    assert_eq!(waited, 3);
+    assert_eq!(Picture::of_base(&node.base.memory), node.picture());
+
+    for (needs, asked) in [(true, 1), (false, 0)] {
+        let (mut node, mut patience) = (held(), 0);
+        let gives_up = |_: &FlushTry| {
+            patience += 1;
+            false
+        };
+        flush_replayed(&mut node.apply, || needs, gives_up).unwrap();
+        assert_eq!((patience, node.base.memory.counts().begun), (asked, 0), "where a slot is free nothing waits");
+    }
 }
 
 /// Goal: nobody knows what the disk has after an ingest that failed, so not even a halt tries it again.
