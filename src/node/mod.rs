@@ -7,6 +7,7 @@ mod admin;
 mod admin_listener;
 pub(crate) mod agree;
 mod book;
+mod catch_up;
 pub mod cluster_config;
 pub mod config;
 pub mod datadir;

@@ -9,7 +9,6 @@
 //! Each step of [`start`] returns what the next one needs. Apply replays the log before raft exists; no thread but the
 //! log's runs until everything that can be refused is built.
 
-use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -29,20 +28,16 @@ use crate::apply::commit::State;
 use crate::apply::flush::Flusher;
 use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
-use crate::apply::replay::flush_replayed;
-use crate::apply::replay::replay_in_memory;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
-use crate::ids::Index;
 use crate::ids::NodeId;
-use crate::ids::Position;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::TABLE_BYTES;
 use crate::limits::UNAPPLIED_BYTES_MAX;
-use crate::node::agree;
+use crate::node::catch_up::CatchUp;
 use crate::node::config::Config;
 use crate::node::encryption::NodeOperator;
 use crate::node::end::Ends;
@@ -53,7 +48,6 @@ use crate::node::links::Links;
 use crate::node::membership::NodeMembership;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
-use crate::node::open::log_facts;
 use crate::node::peering;
 use crate::node::peering::PeerDesk;
 use crate::node::ports::AppliedTo;
@@ -63,8 +57,6 @@ use crate::node::ports::RaftPorts;
 use crate::node::ports::StateReads;
 use crate::node::ports::TrimmedLog;
 use crate::node::ports::may_campaign;
-use crate::node::progress::ProgressLine;
-use crate::node::progress::ReplayPatience;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::running::NodeThreads;
@@ -88,7 +80,6 @@ use crate::raft::thread::Rider;
 use crate::resp::Stats;
 use crate::wal;
 use crate::wal::LogLoop;
-use crate::wal::LogSpace;
 use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
 use crate::world::World;
@@ -116,9 +107,11 @@ pub fn start(
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
-    start.replay(&mut apply, &recovered, &inputs, progress)?;
-    start.flush_replayed(&mut apply, log.thread.space(), &inputs, progress)?;
-    start.trim_again(&*to_trim, &recovered, flushed);
+    let catch_up = CatchUp { recovered: &recovered, inputs: &inputs, progress };
+    catch_up.replay(&mut apply)?;
+    catch_up.flush(&mut apply, log.thread.space())?;
+    catch_up.trim_again(&*to_trim, flushed);
+    drop(start.links.raft.send(may_campaign(&start.node_keys)));
     apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
@@ -231,64 +224,6 @@ impl Start<'_> {
         built
             .map(Arc::new)
             .map_err(|error| no_threads("threads that open entries", io::Error::other(error.to_string())))
-    }
-
-    /// Applies what is committed and not applied yet, flushes, and tells raft whether this node may lead.
-    fn replay(
-        &self,
-        apply: &mut apply_loop::ApplyLoop,
-        recovered: &Recovered,
-        inputs: &Receiver<Input>,
-        progress: &StartProgress,
-    ) -> Result<(), Refusal> {
-        let applied = apply.applied().position.index;
-        let commit = agree::commit(applied, &log_facts(recovered));
-        let entries = recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
-        let mut line = ProgressLine::begin(progress, "replaying the log", "entries");
-        let all = commit.0 - applied.0;
-        // Raft starts from the state after the replay and takes no inputs yet: those of the replay must not fill its queue.
-        let drain = || inputs.try_iter().for_each(drop);
-        let patience = RefCell::new(ReplayPatience::new("memory is used up"));
-        let progressed = |index: Index| {
-            patience.borrow_mut().end();
-            line.at(index.0 - applied.0, all);
-            drain();
-        };
-        let replayed = replay_in_memory(apply, entries.cloned(), progressed, |tried| patience.borrow_mut().wait(tried));
-        line.end();
-        drain();
-        replayed.map_err(NodeFailure::Halt)?;
-        assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
-        tracing::info!(behind = %applied, to = %commit, "log replayed");
-        Ok(())
-    }
-
-    /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back: without a free one it
-    /// waits until the state takes the flush, otherwise starts that are cut short use the log up and no later one can begin.
-    fn flush_replayed(
-        &self,
-        apply: &mut apply_loop::ApplyLoop,
-        space: &LogSpace,
-        inputs: &Receiver<Input>,
-        progress: &StartProgress,
-    ) -> Result<(), Refusal> {
-        let line = ProgressLine::begin_uncounted(progress, "flushing the state after the replay");
-        let mut patience = ReplayPatience::new("no slot of the log is free");
-        let flushed = flush_replayed(apply, || space.free_slots() == 0, |tried| patience.wait(tried));
-        patience.end();
-        line.end();
-        inputs.try_iter().for_each(drop);
-        flushed.map_err(NodeFailure::Halt)?;
-        drop(self.links.raft.send(may_campaign(&self.node_keys)));
-        Ok(())
-    }
-
-    /// The process before may have ended between its flush and the trim. Said before raft writes its first frame, so that this
-    /// start takes no second slot for it.
-    fn trim_again(&self, log: &dyn ApplyLog, recovered: &Recovered, flushed: Position) {
-        if recovered.compacted.index < flushed.index {
-            log.trim(flushed);
-        }
     }
 
     fn propose(&self) -> (propose::Queue, ProposeHandle) {

@@ -1,0 +1,80 @@
+//! From the state as it is found at a start to the commit of the log, before raft exists: replay, flush, trim.
+
+use std::cell::RefCell;
+
+use crossbeam_channel::Receiver;
+
+use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::ports::ApplyLog;
+use crate::apply::replay::flush_replayed;
+use crate::apply::replay::replay_in_memory;
+use crate::ids::Index;
+use crate::ids::Position;
+use crate::node::agree;
+use crate::node::end::NodeFailure;
+use crate::node::open::log_facts;
+use crate::node::progress::ProgressLine;
+use crate::node::progress::ReplayPatience;
+use crate::node::progress::StartProgress;
+use crate::node::refusal::Refusal;
+use crate::raft::Input;
+use crate::wal::LogSpace;
+use crate::wal::Recovered;
+
+/// What a start catches up from.
+pub(super) struct CatchUp<'a> {
+    pub(super) recovered: &'a Recovered,
+    /// Raft's queue. Raft begins with the state behind the replay, so what the replay says to it is dropped before it fills up.
+    pub(super) inputs: &'a Receiver<Input>,
+    pub(super) progress: &'a StartProgress,
+}
+
+debug_fields!(self: CatchUp<'_> { compacted: self.recovered.compacted });
+
+impl CatchUp<'_> {
+    /// Applies what is committed and not applied yet.
+    pub(super) fn replay(&self, apply: &mut ApplyLoop) -> Result<(), Refusal> {
+        let applied = apply.applied().position.index;
+        let commit = agree::commit(applied, &log_facts(self.recovered));
+        let entries = self.recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
+        let mut line = ProgressLine::begin(self.progress, "replaying the log", "entries");
+        let all = commit.0 - applied.0;
+        let patience = RefCell::new(ReplayPatience::new("memory is used up"));
+        let progressed = |index: Index| {
+            patience.borrow_mut().end();
+            line.at(index.0 - applied.0, all);
+            self.drain();
+        };
+        let replayed = replay_in_memory(apply, entries.cloned(), progressed, |tried| patience.borrow_mut().wait(tried));
+        line.end();
+        self.drain();
+        replayed.map_err(NodeFailure::Halt)?;
+        assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
+        tracing::info!(behind = %applied, to = %commit, "log replayed");
+        Ok(())
+    }
+
+    /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back: without a free one it
+    /// waits until the state takes the flush, otherwise starts that are cut short use the log up and no later one can begin.
+    pub(super) fn flush(&self, apply: &mut ApplyLoop, space: &LogSpace) -> Result<(), Refusal> {
+        let line = ProgressLine::begin_uncounted(self.progress, "flushing the state after the replay");
+        let mut patience = ReplayPatience::new("no slot of the log is free");
+        let flushed = flush_replayed(apply, || space.free_slots() == 0, |tried| patience.wait(tried));
+        patience.end();
+        line.end();
+        self.drain();
+        Ok(flushed.map_err(NodeFailure::Halt)?)
+    }
+
+    /// The process before may have ended between its flush and the trim. Said before raft writes its first frame, so that this
+    /// start takes no second slot for it.
+    pub(super) fn trim_again(&self, log: &dyn ApplyLog, flushed: Position) {
+        if self.recovered.compacted.index < flushed.index {
+            log.trim(flushed);
+        }
+    }
+
+    fn drain(&self) {
+        self.inputs.try_iter().for_each(drop);
+    }
+}
