@@ -44,3 +44,31 @@ impl RunNames {
         &self.names[first..self.next]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::names::ClearNameKey;
+    use crate::fsm::codec::encode_batch;
+    use crate::ids::ClusterId;
+    use crate::testing::leader::set;
+
+    // A run that stops early leaves names over; the next run must not get them for its own keys.
+    #[test]
+    fn names_that_were_not_taken_are_not_those_of_the_next_run() {
+        let payload = |keys: &[&'static str]| {
+            let (writes, mut out): (Vec<_>, _) = (keys.iter().map(|key| set(key, "v")).collect(), Vec::new());
+            encode_batch(1, &writes, &mut out).unwrap();
+            out
+        };
+        let key = NameKey::clear(&ClearNameKey([1; 32]), ClusterId([2; 16]));
+        let (first, second) = (payload(&["a", "b"]), payload(&["c"]));
+        let mut names = RunNames::default();
+        names.look_ahead(&mut [&*first, &*first].into_iter(), &key);
+        assert_eq!(names.take().len(), 2);
+        names.look_ahead(&mut [&*second].into_iter(), &key);
+        let mut alone = RunNames::default();
+        alone.look_ahead(&mut [&*second].into_iter(), &key);
+        assert_eq!(names.take(), alone.take());
+    }
+}

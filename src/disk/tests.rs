@@ -8,6 +8,7 @@ use crate::disk::Completion;
 use crate::disk::Disk;
 use crate::disk::DiskConfig;
 use crate::disk::Done;
+use crate::disk::Engine;
 use crate::disk::EngineChoice;
 use crate::disk::OpId;
 use crate::disk::SlotId;
@@ -157,4 +158,22 @@ fn the_engine_words_are_those_of_the_flag() {
     assert_eq!("uring".parse(), Ok(EngineChoice::Uring));
     assert_eq!("plain".parse(), Ok(EngineChoice::Plain));
     assert!("io_uring".parse::<EngineChoice>().is_err());
+}
+
+// A ring that fails its trial gives way to plain calls without a word in any test, so the tests themselves must say that
+// it does not.
+#[test]
+fn io_uring_is_taken_where_a_ring_can_be_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring: io_uring::Builder = io_uring::IoUring::builder();
+    ring.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_r_disabled();
+    if let Err(error) = ring.build(2) {
+        eprintln!("skipped: no ring here: {error}");
+        return;
+    }
+    if !SlotFiles::open(dir.path()).unwrap().direct() {
+        eprintln!("skipped: {} takes no direct writes", dir.path().display());
+        return;
+    }
+    assert_eq!(open(&config(&dir, EngineChoice::Auto)).unwrap().engine(), Engine::Uring);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::apply::apply_loop::ApplyProgress;
+use crate::apply::halt::HaltClass;
 use crate::apply::replay::replay;
 use crate::apply::tests::halts::write_slots;
 use crate::apply::tests::kit::Leader;
@@ -321,6 +322,21 @@ fn replay_is_the_same_steps_with_members_of_its_own() {
     let rest = leader.log[20..].iter().map(|committed| committed.entry.clone());
     replay(&mut node.apply, rest, |_| {}, |_| false).unwrap();
     assert_eq!(node.picture(), live.picture());
+}
+
+#[test]
+fn a_replay_halts_at_a_membership_change_that_cannot_be_read() {
+    let mut leader = Leader::sealed(29);
+    leader.membership();
+    leader.clients(&[set("a", "b")]);
+    let mut entries: Vec<_> = leader.log.iter().map(|committed| committed.entry.clone()).collect();
+    let change = leader.log.iter().position(|committed| committed.members.is_some()).unwrap();
+    entries[change].data = Bytes::from_static(&[0xff; 8]);
+    let before = entries[change - 1].index;
+    let mut node = Node::new(&Setup::default());
+    let halt = replay(&mut node.apply, entries, |_| {}, |_| false).unwrap_err();
+    assert_eq!(halt.class(), HaltClass::Malformed);
+    assert_eq!(node.apply.applied().position.index, before, "everything before it, and nothing behind it");
 }
 
 #[test]

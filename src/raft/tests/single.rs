@@ -315,6 +315,11 @@ fn a_vote_in_the_term_of_the_newest_entry_is_not_given_back_at_a_start() {
 }
 
 #[test]
+fn whoever_asked_is_told_of_a_new_role() {
+    assert_eq!(sole().wires.lock().unwrap().reigns.last(), Some(&(Term(2), true)));
+}
+
+#[test]
 fn a_stop_tells_reads_that_are_under_way_that_they_are_lost() {
     let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
     node.read(7);

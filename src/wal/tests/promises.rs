@@ -266,6 +266,33 @@ fn entries_leave_trims_their_part_of_the_last_slot() {
     assert_eq!(rig.open().unwrap().1.compacted.index, Index(trimmed));
 }
 
+// Freed slots are zeroed one after another, in any order: what is left of older segments is not of the log any more.
+#[test]
+fn a_freed_segment_before_a_gap_is_passed_over() {
+    let mut rig = LogRig::new(23);
+    (rig.config.slots, rig.config.slots_max) = (8, 8);
+    let mut log = made(&rig);
+    for round in 0..8 {
+        write(&mut log, append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
+    }
+    let slots = || (0..8).map(|slot| rig.platters.bytes(SlotId(slot))).collect::<Vec<_>>();
+    let has_header = |bytes: &Vec<u8>| bytes[..2 * 4096].iter().any(|byte| *byte != 0);
+    let before = slots();
+    write(&mut log, trim(20, 1, 8)).unwrap();
+    settle(&mut log).unwrap();
+    drop(log);
+    let pairs = before.iter().zip(slots()).enumerate();
+    let freed: Vec<usize> =
+        pairs.filter(|(_, (before, after))| has_header(before) && !has_header(after)).map(|(slot, _)| slot).collect();
+    assert!(freed.len() >= 2, "the oldest and another one behind it: {freed:?}");
+    let expected = rig.open().unwrap().1;
+    rig.platters.alter(SlotId(freed[0] as u32), |bytes| bytes.copy_from_slice(&before[freed[0]]));
+    let (mut log, recovered) = rig.open().unwrap();
+    assert_eq!((recovered.compacted, &recovered.entries), (expected.compacted, &expected.entries));
+    write(&mut log, append(21, entries(1, 10, 1, 10))).unwrap();
+    assert_eq!(rig.open().unwrap().1.entries.last(), entries(1, 10, 1, 10).last());
+}
+
 // One of two equal logs is told what is handed to it, as the threads tell it: what is in frames must not count twice.
 #[test]
 fn what_is_in_frames_no_longer_waits_before_the_log() {
