@@ -89,8 +89,10 @@ pub enum MachineError {
     /// Nobody knows whether the state on disk has a flush.
     #[error("the state on disk does not take a flush")]
     Ingest(#[from] IngestError),
-    /// Memory above the state is used up at a start, and no flush goes through.
-    #[error("memory for what the log holds above the state is used up, and no flush goes through: {why}")]
+    /// Memory above the state, or the log, is used up at a start, and no flush goes through.
+    #[error(
+        "memory for what the log holds above the state, or the log itself, is used up, and no flush goes through: {why}"
+    )]
     Full {
         /// Why not.
         why: Arc<str>,

@@ -88,17 +88,22 @@ pub fn replay_in_memory(
 }
 
 /// Flushes what was replayed. Where the base takes no flush and `must_flush` says that one is needed, `on_held` gets the newest
-/// try and waits as it sees fit, as in [`replay`]; once it gives up, the rest stays in the log.
+/// try and waits as it sees fit, as in [`replay`]. Where none is needed the rest stays in the log.
 ///
 /// # Errors
-/// The [`Halt`] of a flush whose end nobody knows.
+/// The [`Halt`] of a flush whose end nobody knows. [`MachineError::Full`] once `on_held` gives up.
 pub fn flush_replayed(
     apply: &mut ApplyLoop,
     must_flush: impl Fn() -> bool,
     mut on_held: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
     apply.flush()?;
-    while apply.flusher().is_failing() && must_flush() && on_held(&apply.flusher().newest_try()) {
+    while apply.flusher().is_failing() && must_flush() {
+        let failed = apply.flusher().newest_try();
+        if !on_held(&failed) {
+            let full = MachineError::Full { why: failed.trouble() };
+            return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
+        }
         let tried = apply.flusher().try_once();
         if let FlushTry::Done(_) = tried.map_err(|error| apply.halt_at(Halt::at(apply.applied().position, error)))? {
             // What was not even frozen while the other was in the way.

@@ -54,12 +54,13 @@ impl CatchUp<'_> {
         Ok(())
     }
 
-    /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back: without a free one it
-    /// waits until the state takes the flush, otherwise starts that are cut short use the log up and no later one can begin.
+    /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back. So the start that would
+    /// take the last one waits until the state takes the flush, or ends: otherwise starts that are cut short use the log up,
+    /// and no later one can write even the trim.
     pub(super) fn flush(&self, apply: &mut ApplyLoop, space: &LogSpace) -> Result<(), Refusal> {
         let line = ProgressLine::begin_uncounted(self.progress, "flushing the state after the replay");
-        let mut patience = ReplayPatience::new("no slot of the log is free");
-        let flushed = flush_replayed(apply, || space.free_slots() == 0, |tried| patience.wait(tried));
+        let mut patience = ReplayPatience::new("the log has one slot left");
+        let flushed = flush_replayed(apply, || space.slots_left() <= 1, |tried| patience.wait(tried));
         patience.end();
         line.end();
         self.drain();

@@ -211,6 +211,14 @@ impl Pool {
         let here = rest.saturating_sub(lost_at_end + kept);
         let free = here + slots.saturating_sub(1) * self.sizes.usable();
         space.set(free, slots, self.segments.count() as u64 * self.sizes.slot);
+        space.set_slots_left(self.slots_left());
+    }
+
+    /// See [`LogSpace::slots_left`].
+    fn slots_left(&self) -> u64 {
+        let usable = self.segments.idle_count() + self.segments.needless_count(self.trimmed);
+        let to_make = (self.slots_max + LOG_SLOTS_SPARE) as usize;
+        (usable + to_make.saturating_sub(self.segments.count())) as u64
     }
 
     /// Bytes of the last slot that only frames without entries may use.

@@ -130,6 +130,12 @@ impl Segments {
         }
     }
 
+    /// How many segments [`Segments::release`] would give up.
+    pub(crate) fn needless_count(&self, compacted: Index) -> usize {
+        let older = self.live.iter().take(self.live.len().saturating_sub(1));
+        older.take_while(|segment| segment.last_entry <= compacted).count()
+    }
+
     /// A reset in segment `newest` made every entry of the segments before it needless.
     pub(crate) fn forget_entries_before(&mut self, newest: u64) {
         for segment in self.live.iter_mut().filter(|segment| segment.number < newest) {

@@ -14,6 +14,7 @@ use crate::wal::frame::FRAME_OVERHEAD_MAX;
 pub struct LogSpace {
     free: AtomicU64,
     free_slots: AtomicU64,
+    slots_left: AtomicU64,
     pool: AtomicU64,
     /// Bytes that one frame gathers at most.
     gather: AtomicU64,
@@ -56,6 +57,13 @@ impl LogSpace {
         self.free_slots.load(Ordering::Acquire)
     }
 
+    /// Slots that segments can still begin in without a trim: free, needless, or not made yet. Each start takes one. With none
+    /// left no later start can write, not even the trim that would free some.
+    #[must_use]
+    pub fn slots_left(&self) -> u64 {
+        self.slots_left.load(Ordering::Acquire)
+    }
+
     /// Bytes of all slots together.
     #[must_use]
     pub fn pool_bytes(&self) -> u64 {
@@ -90,6 +98,10 @@ impl LogSpace {
 
     pub(crate) fn framed(&self, cost: u64) {
         self.framed.fetch_add(cost, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_slots_left(&self, slots_left: u64) {
+        self.slots_left.store(slots_left, Ordering::Release);
     }
 
     pub(crate) fn set(&self, free: u64, free_slots: u64, pool: u64) {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::FlushTry;
+use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
 use crate::apply::replay::flush_replayed;
@@ -665,7 +666,7 @@ fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once
     assert!(matches!(&halt.cause, HaltCause::StateMachine(MachineError::Full { why }) if why.contains("behind")));
 }
 
-/// Goal: a start whose log has no free slot goes on only once all that it replayed is flushed, or once its patience ends.
+/// Goal: a start that needs a flush goes on only once all that it replayed is flushed, and ends once its patience does.
 #[test]
 fn bounded_a_start_that_needs_a_flush_waits_for_it_and_flushes_all_of_it() {
     let leader = with_entries(6);
@@ -691,12 +692,14 @@ fn bounded_a_start_that_needs_a_flush_waits_for_it_and_flushes_all_of_it() {
     assert_eq!(Picture::of_base(&node.base.memory), node.picture());
 
     for (needs, asked) in [(true, 1), (false, 0)] {
+        let is_full = |halt: &Halt| matches!(&halt.cause, HaltCause::StateMachine(MachineError::Full { .. }));
         let (mut node, mut patience) = (held(), 0);
         let gives_up = |_: &FlushTry| {
             patience += 1;
             false
         };
-        flush_replayed(&mut node.apply, || needs, gives_up).unwrap();
+        let flushed = flush_replayed(&mut node.apply, || needs, gives_up);
+        assert_eq!(flushed.is_err_and(|halt| is_full(&halt)), needs);
         assert_eq!((patience, node.base.memory.counts().begun), (asked, 0), "where a slot is free nothing waits");
     }
 }

@@ -467,6 +467,11 @@ fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
     let mut openings = 0;
     loop {
         let (mut log, recovered) = rig.open().unwrap();
+        assert_eq!(
+            log.space().slots_left(),
+            u64::from(3 + LOG_SLOTS_SPARE) - openings as u64,
+            "each opening takes one"
+        );
         assert_eq!(recovered.entries.len(), 1 + openings);
         match write(&mut log, append(2, entries(1, 3 + openings as u64, 1, 10))) {
             Ok(_) => openings += 1,
@@ -479,7 +484,9 @@ fn with_no_slot_free_the_pool_grows_before_the_first_frame() {
     assert_eq!(openings, 3 + LOG_SLOTS_SPARE as usize);
     rig.config.slots_max = 5;
     let (mut log, _) = rig.open().unwrap();
+    assert_eq!(log.space().slots_left(), 1);
     write(&mut log, trim(40, 1, 4)).unwrap();
+    assert_eq!(rig.open().unwrap().0.space().slots_left(), 3, "what the trim made needless counts before it is freed");
     settle(&mut log).unwrap();
     assert_eq!(log.space().free_slots(), 3);
     assert_eq!(rig.open().unwrap().1.entries, entries(1, 5, openings as u64 - 2, 10));
