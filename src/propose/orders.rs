@@ -79,11 +79,10 @@ impl Orders {
 
     /// Answers requests whose deadline has passed before their turn: certainly not done.
     pub(super) fn expire(&self, now: Duration) {
-        let mut expired = Vec::new();
         let mut table = self.table();
-        while table.orders.front().is_some_and(|order| order.deadline <= now) {
-            expired.extend(table.orders.pop_front());
-        }
+        let (expired, left): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut table.orders).into_iter().partition(|order| order.deadline <= now);
+        table.orders = left;
         drop(table);
         expired.into_iter().for_each(|order| order.answer(Err(ControlError::TryAgain)));
     }

@@ -39,6 +39,9 @@ impl QueuedRequest {
 struct RequestTable {
     items: VecDeque<QueuedRequest>,
     bytes: usize,
+    /// No deadline among them is earlier, so that nobody looks at all of them in every step. Those of other nodes may have
+    /// waited there before, so the order of deadlines is not that of the queue.
+    earliest: Option<Duration>,
     is_closed: bool,
 }
 
@@ -94,6 +97,7 @@ impl RequestQueue {
         }
         for item in items.into_iter().rev() {
             table.bytes += item.data.len();
+            table.note(item.deadline);
             table.items.push_front(item);
         }
     }
@@ -165,11 +169,15 @@ impl RequestQueue {
 
     /// Requests whose deadline has passed were certainly not executed.
     pub(super) fn expire(&self, now: Duration, outcome: impl Fn() -> Outcome) {
-        let mut expired = Vec::new();
         let mut table = self.table();
-        while table.items.front().is_some_and(|item| item.deadline <= now) {
-            expired.extend(table.pop());
+        if table.earliest.is_none_or(|earliest| now < earliest) {
+            return;
         }
+        let (expired, left): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut table.items).into_iter().partition(|item| item.deadline <= now);
+        table.earliest = left.iter().map(|item| item.deadline).min();
+        table.items = left;
+        table.bytes -= expired.iter().map(|item| item.data.len()).sum::<usize>();
         drop(table);
         answer_all(expired, outcome);
     }
@@ -197,8 +205,13 @@ impl RequestTable {
         is_long || (!self.items.is_empty() && self.bytes + more > PROPOSE_QUEUE_BYTES_MAX)
     }
 
+    fn note(&mut self, deadline: Duration) {
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+    }
+
     fn push(&mut self, item: QueuedRequest) {
         self.bytes += item.data.len();
+        self.note(item.deadline);
         self.items.push_back(item);
         assert!(self.items.len() <= PROPOSE_QUEUE_MAX, "BOUNDED");
     }
@@ -233,4 +246,41 @@ fn may_be_large(slots: &[RequestSlot]) -> bool {
                 | WriteCommand::GetExpire { .. }
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::leader::word;
+
+    // A request of another node may have waited there before.
+    #[test]
+    fn a_deadline_counts_wherever_its_request_waits() {
+        let (queue, ends) = (RequestQueue::default(), Arc::<Mutex<Vec<(u64, &str)>>>::default());
+        let item = |name: u64, seconds: u64| {
+            let ends = Arc::clone(&ends);
+            let done = move |outcome: Outcome| ends.lock().unwrap().push((name, word(&outcome)));
+            let waiter = Waiter::new(Vec::new(), Box::new(done));
+            queue.push_forwarded(vec![0; 20], waiter, Duration::from_secs(seconds));
+        };
+        item(1, 9);
+        item(2, 3);
+        item(3, 5);
+        item(4, 3);
+        let expire = |seconds| queue.expire(Duration::from_secs(seconds), || Outcome::TryAgain);
+        expire(2);
+        assert_eq!(*ends.lock().unwrap(), []);
+        expire(4);
+        assert_eq!(*ends.lock().unwrap(), [(2, "try again"), (4, "try again")]);
+        let taken = queue.next_bundle();
+        assert_eq!(taken.len(), 2);
+        expire(100);
+        queue.put_back(taken);
+        expire(6);
+        assert_eq!(ends.lock().unwrap()[2..], [(3, "try again")]);
+        queue.drain(|| Outcome::TryAgain, false);
+        assert_eq!(ends.lock().unwrap()[3..], [(1, "try again")]);
+    }
 }
