@@ -13,10 +13,14 @@
 //!                     the payload of its entry, as drawn in `fsm::codec`, with the stamp 0: the leader sets it
 //!
 //! answer   0    1     version, 0x01
-//!          1    2     outcomes, one for each request of the bundle, in its order
+//!          1    2     outcomes, one for each request of the bundle, in its order; 0 if the bundle is refused whole
 //!          3          outcome(1): 0 replies: count(4), replies as drawn in `fsm::codec`
 //!                                 1 not executed: try again   2 not executed: this node does not lead; the leader(8), 0 unknown
 //!                                 3 not executed: too large   4 nobody knows
+//!
+//! refused  3    2     which request is malformed, from 0 on; 0xffff if it is the bundle itself
+//!          5    2     length of the words
+//!          7          words that say what is wrong, UTF-8
 //! ```
 //!
 //! Both ends are authenticated nodes of one cluster, and of one wire version. Malformed bytes are refused whole all the same.
@@ -40,6 +44,14 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestSlot;
+
+/// A bundle that the leader does not take. Nothing of it was executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MalformedBundle {
+    /// Which request is the reason; `None`: the bundle itself.
+    pub(super) place: Option<usize>,
+    pub(super) words: String,
+}
 
 /// One request as it travels.
 pub(super) struct TravellingRequest<'a> {
@@ -92,16 +104,32 @@ pub(super) fn put_request(
 /// Reads a bundle whole.
 ///
 /// # Errors
-/// [`PayloadError`]: nothing of it may be proposed.
-pub(super) fn take_bundle(bytes: &[u8]) -> Result<Vec<TravellingRequest<'_>>, PayloadError> {
+/// [`MalformedBundle`]: nothing of it may be proposed.
+pub(super) fn take_bundle(bytes: &[u8]) -> Result<Vec<TravellingRequest<'_>>, MalformedBundle> {
+    let whole = |error: PayloadError| MalformedBundle { place: None, words: error.to_string() };
     let mut reader = Reader::new(bytes);
-    let count = take_head(&mut reader)?;
+    let count = take_head(&mut reader).map_err(|error| whole(error.into()))?;
     if count == 0 {
-        return Err(PayloadError::Empty);
+        return Err(whole(PayloadError::Empty));
     }
-    let requests = (0..count).map(|_| take_request(&mut reader)).collect::<Result<_, _>>()?;
-    reader.end()?;
+    let of = |place, error: PayloadError| MalformedBundle { place: Some(place), words: error.to_string() };
+    let requests = (0..count).map(|place| take_request(&mut reader).map_err(|error| of(place, error)));
+    let requests = requests.collect::<Result<_, _>>()?;
+    reader.end().map_err(|error| whole(error.into()))?;
     Ok(requests)
+}
+
+/// The answer to a bundle that is refused.
+pub(super) fn refusal_bytes(refused: &MalformedBundle) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_head(0, &mut out);
+    let place = refused.place.and_then(|place| u16::try_from(place).ok()).unwrap_or(WHOLE);
+    out.extend_from_slice(&place.to_be_bytes());
+    let words = refused.words.as_bytes();
+    let words = &words[..words.len().min(REFUSAL_BYTES_MAX)];
+    out.extend_from_slice(&u16::try_from(words.len()).expect("cut above").to_be_bytes());
+    out.extend_from_slice(words);
+    out
 }
 
 fn take_request<'a>(reader: &mut Reader<'a>) -> Result<TravellingRequest<'a>, PayloadError> {
@@ -154,22 +182,35 @@ pub(super) fn put_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
             out.extend_from_slice(&leader.unwrap_or(0).to_be_bytes());
         }
         Outcome::TooLarge => out.push(TOO_LARGE),
-        Outcome::Unknown => out.push(UNKNOWN),
+        // No node answers a request of another one with it: that refuses the bundle.
+        Outcome::Malformed(_) | Outcome::Unknown => out.push(UNKNOWN),
     }
 }
 
-/// Reads the answer to a bundle of `count` requests.
+/// Reads the answer to a bundle of `count` requests: their outcomes, or why it was refused.
 ///
 /// # Errors
 /// [`CodecError`]: nobody knows how they ended.
-pub(super) fn take_answer(bytes: &[u8], count: usize) -> Result<Vec<Outcome>, CodecError> {
+pub(super) fn take_answer(bytes: &[u8], count: usize) -> Result<Result<Vec<Outcome>, MalformedBundle>, CodecError> {
     let mut reader = Reader::new(bytes);
-    if take_head(&mut reader)? != count {
-        return Err(CodecError::Field { field: "count of outcomes" });
-    }
-    let outcomes = (0..count).map(|_| take_outcome(&mut reader)).collect::<Result<_, _>>()?;
+    let answer = match take_head(&mut reader)? {
+        0 => Err(take_refusal(&mut reader, count)?),
+        found if found == count => Ok((0..count).map(|_| take_outcome(&mut reader)).collect::<Result<_, _>>()?),
+        _ => return Err(CodecError::Field { field: "count of outcomes" }),
+    };
     reader.end()?;
-    Ok(outcomes)
+    Ok(answer)
+}
+
+fn take_refusal(reader: &mut Reader<'_>, count: usize) -> Result<MalformedBundle, CodecError> {
+    let place = reader.u16("place")?;
+    let len = usize::from(reader.u16("length of the words")?);
+    let words = String::from_utf8_lossy(reader.slice(len, "words")?).into_owned();
+    match usize::from(place) {
+        _ if place == WHOLE => Ok(MalformedBundle { place: None, words }),
+        at if at < count => Ok(MalformedBundle { place: Some(at), words }),
+        _ => Err(CodecError::Field { field: "place" }),
+    }
 }
 
 fn take_outcome(reader: &mut Reader<'_>) -> Result<Outcome, CodecError> {
@@ -210,4 +251,8 @@ const TRY_AGAIN: u8 = 1;
 const NOT_LEADER: u8 = 2;
 const TOO_LARGE: u8 = 3;
 const UNKNOWN: u8 = 4;
-const _: () = assert!(PROPOSE_BATCH_ENTRIES_MAX <= u16::MAX as usize);
+/// The place of what concerns no single request.
+const WHOLE: u16 = u16::MAX;
+/// Words that say what is malformed.
+const REFUSAL_BYTES_MAX: usize = 512;
+const _: () = assert!(PROPOSE_BATCH_ENTRIES_MAX < WHOLE as usize);

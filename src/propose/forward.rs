@@ -8,7 +8,8 @@
 //!
 //! A bundle that may have arrived is never sent again: without an answer its requests have an unknown outcome. One that was
 //! not sent, or that met a node that does not lead, was certainly not executed: its requests wait again, as long as
-//! they may wait to be proposed. A request that came from another node is not forwarded a second time.
+//! they may wait to be proposed. A request that the leader does not understand is refused, and those beside it go again. A
+//! request that came from another node is not forwarded a second time.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -24,6 +25,7 @@ use crate::limits::FORWARD_REPLY_BYTES_MAX;
 use crate::limits::PROPOSE_ANSWER_DEADLINE;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::propose::bundle;
+use crate::propose::bundle::MalformedBundle;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestDone;
 use crate::propose::requests::QueuedRequest;
@@ -74,9 +76,13 @@ impl Bundle {
     /// The node that it was sent to answered.
     pub fn answered(mut self, answer: &[u8]) {
         let items = std::mem::take(&mut self.items);
-        let Ok(outcomes) = bundle::take_answer(answer, items.len()) else {
-            tracing::warn!("an answer that is none, to a forwarded request");
-            return drop(items);
+        let outcomes = match bundle::take_answer(answer, items.len()) {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(refused)) => return self.refused(items, &refused),
+            Err(error) => {
+                tracing::warn!(%error, "an answer that is none, to a forwarded request");
+                return drop(items);
+            }
         };
         let mut again = Vec::new();
         for (item, outcome) in items.into_iter().zip(outcomes) {
@@ -89,6 +95,21 @@ impl Bundle {
             self.shared.forwards.pause(self.shared.clock.monotonic());
             self.shared.requests.put_back(again);
         }
+    }
+
+    /// Nothing was executed. What is malformed would be so the next time; the others go without it.
+    fn refused(&self, items: Vec<QueuedRequest>, refused: &MalformedBundle) {
+        let MalformedBundle { place, words } = refused;
+        tracing::error!(place, words, "the node that leads does not understand a forwarded request");
+        let mut again = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            if place.is_none_or(|place| place == at) {
+                item.waiter.answer(Outcome::Malformed(words.clone()));
+            } else {
+                again.push(item);
+            }
+        }
+        self.shared.requests.put_back(again);
     }
 }
 
@@ -125,10 +146,10 @@ pub(super) fn forward_all(shared: &Arc<SharedQueue>, forwarder: &dyn Forwarder, 
 pub(super) fn take_in(shared: &Arc<SharedQueue>, bytes: &[u8], answer: Answered) {
     let requests = match bundle::take_bundle(bytes) {
         Ok(requests) => requests,
-        Err(error) => {
-            // Certainly not executed; who sent it cannot read an answer of another count, and calls it unknown.
-            tracing::warn!(%error, "a bundle of another node is malformed");
-            return answer(Vec::new());
+        Err(refused) => {
+            let MalformedBundle { place, words } = &refused;
+            tracing::warn!(place, words, "a bundle of another node is malformed");
+            return answer(bundle::refusal_bytes(&refused));
         }
     };
     let gathering = Arc::new(Gathering::new(requests.len(), answer));

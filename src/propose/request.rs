@@ -57,6 +57,8 @@ pub enum Outcome {
     NotLeader(Option<u64>),
     /// Certainly not executed: too large or too many writes for one entry.
     TooLarge,
+    /// Certainly not executed, and never will be by the node that leads: it does not understand the request. Its words.
+    Malformed(String),
     /// Nobody knows: the connection must be closed.
     Unknown,
 }

@@ -334,6 +334,10 @@ impl Session {
                 add(&self.shared.stats.outcomes_unknown_total, 1);
                 return Err(Close::Unknown);
             }
+            Outcome::Malformed(words) => {
+                self.write_rest(&Upstream::malformed(&words), weaver, wire);
+                return Ok(());
+            }
             Outcome::TryAgain => TRY_AGAIN,
             Outcome::NotLeader(leader) => self.upstream.not_leader(leader, READ_ONLY),
             Outcome::TooLarge => TOO_LARGE,
@@ -366,7 +370,7 @@ impl Session {
     }
 
     /// Writes one error into every place that is left.
-    fn write_rest<S>(&mut self, line: &'static str, weaver: &mut Weaver, wire: &mut Wire<S>) {
+    fn write_rest<S>(&mut self, line: &str, weaver: &mut Weaver, wire: &mut Wire<S>) {
         if line == TRY_AGAIN {
             add(&self.shared.stats.try_again_total, 1);
         }

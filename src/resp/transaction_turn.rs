@@ -28,6 +28,7 @@ use crate::resp::transaction::TransactionEntry;
 use crate::resp::upstream::ProposedEnd;
 use crate::resp::upstream::READ_ONLY;
 use crate::resp::upstream::TRY_AGAIN;
+use crate::resp::upstream::Upstream;
 use crate::resp::wire::Wire;
 
 /// A connection at one of these commands; everything before it in the pipeline is done.
@@ -113,11 +114,11 @@ impl TransactionTurn<'_> {
                 self.encoder(wire).null_array();
                 Ok(())
             }
-            Executed::Refused(line) => {
-                if line == TRY_AGAIN {
+            Executed::Refused(refusal) => {
+                if refusal.0 == TRY_AGAIN {
                     add(&self.context.shared.stats.try_again_total, 1);
                 }
-                self.refuse(&ErrorLine::fixed(line), wire);
+                self.refuse(&refusal, wire);
                 Ok(())
             }
         }
@@ -146,9 +147,10 @@ impl TransactionTurn<'_> {
                 add(&self.context.shared.stats.outcomes_unknown_total, 1);
                 return Err(Close::Unknown);
             }
-            Outcome::TryAgain => Executed::Refused(TRY_AGAIN),
-            Outcome::NotLeader(leader) => Executed::Refused(self.context.upstream.not_leader(leader, READ_ONLY)),
-            Outcome::TooLarge => Executed::Refused(TOO_LARGE),
+            Outcome::TryAgain => Executed::refused(TRY_AGAIN),
+            Outcome::NotLeader(leader) => Executed::refused(self.context.upstream.not_leader(leader, READ_ONLY)),
+            Outcome::TooLarge => Executed::refused(TOO_LARGE),
+            Outcome::Malformed(words) => Executed::Refused(ErrorLine::made(Upstream::malformed(&words))),
         })
     }
 
@@ -195,7 +197,13 @@ enum Executed {
     /// A watched key has changed: nothing was run.
     Changed,
     /// Certainly not run.
-    Refused(&'static str),
+    Refused(ErrorLine),
+}
+
+impl Executed {
+    fn refused(line: &'static str) -> Executed {
+        Executed::Refused(ErrorLine::fixed(line))
+    }
 }
 
 const TOO_LARGE: &str = "EXECABORT Transaction discarded because of: commands and watched keys are too large for one log entry (8388608 bytes)";

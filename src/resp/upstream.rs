@@ -213,7 +213,7 @@ impl Upstream {
                 Ok(self.shared.gateway.settled_ms().unwrap_or(now_ms))
             }
             // A removal that happened or not: the read itself changed nothing and may be tried again.
-            Outcome::TryAgain | Outcome::TooLarge | Outcome::Unknown => Err(TRY_AGAIN),
+            Outcome::TryAgain | Outcome::TooLarge | Outcome::Malformed(_) | Outcome::Unknown => Err(TRY_AGAIN),
             Outcome::NotLeader(leader) => Err(self.not_leader(leader, TRY_AGAIN)),
         }
     }
@@ -257,6 +257,11 @@ impl Upstream {
 
     fn reads_stale(&self) -> bool {
         self.client.reads_stale.load(Ordering::Relaxed)
+    }
+
+    /// What to say when the node that leads does not understand a request.
+    pub(crate) fn malformed(words: &str) -> String {
+        format!("ERR the node that leads does not understand this command, nothing was executed: {words}")
     }
 
     /// What to say when this node does not lead: a sole voter is only starting.

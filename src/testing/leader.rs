@@ -103,6 +103,7 @@ pub fn word(outcome: &Outcome) -> &'static str {
         Outcome::TryAgain => "try again",
         Outcome::NotLeader(_) => "not leader",
         Outcome::TooLarge => "too large",
+        Outcome::Malformed(_) => "malformed",
         Outcome::Unknown => "unknown",
     }
 }

@@ -169,6 +169,42 @@ fn a_node_that_does_not_lead_gives_a_forwarded_request_back() {
     assert_eq!(posted.batches(), 1);
 }
 
+// What a node of another version sends: it would be malformed the next time too.
+#[test]
+fn what_the_leader_does_not_understand_is_refused_once_and_what_came_with_it_goes_again() {
+    let mut posted = Posted::new(7);
+    let leader = posted.cluster.elect();
+    posted.rounds(20, Way::There);
+    let follower = posted.follower();
+    (1..=3).for_each(|name| posted.cluster.set(follower, name));
+    posted.cluster.round();
+    let (_, mut bundle) = posted.post.lock().unwrap().remove(0);
+    let mut bytes = bundle.bytes();
+    let each = (bytes.len() - 3) / 3;
+    // The kind of the first slot of the second one.
+    bytes[3 + each + 16] = 9;
+    let answers = Arc::clone(&posted.answers);
+    let answer = move |answer| answers.lock().unwrap().push((bundle, answer));
+    posted.cluster.nodes[&leader].handle.forwarded(&bytes, Box::new(answer));
+    posted.rounds(1, Way::There);
+    assert!(posted.cluster.end_of(2).unwrap().contains("field slot has value 9"), "{:?}", posted.cluster.end_of(2));
+    assert_eq!((posted.cluster.end_of(1), posted.cluster.end_of(3)), (None, None));
+    posted.rounds(20, Way::There);
+    for name in [1, 3] {
+        assert_eq!(posted.cluster.end_of(name), Some("Replies([Ok])"));
+    }
+    assert_eq!(posted.batches(), 2);
+    posted.cluster.set(follower, 4);
+    posted.cluster.round();
+    let (_, bundle) = posted.post.lock().unwrap().remove(0);
+    let whole = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&whole);
+    posted.cluster.nodes[&leader].handle.forwarded(&[9], Box::new(move |answer| *sink.lock().unwrap() = answer));
+    bundle.answered(&whole.lock().unwrap());
+    posted.rounds(20, Way::There);
+    assert!(posted.cluster.end_of(4).unwrap().contains("version"), "{:?}", posted.cluster.end_of(4));
+}
+
 #[test]
 fn bytes_that_are_no_bundle_are_refused_and_nothing_is_proposed() {
     let mut posted = Posted::new(6);
@@ -193,7 +229,7 @@ fn bytes_that_are_no_bundle_are_refused_and_nothing_is_proposed() {
     long.push(0);
     send(&long);
     assert_eq!(answers.lock().unwrap().len(), bytes.len() + 1);
-    assert!(answers.lock().unwrap().iter().all(Vec::is_empty));
+    assert!(answers.lock().unwrap().iter().all(|answer| answer.starts_with(&[1, 0, 0])), "refused, with words");
     drop(bundle);
     posted.rounds(10, Way::There);
     assert_eq!(posted.batches(), 0);
