@@ -209,7 +209,7 @@ impl RaftLoop {
                 }
             }
             Input::Change { change, done } => done(self.propose_change(&change)?),
-            Input::Transfer { to, done } => done(transfer(&mut self.node, to)),
+            Input::Transfer { to, done } => done(transfer(&mut self.node, self.membership.members(), to)),
             Input::Progress(done) => done(progress(&self.node.raft)),
             Input::MayCampaign(may) => self.election.set_may_campaign(may),
             Input::Stop => self.stop(),

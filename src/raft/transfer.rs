@@ -1,8 +1,13 @@
 //! Handing the leadership over. The library stops proposals until the other node leads, or an election timeout has passed.
 
+use ::raft::Progress;
+use ::raft::ProgressState;
+use ::raft::Raft;
 use ::raft::RawNode;
 
 use crate::ids::NodeId;
+use crate::limits::PROMOTE_LAG_MAX;
+use crate::members::Members;
 use crate::raft::election::is_leader;
 use crate::raft::log::Log;
 
@@ -18,16 +23,30 @@ pub enum TransferRefused {
     /// It leads already.
     #[error("node {0} leads already")]
     LeadsAlready(NodeId),
-    /// Only a voter can lead.
-    #[error("node {0} has no vote")]
+    /// Only a voter can lead, and not one that is about to leave.
+    #[error("node {0} has no vote, or is about to lose it")]
     NoVoter(NodeId),
-    /// No other voter has answered lately.
-    #[error("there is no other voter that can be reached")]
+    /// Nothing could be written until it has the rest.
+    #[error(
+        "node {node} is {behind} entries behind, at most {PROMOTE_LAG_MAX} are allowed: wait until it has caught up"
+    )]
+    FarBehind {
+        /// The voter.
+        node: NodeId,
+        /// Entries that it lacks.
+        behind: u64,
+    },
+    /// No other voter has answered lately and has nearly all of the log.
+    #[error("there is no other voter that can be reached and has nearly all of the log")]
     Nobody,
 }
 
 /// Hands over to `to`, or to the voter that has most of the log. The node that leadership goes to.
-pub(super) fn transfer(node: &mut RawNode<Log>, to: Option<NodeId>) -> Result<NodeId, TransferRefused> {
+pub(super) fn transfer(
+    node: &mut RawNode<Log>,
+    members: &Members,
+    to: Option<NodeId>,
+) -> Result<NodeId, TransferRefused> {
     let raft = &node.raft;
     if !is_leader(raft) {
         let leader = Some(raft.leader_id).filter(|id| *id != ::raft::INVALID_ID);
@@ -36,22 +55,38 @@ pub(super) fn transfer(node: &mut RawNode<Log>, to: Option<NodeId>) -> Result<No
     if raft.lead_transferee.is_some() {
         return Err(TransferRefused::NotNow);
     }
-    let voters = raft.prs().conf().voters();
     let to = match to {
         Some(to) if to.value() == raft.id => return Err(TransferRefused::LeadsAlready(to)),
-        Some(to) if !voters.contains(to.value()) => return Err(TransferRefused::NoVoter(to)),
-        Some(to) => to,
-        None => {
-            let others = raft
-                .prs()
-                .iter()
-                .filter(|(id, progress)| **id != raft.id && progress.recent_active && voters.contains(**id));
-            let (id, _) =
-                others.max_by_key(|(id, progress)| (progress.matched, **id)).ok_or(TransferRefused::Nobody)?;
-            NodeId::new(*id).ok_or(TransferRefused::Nobody)?
-        }
+        Some(to) => judged(raft, members, to)?,
+        None => best(raft, members).ok_or(TransferRefused::Nobody)?,
     };
     tracing::info!(to = to.value(), "the leadership is handed over");
     node.transfer_leader(to.value());
     Ok(to)
+}
+
+/// Whether that node can lead from now on.
+fn judged(raft: &Raft<Log>, members: &Members, to: NodeId) -> Result<NodeId, TransferRefused> {
+    if !members.voters.contains(&to.value()) {
+        return Err(TransferRefused::NoVoter(to));
+    }
+    let behind = raft.prs().get(to.value()).map_or(u64::MAX, |progress| behind(raft, progress));
+    if behind > PROMOTE_LAG_MAX { Err(TransferRefused::FarBehind { node: to, behind }) } else { Ok(to) }
+}
+
+/// The voter that has most of the log, among those that stay, answer, and are not far behind.
+fn best(raft: &Raft<Log>, members: &Members) -> Option<NodeId> {
+    let can_lead = |(id, progress): &(&u64, &Progress)| {
+        **id != raft.id
+            && members.voters.contains(*id)
+            && progress.recent_active
+            && progress.state != ProgressState::Snapshot
+            && behind(raft, progress) <= PROMOTE_LAG_MAX
+    };
+    let best = raft.prs().iter().filter(can_lead).max_by_key(|(id, progress)| (progress.matched, **id));
+    best.and_then(|(id, _)| NodeId::new(*id))
+}
+
+fn behind(raft: &Raft<Log>, progress: &Progress) -> u64 {
+    raft.raft_log.last_index().saturating_sub(progress.matched)
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use super::double::Disk;
 use super::double::Fate;
 use super::double::Node;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::limits::PROMOTE_LAG_MAX;
 use crate::raft::*;
 use crate::testing::clock::SimClock;
 use crate::testing::net::Network;
@@ -232,6 +235,29 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
     }
     assert_eq!(cluster.nodes[&follower].texts().len(), 50);
     cluster.assert_agreed();
+}
+
+#[test]
+fn leadership_goes_to_no_voter_that_is_far_behind() {
+    let mut cluster = Cluster::new(seed(20));
+    let leader = cluster.elect();
+    let [near, far] = IDS.into_iter().filter(|id| *id != leader).collect::<Vec<_>>().try_into().unwrap();
+    cluster.cut_off = Some(far);
+    let texts: Vec<String> = (0..=PROMOTE_LAG_MAX).map(|number| number.to_string()).collect();
+    cluster.nodes[&leader].propose(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    cluster.rounds(3);
+    let transfer = |cluster: &mut Cluster, to: Option<u64>| {
+        let (done, answer) = channel();
+        let to = to.map(|id| NodeId::new(id).unwrap());
+        let done = Box::new(move |result| done.send(result).unwrap());
+        cluster.nodes.get_mut(&leader).unwrap().step([Input::Transfer { to, done }]);
+        answer.recv().unwrap()
+    };
+    let refused = transfer(&mut cluster, Some(far)).unwrap_err();
+    assert!(matches!(refused, TransferRefused::FarBehind { behind, .. } if behind > PROMOTE_LAG_MAX), "{refused}");
+    assert_eq!(transfer(&mut cluster, None), Ok(NodeId::new(near).unwrap()));
+    cluster.rounds(20);
+    assert_eq!(cluster.leader(), Some(near));
 }
 
 fn storm(seed: u64, rounds: usize) -> Cluster {
