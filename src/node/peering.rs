@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use crate::fsm::state::MemberAddress;
 use crate::ids::Index;
 use crate::ids::NodeId;
-use crate::keys::node_keys::NodeKeys;
 use crate::limits::BOOK_EVERY;
 use crate::node::book::Book;
 use crate::node::cluster_config::ClusterConfig;
@@ -30,7 +29,6 @@ use crate::node::members_watch::MembersWatch;
 use crate::node::membership::MEMBERS;
 use crate::node::membership::NodeMembership;
 use crate::node::open::log_facts;
-use crate::node::ports::may_campaign;
 use crate::peers;
 use crate::peers::CallAnswer;
 use crate::peers::CallFailed;
@@ -63,9 +61,10 @@ pub(crate) fn start(
     if let Some(book) = desk.meetings.book() {
         if !book.is_open() {
             tracing::info!("this directory is new: the node waits until it has met all founders");
-            drop(desk.raft.try_send(Input::MayCampaign(false)));
+            // Raft does not run yet, and its queue is empty.
+            drop(desk.raft.send(Input::TakesPart(false)));
         }
-        keep_up(book)?;
+        keep_up(book, desk.raft.clone())?;
     }
     let peers = PeersConfig {
         node: config.node,
@@ -111,15 +110,23 @@ pub(crate) fn open_book(
     Book::open(data_dir, several.node, has, took_part, to_meet, &*world.entropy)
 }
 
-/// Writes once in a while what the others have acknowledged, as long as there is a book.
-fn keep_up(book: &Arc<Book>) -> Result<(), PeersRefused> {
+/// Writes once in a while what the others have acknowledged, as long as there is a book. Raft may have had no place for the word
+/// that this node takes part, so it hears it here once more.
+fn keep_up(book: &Arc<Book>, raft: Sender<Input>) -> Result<(), PeersRefused> {
+    let mut knows = book.is_open();
     let book = Arc::downgrade(book);
     let keep = move || {
         while let Some(book) = book.upgrade() {
             if let Err(error) = book.save() {
                 tracing::warn!(%error, "what the others acknowledged cannot be written");
             }
+            let is_new = !knows && book.is_open();
             drop(book);
+            if is_new {
+                // Gone only when the node ends.
+                drop(raft.send(Input::TakesPart(true)));
+                knows = true;
+            }
             std::thread::sleep(BOOK_EVERY);
         }
     };
@@ -151,8 +158,6 @@ pub(crate) struct PeerDesk {
     pub(crate) proposer: ProposeHandle,
     /// What the peers show of themselves.
     pub(crate) meetings: Arc<KekMeetings>,
-    /// Whether it has the keys that a leader needs.
-    pub(crate) node_keys: Arc<NodeKeys>,
     /// Takes requests about the members.
     pub(crate) membership: Arc<NodeMembership>,
 }
@@ -185,7 +190,7 @@ impl PeerHandler for PeerDesk {
         self.meetings.meet(node, facts)?;
         if !could_take_part && self.meetings.book().is_none_or(|book| book.is_open()) {
             tracing::info!("all founders were met: this node takes part from now on");
-            drop(self.raft.try_send(may_campaign(&self.node_keys)));
+            drop(self.raft.try_send(Input::TakesPart(true)));
         }
         Ok(())
     }

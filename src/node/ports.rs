@@ -297,7 +297,7 @@ impl AppliedPort for AppliedTo {
             }
         }
         self.facts.control(position, outcome);
-        drop(self.raft.send(may_campaign(&self.node_keys)));
+        drop(self.raft.send(has_keys(&self.node_keys)));
     }
 }
 
@@ -320,12 +320,12 @@ fn say_active_keys(position: Position, node_keys: &NodeKeys) {
 
 /// Whether this node can open and seal what a leader must.
 #[must_use]
-pub fn may_campaign(node_keys: &NodeKeys) -> Input {
+pub fn has_keys(node_keys: &NodeKeys) -> Input {
     let lack = node_keys.current().needs();
     if let Some(lack) = &lack {
         tracing::error!(%lack, "this node cannot lead");
     }
-    Input::MayCampaign(lack.is_none())
+    Input::HasKeys(lack.is_none())
 }
 
 /// The rows of the state, for the walk that finds expired keys.
@@ -402,9 +402,9 @@ mod tests {
             AppliedTo { raft, facts, reads, voters: Arc::default(), members, node_keys: Arc::clone(&node_keys) };
         let position = Position { term: Term(2), index: Index(3) };
         port.control(position, Err(RuleError::NotBootstrapped));
-        assert_eq!(received(&inputs), ["MayCampaign(true)"]);
+        assert_eq!(received(&inputs), ["HasKeys(true)"]);
         node_keys.install(keyring_new()).unwrap();
         port.control(position, Ok(()));
-        assert_eq!(received(&inputs), ["MayCampaign(false)"], "it has no KEK");
+        assert_eq!(received(&inputs), ["HasKeys(false)"], "it has no KEK");
     }
 }

@@ -56,7 +56,7 @@ use crate::node::ports::LogReports;
 use crate::node::ports::RaftPorts;
 use crate::node::ports::StateReads;
 use crate::node::ports::TrimmedLog;
-use crate::node::ports::may_campaign;
+use crate::node::ports::has_keys;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::running::NodeThreads;
@@ -111,7 +111,7 @@ pub fn start(
     catch_up.replay(&mut apply)?;
     catch_up.flush(&mut apply, log.thread.space())?;
     catch_up.trim_again(&*to_trim, flushed);
-    drop(start.links.raft.send(may_campaign(&start.node_keys)));
+    drop(start.links.raft.send(has_keys(&start.node_keys)));
     apply.let_in(UNAPPLIED_BYTES_MAX);
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
@@ -252,7 +252,6 @@ impl Start<'_> {
             raft: raft.clone(),
             proposer: proposer.clone(),
             meetings: Arc::clone(keks),
-            node_keys: Arc::clone(&self.node_keys),
             membership: Arc::clone(membership),
         };
         Ok(Some(peering::start(several, desk, members)?))

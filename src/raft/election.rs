@@ -20,7 +20,10 @@ pub(super) struct ElectionClock {
     next_tick: Duration,
     timeout: ElectionTimeout,
     campaigns_at_once: bool,
-    may_campaign: bool,
+    /// It has the keys that a leader needs.
+    has_keys: bool,
+    /// Its directory has not lost anything.
+    takes_part: bool,
 }
 
 /// The election timeout in force, drawn from the injected entropy; the library's own draw never decides anything.
@@ -46,16 +49,22 @@ impl ElectionClock {
             next_tick: now + config.tick,
             timeout,
             campaigns_at_once,
-            may_campaign: true,
+            has_keys: true,
+            takes_part: true,
         }
     }
 
-    pub(super) fn set_may_campaign(&mut self, may_campaign: bool) {
-        self.may_campaign = may_campaign;
+    pub(super) fn set_has_keys(&mut self, has_keys: bool) {
+        self.has_keys = has_keys;
     }
 
+    pub(super) fn set_takes_part(&mut self, takes_part: bool) {
+        self.takes_part = takes_part;
+    }
+
+    /// Both are needed, and whoever says one of them says nothing of the other.
     pub(super) fn may_campaign(&self) -> bool {
-        self.may_campaign
+        self.has_keys && self.takes_part
     }
 
     /// Until the next tick.
@@ -66,7 +75,7 @@ impl ElectionClock {
     /// Lets time pass: at most one tick, so that after a pause the peers that waited in the queue are heard before time
     /// goes on. `is_all_durable`: nothing that was handed to the log is unpersisted.
     pub(super) fn pass_time(&mut self, node: &mut RawNode<Log>, now: Duration, is_all_durable: bool) {
-        if std::mem::take(&mut self.campaigns_at_once) && self.may_campaign {
+        if std::mem::take(&mut self.campaigns_at_once) && self.may_campaign() {
             // Refused while a membership change is unapplied; then the clock decides.
             let _ = node.campaign();
         }
@@ -76,7 +85,7 @@ impl ElectionClock {
         self.next_tick = (self.next_tick + self.tick).max(now);
         assert!(self.next_tick >= now, "one tick a turn");
         // A sole voter becomes leader inside the library's tick, which demands that all of its log is persisted.
-        let holds = !is_leader(&node.raft) && is_sole_voter(&node.raft) && !(is_all_durable && self.may_campaign);
+        let holds = !is_leader(&node.raft) && is_sole_voter(&node.raft) && !(is_all_durable && self.may_campaign());
         if holds {
             return;
         }

@@ -52,8 +52,11 @@ pub enum Input {
     },
     /// What this node knows of its members' logs. Called once.
     Progress(ProgressDone),
-    /// Whether this node has the keys that a leader needs; true at the start.
-    MayCampaign(bool),
+    /// Whether this node has the keys that a leader needs; true at the start. Without them it does not campaign.
+    HasKeys(bool),
+    /// Whether this node takes part in the cluster; true at the start. One whose directory may have lost something does not, and
+    /// does not campaign.
+    TakesPart(bool),
     /// Give back all waiting batches and end.
     Stop,
 }
@@ -71,7 +74,8 @@ impl fmt::Debug for Input {
             Input::Change { change, .. } => write!(f, "Change({change:?})"),
             Input::Transfer { to, .. } => write!(f, "Transfer({to:?})"),
             Input::Progress(_) => f.write_str("Progress"),
-            Input::MayCampaign(may) => write!(f, "MayCampaign({may})"),
+            Input::HasKeys(has) => write!(f, "HasKeys({has})"),
+            Input::TakesPart(takes) => write!(f, "TakesPart({takes})"),
             Input::Stop => f.write_str("Stop"),
         }
     }

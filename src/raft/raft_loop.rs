@@ -211,7 +211,8 @@ impl RaftLoop {
             Input::Change { change, done } => done(self.propose_change(&change)?),
             Input::Transfer { to, done } => done(transfer(&mut self.node, self.membership.members(), to)),
             Input::Progress(done) => done(progress(&self.node.raft)),
-            Input::MayCampaign(may) => self.election.set_may_campaign(may),
+            Input::HasKeys(has) => self.election.set_has_keys(has),
+            Input::TakesPart(takes) => self.election.set_takes_part(takes),
             Input::Stop => self.stop(),
         }
         Ok(())

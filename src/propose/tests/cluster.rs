@@ -146,7 +146,7 @@ fn n2_a_new_leader_with_an_unapplied_cutover_proposes_nothing_before_it_has_appl
     // Only the heir may win: the third node is silent until it has asked for votes.
     cluster.cut_off = Some(old);
     let third = IDS.into_iter().find(|id| *id != old && *id != heir).unwrap();
-    cluster.nodes.get_mut(&third).unwrap().raft.step([Input::MayCampaign(false)].into_iter()).unwrap();
+    cluster.nodes.get_mut(&third).unwrap().raft.step([Input::HasKeys(false)].into_iter()).unwrap();
     assert_eq!(cluster.elect(), heir);
     cluster.set(heir, 2);
     cluster.rounds(50);

@@ -177,7 +177,7 @@ fn n3_a_leader_that_comes_back_is_not_held_up_by_a_control_entry_of_an_earlier_t
     cluster.rounds(150);
     cluster.nodes[&old].fates();
     for id in IDS.into_iter().filter(|id| *id != old) {
-        cluster.nodes.get_mut(&id).unwrap().step([Input::MayCampaign(false)]);
+        cluster.nodes.get_mut(&id).unwrap().step([Input::HasKeys(false)]);
     }
     cluster.cut_off = Some(new);
     assert_eq!(cluster.elect(), old);

@@ -39,10 +39,25 @@ fn a_sole_voter_leads_at_once_and_its_first_entry_is_the_empty_one_at_index_2() 
 #[test]
 fn a_sole_voter_that_may_not_campaign_does_not_lead_from_its_first_step_on() {
     let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
-    node.step([Input::MayCampaign(false)]);
+    node.step([Input::HasKeys(false)]);
     (0..100).for_each(|_| node.tick());
     assert!(!node.raft.status().is_leader);
-    node.step([Input::MayCampaign(true)]);
+    node.step([Input::HasKeys(true)]);
+    (0..30).for_each(|_| node.tick());
+    assert!(node.raft.status().is_leader);
+}
+
+// One side says that the keys are there, the other one that the directory has lost something.
+#[test]
+fn a_word_about_keys_does_not_undo_one_about_the_directory() {
+    let mut node = Node::start(1, Disk::founded(&[1]), &Arc::default(), 1, &Network::default());
+    node.step([Input::TakesPart(false), Input::HasKeys(true)]);
+    (0..100).for_each(|_| node.tick());
+    assert!(!node.raft.status().is_leader);
+    node.step([Input::HasKeys(false), Input::TakesPart(true)]);
+    (0..100).for_each(|_| node.tick());
+    assert!(!node.raft.status().is_leader);
+    node.step([Input::HasKeys(true)]);
     (0..30).for_each(|_| node.tick());
     assert!(node.raft.status().is_leader);
 }

@@ -216,12 +216,12 @@ fn n6_a_batch_that_does_not_stand_where_it_was_sealed_ends_the_loop_before_a_byt
 #[test]
 fn a_node_that_may_not_campaign_asks_for_no_votes() {
     let (mut node, network) = follower();
-    node.step([Input::MayCampaign(false)]);
+    node.step([Input::HasKeys(false)]);
     for _ in 0..60 {
         node.tick();
     }
     assert!(network.take(2).is_empty());
-    node.step([Input::MayCampaign(true)]);
+    node.step([Input::HasKeys(true)]);
     for _ in 0..60 {
         node.tick();
     }

@@ -31,7 +31,7 @@ use crate::node::open::load_and_compare;
 use crate::node::open::log_facts;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::StateReads;
-use crate::node::ports::may_campaign;
+use crate::node::ports::has_keys;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::KekWitness;
@@ -110,7 +110,7 @@ impl Life {
         let (mut apply, reader) = apply_loop(body, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
         inputs.try_iter().for_each(drop);
-        drop(shared.raft.try_send(may_campaign(&shared.node_keys)));
+        drop(shared.raft.try_send(has_keys(&shared.node_keys)));
 
         let (queue, handle) = proposer(body, &shared);
         let (batch_sender, batches) = apply::thread::queue();
