@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 use crate::limits::HAND_OVER_DEADLINE;
 use crate::node::numbers::NodeNumbers;
 use crate::raft::Input;
+use crate::raft::TransferRefused;
 use crate::resp::NodeFacts as _;
 
 /// See the head of this file.
@@ -49,12 +50,13 @@ impl HandOver {
             // Nobody waits any more only if it took too long.
             let _ = done.try_send(result);
         };
-        if self.raft.try_send(Input::Transfer { to: None, done: Box::new(done) }).is_err() {
-            return;
-        }
         let until = Instant::now() + HAND_OVER_DEADLINE;
-        match begun.recv_timeout(HAND_OVER_DEADLINE) {
-            Ok(Ok(_)) => {}
+        if self.raft.send_timeout(Input::Transfer { to: None, done: Box::new(done) }, HAND_OVER_DEADLINE).is_err() {
+            return tracing::warn!("the leadership stays: raft takes nothing");
+        }
+        match begun.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            // The other one is as good.
+            Ok(Ok(_) | Err(TransferRefused::NotNow)) => {}
             Ok(Err(error)) => return tracing::warn!(%error, "the leadership stays"),
             Err(_) => return,
         }

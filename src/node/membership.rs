@@ -63,8 +63,10 @@ impl NodeMembership {
                 Err(words) => return done(Err(MemberRefused::Words(words))),
             },
         };
-        // A full queue drops it, and with it the callback: the caller has a deadline.
-        drop(self.raft.try_send(input));
+        // Nothing happened: whoever asked may ask again.
+        if let Err(not_taken) = self.raft.try_send(input) {
+            not_now(not_taken.into_inner());
+        }
     }
 
     fn list(&self, done: MemberDone) -> Input {
@@ -168,6 +170,16 @@ fn proposed(result: Result<Position, ChangeRefused>) -> Result<MemberAnswer, Mem
     }
 }
 
+/// Answers what found raft's queue full, or raft gone.
+fn not_now(input: Input) {
+    match input {
+        Input::Change { done, .. } => done(Err(ChangeRefused::NotNow)),
+        Input::Transfer { done, .. } => done(Err(TransferRefused::NotNow)),
+        Input::Progress(done) => done(Vec::new()),
+        other => unreachable!("{other:?} is no request about members"),
+    }
+}
+
 fn transfer(to: Option<u64>, done: MemberDone) -> Input {
     let to = to.and_then(NodeId::new);
     let done = move |result: Result<NodeId, TransferRefused>| {
@@ -183,3 +195,45 @@ fn transfer(to: Option<u64>, done: MemberDone) -> Input {
 
 /// The kind of a request between nodes.
 pub(super) const MEMBERS: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::fsm::state::Applied;
+    use crate::ids::Term;
+    use crate::keys::kek::KekSet;
+    use crate::keys::kek_facts::KekFacts;
+    use crate::keys::tests::kit::CLEAR_NAMES;
+    use crate::keys::tests::kit::CLUSTER;
+    use crate::members::Members;
+    use crate::node::end::Ends;
+    use crate::raft::Status;
+
+    #[test]
+    fn what_finds_the_queue_of_raft_full_is_answered_that_nothing_happened() {
+        let node = |id: u64| NodeId::new(id).unwrap();
+        let founding = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[1, 2, 3].map(node)), Vec::new());
+        let members = Arc::new(MembersWatch::new(node(1), &founding));
+        let ours = KekFacts::of(&KekSet::default(), CLUSTER);
+        let meetings = Arc::new(KekMeetings::new(node(1), ours, 1, Arc::clone(&members), Ends::new().0));
+        let (raft, inputs) = bounded(1);
+        raft.send(Input::Wake).unwrap();
+        let status = Arc::<StatusCell>::default();
+        status.store(Status { is_leader: true, term: Term(2), ..Status::default() });
+        let membership = NodeMembership { node: node(1), raft, status, members, meetings, peers: OnceLock::new() };
+        for (request, refused) in [
+            (MemberRequest::Promote(2), MemberRefused::NotNow),
+            (MemberRequest::Transfer(None), MemberRefused::NotNow),
+            (MemberRequest::List, MemberRefused::NoLeader),
+        ] {
+            let (done, answer) = channel();
+            membership.do_here(request, Box::new(move |result| done.send(result).unwrap()));
+            assert_eq!(answer.try_recv().unwrap(), Err(refused));
+        }
+        assert_eq!(inputs.len(), 1, "nothing was queued");
+    }
+}

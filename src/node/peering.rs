@@ -45,6 +45,7 @@ use crate::propose::Forwarder;
 use crate::propose::ProposeHandle;
 use crate::raft::Input;
 use crate::raft::PeerMessage;
+use crate::resp::MemberRefused;
 use crate::wal::Recovered;
 use crate::world::World;
 
@@ -212,13 +213,15 @@ impl PeerHandler for PeerDesk {
                     let answered = move |result| drop(done.send(answer_bytes(&result)));
                     self.membership.do_here(request, Box::new(answered));
                 }
-                Err(_) => return Box::pin(async { CallAnswer::NotRun }),
+                Err(error) => {
+                    let words = format!("the leader does not understand this request: {error}");
+                    drop(done.send(answer_bytes(&Err(MemberRefused::Words(words)))));
+                }
             },
             _ => return Box::pin(async { CallAnswer::NotRun }),
         }
         Box::pin(async {
             match answer.await {
-                Ok(bytes) if bytes.is_empty() => CallAnswer::NotRun,
                 Ok(bytes) => CallAnswer::Done(bytes.into()),
                 Err(_) => CallAnswer::Unknown,
             }

@@ -64,7 +64,7 @@ impl StatusCell {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store(&self, status: Status) {
+    pub(super) fn store(&self, status: Status) {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(newest.term <= status.term, "raft's term never goes back");
         assert!(newest.committed <= status.committed, "what is committed stays committed");
