@@ -72,13 +72,14 @@ impl Membership {
         Ok(Ok(Position { term: view.term, index: first }))
     }
 
-    /// Applies a committed change to raft. The members after it, or `None` for an entry that is no change.
+    /// Applies a committed change to raft. The members after it, or `None` for an entry that is no change. One that is malformed is
+    /// none either: apply halts at it, here as in a replay.
     pub(super) fn apply(&mut self, entry: &LogEntry, raft: &mut RawNode<Log>) -> Option<Members> {
         if entry.kind == EntryKind::Normal {
             return None;
         }
-        let change = decode_change(entry.kind, &entry.data).ok();
-        if let Some(members) = change.and_then(|change| change.apply(raft)) {
+        let change = decode_change(entry.kind, &entry.data).ok()?;
+        if let Some(members) = change.apply(raft) {
             assert!(!members.voters.is_empty(), "a cluster keeps a voter");
             self.members = members;
             self.keep_for_followers(raft);
