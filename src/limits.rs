@@ -257,6 +257,8 @@ pub const HAND_OVER_DEADLINE: Duration = RAFT_TICK.saturating_mul(ELECTION_TICKS
 pub const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
 /// Nodes that a book tells of: their lines fit the hello.
 pub const BOOK_NODES_MAX: usize = MEMBERS_MAX;
+/// Nodes that were taken out of the cluster, as a node remembers them: the newest ones. Their certificates end some day.
+pub const TAKEN_OUT_MAX: usize = 1024;
 /// How often it is written what the others have acknowledged.
 pub const BOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a change of the members may take: an election, and what is applied after it.

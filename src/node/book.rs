@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! PEERS    off  size  field
-//!          0    1     version, 0x01
+//!          0    1     version, 0x02
 //!          1    1     1 once this directory has taken part in the cluster
 //!          2    16    drawn when the directory was made: two directories of one node are told apart by it
 //!          18   2     nodes that were met
 //!          20         of each: node(8), what its directory drew(16), term(8), index(8)
+//!               2     nodes that were taken out of the cluster, then 8 bytes for each
 //!          end  4     CRC32C of everything before
 //!
-//! facts    what is at 0 to the last node
+//! facts    what is at 0 to the last node that was met
 //! ```
 //!
 //! Term and index are the highest that the node has acknowledged: it voted in that term, or its log reached that index in it.
@@ -33,6 +34,7 @@ use crate::ids::NodeId;
 use crate::ids::Term;
 use crate::keys::file;
 use crate::limits::BOOK_NODES_MAX;
+use crate::limits::TAKEN_OUT_MAX;
 use crate::world::Entropy;
 use crate::world::random_array;
 
@@ -112,6 +114,8 @@ pub(crate) struct Book {
 #[derive(Debug)]
 struct OpenPages {
     pages: Pages,
+    /// Nodes that were taken out, newest last. They are heard no more, though their certificates are good for a while.
+    taken_out: Vec<NodeId>,
     /// The file has everything.
     is_saved: bool,
     /// Met since this process began: what they see this node acknowledge from then on is no loss.
@@ -134,7 +138,7 @@ impl Book {
         entropy: &dyn Entropy,
     ) -> io::Result<Book> {
         let path = directory.join("PEERS");
-        let pages = match fs::read(&path) {
+        let (pages, taken_out) = match fs::read(&path) {
             Ok(bytes) => decode_file(&bytes).map_err(|error| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -142,12 +146,14 @@ impl Book {
                 )
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Pages { has_joined: has_taken_part, drawn: random_array(entropy), known: BTreeMap::new() }
+                let drawn = random_array(entropy);
+                (Pages { has_joined: has_taken_part, drawn, known: BTreeMap::new() }, Vec::new())
             }
             Err(error) => return Err(error),
         };
         let to_meet = to_meet.into_iter().filter(|other| *other != node).collect();
-        let pages = Mutex::new(OpenPages { pages, is_saved: false, met: BTreeSet::new(), heard: BTreeSet::new() });
+        let (met, heard) = (BTreeSet::new(), BTreeSet::new());
+        let pages = Mutex::new(OpenPages { pages, taken_out, is_saved: false, met, heard });
         let book = Book { path, node, has, to_meet, pages, writing: Mutex::default() };
         book.save()?;
         Ok(book)
@@ -181,7 +187,7 @@ impl Book {
         let mut open = self.pages();
         let is_first = !open.met.contains(&node);
         let mut is_new = false;
-        let OpenPages { pages, is_saved, met, heard } = &mut *open;
+        let OpenPages { pages, is_saved, met, heard, .. } = &mut *open;
         let is_heard = is_member(node) || !pages.has_joined;
         if let Some(of_us) = theirs.known.get(&self.node).filter(|_| is_heard) {
             if of_us.drawn != pages.drawn {
@@ -229,6 +235,29 @@ impl Book {
         }
     }
 
+    /// These were taken out of the cluster. Durable when this returns.
+    ///
+    /// # Errors
+    /// The disk's; then it is written at the next [`Book::save`].
+    pub(crate) fn take_out(&self, nodes: &[NodeId]) -> io::Result<()> {
+        let mut open = self.pages();
+        let new: Vec<NodeId> = nodes.iter().copied().filter(|node| !open.taken_out.contains(node)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        open.taken_out.extend(new);
+        let first = open.taken_out.len().saturating_sub(TAKEN_OUT_MAX);
+        open.taken_out.drain(..first);
+        open.is_saved = false;
+        drop(open);
+        self.save()
+    }
+
+    /// Whether that node was taken out of the cluster once.
+    pub(crate) fn has_taken_out(&self, node: NodeId) -> bool {
+        self.pages().taken_out.contains(&node)
+    }
+
     /// `node` has acknowledged that. Durable at the next [`Book::save`].
     pub(crate) fn acknowledged(&self, node: NodeId, reach: Reach) {
         let mut open = self.pages();
@@ -252,6 +281,7 @@ impl Book {
                 return Ok(());
             }
             put_pages(&open.pages, &mut bytes);
+            put_taken_out(&open.taken_out, &mut bytes);
         }
         let written = self.write(bytes);
         if written.is_err() {
@@ -290,6 +320,20 @@ fn put_pages(pages: &Pages, out: &mut Vec<u8>) {
     }
 }
 
+fn put_taken_out(nodes: &[NodeId], out: &mut Vec<u8>) {
+    out.extend_from_slice(&u16::try_from(nodes.len()).expect("at most TAKEN_OUT_MAX").to_be_bytes());
+    nodes.iter().for_each(|node| out.extend_from_slice(&node.value().to_be_bytes()));
+}
+
+fn take_taken_out(reader: &mut Reader<'_>) -> Result<Vec<NodeId>, CodecError> {
+    let count = usize::from(reader.u16("count of nodes taken out")?);
+    if count > TAKEN_OUT_MAX {
+        return Err(CodecError::Field { field: "count of nodes taken out" });
+    }
+    let node = |id: u64| NodeId::new(id).ok_or(CodecError::Field { field: "node taken out" });
+    (0..count).map(|_| reader.u64("node taken out").and_then(node)).collect()
+}
+
 fn take_pages(reader: &mut Reader<'_>) -> Result<Pages, CodecError> {
     let version = reader.u8("version")?;
     if version != VERSION {
@@ -310,18 +354,18 @@ fn take_pages(reader: &mut Reader<'_>) -> Result<Pages, CodecError> {
     Ok(Pages { has_joined, drawn, known })
 }
 
-fn decode_file(bytes: &[u8]) -> Result<Pages, CodecError> {
+fn decode_file(bytes: &[u8]) -> Result<(Pages, Vec<NodeId>), CodecError> {
     let (body, checksum) = bytes.split_last_chunk::<4>().ok_or(CodecError::Field { field: "checksum" })?;
     if crc32c::crc32c(body).to_be_bytes() != *checksum {
         return Err(CodecError::Field { field: "checksum" });
     }
     let mut reader = Reader::new(body);
-    let pages = take_pages(&mut reader)?;
+    let read = (take_pages(&mut reader)?, take_taken_out(&mut reader)?);
     reader.end()?;
-    Ok(pages)
+    Ok(read)
 }
 
-const VERSION: u8 = 0x01;
+const VERSION: u8 = 0x02;
 const LOST: &str = "what it acknowledged is lost, it must not take part under its number";
 
 #[cfg(test)]
@@ -399,6 +443,21 @@ mod tests {
         fs::write(place(1).join("PEERS"), bytes).unwrap();
         let damaged = Book::open(&place(1), node(1), at(4, 9), true, Vec::new(), &KernelEntropy);
         assert!(damaged.unwrap_err().to_string().contains("checksum"));
+    }
+
+    #[test]
+    fn who_was_taken_out_is_remembered_across_restarts_within_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = open(dir.path(), 1, at(1, 1));
+        book.take_out(&[node(7), node(8)]).unwrap();
+        book.take_out(&[node(8)]).unwrap();
+        drop(book);
+        let book = open(dir.path(), 1, at(1, 1));
+        assert!(book.has_taken_out(node(7)) && book.has_taken_out(node(8)) && !book.has_taken_out(node(9)));
+        book.take_out(&(100..100 + TAKEN_OUT_MAX as u64).map(node).collect::<Vec<_>>()).unwrap();
+        drop(book);
+        let book = open(dir.path(), 1, at(1, 1));
+        assert!(!book.has_taken_out(node(7)) && book.has_taken_out(node(100)));
     }
 
     #[test]

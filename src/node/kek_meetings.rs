@@ -89,6 +89,9 @@ impl KekMeetings {
     /// # Errors
     /// Words for the operators of both.
     pub(crate) fn meet(&self, node: NodeId, facts: &[u8]) -> Result<(), String> {
+        if self.was_taken_out(node) {
+            return Err(format!("node {node} was taken out of this cluster: a new node needs a number of its own"));
+        }
         let mut reader = Reader::new(facts);
         let theirs =
             KekFacts::take(&mut reader).and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)));
@@ -118,6 +121,11 @@ impl KekMeetings {
     /// Whether the node is a member, as of what is applied here.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.members.known().members.nodes().is_some_and(|members| members.contains(&node))
+    }
+
+    /// Whether its removal was applied here, now or before a restart.
+    pub(crate) fn was_taken_out(&self, node: NodeId) -> bool {
+        self.book.get().is_some_and(|book| book.has_taken_out(node)) && !self.is_member(node)
     }
 
     /// Whether one of the two has lost what the other one remembers.

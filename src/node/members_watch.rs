@@ -8,10 +8,11 @@ use std::sync::PoisonError;
 use crate::fsm::state::Applied;
 use crate::fsm::state::MemberAddress;
 use crate::ids::NodeId;
+use crate::limits::TAKEN_OUT_MAX;
 use crate::members::Members;
 
-/// Called with the addresses of all members when they change.
-pub(crate) type MembersChanged = Box<dyn Fn(&[MemberAddress]) + Send + Sync>;
+/// Called with the members when they change.
+pub(crate) type MembersChanged = Box<dyn Fn(&KnownMembers) + Send + Sync>;
 
 /// See the head of this file.
 pub(crate) struct MembersWatch {
@@ -27,19 +28,38 @@ pub(crate) struct KnownMembers {
     pub(crate) members: Members,
     /// Ascending by node.
     pub(crate) addresses: Vec<MemberAddress>,
+    /// Those whose removal was applied since the start, newest last.
+    pub(crate) taken_out: Vec<NodeId>,
+}
+
+impl KnownMembers {
+    /// The members after these.
+    fn then(&self, record: &Applied) -> KnownMembers {
+        let (before, after) =
+            [&self.members, &record.members].map(|members| members.nodes().unwrap_or_default()).into();
+        let gone = before.into_iter().filter(|node| !after.contains(node));
+        let taken_out: Vec<NodeId> =
+            self.taken_out.iter().copied().filter(|node| !after.contains(node)).chain(gone).collect();
+        let first = taken_out.len().saturating_sub(TAKEN_OUT_MAX);
+        KnownMembers {
+            members: record.members.clone(),
+            addresses: record.addresses.clone(),
+            taken_out: taken_out[first..].to_vec(),
+        }
+    }
 }
 
 impl MembersWatch {
     /// As of the state at the start.
     pub(crate) fn new(node: NodeId, applied: &Applied) -> MembersWatch {
-        let known = KnownMembers { members: applied.members.clone(), addresses: applied.addresses.clone() };
+        let (members, addresses) = (applied.members.clone(), applied.addresses.clone());
+        let known = KnownMembers { members, addresses, taken_out: Vec::new() };
         MembersWatch { node, known: Mutex::new(known), changed: OnceLock::new() }
     }
 
     /// Tells `changed` of the members as they are, and of every change.
     pub(crate) fn tell(&self, changed: MembersChanged) {
-        let addresses = self.known().addresses;
-        changed(&addresses);
+        changed(&self.known());
         let is_first = self.changed.set(changed).is_ok();
         assert!(is_first, "one listener");
     }
@@ -51,10 +71,11 @@ impl MembersWatch {
             return;
         }
         tracing::info!(members = ?record.members, "the members have changed");
-        *known = KnownMembers { members: record.members.clone(), addresses: record.addresses.clone() };
+        *known = known.then(record);
+        let now = known.clone();
         drop(known);
         if let Some(changed) = self.changed.get() {
-            changed(&record.addresses);
+            changed(&now);
         }
     }
 

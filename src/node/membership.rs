@@ -55,6 +55,9 @@ impl NodeMembership {
         if !self.status.load().is_leader {
             return done(Err(MemberRefused::NoLeader));
         }
+        if let Err(refused) = self.check_new(&request) {
+            return done(Err(refused));
+        }
         let input = match request {
             MemberRequest::List => self.list(done),
             MemberRequest::Transfer(to) => transfer(to, done),
@@ -89,6 +92,17 @@ impl NodeMembership {
                 Ok(MemberAnswer::List(known.addresses.iter().map(shown).collect()))
             });
         }))
+    }
+
+    /// Whether a node can be added: one that was taken out is not heard by those who know that.
+    fn check_new(&self, request: &MemberRequest) -> Result<(), MemberRefused> {
+        let MemberRequest::Add { node, .. } = request else { return Ok(()) };
+        match NodeId::new(*node) {
+            Some(node) if self.meetings.was_taken_out(node) => Err(MemberRefused::Words(format!(
+                "node {node} was taken out of this cluster, and its number goes with it: give the new node another one"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn other_leader(&self) -> Option<NodeId> {

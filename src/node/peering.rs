@@ -78,12 +78,19 @@ pub(crate) fn start(
         },
         threads: 1,
     };
+    let book = desk.meetings.book().cloned();
     let peers = Arc::new(peers::start(peers, Arc::new(desk))?);
     let dialled = Arc::downgrade(&peers);
     let stays_here = config.tls.is_none() && !config.is_insecure;
-    members.tell(Box::new(move |addresses| {
+    members.tell(Box::new(move |known| {
+        // Remembered first, and durably: whoever comes back is refused, after a restart too.
+        let remembered = book.as_ref().map(|book| book.take_out(&known.taken_out));
+        if let Some(Err(error)) = remembered {
+            tracing::warn!(%error, "that nodes were taken out cannot be written");
+        }
         if let Some(peers) = dialled.upgrade() {
-            peers.set_members(&reachable(addresses, stays_here));
+            peers.set_members(&reachable(&known.addresses, stays_here));
+            peers.turn_out(&known.taken_out);
         }
     }));
     // Only once: this is the one place that sets it.

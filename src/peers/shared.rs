@@ -53,14 +53,37 @@ impl Shared {
 /// The connections that peers made, one for each of their lanes: a newer one takes the place of the one before, which is
 /// most likely dead.
 #[derive(Debug, Default)]
-pub(super) struct Guests(Mutex<HashMap<(NodeId, Lane), AbortHandle>>);
+pub(super) struct Guests(Mutex<GuestsInner>);
+
+#[derive(Debug, Default)]
+struct GuestsInner {
+    seated: HashMap<(NodeId, Lane), AbortHandle>,
+    /// Not heard any more. One of these may have been let in just before.
+    out: Vec<NodeId>,
+}
 
 impl Guests {
     pub(super) fn enter(&self, node: NodeId, lane: Lane, task: AbortHandle) {
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((node, lane), task);
-        if let Some(before) = before {
+        let mut inner = self.lock();
+        if inner.out.contains(&node) {
+            return task.abort();
+        }
+        if let Some(before) = inner.seated.insert((node, lane), task) {
             before.abort();
         }
+    }
+
+    /// From now on these are not heard, and nobody else is kept out.
+    pub(super) fn turn_out(&self, nodes: &[NodeId]) {
+        let mut inner = self.lock();
+        inner.out = nodes.to_vec();
+        for (_, task) in inner.seated.extract_if(|(node, _), _| nodes.contains(node)) {
+            task.abort();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GuestsInner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

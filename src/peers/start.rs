@@ -140,6 +140,11 @@ impl Peers {
         }
     }
 
+    /// From now on these are not heard, whatever they have shown: their connections end. Nobody else is kept out.
+    pub fn turn_out(&self, nodes: &[NodeId]) {
+        self.shared.guests.turn_out(nodes);
+    }
+
     /// Has `to` answer a request, within `patience`. May be awaited anywhere.
     pub fn call(
         &self,

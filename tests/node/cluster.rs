@@ -303,6 +303,15 @@ fn nodes_join_are_promoted_take_a_place_and_leave() {
     let leader = trio.leader();
     let other = trio.running_ids().into_iter().find(|id| *id != leader).unwrap();
     done(trio.admin(other, &["member", "remove", &leader.to_string()]));
+    // Its certificate or its address is as good as before: it is not heard all the same, nor after a restart.
+    assert!(trio.node(leader).says("was taken out of this cluster"));
+    trio.kill(leader);
+    let next = trio.leader();
+    trio.stop(other);
+    trio.start(other);
+    trio.start(leader);
+    assert!(trio.node(other).says(&format!("node {leader} was taken out of this cluster")));
+    refused(trio.admin(next, &["member", "add", &leader.to_string(), &trio.peer_address(leader)]), "another one");
     trio.kill(leader);
     let next = trio.leader();
     assert_ne!(next, leader);

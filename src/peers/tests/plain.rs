@@ -93,6 +93,28 @@ fn a_peer_that_comes_back_elsewhere_is_found_and_one_that_is_removed_is_left() {
 }
 
 #[test]
+fn who_is_turned_out_is_heard_no_more_and_whoever_comes_after_a_pardon_is() {
+    let [(one, behind), (two, _)] = pair();
+    let heard = || behind.messages.lock().unwrap().len();
+    two.transport().send(message(7, 2, 1, b""));
+    until("it hears", || heard() == 1);
+    let connects = || two.status()[0].connects_total;
+    let before = connects();
+    one.turn_out(&[node(2)]);
+    // Whatever it shows: it comes back and is cut off again and again.
+    until("it has come back", || connects() > before + 3);
+    two.transport().send(message(7, 2, 1, b""));
+    sleep(Duration::from_millis(100));
+    assert_eq!(heard(), 1);
+    assert_eq!(call(&two, 1, b"echo", Duration::from_secs(1)).ok(), None);
+    one.turn_out(&[]);
+    until("it is heard again", || {
+        two.transport().send(message(7, 2, 1, b""));
+        heard() > 1
+    });
+}
+
+#[test]
 fn a_peer_that_takes_nothing_never_holds_up_its_sender() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (one, behind) = started(1, &[(2, listener.local_addr().unwrap())]);
