@@ -1,5 +1,9 @@
-//! The bounds of certificates.
+//! The bounds of certificates and handshakes.
 
+use std::time::Duration;
+
+/// How long a client may take until it has shaken hands: two ways over the network and two signatures.
+pub const TLS_HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of a file with certificates or a key: a bundle of all public CAs has 220 KiB.
 pub const TLS_FILE_BYTES_MAX: usize = 1 << 20;
 /// Days that a certificate of `sealkv cert` is good for, if none are given: browsers' own bound.

@@ -34,6 +34,7 @@ use crate::limits::LOG_SLOTS_SETTING_MAX;
 use crate::limits::LOG_SLOTS_SETTING_MIN;
 use crate::limits::OPEN_THREADS_MAX;
 use crate::limits::OPEN_THREADS_SETTING_MAX;
+use crate::node::client_tls::ClientTlsConfig;
 use crate::node::cluster_config::ClusterConfig;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Encryption;
@@ -60,6 +61,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and health are served.
     pub admin_listen: SocketAddr,
+    /// Of a node whose clients may come over TLS.
+    pub tls: Option<ClientTlsConfig>,
     /// What is sealed.
     pub encryption: Encryption,
     /// The KEK's place; present exactly when encryption is not off.
@@ -111,6 +114,7 @@ impl Config {
         let cluster = ClusterConfig::check(&settings)?;
         let encryption = encryption(&settings, &data_dir, kek.is_some())?;
         let (listen, admin_listen) = addresses(&settings)?;
+        let tls = ClientTlsConfig::check(&settings)?;
         let frames = 1..=LOG_FRAMES_IN_FLIGHT_MAX;
         let log_frames_in_flight =
             within("log-frames-in-flight", settings.log_frames_in_flight, LOG_FRAMES_IN_FLIGHT, frames)?;
@@ -137,6 +141,7 @@ impl Config {
             data_dir,
             listen,
             admin_listen,
+            tls,
             encryption,
             kek,
             log_engine: settings.log_engine.unwrap_or(LogEngine::Auto),
@@ -157,6 +162,12 @@ impl Config {
             profiling: settings.profiling.unwrap_or(false),
             cluster,
         })
+    }
+
+    /// The port that the others of its cluster name to their clients: one that can be reached from elsewhere, if there is one.
+    pub(crate) fn client_port(&self) -> u16 {
+        let tls = self.tls.as_ref().map(|tls| tls.listen).filter(|tls| !tls.ip().is_loopback());
+        tls.filter(|_| self.listen.ip().is_loopback()).unwrap_or(self.listen).port()
     }
 
     /// The log's configuration in `dir`. Number and size of its slots hold for a new log; an old one keeps its own.
@@ -190,14 +201,15 @@ fn addresses(settings: &Settings) -> Result<(SocketAddr, SocketAddr), ConfigErro
     let insecure = settings.insecure_listen.unwrap_or(false);
     let listen = settings.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
     let admin_listen = settings.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_ADMIN_PORT)));
-    check_loopback("listen", listen, insecure)?;
-    check_loopback("admin-listen", admin_listen, insecure)?;
-    if listen == admin_listen && listen.port() != 0 {
-        return Err(ConfigError::Conflict {
-            first: "listen",
-            second: "admin-listen",
-            why: "clients and metrics need a port each",
-        });
+    check_loopback("listen", listen, insecure, "--tls-listen for clients elsewhere")?;
+    check_loopback("admin-listen", admin_listen, insecure, "a proxy on this machine")?;
+    let all = [("listen", Some(listen)), ("tls-listen", settings.tls_listen), ("admin-listen", Some(admin_listen))];
+    for (at, (first, one)) in all.iter().enumerate() {
+        let second = all[at + 1..].iter().find(|(_, other)| other == one && one.is_some_and(|one| one.port() != 0));
+        if let Some((second, _)) = second {
+            let why = "clients, clients with TLS and metrics need a port each";
+            return Err(ConfigError::Conflict { first, second, why });
+        }
     }
     Ok((listen, admin_listen))
 }
@@ -244,15 +256,21 @@ fn check_slot_bytes(log_slot_bytes: u64) -> Result<(), ConfigError> {
     })
 }
 
-fn check_loopback(name: &'static str, address: SocketAddr, insecure: bool) -> Result<(), ConfigError> {
+fn check_loopback(
+    name: &'static str,
+    address: SocketAddr,
+    insecure: bool,
+    instead: &'static str,
+) -> Result<(), ConfigError> {
     if address.ip().is_loopback() || insecure {
         return Ok(());
     }
     Err(ConfigError::Range {
         name,
         found: address.to_string(),
-        expected: "a loopback address, or --insecure-listen: there is no TLS yet, anybody on the path reads everything"
-            .to_owned(),
+        expected: format!(
+            "a loopback address and {instead}, or --insecure-listen: without TLS anybody on the path reads everything"
+        ),
     })
 }
 

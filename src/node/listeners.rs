@@ -14,26 +14,31 @@ use tokio::task::JoinHandle;
 use crate::limits::BACKLOG;
 use crate::node::admin;
 use crate::node::admin::AdminFacts;
+use crate::node::client_tls::ClientTlsConfig;
 use crate::node::config::Config;
 use crate::node::refusal::Refusal;
 use crate::node::running::RunningNode;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
+use crate::resp::SecuredListener;
 use crate::resp::Server;
 use crate::resp::ServerParts;
+use crate::tls::ClientTls;
 
 /// Bound and not listening: no other process can take it, and no client waits in it.
 pub(crate) struct Sockets {
     clients: TcpSocket,
+    secured: Option<TcpSocket>,
 }
 
-/// The same socket, listening.
+/// The same sockets, listening.
 pub(crate) struct Listeners {
     clients: TcpListener,
+    secured: Option<TcpListener>,
 }
 
 impl Sockets {
-    /// Takes both addresses, and answers at that of admin from now on.
+    /// Takes all addresses, and answers at that of admin from now on.
     ///
     /// # Errors
     /// [`Refusal::Address`].
@@ -41,6 +46,8 @@ impl Sockets {
         let _in_runtime = runtime.enter();
         let refused = |name, address| move |reason| Refusal::Address { name, address, reason };
         let clients = bind(config.listen).map_err(refused("listen", config.listen))?;
+        let bind_secured = |tls: &ClientTlsConfig| bind(tls.listen).map_err(refused("tls-listen", tls.listen));
+        let secured = config.tls.as_ref().map(bind_secured).transpose()?;
         let admin = bind(config.admin_listen).and_then(|socket| socket.listen(BACKLOG));
         let admin = admin.map_err(refused("admin-listen", config.admin_listen))?;
         let address = admin.local_addr().map_err(no_address)?;
@@ -51,7 +58,7 @@ impl Sockets {
             }
         });
         tracing::info!(%address, "admin");
-        Ok(Sockets { clients })
+        Ok(Sockets { clients, secured })
     }
 
     /// From now on clients may connect.
@@ -63,7 +70,10 @@ impl Sockets {
         let listen = |socket: TcpSocket, name, address| {
             socket.listen(BACKLOG).map_err(|reason| Refusal::Address { name, address, reason })
         };
-        Ok(Listeners { clients: listen(self.clients, "listen", config.listen)? })
+        let clients = listen(self.clients, "listen", config.listen)?;
+        let secured = self.secured.zip(config.tls.as_ref());
+        let secured = secured.map(|(socket, tls)| listen(socket, "tls-listen", tls.listen)).transpose()?;
+        Ok(Listeners { clients, secured })
     }
 }
 
@@ -78,14 +88,19 @@ impl Listeners {
         runtime: &Runtime,
         running: &RunningNode,
         bounds: ClientBounds,
+        tls: Option<Arc<ClientTls>>,
         stopping: watch::Receiver<bool>,
     ) -> Result<JoinHandle<Drained>, Refusal> {
         let _in_runtime = runtime.enter();
-        let server = Server::new(self.clients, server_parts(running, bounds)).map_err(no_address)?;
+        let secured = self.secured.zip(tls).map(|(listener, tls)| SecuredListener { listener, tls });
+        let server = Server::new(self.clients, secured, server_parts(running, bounds)).map_err(no_address)?;
         if !(config.listen.ip().is_loopback() && config.admin_listen.ip().is_loopback()) {
             tracing::warn!("listening beyond loopback without TLS: everybody on the path can read and write");
         }
         tracing::info!(address = %server.local_address(), "clients");
+        if let Some(address) = server.tls_address() {
+            tracing::info!(%address, "clients with TLS");
+        }
         Ok(runtime.spawn(server.run(stopping)))
     }
 }

@@ -8,6 +8,8 @@ mod admin_listener;
 pub(crate) mod agree;
 mod book;
 mod catch_up;
+mod certificates;
+pub mod client_tls;
 pub mod cluster_config;
 pub mod config;
 pub mod datadir;

@@ -274,6 +274,11 @@ impl NodeNumbers {
             "Connections refused",
             load(&clients.connections_rejected_total),
         );
+        out.counter(
+            "sealkv_handshakes_failed_total",
+            "Connections with TLS whose handshake failed",
+            load(&clients.handshakes_failed_total),
+        );
         out.counter("sealkv_client_input_bytes_total", "Bytes received", load(&clients.input_bytes_total));
         out.counter("sealkv_client_output_bytes_total", "Bytes sent", load(&clients.output_bytes_total));
         out.counter("sealkv_error_replies_total", "Error replies", load(&clients.error_replies_total));

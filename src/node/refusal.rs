@@ -16,6 +16,7 @@ use crate::node::end::NodeFailure;
 use crate::node::remedy::PUT_BACK;
 use crate::node::remedy::by_cause;
 use crate::peers::PeersRefused;
+use crate::tls::TlsRefused;
 use crate::wal::WalError;
 
 /// A node that does not start. Nothing was changed, unless it was its first start or the replay had begun.
@@ -124,6 +125,9 @@ pub enum Refusal {
     /// Operator: the address for the peers, or their certificates.
     #[error("peer-listen")]
     Peers(#[from] PeersRefused),
+    /// Operator: the certificates for clients.
+    #[error("tls-listen")]
+    ClientTls(#[source] TlsRefused),
     /// The replay halted, or agreement cannot begin.
     #[error(transparent)]
     Failure(#[from] NodeFailure),
@@ -141,6 +145,7 @@ impl Refusal {
             | Refusal::Threads { .. }
             | Refusal::AddressSpace { .. }
             | Refusal::Peers(_)
+            | Refusal::ClientTls(_)
             | Refusal::Address { .. } => Blame::Config,
             Refusal::Kek(error) => error.blame(),
             Refusal::Directory(error) => error.blame(),

@@ -3,8 +3,6 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -25,6 +23,8 @@ use crate::exit::SECOND_SIGNAL_STATUS;
 use crate::exit::chain;
 use crate::limits::THREAD_END_DEADLINE;
 use crate::node::admin::AdminFacts;
+use crate::node::certificates::Certificates;
+use crate::node::client_tls::ClientTlsConfig;
 use crate::node::config::Config;
 use crate::node::end::End;
 use crate::node::end::Ends;
@@ -42,11 +42,11 @@ use crate::node::resources;
 use crate::node::running::RunningNode;
 use crate::node::start::start;
 use crate::node::watch;
-use crate::peers::Peers;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
 #[cfg(feature = "testing")]
 use crate::testing::clock::ShiftedClock;
+use crate::tls::ClientTls;
 use crate::world::World;
 
 /// Runs a node until a signal or a failure ends it; logs why it ended and returns the exit status.
@@ -65,7 +65,7 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-/// Reads the KEK and the password as a start would, and resolves the AEAD tier. Changes nothing.
+/// Reads the KEK, the password and the certificates for clients as a start would, and resolves the AEAD tier. Changes nothing.
 ///
 /// # Errors
 /// The [`Refusal`] of a start.
@@ -73,7 +73,14 @@ pub fn check(config: &Config) -> Result<(), Refusal> {
     config.aead_tier.resolve().map_err(Refusal::Tier)?;
     open::keks(config, &World::real())?;
     password::read(config)?;
+    client_tls(config)?;
     Ok(())
+}
+
+/// The certificates for clients.
+fn client_tls(config: &Config) -> Result<Option<Arc<ClientTls>>, Refusal> {
+    let load = |tls: &ClientTlsConfig| ClientTls::load(tls.files.clone()).map(Arc::new);
+    config.tls.as_ref().map(load).transpose().map_err(Refusal::ClientTls)
 }
 
 /// The machine's clock and entropy. A binary for tests may be told to take its wall clock for wrong.
@@ -120,8 +127,10 @@ impl ServingNode {
         let runtime = runtime()?;
         let (ends, ended) = Ends::new();
         let is_serving = Arc::new(AtomicBool::new(false));
-        let certified = Arc::new(OnceLock::new());
-        let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving), Arc::clone(&certified));
+        let certificates = Certificates::default();
+        let tls = client_tls(config)?;
+        tls.iter().for_each(|tls| certificates.of_clients(tls));
+        let stopping = listen_for_signals(&runtime, ends.clone(), Arc::clone(&is_serving), certificates.clone());
         let facts = AdminFacts::default();
         let sockets = Sockets::reserve(config, &runtime, facts.clone())?;
         let opened = open::open_with(config, &world, keks, &facts.progress)?;
@@ -129,7 +138,7 @@ impl ServingNode {
         if let (Some(peers), true) =
             (&running.threads.peers, config.cluster.as_ref().is_some_and(|it| it.tls.is_some()))
         {
-            let _ = certified.set(Arc::downgrade(peers));
+            certificates.of_peers(peers);
         }
         // Only once: this is the one place that sets it.
         let _ = facts.numbers.set(Arc::clone(&running.numbers));
@@ -137,7 +146,7 @@ impl ServingNode {
         let listeners = sockets.listen(config, &runtime)?;
         is_serving.store(true, Relaxed);
         let bounds = bounds(config, clients_max, passwords);
-        let clients = listeners.serve(config, &runtime, &running, bounds, stopping.subscribe())?;
+        let clients = listeners.serve(config, &runtime, &running, bounds, tls, stopping.subscribe())?;
         running.numbers.is_serving.store(true, Relaxed);
         Ok(ServingNode { runtime, running, clients, stopping, ended, drain_deadline: config.drain_deadline })
     }
@@ -206,14 +215,14 @@ fn runtime() -> Result<Runtime, Refusal> {
 
 /// The first SIGTERM, SIGINT or SIGHUP drains, the second ends at once. Before clients are served the first ends at once too: a
 /// start that is interrupted leaves what a crash would leave, and the next start deals with it. SIGHUP to a node with
-/// certificates for its peers has it read them again instead.
+/// certificates has it read them again instead.
 ///
 /// They are taken before this returns. So is SIGXFSZ, which would end the node without a line: the write fails then.
 fn listen_for_signals(
     runtime: &Runtime,
     ends: Ends,
     is_serving: Arc<AtomicBool>,
-    certified: Arc<OnceLock<Weak<Peers>>>,
+    certificates: Certificates,
 ) -> watch_channel::Sender<bool> {
     let (stopping, _) = watch_channel::channel(false);
     let is_stopping = Arc::new(AtomicBool::new(false));
@@ -230,8 +239,7 @@ fn listen_for_signals(
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
-                () = hangup.received() => if let Some(peers) = certified.get() {
-                    reload(peers);
+                () = hangup.received() => if certificates.reload() {
                     continue;
                 },
             }
@@ -247,18 +255,6 @@ fn listen_for_signals(
         }
     });
     stopping
-}
-
-/// Two small files are read, so this is done right here.
-fn reload(peers: &Weak<Peers>) {
-    match peers.upgrade().map(|peers| peers.reload()) {
-        Some(Ok(())) => tracing::info!("certificates for peers are read again, for connections that begin from now on"),
-        Some(Err(error)) => {
-            let error = chain(&error);
-            tracing::error!("the certificates for peers stay as they were, the files cannot be used: {error}");
-        }
-        None => {}
-    }
 }
 
 /// SIGHUP, which a terminal sends when it is closed; never where the parent had it ignored (`nohup`).

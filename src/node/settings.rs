@@ -16,6 +16,7 @@ use crate::crypto::aead::TierChoice;
 use crate::crypto::aead::TierError;
 use crate::node::words::ByteSize;
 use crate::node::words::LogFilter;
+use crate::node::words::TlsAuthClients;
 use crate::node::words::address;
 use crate::node::words::address_in_file;
 use crate::node::words::count;
@@ -70,7 +71,7 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     #[serde(default, deserialize_with = "address_in_file")]
     pub admin_listen: Option<SocketAddr>,
-    /// Allow --listen and --admin-listen on addresses that are not loopback, without TLS
+    /// Allow --listen and --admin-listen on addresses that are not loopback, without TLS, and --tls-listen without a password
     #[arg(long, env = "SEALKV_INSECURE_LISTEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_listen: Option<bool>,
     /// File of the key-encryption key: 32 raw bytes, mode 0600 or 0400; of root, its group may read it
@@ -125,6 +126,22 @@ pub struct Settings {
     #[arg(long, env = "SEALKV_AEAD_TIER", value_name = "TIER", value_parser = tier_choice, allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "tier_choice_in_file")]
     pub aead_tier: Option<TierChoice>,
+    /// Address for clients with TLS; port 0 takes a free one and logs it
+    #[arg(long, env = "SEALKV_TLS_LISTEN", value_name = "HOST:PORT", value_parser = address)]
+    #[serde(default, deserialize_with = "address_in_file")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Certificate of this node for clients, PEM
+    #[arg(long, env = "SEALKV_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, env = "SEALKV_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificate of who signed the certificates of clients, PEM
+    #[arg(long, env = "SEALKV_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Whether clients with TLS show a certificate [default: yes with --tls-ca, no without]
+    #[arg(long, env = "SEALKV_TLS_AUTH_CLIENTS", value_enum, value_name = "WHETHER")]
+    pub tls_auth_clients: Option<TlsAuthClients>,
     /// Number of this node in its cluster, from 1 on
     #[arg(long, env = "SEALKV_NODE_ID", value_name = "N", value_parser = count::<u64>)]
     pub node_id: Option<u64>,
@@ -300,6 +317,11 @@ impl Settings {
             open_threads: self.open_threads.or(lower.open_threads),
             block_cache_bytes: self.block_cache_bytes.or(lower.block_cache_bytes),
             aead_tier: self.aead_tier.or(lower.aead_tier),
+            tls_listen: self.tls_listen.or(lower.tls_listen),
+            tls_cert: self.tls_cert.or(lower.tls_cert),
+            tls_key: self.tls_key.or(lower.tls_key),
+            tls_ca: self.tls_ca.or(lower.tls_ca),
+            tls_auth_clients: self.tls_auth_clients.or(lower.tls_auth_clients),
             node_id: self.node_id.or(lower.node_id),
             peer_listen: self.peer_listen.or(lower.peer_listen),
             initial_cluster: self.initial_cluster.or(lower.initial_cluster),

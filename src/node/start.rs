@@ -97,7 +97,7 @@ pub fn start(
 ) -> Result<RunningNode, Refusal> {
     let OpenedNode { directory, identity, log, recovered, base, record, node_keys } = opened;
     let (raft, inputs) = raft::thread::queue();
-    let links = Links::new(identity.node, &record.applied, raft, &node_keys, world, ends, config.listen.port());
+    let links = Links::new(identity.node, &record.applied, raft, &node_keys, world, ends, config.client_port());
     let start = Start { config, world, ends, links, node_keys };
     let log = start.log(log)?;
     let to_trim = start.trimmed(&log);

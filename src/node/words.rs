@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
@@ -41,6 +42,18 @@ pub(super) fn is_of_a_service(name: &str, value: &str) -> bool {
         [.., "PORT"] => is_url(),
         _ => false,
     }
+}
+
+/// Whether clients with TLS show a certificate, in Redis' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsAuthClients {
+    /// Nobody is asked for one.
+    No,
+    /// Who shows one must show a good one.
+    Optional,
+    /// Nobody comes in without a good one.
+    Yes,
 }
 
 /// A whole number, for the settings that count things.

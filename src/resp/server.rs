@@ -21,9 +21,12 @@ use crate::limits::CLIENT_KEEPALIVE;
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
+use crate::resp::secured::SecuredListener;
+use crate::resp::secured::shake_hands;
 use crate::resp::shared::ServerParts;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::tls::ClientTls;
 
 /// How the connections ended when the node stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +35,26 @@ pub struct Drained {
     pub aborted: usize,
 }
 
-/// A listener with its connections.
+/// Listeners with their connections.
 pub struct Server {
     listener: TcpListener,
+    secured: Option<SecuredListener>,
     shared: Arc<ServerShared>,
 }
 
 debug_fields!(self: Server { address: self.shared.address });
 
 impl Server {
-    /// Over a listener that the caller made. Whether its address may be exposed is the caller's to judge.
+    /// Over a listener that the caller made, and perhaps one for clients with TLS. Whether their addresses may be exposed is the
+    /// caller's to judge.
     ///
     /// # Errors
-    /// The kernel does not say where it listens.
-    pub fn new(listener: TcpListener, parts: ServerParts) -> io::Result<Server> {
+    /// The kernel does not say where they listen.
+    pub fn new(listener: TcpListener, secured: Option<SecuredListener>, parts: ServerParts) -> io::Result<Server> {
         let address = listener.local_addr()?;
-        let shared = ServerShared::new(address, parts);
-        Ok(Server { listener, shared: Arc::new(shared) })
+        let tls_address = secured.as_ref().map(|secured| secured.listener.local_addr()).transpose()?;
+        let shared = ServerShared::new(address, tls_address, parts);
+        Ok(Server { listener, secured, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
@@ -57,15 +63,33 @@ impl Server {
         self.shared.address
     }
 
+    /// Where it listens for clients with TLS.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.shared.tls_address
+    }
+
     /// Accepts until `stopping` turns true (or its sender goes), then lets what is in flight finish and closes.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Drained {
-        let Server { listener, shared } = self;
+        let Server { listener, secured, shared } = self;
         let mut connections = JoinSet::new();
         let mut trouble = Trouble::default();
         while !*stopping.borrow() {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => admit(stream, peer, &shared, &stopping, &mut connections),
+                    Ok((stream, peer)) => if let Some(guest) = admit(&stream, peer, &shared) {
+                        entered(&mut connections, guest, |guest| converse(stream, guest, stopping.clone()));
+                    } else {
+                        refuse(stream);
+                    },
+                    Err(error) => trouble.pause(&error).await,
+                },
+                accepted = accept_secured(secured.as_ref()) => match accepted {
+                    // Who finds no place does not get a handshake either.
+                    Ok((stream, peer, tls)) => if let Some(guest) = admit(&stream, peer, &shared) {
+                        shared.registry.set_stranger(guest.client.id, true);
+                        entered(&mut connections, guest, |guest| secure(stream, tls, guest, stopping.clone()));
+                    },
                     Err(error) => trouble.pause(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
@@ -74,7 +98,7 @@ impl Server {
                 },
             }
         }
-        drop(listener);
+        drop((listener, secured));
         let finished = async { while connections.join_next().await.is_some() {} };
         // Whoever is not done by then is cut.
         let _ = timeout(shared.bounds.drain_deadline, finished).await;
@@ -84,34 +108,57 @@ impl Server {
     }
 }
 
-/// Takes a connection in, or tells it that there are too many.
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shared: &Arc<ServerShared>,
-    stopping: &watch::Receiver<bool>,
-    connections: &mut JoinSet<()>,
-) {
+/// Waits for a client with TLS; for ever where none can come.
+async fn accept_secured(secured: Option<&SecuredListener>) -> io::Result<(TcpStream, SocketAddr, Arc<ClientTls>)> {
+    let Some(secured) = secured else { return std::future::pending().await };
+    let (stream, peer) = secured.listener.accept().await?;
+    Ok((stream, peer, Arc::clone(&secured.tls)))
+}
+
+/// Takes a connection in; `None` if there are too many.
+fn admit(stream: &TcpStream, peer: SocketAddr, shared: &Arc<ServerShared>) -> Option<Guest> {
     let stats = &shared.stats;
     add(&stats.connections_total, 1);
     if !make_space(shared) {
         add(&stats.connections_rejected_total, 1);
-        refuse(stream);
-        return;
+        return None;
     }
     // Replies are gathered here: what is written is meant to leave at once. A socket that refuses is about to fail.
     let _ = stream.set_nodelay(true);
-    if let Err(error) = keep_alive(&stream) {
+    if let Err(error) = keep_alive(stream) {
         tracing::debug!(%error, "the kernel does not ask whether a client is still there");
     }
     let local_address = stream.local_addr().unwrap_or(shared.address);
-    let guest = Guest::enter(shared, stream.as_raw_fd(), peer, local_address);
-    let (shared, stopping, client) = (Arc::clone(shared), stopping.clone(), Arc::clone(&guest.client));
-    let task = connections.spawn(async move {
-        serve(stream, shared, Arc::clone(&guest.client), stopping).await;
-        drop(guest);
-    });
-    client.set_task(task);
+    Some(Guest::enter(shared, stream.as_raw_fd(), peer, local_address))
+}
+
+/// Gives a connection its task.
+fn entered<F>(connections: &mut JoinSet<()>, guest: Guest, task: impl FnOnce(Guest) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let client = Arc::clone(&guest.client);
+    client.set_task(connections.spawn(task(guest)));
+}
+
+async fn converse(stream: TcpStream, guest: Guest, stopping: watch::Receiver<bool>) {
+    serve(stream, Arc::clone(&guest.shared), Arc::clone(&guest.client), stopping).await;
+}
+
+/// The same behind a handshake. Until that is done the client is a stranger, and has to give up its place to a newer one.
+async fn secure(stream: TcpStream, tls: Arc<ClientTls>, guest: Guest, mut stopping: watch::Receiver<bool>) {
+    let shaken = tokio::select! {
+        shaken = shake_hands(stream, &tls) => shaken,
+        () = guest.client.killed() => return,
+        _ = stopping.changed() => return,
+    };
+    match shaken {
+        Ok(stream) => {
+            guest.shared.registry.set_stranger(guest.client.id, false);
+            serve(stream, Arc::clone(&guest.shared), Arc::clone(&guest.client), stopping).await;
+        }
+        Err(error) => guest.shared.stats.count_failed_handshake(guest.client.address.ip(), &error.to_string()),
+    }
 }
 
 /// Whether there is a place for one more. Who has waited longest without showing the password gives up its own:

@@ -49,6 +49,8 @@ pub(crate) struct ServerShared {
     /// What all clients may hold.
     pub(crate) memory: Arc<ClientMemory>,
     pub(crate) address: SocketAddr,
+    /// Where clients with TLS come in.
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) since: Instant,
     /// Turns for reads that walk many rows.
     pub(crate) long_reads: Semaphore,
@@ -59,7 +61,7 @@ pub(crate) struct ServerShared {
 }
 
 impl ServerShared {
-    pub(crate) fn new(address: SocketAddr, parts: ServerParts) -> ServerShared {
+    pub(crate) fn new(address: SocketAddr, tls_address: Option<SocketAddr>, parts: ServerParts) -> ServerShared {
         let ServerParts { gateway, reads, operator, facts, bounds, stats } = parts;
         ServerShared {
             gateway,
@@ -70,6 +72,7 @@ impl ServerShared {
             registry: Registry::new(Arc::clone(&stats)),
             stats,
             address,
+            tls_address,
             since: Instant::now(),
             long_reads: Semaphore::new(LONG_READS_MAX),
             clients_max: AtomicUsize::new(bounds.clients_max),

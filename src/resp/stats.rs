@@ -48,6 +48,8 @@ pub struct Stats {
     pub past_due_total: AtomicU64,
     /// Reads that failed for the store or for a value that does not open.
     pub read_errors_total: AtomicU64,
+    /// Connections with TLS whose handshake failed.
+    pub handshakes_failed_total: AtomicU64,
     /// Wrong passwords.
     pub auth_failures_total: AtomicU64,
     /// Bytes received.
@@ -63,6 +65,7 @@ pub struct Stats {
     wrong_passwords: Mutex<Gathered>,
     refused_operators: Mutex<Gathered>,
     flushes: Mutex<Gathered>,
+    failed_handshakes: Mutex<Gathered>,
 }
 
 /// Things that clients may do as often as they like: said at most once in a while, with how often.
@@ -100,12 +103,14 @@ impl Default for Stats {
             reads_at_once_total: AtomicU64::new(0),
             past_due_total: AtomicU64::new(0),
             read_errors_total: AtomicU64::new(0),
+            handshakes_failed_total: AtomicU64::new(0),
             auth_failures_total: AtomicU64::new(0),
             input_bytes_total: AtomicU64::new(0),
             output_bytes_total: AtomicU64::new(0),
             wrong_passwords: Mutex::default(),
             refused_operators: Mutex::default(),
             flushes: Mutex::default(),
+            failed_handshakes: Mutex::default(),
             hits_total: AtomicU64::new(0),
             misses_total: AtomicU64::new(0),
             calls: CallStats::default(),
@@ -147,6 +152,18 @@ impl Stats {
         let due = self.wrong_passwords.lock().unwrap_or_else(PoisonError::into_inner).count(SAY_GATHERED_EVERY);
         if let Some(count) = due {
             tracing::warn!(target: "audit", count, newest = %from, "wrong passwords");
+        }
+    }
+
+    /// Counts a handshake that failed, and says so at most once a minute: strangers may try as often as they like.
+    pub(crate) fn count_failed_handshake(&self, from: IpAddr, why: &str) {
+        add(&self.handshakes_failed_total, 1);
+        let due = self.failed_handshakes.lock().unwrap_or_else(PoisonError::into_inner).count(SAY_GATHERED_EVERY);
+        match due {
+            Some(count) => {
+                tracing::warn!(count, newest = %from, why, "clients do not get through the handshake of TLS")
+            }
+            None => tracing::debug!(%from, why, "a client does not get through the handshake of TLS"),
         }
     }
 

@@ -149,15 +149,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Close> {
         let mut sent = 0;
-        // A client that reads takes it all at once: no clock is asked.
+        // A client that reads takes it all at once: no clock is asked. TLS may hold back what a socket does not.
         let at_once = poll_fn(|context| match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Ready(written) => Poll::Ready(Some(written)),
-            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(Ok(written)) => {
+                sent = written;
+                match Pin::new(&mut self.stream).poll_flush(context) {
+                    Poll::Ready(flushed) => Poll::Ready(flushed.map(|()| sent == bytes.len())),
+                    Poll::Pending => Poll::Ready(Ok(false)),
+                }
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Ready(Ok(false)),
         });
-        if let Some(written) = at_once.await {
-            sent = written.map_err(Close::Gone)?;
-        }
-        if sent < bytes.len() {
+        if !at_once.await.map_err(Close::Gone)? {
             self.send_rest(&bytes[sent..]).await?;
         }
         add(&self.shared.stats.output_bytes_total, bytes.len());
@@ -169,10 +173,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let pace = Duration::from_secs((bytes.len() / PACE_BYTES_PER_SECOND) as u64);
         let deadline = since + self.shared.bounds.write_deadline + pace;
         let mut sent = 0;
-        while sent < bytes.len() {
+        loop {
+            let rest = &bytes[sent..];
+            let step = async {
+                if rest.is_empty() { self.stream.flush().await.map(|()| 0) } else { self.stream.write(rest).await }
+            };
             tokio::select! {
                 biased;
-                written = self.stream.write(&bytes[sent..]) => match written {
+                written = step => match written {
+                    Ok(0) if rest.is_empty() => return Ok(()),
                     Ok(0) => return Err(Close::Gone(io::ErrorKind::WriteZero.into())),
                     Ok(count) => sent += count,
                     Err(error) => return Err(Close::Gone(error)),
@@ -184,7 +193,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 },
             }
         }
-        Ok(())
     }
 
     /// Lets go of memory that a waiting connection does not need.

@@ -114,7 +114,7 @@ impl Loaded {
 }
 
 /// The CAs of a file.
-fn read_roots(path: &Path) -> Result<RootCertStore, TlsRefused> {
+pub(super) fn read_roots(path: &Path) -> Result<RootCertStore, TlsRefused> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(FileRole::Ca, path)? {
         roots.add(certificate).map_err(|error| content(FileRole::Ca, path, &error))?;
@@ -122,7 +122,7 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TlsRefused> {
     Ok(roots)
 }
 
-fn read_certificates(what: FileRole, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
+pub(super) fn read_certificates(what: FileRole, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefused> {
     let bytes = read(what, path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| content(what, path, &error))?;
@@ -132,7 +132,7 @@ fn read_certificates(what: FileRole, path: &Path) -> Result<Vec<CertificateDer<'
     Ok(certificates)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsRefused> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsRefused> {
     let bytes = read(FileRole::Key, path)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| content(FileRole::Key, path, &error))
 }

@@ -332,7 +332,7 @@ fn a_pipeline_of_gets_allocates_the_same_for_any_length() {
         stats: Arc::default(),
     };
     let entered = runtime.enter();
-    let server = Server::new(listener, parts).unwrap();
+    let server = Server::new(listener, None, parts).unwrap();
     drop(entered);
     let address = server.local_address();
     let (stop, stopping) = watch::channel(false);

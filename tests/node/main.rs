@@ -38,5 +38,6 @@ mod refusals;
 mod sandbox;
 mod scan;
 mod secrets;
+mod tls;
 mod transactions;
 mod trio;

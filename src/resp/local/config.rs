@@ -118,6 +118,7 @@ enum ConfigValue {
     IdleTimeout,
     LogLevel,
     Port,
+    TlsPort,
     Bind,
 }
 
@@ -136,6 +137,8 @@ impl Entry {
             ConfigValue::IdleTimeout => shared.idle_timeout().as_secs().to_string(),
             ConfigValue::LogLevel => shared.operator.log_filter(),
             ConfigValue::Port => shared.address.port().to_string(),
+            // As in Redis: 0 where there is none.
+            ConfigValue::TlsPort => shared.tls_address.map_or(0, |address| address.port()).to_string(),
             ConfigValue::Bind => shared.address.ip().to_string(),
         }
     }
@@ -209,6 +212,7 @@ const TABLE: &[Entry] = &[
     fixed("save", ""),
     number("tcp-keepalive", CLIENT_KEEPALIVE.as_secs() as usize),
     Entry { name: "timeout", value: ConfigValue::IdleTimeout },
+    Entry { name: "tls-port", value: ConfigValue::TlsPort },
     fixed("unixsocket", ""),
 ];
 

@@ -328,7 +328,7 @@ impl House {
             stats: Arc::clone(&stats),
         };
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let server = Server::new(listener, parts).unwrap();
+        let server = Server::new(listener, None, parts).unwrap();
         let address = server.local_address();
         let (stopping, stop) = watch::channel(false);
         let running = Some(runtime.spawn(server.run(stop)));
