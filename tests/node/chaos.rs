@@ -6,6 +6,7 @@ use std::time::Instant;
 use sealkv::testing::seed::Seeded;
 
 use crate::harness::Node;
+use crate::netns::Nets;
 use crate::trio::IDS;
 use crate::trio::Trio;
 use crate::trio::Writers;
@@ -18,11 +19,13 @@ struct Counts {
     pauses: u32,
     stops: u32,
     both: u32,
+    partitions: u32,
     leader_changes: u32,
 }
 
-/// Goal: kill -9, SIGSTOP, ordered stops and restarts of the leader or another node, sometimes of two at once, while clients
-/// write through any node. In the end nothing acknowledged is lost, and all three hold the same. `scripts/chaos` runs it for minutes.
+/// Goal: kill -9, SIGSTOP, ordered stops and restarts of the leader or another node, sometimes of two at once, and partitions,
+/// while clients write through any node. In the end nothing acknowledged is lost, and all three hold the same. `scripts/chaos`
+/// runs it for minutes.
 #[test]
 fn faults_of_processes_lose_nothing_acknowledged() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -30,15 +33,23 @@ fn faults_of_processes_lose_nothing_acknowledged() {
     let seed = number("SEALKV_SEED").unwrap_or(20_261_129);
     println!("seed {seed}, {seconds} s");
     let (chance, mut counts) = (Seeded::new(seed), Counts::default());
-    let mut trio = Trio::new().running();
-    let writers = Writers::start(trio.ports(), 8);
+    let nets = Nets::make();
+    let trio = match nets {
+        Ok(nets) => Trio::apart(nets),
+        Err(why) => {
+            println!("SKIPPED: partitions, {why}");
+            Trio::new()
+        }
+    };
+    let mut trio = trio.running();
+    let writers = Writers::start(trio.addresses(), 8);
     let (end, mut leader) = (Instant::now() + Duration::from_secs(seconds), trio.leader());
     while Instant::now() < end {
         sleep(300 + chance.below(1500));
         let now = trio.leader();
         counts.leader_changes += u32::from(now != leader);
         leader = now;
-        let node = if chance.one_in(4) { 1 + chance.below(3) } else { leader };
+        let node = if counts.kills > 0 && chance.one_in(4) { 1 + chance.below(3) } else { leader };
         fault(&mut trio, node, &chance, &mut counts);
         if seconds > 60 && counts.kills.is_multiple_of(20) {
             println!("{counts:?}, {} acknowledged", writers.count());
@@ -54,11 +65,16 @@ fn faults_of_processes_lose_nothing_acknowledged() {
 
 /// One fault, and its end.
 fn fault(trio: &mut Trio, node: u64, chance: &Seeded, counts: &mut Counts) {
-    match chance.below(10) {
+    let kinds = if trio.nets.is_some() { 14 } else { 10 };
+    // First one after which another node leads, however short the run is.
+    let kind = if counts.kills == 0 { 0 } else { chance.below(kinds) };
+    match kind {
+        10.. => part(trio, node, chance, counts),
         0..4 => {
+            let least = if counts.kills == 0 { 2500 } else { 0 };
             counts.kills += 1;
             trio.kill(node);
-            sleep(chance.below(2500));
+            sleep(least + chance.below(2500));
             trio.start(node);
         }
         4..7 => {
@@ -84,6 +100,20 @@ fn fault(trio: &mut Trio, node: u64, chance: &Seeded, counts: &mut Counts) {
             trio.start(node);
         }
     }
+}
+
+/// Nodes do not hear each other for a while; clients reach all of them.
+fn part(trio: &Trio, node: u64, chance: &Seeded, counts: &mut Counts) {
+    let nets = trio.nets.as_ref().unwrap();
+    counts.partitions += 1;
+    if chance.one_in(2) {
+        nets.cut_off(node);
+    } else {
+        nets.part(node, IDS.into_iter().find(|id| *id != node).unwrap());
+    }
+    // An election takes 1 to 2 s.
+    sleep(2000 + chance.below(4000));
+    nets.heal();
 }
 
 /// A process that does not run until this is dropped.

@@ -3,6 +3,7 @@
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -40,7 +41,12 @@ impl Client {
 
     /// For nodes that may have ended since they said where they listen.
     pub fn try_connect(port: u16) -> io::Result<Client> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Client::try_connect_to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// The same on any address, where nobody may answer.
+    pub fn try_connect_to(address: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         Ok(Client { stream, buffer: Vec::new(), at: 0 })

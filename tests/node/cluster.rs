@@ -86,7 +86,7 @@ fn the_leader_is_killed_under_load_and_nothing_acknowledged_is_lost() {
     let mut trio = Trio::new().running();
     let (mut outages, mut all) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let writers = Writers::start(trio.ports(), 6);
+        let writers = Writers::start(trio.addresses(), 6);
         std::thread::sleep(Duration::from_millis(300));
         let leader = trio.leader();
         trio.kill(leader);
@@ -113,7 +113,7 @@ fn the_leader_is_killed_under_load_and_nothing_acknowledged_is_lost() {
 fn a_leader_that_is_stopped_hands_over_first() {
     let mut trio = Trio::new().running();
     let leader = trio.leader();
-    let writers = Writers::start(trio.ports(), 4);
+    let writers = Writers::start(trio.addresses(), 4);
     std::thread::sleep(Duration::from_millis(300));
     trio.stop(leader);
     let outage = writers.outage(Duration::from_secs(10));

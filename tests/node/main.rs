@@ -29,6 +29,7 @@ mod log_tools;
 mod machine;
 mod manners;
 mod mounted;
+mod netns;
 mod operator;
 mod planted;
 mod power_cut;

@@ -1,6 +1,8 @@
 //! Three real processes that are one cluster, on loopback, and clients that write while nodes die.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +20,7 @@ use crate::harness::Site;
 use crate::harness::free_port;
 use crate::harness::sealkv;
 use crate::harness::text;
+use crate::netns::Nets;
 
 pub const IDS: [u64; 3] = [1, 2, 3];
 
@@ -26,11 +29,13 @@ pub struct Trio {
     pub site: Site,
     /// `--initial-cluster`.
     pub list: String,
-    peer_ports: [u16; 5],
-    client_ports: [u16; 5],
+    peers: [SocketAddr; 5],
+    clients: [SocketAddr; 5],
     encryption: Vec<String>,
     has_certificates: bool,
     nodes: [Option<Node>; 5],
+    /// A network of its own; its nodes end before it.
+    pub nets: Option<Nets>,
 }
 
 impl Trio {
@@ -39,10 +44,10 @@ impl Trio {
         let site = Site::new();
         site.make_secret("adminpass", b"secret-of-operators\n");
         let encryption = vec!["--kek-file".to_owned(), text(&site.kek())];
-        let (peer_ports, client_ports) = ([(); 5].map(|()| free_port()), [(); 5].map(|()| free_port()));
-        let list: Vec<String> = IDS.iter().zip(peer_ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
-        let (list, nodes) = (list.join(","), [const { None }; 5]);
-        Trio { site, list, peer_ports, client_ports, encryption, has_certificates: false, nodes }
+        let address = |()| SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (peers, clients) = ([(); 5].map(address), [(); 5].map(address));
+        let (list, nodes) = (list_of(&peers), [const { None }; 5]);
+        Trio { site, list, peers, clients, encryption, has_certificates: false, nodes, nets: None }
     }
 
     /// Without encryption.
@@ -52,7 +57,23 @@ impl Trio {
 
     /// Its nodes know each other by certificates that `sealkv cert` made.
     pub fn certified() -> Trio {
-        let trio = Trio { has_certificates: true, ..Trio::new() };
+        Trio::new().with_certificates()
+    }
+
+    /// The same, each in a namespace of the network.
+    pub fn apart(nets: Nets) -> Trio {
+        let mut trio = Trio::new();
+        for id in IDS {
+            let at = place(id);
+            trio.peers[at] = nets.peers(id, trio.peers[at].port());
+            trio.clients[at] = nets.clients(id, trio.clients[at].port());
+        }
+        trio.list = list_of(&trio.peers);
+        Trio { nets: Some(nets), ..trio }.with_certificates()
+    }
+
+    fn with_certificates(self) -> Trio {
+        let trio = Trio { has_certificates: true, ..self };
         trio.cert(&["ca"]);
         IDS.iter().for_each(|id| trio.cert(&["node", &id.to_string()]));
         trio
@@ -76,14 +97,15 @@ impl Trio {
     pub fn args(&self, id: u64) -> Vec<String> {
         let at = place(id);
         let data = self.data(id);
-        let listen = format!("127.0.0.1:{}", self.client_ports[at]);
+        let listen = self.clients[at].to_string();
         let mut args: Vec<String> =
             ["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--listen"].map(str::to_owned).into();
         args.extend([listen, "--data-dir".to_owned(), text(&data)]);
         args.extend(SMALL_LOG.map(str::to_owned));
         args.extend(["--adminpass-file".to_owned(), text(&self.site.path().join("adminpass"))]);
         args.extend(["--node-id".to_owned(), id.to_string()]);
-        args.extend(["--peer-listen".to_owned(), format!("127.0.0.1:{}", self.peer_ports[at])]);
+        args.extend(["--peer-listen".to_owned(), self.peers[at].to_string()]);
+        args.extend(self.nets.iter().map(|_| "--insecure-listen".to_owned()));
         args.extend(["--initial-cluster".to_owned(), self.list.clone()]);
         args.extend(self.encryption.iter().cloned());
         if self.has_certificates {
@@ -103,7 +125,13 @@ impl Trio {
     }
 
     pub fn start(&mut self, id: u64) {
-        self.nodes[place(id)] = Some(Node::start(&self.args(id)));
+        let mut command = sealkv();
+        command.args(self.args(id));
+        let command = match &self.nets {
+            Some(nets) => nets.enter(id, &command),
+            None => command,
+        };
+        self.nodes[place(id)] = Some(Node::start_with(command));
     }
 
     pub fn kill(&mut self, id: u64) {
@@ -119,25 +147,34 @@ impl Trio {
     }
 
     pub fn client(&self, id: u64) -> Client {
-        Client::connect(self.client_ports[place(id)])
+        self.try_client(id).unwrap()
+    }
+
+    fn try_client(&self, id: u64) -> io::Result<Client> {
+        Client::try_connect_to(self.clients[place(id)])
+    }
+
+    /// Of the founders, for clients.
+    pub fn addresses(&self) -> [SocketAddr; 3] {
+        *self.clients.first_chunk().unwrap()
     }
 
     /// Of the founders.
     pub fn ports(&self) -> [u16; 3] {
-        *self.client_ports.first_chunk().unwrap()
+        self.addresses().map(|address| address.port())
     }
 
     pub fn client_port(&self, id: u64) -> u16 {
-        self.client_ports[place(id)]
+        self.clients[place(id)].port()
     }
 
     pub fn peer_address(&self, id: u64) -> String {
-        format!("127.0.0.1:{}", self.peer_ports[place(id)])
+        self.peers[place(id)].to_string()
     }
 
     /// `sealkv admin`, asked at a node.
     pub fn admin(&self, at: u64, words: &[&str]) -> (i32, String) {
-        let to = format!("127.0.0.1:{}", self.client_ports[place(at)]);
+        let to = self.clients[place(at)].to_string();
         let password = text(&self.site.path().join("adminpass"));
         let output =
             sealkv().arg("admin").args(words).args(["--to", &to, "--adminpass-file", &password]).output().unwrap();
@@ -164,7 +201,7 @@ impl Trio {
     }
 
     pub fn info(&self, id: u64, section: &str, name: &str) -> String {
-        let Ok(mut client) = Client::try_connect(self.client_ports[place(id)]) else { return String::new() };
+        let Ok(mut client) = self.try_client(id) else { return String::new() };
         let Ok(Reply::Bulk(text)) = client.try_call(&[b"INFO", section.as_bytes()]) else { return String::new() };
         let text = String::from_utf8(text).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -185,7 +222,7 @@ impl Trio {
     }
 
     fn digest_of(&self, id: u64) -> Option<(String, String)> {
-        let mut client = Client::try_connect(self.client_ports[place(id)]).ok()?;
+        let mut client = self.try_client(id).ok()?;
         client.try_call(&[b"AUTH", b"admin", b"secret-of-operators"]).ok()?;
         let Reply::Array(parts) = client.try_call(&[b"SEALKV", b"DIGEST"]).ok()? else { return None };
         let [_, Reply::Integer(applied), _, Reply::Bulk(digest)] = parts.as_slice() else { return None };
@@ -205,6 +242,11 @@ impl Trio {
     }
 }
 
+fn list_of(peers: &[SocketAddr; 5]) -> String {
+    let founders: Vec<String> = IDS.iter().zip(peers).map(|(id, address)| format!("{id}={address}")).collect();
+    founders.join(",")
+}
+
 fn place(id: u64) -> usize {
     usize::try_from(id).unwrap() - 1
 }
@@ -218,11 +260,11 @@ pub struct Writers {
 }
 
 impl Writers {
-    pub fn start(ports: [u16; 3], count: usize) -> Writers {
+    pub fn start(addresses: [SocketAddr; 3], count: usize) -> Writers {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let workers = (0..count).map(|writer| {
             let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
-            std::thread::spawn(move || write(ports, writer, &stop, &acknowledged))
+            std::thread::spawn(move || write(addresses, writer, &stop, &acknowledged))
         });
         Writers { workers: workers.collect(), stop, acknowledged }
     }
@@ -250,7 +292,7 @@ impl Writers {
     }
 }
 
-fn write(ports: [u16; 3], writer: usize, stop: &AtomicBool, acknowledged: &AtomicU64) -> Vec<u64> {
+fn write(addresses: [SocketAddr; 3], writer: usize, stop: &AtomicBool, acknowledged: &AtomicU64) -> Vec<u64> {
     let (mut done, mut number, mut at) = (Vec::new(), 0_u64, writer);
     let mut client = None;
     while !stop.load(Ordering::SeqCst) {
@@ -258,7 +300,7 @@ fn write(ports: [u16; 3], writer: usize, stop: &AtomicBool, acknowledged: &Atomi
             Some(connected) => Some(connected),
             None => {
                 at += 1;
-                Client::try_connect(ports[at % ports.len()]).ok()
+                Client::try_connect_to(addresses[at % addresses.len()]).ok()
             }
         };
         let Some(mut connected) = connected else {
