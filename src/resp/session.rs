@@ -218,7 +218,7 @@ impl Session {
         if !(self.transaction.is_open() && waits) {
             return command.parse(arguments, self.client.database(), lead_ms).map(Resolved::Action);
         }
-        if command.local() == Some(Local::Sealkv) {
+        if command.is_refused_in_transactions() {
             let refusal = ErrorLine::fixed("ERR Command not allowed inside a transaction");
             return Err(self.transaction.spoiled_by(arguments.slice(0), refusal));
         }

@@ -275,6 +275,11 @@ impl CommandSpec {
         matches!(self.name, "flushall" | "flushdb")
     }
 
+    /// Whether MULTI refuses to queue it: Redis gives these the flag NO_MULTI.
+    pub(crate) fn is_refused_in_transactions(&self) -> bool {
+        self.name == "save" || matches!(self.local(), Some(Local::Sealkv | Local::Shutdown))
+    }
+
     /// Its category in ACL CAT.
     pub(crate) fn category(&self) -> &'static str {
         match self.docs.group {

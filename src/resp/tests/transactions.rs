@@ -56,6 +56,8 @@ fn a_command_that_is_refused_while_it_is_queued_makes_exec_refuse_all() {
         ("OBJECT nosuch k", "-ERR unknown subcommand 'nosuch'. Try OBJECT HELP.\r\n"),
         ("OBJECT ENCODING", "-ERR wrong number of arguments for 'object|encoding' command\r\n"),
         ("SEALKV HELP", "-ERR Command not allowed inside a transaction\r\n"),
+        ("SAVE", "-ERR Command not allowed inside a transaction\r\n"),
+        ("SHUTDOWN", "-ERR Command not allowed inside a transaction\r\n"),
     ] {
         assert_eq!(client.ask("MULTI"), "+OK\r\n");
         assert_eq!(client.ask("SET a 1"), "+QUEUED\r\n");
