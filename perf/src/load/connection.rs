@@ -9,10 +9,13 @@ use std::time::Instant;
 
 use crate::options::Op;
 use crate::options::Options;
+use crate::protocol::Protocol;
+use crate::protocol::Reply;
 
 /// Makes requests of random keys and random values, from a seed.
 pub struct Workload {
     op: Op,
+    protocol: Protocol,
     keys: u64,
     value_bytes: usize,
     random: fastrand::Rng,
@@ -25,29 +28,29 @@ impl Workload {
         let mut random = fastrand::Rng::with_seed(options.seed);
         let mut pool = vec![0; POOL_BYTES + options.value_bytes];
         random.fill(&mut pool);
-        Workload { op: options.op, keys: options.keys, value_bytes: options.value_bytes, random, pool }
+        Workload {
+            op: options.op,
+            protocol: options.protocol,
+            keys: options.keys,
+            value_bytes: options.value_bytes,
+            random,
+            pool,
+        }
     }
 
-    /// Appends a request in the words of redis-benchmark: `key:000000012345`.
+    /// Appends a request for a key as redis-benchmark has them: `key:000000012345`.
     fn request(&mut self, out: &mut Vec<u8>) {
-        let key = self.random.u64(0..self.keys);
-        match self.op {
-            Op::Get => write!(out, "*2\r\n$3\r\nGET\r\n$16\r\nkey:{key:012}\r\n"),
-            Op::Set => {
-                let value = &self.pool[self.random.usize(0..POOL_BYTES)..][..self.value_bytes];
-                write!(out, "*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${}\r\n", value.len()).map(|()| {
-                    out.extend_from_slice(value);
-                    out.extend_from_slice(b"\r\n");
-                })
-            }
-        }
-        .expect("a Vec takes all");
+        let mut key = *b"key:000000000000";
+        write!(&mut key[4..], "{:012}", self.random.u64(0..self.keys)).expect("twelve digits");
+        let value = (self.op == Op::Set).then(|| &self.pool[self.random.usize(0..POOL_BYTES)..][..self.value_bytes]);
+        self.protocol.request(&key, value, out);
     }
 }
 
 /// A socket that never blocks.
 pub struct Connection {
     socket: TcpStream,
+    protocol: Protocol,
     out: Vec<u8>,
     written: usize,
     input: Vec<u8>,
@@ -56,11 +59,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn open(address: &str) -> io::Result<Connection> {
+    pub fn open(address: &str, protocol: Protocol) -> io::Result<Connection> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        Ok(Connection { socket, out: Vec::new(), written: 0, input: Vec::new(), due: VecDeque::new() })
+        Ok(Connection { socket, protocol, out: Vec::new(), written: 0, input: Vec::new(), due: VecDeque::new() })
     }
 
     pub fn socket(&self) -> &TcpStream {
@@ -104,32 +107,13 @@ impl Connection {
             }
         }
         let mut begin = 0;
-        while let Some(length) = reply_length(&self.input[begin..])? {
-            let is_error = self.input[begin] == b'-';
+        while let Some(Reply { length, is_error }) = self.protocol.reply(&self.input[begin..])? {
             begin += length;
             let due = self.due.pop_front().ok_or_else(|| strange("a reply that nobody asked for"))?;
             reply(due, is_error);
         }
         self.input.drain(..begin);
         Ok(())
-    }
-}
-
-/// Length of the first reply if it is there as a whole: a line, or a string with its length in front.
-fn reply_length(input: &[u8]) -> io::Result<Option<usize>> {
-    let Some(line) = input.iter().position(|&byte| byte == b'\n') else {
-        return Ok(None);
-    };
-    let line_length = line + 1;
-    match input[0] {
-        b'+' | b'-' | b':' | b'_' => Ok(Some(line_length)),
-        b'$' => {
-            let digits = std::str::from_utf8(&input[1..line]).map_err(|_| strange("a length that is no number"))?;
-            let length: i64 = digits.trim_end().parse().map_err(|_| strange("a length that is no number"))?;
-            let whole = usize::try_from(length).map_or(line_length, |length| line_length + length + 2);
-            Ok((input.len() >= whole).then_some(whole))
-        }
-        _ => Err(strange("a reply of a kind that SET and GET never have")),
     }
 }
 

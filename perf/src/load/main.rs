@@ -1,4 +1,4 @@
-//! `scripts/bench load`: requests to a server of the Redis protocol at a fixed rate, and how long each of them took.
+//! `scripts/bench load`: requests to a server of the Redis protocol (or etcd's gateway) at a fixed rate, and how long each of them took.
 //!
 //! Open loop: request n is due at `begin + n / rate`, whatever the server does, and its latency counts from then. A
 //! server that stops for a second is charged with that second for each request that was due in it (no coordinated
@@ -10,6 +10,7 @@
 
 mod connection;
 mod options;
+mod protocol;
 
 use std::io;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
             if result.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("{}: {error}", options.address);
+            eprintln!("{}: {error}", options.addresses.join(","));
             ExitCode::FAILURE
         }
     }
@@ -74,7 +75,7 @@ fn run(options: &Options) -> io::Result<Outcome> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut connections = Vec::with_capacity(options.clients);
     for place in 0..options.clients {
-        let connection = Connection::open(&options.address)?;
+        let connection = Connection::open(&options.addresses[place % options.addresses.len()], options.protocol)?;
         let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&poll, connection.socket(), epoll::EventData::new_u64(place as u64), interest)?;
         connections.push(connection);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::protocol::Protocol;
+
 pub const USAGE: &str =
-    "usage: load --address HOST:PORT [--op set|get] [--clients N] [--rate PER_SECOND | --pipeline N] [--seconds S]
-            [--keys N] [--value-bytes N] [--seed N]";
+    "usage: load --address HOST:PORT[,HOST:PORT..] [--protocol redis|etcd] [--op set|get] [--clients N]
+            [--rate PER_SECOND | --pipeline N] [--seconds S] [--keys N] [--value-bytes N] [--seed N]";
 
 /// What each request does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,9 @@ impl Op {
 
 /// See `USAGE`.
 pub struct Options {
-    pub address: String,
+    /// Connections are spread over all of them.
+    pub addresses: Vec<String>,
+    pub protocol: Protocol,
     pub op: Op,
     pub clients: usize,
     /// Requests a second over all connections; `None`: a closed loop of pipelines.
@@ -41,7 +45,8 @@ pub struct Options {
 impl Options {
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
-            address: String::new(),
+            addresses: Vec::new(),
+            protocol: Protocol::Redis,
             op: Op::Set,
             clients: 50,
             rate: None,
@@ -54,7 +59,14 @@ impl Options {
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
             match name.as_str() {
-                "--address" => options.address = value,
+                "--address" => options.addresses = value.split(',').map(str::to_owned).collect(),
+                "--protocol" => {
+                    options.protocol = match value.as_str() {
+                        "redis" => Protocol::Redis,
+                        "etcd" => Protocol::Etcd,
+                        _ => return Err(format!("--protocol {value}: expected redis or etcd")),
+                    };
+                }
                 "--op" => {
                     options.op = match value.as_str() {
                         "set" => Op::Set,
@@ -72,7 +84,7 @@ impl Options {
                 _ => return Err(format!("unknown option {name}")),
             }
         }
-        if options.address.is_empty() {
+        if options.addresses.is_empty() {
             return Err("--address HOST:PORT is missing".to_owned());
         }
         if options.rate.is_some() && options.pipeline != 1 {
