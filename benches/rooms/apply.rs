@@ -18,7 +18,7 @@ use crate::bench::Bench;
 use crate::bench::Way;
 use crate::propose::SIZES;
 
-const RUNS: [usize; 4] = [1, 16, 256, 4096];
+const RUNS: [usize; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 
 pub fn all(scale: Scale) -> Vec<Bench> {
     let mut benches = Vec::new();

@@ -1,5 +1,6 @@
 //! One thing that is measured: its name, how much it handles, and the work itself.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 use std::time::Instant;
@@ -105,6 +106,30 @@ impl Way {
             }
         }
         (samples, result)
+    }
+}
+
+/// `NAME...`: medians of these benches in nanoseconds, in the order of `names`; all in turn, three times.
+///
+/// # Panics
+/// If there is no bench of a name.
+pub fn times(names: &[String]) {
+    let mut known: BTreeMap<String, Bench> =
+        all(Scale::Large).into_iter().map(|bench| (bench.name.clone(), bench)).collect();
+    let benches: Vec<Bench> =
+        names.iter().map(|name| known.remove(name).unwrap_or_else(|| panic!("there is no bench {name:?}"))).collect();
+    let mut samples: Vec<Vec<f64>> = vec![Vec::new(); benches.len()];
+    for _ in 0..3 {
+        for (bench, samples) in benches.iter().zip(&mut samples) {
+            let (times, result) = bench.way().times(Duration::from_millis(100));
+            bench.check(result);
+            samples.extend(times);
+        }
+    }
+    for (bench, samples) in benches.iter().zip(&mut samples) {
+        samples.sort_by(f64::total_cmp);
+        let median = samples[(samples.len() - 1) / 2];
+        println!("{{\"name\":\"{}\",\"count\":{},\"nanoseconds\":{median:.1}}}", bench.name, bench.count);
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --features testing --bench rooms -- [FILTER]        criterion: nanoseconds
 //! ... --bench rooms -- stages [--json]                            each stage nil and sealed: nanoseconds and allocations
+//! ... --bench rooms -- times NAME...                              nanoseconds of some, in turn, a line of JSON each
 //! ... --bench rooms -- gates                                      instructions against the limits of perf/gates.toml
 //! ```
 //!
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     match arguments.next().as_deref() {
         Some("gates") => return gates::run(rest()),
         Some("count") => bench::count(&rest().collect::<Vec<_>>()),
+        Some("times") => bench::times(&rest().collect::<Vec<_>>()),
         Some("stages") => stages::run(rest()),
         Some("names") => all(Scale::Large).iter().for_each(|bench| println!("{}", bench.name)),
         _ => by_criterion(),

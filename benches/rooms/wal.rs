@@ -94,16 +94,26 @@ fn real_log(dir: &std::path::Path, engine: &str, is_sealed: bool) -> LogLoop {
     LogLoop::open(&config, disk, clock, entropy).expect("just made").0
 }
 
-/// What a start reads: every frame of a log in memory, opened and checked.
-pub fn recovery(cipher: &'static str, count: usize, size: usize) -> Bench {
-    let name = format!("wal::recover/cipher={cipher} size={size} count={count}");
+/// What a start reads: every frame of a log in memory, opened and checked; `count` entries in frames of sixteen.
+fn recovery(cipher: &'static str, count: usize, size: usize) -> Bench {
+    recovery_of(format!("wal::recover/cipher={cipher} size={size} count={count}"), cipher, (count, GROUP), size)
+}
+
+/// The same with frames of `group` entries, at most 1 MiB, and so many of them that what a start costs once does not count.
+pub fn replay(cipher: &'static str, group: usize, size: usize) -> Bench {
+    let group = group.min((1 << 20) / size).max(1);
+    let count = (REPLAY_BYTES / (group * size)).clamp(1, REPLAY_FRAMES) * group;
+    recovery_of(format!("wal::replay/cipher={cipher} size={size} count={count}"), cipher, (count, group), size)
+}
+
+fn recovery_of(name: String, cipher: &'static str, (count, group): (usize, usize), size: usize) -> Bench {
     Bench::new(name, (count, count * size), count as u64, move || {
         let mut rig = if cipher == "sealed" { LogRig::new(1) } else { LogRig::clear(1) };
         (rig.config.slot_bytes, rig.config.entry_bytes_max) = (4 << 20, 128 << 10);
         rig.create().expect("a disk without faults");
         let (mut log, _) = rig.open().expect("just made");
-        for first in (0..count).step_by(GROUP) {
-            let some: Vec<LogEntry> = entries(1, first as u64 + 2, GROUP.min(count - first) as u64, size);
+        for first in (0..count).step_by(group) {
+            let some: Vec<LogEntry> = entries(1, first as u64 + 2, group.min(count - first) as u64, size);
             write(&mut log, append(first as u64 + 1, some)).expect("a disk without faults");
         }
         drop(log);
@@ -112,3 +122,7 @@ pub fn recovery(cipher: &'static str, count: usize, size: usize) -> Bench {
 }
 
 const GROUP: usize = 16;
+/// Of the sixteen megabytes of the log.
+const REPLAY_BYTES: usize = 8 << 20;
+/// Small entries: more frames would take long to write.
+const REPLAY_FRAMES: usize = 256;

@@ -15,6 +15,8 @@ pub struct Bar {
 pub fn bars(title: &str, names: &[String], bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.parts.iter().sum::<f64>()).fold(0.0, f64::max).max(1e-9);
     let height = TOP + bars.len() as f64 * ROW + 12.0;
+    let longest = bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let left = longest as f64 * LETTER + 16.0;
     let mut svg = open(title, height, bars.iter().map(|bar| bar.parts.len()).sum());
     svg += &legend(names);
     for (at, bar) in bars.iter().enumerate() {
@@ -22,13 +24,13 @@ pub fn bars(title: &str, names: &[String], bars: &[Bar]) -> String {
         let _ = write!(
             svg,
             r#"<text class="label" x="{:.0}" y="{:.1}" text-anchor="end">{}</text>"#,
-            LEFT - 8.0,
+            left - 8.0,
             y + 17.0,
             escape(&bar.label)
         );
-        let mut x = LEFT;
+        let mut x = left;
         for (part, value) in bar.parts.iter().enumerate() {
-            let width = value / most * (WIDTH - LEFT - RIGHT);
+            let width = value / most * (WIDTH - left - RIGHT);
             let _ = write!(
                 svg,
                 r#"<rect class="c{}" x="{x:.1}" y="{:.1}" width="{width:.1}" height="22"><title>{}: {value:.1}</title></rect>"#,
@@ -120,7 +122,7 @@ fn open(title: &str, height: f64, points: usize) -> String {
 
 fn legend(names: &[String]) -> String {
     let mut svg = String::new();
-    let mut x = LEFT;
+    let mut x = 16.0;
     for (at, name) in names.iter().enumerate() {
         let _ = write!(svg, r#"<rect class="c{}" x="{x:.0}" y="8" width="12" height="12"/>"#, at % COLOURS);
         let _ = write!(svg, r#"<text class="note" x="{:.0}" y="18">{}</text>"#, x + 17.0, escape(name));
@@ -160,8 +162,9 @@ pub const LIGHT: &str = "--paper:#fff;--ink:#1a1c20;--soft:#5b6472;--line:#d9dee
 pub const DARK: &str = "--paper:#14161a;--ink:#e8eaee;--soft:#a3adbb;--line:#343a44;--c0:#6fa0ff;--c1:#ffa45c;--c2:#5bd1a0;--c3:#dd8be0;--c4:#f0cf4a;--c5:#97a5b8";
 
 const WIDTH: f64 = 820.0;
-const LEFT: f64 = 150.0;
 const RIGHT: f64 = 190.0;
+/// About as wide as a letter is.
+const LETTER: f64 = 7.2;
 const TOP: f64 = 40.0;
 const ROW: f64 = 30.0;
 const LINES_HEIGHT: f64 = 300.0;

@@ -4,7 +4,9 @@
 //! run        children with their CPU time, and how much CPU others took meanwhile
 //! facts      the machine: CPU class and tier, disk, kernel, commit
 //! overhead   the stages of an entry, sealed minus nil, from the benches of the crate; then scenarios with running nodes
+//! goals      what a record of overhead says about each goal of the project
 //! scale      the same node as values, keys, clients and pipelines grow
+//! contest    a node beside Redis and Valkey; trio: three of them beside three of etcd; rivals: how those are started
 //! profile    CPU profiles of a node under load, nil and sealed: flame graphs, and where the difference is
 //! compare    two records: what changed beyond the noise
 //! page       one record as HTML with charts, as Markdown, and as the picture of the README
@@ -12,18 +14,25 @@
 
 mod chart;
 mod compare;
+mod contest;
 mod facts;
 mod flame;
+mod goals;
+mod index;
 mod markdown;
 mod nodes;
 mod overhead;
 mod page;
 mod pprof;
 mod profile;
+mod rivals;
 mod run;
+mod sampled;
 mod scale;
+mod scenarios;
 mod statistics;
 mod summary;
+mod trio;
 
 use std::fs;
 use std::path::Path;
@@ -39,10 +48,13 @@ fn main() -> ExitCode {
         ["overhead", rest @ ..] => overhead::run(&Options::of(rest)),
         ["scale", rest @ ..] => scale::run(&Options::of(rest)),
         ["profile", rest @ ..] => profile::run(&Options::of(rest)),
+        ["peers", "node", rest @ ..] => contest::run(&Options::of(rest)),
+        ["peers", "cluster", rest @ ..] => trio::run(&Options::of(rest)),
         ["compare", rest @ ..] => compare::run(rest),
+        ["index", directory] => index::run(Path::new(directory)),
         ["render", record] => render(Path::new(record), &Path::new(record).with_extension("")),
         ["render", record, out] => render(Path::new(record), Path::new(out)),
-        _ => Err("expected overhead, scale, profile, compare A B [--across], or render RECORD [OUT]".to_owned()),
+        _ => Err("expected overhead, scale, profile, peers node, peers cluster, compare A B [--across], render RECORD [OUT] or index DIRECTORY".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,11 +104,27 @@ pub fn read_record(path: &Path) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
-/// Writes a record, and the pages of it beside it: `OUT.json`, `OUT.html`, `OUT.md`, `OUT.svg`.
+/// Writes a record, and the pages of it beside it: `OUT.json`, `OUT.html`, `OUT.md`, `OUT.svg`. Of a busy machine `OUT-busy.json`:
+/// its times are worth little, and nothing that was measured in quiet is overwritten.
 pub fn keep(record: &Value, out: &Path) -> Result<(), String> {
+    let mut out = out.to_owned();
+    if record["busy"] == true {
+        let name = out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        out.set_file_name(format!("{name}-busy"));
+        eprintln!(
+            "BUSY: other processes took {:.2} CPUs meanwhile, so times are worth little; the record says so in its name",
+            record["foreign_cpus"].as_f64().unwrap_or(f64::NAN)
+        );
+    }
     let json = out.with_extension("json");
     write(&json, &format!("{record:#}\n"))?;
-    render(&json, out)
+    render(&json, &out)
+}
+
+/// Prints a record as Markdown, and keeps it if somebody said where.
+pub fn keep_or_print(record: &Value, out: Option<PathBuf>) -> Result<(), String> {
+    println!("{}", markdown::text(record));
+    out.map_or(Ok(()), |out| keep(record, &out.with_extension("")))
 }
 
 fn render(json: &Path, out: &Path) -> Result<(), String> {
@@ -111,6 +139,9 @@ fn render(json: &Path, out: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Whole or not at all.
 fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|problem| format!("{}: {problem}", path.display()))
+    let new = path.with_extension("new");
+    let written = fs::write(&new, text).and_then(|()| fs::rename(&new, path));
+    written.map_err(|problem| format!("{}: {problem}", path.display()))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::chart::short;
+use crate::goals;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
 use crate::summary::sizes;
@@ -35,9 +36,11 @@ pub fn text(record: &Value) -> String {
     for missing in record["missing"].as_array().into_iter().flatten() {
         let _ = writeln!(text, "\n**Missing**: {}", word(missing));
     }
+    text += &goals::markdown(record);
     text += &stage_table(record);
     text += &scenario_table(record);
     text += &curve_table(record);
+    text += &peer_table(record);
     text
 }
 
@@ -95,20 +98,78 @@ fn scenario_table(record: &Value) -> String {
 fn curve_table(record: &Value) -> String {
     let Some(points) = record["curves"].as_array().filter(|points| !points.is_empty()) else { return String::new() };
     let mut text =
-        "\n| what grows | to | op | nil, requests/s | sealed | ratio |\n| --- | --- | --- | --- | --- | --- |\n"
+        "\n| what grows | to | op | unit | nil | sealed | sealed / nil |\n| --- | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     for point in points {
-        let number = |key: &str| point[key].as_f64().unwrap_or(f64::NAN);
+        let number = |key: &str| point[key].as_f64().map_or("-".to_owned(), short);
+        let word = |key: &str| point[key].as_str().unwrap_or("?");
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.3} |",
-            point["axis"].as_str().unwrap_or("?"),
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            word("axis"),
             point["value"],
-            point["op"].as_str().unwrap_or("?"),
-            short(number("nil")),
-            short(number("sealed")),
-            number("ratio"),
+            word("op"),
+            word("unit"),
+            number("nil"),
+            number("sealed"),
+            point["ratio"].as_f64().map_or("-".to_owned(), |ratio| format!("{ratio:.3}")),
         );
+    }
+    for bend in record["bends"].as_array().into_iter().flatten() {
+        let word = |key: &str| bend[key].as_str().unwrap_or("?");
+        let _ = writeln!(text, "\n{} by {}, sealed: {}.", word("op"), word("axis"), word("words"));
+    }
+    text
+}
+
+fn peer_table(record: &Value) -> String {
+    let is_peers = record["bench"].as_str().is_some_and(|bench| bench.starts_with("peers"));
+    let Some(rows) = record["rows"].as_array().filter(|_| is_peers) else { return String::new() };
+    let mut text = "\n| server | op | clients | pipeline | requests/s | p99 us | CPU us each | of etcd |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
+    for row in rows {
+        let name = row["impl"].as_str().unwrap_or("?");
+        if let Some(install) = row["missing"].as_str() {
+            let _ = writeln!(text, "| {name} | missing: {install} | | | | | | |");
+            continue;
+        }
+        let number =
+            |value: &Value, digits: usize| value.as_f64().map_or("-".to_owned(), |number| format!("{number:.digits$}"));
+        let beside = &row["by_etcd"];
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} | {} |",
+            row["op"].as_str().unwrap_or("?"),
+            row["clients"],
+            row["pipeline"],
+            short(row["requests_per_second"].as_f64().unwrap_or(f64::NAN)),
+            number(&row["p99_micros"], 0),
+            number(&row["cpu_micros_per_request"], 2),
+            beside["median"].as_f64().map_or("-".to_owned(), |median| format!(
+                "{median:.2} ({} to {})",
+                number(&beside["lower"], 2),
+                number(&beside["upper"], 2)
+            )),
+        );
+    }
+    for pair in record["sealed_by_nil"].as_array().into_iter().flatten() {
+        let number = |key: &str| pair[key].as_f64().unwrap_or(f64::NAN);
+        let _ = writeln!(
+            text,
+            "\n{}, 50 clients, pipeline 16: sealed / nil of {} pairs {:.3} ({:.3} to {:.3})",
+            pair["op"].as_str().unwrap_or("?"),
+            pair["pairs"],
+            number("median"),
+            number("lower"),
+            number("upper"),
+        );
+    }
+    for (name, syncs) in record["syncs"].as_object().into_iter().flatten() {
+        let rate =
+            syncs["per_second"].as_f64().map_or("not counted".to_owned(), |rate| format!("{rate:.0} syncs a second"));
+        let _ = writeln!(text, "\n{name}: {rate} under SETs (by {})", syncs["shown_by"].as_str().unwrap_or("?"));
+    }
+    for note in record["notes"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "\n{}", note.as_str().unwrap_or("?"));
     }
     text
 }

@@ -3,15 +3,23 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::rivals::exchange;
+use crate::rivals::free_port;
 use crate::run::output_of;
+use crate::run::own_seconds;
 use crate::run::process_seconds;
 
 /// How a node is set up: a name, and flags beside those that all have.
@@ -43,6 +51,8 @@ pub struct RunningNode {
     pub address: String,
     /// For pages.
     pub admin: String,
+    /// How it writes its log.
+    pub engine: String,
 }
 
 /// Programs and the directory for files.
@@ -71,12 +81,14 @@ impl Tools {
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(|problem| problem.to_string())?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut last = String::new();
-        let mut node = RunningNode { child, address: String::new(), admin: String::new() };
+        let mut node = RunningNode { child, address: String::new(), admin: String::new(), engine: String::new() };
         for line in lines.by_ref().map_while(Result::ok) {
             let value: Value = serde_json::from_str(&line).unwrap_or_default();
             let address = value["address"].as_str().unwrap_or_default().to_owned();
             last = line;
-            if value["message"] == "admin" {
+            if value["message"].as_str().is_some_and(|message| message.starts_with("log engine")) {
+                node.engine = value["engine"].as_str().unwrap_or("unknown").to_owned();
+            } else if value["message"] == "admin" {
                 node.admin = address;
             } else if value["message"] == "clients" {
                 node.address = address;
@@ -91,6 +103,35 @@ impl Tools {
         Ok(node)
     }
 
+    /// Three nodes of one cluster, each of which answers.
+    pub fn start_three(&self) -> Result<Vec<RunningNode>, String> {
+        let kek = self.work.join("three.kek");
+        output_of(self.plain_command().arg("keygen").arg(&kek))?;
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect::<Result<_, _>>()?;
+        let list: Vec<String> = (1..).zip(&ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
+        let list = list.join(",");
+        let start = |number: usize| {
+            let (id, peer) = ((number + 1).to_string(), format!("127.0.0.1:{}", ports[number]));
+            let kek = kek.to_string_lossy();
+            let more = ["--node-id", &id, "--peer-listen", &peer, "--initial-cluster", &list, "--kek-file", &kek];
+            self.start_with(&MEMBER, 10 + number, &more)
+        };
+        // None of them gets on without another one.
+        let nodes: Vec<RunningNode> = std::thread::scope(|scope| {
+            let started = [0, 1, 2].map(|number| scope.spawn(move || start(number)));
+            started.into_iter().map(|one| one.join().expect("a start does not panic")).collect::<Result<_, _>>()
+        })?;
+        let begin = Instant::now();
+        let mut last = Vec::new();
+        while begin.elapsed() < FORMING {
+            last = exchange(&nodes[0].address, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n").unwrap_or_default();
+            if last.starts_with(b"+OK") {
+                return Ok(nodes);
+            }
+        }
+        Err(format!("three nodes form no cluster: {}", String::from_utf8_lossy(&last)))
+    }
+
     /// A node refuses variables of its prefix that are no settings.
     fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.sealkv);
@@ -102,12 +143,21 @@ impl Tools {
 
     /// One run of the load generator: its line of JSON, and the node's CPU time for a request in microseconds.
     pub fn load(&self, node: &RunningNode, arguments: &[&str]) -> Result<Value, String> {
-        let before = node.cpu_seconds();
-        let text = output_of(Command::new(&self.load).args(["--address", &node.address]).args(arguments))?;
+        self.load_at(&node.address, node.pid(), arguments)
+    }
+
+    /// The same at any address; 0 is the process of nobody.
+    pub fn load_at(&self, address: &str, pid: u32, arguments: &[&str]) -> Result<Value, String> {
+        let before = process_seconds(pid);
+        let (begin, own) = (Instant::now(), own_seconds());
+        let text = output_of(Command::new(&self.load).args(["--address", address]).args(arguments))?;
         let mut line: Value = serde_json::from_str(text.trim())
             .map_err(|problem| format!("the load generator said {text:?}: {problem}"))?;
         let replies = line["replies"].as_f64().unwrap_or(0.0).max(1.0);
-        line["cpu_micros_per_request"] = ((node.cpu_seconds() - before) * 1e6 / replies).into();
+        let used = process_seconds(pid) - before;
+        line["cpu_micros_per_request"] = (used * 1e6 / replies).into();
+        line["server_cpus"] = (used / begin.elapsed().as_secs_f64()).into();
+        line["load_cpus"] = ((own_seconds() - own) / begin.elapsed().as_secs_f64()).into();
         Ok(line)
     }
 }
@@ -117,8 +167,34 @@ impl RunningNode {
         self.child.id()
     }
 
-    fn cpu_seconds(&self) -> f64 {
-        process_seconds(self.pid())
+    /// A number of its metrics.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        metric(&self.admin, name)
+    }
+}
+
+/// A number of the metrics that somebody serves over HTTP as text of Prometheus.
+pub fn metric(address: &str, name: &str) -> Option<f64> {
+    let bytes = get(address, "/metrics", Duration::from_secs(10)).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The body of a page.
+pub fn get(address: &str, path: &str, patience: Duration) -> Result<Vec<u8>, String> {
+    let io = |problem: std::io::Error| problem.to_string();
+    let mut stream = TcpStream::connect(address).map_err(io)?;
+    stream.set_read_timeout(Some(patience)).map_err(io)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").map_err(io)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(io)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no answer of HTTP")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let body = answer.split_off(end + 4);
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body)
+    } else {
+        Err(format!("{}: {}", head.lines().next().unwrap_or(""), String::from_utf8_lossy(&body)))
     }
 }
 
@@ -129,10 +205,17 @@ impl Drop for RunningNode {
     }
 }
 
-/// A directory below `TMPDIR`, else `/var/tmp`, for the files of nodes.
+/// A directory below `TMPDIR`, else `/var/tmp`, for the files of nodes. What runs that were ended have left there goes.
 pub fn work_directory() -> Result<PathBuf, String> {
     let above = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let work = above.join(format!("sealkv-bench.{}", std::process::id()));
+    for entry in fs::read_dir(&above).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            clean(&entry.path());
+        }
+    }
+    let work = above.join(format!("{PREFIX}{}", std::process::id()));
     fs::create_dir(&work).map_err(|problem| format!("{}: {problem}", work.display()))?;
     Ok(work)
 }
@@ -141,3 +224,9 @@ pub fn work_directory() -> Result<PathBuf, String> {
 pub fn clean(work: &Path) {
     let _ = fs::remove_dir_all(work);
 }
+
+/// A member of a cluster: its flags are given with it.
+const MEMBER: Scenario = Scenario { name: "member", words: "one of three", flags: &[], has_kek: false };
+/// How long three nodes may take to be a cluster.
+const FORMING: Duration = Duration::from_secs(60);
+const PREFIX: &str = "sealkv-bench.";

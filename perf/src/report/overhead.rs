@@ -1,4 +1,4 @@
-//! `scripts/bench overhead`: the stages of an entry, sealed minus nil, then five scenarios of a running node in turn.
+//! `scripts/bench overhead`: the stages of an entry, sealed minus nil, the hook in instructions, then scenarios of a running node.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,17 @@ use crate::Options;
 use crate::facts::commit_and_date;
 use crate::facts::machine;
 use crate::keep;
-use crate::nodes::RunningNode;
-use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
 use crate::nodes::clean;
 use crate::nodes::work_directory;
+use crate::read_record;
 use crate::run::FOREIGN_MAX;
 use crate::run::Watch;
 use crate::run::output_of;
-use crate::statistics::interval;
-use crate::statistics::median;
+use crate::scenarios;
+use crate::scenarios::Plan;
 
-/// `--rooms PATH --sealkv PATH --load PATH --out PATH [--rounds N] [--seconds N] [--sizes ..] [--batches ..]`.
+/// `--rooms PATH --sealkv PATH --load PATH --out PATH [--rounds N] [--seconds N] [--sizes ..] [--batches ..] [--rate N] [--profile N]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {
     options.only(&[
         "--rooms",
@@ -34,34 +33,66 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         "--sizes",
         "--batches",
         "--rate",
+        "--profile",
     ])?;
-    let (rounds, seconds) = (options.number("--rounds", 5)?, options.number("--seconds", 3)?);
-    let rate = options.number("--rate", 10_000)?;
+    // Nine rounds are enough for an interval without the worst and the best of them.
+    let plan = Plan {
+        rounds: options.number("--rounds", 9)?.max(1),
+        seconds: options.number("--seconds", 2)?,
+        rate: options.number("--rate", 10_000)?,
+        profile_seconds: options.number("--profile", 5)?,
+    };
     let out = options.path("--out")?;
     let work = work_directory()?;
     let mut missing: Vec<String> = Vec::new();
-    let begun = Watch::new();
-    let stages = stages(&options.path("--rooms")?, options, &mut missing);
-    let stages_foreign = begun.foreign_cpus(&[]);
+    let begun = Watch::new(&[]);
+    let rooms = options.path("--rooms")?;
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
-    let whole = scenarios(&tools, (rounds, seconds, rate));
+    let measured = stages(&rooms, options, &mut missing).and_then(|stages| {
+        let hook = hook(&rooms, &work, &mut missing);
+        let stages_foreign = begun.foreign_cpus();
+        Ok((stages, hook, stages_foreign, scenarios::run(&tools, &plan)?))
+    });
     let facts = machine(&work);
     clean(&work);
-    let stages = stages?;
-    let (scenarios, nodes_foreign) = whole?;
-    let foreign = stages_foreign.max(nodes_foreign);
-    if foreign > FOREIGN_MAX {
-        eprintln!(
-            "BUSY: other processes took {foreign:.2} CPUs meanwhile; the record says so, and its times are worth little"
-        );
+    let (stages, hook, stages_foreign, nodes) = measured?;
+    if nodes.engine != "uring" {
+        missing.push(format!(
+            "io_uring: it is refused here (sealkv doctor says why), the log was written with engine {}",
+            nodes.engine
+        ));
     }
+    let profiles = nodes.profiles.unwrap_or_else(|problem| {
+        missing.push(format!("profiles: {problem}"));
+        Value::Null
+    });
+    let foreign = stages_foreign.max(nodes.foreign_cpus);
     let (commit, date) = commit_and_date();
     let record = json!({
         "bench": "overhead", "machine": facts, "commit": commit, "date": date,
         "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX, "missing": missing, "complete": missing.is_empty(),
-        "rounds": rounds, "seconds": seconds, "rate": rate, "stages": stages, "scenarios": scenarios,
+        "rounds": plan.rounds, "seconds": plan.seconds, "rate": plan.rate, "stages": stages, "scenarios": nodes.rows,
+        "profiles": profiles, "hook": hook,
     });
     keep(&record, &out)
+}
+
+/// What the gate of the nil-cipher hook counts; nothing without valgrind.
+fn hook(rooms: &Path, work: &Path, missing: &mut Vec<String>) -> Value {
+    let file = work.join("gates.json");
+    let mut command = Command::new(rooms);
+    command.args(["gates", "--record"]).arg(&file);
+    // A gate that is exceeded is no reason to have no record: what it counted is in the file.
+    let said = command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let gates = read_record(&file).unwrap_or_default();
+    let all = gates["gates"].as_array().map_or(&[][..], Vec::as_slice);
+    match all.iter().find(|gate| gate["name"] == "nil-cipher hook") {
+        Some(gate) => json!({"instructions": gate["instructions"], "limit": gate["limit"]}),
+        None => {
+            missing.push(format!("instructions of the hook: {}", said.trim()));
+            Value::Null
+        }
+    }
 }
 
 /// The cells that `rooms stages` prints, one line each.
@@ -82,69 +113,6 @@ fn stages(rooms: &Path, options: &Options<'_>, missing: &mut Vec<String>) -> Res
     }
     let text = output_of(&mut command)?;
     text.lines().map(|line| serde_json::from_str(line).map_err(|problem| format!("{line}: {problem}"))).collect()
-}
-
-/// One scenario's node and what was measured at it.
-struct Measured {
-    node: RunningNode,
-    lines: Vec<Vec<Value>>,
-}
-
-/// Every scenario at the same loads, one after another in each round, so that a slow moment meets all.
-fn scenarios(tools: &Tools, (rounds, seconds, rate): (u64, u64, u64)) -> Result<(Vec<Value>, f64), String> {
-    let (seconds, rate) = (seconds.to_string(), rate.to_string());
-    let shapes: Vec<Vec<&str>> = vec![
-        vec!["--op", "set", "--clients", "50", "--pipeline", "16", "--seconds", &seconds],
-        vec!["--op", "get", "--clients", "50", "--pipeline", "16", "--seconds", &seconds],
-        vec!["--op", "set", "--clients", "50", "--rate", &rate, "--seconds", &seconds],
-        vec!["--op", "get", "--clients", "50", "--rate", &rate, "--seconds", &seconds],
-    ];
-    let mut all = Vec::new();
-    for (number, scenario) in SCENARIOS.iter().enumerate() {
-        let node = tools.start(scenario, number)?;
-        // Every key is there before anything is measured.
-        tools.load(&node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "4"])?;
-        all.push(Measured { node, lines: vec![Vec::new(); shapes.len()] });
-    }
-    let watch = Watch::new();
-    for round in 0..rounds as usize {
-        for (shape, arguments) in shapes.iter().enumerate() {
-            for turn in 0..all.len() {
-                let at = (turn + round) % all.len();
-                let line = tools.load(&all[at].node, arguments)?;
-                all[at].lines[shape].push(line);
-            }
-        }
-        eprintln!("scenarios: round {} of {rounds}", round + 1);
-    }
-    let pids: Vec<u32> = all.iter().map(|measured| measured.node.pid()).collect();
-    let foreign = watch.foreign_cpus(&pids);
-    let rows = SCENARIOS.iter().zip(&all).flat_map(|(scenario, measured)| {
-        measured.lines.iter().zip(&all[0].lines).map(|(lines, off)| row(scenario.name, scenario.words, lines, off))
-    });
-    Ok((rows.collect(), foreign))
-}
-
-/// One scenario at one load; ratios are to `off` in the same round.
-fn row(name: &str, words: &str, lines: &[Value], off: &[Value]) -> Value {
-    let of =
-        |lines: &[Value], field: &str| -> Vec<f64> { lines.iter().filter_map(|line| line[field].as_f64()).collect() };
-    let ratios =
-        |field: &str| -> Vec<f64> { of(lines, field).iter().zip(of(off, field)).map(|(a, b)| a / b).collect() };
-    let summary = |samples: &[f64]| {
-        let (lower, upper) = interval(samples);
-        json!({"median": median(samples), "lower": lower, "upper": upper, "samples": samples})
-    };
-    let is_rate = lines[0]["rate"].is_f64();
-    json!({
-        "scenario": name, "words": words, "op": lines[0]["op"], "load": if is_rate { "fixed rate" } else { "pipeline 16" },
-        "requests_per_second": summary(&of(lines, "requests_per_second")),
-        "throughput_by_off": summary(&ratios("requests_per_second")),
-        "p99_by_off": summary(&ratios("p99_micros")),
-        "p50_micros": median(&of(lines, "p50_micros")), "p99_micros": median(&of(lines, "p99_micros")),
-        "p999_micros": median(&of(lines, "p999_micros")),
-        "cpu_micros_per_request": median(&of(lines, "cpu_micros_per_request")),
-    })
 }
 
 /// Whether a file is there, for messages before anything is measured.

@@ -13,6 +13,7 @@ use crate::chart::bars;
 use crate::chart::escape;
 use crate::chart::lines;
 use crate::chart::short;
+use crate::goals;
 use crate::summary::StageCost;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
@@ -25,38 +26,50 @@ pub fn html(record: &Value) -> Result<String, String> {
     let body = match bench {
         "overhead" => overhead(record),
         "scale" => scale(record),
+        "peers node" | "peers cluster" => peers(record),
         _ => return Err(format!("records of {bench} have no page")),
     };
     let title = match bench {
         "overhead" => "What encryption costs, entry by entry",
-        _ => "What it costs as work grows",
+        "scale" => "What it costs as work grows",
+        _ => "Beside its peers",
     };
-    Ok(format!(
+    Ok(whole(title, &format!("{}{body}", head(record))))
+}
+
+/// A document with its style.
+pub fn whole(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>sealkv: {title}</title><link rel=\"icon\" href=\"data:,\"><style>:root{{{LIGHT}}}@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}\
          body{{margin:2rem auto;max-width:60rem;padding:0 1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}}\
-         h1{{font-size:1.7rem}}h2{{margin-top:2.5rem;font-size:1.2rem}}p.soft,td,th{{font-size:.9rem}}p.soft{{color:var(--soft)}}\
+         a{{color:var(--c0)}}pre{{overflow-x:auto;font-size:.8rem}}\
+         td{{overflow-wrap:anywhere}}h1{{font-size:1.7rem}}h2{{margin-top:2.5rem;font-size:1.2rem}}p.soft,td,th{{font-size:.9rem}}p.soft{{color:var(--soft)}}\
          p.busy{{border:2px solid var(--c1);padding:.5rem 1rem}}table{{border-collapse:collapse;width:100%}}\
          th,td{{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line)}}th:first-child,td:first-child{{text-align:left}}\
-         {STYLE}</style></head><body><h1>{title}</h1>{}{body}</body></html>\n",
-        head(record)
-    ))
+         td small{{color:var(--soft)}}td.yes,td.no{{white-space:nowrap}}td.yes{{color:var(--c2)}}td.no{{color:var(--c1)}}{STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
+    )
+}
+
+/// The first chart of the page; nothing for a record without stages.
+pub fn added(record: &Value) -> Option<String> {
+    let stages = stages(record);
+    (!stages.is_empty()).then(|| added_chart(&stages))
 }
 
 /// The README's picture: the first chart of the page, with its colours in it.
 pub fn picture(record: &Value) -> Option<String> {
-    let stages = stages(record);
-    if stages.is_empty() {
-        return None;
-    }
-    let chart = added_chart(&stages);
-    let style = format!("<style>svg{{{LIGHT}}}@media(prefers-color-scheme:dark){{svg{{{DARK}}}}}{STYLE}</style>");
+    let chart = added(record)?;
+    let style = format!(
+        "<style>svg{{{LIGHT}}}@media(prefers-color-scheme:dark){{svg{{{DARK}}}}}{STYLE}.paper{{fill:var(--paper)}}</style>"
+    );
     let end = chart.find("</title>")? + "</title>".len();
-    Some(format!("{}{style}{}\n", &chart[..end], &chart[end..]))
+    let paper = "<rect class=\"paper\" width=\"100%\" height=\"100%\"/>";
+    Some(format!("{}{style}{paper}{}\n", &chart[..end], &chart[end..]))
 }
 
 /// Where it was measured, and what is wrong with it.
-fn head(record: &Value) -> String {
+pub fn head(record: &Value) -> String {
     let machine = &record["machine"];
     let text = |key: &str| escape(machine[key].as_str().unwrap_or("?"));
     let mut head = format!(
@@ -94,6 +107,7 @@ fn overhead(record: &Value) -> String {
         added_chart(&stages),
         batch_words(&stages),
     );
+    body += &goals::html(record);
     let _ = write!(body, "<h2>The whole of an entry: nil beside sealed, nanoseconds</h2>{}", whole_chart(&stages));
     let _ = write!(body, "<h2>One write by the number of entries together</h2>{}", batch_chart(&stages));
     if let Some(rows) = record["scenarios"].as_array().filter(|rows| !rows.is_empty()) {
@@ -104,6 +118,7 @@ fn overhead(record: &Value) -> String {
             scenario_table(rows)
         );
     }
+    body += &profile_tables(record);
     let _ = write!(body, "<h2>Every stage, for one entry</h2>{}", stage_table(&stages));
     body
 }
@@ -134,18 +149,16 @@ fn added_chart(stages: &[StageCost]) -> String {
     let names = stage_names(stages);
     let mut rows = Vec::new();
     for direction in ["write", "read", "replay"] {
-        for size in sizes(stages) {
+        for size in sizes(stages).into_iter().filter(|size| *size <= LARGEST_OF_WHOLE) {
             let some = of(stages, direction, size);
             let part =
                 |name: &String| some.iter().filter(|stage| stage.stage == *name).map(|stage| stage.added()).sum();
             let parts: Vec<f64> = names.iter().map(part).collect();
             let added: f64 = parts.iter().sum();
+            let nil: f64 = some.iter().map(|stage| stage.nil.nanoseconds).sum();
             if !some.is_empty() {
-                rows.push(Bar {
-                    label: format!("{direction} {}", size_words(size)),
-                    parts,
-                    note: format!("+{} ns", short(added)),
-                });
+                let note = format!("+{} ns (nil: {})", short(added), short(nil));
+                rows.push(Bar { label: format!("{direction} {}", size_words(size)), parts, note });
             }
         }
     }
@@ -206,6 +219,28 @@ fn scenario_chart(rows: &[Value]) -> String {
     )
 }
 
+/// Where the CPU time of the node went, and which functions make the difference.
+fn profile_tables(record: &Value) -> String {
+    let mut tables = String::new();
+    for (op, profile) in record["profiles"].as_object().into_iter().flatten() {
+        let _ = write!(
+            tables,
+            "<h2>Profile of {op}: own share of the CPU, percent</h2><p class=\"soft\">Sealing and opening take {:.1} % of the sealed node's CPU; names \
+             of rows take {:.1} % of both. The ten functions that differ most:</p><table><tr><th>function</th><th>nil</th><th>sealed</th></tr>",
+            profile["crypto_percent"].as_f64().unwrap_or(f64::NAN),
+            profile["crypto_percent_nil"].as_f64().unwrap_or(f64::NAN),
+        );
+        for row in profile["differences"].as_array().into_iter().flatten() {
+            let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+            let name = escape(row["function"].as_str().unwrap_or("?"));
+            let _ =
+                write!(tables, "<tr><td>{name}</td><td>{:.2}</td><td>{:.2}</td></tr>", number("nil"), number("sealed"));
+        }
+        tables += "</table>";
+    }
+    tables
+}
+
 fn scenario_table(rows: &[Value]) -> String {
     let mut table = "<table><tr><th>scenario</th><th>load</th><th>requests/s</th><th>p50 us</th><th>p99 us</th><th>p99.9 us</th><th>CPU us each</th></tr>".to_owned();
     for row in rows {
@@ -257,22 +292,45 @@ fn stage_table(stages: &[StageCost]) -> String {
 fn scale(record: &Value) -> String {
     let points = record["curves"].as_array().map_or(&[][..], Vec::as_slice);
     let mut body = String::new();
-    for axis in ["value bytes", "keys", "clients", "pipeline"] {
-        for op in ["set", "get"] {
+    for of_one in points.chunk_by(|a, b| a["axis"] == b["axis"]) {
+        for op in ["set", "get", "apply", "open"] {
+            let some: Vec<&Value> = of_one.iter().filter(|point| point["op"] == op).collect();
+            let Some(first) = some.first() else { continue };
             let curve = |cipher: &str| {
-                let here = points.iter().filter(|point| point["axis"] == axis && point["op"] == op);
-                let points = here.filter_map(|point| Some((point["value"].as_f64()?, point[cipher].as_f64()?)));
+                let points = some.iter().filter_map(|point| Some((point["value"].as_f64()?, point[cipher].as_f64()?)));
                 Curve { name: cipher.to_owned(), points: points.collect() }
             };
-            let curves = [curve("nil"), curve("sealed")];
-            if curves[0].points.is_empty() {
-                continue;
+            let curves: Vec<Curve> =
+                ["nil", "sealed"].into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect();
+            let word = |key: &str| first[key].as_str().unwrap_or("?");
+            let title = format!("{op} by {}", word("axis"));
+            let chart = lines(&title, (word("axis"), word("unit")), &curves);
+            let _ = write!(body, "<h2>{}</h2>{chart}", escape(&title));
+            let bends = record["bends"].as_array().into_iter().flatten();
+            for bend in bends.filter(|bend| bend["axis"] == first["axis"] && bend["op"] == op) {
+                let _ = write!(body, "<p class=\"soft\">Sealed {}.</p>", escape(bend["words"].as_str().unwrap_or("?")));
             }
-            let chart = lines(&format!("{op} by {axis}"), (axis, "requests/s"), &curves);
-            let _ = write!(body, "<h2>{op} by {axis}</h2>{chart}");
         }
     }
     body
+}
+
+fn peers(record: &Value) -> String {
+    let rows = record["rows"].as_array().map_or(&[][..], Vec::as_slice);
+    let bars_of = |row: &Value| {
+        let rate = row["requests_per_second"].as_f64()?;
+        let label = format!(
+            "{} {} c{} P{}",
+            row["impl"].as_str()?,
+            row["op"].as_str()?,
+            row["clients"].as_u64()?,
+            row["pipeline"].as_u64()?
+        );
+        let note = format!("{}, p99 {} us", short(rate), short(row["p99_micros"].as_f64().unwrap_or(f64::NAN)));
+        Some(Bar { label, parts: vec![rate], note })
+    };
+    let rows: Vec<Bar> = rows.iter().filter_map(bars_of).collect();
+    format!("<h2>Requests per second</h2>{}", bars("Requests per second", &["median".to_owned()], &rows))
 }
 
 /// Larger entries would make bars of small ones too short to see.
@@ -337,6 +395,40 @@ mod tests {
             assert!(std::fs::metadata(&picture).unwrap().len() > 10_000, "a picture of the page");
         }
         println!("pictures of the page: {}", dir.display());
+    }
+
+    /// Goal: what README shows is what was measured, and only quiet and whole runs are kept. Method: every record is drawn again.
+    #[test]
+    fn records_that_are_kept_are_quiet_and_readme_shows_the_picture_of_one() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        let readme = read(&root.join("README.md"));
+        let mut shown: Vec<&str> =
+            readme.split("](perf/record/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+        shown.retain(|name| name.ends_with(".svg"));
+        for entry in std::fs::read_dir(root.join("perf/record")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|kind| kind != "json") {
+                continue;
+            }
+            let record = crate::read_record(&path).unwrap();
+            assert!(record["busy"] != true, "{}: made on a busy machine", path.display());
+            if record["bench"] != "overhead" {
+                continue;
+            }
+            assert_eq!(record["complete"], true, "{}: {}", path.display(), record["missing"]);
+            let picture = picture(&record).unwrap();
+            assert!(picture == read(&path.with_extension("svg")), "{}: scripts/bench report draws it", path.display());
+            assert!(html(&record).unwrap() == read(&path.with_extension("html")), "{}: the same", path.display());
+            let name = path.with_extension("svg").file_name().unwrap().to_string_lossy().into_owned();
+            assert!(shown.contains(&&name[..]), "README does not show perf/record/{name}");
+        }
+        for name in shown {
+            assert!(
+                root.join("perf/record").join(name).exists(),
+                "README shows perf/record/{name}, which is not there"
+            );
+        }
     }
 
     fn has(program: &str) -> bool {

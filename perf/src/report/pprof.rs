@@ -4,6 +4,7 @@
 //! 5 functions (1 id, 2 name), 6 strings. Every other field is passed over.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::Command;
 use std::process::Stdio;
@@ -11,25 +12,57 @@ use std::process::Stdio;
 /// The thread, then names from the outermost function to the innermost; and samples.
 pub type Stacks = BTreeMap<Vec<String>, u64>;
 
-/// The stacks of a gzipped profile.
+/// The stacks of a gzipped profile, names as people write them.
 pub fn stacks(gzipped: &[u8]) -> Result<Stacks, String> {
-    parse(&gunzip(gzipped)?).ok_or_else(|| "this is no profile of pprof".to_owned())
+    parse(&gunzip(gzipped)?).map(readable).ok_or_else(|| "this is no profile of pprof".to_owned())
+}
+
+/// Names of C++ are mangled in a profile: c++filt, which comes with the compiler, reads them. Without it they stay.
+fn readable(stacks: Stacks) -> Stacks {
+    let mangled: BTreeSet<&String> = stacks.keys().flatten().filter(|name| name.starts_with("_Z")).collect();
+    let list: Vec<&str> = mangled.iter().map(|name| name.as_str()).collect();
+    let read = piped(Command::new("c++filt").arg("-p"), (list.join("\n") + "\n").into_bytes());
+    let text = read.ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let names: BTreeMap<&str, &str> = list.into_iter().zip(text.lines()).collect();
+    let name = |name: String| shortened(names.get(&name[..]).copied().unwrap_or(&name));
+    let mut renamed = Stacks::new();
+    for (stack, samples) in stacks.clone() {
+        *renamed.entry(stack.into_iter().map(name).collect()).or_default() += samples;
+    }
+    renamed
+}
+
+/// Types in angle brackets can take lines: a long name keeps its begin and its end.
+fn shortened(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= NAME_MAX {
+        return name.to_owned();
+    }
+    let half = NAME_MAX / 2;
+    letters[..half].iter().collect::<String>() + ".." + &letters[letters.len() - half..].iter().collect::<String>()
 }
 
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let child = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|problem| format!("gzip: {problem}"))?;
-    let mut input = child.stdin.take().expect("piped");
-    let owned = bytes.to_vec();
-    let writer = std::thread::spawn(move || input.write_all(&owned));
-    let output = child.wait_with_output().map_err(|problem| format!("gzip: {problem}"))?;
+    piped(Command::new("gzip").arg("-dc"), bytes.to_vec())
+}
+
+/// What a program makes of its standard input.
+fn piped(command: &mut Command, input: Vec<u8>) -> Result<Vec<u8>, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|problem| format!("{name}: {problem}"))?;
+    let mut pipe = child.stdin.take().expect("piped");
+    let writer = std::thread::spawn(move || pipe.write_all(&input));
+    let output = child.wait_with_output().map_err(|problem| format!("{name}: {problem}"))?;
     let is_written = writer.join().is_ok_and(|written| written.is_ok());
     if is_written && output.status.success() {
         Ok(output.stdout)
     } else {
-        Err("gzip does not take the profile".to_owned())
+        Err(format!("{name} does not take the profile"))
     }
 }
+
+const NAME_MAX: usize = 90;
 
 /// One field of a message.
 enum Field<'m> {

@@ -1,9 +1,6 @@
 //! `scripts/bench profile`: CPU profiles of two nodes under the same load, nil and sealed, and where the difference is.
 
 use std::fs;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
@@ -16,6 +13,7 @@ use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
 use crate::nodes::clean;
+use crate::nodes::get;
 use crate::nodes::work_directory;
 use crate::pprof::Stacks;
 use crate::pprof::stacks;
@@ -33,6 +31,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
     let taken = [("nil", 0), ("sealed", 2)].map(|(name, scenario)| -> Result<Stacks, String> {
         let node = tools.start_with(&SCENARIOS[scenario], scenario, &["--profiling"])?;
+        tools.load(&node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "3"])?;
         let bytes = take(&tools, &node, op, seconds)?;
         write(&out.join(format!("{op}-{name}.pb.gz")), &bytes)?;
         let stacks = stacks(&bytes)?;
@@ -62,37 +61,20 @@ fn difference(out: &Path, op: &str, (nil, sealed): (&Stacks, &Stacks)) -> Result
 }
 
 /// A profile of the node while the load generator asks it.
-fn take(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Vec<u8>, String> {
-    tools.load(node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "3"])?;
+pub fn take(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Vec<u8>, String> {
     let longer = (seconds + 1).to_string();
     let mut load = Command::new(&tools.load)
         .args(["--address", &node.address, "--op", op, "--clients", "50", "--pipeline", "16", "--seconds", &longer])
         .stdout(Stdio::null())
         .spawn()
         .map_err(|problem| format!("{}: {problem}", tools.load.display()))?;
-    let answer = get(&node.admin, &format!("/debug/pprof/profile?seconds={seconds}"), seconds);
+    let answer =
+        get(&node.admin, &format!("/debug/pprof/profile?seconds={seconds}"), Duration::from_secs(seconds + 60));
     let ended = load.wait().map_err(|problem| problem.to_string())?;
     if !ended.success() {
         return Err(format!("the load generator ended with {ended}"));
     }
     answer.map_err(|problem| format!("the profile of the node: {problem}"))
-}
-
-fn get(address: &str, path: &str, seconds: u64) -> Result<Vec<u8>, String> {
-    let io = |problem: std::io::Error| problem.to_string();
-    let mut stream = TcpStream::connect(address).map_err(io)?;
-    stream.set_read_timeout(Some(Duration::from_secs(seconds + 60))).map_err(io)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").map_err(io)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(io)?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no answer of HTTP")?;
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let body = answer.split_off(end + 4);
-    if head.starts_with("HTTP/1.1 200") {
-        Ok(body)
-    } else {
-        Err(format!("{}: {}", head.lines().next().unwrap_or(""), String::from_utf8_lossy(&body)))
-    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {

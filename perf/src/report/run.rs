@@ -10,18 +10,22 @@ pub struct Watch {
     begin: Instant,
     busy: f64,
     own: f64,
+    /// Children that run on, and the CPU time that they had before.
+    running: Vec<(u32, f64)>,
 }
 
 impl Watch {
-    pub fn new() -> Watch {
-        Watch { begin: Instant::now(), busy: busy_seconds(), own: own_seconds() }
+    /// `running` are children that were there before and do not end meanwhile; all others count when they end.
+    pub fn new(running: &[u32]) -> Watch {
+        let running = running.iter().map(|pid| (*pid, process_seconds(*pid))).collect();
+        Watch { begin: Instant::now(), busy: busy_seconds(), own: own_seconds(), running }
     }
 
-    /// CPUs that others kept busy on average, as 0.3; children count once they have ended or are named in `running`.
-    pub fn foreign_cpus(&self, running: &[u32]) -> f64 {
-        let others = busy_seconds() - self.busy - (own_seconds() - self.own);
-        let running: f64 = running.iter().map(|pid| process_seconds(*pid)).sum();
-        ((others - running) / self.begin.elapsed().as_secs_f64().max(0.01)).max(0.0)
+    /// CPUs that others kept busy on average, as 0.3.
+    pub fn foreign_cpus(&self) -> f64 {
+        let running: f64 = self.running.iter().map(|(pid, before)| process_seconds(*pid) - before).sum();
+        let others = busy_seconds() - self.busy - (own_seconds() - self.own) - running;
+        (others / self.begin.elapsed().as_secs_f64().max(0.01)).max(0.0)
     }
 }
 
@@ -36,7 +40,7 @@ fn busy_seconds() -> f64 {
 }
 
 /// CPU time of this process and of its children that have ended.
-fn own_seconds() -> f64 {
+pub fn own_seconds() -> f64 {
     stat("/proc/self/stat", &[13, 14, 15, 16])
 }
 
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn own_work_is_not_foreign_and_time_passes() {
-        let watch = Watch::new();
+        let watch = Watch::new(&[]);
         let begin = Instant::now();
         let mut sum = 0_u64;
         // On a busy machine this process may wait long for its turn.
@@ -82,6 +86,6 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(own_seconds() - watch.own >= 0.05, "this process worked");
-        assert!(watch.foreign_cpus(&[]) < 1024.0);
+        assert!(watch.foreign_cpus() < 1024.0);
     }
 }

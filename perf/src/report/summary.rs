@@ -29,7 +29,7 @@ impl StageCost {
     }
 }
 
-/// All stages of a record, in its order.
+/// All stages of a record, in its order; no cost is in two of them.
 pub fn stages(record: &Value) -> Vec<StageCost> {
     let list = record["stages"].as_array().map_or(&[][..], Vec::as_slice);
     let sealed = |nil: &Value| {
@@ -39,7 +39,7 @@ pub fn stages(record: &Value) -> Vec<StageCost> {
         })
     };
     let nil = list.iter().filter(|stage| stage["cipher"] == "nil");
-    nil.filter_map(|nil| {
+    let stages = nil.filter_map(|nil| {
         Some(StageCost {
             direction: nil["direction"].as_str()?.to_owned(),
             stage: nil["stage"].as_str()?.to_owned(),
@@ -48,13 +48,27 @@ pub fn stages(record: &Value) -> Vec<StageCost> {
             nil: cost(nil),
             sealed: cost(sealed(nil)?),
         })
-    })
-    .collect()
+    });
+    without_opening(stages.collect())
+}
+
+/// A run opens its entries: what `open` has measured is not counted twice.
+fn without_opening(mut stages: Vec<StageCost>) -> Vec<StageCost> {
+    let opens: Vec<StageCost> = stages.iter().filter(|stage| stage.stage == "open").cloned().collect();
+    for run in stages.iter_mut().filter(|stage| stage.stage == "run") {
+        let Some(open) = opens.iter().find(|open| open.size == run.size && open.batch == run.batch) else { continue };
+        for (run, open) in [(&mut run.nil, &open.nil), (&mut run.sealed, &open.sealed)] {
+            run.nanoseconds = (run.nanoseconds - open.nanoseconds).max(0.0);
+            run.instructions = run.instructions.zip(open.instructions).map(|(run, open)| (run - open).max(0.0));
+            run.allocations = (run.allocations - open.allocations).max(0.0);
+        }
+    }
+    stages
 }
 
 /// For one entry of the batch.
 fn cost(stage: &Value) -> Cost {
-    let batch = stage["batch"].as_f64().unwrap_or(1.0);
+    let batch = stage["entries"].as_f64().or(stage["batch"].as_f64()).unwrap_or(1.0);
     let of = |key: &str| stage[key].as_f64().map(|number| number / batch);
     Cost {
         nanoseconds: of("nanoseconds").unwrap_or(f64::NAN),

@@ -1,0 +1,226 @@
+//! `scripts/bench peers node`: the node, sealed and nil, beside Redis and Valkey with their files synced always; all in turn.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::Options;
+use crate::facts::commit_and_date;
+use crate::facts::machine;
+use crate::keep_or_print;
+use crate::nodes::RunningNode;
+use crate::nodes::SCENARIOS;
+use crate::nodes::Tools;
+use crate::nodes::clean;
+use crate::nodes::work_directory;
+use crate::rivals::REDIS;
+use crate::rivals::Rival;
+use crate::rivals::VALKEY;
+use crate::rivals::syncs_by_strace;
+use crate::run::FOREIGN_MAX;
+use crate::run::Watch;
+use crate::statistics::interval;
+use crate::statistics::median;
+
+/// A server that takes part.
+enum Server {
+    Own(RunningNode),
+    Other(Rival),
+}
+
+/// One of them, and what its runs gave, by shape and operation.
+struct Entrant {
+    name: &'static str,
+    server: Server,
+    lines: Vec<Vec<Value>>,
+}
+
+/// Who is not installed, and how that is done.
+type Missing = (&'static str, &'static str);
+
+/// What all are asked.
+struct Cell {
+    op: &'static str,
+    clients: &'static str,
+    pipeline: &'static str,
+}
+
+/// `--sealkv PATH --load PATH [--rounds N] [--pairs N] [--seconds N] [--keys N] [--record FILE]`.
+pub fn run(options: &Options<'_>) -> Result<(), String> {
+    options.only(&["--sealkv", "--load", "--rounds", "--pairs", "--seconds", "--keys", "--record"])?;
+    let (rounds, pairs) = (options.number("--rounds", 5)?.max(1), options.number("--pairs", 15)?);
+    if (1..6).contains(&pairs) {
+        return Err(format!(
+            "--pairs {pairs}: expected 0, or at least 6: fewer have no interval that holds the median with 95 %"
+        ));
+    }
+    let (seconds, keys) = (options.number("--seconds", 2)?.to_string(), options.number("--keys", 100_000)?.to_string());
+    let work = work_directory()?;
+    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let contest = Contest { tools: &tools, seconds: &seconds, keys: &keys };
+    let measured = contest.run(rounds as usize, pairs as usize);
+    let facts = machine(&work);
+    clean(&work);
+    let mut record = measured?;
+    let (commit, date) = commit_and_date();
+    let head = json!({
+        "bench": "peers node", "machine": facts, "commit": commit, "date": date, "rounds": rounds, "pairs": pairs,
+        "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
+    });
+    record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
+    keep_or_print(&record, options.text("--record").map(PathBuf::from))
+}
+
+struct Contest<'c> {
+    tools: &'c Tools,
+    seconds: &'c str,
+    keys: &'c str,
+}
+
+impl Contest<'_> {
+    fn run(&self, rounds: usize, pairs: usize) -> Result<Value, String> {
+        let (mut entrants, missing) = self.entrants()?;
+        for entrant in &entrants {
+            self.load(&entrant.server, &CELLS[0], &["--pipeline", "64", "--seconds", "4"])?;
+        }
+        let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
+        let watch = Watch::new(&pids);
+        for round in 0..rounds {
+            for (at, cell) in CELLS.iter().enumerate() {
+                for turn in 0..entrants.len() {
+                    let entrant = (turn + round) % entrants.len();
+                    let line = self.cell(&entrants[entrant].server, cell)?;
+                    entrants[entrant].lines[at].push(line);
+                }
+            }
+            eprintln!("peers node: round {} of {rounds}", round + 1);
+        }
+        let ratios: Vec<Value> = ["set", "get"]
+            .into_iter()
+            .filter(|_| pairs > 0)
+            .map(|op| self.pairs(op, &entrants, pairs))
+            .collect::<Result<_, _>>()?;
+        let foreign = watch.foreign_cpus();
+        let syncs = entrants.iter().map(|entrant| Ok((entrant.name, self.syncs(&entrant.server)?)));
+        let syncs: Vec<(&str, Value)> = syncs.collect::<Result<_, String>>()?;
+        let mut rows: Vec<Value> = entrants.iter().flat_map(Entrant::rows).collect();
+        rows.extend(missing.iter().map(|(name, install)| json!({"impl": name, "missing": install})));
+        let missing: Vec<String> = missing.iter().map(|(name, install)| format!("{name}: {install}")).collect();
+        let syncs: Value =
+            syncs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into();
+        Ok(json!({
+            "rows": rows, "sealed_by_nil": ratios, "syncs": syncs, "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX,
+            "complete": missing.is_empty(), "missing": missing,
+        }))
+    }
+
+    /// All that can be had here, and what cannot, with how to install it.
+    fn entrants(&self) -> Result<(Vec<Entrant>, Vec<Missing>), String> {
+        let entrant = |name, server| Entrant { name, server, lines: vec![Vec::new(); CELLS.len()] };
+        let mut entrants = vec![
+            entrant("sealed", Server::Own(self.tools.start(&SCENARIOS[2], 0)?)),
+            entrant("nil", Server::Own(self.tools.start(&SCENARIOS[0], 1)?)),
+        ];
+        let mut missing = Vec::new();
+        for kind in [REDIS, VALKEY] {
+            if kind.is_installed() {
+                entrants.push(entrant(kind.name, Server::Other(kind.start(&self.tools.work)?)));
+            } else {
+                eprintln!("MISSING: {} is not installed ({}); the others are measured", kind.name, kind.install);
+                missing.push((kind.name, kind.install));
+            }
+        }
+        Ok((entrants, missing))
+    }
+
+    fn cell(&self, server: &Server, cell: &Cell) -> Result<Value, String> {
+        self.load(server, cell, &["--pipeline", cell.pipeline, "--seconds", self.seconds])
+    }
+
+    fn load(&self, server: &Server, cell: &Cell, more: &[&str]) -> Result<Value, String> {
+        let fixed = ["--op", cell.op, "--clients", cell.clients, "--keys", self.keys];
+        self.tools.load_at(server.address(), server.pid(), &[&fixed[..], more].concat())
+    }
+
+    /// The first two, one right after the other; which one begins changes from pair to pair.
+    fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
+        let cell = Cell { op, ..CELLS[0] };
+        let mut ratios = Vec::new();
+        for pair in 0..pairs {
+            let mut rates = [0.0; 2];
+            for at in [pair % 2, (pair + 1) % 2] {
+                rates[at] = self.cell(&entrants[at].server, &cell)?["requests_per_second"].as_f64().unwrap_or(f64::NAN);
+            }
+            ratios.push(rates[0] / rates[1]);
+        }
+        let (lower, upper) = interval(&ratios);
+        Ok(
+            json!({"op": op, "pairs": pairs, "median": median(&ratios), "lower": lower, "upper": upper, "samples": ratios}),
+        )
+    }
+
+    /// That it syncs while it is written to: our own counter, and the calls of others.
+    fn syncs(&self, server: &Server) -> Result<Value, String> {
+        let words =
+            ["--address", server.address(), "--op", "set", "--clients", "50", "--pipeline", "16", "--seconds", "4"];
+        let mut load = Command::new(&self.tools.load);
+        let mut load = load.args(words).stdout(Stdio::null()).spawn().map_err(|problem| problem.to_string())?;
+        std::thread::sleep(Duration::from_millis(500));
+        let (rate, shown_by) = match server {
+            Server::Own(node) => {
+                let count = || node.metric("sealkv_wal_syncs_total");
+                let before = count();
+                std::thread::sleep(Duration::from_secs(2));
+                (before.zip(count()).map(|(before, after)| (after - before) / 2.0), "sealkv_wal_syncs_total")
+            }
+            Server::Other(rival) => (syncs_by_strace(rival.pid()), "strace"),
+        };
+        load.wait().map_err(|problem| problem.to_string())?;
+        Ok(json!({"per_second": rate, "shown_by": shown_by}))
+    }
+}
+
+impl Server {
+    fn address(&self) -> &str {
+        match self {
+            Server::Own(node) => &node.address,
+            Server::Other(rival) => &rival.address,
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        match self {
+            Server::Own(node) => node.pid(),
+            Server::Other(rival) => rival.pid(),
+        }
+    }
+}
+
+impl Entrant {
+    fn rows(&self) -> Vec<Value> {
+        CELLS.iter().zip(&self.lines).map(|(cell, lines)| row(self.name, cell, lines)).collect()
+    }
+}
+
+fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
+    let of = |field: &str| -> Vec<f64> { lines.iter().filter_map(|line| line[field].as_f64()).collect() };
+    let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+    json!({
+        "impl": name, "op": cell.op, "clients": number(cell.clients), "pipeline": number(cell.pipeline), "value_bytes": 256,
+        "requests_per_second": median(&of("requests_per_second")), "p99_micros": median(&of("p99_micros")),
+        "cpu_micros_per_request": median(&of("cpu_micros_per_request")), "samples": of("requests_per_second"),
+    })
+}
+
+const CELLS: [Cell; 6] = [
+    Cell { op: "set", clients: "50", pipeline: "16" },
+    Cell { op: "get", clients: "50", pipeline: "16" },
+    Cell { op: "set", clients: "256", pipeline: "16" },
+    Cell { op: "get", clients: "256", pipeline: "16" },
+    Cell { op: "set", clients: "50", pipeline: "1" },
+    Cell { op: "get", clients: "50", pipeline: "1" },
+];

@@ -1,0 +1,185 @@
+//! `scripts/bench peers cluster`: three nodes beside three of etcd on loopback, everyone syncing; writes of 256 random bytes.
+//!
+//! etcd is asked through its JSON gateway, which costs it more than gRPC does: a client of that protocol would be a hundred
+//! crates more. The record says so.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::Options;
+use crate::facts::commit_and_date;
+use crate::facts::machine;
+use crate::keep_or_print;
+use crate::nodes::RunningNode;
+use crate::nodes::Tools;
+use crate::nodes::clean;
+use crate::nodes::get;
+use crate::nodes::metric;
+use crate::nodes::work_directory;
+use crate::rivals::Rival;
+use crate::rivals::free_port;
+use crate::rivals::is_installed;
+use crate::run::FOREIGN_MAX;
+use crate::run::Watch;
+use crate::statistics::interval;
+use crate::statistics::median;
+
+/// Three servers behind one name.
+struct Trio {
+    name: &'static str,
+    addresses: String,
+    pipeline: &'static str,
+    protocol: &'static str,
+    lines: Vec<Value>,
+}
+
+/// `--sealkv PATH --load PATH [--rounds N] [--seconds N] [--clients N] [--record FILE]`.
+pub fn run(options: &Options<'_>) -> Result<(), String> {
+    options.only(&["--sealkv", "--load", "--rounds", "--seconds", "--clients", "--record"])?;
+    let (rounds, seconds) = (options.number("--rounds", 9)?.max(1), options.number("--seconds", 3)?);
+    let clients = options.number("--clients", 256)?;
+    let work = work_directory()?;
+    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let measured = measure(&tools, rounds, (&seconds.to_string(), &clients.to_string()));
+    let facts = machine(&work);
+    clean(&work);
+    let mut record = measured?;
+    let (commit, date) = commit_and_date();
+    let head = json!({
+        "bench": "peers cluster", "machine": facts, "commit": commit, "date": date, "rounds": rounds, "seconds": seconds,
+        "clients": clients, "notes": ["etcd is asked through its JSON gateway over HTTP/1.1, not by gRPC"],
+    });
+    record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
+    keep_or_print(&record, options.text("--record").map(PathBuf::from))
+}
+
+fn measure(tools: &Tools, rounds: u64, (seconds, clients): (&str, &str)) -> Result<Value, String> {
+    let nodes = tools.start_three()?;
+    let addresses: Vec<&str> = nodes.iter().map(|node| &node.address[..]).collect();
+    let trio =
+        |name, pipeline| Trio { name, addresses: addresses.join(","), pipeline, protocol: "redis", lines: Vec::new() };
+    let mut trios = vec![trio("sealkv", "1"), trio("sealkv, pipeline 16", "16")];
+    let mut missing = Vec::new();
+    let etcd = if is_installed("etcd") {
+        start_etcd(&tools.work)?
+    } else {
+        eprintln!("MISSING: etcd is not installed ({INSTALL}); sealkv alone is measured");
+        missing.push(format!("etcd: {INSTALL}"));
+        Vec::new()
+    };
+    if !etcd.is_empty() {
+        let addresses: Vec<&str> = etcd.iter().map(|rival| &rival.address[..]).collect();
+        trios.push(Trio {
+            name: "etcd",
+            addresses: addresses.join(","),
+            pipeline: "1",
+            protocol: "etcd",
+            lines: Vec::new(),
+        });
+    }
+    let pids: Vec<u32> = nodes.iter().map(RunningNode::pid).chain(etcd.iter().map(Rival::pid)).collect();
+    let watch = Watch::new(&pids);
+    let syncs = || {
+        let own = nodes.iter().filter_map(|node| node.metric("sealkv_wal_syncs_total")).sum::<f64>();
+        let theirs = etcd.iter().filter_map(|rival| metric(&rival.address, ETCD_SYNCS)).sum::<f64>();
+        own + theirs
+    };
+    for round in 0..rounds as usize {
+        for turn in 0..trios.len() {
+            let at = (turn + round) % trios.len();
+            let trio = &trios[at];
+            let words = [
+                "--op",
+                "set",
+                "--clients",
+                clients,
+                "--pipeline",
+                trio.pipeline,
+                "--protocol",
+                trio.protocol,
+                "--seconds",
+                seconds,
+            ];
+            let before = syncs();
+            let mut line = tools.load_at(&trio.addresses, 0, &words)?;
+            line["syncs"] = (syncs() - before).into();
+            trios[at].lines.push(line);
+        }
+        eprintln!("peers cluster: round {} of {rounds}", round + 1);
+    }
+    let foreign = watch.foreign_cpus();
+    let mut rows: Vec<Value> = trios.iter().map(|trio| row(trio, &trios)).collect();
+    if etcd.is_empty() {
+        rows.push(json!({"impl": "etcd", "missing": INSTALL}));
+    }
+    Ok(json!({
+        "rows": rows, "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX, "complete": missing.is_empty(), "missing": missing,
+        "sync_counters": ["sealkv_wal_syncs_total", ETCD_SYNCS],
+    }))
+}
+
+/// Medians of one, and its writes beside etcd's in the same round.
+fn row(trio: &Trio, all: &[Trio]) -> Value {
+    let of =
+        |trio: &Trio, field: &str| -> Vec<f64> { trio.lines.iter().filter_map(|line| line[field].as_f64()).collect() };
+    let rates = of(trio, "requests_per_second");
+    let beside = all.iter().find(|other| other.name == "etcd").map(|etcd| {
+        let ratios: Vec<f64> =
+            rates.iter().zip(of(etcd, "requests_per_second")).map(|(own, theirs)| own / theirs).collect();
+        let (lower, upper) = interval(&ratios);
+        json!({"median": median(&ratios), "lower": lower, "upper": upper})
+    });
+    json!({
+        "impl": trio.name, "op": "set", "clients": trio.lines[0]["clients"], "pipeline": trio.lines[0]["pipeline"], "value_bytes": 256,
+        "requests_per_second": median(&rates), "p99_micros": median(&of(trio, "p99_micros")), "by_etcd": beside,
+        "syncs_per_run": median(&of(trio, "syncs")), "samples": rates,
+    })
+}
+
+/// Three members, each of which says that it is healthy, which needs a leader.
+fn start_etcd(work: &Path) -> Result<Vec<Rival>, String> {
+    let ports: Vec<(u16, u16)> = (0..3).map(|_| Ok((free_port()?, free_port()?))).collect::<Result<_, String>>()?;
+    let list: Vec<String> = (1..).zip(&ports).map(|(id, (_, peer))| format!("n{id}=http://127.0.0.1:{peer}")).collect();
+    let list = list.join(",");
+    let start = |number: usize, answers: &dyn Fn(&str) -> bool| {
+        let (client, peer) = ports[number];
+        let (client_url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let home = work.join(format!("etcd-{number}"));
+        let mut command = Command::new("etcd");
+        command.args([
+            "--name",
+            &format!("n{}", number + 1),
+            "--listen-client-urls",
+            &client_url,
+            "--advertise-client-urls",
+            &client_url,
+        ]);
+        command.args([
+            "--listen-peer-urls",
+            &peer_url,
+            "--initial-advertise-peer-urls",
+            &peer_url,
+            "--initial-cluster",
+            &list,
+        ]);
+        command.args(["--initial-cluster-state", "new", "--data-dir"]).arg(home.join("data"));
+        Rival::start(&mut command, &home, format!("127.0.0.1:{client}"), answers)
+    };
+    // None of them is healthy alone, so the first two are only started.
+    let is_healthy = |address: &str| {
+        get(address, "/health", PATIENCE).is_ok_and(|body| String::from_utf8_lossy(&body).contains("true"))
+    };
+    let rivals = vec![start(0, &|_| true)?, start(1, &|_| true)?, start(2, &is_healthy)?];
+    match rivals.iter().find(|rival| !is_healthy(&rival.address)) {
+        Some(rival) => Err(format!("etcd at {} is not healthy", rival.address)),
+        None => Ok(rivals),
+    }
+}
+
+const INSTALL: &str = "apt-get install etcd-server";
+const ETCD_SYNCS: &str = "etcd_disk_wal_fsync_duration_seconds_count";
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
