@@ -217,7 +217,7 @@ pub struct NodeKeys {
     cutover: Arc<Cutover>,
     current: ArcSwap<KeysAt>,
     store: KeyStore,
-    keks: KekSet,
+    keks: Arc<KekSet>,
     clear_names: ArcSwapOption<(ClearNameKey, Arc<NameKey>)>,
     installing: Mutex<()>,
 }
@@ -227,6 +227,16 @@ impl NodeKeys {
     /// can be named before [`NodeKeys::found`].
     #[must_use]
     pub fn new(cluster: ClusterId, keks: KekSet) -> NodeKeys {
+        NodeKeys::with(cluster, Arc::new(keks))
+    }
+
+    /// The same KEKs before any keyring: to look at a state that may be refused.
+    #[must_use]
+    pub fn untouched(&self) -> NodeKeys {
+        NodeKeys::with(self.cluster, Arc::clone(&self.keks))
+    }
+
+    fn with(cluster: ClusterId, keks: Arc<KekSet>) -> NodeKeys {
         let store = KeyStore::new(cluster);
         let current = KeysAt {
             has_kek: !keks.is_empty(),
