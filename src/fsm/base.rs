@@ -14,6 +14,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -166,6 +167,15 @@ pub trait RowBase: Send + Sync {
     /// # Errors
     /// [`BaseError`] if compaction has stopped for good, so that waiting would never end.
     fn pressure(&self) -> Result<Pressure, BaseError>;
+
+    /// Makes `to`, which must not be there, a directory of the base's files as of this moment. They share their bytes with the
+    /// base's, so it takes no time and no space at first. A base without files has none.
+    ///
+    /// # Errors
+    /// [`BaseError`]: what was made is unfinished.
+    fn checkpoint(&self, _to: &Path) -> Result<(), BaseError> {
+        Err(BaseError::Backend("a base in memory has no files".to_owned()))
+    }
 }
 
 impl<B: RowBase + ?Sized> RowBase for Arc<B> {
@@ -199,6 +209,10 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         (**self).pressure()
+    }
+
+    fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {
+        (**self).checkpoint(to)
     }
 }
 

@@ -5,6 +5,7 @@
 //! its place. An install therefore lets go of its own handle, hands out no more, and waits on [`BaseClosing`].
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -109,6 +110,10 @@ impl RowBase for HeldBase {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         self.base.pressure()
+    }
+
+    fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {
+        self.base.checkpoint(to)
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -23,6 +24,7 @@ use rocksdb::ReadOptions;
 use rocksdb::Snapshot;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
+use rocksdb::checkpoint::Checkpoint;
 
 use crate::fsm::base::BaseError;
 use crate::fsm::base::PinnedRows;
@@ -290,6 +292,13 @@ impl RowBase for RocksBase {
             self.check_alive()?;
         }
         Ok(pressure)
+    }
+
+    fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {
+        // Whole tables must not go while their names are copied.
+        let _held = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+        let checkpoint = Checkpoint::new(&self.db).map_err(|error| backend(&error))?;
+        checkpoint.create_checkpoint(to).map_err(|error| backend(&error))
     }
 }
 
