@@ -8,12 +8,14 @@ mod apply;
 mod clients;
 mod entries;
 mod peers;
+mod snapshots;
 mod tls;
 
 pub use apply::*;
 pub use clients::*;
 pub use entries::*;
 pub use peers::*;
+pub use snapshots::*;
 pub use tls::*;
 
 // Members.

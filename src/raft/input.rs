@@ -8,6 +8,7 @@ use crate::ids::Position;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::MemberChange;
 use crate::raft::progress::MemberProgress;
+use crate::raft::snapshot_point::SnapshotPoint;
 use crate::raft::transfer::TransferRefused;
 use crate::raft::transport::PeerMessage;
 
@@ -36,6 +37,8 @@ pub enum Input {
     Trimmed(Position),
     /// What `Ports::fetch` asked for; empty if it is gone.
     Fetched(Vec<LogEntry>),
+    /// The newest point of the state of which there is a snapshot; `None`: there is none any more.
+    Snapshot(Option<SnapshotPoint>),
     /// A membership change that an operator wants.
     Change {
         /// Which.
@@ -71,6 +74,7 @@ impl fmt::Debug for Input {
             Input::Applied(position) => write!(f, "Applied({position:?})"),
             Input::Trimmed(position) => write!(f, "Trimmed({position:?})"),
             Input::Fetched(entries) => write!(f, "Fetched({} entries)", entries.len()),
+            Input::Snapshot(point) => write!(f, "Snapshot({point:?})"),
             Input::Change { change, .. } => write!(f, "Change({change:?})"),
             Input::Transfer { to, .. } => write!(f, "Transfer({to:?})"),
             Input::Progress(_) => f.write_str("Progress"),

@@ -5,6 +5,7 @@
 //! applied ones stay for followers that lag a little. Older ones are read back by the log thread where the caller can
 //! wait for them. Terms are remembered for the whole log, as runs: they are few.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -21,6 +22,7 @@ use crate::ids::Index;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::limits::READ_BATCHES_MAX;
 use crate::raft::convert::to_raft_entry;
+use crate::raft::snapshot_point::SnapshotPoint;
 
 /// Bytes of one entry in memory and in a frame besides its data: its header, rounded up.
 pub(super) const ENTRY_OVERHEAD: u64 = 64;
@@ -59,6 +61,9 @@ pub(super) struct Log {
     wanted: RefCell<Vec<Wanted>>,
     /// Being read back.
     fetching: Option<Wanted>,
+    snapshot: Option<SnapshotPoint>,
+    /// Raft asked for one that is not there.
+    wants_snapshot: Cell<bool>,
 }
 
 impl Log {
@@ -77,6 +82,8 @@ impl Log {
             fetched: VecDeque::new(),
             wanted: RefCell::new(Vec::new()),
             fetching: None,
+            snapshot: None,
+            wants_snapshot: Cell::new(false),
         };
         log.append(&entries);
         log.evict();
@@ -233,6 +240,16 @@ impl Log {
         self.fetched.clear();
     }
 
+    /// There is a snapshot of this point, or none any more.
+    pub(super) fn set_snapshot(&mut self, point: Option<SnapshotPoint>) {
+        self.snapshot = point;
+    }
+
+    /// Whether raft asked for a snapshot that is not there, since the last call.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.wants_snapshot.take()
+    }
+
     fn first_in_memory(&self) -> u64 {
         self.entries.front().map_or(self.last + 1, |entry| entry.index)
     }
@@ -324,9 +341,15 @@ impl Storage for Log {
         Ok(self.last)
     }
 
-    /// There is none yet: a follower that lacks trimmed entries waits. Snapshots come with the cluster.
+    /// One that ends in the log, so that entries can follow it.
     fn snapshot(&self, _request_index: u64, _to: u64) -> ::raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+        match &self.snapshot {
+            Some(point) if point.position.index.0 >= self.trimmed() => Ok(point.to_library()),
+            _ => {
+                self.wants_snapshot.set(true);
+                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+            }
+        }
     }
 }
 

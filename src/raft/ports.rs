@@ -2,6 +2,8 @@
 
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
 use crate::ids::Term;
 use crate::members::Members;
 use crate::wal::Append;
@@ -30,6 +32,11 @@ pub trait Ports: Send {
     /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
     /// `RaftConfig::can_fetch`, one at a time.
     fn fetch(&mut self, _first: Index, _last: Index) {}
+    /// A member lacks entries that are dropped: a snapshot is wanted, answered by `Input::Snapshot`. Called again until there is
+    /// one.
+    fn snapshot_wanted(&mut self) {}
+    /// The leader offers a snapshot that ends at `at` and goes beyond this log. Called again for as long as it does.
+    fn snapshot_offered(&mut self, _leader: NodeId, _at: Position) {}
 }
 
 /// The raft thread's view of itself, for metrics and INFO.

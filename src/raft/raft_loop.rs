@@ -54,6 +54,7 @@ use crate::raft::log::Log;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::MemberChange;
 use crate::raft::membership::Membership;
+use crate::raft::offers::Offers;
 use crate::raft::persisting::Afterwards;
 use crate::raft::persisting::Persisting;
 use crate::raft::progress::progress;
@@ -76,6 +77,7 @@ pub struct RaftLoop {
     persisting: Persisting,
     hand_out: HandOut,
     reads: ReadIndex,
+    offers: Offers,
     proposer: Box<dyn Proposer>,
     ports: Box<dyn Ports>,
     transport: Box<dyn Transport>,
@@ -110,6 +112,7 @@ impl RaftLoop {
             persisting: Persisting::new(started.hard_state),
             hand_out: HandOut::new(recovered.applied.index),
             reads: ReadIndex::new(config.node_id, process, config.read_deadline, resend_after),
+            offers: Offers::default(),
             proposer,
             ports,
             transport,
@@ -180,6 +183,7 @@ impl RaftLoop {
         let now = self.clock.monotonic();
         self.reads.expire(now, &mut *self.ports);
         self.election.pass_time(&mut self.node, now, self.persisting.is_done());
+        self.offers.pass_time(&mut self.node, now);
         // Before read points are asked for: a change of leadership loses those under way, and not the new ones.
         self.report();
         self.reads.ask(&mut self.node, &mut *self.proposer, now);
@@ -208,6 +212,7 @@ impl RaftLoop {
                     self.node.mut_store().forget_fetched();
                 }
             }
+            Input::Snapshot(point) => self.node.mut_store().set_snapshot(point),
             Input::Change { change, done } => done(self.propose_change(&change)?),
             Input::Transfer { to, done } => done(transfer(&mut self.node, self.membership.members(), to)),
             Input::Progress(done) => done(progress(&self.node.raft)),
@@ -317,6 +322,7 @@ impl RaftLoop {
     /// Steps a peer's message, if it is one that a peer may send. A bad one is dropped: raft sends again.
     fn take_message(&mut self, message: PeerMessage) -> Result<(), RaftFatal> {
         let raft = &self.node.raft;
+        message.offers(raft).into_iter().for_each(|(leader, at)| self.ports.snapshot_offered(leader, at));
         let may_lead = self.election.may_campaign() && !is_sole_voter(raft);
         let Some(mut message) = message.admit(raft, may_lead)? else { return Ok(()) };
         assert_ne!(message.get_msg_type(), MessageType::MsgPropose, "N6: no entry comes in as a peer's proposal");
@@ -337,6 +343,9 @@ impl RaftLoop {
         assert!(!self.node.has_ready(), "nothing that is ready stays in the library");
         if let Some((first, last)) = self.node.mut_store().next_fetch() {
             self.ports.fetch(first, last);
+        }
+        if self.node.mut_store().wants_snapshot() {
+            self.ports.snapshot_wanted();
         }
         Ok(())
     }

@@ -12,11 +12,14 @@ use ::raft::eraftpb::MessageType;
 
 use crate::codec::CodecError;
 use crate::ids::Index;
+use crate::ids::NodeId;
+use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 use crate::raft::log::cost;
+use crate::raft::offers::lacking;
 use crate::raft::wire;
 
 /// A message between members. Only this room looks inside.
@@ -66,8 +69,8 @@ impl PeerMessage {
         let last = raft.raft_log.last_index();
         let may_step = match message.get_msg_type() {
             _ if !is_between_members => false,
-            // Owed with the cluster: the snapshot's bytes go another way and must be complete first.
-            MessageType::MsgSnapshot => false,
+            // The library must never restore one: it steps what this node holds already, and answers with its commit.
+            MessageType::MsgSnapshot => lacking(&message, raft).is_none(),
             MessageType::MsgTimeoutNow => may_lead,
             MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => message.entries.len() == 1,
             MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > last => {
@@ -77,6 +80,11 @@ impl PeerMessage {
             _ => true,
         };
         Ok(may_step.then_some(message))
+    }
+
+    /// The snapshot that it offers and that this node does not hold.
+    pub(super) fn offers(&self, raft: &Raft<Log>) -> Option<(NodeId, Position)> {
+        lacking(&self.0, raft)
     }
 
     /// Whether it asks for a vote, or for the promise of one.
