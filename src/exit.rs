@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | 0 | a signal ended the node |
 //! | 74, 78 | an error ended it: see [`Blame`] |
+//! | 75 | [`START_AGAIN_STATUS`] |
 //! | 134 | a panic: the process aborts (SIGABRT) |
 //! | 143 | [`SECOND_SIGNAL_STATUS`] |
 
@@ -47,6 +48,8 @@ pub fn chain(error: &dyn Error) -> String {
     line.replace('\n', " ")
 }
 
+/// Exit status of a node that must be started again to install a snapshot, and cannot do so itself: EX_TEMPFAIL.
+pub const START_AGAIN_STATUS: u8 = 75;
 /// The second SIGTERM or SIGINT ends the process at once: 128 + SIGTERM, as a shell reports it.
 pub const SECOND_SIGNAL_STATUS: i32 = 143;
 

@@ -178,6 +178,24 @@ impl DataDir {
         self.path.join(FLUSH)
     }
 
+    /// Where a snapshot is received.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.path.join(INCOMING)
+    }
+
+    /// Where a snapshot for others is.
+    #[must_use]
+    pub fn outgoing(&self) -> PathBuf {
+        self.path.join(OUTGOING)
+    }
+
+    /// Where the state before an install is, until it is removed.
+    #[must_use]
+    pub fn old(&self) -> PathBuf {
+        self.path.join(OLD)
+    }
+
     /// Makes the directory of [`DataDir::flush`], part of a first start.
     ///
     /// # Errors
@@ -224,7 +242,7 @@ impl DataDir {
             return Err(DataDirError::Missing { path: self.path.clone(), name: LOG });
         }
         // Between the two renames of an install there is no state, but the complete one in incoming.
-        if !self.has(STATE)? && !self.has(INCOMING)? {
+        if !self.has(STATE)? && !self.has(INCOMING_COMPLETE)? {
             return Err(DataDirError::Missing { path: self.path.clone(), name: STATE });
         }
         if !self.has(FLUSH)? {
@@ -343,9 +361,11 @@ const LOG: &str = "log";
 const STATE: &str = "state";
 const FLUSH: &str = "flush";
 const INCOMING: &str = "incoming";
+const INCOMING_COMPLETE: &str = "incoming/COMPLETE";
 const OLD: &str = "old";
-const PARTS: [&str; 5] = [LOG, STATE, FLUSH, INCOMING, OLD];
-const OWN_NAMES: [&str; 8] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, FLUSH, INCOMING, OLD];
+const OUTGOING: &str = "outgoing";
+const PARTS: [&str; 6] = [LOG, STATE, FLUSH, INCOMING, OUTGOING, OLD];
+const OWN_NAMES: [&str; 9] = [LOCK, IDENTITY, IDENTITY_NEW, LOG, STATE, FLUSH, INCOMING, OUTGOING, OLD];
 const LOST_AND_FOUND: &str = "lost+found";
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::exit::Blame;
 use crate::keys::kek_facts::NoKekInCommon;
 use crate::limits::ENDS_MAX;
 use crate::node::book::Lost;
+use crate::node::snapshot::SnapshotRefused;
 use crate::raft::RaftFatal;
 use crate::wal::WalError;
 use crate::world::NotJoined;
@@ -22,6 +23,8 @@ use crate::world::NotJoined;
 pub enum End {
     /// SIGTERM or SIGINT: finish what is in flight.
     Signal,
+    /// A snapshot is there to be installed: stop in order and start anew.
+    Install,
     /// A part of the node cannot continue.
     Failure(NodeFailure),
 }
@@ -64,6 +67,9 @@ pub enum NodeFailure {
     /// Operator: the others remember more of this node than it has.
     #[error(transparent)]
     Lost(#[from] Lost),
+    /// Operator: a snapshot cannot be verified without a key that this node lacks.
+    #[error("the snapshot that this node needs cannot be verified")]
+    Snapshot(#[source] Arc<SnapshotRefused>),
     /// Agreement cannot continue.
     #[error("raft")]
     Raft(#[source] RaftFatal),
@@ -75,7 +81,7 @@ impl NodeFailure {
     pub fn blame(&self) -> Blame {
         match self {
             NodeFailure::Halt(halt) => halt.blame(),
-            NodeFailure::NoKekInCommon { .. } | NodeFailure::Lost(_) => Blame::Config,
+            NodeFailure::NoKekInCommon { .. } | NodeFailure::Lost(_) | NodeFailure::Snapshot(_) => Blame::Config,
             NodeFailure::Log(_) | NodeFailure::StateHung { .. } | NodeFailure::Hangs { .. } | NodeFailure::Raft(_) => {
                 Blame::Damage
             }

@@ -16,6 +16,8 @@ use crate::node::kek_meetings::KekMeetings;
 use crate::node::members_watch::MembersWatch;
 use crate::node::membership::NodeMembership;
 use crate::node::ports::StatusCell;
+use crate::node::retention::TrimHold;
+use crate::node::snapshot::numbers::SnapshotNumbers;
 use crate::propose::AppliedFacts;
 use crate::propose::ReadPoints;
 use crate::propose::Waiters;
@@ -33,6 +35,8 @@ pub(super) struct Links {
     pub(super) members: Arc<MembersWatch>,
     pub(super) keks: Arc<KekMeetings>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) hold: Arc<TrimHold>,
+    pub(super) snapshots: Arc<SnapshotNumbers>,
 }
 
 impl Links {
@@ -59,6 +63,8 @@ impl Links {
             keks: Arc::new(KekMeetings::new(node, shown, client_port, Arc::clone(&members), ends.clone())),
             members,
             metrics: Arc::new(Metrics::default()),
+            hold: Arc::default(),
+            snapshots: Arc::default(),
         }
     }
 

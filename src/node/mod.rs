@@ -44,6 +44,7 @@ mod rotation_guard;
 pub mod run;
 mod running;
 pub mod settings;
+mod snapshot;
 mod start;
 pub mod stopped;
 mod trial;

@@ -22,6 +22,7 @@ use crate::node::log_lines;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
+use crate::node::snapshot::numbers::SnapshotNumbers;
 use crate::node::watch_facts::WatchFacts;
 use crate::propose::AppliedFacts;
 use crate::propose::KeyCount;
@@ -63,6 +64,8 @@ pub struct NodeNumbers {
     pub keys: Arc<KeyCounts>,
     /// Expired keys that the walk had removed.
     pub expired: Arc<AtomicU64>,
+    /// Of snapshots given and fetched.
+    pub(crate) snapshots: Arc<SnapshotNumbers>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
     /// What clients may hold.
@@ -108,6 +111,7 @@ impl NodeNumbers {
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
         self.log_and_key_metrics(&mut out);
+        self.snapshots.show(&mut out);
         out.counter("sealkv_log_lines_dropped_total", "Log lines that nobody took in time", log_lines::dropped());
         let mut families = out.into_vec();
         families.extend(prometheus::gather());

@@ -28,6 +28,8 @@ use crate::node::place::base_place;
 use crate::node::place::random_start;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
+use crate::node::snapshot::install;
+use crate::node::snapshot::install::InstallParts;
 use crate::node::trial;
 use crate::node::unfinished;
 use crate::node::words::ByteSize;
@@ -93,15 +95,18 @@ pub fn open_with(
     modes::warn_if_open_to_others(&config.data_dir);
     say_what_is_not_used(config, &identity, &directory.log());
     let log = config.log(directory.log(), &identity, log_key.as_ref());
-    let (log, recovered) = wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
-    tracing::info!(engine = log.engine().word(), frames = recovered.frames, "log opened");
+    let opened = wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
+    tracing::info!(engine = opened.0.engine().word(), frames = opened.1.frames, "log opened");
     let rocks = config.rocks();
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
+    let parts = InstallParts { directory: &directory, rocks: &rocks, node_keys: &node_keys, log: &log, world };
+    let (log, recovered) = install::finish(&parts, opened)?;
     let looked_at = look_at_state(&directory, &rocks)?;
     let record = load_and_compare(looked_at.base(), &identity, &recovered, &node_keys)?;
     agree::check_members(&identity, &record.applied, config.cluster.is_some())?;
     trial::write(&directory.state())?;
     let base: Arc<dyn RowBase> = Arc::new(looked_at.open(&rocks, random_start(world))?);
+    install::remove_leftovers(&directory)?;
     Ok(OpenedNode { directory, identity, log, recovered, base, record, node_keys })
 }
 

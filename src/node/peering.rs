@@ -3,6 +3,7 @@
 //! ```text
 //! request  kind(1) 1 a bundle of requests for the leader, as drawn in `propose`
 //!                  2 a request about the members, as drawn in `member_wire.rs`
+//!                  3 a request for a snapshot, as drawn in `snapshot/giver.rs`
 //! facts    as drawn in `kek_meetings.rs`
 //! ```
 
@@ -29,6 +30,8 @@ use crate::node::members_watch::MembersWatch;
 use crate::node::membership::MEMBERS;
 use crate::node::membership::NodeMembership;
 use crate::node::open::log_facts;
+use crate::node::snapshot::SNAPSHOT;
+use crate::node::snapshot::Snapshots;
 use crate::peers;
 use crate::peers::CallAnswer;
 use crate::peers::CallFailed;
@@ -67,6 +70,7 @@ pub(crate) fn start(
         }
         keep_up(book, desk.raft.clone())?;
     }
+    let taker = Arc::clone(&desk.snapshots.taker);
     let peers = PeersConfig {
         node: config.node,
         cluster: config.cluster,
@@ -95,6 +99,7 @@ pub(crate) fn start(
     }));
     // Only once: this is the one place that sets it.
     let _ = membership.peers.set(Arc::downgrade(&peers));
+    let _ = taker.peers.set(Arc::downgrade(&peers));
     proposer.forward_by(Arc::new(PeerForwarder { peers: Arc::downgrade(&peers) }));
     Ok(peers)
 }
@@ -168,6 +173,8 @@ pub(crate) struct PeerDesk {
     pub(crate) meetings: Arc<KekMeetings>,
     /// Takes requests about the members.
     pub(crate) membership: Arc<NodeMembership>,
+    /// Fetches snapshots of others, and answers those who fetch them here.
+    pub(crate) snapshots: Snapshots,
 }
 
 impl PeerHandler for PeerDesk {
@@ -214,6 +221,14 @@ impl PeerHandler for PeerDesk {
             Some(&FORWARD) => {
                 // The connection may have gone; then nobody wants the answer.
                 self.proposer.forwarded(&request[1..], Box::new(move |bytes| drop(done.send(bytes))));
+            }
+            Some(&SNAPSHOT) => {
+                // It reads from a disk, which no thread that moves bytes waits for.
+                let giver = Arc::clone(&self.snapshots.giver);
+                let read = tokio::task::spawn_blocking(move || giver.answer(from, &request[1..]));
+                return Box::pin(async move {
+                    read.await.map_or(CallAnswer::NotRun, |piece| CallAnswer::Done(piece.into()))
+                });
             }
             Some(&MEMBERS) => match take_request(&request[1..]) {
                 Ok(request) => {

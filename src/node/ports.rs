@@ -28,6 +28,7 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
+use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
@@ -36,6 +37,8 @@ use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::members_watch::MembersWatch;
 use crate::node::retention::Retention;
+use crate::node::retention::TrimHold;
+use crate::node::snapshot::Snapshots;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::RowDeadlines;
@@ -84,6 +87,8 @@ pub struct RaftPorts {
     pub reads: Arc<propose::ReadPoints>,
     /// For metrics and INFO.
     pub status: Arc<StatusCell>,
+    /// Of a node of several.
+    pub snapshots: Option<Snapshots>,
 }
 
 impl raft::Ports for RaftPorts {
@@ -132,6 +137,14 @@ impl raft::Ports for RaftPorts {
         if self.log.fetch(fetch).is_err() {
             tracing::debug!("a request for old entries after the end of the log");
         }
+    }
+
+    fn snapshot_wanted(&mut self) {
+        self.snapshots.iter().for_each(|snapshots| snapshots.giver.want());
+    }
+
+    fn snapshot_offered(&mut self, leader: NodeId, at: Position) {
+        self.snapshots.iter().for_each(|snapshots| snapshots.taker.offered(leader, at));
     }
 }
 
@@ -217,6 +230,8 @@ pub(crate) struct TrimmedLog {
     pub(crate) members: Arc<MembersWatch>,
     /// What stays for those.
     pub(crate) retention: Mutex<Retention>,
+    /// What stays while one of them fetches a snapshot.
+    pub(crate) hold: Arc<TrimHold>,
 }
 
 impl TrimmedLog {
@@ -226,7 +241,7 @@ impl TrimmedLog {
         let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = retention.flushed(flushed, space.handed_bytes(), space.pool_bytes());
         let keeps_nothing = self.members.is_alone() || space.free_slots() <= FREE_SLOTS_LOW;
-        if keeps_nothing { Some(flushed) } else { kept }
+        if keeps_nothing { Some(flushed) } else { kept.filter(|position| self.hold.allows(*position)) }
     }
 }
 

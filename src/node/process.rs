@@ -1,6 +1,10 @@
 //! The process around the node: its log lines, no core dumps, and an end at the first panic.
 
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::panic;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
@@ -21,6 +25,18 @@ use crate::node::log_lines::ToLogLines;
 use crate::node::refusal::Refusal;
 use crate::node::settings::LogFormat;
 use crate::node::words::LogFilter;
+
+/// Runs this program again in this process, with the same arguments. Returns only if that cannot be done.
+#[must_use]
+pub fn run_anew() -> io::Error {
+    let mut args = env::args_os();
+    // The file itself, also where its name has another one by now.
+    let mut anew = Command::new("/proc/self/exe");
+    if let Some(name) = args.next() {
+        anew.arg0(name);
+    }
+    anew.args(args).exec()
+}
 
 /// Starts logging to standard output, through [`log_lines`].
 ///

@@ -15,6 +15,7 @@ use crate::node::datadir::DataDirError;
 use crate::node::end::NodeFailure;
 use crate::node::remedy::PUT_BACK;
 use crate::node::remedy::by_cause;
+use crate::node::snapshot::SnapshotRefused;
 use crate::peers::PeersRefused;
 use crate::tls::TlsRefused;
 use crate::wal::WalError;
@@ -111,6 +112,9 @@ pub enum Refusal {
     /// The state record cannot be used.
     #[error("state/")]
     Load(#[from] LoadError),
+    /// Operator: a received snapshot cannot be verified without a key.
+    #[error("the snapshot in incoming/ cannot be installed")]
+    Snapshot(#[source] SnapshotRefused),
     /// Identity, log and state do not belong together.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
@@ -146,6 +150,7 @@ impl Refusal {
             | Refusal::AddressSpace { .. }
             | Refusal::Peers(_)
             | Refusal::ClientTls(_)
+            | Refusal::Snapshot(_)
             | Refusal::Address { .. } => Blame::Config,
             Refusal::Kek(error) => error.blame(),
             Refusal::Directory(error) => error.blame(),

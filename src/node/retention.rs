@@ -1,10 +1,14 @@
 //! How much of the log stays for members that lag, behind what the state holds durably.
 //!
 //! An eighth of the pool is kept, and what comes between two flushes on top of that, so a member that was away for a short
-//! while needs no snapshot. A log with two free slots or fewer keeps nothing: it needs the space for itself.
+//! while needs no snapshot. While a member fetches a snapshot, everything that follows it is kept. A log with two free slots or
+//! fewer keeps nothing: it needs the space for itself.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
+use crate::ids::Index;
 use crate::ids::Position;
 use crate::limits::RETENTION_MARKS_MAX;
 
@@ -35,12 +39,41 @@ impl Retention {
     }
 }
 
+/// What the log must keep behind a snapshot that a member fetches: without it the snapshot would be of no use to that member.
+#[derive(Debug, Default)]
+pub(crate) struct TrimHold(Mutex<Option<Index>>);
+
+impl TrimHold {
+    /// Nothing may be dropped: a snapshot is being made.
+    pub(crate) fn hold_all(&self) {
+        self.set(Some(Index(0)));
+    }
+
+    /// Only entries up to `index` may be dropped.
+    pub(crate) fn hold_above(&self, index: Index) {
+        self.set(Some(index));
+    }
+
+    /// Nothing is held any more.
+    pub(crate) fn release(&self) {
+        self.set(None);
+    }
+
+    /// Whether entries up to `position` may be dropped.
+    pub(crate) fn allows(&self, position: Position) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|held| position.index <= held)
+    }
+
+    fn set(&self, held: Option<Index>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+}
+
 const KEPT_SHARE: u64 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Index;
     use crate::ids::Term;
 
     fn at(index: u64) -> Position {
@@ -61,6 +94,18 @@ mod tests {
             assert!(index - dropped <= 1_000 + 40, "{index}: {dropped} is not dropped");
         }
         assert!(dropped > 8_900);
+    }
+
+    #[test]
+    fn what_follows_a_snapshot_stays_while_it_is_held() {
+        let hold = TrimHold::default();
+        assert!(hold.allows(at(9)));
+        hold.hold_all();
+        assert!(!hold.allows(at(1)));
+        hold.hold_above(Index(5));
+        assert!(hold.allows(at(5)) && !hold.allows(at(6)));
+        hold.release();
+        assert!(hold.allows(at(9)));
     }
 
     #[test]

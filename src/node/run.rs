@@ -20,12 +20,14 @@ use crate::crypto::aead;
 use crate::crypto::selftest;
 use crate::exit::Blame;
 use crate::exit::SECOND_SIGNAL_STATUS;
+use crate::exit::START_AGAIN_STATUS;
 use crate::exit::chain;
 use crate::limits::THREAD_END_DEADLINE;
 use crate::node::admin::AdminFacts;
 use crate::node::certificates::Certificates;
 use crate::node::client_tls::ClientTlsConfig;
 use crate::node::config::Config;
+use crate::node::config::KekSource;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
@@ -60,7 +62,8 @@ pub fn run(config: &Config) -> ExitCode {
         Err(refusal) => return ended(refusal.blame(), &refusal, refusal.remedy()),
     };
     match node.serve() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Stopped::Asked) => ExitCode::SUCCESS,
+        Ok(Stopped::ToInstall) => start_anew(config),
         Err(failure) => ended(failure.blame(), &failure, remedy::by_cause(&failure)),
     }
 }
@@ -152,14 +155,18 @@ impl ServingNode {
     }
 
     /// Until a signal, then drains clients and stops: everything handed over is written and flushed.
-    fn serve(self) -> Result<(), NodeFailure> {
+    fn serve(self) -> Result<Stopped, NodeFailure> {
         let ServingNode { runtime, running, clients, stopping, ended, drain_deadline } = self;
-        if let Ok(End::Failure(failure)) = ended.recv() {
-            // Connections end with the process: no client is told yes or no for an outcome that is not certain.
-            running.abandon();
-            runtime.shutdown_timeout(RUNTIME_END);
-            return Err(failure);
-        }
+        let stop = match ended.recv() {
+            Ok(End::Failure(failure)) => {
+                // Connections end with the process: no client is told yes or no for an outcome that is not certain.
+                running.abandon();
+                runtime.shutdown_timeout(RUNTIME_END);
+                return Err(failure);
+            }
+            Ok(End::Install) => Stopped::ToInstall,
+            Ok(End::Signal) | Err(_) => Stopped::Asked,
+        };
         tracing::info!("stopping");
         // While clients are served: what they send meanwhile goes to the next leader.
         running.hand_over().finish("it stops");
@@ -172,12 +179,33 @@ impl ServingNode {
         // A failure on the way still counts, and says more than what it led to.
         let failed = ended.try_iter().find_map(|end| match end {
             End::Failure(failure) => Some(failure),
-            End::Signal => None,
+            End::Signal | End::Install => None,
         });
         failed.map_or(stopped, Err)?;
         log_lines::last(|| tracing::info!("stopped"));
-        Ok(())
+        Ok(stop)
     }
+}
+
+/// Why a node has stopped in order.
+enum Stopped {
+    /// By a signal or a command.
+    Asked,
+    /// The next start installs a snapshot.
+    ToInstall,
+}
+
+/// The same process runs the same program from its beginning: nothing of what it had open is left to interfere.
+fn start_anew(config: &Config) -> ExitCode {
+    if let Some(KekSource::Descriptor(_)) = config.kek {
+        log_lines::last(|| {
+            tracing::info!(target: END, "start the node again: its KEK came from a descriptor, so it cannot do so itself");
+        });
+        return ExitCode::from(START_AGAIN_STATUS);
+    }
+    let source = process::run_anew();
+    let what = "the program cannot be started anew, start the node again".to_owned();
+    ended(Blame::Damage, &Refusal::Make { what, source }, None)
 }
 
 /// Waits until the clients are gone. The tasks have a deadline of their own, which the runtime cannot keep while a read hangs on the

@@ -30,6 +30,7 @@ use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
+use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::ids::NodeId;
@@ -39,6 +40,7 @@ use crate::limits::TABLE_BYTES;
 use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::node::catch_up::CatchUp;
 use crate::node::config::Config;
+use crate::node::datadir::DataDir;
 use crate::node::encryption::NodeOperator;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
@@ -62,6 +64,8 @@ use crate::node::refusal::Refusal;
 use crate::node::running::NodeThreads;
 use crate::node::running::RunningNode;
 use crate::node::settings::Encryption;
+use crate::node::snapshot::SnapshotParts;
+use crate::node::snapshot::Snapshots;
 use crate::node::watch_facts::WatchFacts;
 use crate::peers::Peers;
 use crate::propose;
@@ -103,6 +107,7 @@ pub fn start(
     let to_trim = start.trimmed(&log);
     let flusher = Arc::new(Flusher::new(Arc::clone(&start.links.metrics), Arc::clone(&to_trim)));
     let flushed = record.applied.position;
+    let snapshots = start.snapshots(&directory, &base);
     let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&to_trim), TABLE_BYTES);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
@@ -120,10 +125,10 @@ pub fn start(
         let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
         start.links.keks.keep(Arc::new(book.map_err(cannot)?));
     }
-    let peers = start.peers(&proposer, &membership)?;
+    let peers = start.peers(&proposer, &membership, snapshots.as_ref())?;
     let (to_apply, committed) = apply::thread::queue();
     let from = starting_point(recovered, apply.applied());
-    let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref())?;
+    let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log);
@@ -173,14 +178,22 @@ impl Start<'_> {
         Ok(LogHandle { thread: Arc::new(thread), reports, engine })
     }
 
+    /// Both sides of snapshots, of a node of several.
+    fn snapshots(&self, directory: &DataDir, base: &Arc<dyn RowBase>) -> Option<Snapshots> {
+        let Links { raft, hold, snapshots: numbers, .. } = &self.links;
+        let (node_keys, ends) = (&self.node_keys, self.ends);
+        Snapshots::of(self.config, directory, &SnapshotParts { base, node_keys, hold, numbers, raft, ends })
+    }
+
     /// The log as apply uses it.
     fn trimmed(&self, log: &LogHandle) -> Arc<dyn ApplyLog> {
-        let Links { raft, members, .. } = &self.links;
+        let Links { raft, members, hold, .. } = &self.links;
         Arc::new(TrimmedLog {
             log: Arc::clone(&log.thread),
             raft: raft.clone(),
             members: Arc::clone(members),
             retention: Mutex::default(),
+            hold: Arc::clone(hold),
         })
     }
 
@@ -245,14 +258,20 @@ impl Start<'_> {
     }
 
     /// The connections of a node of several.
-    fn peers(&self, proposer: &ProposeHandle, membership: &Arc<NodeMembership>) -> Result<Option<Arc<Peers>>, Refusal> {
-        let Some(several) = &self.config.cluster else { return Ok(None) };
+    fn peers(
+        &self,
+        proposer: &ProposeHandle,
+        membership: &Arc<NodeMembership>,
+        snapshots: Option<&Snapshots>,
+    ) -> Result<Option<Arc<Peers>>, Refusal> {
+        let Some((several, snapshots)) = self.config.cluster.as_ref().zip(snapshots) else { return Ok(None) };
         let Links { raft, keks, members, .. } = &self.links;
         let desk = PeerDesk {
             raft: raft.clone(),
             proposer: proposer.clone(),
             meetings: Arc::clone(keks),
             membership: Arc::clone(membership),
+            snapshots: snapshots.clone(),
         };
         Ok(Some(peering::start(several, desk, members)?))
     }
@@ -272,7 +291,7 @@ impl Start<'_> {
         apply: Sender<Vec<Committed>>,
         node: NodeId,
         from: StartingPoint,
-        peers: Option<&Peers>,
+        several: Option<(&Peers, Snapshots)>,
     ) -> Result<RaftLoop, Refusal> {
         let ports = RaftPorts {
             log: Arc::clone(&log.thread),
@@ -280,13 +299,14 @@ impl Start<'_> {
             apply,
             reads: Arc::clone(&self.links.read_points),
             status: Arc::clone(&self.links.status),
+            snapshots: several.as_ref().map(|(_, snapshots)| snapshots.clone()),
         };
         let parts = RaftParts {
             proposer: Box::new(proposals),
             ports: Box::new(ports),
-            transport: match peers {
+            transport: match several {
                 None => Box::new(raft::Nowhere),
-                Some(peers) => Box::new(peers.transport()),
+                Some((peers, _)) => Box::new(peers.transport()),
             },
             space: Arc::clone(log.thread.space()),
             clock: Arc::clone(&self.world.clock),
@@ -361,6 +381,7 @@ impl Start<'_> {
             watch: WatchFacts::default(),
             keys: Arc::default(),
             expired: Arc::default(),
+            snapshots: Arc::clone(&self.links.snapshots),
             is_serving: AtomicBool::new(false),
             client_memory_bytes: self.config.client_memory_bytes,
             aead_tier: NodeNumbers::tier(),

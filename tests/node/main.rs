@@ -39,6 +39,7 @@ mod refusals;
 mod sandbox;
 mod scan;
 mod secrets;
+mod snapshots;
 mod tls;
 mod transactions;
 mod trio;

@@ -55,6 +55,13 @@ impl Trio {
         Trio { encryption: ["--encryption", "off"].map(str::to_owned).into(), ..Trio::new() }
     }
 
+    /// Made for encryption, which waits for an operator to turn it on.
+    pub fn ready() -> Trio {
+        let mut trio = Trio::new();
+        trio.encryption.extend(["--encryption", "ready"].map(str::to_owned));
+        trio
+    }
+
     /// Its nodes know each other by certificates that `sealkv cert` made.
     pub fn certified() -> Trio {
         Trio::new().with_certificates()

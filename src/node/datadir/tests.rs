@@ -151,7 +151,7 @@ fn half_written_identity_new_is_an_unfinished_first_start() {
 
 #[test]
 fn log_or_state_without_identity_is_refused_as_damage() {
-    for part in ["log", "state", "flush", "incoming", "old"] {
+    for part in ["log", "state", "flush", "incoming", "outgoing", "old"] {
         let directory = tempdir().unwrap();
         fs::create_dir(directory.path().join(part)).unwrap();
         let error = refused(directory.path(), &keks(), Blame::Damage);
@@ -200,8 +200,11 @@ fn missing_parts_of_a_node_are_never_created() {
         assert!(matches!(error, DataDirError::Missing { name, .. } if name == part), "{error}");
     }
     // Between the renames of an install the state is in incoming.
-    let directory = sealed();
-    fs::rename(directory.path().join("state"), directory.path().join("incoming")).unwrap();
+    let (directory, incoming) = (sealed(), Path::new("incoming"));
+    fs::create_dir(directory.path().join(incoming)).unwrap();
+    fs::rename(directory.path().join("state"), directory.path().join(incoming).join("state")).unwrap();
+    refused(directory.path(), &keks(), Blame::Damage);
+    fs::write(directory.path().join(incoming).join("COMPLETE"), []).unwrap();
     let lock = DataDir::lock(directory.path()).unwrap();
     assert!(matches!(lock.classify(&keks()), Ok(DirectoryKind::Existing { .. })));
 }

@@ -1,0 +1,163 @@
+//! A node that was away until the log no longer holds what it lacks comes back by a snapshot, and so does one that joins late.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::client::Reply;
+use crate::trio::IDS;
+use crate::trio::Trio;
+
+const FETCHES: &str = "this log lacks entries: fetching a snapshot";
+const COMPLETE: &str = "the snapshot is complete";
+const INSTALLED: &str = "a snapshot is installed";
+
+/// MiB that make a log of [`crate::harness::SMALL_LOG`] drop what was before.
+const ENOUGH: usize = 90;
+
+/// Kills a follower and writes until the others have dropped what it lacks.
+fn left_behind(trio: &mut Trio) -> u64 {
+    let leader = trio.leader();
+    let away = IDS.into_iter().find(|id| *id != leader).unwrap();
+    assert_eq!(trio.client(leader).call(&[b"SET", b"before", b"x"]), Reply::ok());
+    trio.digest();
+    trio.kill(away);
+    write(trio, "a", ENOUGH);
+    away
+}
+
+/// Values of 1 MiB under a few names that begin with `prefix`.
+fn write(trio: &Trio, prefix: &str, count: usize) {
+    let mut client = trio.client(trio.leader());
+    for number in 0..count {
+        let (key, value) = (format!("{prefix}{}", number % 4), vec![b'v'; 1 << 20]);
+        // A machine that does other things as well may see another leader meanwhile.
+        while client.try_call(&[b"SET", key.as_bytes(), &value]).ok() != Some(Reply::ok()) {
+            client = trio.client(trio.leader());
+        }
+    }
+}
+
+/// Waits longer than a node's line usually takes: the others make a snapshot first.
+fn says(trio: &Trio, id: u64, words: &str) {
+    trio.until(words, |trio| trio.node(id).log().contains(words).then_some(()));
+}
+
+/// It holds what the others hold, and goes on as any other, also after another start.
+fn is_whole(trio: &mut Trio, away: u64) {
+    trio.digest();
+    assert_eq!(trio.client(away).call(&[b"GET", b"before"]), Reply::bulk("x"));
+    write(trio, "b", 3);
+    trio.digest();
+    trio.stop(away);
+    trio.start(away);
+    write(trio, "c", 3);
+    trio.digest();
+    for left in ["incoming", "old"] {
+        assert!(!trio.data(away).join(left).exists(), "{left} is left at node {away}");
+    }
+}
+
+#[test]
+fn a_node_that_was_away_for_long_comes_back_by_a_snapshot() {
+    for trio in [Trio::new(), Trio::clear()] {
+        let mut trio = trio.running();
+        let away = left_behind(&mut trio);
+        trio.start(away);
+        says(&trio, away, FETCHES);
+        says(&trio, away, INSTALLED);
+        is_whole(&mut trio, away);
+    }
+}
+
+#[test]
+fn a_node_that_joins_after_the_log_was_trimmed_gets_a_snapshot() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(1).call(&[b"SET", b"before", b"x"]), Reply::ok());
+    write(&trio, "a", ENOUGH);
+    trio.start(4);
+    let (status, words) = trio.admin(1, &["member", "add", "4", &trio.peer_address(4)]);
+    assert_eq!(status, 0, "{words}");
+    says(&trio, 4, INSTALLED);
+    is_whole(&mut trio, 4);
+    let (status, words) = trio.admin(1, &["member", "promote", "4"]);
+    assert_eq!(status, 0, "{words}");
+    is_whole(&mut trio, 4);
+}
+
+/// Goal: kills at every stage of the way back, of the node that comes back and of the one that gives. `SEALKV_RUNS` rounds.
+#[test]
+fn a_kill_in_the_middle_of_a_transfer_or_an_install_changes_nothing() {
+    let rounds = std::env::var("SEALKV_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(1);
+    let mut trio = Trio::new().running();
+    for _ in 0..rounds {
+        let away = left_behind(&mut trio);
+        // Killed at the second, it has all of it, and the third installs at once.
+        for words in [FETCHES, COMPLETE, INSTALLED] {
+            trio.start(away);
+            says(&trio, away, words);
+            trio.kill(away);
+        }
+        trio.start(away);
+        is_whole(&mut trio, away);
+        let away = left_behind(&mut trio);
+        trio.start(away);
+        says(&trio, away, FETCHES);
+        let leader = trio.leader();
+        trio.kill(leader);
+        trio.start(leader);
+        says(&trio, away, "\"stopped\"");
+        trio.kill(away);
+        trio.start(away);
+        is_whole(&mut trio, away);
+        assert_eq!(trio.client(1).words("FLUSHALL"), Reply::ok());
+    }
+    println!("{rounds} tried, 0 failed");
+}
+
+/// A table of the snapshot that the leader gives.
+fn given_table(trio: &Trio, leader: u64) -> PathBuf {
+    says(trio, leader, "made a snapshot for a member that lags");
+    let tables = fs::read_dir(trio.data(leader).join("outgoing")).unwrap().map(|entry| entry.unwrap().path());
+    tables.filter(|path| path.extension().is_some_and(|end| end == "sst")).max().unwrap()
+}
+
+// A byte of the snapshot is changed where it lies. Its file is named, nobody halts, and another snapshot is made.
+#[test]
+fn a_snapshot_with_a_changed_byte_is_refused_by_name_and_fetched_again() {
+    let mut trio = Trio::new().running();
+    let away = left_behind(&mut trio);
+    let leader = trio.leader();
+    trio.start(away);
+    let table = given_table(&trio, leader);
+    // The state has the same file under another name: it must not change.
+    let mut bytes = fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&table).unwrap();
+    fs::write(&table, bytes).unwrap();
+    let name = table.file_name().unwrap().to_str().unwrap();
+    says(&trio, away, &format!("{name} is not what its manifest says"));
+    says(&trio, leader, "a member refuses a snapshot of this node");
+    says(&trio, away, INSTALLED);
+    is_whole(&mut trio, away);
+    assert_eq!(trio.running_ids(), IDS, "nobody ended");
+}
+
+// Keys are turned while a node is away, and sealing is turned on: both come with the snapshot, and its KEK unwraps them.
+#[test]
+fn a_snapshot_brings_the_keys_that_were_made_meanwhile() {
+    let mut trio = Trio::ready().running();
+    let away = left_behind(&mut trio);
+    let leader = trio.leader();
+    let mut operator = trio.operator(leader);
+    for words in ["SEALKV ENCRYPTION ENABLE", "SEALKV ENCRYPTION ROTATE VALUE", "SEALKV ENCRYPTION ROTATE ENTRY"] {
+        assert_eq!(operator.words(words), Reply::ok(), "{words}");
+    }
+    write(&trio, "sealed", ENOUGH);
+    trio.start(away);
+    says(&trio, away, INSTALLED);
+    is_whole(&mut trio, away);
+    let cutover = |id| trio.info(id, "sealkv", "cutover_index");
+    assert_eq!(cutover(away), cutover(leader));
+    assert!(!cutover(away).is_empty());
+}
