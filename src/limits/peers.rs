@@ -55,6 +55,8 @@ pub const PEER_PAUSE_MIN: Duration = Duration::from_millis(50);
 pub const PEER_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often waiting requests are looked at for their deadlines.
 pub const PEER_CALLS_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a member is asked for nothing, to learn how long the way to it and back takes.
+pub const PEER_PING_EVERY: Duration = Duration::from_secs(1);
 /// How often the same refusal of a connection is logged: a wrong peer tries again every second.
 pub const PEER_REFUSAL_EVERY: Duration = Duration::from_secs(10);
 /// How long the end of all connections may take at a stop.

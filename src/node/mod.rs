@@ -20,6 +20,7 @@ mod families;
 mod first_start;
 mod hand_over;
 mod kek_meetings;
+mod link_numbers;
 mod links;
 mod listeners;
 pub(crate) mod log_lines;

@@ -1,6 +1,7 @@
 //! The node's numbers: lines for INFO, metrics for Prometheus, and whether it is ready.
 
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -18,12 +19,16 @@ use crate::keys::node_keys::KeysAt;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::KEYRING_KEYS_MAX;
 use crate::node::families::Families;
+use crate::node::link_numbers::link_line;
+use crate::node::link_numbers::link_metrics;
 use crate::node::log_lines;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
 use crate::node::snapshot::numbers::SnapshotNumbers;
 use crate::node::watch_facts::WatchFacts;
+use crate::peers::PeerStatus;
+use crate::peers::Peers;
 use crate::propose::AppliedFacts;
 use crate::propose::KeyCount;
 use crate::propose::KeyCounts;
@@ -72,6 +77,8 @@ pub struct NodeNumbers {
     pub client_memory_bytes: usize,
     /// The tier that a key gets on this machine.
     pub aead_tier: &'static str,
+    /// The way to the other members; nothing on a node that is alone.
+    pub(crate) peers: Option<Weak<Peers>>,
 }
 
 impl NodeNumbers {
@@ -110,12 +117,17 @@ impl NodeNumbers {
         self.clock_metrics(&mut out);
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
+        link_metrics(&self.links(), &mut out);
         self.log_and_key_metrics(&mut out);
         self.snapshots.show(&mut out);
         out.counter("sealkv_log_lines_dropped_total", "Log lines that nobody took in time", log_lines::dropped());
         let mut families = out.into_vec();
         families.extend(prometheus::gather());
         families
+    }
+
+    fn links(&self) -> Vec<PeerStatus> {
+        self.peers.as_ref().and_then(Weak::upgrade).map(|peers| peers.status()).unwrap_or_default()
     }
 
     fn encryption(&self, view: &KeysAt) -> &'static str {
@@ -145,6 +157,7 @@ impl NodeFacts for NodeNumbers {
                 ("raft_leader", status.leader.to_string()),
                 ("raft_committed_index", status.committed.to_string()),
                 ("raft_persisted_index", status.persisted.to_string()),
+                ("peer_links", link_line(&self.links())),
             ],
             FactSection::Sealkv => self.sealkv_lines(),
         }

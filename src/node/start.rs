@@ -131,7 +131,7 @@ pub fn start(
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
-    let numbers = start.numbers(identity, &log);
+    let numbers = start.numbers(identity, &log, peers.as_ref());
     let operator = start.operator(proposer.clone(), &reader, membership);
     let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
     let Start { links, .. } = start;
@@ -365,7 +365,7 @@ impl Start<'_> {
         ExpiryThread::spawn(parts).map_err(|source| no_threads("threads", source))
     }
 
-    fn numbers(&self, identity: Identity, log: &LogHandle) -> NodeNumbers {
+    fn numbers(&self, identity: Identity, log: &LogHandle, peers: Option<&Arc<Peers>>) -> NodeNumbers {
         NodeNumbers {
             identity,
             log_engine: log.engine,
@@ -385,6 +385,7 @@ impl Start<'_> {
             is_serving: AtomicBool::new(false),
             client_memory_bytes: self.config.client_memory_bytes,
             aead_tier: NodeNumbers::tier(),
+            peers: peers.map(Arc::downgrade),
         }
     }
 

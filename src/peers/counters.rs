@@ -34,8 +34,28 @@ pub struct PeerStatus {
     pub connects_total: u64,
     /// Bytes that were written to it, answers to its requests aside.
     pub sent_bytes_total: u64,
+    /// Messages and requests that they were.
+    pub sent_messages_total: u64,
     /// Bytes of frames that came from it, on the connections that it made.
     pub received_bytes_total: u64,
+    /// Messages and requests that they were.
+    pub received_messages_total: u64,
+    /// How long the newest question took that asks for nothing; `None`: it has no answer.
+    pub round_trip: Option<Duration>,
+}
+
+/// What has gone one way.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) bytes: AtomicU64,
+    pub(super) items: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn add(&self, items: usize, bytes: usize) {
+        self.items.fetch_add(items as u64, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
 }
 
 /// Counters that every thread may raise.
@@ -43,13 +63,24 @@ pub struct PeerStatus {
 pub(super) struct PeerCounters {
     pub(super) dropped: AtomicU64,
     pub(super) connects: AtomicU64,
-    pub(super) sent_bytes: AtomicU64,
-    pub(super) received_bytes: AtomicU64,
+    pub(super) sent: Traffic,
+    pub(super) received: Traffic,
+    /// In microseconds; 0 if it is not known.
+    round_trip: AtomicU64,
 }
 
 impl PeerCounters {
     pub(super) fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(super) fn set_round_trip(&self, time: Option<Duration>) {
+        let micros = time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
+        self.round_trip.store(micros, Relaxed);
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        Some(self.round_trip.load(Relaxed)).filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 }
 

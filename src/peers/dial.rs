@@ -159,7 +159,7 @@ async fn run(
         _ => true,
     };
     let fault = tokio::select! {
-        fault = write_all(&mut output, queue, is_wanted, &peer.counters.sent_bytes) => fault.into(),
+        fault = write_all(&mut output, queue, is_wanted, &peer.counters.sent) => fault.into(),
         fault = read_answers(&mut input, peer, lane) => fault.into(),
         _ = address.changed() => DialFault::Moved,
     };

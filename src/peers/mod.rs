@@ -10,7 +10,8 @@
 //! A node dials every member twice, so that a long append does not delay a heartbeat, and is dialled twice by each. A
 //! connection begins with a hello and its welcome (`hello.rs`): both sides know the wire version, the cluster and the node of
 //! the other, before anything else is read. Queues are bounded and drop what they cannot take: raft sends again. A request
-//! is different: its sender learns whether it certainly did not run ([`CallFailed`]).
+//! is different: its sender learns whether it certainly did not run ([`CallFailed`]). An empty one is answered here: the way
+//! there and back takes so long.
 //!
 //! What is in a message, a request or the facts of a hello is not known here.
 

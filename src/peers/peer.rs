@@ -1,14 +1,17 @@
 //! One peer: its address, its queues, its calls. What the threads of this node share about it.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use crate::ids::NodeId;
+use crate::limits::PEER_PING_EVERY;
 use crate::limits::PEER_REQUEST_BYTES_MAX;
 use crate::peers::calls::CallDone;
 use crate::peers::calls::CallFailed;
@@ -92,6 +95,15 @@ impl Peer {
         }
     }
 
+    /// Asks for nothing, and notes how long the answer takes, what waits before it included.
+    pub(super) fn ping(self: &Arc<Peer>) {
+        let (peer, began) = (Arc::clone(self), Instant::now());
+        let done = move |answer: Result<Bytes, CallFailed>| {
+            peer.counters.set_round_trip(answer.is_ok().then(|| began.elapsed()));
+        };
+        self.call(Bytes::new(), PEER_PING_EVERY, Box::new(done));
+    }
+
     /// It dialled this node: no pause is needed any more.
     pub(super) fn is_back(&self) {
         self.is_back.notify_waiters();
@@ -109,8 +121,11 @@ impl Peer {
             calls: self.calls.len(),
             dropped_total: self.counters.dropped.load(Relaxed),
             connects_total: self.counters.connects.load(Relaxed),
-            sent_bytes_total: self.counters.sent_bytes.load(Relaxed),
-            received_bytes_total: self.counters.received_bytes.load(Relaxed),
+            sent_bytes_total: self.counters.sent.bytes.load(Relaxed),
+            sent_messages_total: self.counters.sent.items.load(Relaxed),
+            received_bytes_total: self.counters.received.bytes.load(Relaxed),
+            received_messages_total: self.counters.received.items.load(Relaxed),
+            round_trip: self.counters.round_trip(),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Bytes between queues and streams.
 
 use std::io;
-use std::sync::atomic::AtomicU64;
 
 use bytes::Buf;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 
-use crate::peers::counters::PeerCounters;
+use crate::peers::counters::Traffic;
 use crate::peers::frame::FrameFault;
 use crate::peers::outgoing::Outgoing;
 use crate::peers::outgoing::Pieces;
@@ -19,14 +18,14 @@ pub(super) async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     queue: &mut QueueOut,
     is_wanted: impl Fn(&Outgoing) -> bool,
-    written: &AtomicU64,
+    written: &Traffic,
 ) -> FrameFault {
     let mut items = Vec::new();
     let mut pieces = Pieces::default();
     while queue.take(&mut items).await {
-        items.drain(..).filter(&is_wanted).for_each(|item| pieces.put(&item));
+        let wanted = items.drain(..).filter(&is_wanted).map(|item| pieces.put(&item)).count();
         pieces.finish();
-        PeerCounters::add(written, pieces.remaining());
+        written.add(wanted, pieces.remaining());
         if let Err(error) = write(stream, &mut pieces).await {
             return error.into();
         }

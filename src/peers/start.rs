@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use crate::ids::NodeId;
 use crate::limits::BACKLOG;
 use crate::limits::PEER_CALLS_LOOK_EVERY;
+use crate::limits::PEER_PING_EVERY;
 use crate::limits::PEERS_END_DEADLINE;
 use crate::peers::calls::CallDone;
 use crate::peers::calls::CallFailed;
@@ -239,10 +240,16 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn look_for_deadlines(shared: Arc<Shared>) {
+    let mut pinged = Instant::now();
     loop {
         sleep(PEER_CALLS_LOOK_EVERY).await;
         let now = Instant::now();
-        shared.peers.load_full().values().for_each(|peer| peer.calls.expire(now));
+        let peers = shared.peers.load_full();
+        peers.values().for_each(|peer| peer.calls.expire(now));
+        if now - pinged >= PEER_PING_EVERY {
+            pinged = now;
+            peers.values().for_each(Peer::ping);
+        }
     }
 }
 
