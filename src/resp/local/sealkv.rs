@@ -19,6 +19,7 @@ use crate::resp::commands::SYNTAX;
 use crate::resp::local::client::write_help;
 use crate::resp::local::members::member_command;
 use crate::resp::local::subcommand::Subcommand;
+use crate::resp::membership::MemberKnown;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
 use crate::resp::upstream::TRY_AGAIN;
@@ -100,9 +101,20 @@ async fn change(shared: &ServerShared, upstream: &Upstream, request: ControlRequ
     match outcome.unwrap_or(Ok(Err(ControlError::Unknown))).unwrap_or(Err(ControlError::Unknown)) {
         Ok(_) => Ok(()),
         Err(ControlError::TryAgain | ControlError::Busy) => Err(ErrorLine::fixed(TRY_AGAIN)),
-        Err(ControlError::NotLeader(leader)) => Err(ErrorLine::fixed(upstream.not_leader(leader, NOT_LEADER))),
+        Err(ControlError::NotLeader(leader)) => Err(elsewhere(shared, upstream, leader)),
         Err(ControlError::Unknown) => Err(UNKNOWN),
         Err(refused) => Err(ErrorLine::made(format!("ERR {}", refused.reason()))),
+    }
+}
+
+/// Another node leads: which one, and where it is.
+fn elsewhere(shared: &ServerShared, upstream: &Upstream, leader: Option<u64>) -> ErrorLine {
+    let known = shared.operator.membership().map(|membership| membership.known()).unwrap_or_default();
+    match known.iter().find(|member| Some(member.node) == leader && member.client_port != 0) {
+        Some(MemberKnown { node, host, client_port, .. }) => ErrorLine::made(format!(
+            "READONLY This node does not lead, ask the leader: node {node} at {host}:{client_port}"
+        )),
+        None => ErrorLine::fixed(upstream.not_leader(leader, NOT_LEADER)),
     }
 }
 
