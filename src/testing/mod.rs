@@ -13,6 +13,7 @@ pub mod net;
 mod no_cipher;
 pub mod node;
 pub mod picture;
+pub mod post;
 pub mod seed;
 mod surface;
 pub mod workload;

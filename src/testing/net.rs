@@ -39,6 +39,17 @@ struct Wires {
     dropped: u64,
 }
 
+impl Wires {
+    fn arrival(&mut self) -> Option<u64> {
+        let is_lost = self.chance.below(100) < self.weather.loss_percent;
+        (!is_lost).then(|| self.now_ms + self.chance.below(self.weather.delay_ms_max + 1))
+    }
+
+    fn side(&self, node: u64) -> usize {
+        self.sides.get(&node).copied().unwrap_or_default()
+    }
+}
+
 /// In ms, then in the order of sending.
 type Arrival = (u64, u64);
 
@@ -94,8 +105,26 @@ impl Network {
         };
         let later = queue.split_off(&(wires.now_ms + 1, 0));
         let arrived = std::mem::replace(queue, later);
-        let side = |node| wires.sides.get(&node).copied().unwrap_or_default();
-        arrived.into_values().filter(|message| side(message.from()) == side(message.to())).collect()
+        arrived.into_values().filter(|message| wires.side(message.from()) == wires.side(message.to())).collect()
+    }
+
+    /// When something arrives that is sent now, in ms; `None` if it gets lost.
+    #[must_use]
+    pub fn arrival(&self) -> Option<u64> {
+        self.wires().arrival()
+    }
+
+    /// How long the network has been there.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.wires().now_ms
+    }
+
+    /// Whether no partition is between two nodes now.
+    #[must_use]
+    pub fn reaches(&self, from: u64, to: u64) -> bool {
+        let wires = self.wires();
+        wires.side(from) == wires.side(to)
     }
 
     /// Messages that found a full queue.
@@ -122,10 +151,8 @@ pub struct Endpoint(Network);
 impl Transport for Endpoint {
     fn send(&mut self, message: PeerMessage) {
         let wires = &mut *self.0.wires();
-        if wires.chance.below(100) < wires.weather.loss_percent {
-            return;
-        }
-        let arrival = (wires.now_ms + wires.chance.below(wires.weather.delay_ms_max + 1), wires.sent);
+        let Some(arrival) = wires.arrival() else { return };
+        let arrival = (arrival, wires.sent);
         let queue = wires.queues.entry(message.to()).or_default();
         if queue.len() < PEER_QUEUE_MAX {
             queue.insert(arrival, message);

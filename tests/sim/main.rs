@@ -1,4 +1,4 @@
-//! A whole node, and a cluster of three, in one thread: what a seed decides, what clients may rely on, whatever fails.
+//! A whole node, and a cluster of three or five, in one thread: what a seed decides, what clients may rely on, whatever fails.
 //! And the log alone, on a disk that fails in every way at every moment.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,6 +10,7 @@ mod crash_states;
 mod disk_errors;
 mod encryption;
 mod faults;
+mod forwarding;
 mod log_life;
 mod log_model;
 mod members;

@@ -35,6 +35,7 @@ use crate::testing::leader::word;
 use crate::testing::net::Network;
 use crate::testing::net::Weather;
 use crate::testing::node::SimNode;
+use crate::testing::post::Post;
 use crate::testing::seed::Seeded;
 
 /// How a client's or an operator's request ended.
@@ -73,6 +74,8 @@ struct Desk {
 pub struct SimCluster {
     nodes: Vec<SimNode>,
     network: Network,
+    /// Where nodes that do not lead send what their clients ask, once there is one.
+    post: Option<Post>,
     chance: Seeded,
     desk: Arc<Mutex<Desk>>,
     watch: Watch,
@@ -105,6 +108,7 @@ impl SimCluster {
         SimCluster {
             nodes,
             network,
+            post: None,
             chance,
             desk: Arc::default(),
             watch: Watch::default(),
@@ -128,6 +132,19 @@ impl SimCluster {
         cluster.nodes.push(joiner);
         cluster.watch = Watch::of(2);
         cluster
+    }
+
+    /// From now on a node that does not lead sends what its clients ask to the one that does.
+    pub fn forward(&mut self) {
+        let post = Post::new(self.network.clone());
+        self.nodes.iter_mut().for_each(|node| node.forward_by(&post));
+        self.post = Some(post);
+    }
+
+    /// Requests of clients that another node took than the one that was asked.
+    #[must_use]
+    pub fn forwarded(&self) -> u64 {
+        self.post.as_ref().map_or(0, Post::delivered)
     }
 
     /// Asks a node for a change of the members. Whether it was made is seen in its members.
@@ -166,6 +183,9 @@ impl SimCluster {
         self.desk().now_ms += ms;
         self.network.advance_ms(ms);
         self.nodes.iter().for_each(|node| node.clock().advance(Duration::from_millis(ms)));
+        if let Some(post) = &self.post {
+            post.deliver(|id| self.nodes.iter().find(|node| node.id() == id).and_then(SimNode::handle));
+        }
         let first = self.chance.index(self.nodes.len());
         for turn in 0..self.nodes.len() {
             let at = (first + turn) % self.nodes.len();

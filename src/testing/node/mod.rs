@@ -49,6 +49,7 @@ use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
 use crate::testing::node::remains::keks_of;
 use crate::testing::picture::Picture;
+use crate::testing::post::Post;
 use crate::testing::seed::Seeded;
 use crate::wal::LogConfig;
 use crate::wal::create;
@@ -59,6 +60,8 @@ pub struct SimNode {
     network: Network,
     chance: Seeded,
     life: Option<Life>,
+    /// Where its clients' requests go while another node leads.
+    post: Option<Post>,
     /// What is durable while it has no life.
     durable: DurableTerms,
 }
@@ -87,7 +90,7 @@ impl SimNode {
         let base = Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }));
         let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
         let body = Remains { identity, mode, config, platters, base, clock, needed_above: Arc::default() };
-        SimNode { body, network: network.clone(), chance, life: None, durable: DurableTerms::default() }
+        SimNode { body, network: network.clone(), chance, life: None, post: None, durable: DurableTerms::default() }
     }
 
     /// Starts it, by the checks and the replay of a start.
@@ -102,12 +105,21 @@ impl SimNode {
         // What came for the process before this one is lost with it.
         drop(self.network.take(self.id()));
         let entropy = Arc::new(Seeded::new(self.chance.bits()));
-        self.life = Some(Life::start(&self.body, &self.network, entropy)?);
+        let life = Life::start(&self.body, &self.network, entropy)?;
+        self.post.iter().for_each(|post| life.handle.forward_by(post.of(self.id())));
+        self.life = Some(life);
         Ok(())
+    }
+
+    /// From now on its requests go to who leads. Once.
+    pub(super) fn forward_by(&mut self, post: &Post) {
+        self.life.iter().for_each(|life| life.handle.forward_by(post.of(self.id())));
+        self.post = Some(post.clone());
     }
 
     /// Ends it at once, by the death of its process or by a power cut. Whoever waits for an answer learns nothing.
     pub fn crash(&mut self) {
+        self.post.iter().for_each(|post| post.forget(self.id()));
         if let Some(life) = self.life.take() {
             self.durable = life.log.durable();
         }
@@ -122,6 +134,7 @@ impl SimNode {
     /// # Errors
     /// Why it could not.
     pub fn stop(&mut self) -> Result<(), String> {
+        self.post.iter().for_each(|post| post.forget(self.id()));
         if let Some(mut life) = self.life.take() {
             life.stop()?;
             self.durable = life.log.durable();

@@ -1,0 +1,106 @@
+//! Clients at any of three or five nodes, while nodes crash and the network breaks: what a node does not lead goes to who does.
+
+use sealkv::testing::cluster::SimCluster;
+use sealkv::testing::net::Weather;
+use sealkv::testing::seed::Seeded;
+use sealkv::testing::seed::seeds;
+
+use crate::clients::Clients;
+
+/// What a run has gone through.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    acknowledged: usize,
+    forwarded: u64,
+    crashes: u64,
+    compared: u64,
+}
+
+/// All from the seed. In the end everything is mended, and each client's answers are held against what the leader has.
+fn live(seed: u64) -> (SimCluster, Work) {
+    let nodes = if seed.is_multiple_of(2) { 5 } else { 3 };
+    let mut cluster = SimCluster::new(seed, nodes);
+    cluster.forward();
+    let (chance, mut clients, mut work) = (Seeded::new(seed ^ 0xf0d), Clients::default(), Work::default());
+    cluster.elect();
+    for _ in 0..STEPS {
+        cluster.step();
+        if chance.one_in(3) {
+            clients.send(&mut cluster, 1 + chance.below(nodes), &chance);
+        }
+        let node = 1 + chance.below(nodes);
+        match chance.below(400) {
+            0..4 => {
+                work.crashes += u64::from(cluster.node(node).is_running());
+                cluster.crash(node);
+            }
+            4 if cluster.node(node).is_running() => cluster.stop(node),
+            5..40 if !cluster.node(node).is_running() => restart(&mut cluster, node),
+            40 => cluster.partition(&[&[node]]),
+            // Two of five, or of three, are on a side of their own.
+            41 => cluster.partition(&[&[node, 1 + node % nodes]]),
+            42..50 => cluster.heal(),
+            50 | 51 => {
+                let weather = Weather { loss_percent: chance.below(20), delay_ms_max: chance.below(60) };
+                cluster.set_weather(weather);
+            }
+            52 => cluster.transfer(node),
+            _ => {}
+        }
+    }
+    cluster.heal();
+    cluster.set_weather(Weather::default());
+    for node in 1..=nodes {
+        if !cluster.node(node).is_running() {
+            restart(&mut cluster, node);
+        }
+    }
+    cluster.steps(400);
+    let leader = cluster.elect();
+    cluster.steps(200);
+    work.acknowledged = clients.check(&mut cluster, leader);
+    (work.forwarded, work.compared) = (cluster.forwarded(), cluster.looked_at().1);
+    cluster.until("every node applies what the leader has", |cluster| {
+        let leader = cluster.leader().map(|leader| cluster.node(leader).applied());
+        cluster.nodes().iter().all(|node| Some(node.applied()) == leader)
+    });
+    (cluster, work)
+}
+
+fn restart(cluster: &mut SimCluster, node: u64) {
+    cluster.restart(node).unwrap_or_else(|why| panic!("node {node} does not start: {why}"));
+}
+
+#[test]
+fn requests_at_any_node_are_executed_once_at_most_and_what_is_acknowledged_stays() {
+    let (seeds, mut failed, mut all) = (seeds(CI_RUNS), 0, Work::default());
+    for seed in &seeds {
+        match std::panic::catch_unwind(|| live(*seed).1) {
+            Ok(work) => {
+                all.acknowledged += work.acknowledged;
+                all.forwarded += work.forwarded;
+                all.crashes += work.crashes;
+                all.compared += work.compared;
+            }
+            Err(_) => {
+                failed += 1;
+                eprintln!("failed: SEALKV_SEED={seed}");
+            }
+        }
+    }
+    println!("{} tried, {failed} failed", seeds.len());
+    println!("{all:?}");
+    assert_eq!(failed, 0);
+    let runs = seeds.len();
+    assert!(all.acknowledged >= 50 * runs && all.forwarded >= 50 * runs as u64, "vacuous: {all:?} in {runs} runs");
+    assert!(all.crashes >= 4 * runs as u64 && all.compared >= 20 * runs as u64, "vacuous: {all:?} in {runs} runs");
+}
+
+#[test]
+fn the_same_seed_forwards_the_same() {
+    assert_eq!(live(7).0.digest(), live(7).0.digest());
+}
+
+/// `scripts/slow forwarding` makes many more.
+const CI_RUNS: u64 = 6;
+const STEPS: u64 = 2_000;
