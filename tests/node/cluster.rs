@@ -222,7 +222,7 @@ fn a_directory_that_was_lost_or_is_an_older_copy_is_noticed_and_ends_with_78() {
     assert_eq!(trio.client(leader).words("GET n"), Reply::bulk("40"));
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub fn copy_all(from: &Path, to: &Path) {
     let status = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status().unwrap();
     assert!(status.success());
 }

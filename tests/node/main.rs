@@ -10,6 +10,8 @@ mod client;
 mod clients;
 mod clock;
 mod cluster;
+mod cluster_clients;
+mod cluster_directories;
 mod commands;
 mod copies;
 mod deploy;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -132,13 +133,17 @@ impl Trio {
     }
 
     pub fn start(&mut self, id: u64) {
+        self.nodes[place(id)] = Some(Node::start_with(self.command(id)));
+    }
+
+    /// What starts a node.
+    pub fn command(&self, id: u64) -> Command {
         let mut command = sealkv();
         command.args(self.args(id));
-        let command = match &self.nets {
+        match &self.nets {
             Some(nets) => nets.enter(id, &command),
             None => command,
-        };
-        self.nodes[place(id)] = Some(Node::start_with(command));
+        }
     }
 
     pub fn kill(&mut self, id: u64) {
