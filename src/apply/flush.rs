@@ -166,6 +166,13 @@ impl Flusher {
         self.desk().job.is_some()
     }
 
+    /// Whether a flush is under way or asked for.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        let desk = self.desk();
+        desk.is_asked || desk.job.is_some()
+    }
+
     /// Asks apply for a flush of what is applied, run or no run; wake it then.
     pub fn ask(&self) {
         self.desk().is_asked = true;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -106,11 +107,49 @@ fn driver(
     Ok((Handle { apply: None, flush, flusher, wake }, driver))
 }
 
-impl Handle {
-    /// Asks for a flush of what is applied now, also where nothing more is applied.
-    pub fn flush(&self) {
+/// Asks for flushes, from any thread.
+#[derive(Clone)]
+pub struct FlushAsker {
+    flusher: Arc<Flusher>,
+    wake: Sender<()>,
+}
+
+debug_fields!(self: FlushAsker { flusher: self.flusher });
+
+impl FlushAsker {
+    /// Asks for a flush of what is applied now. Never waits.
+    pub fn ask(&self) {
         self.flusher.ask();
         let _ = self.wake.try_send(());
+    }
+
+    /// The same, and waits for it, `patience` at most.
+    ///
+    /// # Errors
+    /// Why the state is not flushed by then.
+    pub fn flush_within(&self, patience: Duration) -> Result<(), Arc<str>> {
+        self.ask();
+        let asked = Instant::now();
+        while self.flusher.is_pending() {
+            if asked.elapsed() > patience {
+                return Err(self.flusher.trouble().unwrap_or_else(|| Arc::from("the flush is still under way")));
+            }
+            std::thread::sleep(FLUSH_POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    /// For whoever asks for flushes later.
+    #[must_use]
+    pub fn flush_asker(&self) -> FlushAsker {
+        FlushAsker { flusher: Arc::clone(&self.flusher), wake: self.wake.clone() }
+    }
+
+    /// Asks for a flush of what is applied now, also where nothing more is applied.
+    pub fn flush(&self) {
+        self.flush_asker().ask();
     }
 
     /// From now on nothing waits for a flush: where there is no space for a run, the threads end instead.
@@ -248,3 +287,6 @@ const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_millis(20);
 /// How long a rider without space for a run rests, while raft goes on: a flush takes longer.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// A flush takes some milliseconds at least.
+const FLUSH_POLL: Duration = Duration::from_millis(2);

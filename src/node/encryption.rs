@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::apply::metrics::Metrics;
+use crate::apply::thread::FlushAsker;
 use crate::fsm::name::Database;
 use crate::fsm::reader::RowReader;
 use crate::fsm::value::BodyState;
@@ -58,6 +60,8 @@ pub struct NodeOperator {
     pub(crate) membership: Arc<NodeMembership>,
     /// Which rotations were let through.
     pub(crate) rotations: Arc<RotationGuard>,
+    /// Asks for flushes of the state.
+    pub(crate) flushes: FlushAsker,
 }
 
 impl Operator for NodeOperator {
@@ -87,6 +91,14 @@ impl Operator for NodeOperator {
 
     fn membership(&self) -> Option<&dyn ClusterMembers> {
         Some(&*self.membership)
+    }
+
+    fn ask_flush(&self) {
+        self.flushes.ask();
+    }
+
+    fn flush(&self) -> Result<(), String> {
+        self.flushes.flush_within(SAVE_WITHIN).map_err(|why| format!("the state is not flushed: {why}"))
     }
 
     fn shut_down(&self) {
@@ -210,3 +222,6 @@ fn number(number: Option<u64>) -> OperatorFact {
 
 const ENTRY_KEY: KeyWords = ["entry_key_id", "entry_key_active_from", "entry_key_age", "entry_key_age_limit"];
 const VALUE_KEY: KeyWords = ["value_key_id", "value_key_active_from", "value_key_age", "value_key_age_limit"];
+
+/// How long SAVE waits for its flush: the largest table on a slow disk.
+const SAVE_WITHIN: Duration = Duration::from_secs(60);

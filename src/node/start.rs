@@ -30,6 +30,7 @@ use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
+use crate::apply::thread::FlushAsker;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
@@ -132,7 +133,7 @@ pub fn start(
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log, peers.as_ref());
-    let operator = start.operator(proposer.clone(), &reader, membership);
+    let operator = start.operator(proposer.clone(), &reader, membership, apply_thread.flush_asker());
     let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
     let Start { links, .. } = start;
     Ok(RunningNode {
@@ -389,7 +390,13 @@ impl Start<'_> {
         }
     }
 
-    fn operator(&self, proposer: ProposeHandle, reader: &RowReader, membership: Arc<NodeMembership>) -> NodeOperator {
+    fn operator(
+        &self,
+        proposer: ProposeHandle,
+        reader: &RowReader,
+        membership: Arc<NodeMembership>,
+        flushes: FlushAsker,
+    ) -> NodeOperator {
         NodeOperator {
             membership,
             mode: self.config.encryption,
@@ -401,6 +408,7 @@ impl Start<'_> {
             clock: Arc::clone(&self.world.clock),
             ends: self.ends.clone(),
             rotations: Arc::default(),
+            flushes,
         }
     }
 }

@@ -62,6 +62,15 @@ pub trait Operator: Send + Sync {
     /// What was expected, in words.
     fn log_by(&self, filter: &str, is_set: bool) -> Result<(), String>;
 
+    /// Asks for a flush of the state as it is applied now. Must not block.
+    fn ask_flush(&self);
+
+    /// Flushes the state as it is applied now: blocks.
+    ///
+    /// # Errors
+    /// Why that is not done, in words.
+    fn flush(&self) -> Result<(), String>;
+
     /// Ends the node as SIGTERM does. Must not block.
     fn shut_down(&self);
 

@@ -253,6 +253,12 @@ impl Operator for Alone {
         Vec::new()
     }
 
+    fn ask_flush(&self) {}
+
+    fn flush(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn shut_down(&self) {
         unreachable!("nobody asks")
     }

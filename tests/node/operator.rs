@@ -284,6 +284,30 @@ fn a_first_start_on_a_full_disk_says_what_it_needs_and_a_later_one_with_room_wor
 }
 
 #[test]
+fn save_flushes_the_state_so_that_the_next_start_replays_nothing_of_it() {
+    let site = Site::new();
+    let node = Node::start(&site.sealed());
+    let mut client = node.client();
+    for key in 0..100 {
+        assert_eq!(client.words(&format!("SET k{key} v")), Reply::ok());
+    }
+    let replay = |log: &str, word: &str| -> u64 {
+        let line = log.lines().find(|line| line.contains("log replayed")).unwrap();
+        line.split_once(&format!("\"{word}\":\"")).unwrap().1.split('"').next().unwrap().parse().unwrap()
+    };
+    node.kill();
+    let node = Node::start(&site.sealed());
+    assert!(replay(&node.log(), "to") >= replay(&node.log(), "behind") + 100, "{}", node.log());
+    let mut client = node.client();
+    assert_eq!(client.words("SET more v"), Reply::ok());
+    assert_eq!(client.words("SAVE"), Reply::ok());
+    node.kill();
+    let node = Node::start(&site.sealed());
+    assert_eq!(replay(&node.log(), "to"), replay(&node.log(), "behind"), "{}", node.log());
+    assert_eq!(node.client().words("GET more"), Reply::bulk("v"));
+}
+
+#[test]
 fn cpu_profiles_are_off_unless_asked_for_and_one_at_a_time() {
     const PATH: &str = "/debug/pprof/profile";
     let site = Site::new();

@@ -12,6 +12,7 @@ mod subcommand;
 mod tools;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -43,6 +44,7 @@ use crate::resp::login::Login;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 
 /// The connection that sent a local command.
@@ -73,6 +75,7 @@ impl LocalContext<'_> {
                 let sub = subcommand("sealkv", arguments);
                 sealkv_command(self.shared, self.upstream, &sub, &mut self.encoder(out)).await
             }
+            Local::Save => self.save(arguments, out).await,
             _ => self.answer(local, arguments, out),
         };
         if let Err(refusal) = result {
@@ -129,14 +132,13 @@ impl LocalContext<'_> {
                 let now_s = self.shared.gateway.wall_ms() / 1000;
                 self.encoder(out).integer(i64::try_from(now_s).unwrap_or(i64::MAX));
             }
-            Local::Save => return self.save(arguments, out),
             Local::Shutdown => return self.shut_down(arguments),
             Local::Wait => return self.wait(arguments, out),
             Local::Memory => write_help(&MEMORY_HELP, &mut self.encoder(out)),
             Local::Object => write_help(&OBJECT_HELP, &mut self.encoder(out)),
             Local::Ping if arguments.len() == 1 => self.encoder(out).simple("PONG"),
             Local::Ping | Local::Echo => self.encoder(out).bulk(arguments.slice(1)),
-            Local::Quit | Local::CrossProtocol | Local::Sealkv => unreachable!("run before these"),
+            Local::Quit | Local::CrossProtocol | Local::Save | Local::Sealkv => unreachable!("run before these"),
             Local::Multi | Local::Exec | Local::Discard | Local::Watch => {
                 unreachable!("the session runs these with its transaction")
             }
@@ -154,13 +156,26 @@ impl LocalContext<'_> {
         Ok(())
     }
 
-    /// SAVE, BGSAVE: what was acknowledged is durable already, so there is nothing to wait for.
-    fn save(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
+    /// SAVE, BGSAVE: a flush of the state. What was acknowledged is durable before it; behind it a start replays less.
+    async fn save(&self, arguments: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), ErrorLine> {
         let is_schedule = |position: usize| arguments.slice(position).eq_ignore_ascii_case(b"schedule");
         match arguments.len() {
-            1 if arguments.slice(0).len() == "save".len() => self.encoder(out).simple("OK"),
-            1 => self.encoder(out).simple("Background saving started"),
-            2 if is_schedule(1) => self.encoder(out).simple("Background saving started"),
+            1 if arguments.slice(0).len() == "save".len() => {
+                let operator = Arc::clone(&self.shared.operator);
+                let Ok(_turn) = self.shared.long_reads.acquire().await else {
+                    return Err(ErrorLine::fixed(TRY_AGAIN));
+                };
+                match tokio::task::spawn_blocking(move || operator.flush()).await {
+                    Ok(Ok(())) => self.encoder(out).simple("OK"),
+                    Ok(Err(why)) => return Err(ErrorLine::made(format!("ERR {why}"))),
+                    Err(_) => return Err(ErrorLine::fixed(TRY_AGAIN)),
+                }
+            }
+            2 if !is_schedule(1) => return Err(SYNTAX),
+            1 | 2 => {
+                self.shared.operator.ask_flush();
+                self.encoder(out).simple("Background saving started");
+            }
             _ => return Err(SYNTAX),
         }
         Ok(())

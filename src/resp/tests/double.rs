@@ -83,6 +83,7 @@ pub(super) struct Below {
     /// Every moment is a read point.
     pub(super) leads_alone: AtomicBool,
     pub(super) shut_downs: AtomicU64,
+    pub(super) flushes: AtomicU64,
     /// What operators asked, and what they are told; done if nothing is here.
     pub(super) asked: Mutex<Vec<ControlRequest>>,
     pub(super) operator_ends: Mutex<VecDeque<ControlResult>>,
@@ -143,6 +144,7 @@ impl Below {
             read_rounds: AtomicU64::new(0),
             leads_alone: AtomicBool::new(false),
             shut_downs: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             asked: Mutex::default(),
             operator_ends: Mutex::default(),
             log_filter: Mutex::new("info".to_owned()),
@@ -236,6 +238,18 @@ impl Operator for Below {
     fn ask(&self, request: ControlRequest, done: ControlCallback) {
         self.asked.lock().unwrap().push(request);
         done(self.operator_ends.lock().unwrap().pop_front().unwrap_or(Ok(ControlDone::Enabled { cutover: Index(7) })));
+    }
+
+    fn ask_flush(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn flush(&self) -> Result<(), String> {
+        self.ask_flush();
+        match self.flushes.load(Ordering::Relaxed) {
+            1 => Ok(()),
+            _ => Err("the state is not flushed: no space".to_owned()),
+        }
     }
 
     fn shut_down(&self) {

@@ -57,6 +57,8 @@ fn monitoring_tools_are_answered_as_by_a_redis_with_nothing_to_show() {
     ] {
         assert_eq!(client.ask(line), format!("{reply}\r\n"), "{line}");
     }
+    assert_eq!(house.below.flushes.load(Ordering::Relaxed), 3, "SAVE and BGSAVE each ask for a flush");
+    assert_eq!(client.ask("SAVE"), "-ERR the state is not flushed: no space\r\n");
     assert_eq!(client.ask("COMMAND LIST FILTERBY MODULE x"), "*0\r\n");
     assert!(client.ask("COMMAND LIST FILTERBY ACLCAT bitmap").contains("\r\nbitop\r\n"));
     assert!(client.ask("ACL CAT").contains("\r\nstring\r\n"));
