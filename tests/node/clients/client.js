@@ -19,10 +19,10 @@ async function nodeRedis() {
   assert.deepEqual([await one.incr("n"), await one.incr("n"), await one.incrBy("n", 10)], [1, 2, 12]);
   await one.mSet(["a", "1", "b", "2"]);
   assert.deepEqual(await one.mGet(["a", "b", "absent"]), ["1", "2", null]);
-  await one.set("soon", "x", { PX: 60 });
+  await one.set("soon", "x", { PX: 1000 });
   await one.expire("a", 100);
   assert.deepEqual([await one.ttl("a"), await one.persist("a"), await one.ttl("a")], [100, true, -1]);
-  await pause(100);
+  await pause(1100);
   assert.equal(await one.get("soon"), null);
   // Commands of one turn of the loop go out as one pipeline.
   const replies = await Promise.all(numbers.flatMap((i) => [one.set(`p${i}`, String(i)), one.get(`p${i}`)]));
@@ -50,10 +50,10 @@ async function ioredis() {
   assert.deepEqual([await one.incr("n"), await one.incr("n"), await one.incrby("n", 10)], [1, 2, 12]);
   await one.mset("a", "1", "b", "2");
   assert.deepEqual(await one.mget("a", "b", "absent"), ["1", "2", null]);
-  await one.set("soon", "x", "PX", 60);
+  await one.set("soon", "x", "PX", 1000);
   await one.expire("a", 100);
   assert.deepEqual([await one.ttl("a"), await one.persist("a"), await one.ttl("a")], [100, 1, -1]);
-  await pause(100);
+  await pause(1100);
   assert.equal(await one.get("soon"), null);
   const pipeline = one.pipeline();
   numbers.forEach((i) => pipeline.set(`p${i}`, i).get(`p${i}`));
