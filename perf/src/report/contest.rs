@@ -1,6 +1,5 @@
 //! `scripts/bench peers node`: the node, sealed and nil, beside Redis and Valkey with their files synced always; all in turn.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -59,6 +58,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         ));
     }
     let (seconds, keys) = (options.number("--seconds", 2)?.to_string(), options.number("--keys", 100_000)?.to_string());
+    let out = options.place("--record")?;
     let work = work_directory()?;
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
     let contest = Contest { tools: &tools, seconds: &seconds, keys: &keys };
@@ -72,7 +72,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
     });
     record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
-    keep_or_print(&record, options.text("--record").map(PathBuf::from))
+    keep_or_print(&record, out)
 }
 
 struct Contest<'c> {

@@ -89,6 +89,17 @@ impl<'a> Options<'a> {
         self.text(name).map(PathBuf::from).ok_or(format!("{name} is missing"))
     }
 
+    /// Where a record goes, if it was said: the folder has to be there before anything is measured.
+    pub fn place(&self, name: &str) -> Result<Option<PathBuf>, String> {
+        let Some(place) = self.text(name).map(PathBuf::from) else { return Ok(None) };
+        let above = place.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if above.is_dir() {
+            Ok(Some(place))
+        } else {
+            Err(format!("{name} {}: there is no such folder", place.display()))
+        }
+    }
+
     /// An option that is not among these is a mistake.
     pub fn only(&self, names: &[&str]) -> Result<(), String> {
         match self.0.iter().find(|(name, _)| !names.contains(name)) {

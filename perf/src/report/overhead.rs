@@ -42,7 +42,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         rate: options.number("--rate", 10_000)?,
         profile_seconds: options.number("--profile", 5)?,
     };
-    let out = options.path("--out")?;
+    let out = options.place("--out")?.ok_or("--out is missing")?;
     let work = work_directory()?;
     let mut missing: Vec<String> = Vec::new();
     let begun = Watch::new(&[]);

@@ -40,6 +40,7 @@ const AXES: [(&str, &str, &[u64], &[&str]); 4] = [
 pub fn run(options: &Options<'_>) -> Result<(), String> {
     options.only(&["--rooms", "--sealkv", "--load", "--out", "--rounds", "--seconds"])?;
     let (rounds, seconds) = (options.number("--rounds", 3)?.max(1), options.number("--seconds", 2)?);
+    let out = options.place("--out")?.ok_or("--out is missing")?;
     let work = work_directory()?;
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
     is_there(&tools.sealkv)?;
@@ -56,7 +57,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         "busy": foreign > FOREIGN_MAX, "missing": [], "complete": true, "rounds": rounds, "seconds": seconds,
         "curves": curves, "bends": notes,
     });
-    keep(&record, &options.path("--out")?)
+    keep(&record, &out)
 }
 
 /// The two nodes, and how they are asked.

@@ -4,7 +4,6 @@
 //! crates more. The record says so.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -42,6 +41,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     options.only(&["--sealkv", "--load", "--rounds", "--seconds", "--clients", "--record"])?;
     let (rounds, seconds) = (options.number("--rounds", 9)?.max(1), options.number("--seconds", 3)?);
     let clients = options.number("--clients", 256)?;
+    let out = options.place("--record")?;
     let work = work_directory()?;
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
     let measured = measure(&tools, rounds, (&seconds.to_string(), &clients.to_string()));
@@ -54,7 +54,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         "clients": clients, "notes": ["etcd is asked through its JSON gateway over HTTP/1.1, not by gRPC"],
     });
     record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
-    keep_or_print(&record, options.text("--record").map(PathBuf::from))
+    keep_or_print(&record, out)
 }
 
 fn measure(tools: &Tools, rounds: u64, (seconds, clients): (&str, &str)) -> Result<Value, String> {
