@@ -55,7 +55,7 @@ impl PeerMessage {
     }
 
     /// `None` as for `new`, on the receiving side.
-    fn into_message(self) -> Option<Message> {
+    pub(super) fn into_message(self) -> Option<Message> {
         may_travel(self.0.get_msg_type()).then_some(self.0)
     }
 
@@ -64,7 +64,7 @@ impl PeerMessage {
     /// # Errors
     /// [`RaftFatal::LogLost`]: the leader counts on entries that are not here.
     pub(super) fn admit(self, raft: &Raft<Log>, may_lead: bool) -> Result<Option<Message>, RaftFatal> {
-        let Some(message) = self.into_message() else { return Ok(None) };
+        let Some(mut message) = self.into_message() else { return Ok(None) };
         let is_between_members = message.to == raft.id && message.from != raft.id && message.from != ::raft::INVALID_ID;
         let last = raft.raft_log.last_index();
         let may_step = match message.get_msg_type() {
@@ -77,6 +77,10 @@ impl PeerMessage {
                 return Err(RaftFatal::LogLost { matched: Index(message.commit), last: Index(last) });
             }
             MessageType::MsgAppend => is_well_formed(&message),
+            MessageType::MsgAppendResponse => {
+                let matched = raft.prs().get(message.from).map_or(0, |progress| progress.matched);
+                message.term != raft.term || is_of_now(&mut message, matched)
+            }
             _ => true,
         };
         Ok(may_step.then_some(message))
@@ -212,6 +216,20 @@ fn is_well_formed(message: &Message) -> bool {
     })
 }
 
+/// Whether an answer to an append says anything new to a leader that knows its sender to hold the log up to `matched`. A refusal at
+/// or below that is a late one. The library takes it for new where it probes, goes back to entries that it may have dropped, and
+/// then sends nothing any more. For the same reason no refusal leads back below `matched`.
+fn is_of_now(answer: &mut Message, matched: u64) -> bool {
+    if !answer.reject || matched == 0 {
+        return true;
+    }
+    if answer.reject_hint < matched {
+        // Without a term the library looks for no earlier place by itself.
+        (answer.reject_hint, answer.log_term) = (matched, 0);
+    }
+    answer.index > matched
+}
+
 /// Sends messages to members; never blocks.
 pub trait Transport: Send {
     /// Sends `message` to the node it is for, or drops it (and counts that).
@@ -246,6 +264,28 @@ mod tests {
         assert!(PeerMessage::forged(message(MessageType::MsgPropose, 2)).into_message().is_none());
         assert!(PeerMessage::forged(message(MessageType::MsgHup, 2)).into_message().is_none());
         assert!(PeerMessage::new(message(MessageType::MsgAppend, 2)).is_some());
+    }
+
+    #[test]
+    fn no_refusal_leads_a_leader_back_below_what_a_follower_holds() {
+        let refused = |index: u64, hint: u64| {
+            let mut answer = message(MessageType::MsgAppendResponse, 1);
+            (answer.index, answer.reject, answer.reject_hint, answer.log_term) = (index, true, hint, 3);
+            answer
+        };
+        for (index, hint, matched, is_new, hint_after) in
+            [(9, 4, 0, true, 4), (9, 4, 6, true, 6), (9, 7, 6, true, 7), (6, 4, 6, false, 6), (5, 4, 6, false, 6)]
+        {
+            let mut answer = refused(index, hint);
+            assert_eq!(
+                (is_of_now(&mut answer, matched), answer.reject_hint),
+                (is_new, hint_after),
+                "{index} {hint} {matched}"
+            );
+            assert_eq!(answer.log_term, if hint_after == hint { 3 } else { 0 });
+        }
+        let mut good = Message { reject: false, ..refused(5, 0) };
+        assert!(is_of_now(&mut good, 6), "what is no refusal is for the library to judge");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::raft::eraftpb::Entry;
+use ::raft::eraftpb::EntryType;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
 
@@ -15,6 +16,7 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::raft::members_change::encode_change;
 use crate::raft::*;
 use crate::testing::net::Network;
 
@@ -41,6 +43,34 @@ fn append(term: u64, behind: (u64, u64), entries: Vec<Entry>) -> Message {
 
 fn told(message: Message) -> Input {
     Input::Message(PeerMessage::forged(message))
+}
+
+/// Has node 1 elected by node 2.
+fn elected(node: &mut Node, network: &Network) {
+    while !node.raft.status().is_leader {
+        node.tick();
+        for asked in network.take(2) {
+            let kind = match asked.kind() {
+                "prevote" => MessageType::MsgRequestPreVoteResponse,
+                "vote" => MessageType::MsgRequestVoteResponse,
+                _ => continue,
+            };
+            let term = asked.into_message().unwrap().term;
+            node.step([told(message(kind, 2, 1, term))]);
+            node.settle();
+        }
+    }
+}
+
+/// What `from` answers to an append up to `index`.
+fn answer(node: &mut Node, from: u64, index: u64, refused_at: Option<u64>) {
+    let mut answer = message(MessageType::MsgAppendResponse, from, 1, node.raft.status().term.0);
+    answer.index = index;
+    if let Some(hint) = refused_at {
+        (answer.reject, answer.reject_hint) = (true, hint);
+    }
+    node.step([told(answer)]);
+    node.settle();
 }
 
 fn follower() -> (Node, Network) {
@@ -167,6 +197,62 @@ fn entries_of_a_peer_without_room_are_cut_from_the_end_and_the_rest_is_stepped()
     node.step([told(full)]);
     assert_eq!(node.raft.status().last, Index(3));
     assert_eq!(node.raft.status().committed, Index(3), "commit is learned all the same");
+}
+
+// Trap: where the library probes, a refusal from before the follower caught up sends it back to entries that may be gone.
+#[test]
+fn a_late_refusal_does_not_lead_back_below_what_a_follower_holds() {
+    let (mut node, network) = follower();
+    elected(&mut node, &network);
+    answer(&mut node, 2, 2, None);
+    node.propose(&["a", "b"]);
+    node.settle();
+    answer(&mut node, 2, 4, None);
+    assert_eq!(node.raft.status().committed, Index(4));
+    let _ = network.take(2);
+    // From here on it probes, one append at a time, the next one behind 4.
+    node.step([Input::Unreachable(2)]);
+    answer(&mut node, 2, 4, Some(1));
+    node.propose(&["c"]);
+    node.settle();
+    let sent: Vec<Message> = network.take(2).into_iter().filter_map(PeerMessage::into_message).collect();
+    let appends = sent.iter().filter(|message| message.get_msg_type() == MessageType::MsgAppend);
+    let places: Vec<u64> = appends.map(|append| append.index).collect();
+    assert!(!places.is_empty() && places.iter().all(|behind| *behind >= 4), "behind {places:?}");
+}
+
+// Trap: the library lets a leader go on that is no member any more, and panics at the next commit.
+#[test]
+fn a_leader_whose_own_removal_is_applied_leads_no_longer() {
+    let network = Network::default();
+    let mut disk = Disk::founded(&[1, 2, 3]);
+    disk.members.learners = vec![4];
+    let mut node = Node::start(1, disk, &Arc::default(), 1, &network);
+    let id = |id| NodeId::new(id).unwrap();
+    let mut replace = entry(2, 5, &encode_change(&MemberChange::Replace { old: id(1), new: id(4) }));
+    replace.set_entry_type(EntryType::EntryConfChangeV2);
+    node.step([told(append(5, (1, 1), vec![replace]))]);
+    node.settle();
+    elected(&mut node, &network);
+    // Both majorities hold the change and the entry of the term, then the library's own leave and one more.
+    (2..=4).for_each(|from| answer(&mut node, from, 3, None));
+    assert_eq!(node.raft.members().voters_outgoing, [1, 2, 3]);
+    node.propose(&["x"]);
+    node.settle();
+    let last = node.raft.status().last.0;
+    (2..=4).for_each(|from| answer(&mut node, from, 4, None));
+    assert_eq!(node.raft.members().voters, [2, 3, 4]);
+    (2..=4).for_each(|from| answer(&mut node, from, last, None));
+    assert!(!node.raft.status().is_leader, "{:?}", node.raft.status());
+    (2..=4).for_each(|to| drop(network.take(to)));
+    for _ in 0..100 {
+        node.tick();
+    }
+    assert!(!node.raft.status().is_leader);
+    assert!(
+        (2..=4).all(|to| network.take(to).iter().all(|message| message.kind() != "prevote")),
+        "it asks for no votes"
+    );
 }
 
 #[test]
