@@ -22,6 +22,8 @@ pub struct ClusterConfig {
     pub peer_listen: SocketAddr,
     /// The founders of the cluster, ascending by node. The same on every node, for ever: the cluster's id follows from it.
     pub founders: Vec<MemberAddress>,
+    /// Where nodes are now that are elsewhere than the state of the cluster says.
+    pub moved: Vec<MemberAddress>,
     /// It is no founder: the leader takes it in.
     pub is_joining: bool,
     /// Of the founders and the cluster's name.
@@ -52,7 +54,9 @@ impl ClusterConfig {
                 "a port other than 0: the others have to know it",
             ));
         }
-        let founders = parse_list(list)?;
+        let founders = parse_list("initial-cluster", list)?;
+        let moved = settings.peer_addresses.as_deref().map(|list| parse_list("peer-addresses", list));
+        let moved = moved.transpose()?.unwrap_or_default();
         let is_joining = settings.join.unwrap_or(false);
         let is_founder = founders.iter().any(|founder| founder.node == node);
         match (is_founder, is_joining) {
@@ -69,11 +73,11 @@ impl ClusterConfig {
         }
         let tls = tls_files(settings)?;
         if tls.is_none() && !settings.insecure_peers.unwrap_or(false) {
-            check_loopback(peer_listen, &founders)?;
+            check_loopback(peer_listen, if moved.is_empty() { &founders } else { &moved })?;
         }
         let cluster = cluster_id(settings.cluster_name.as_deref().unwrap_or(""), &founders);
         let is_insecure = settings.insecure_peers.unwrap_or(false);
-        Ok(Some(ClusterConfig { node, peer_listen, founders, is_joining, cluster, tls, is_insecure }))
+        Ok(Some(ClusterConfig { node, peer_listen, founders, moved, is_joining, cluster, tls, is_insecure }))
     }
 }
 
@@ -82,6 +86,7 @@ fn none_of(settings: &Settings) -> Result<(), ConfigError> {
     let given = [
         ("node-id", settings.node_id.is_some()),
         ("peer-listen", settings.peer_listen.is_some()),
+        ("peer-addresses", settings.peer_addresses.is_some()),
         ("cluster-name", settings.cluster_name.is_some()),
         ("join", settings.join.unwrap_or(false)),
         ("peer-cert", settings.peer_cert.is_some()),
@@ -98,8 +103,8 @@ fn none_of(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 /// `1=HOST:PORT,2=HOST:PORT,...`, ascending by node.
-fn parse_list(list: &str) -> Result<Vec<MemberAddress>, ConfigError> {
-    let wrong = |what: String| range("initial-cluster", list, &what);
+fn parse_list(name: &'static str, list: &str) -> Result<Vec<MemberAddress>, ConfigError> {
+    let wrong = |what: String| range(name, list, &what);
     let mut founders = Vec::new();
     for part in list.split(',') {
         let (node, address) = part
@@ -146,7 +151,7 @@ pub fn check_address(address: &str) -> Result<(), String> {
 /// # Errors
 /// [`ConfigError`]: the list is none.
 pub fn cluster_of(list: &str, name: Option<&str>) -> Result<(ClusterId, Vec<MemberAddress>), ConfigError> {
-    let founders = parse_list(list)?;
+    let founders = parse_list("initial-cluster", list)?;
     Ok((cluster_id(name.unwrap_or(""), &founders), founders))
 }
 
@@ -263,6 +268,16 @@ mod tests {
             let said = refused(Settings { initial_cluster: Some(list.to_owned()), ..three() });
             assert!(said.starts_with("initial-cluster is ") && said.contains(words), "{list}: {said}");
         }
+    }
+
+    #[test]
+    fn nodes_that_moved_are_the_same_cluster_elsewhere() {
+        let moved = Settings { peer_addresses: Some("2=localhost:8002".to_owned()), ..three() };
+        let [before, after] = [three(), moved].map(|settings| ClusterConfig::check(&settings).unwrap().unwrap());
+        assert_eq!(before.cluster, after.cluster);
+        assert_eq!((before.moved.len(), after.moved[0].address.as_str()), (0, "localhost:8002"));
+        let wrong = Settings { peer_addresses: Some("2=nowhere".to_owned()), ..three() };
+        assert!(refused(wrong).starts_with("peer-addresses is 2=nowhere"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct MembersWatch {
     node: NodeId,
     known: Mutex<KnownMembers>,
     changed: OnceLock<MembersChanged>,
+    /// Where members are by the settings, if not where the state says.
+    moved: OnceLock<Vec<MemberAddress>>,
 }
 
 /// The members and where they are.
@@ -54,7 +56,12 @@ impl MembersWatch {
     pub(crate) fn new(node: NodeId, applied: &Applied) -> MembersWatch {
         let (members, addresses) = (applied.members.clone(), applied.addresses.clone());
         let known = KnownMembers { members, addresses, taken_out: Vec::new() };
-        MembersWatch { node, known: Mutex::new(known), changed: OnceLock::new() }
+        MembersWatch { node, known: Mutex::new(known), changed: OnceLock::new(), moved: OnceLock::new() }
+    }
+
+    /// These are elsewhere than the state says. Once, before anybody is told.
+    pub(crate) fn have_moved(&self, moved: Vec<MemberAddress>) {
+        assert!(self.changed.get().is_none() && self.moved.set(moved).is_ok(), "once, and first");
     }
 
     /// Tells `changed` of the members as they are, and of every change.
@@ -72,10 +79,9 @@ impl MembersWatch {
         }
         tracing::info!(members = ?record.members, "the members have changed");
         *known = known.then(record);
-        let now = known.clone();
         drop(known);
         if let Some(changed) = self.changed.get() {
-            changed(&now);
+            changed(&self.known());
         }
     }
 
@@ -86,7 +92,12 @@ impl MembersWatch {
 
     /// The members now.
     pub(crate) fn known(&self) -> KnownMembers {
-        self.lock().clone()
+        let mut known = self.lock().clone();
+        for member in &mut known.addresses {
+            let now = self.moved.get().and_then(|moved| moved.iter().find(|now| now.node == member.node));
+            member.address = now.map_or_else(|| std::mem::take(&mut member.address), |now| now.address.clone());
+        }
+        known
     }
 
     fn lock(&self) -> MutexGuard<'_, KnownMembers> {

@@ -152,6 +152,9 @@ pub struct Settings {
     /// The founders of the cluster, the same on every node and for ever: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT
     #[arg(long, env = "SEALKV_INITIAL_CLUSTER", value_name = "LIST")]
     pub initial_cluster: Option<String>,
+    /// Where nodes are now that are not where they were when they were taken in: 1=HOST:PORT,2=HOST:PORT
+    #[arg(long, env = "SEALKV_PEER_ADDRESSES", value_name = "LIST")]
+    pub peer_addresses: Option<String>,
     /// A name that tells clusters with the same founders' addresses apart
     #[arg(long, env = "SEALKV_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
@@ -325,6 +328,7 @@ impl Settings {
             node_id: self.node_id.or(lower.node_id),
             peer_listen: self.peer_listen.or(lower.peer_listen),
             initial_cluster: self.initial_cluster.or(lower.initial_cluster),
+            peer_addresses: self.peer_addresses.or(lower.peer_addresses),
             cluster_name: self.cluster_name.or(lower.cluster_name),
             join: self.join.or(lower.join),
             peer_cert: self.peer_cert.or(lower.peer_cert),

@@ -122,6 +122,7 @@ pub fn start(
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
     if let Some(several) = &config.cluster {
+        start.links.members.have_moved(several.moved.clone());
         let book = peering::open_book(&config.data_dir, several, &recovered, world);
         let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
         start.links.keks.keep(Arc::new(book.map_err(cannot)?));

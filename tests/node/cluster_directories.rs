@@ -34,6 +34,22 @@ fn a_node_that_has_no_kek_in_common_with_most_others_ends_with_78() {
     trio.digest();
 }
 
+#[test]
+fn all_nodes_move_at_once_and_are_the_same_cluster() {
+    let mut trio = Trio::new().running();
+    assert_eq!(trio.client(1).words("SET a 1"), Reply::ok());
+    IDS.iter().for_each(|id| trio.stop(*id));
+    trio.move_all();
+    IDS.iter().for_each(|id| trio.start(*id));
+    trio.leader();
+    assert_eq!(trio.client(2).words("GET a"), Reply::bulk("1"));
+    assert_eq!(trio.client(3).words("SET a 2"), Reply::ok());
+    trio.digest();
+    let (status, list) = trio.admin(1, &["member", "list"]);
+    assert_eq!(status, 0, "{list}");
+    assert!(IDS.iter().all(|id| list.contains(&trio.peer_address(*id))), "{list}");
+}
+
 /// Goal: an older copy, or nothing, stands in the place of a node's directory, and the other two do not hear each other: its vote
 /// would decide. It ends with 78 and gives none; what was acknowledged is there once the network is mended.
 #[test]

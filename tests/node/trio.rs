@@ -34,12 +34,20 @@ pub struct Trio {
     clients: [SocketAddr; 5],
     encryption: Vec<String>,
     has_certificates: bool,
+    /// `--peer-addresses`.
+    moved: Option<String>,
     nodes: [Option<Node>; 5],
     /// A network of its own; its nodes end before it.
     pub nets: Option<Nets>,
 }
 
 impl Trio {
+    /// All nodes listen elsewhere from their next start on.
+    pub fn move_all(&mut self) {
+        self.peers = [(); 5].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        self.moved = Some(list_of(&self.peers));
+    }
+
     /// Nobody runs yet.
     pub fn new() -> Trio {
         let site = Site::new();
@@ -48,7 +56,7 @@ impl Trio {
         let address = |()| SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (peers, clients) = ([(); 5].map(address), [(); 5].map(address));
         let (list, nodes) = (list_of(&peers), [const { None }; 5]);
-        Trio { site, list, peers, clients, encryption, has_certificates: false, nodes, nets: None }
+        Trio { site, list, peers, clients, encryption, has_certificates: false, moved: None, nodes, nets: None }
     }
 
     /// Without encryption.
@@ -124,6 +132,9 @@ impl Trio {
         }
         if !IDS.contains(&id) {
             args.push("--join".to_owned());
+        }
+        if let Some(moved) = &self.moved {
+            args.extend(["--peer-addresses".to_owned(), moved.clone()]);
         }
         args
     }
