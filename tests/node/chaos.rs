@@ -42,7 +42,8 @@ fn faults_of_processes_lose_nothing_acknowledged() {
         }
     };
     let mut trio = trio.running();
-    let writers = Writers::start(trio.addresses(), 8);
+    // Each waits for its replies, and for seconds where its node is cut off.
+    let writers = Writers::start(trio.addresses(), if seconds >= 60 { 48 } else { 8 });
     let (end, mut leader) = (Instant::now() + Duration::from_secs(seconds), trio.leader());
     while Instant::now() < end {
         sleep(300 + chance.below(1500));
