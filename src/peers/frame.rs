@@ -91,7 +91,7 @@ pub(super) enum FrameFault {
     Closed,
     /// It broke.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The other side speaks TLS.
     #[error("it speaks TLS, and peers of this node do not")]
     Tls,
@@ -128,6 +128,16 @@ pub(super) enum FrameFault {
         /// What is wrong.
         error: CodecError,
     },
+}
+
+impl From<io::Error> for FrameFault {
+    /// With TLS a process that dies says no goodbye, and the library's words for that are of no help.
+    fn from(error: io::Error) -> FrameFault {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => FrameFault::Closed,
+            _ => FrameFault::Io(error),
+        }
+    }
 }
 
 /// Appends the head of a frame whose body is `parts`, one behind another.
