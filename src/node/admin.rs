@@ -2,7 +2,7 @@
 //!
 //! `/metrics` is Prometheus text; `/livez` answers as long as the process runs; `/readyz` tells whether it serves clients, or why not
 //! and, during a start, how far that is;
-//! `/debug/pprof/profile` is a CPU profile, where the operator allowed it.
+//! `/debug/pprof/profile` is a CPU profile, `/debug/heap` what the allocator counts, where the operator allowed it.
 
 use std::io;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ async fn ready(State(facts): State<AdminFacts>) -> impl IntoResponse {
 }
 
 /// What a wrong path is answered with.
-const PATHS: &str = "not here; there are /livez, /readyz, /health, /metrics and /debug/pprof/profile\n";
+const PATHS: &str = "not here; there are /livez, /readyz, /health, /metrics, /debug/pprof/profile and /debug/heap\n";
 
 async fn metrics(State(facts): State<AdminFacts>) -> impl IntoResponse {
     let mut text = Vec::new();

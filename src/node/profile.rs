@@ -1,4 +1,5 @@
-//! CPU profiles of the running node over HTTP, in the format of pprof (gzipped protobuf): which functions are on a CPU.
+//! CPU profiles of the running node over HTTP, in the format of pprof (gzipped protobuf): which functions are on a CPU. And
+//! what the allocator counts, as JSON: `/debug/heap`.
 //!
 //! `/debug/pprof/profile?seconds=N`, N from 1 to 60, one at a time; only with `--profiling`. A profile holds names of
 //! functions and threads, never data. Stacks are walked by frame pointers, from the caller of the innermost function on:
@@ -19,18 +20,30 @@ use axum::response::Response;
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use mimalloc::MiMalloc;
 use pprof::ProfilerGuard;
 use pprof::ProfilerGuardBuilder;
 use pprof::protos::Message;
 use tokio::sync::Semaphore;
 
-/// The route, or one that says how to turn it on.
+/// The routes, or ones that say how to turn them on.
 pub fn router(profiling: bool) -> Router {
     if !profiling {
-        return Router::new()
-            .route(PATH, get(|| async { (StatusCode::NOT_FOUND, "profiles are off: start with --profiling\n") }));
+        let off = || get(|| async { (StatusCode::NOT_FOUND, "profiles are off: start with --profiling\n") });
+        return Router::new().route(PATH, off()).route(HEAP_PATH, off());
     }
-    Router::new().route(PATH, get(profile)).with_state(Arc::new(Semaphore::new(1)))
+    Router::new().route(PATH, get(profile)).route(HEAP_PATH, get(heap)).with_state(Arc::new(Semaphore::new(1)))
+}
+
+/// Sizes and counts of what the allocator holds: some kilobytes, whatever the node holds.
+async fn heap() -> Response {
+    match MiMalloc::stats_json() {
+        Ok(json) => {
+            let kind = (header::CONTENT_TYPE, "application/json");
+            ([kind], json.to_bytes().to_vec()).into_response()
+        }
+        Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+    }
 }
 
 async fn profile(State(turn): State<Arc<Semaphore>>, uri: Uri) -> Response {
@@ -77,6 +90,7 @@ fn encode(guard: &ProfilerGuard<'_>) -> io::Result<Vec<u8>> {
 }
 
 const PATH: &str = "/debug/pprof/profile";
+const HEAP_PATH: &str = "/debug/heap";
 const SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 const SECONDS_DEFAULT: u64 = 10;
 /// Samples a second; not a divisor of anything that beats in the node.

@@ -173,7 +173,7 @@ pub struct Settings {
     /// Allow nodes on addresses that are not loopback to talk to each other without TLS
     #[arg(long, env = "SEALKV_INSECURE_PEERS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_peers: Option<bool>,
-    /// Serve CPU profiles at /debug/pprof/profile?seconds=N of the admin address [default: false]
+    /// Serve CPU profiles at /debug/pprof/profile?seconds=N and /debug/heap at the admin address [default: false]
     #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub profiling: Option<bool>,
     /// Log lines as text or JSON [default: text]

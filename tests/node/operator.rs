@@ -315,6 +315,7 @@ fn cpu_profiles_are_off_unless_asked_for_and_one_at_a_time() {
     let (head, body) = http(node.admin_port, PATH);
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
     assert!(String::from_utf8_lossy(&body).contains("--profiling"));
+    assert!(http(node.admin_port, "/debug/heap").0.starts_with("HTTP/1.1 404"), "the same for the heap");
     assert_eq!(node.stop().code(), Some(0));
 
     let mut args = site.sealed();
@@ -338,4 +339,11 @@ fn cpu_profiles_are_off_unless_asked_for_and_one_at_a_time() {
     flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut profile).unwrap();
     let found = |word: &str| profile.windows(word.len()).any(|bytes| bytes == word.as_bytes());
     assert!(found("samples") && found("sealkv"), "{} bytes without a function of ours", profile.len());
+
+    // What the values above took is among what the allocator counts.
+    let (head, body) = http(port, "/debug/heap");
+    assert!(head.starts_with("HTTP/1.1 200") && body.len() < 1 << 20, "{head}");
+    let heap: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let held = heap["process"]["rss_current"].as_u64().or(heap["committed"]["current"].as_u64());
+    assert!(held.is_some_and(|bytes| bytes > 1 << 20), "{heap}");
 }
