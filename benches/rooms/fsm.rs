@@ -1,12 +1,12 @@
 //! What the data means: commands of an entry executed, GETs of rows in the table and of rows that only the base has.
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use sealkv::fsm::codec::Payload;
 use sealkv::fsm::command::KeyReply;
 use sealkv::fsm::command::ReadCommand;
-use sealkv::fsm::kv::KEY_READS_MAX;
 use sealkv::fsm::kv::KeyAnswer;
 use sealkv::fsm::kv::read_keys_as_leader;
 use sealkv::fsm::name::Database;
@@ -92,17 +92,21 @@ pub fn getting(cipher: &'static str, place: &'static str, count: usize, size: us
 
 /// Bytes of the values that the reads found.
 fn bytes_of(reader: &RowReader, reads: &[(Database, ReadCommand)]) -> u64 {
-    let mut bytes = 0;
+    let (mut bytes, answered) = (0, Cell::new(0));
     let mut visit = |answer: KeyAnswer<'_>| {
+        answered.set(answered.get() + 1);
         if let KeyAnswer::Reply(KeyReply::Bulk(value)) = answer {
             bytes += value.len() as u64;
         }
         true
     };
-    for together in reads.chunks(KEY_READS_MAX) {
-        if read_keys_as_leader(reader, together, 9, &mut visit).is_err() {
+    // A call answers fewer where values are large, and the next one goes on behind them.
+    let mut rest = reads;
+    while !rest.is_empty() {
+        if read_keys_as_leader(reader, rest, 9, &mut visit).is_err() {
             return 0;
         }
+        rest = &reads[answered.get()..];
     }
     bytes
 }

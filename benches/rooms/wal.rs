@@ -110,6 +110,7 @@ fn recovery_of(name: String, cipher: &'static str, (count, group): (usize, usize
     Bench::new(name, (count, count * size), count as u64, move || {
         let mut rig = if cipher == "sealed" { LogRig::new(1) } else { LogRig::clear(1) };
         (rig.config.slot_bytes, rig.config.entry_bytes_max) = (4 << 20, 128 << 10);
+        (rig.config.slots, rig.config.slots_max) = (REPLAY_SLOTS, REPLAY_SLOTS);
         rig.create().expect("a disk without faults");
         let (mut log, _) = rig.open().expect("just made");
         for first in (0..count).step_by(group) {
@@ -122,7 +123,8 @@ fn recovery_of(name: String, cipher: &'static str, (count, group): (usize, usize
 }
 
 const GROUP: usize = 16;
-/// Of the sixteen megabytes of the log.
-const REPLAY_BYTES: usize = 8 << 20;
+const REPLAY_SLOTS: u32 = 6;
+/// Of the 24 MiB of the log, of which a slot stays free.
+const REPLAY_BYTES: usize = 12 << 20;
 /// Small entries: more frames would take long to write.
-const REPLAY_FRAMES: usize = 256;
+const REPLAY_FRAMES: usize = 512;
