@@ -1,4 +1,5 @@
-//! `scripts/bench profile`: CPU profiles of two nodes under the same load, nil and sealed, and where the difference is.
+//! `scripts/bench profile`: CPU profiles of two nodes under the same load, nil and sealed, and where the difference is. Stacks come from
+//! the nodes themselves. They lack the innermost function of a sample, so own shares come from Linux' perf where it is there.
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +18,12 @@ use crate::nodes::get;
 use crate::nodes::work_directory;
 use crate::pprof::Stacks;
 use crate::pprof::stacks;
+use crate::sampled;
+use crate::sampled::Shares;
+use crate::sampled::sample;
+
+/// A function, and its own share before and now.
+type Row = (String, f64, f64);
 
 /// `--sealkv PATH --load PATH --out DIR [--op set|get] [--seconds N]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {
@@ -29,7 +36,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     fs::create_dir_all(&out).map_err(|problem| format!("{}: {problem}", out.display()))?;
     let work = work_directory()?;
     let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
-    let taken = [("nil", 0), ("sealed", 2)].map(|(name, scenario)| -> Result<Stacks, String> {
+    let taken = [("nil", 0), ("sealed", 2)].map(|(name, scenario)| -> Result<(Stacks, Option<Shares>), String> {
         let node = tools.start_with(&SCENARIOS[scenario], scenario, &["--profiling"])?;
         tools.load(&node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "3"])?;
         let bytes = take(&tools, &node, op, seconds)?;
@@ -37,21 +44,28 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         let stacks = stacks(&bytes)?;
         let title = format!("{op}, {name}: {} samples", stacks.values().sum::<u64>());
         write(&out.join(format!("{op}-{name}.svg")), svg(&title, &stacks, None).as_bytes())?;
-        Ok(stacks)
+        let shares =
+            sample(&tools, &node, op, seconds).inspect_err(|problem| eprintln!("own shares by stacks: {problem}")).ok();
+        Ok((stacks, shares))
     });
     clean(&work);
     let [nil, sealed] = taken;
-    difference(&out, op, (&nil?, &sealed?))
+    let ((nil, nil_shares), (sealed, sealed_shares)) = (nil?, sealed?);
+    let rows = match nil_shares.zip(sealed_shares) {
+        Some((nil, sealed)) => sampled::differences(&nil, &sealed),
+        None => differences(&sealed, &nil),
+    };
+    difference(&out, op, (&nil, &sealed), rows)
 }
 
-fn difference(out: &Path, op: &str, (nil, sealed): (&Stacks, &Stacks)) -> Result<(), String> {
+fn difference(out: &Path, op: &str, (nil, sealed): (&Stacks, &Stacks), rows: Vec<Row>) -> Result<(), String> {
     let title = format!("{op}, sealed against nil: red takes a larger share");
     write(&out.join(format!("{op}-difference.svg")), svg(&title, sealed, Some(nil)).as_bytes())?;
     let mut text = format!(
         "{op}: the ten functions whose own share of the CPU differs most, in percent\n{:>8} {:>8} {:>8}\n",
         "nil", "sealed", "change"
     );
-    for (name, before, now) in differences(sealed, nil) {
+    for (name, before, now) in rows {
         text += &format!("{before:>8.2} {now:>8.2} {:>+8.2}  {name}\n", now - before);
     }
     print!("{text}");

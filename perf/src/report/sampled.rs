@@ -13,7 +13,7 @@ use crate::nodes::Tools;
 use crate::run::output_of;
 
 /// Functions and their own share in percent.
-type Shares = Vec<(String, f64)>;
+pub type Shares = Vec<(String, f64)>;
 
 /// Of writes and reads: functions that differ most between the two nodes, and what sealing and opening take of the sealed one.
 pub fn profiles(tools: &Tools, nil: &RunningNode, sealed: &RunningNode, seconds: u64) -> Result<Value, String> {
@@ -32,10 +32,12 @@ fn profile(nil: &Shares, sealed: &Shares) -> Value {
         .map(|(function, nil, sealed)| json!({"function": function, "nil": nil, "sealed": sealed}))
         .collect();
     // Both nodes compute names of rows with the same kernels, so what the nil one takes is none of the cost.
-    json!({"crypto_percent": crypto(sealed) - crypto(nil), "crypto_percent_nil": crypto(nil), "differences": rows})
+    let more = (crypto(sealed) - crypto(nil)).max(0.0);
+    json!({"crypto_percent": more, "crypto_percent_nil": crypto(nil), "differences": rows})
 }
 
-fn sample(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Shares, String> {
+/// Own shares of a node's functions while the load generator asks it.
+pub fn sample(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Shares, String> {
     let data = tools.work.join("perf.data");
     let longer = (seconds + 2).to_string();
     let mut load = Command::new(&tools.load)
@@ -83,7 +85,7 @@ fn crypto(shares: &Shares) -> f64 {
 }
 
 /// The ten functions whose own share differs most: name, nil, sealed.
-fn differences(nil: &Shares, sealed: &Shares) -> Vec<(String, f64, f64)> {
+pub fn differences(nil: &Shares, sealed: &Shares) -> Vec<(String, f64, f64)> {
     let of =
         |shares: &Shares, name: &str| shares.iter().find(|(known, _)| known == name).map_or(0.0, |(_, share)| *share);
     let only_nil = nil.iter().filter(|(name, _)| of(sealed, name) == 0.0);
