@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::limits::DISK_FREE_BYTES_LOW;
 use crate::limits::peers::PEER_ANSWER_BYTES_MAX;
 use crate::limits::peers::PEER_MANIFEST_BYTES_MAX;
 
@@ -21,6 +22,8 @@ pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 pub const SNAPSHOT_ROW_BYTES_MAX: usize = 64 << 10;
 /// A snapshot that nobody has asked for so long is removed: it keeps the space of files that the state has replaced.
 pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Free bytes that a member leaves on its disk when it fetches one: below as much a node warns anyway.
+pub const SNAPSHOT_SPACE_LEFT: u64 = DISK_FREE_BYTES_LOW;
 /// How long one piece may take.
 pub const SNAPSHOT_PIECE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often in a row a piece may fail before the transfer is given up, until the next offer.

@@ -253,6 +253,16 @@ impl Book {
         self.save()
     }
 
+    /// The members are these, and whoever else was met was taken out: a snapshot stands for the entries that said so.
+    ///
+    /// # Errors
+    /// As [`Book::take_out`].
+    pub(crate) fn keep_only(&self, members: &[NodeId]) -> io::Result<()> {
+        let gone: Vec<NodeId> =
+            self.pages().pages.known.keys().copied().filter(|node| !members.contains(node)).collect();
+        self.take_out(&gone)
+    }
+
     /// Whether that node was taken out of the cluster once.
     pub(crate) fn has_taken_out(&self, node: NodeId) -> bool {
         self.pages().taken_out.contains(&node)
@@ -458,6 +468,17 @@ mod tests {
         drop(book);
         let book = open(dir.path(), 1, at(1, 1));
         assert!(!book.has_taken_out(node(7)) && book.has_taken_out(node(100)));
+    }
+
+    #[test]
+    fn a_snapshot_says_who_was_taken_out_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = open(&dir.path().join("1"), 1, at(1, 1));
+        for id in 2..=3 {
+            meet(&one, id, &open(&dir.path().join(id.to_string()), id, at(1, 1))).unwrap();
+        }
+        one.keep_only(&[1, 3, 4].map(node)).unwrap();
+        assert!(one.has_taken_out(node(2)) && !one.has_taken_out(node(3)) && !one.has_taken_out(node(4)));
     }
 
     #[test]

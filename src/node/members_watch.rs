@@ -85,6 +85,22 @@ impl MembersWatch {
         }
     }
 
+    /// Where a leader says that the members are: this node lacks the entries that would say so. Who is a member is another
+    /// matter.
+    pub(crate) fn offered(&self, addresses: Vec<MemberAddress>) {
+        let mut known = self.known();
+        let is_known = |node| known.addresses.iter().any(|member| member.node == node);
+        let new: Vec<MemberAddress> = addresses.into_iter().filter(|member| !is_known(member.node)).collect();
+        if new.is_empty() {
+            return;
+        }
+        known.addresses.extend(new);
+        known.addresses.sort_unstable_by_key(|member| member.node);
+        if let Some(changed) = self.changed.get() {
+            changed(&known);
+        }
+    }
+
     /// Whether this node is the only member.
     pub(crate) fn is_alone(&self) -> bool {
         self.lock().members.is_alone(self.node)

@@ -20,6 +20,7 @@ use crate::fsm::state::MemberAddress;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::limits::BOOK_EVERY;
+use crate::members::Members;
 use crate::node::book::Book;
 use crate::node::cluster_config::ClusterConfig;
 use crate::node::cluster_config::is_loopback;
@@ -112,6 +113,7 @@ pub(crate) fn open_book(
     data_dir: &Path,
     several: &ClusterConfig,
     recovered: &Recovered,
+    members: &Members,
     world: &World,
 ) -> io::Result<Book> {
     let (last, compacted) = (log_facts(recovered).last, recovered.compacted);
@@ -120,7 +122,12 @@ pub(crate) fn open_book(
     let founders = several.founders.iter().map(|founder| founder.node);
     let to_meet = if several.is_joining { Vec::new() } else { founders.collect() };
     let took_part = last > Index(1);
-    Book::open(data_dir, several.node, has, took_part, to_meet, &*world.entropy)
+    let book = Book::open(data_dir, several.node, has, took_part, to_meet, &*world.entropy)?;
+    // Everything that this log ever had is in the state. With entries, some that made a member may wait to be applied again.
+    if recovered.entries.is_empty() {
+        book.keep_only(&members.nodes().unwrap_or_default())?;
+    }
+    Ok(book)
 }
 
 /// Writes once in a while what the others have acknowledged, as long as there is a book. Raft may have had no place for the word

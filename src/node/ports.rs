@@ -28,7 +28,6 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
-use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::keys::node_keys::NodeKeys;
 use crate::keys::rules::RuleError;
@@ -45,6 +44,7 @@ use crate::propose::RowDeadlines;
 use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
+use crate::raft::SnapshotOffer;
 use crate::raft::Status;
 use crate::resp::ClientReads;
 use crate::wal::Append;
@@ -143,8 +143,10 @@ impl raft::Ports for RaftPorts {
         self.snapshots.iter().for_each(|snapshots| snapshots.giver.want());
     }
 
-    fn snapshot_offered(&mut self, leader: NodeId, at: Position) {
-        self.snapshots.iter().for_each(|snapshots| snapshots.taker.offered(leader, at));
+    fn snapshot_offered(&mut self, offer: SnapshotOffer) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.taker.offered(offer);
+        }
     }
 }
 

@@ -36,3 +36,9 @@ pub(super) fn nameless(directory: &Path) -> io::Result<File> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// What a plain user may still write on the disk of `path`.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -33,6 +33,7 @@ use crate::node::hand_over::HandOver;
 use crate::node::numbers::NodeNumbers;
 use crate::node::refusal::Refusal;
 use crate::node::trial;
+use crate::node::trial::free_bytes;
 use crate::node::watch_facts::millis_of;
 
 /// Starts the threads that watch and that ask the disk. They end with the process.
@@ -265,11 +266,6 @@ impl Prober {
         }
         Ok(free)
     }
-}
-
-fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub use members_change::MemberChange;
 pub use members_change::NotAChange;
 pub use members_change::address_in;
 pub use members_change::members_after;
+pub use offers::SnapshotOffer;
 pub use ports::Committed;
 pub use ports::Ports;
 pub use ports::Status;

@@ -15,6 +15,7 @@ use ::raft::RawNode;
 use ::raft::SnapshotStatus;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
+use bytes::Bytes;
 
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -47,14 +48,27 @@ impl Offers {
     }
 }
 
-/// What a leader offers that this node does not hold: who, and where its snapshot ends.
-pub(super) fn lacking(message: &Message, raft: &Raft<Log>) -> Option<(NodeId, Position)> {
+/// A snapshot that a leader offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotOffer {
+    /// Who.
+    pub leader: NodeId,
+    /// Where it ends.
+    pub position: Position,
+    /// What came with it: [`SnapshotPoint::note`](crate::raft::SnapshotPoint::note).
+    pub note: Bytes,
+}
+
+/// What a leader offers that this node does not hold.
+pub(super) fn lacking(message: &Message, raft: &Raft<Log>) -> Option<SnapshotOffer> {
     if message.get_msg_type() != MessageType::MsgSnapshot || message.term < raft.term || message.to != raft.id {
         return None;
     }
-    let metadata = message.get_snapshot().get_metadata();
+    let snapshot = message.get_snapshot();
+    let metadata = snapshot.get_metadata();
     let position = Position { term: Term(metadata.term), index: Index(metadata.index) };
     let is_held =
         position.index.0 <= raft.raft_log.committed || raft.raft_log.match_term(position.index.0, position.term.0);
-    if is_held { None } else { Some((NodeId::new(message.from)?, position)) }
+    let offer = |leader| SnapshotOffer { leader, position, note: snapshot.data.clone() };
+    if is_held { None } else { NodeId::new(message.from).map(offer) }
 }

@@ -2,10 +2,9 @@
 
 use crate::entry::LogEntry;
 use crate::ids::Index;
-use crate::ids::NodeId;
-use crate::ids::Position;
 use crate::ids::Term;
 use crate::members::Members;
+use crate::raft::offers::SnapshotOffer;
 use crate::wal::Append;
 
 /// A committed entry on its way to apply. A membership change brings the members that raft has after it.
@@ -35,8 +34,8 @@ pub trait Ports: Send {
     /// A member lacks entries that are dropped: a snapshot is wanted, answered by `Input::Snapshot`. Called again until there is
     /// one.
     fn snapshot_wanted(&mut self) {}
-    /// The leader offers a snapshot that ends at `at` and goes beyond this log. Called again for as long as it does.
-    fn snapshot_offered(&mut self, _leader: NodeId, _at: Position) {}
+    /// A leader offers a snapshot that goes beyond this log. Called again for as long as it does.
+    fn snapshot_offered(&mut self, _offer: SnapshotOffer) {}
 }
 
 /// The raft thread's view of itself, for metrics and INFO.

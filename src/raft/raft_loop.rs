@@ -322,7 +322,7 @@ impl RaftLoop {
     /// Steps a peer's message, if it is one that a peer may send. A bad one is dropped: raft sends again.
     fn take_message(&mut self, message: PeerMessage) -> Result<(), RaftFatal> {
         let raft = &self.node.raft;
-        message.offers(raft).into_iter().for_each(|(leader, at)| self.ports.snapshot_offered(leader, at));
+        message.offers(raft).into_iter().for_each(|offer| self.ports.snapshot_offered(offer));
         let may_lead = self.election.may_campaign() && !is_sole_voter(raft);
         let Some(mut message) = message.admit(raft, may_lead)? else { return Ok(()) };
         assert_ne!(message.get_msg_type(), MessageType::MsgPropose, "N6: no entry comes in as a peer's proposal");

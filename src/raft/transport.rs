@@ -12,13 +12,12 @@ use ::raft::eraftpb::MessageType;
 
 use crate::codec::CodecError;
 use crate::ids::Index;
-use crate::ids::NodeId;
-use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 use crate::raft::log::cost;
+use crate::raft::offers::SnapshotOffer;
 use crate::raft::offers::lacking;
 use crate::raft::wire;
 
@@ -87,7 +86,7 @@ impl PeerMessage {
     }
 
     /// The snapshot that it offers and that this node does not hold.
-    pub(super) fn offers(&self, raft: &Raft<Log>) -> Option<(NodeId, Position)> {
+    pub(super) fn offers(&self, raft: &Raft<Log>) -> Option<SnapshotOffer> {
         lacking(&self.0, raft)
     }
 

@@ -4,8 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::client::Reply;
+
+use crate::operator::http;
 use crate::trio::IDS;
 use crate::trio::Trio;
+use crate::trio::Writers;
+use crate::trio::verify;
 
 const FETCHES: &str = "this log lacks entries: fetching a snapshot";
 const COMPLETE: &str = "the snapshot is complete";
@@ -91,6 +95,7 @@ fn a_kill_in_the_middle_of_a_transfer_or_an_install_changes_nothing() {
     let mut trio = Trio::new().running();
     for _ in 0..rounds {
         let away = left_behind(&mut trio);
+        let writers = Writers::start(trio.addresses(), 2);
         // Killed at the second, it has all of it, and the third installs at once.
         for words in [FETCHES, COMPLETE, INSTALLED] {
             trio.start(away);
@@ -98,7 +103,10 @@ fn a_kill_in_the_middle_of_a_transfer_or_an_install_changes_nothing() {
             trio.kill(away);
         }
         trio.start(away);
+        let acknowledged = writers.acknowledged();
         is_whole(&mut trio, away);
+        let count = verify(&mut trio.client(away), &acknowledged);
+        assert!(count > 10, "vacuous: {count} acknowledged");
         let away = left_behind(&mut trio);
         trio.start(away);
         says(&trio, away, FETCHES);
@@ -139,6 +147,8 @@ fn a_snapshot_with_a_changed_byte_is_refused_by_name_and_fetched_again() {
     says(&trio, away, &format!("{name} is not what its manifest says"));
     says(&trio, leader, "a member refuses a snapshot of this node");
     says(&trio, away, INSTALLED);
+    let (_, metrics) = http(trio.node(leader).admin_port, "/metrics");
+    assert!(String::from_utf8(metrics).unwrap().contains("sealkv_snapshot_made_total 2"));
     is_whole(&mut trio, away);
     assert_eq!(trio.running_ids(), IDS, "nobody ended");
 }

@@ -28,10 +28,12 @@ use crate::keys::file::write_new;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
 use crate::limits::SNAPSHOT_PIECE_DEADLINE;
+use crate::limits::SNAPSHOT_SPACE_LEFT;
 use crate::limits::SNAPSHOT_TRIES_MAX;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
+use crate::node::members_watch::MembersWatch;
 use crate::node::snapshot::giver::SnapshotRequest;
 use crate::node::snapshot::install::COMPLETE;
 use crate::node::snapshot::install::RECEIVED;
@@ -39,20 +41,23 @@ use crate::node::snapshot::manifest::SnapshotFile;
 use crate::node::snapshot::manifest::SnapshotManifest;
 use crate::node::snapshot::manifest::names_in;
 use crate::node::snapshot::numbers::SnapshotNumbers;
+use crate::node::snapshot::offer;
 use crate::node::snapshot::pace::Pace;
 use crate::node::snapshot::verify::KnownHere;
 use crate::node::snapshot::verify::SnapshotRefused;
 use crate::node::snapshot::verify::check_file;
 use crate::node::snapshot::verify::check_files;
+use crate::node::trial::free_bytes;
 use crate::peers::CallFailed;
 use crate::peers::Peers;
+use crate::raft::SnapshotOffer;
 
 /// See the head of this file.
-#[derive(Debug)]
 pub(crate) struct SnapshotTaker {
     incoming: PathBuf,
     rocks: RocksOptions,
     node_keys: Arc<NodeKeys>,
+    members: Arc<MembersWatch>,
     numbers: Arc<SnapshotNumbers>,
     ends: Ends,
     /// The kind of the requests among those of peers.
@@ -61,6 +66,8 @@ pub(crate) struct SnapshotTaker {
     pub(crate) peers: OnceLock<Weak<Peers>>,
     is_busy: AtomicBool,
 }
+
+debug_fields!(self: SnapshotTaker { incoming: self.incoming });
 
 /// Why a snapshot is not there.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +78,8 @@ enum NotTaken {
     Gone,
     #[error("it is refused and fetched again")]
     Refused(#[from] SnapshotRefused),
+    #[error("it needs {need} bytes of free space, there are {free}: free space on that disk")]
+    Space { need: u64, free: u64 },
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the node stops")]
@@ -83,29 +92,35 @@ impl SnapshotTaker {
         incoming: PathBuf,
         rocks: RocksOptions,
         node_keys: Arc<NodeKeys>,
+        members: Arc<MembersWatch>,
         numbers: Arc<SnapshotNumbers>,
         kind: u8,
         ends: Ends,
     ) -> SnapshotTaker {
         let (peers, is_busy) = (OnceLock::new(), AtomicBool::new(false));
-        SnapshotTaker { incoming, rocks, node_keys, numbers, ends, kind, peers, is_busy }
+        SnapshotTaker { incoming, rocks, node_keys, members, numbers, ends, kind, peers, is_busy }
     }
 
     /// Begins to fetch, on a thread of its own, unless that is under way. Never waits.
-    pub(crate) fn offered(self: &Arc<SnapshotTaker>, leader: NodeId, at: Position) {
+    pub(crate) fn offered(self: &Arc<SnapshotTaker>, offer: SnapshotOffer) {
         if self.is_busy.swap(true, SeqCst) {
             return;
         }
         let taker = Arc::clone(self);
-        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || taker.take(leader, at));
+        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || taker.take(&offer));
         if let Err(error) = spawned {
             self.is_busy.store(false, SeqCst);
             tracing::warn!(%error, "no thread for a snapshot");
         }
     }
 
-    fn take(&self, leader: NodeId, at: Position) {
+    fn take(&self, offer: &SnapshotOffer) {
+        let (leader, at) = (offer.leader, offer.position);
         tracing::info!(leader = leader.value(), index = at.index.0, "this log lacks entries: fetching a snapshot");
+        match offer::decode(&offer.note) {
+            Ok(addresses) => self.members.offered(addresses),
+            Err(error) => tracing::warn!("the addresses of the members, as offered: {error}"),
+        }
         match self.fetch(leader, at) {
             // It stays busy: this process fetches no other.
             Ok(bytes) => {
@@ -138,6 +153,7 @@ impl SnapshotTaker {
         let known = KnownHere { node_keys: &self.node_keys, cutover: self.node_keys.cutover() };
         known.check_manifest(&manifest)?;
         self.begin(&manifest)?;
+        self.check_space(&manifest)?;
         let folder = self.incoming.join(RECEIVED);
         let mut pace = Pace::new(&self.numbers, manifest.bytes());
         for (number, file) in (0..).zip(&manifest.files) {
@@ -175,6 +191,15 @@ impl SnapshotTaker {
             }
         }
         fs::write(&wanted, manifest.encode()).map_err(io_error(&wanted))
+    }
+
+    /// A node that needs a snapshot must not fill its own disk with it: the log and the state need the space first.
+    fn check_space(&self, manifest: &SnapshotManifest) -> Result<(), NotTaken> {
+        let folder = self.incoming.join(RECEIVED);
+        let present = |file: &SnapshotFile| fs::metadata(folder.join(&file.name)).map_or(0, |there| there.len());
+        let missing: u64 = manifest.files.iter().map(|file| file.bytes.saturating_sub(present(file))).sum();
+        let (need, free) = (missing + SNAPSHOT_SPACE_LEFT, free_bytes(&folder).map_err(io_error(&folder))?);
+        if free < need { Err(NotTaken::Space { need, free }) } else { Ok(()) }
     }
 
     fn fetch_file(

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use bytes::Bytes;
+
 use super::double::Disk;
 use super::double::Fate;
 use super::double::Node;
@@ -17,6 +19,7 @@ use crate::testing::net::Network;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::runs;
 use crate::testing::seed::seed;
+use crate::wal::HardState;
 
 const IDS: [u64; 3] = [1, 2, 3];
 
@@ -235,6 +238,46 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
     }
     assert_eq!(cluster.nodes[&follower].texts().len(), 50);
     cluster.assert_agreed();
+}
+
+/// Goal: an offer is made again until it is taken, whatever becomes of the transfer; then entries follow.
+#[test]
+fn a_follower_that_lacks_dropped_entries_is_offered_a_snapshot_until_it_has_it() {
+    let mut cluster = Cluster::new(seed(20));
+    let leader = cluster.elect();
+    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+    cluster.cut_off = Some(follower);
+    for round in 0..50 {
+        cluster.nodes[&leader].propose(&[format!("{round}").as_str()]);
+        cluster.rounds(2);
+    }
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    let position = node.applied.last().unwrap().position();
+    node.step([Input::Trimmed(position)]);
+    cluster.cut_off = None;
+    cluster.rounds(100);
+    let offers = |cluster: &Cluster| cluster.nodes[&follower].wires.lock().unwrap().offers.clone();
+    assert!(cluster.nodes[&leader].wires.lock().unwrap().wanted > 0);
+    assert_eq!(offers(&cluster), [], "there is none yet");
+    let (members, note) = (cluster.nodes[&leader].disk.members.clone(), Bytes::from_static(b"where"));
+    let point = SnapshotPoint { position, members: members.clone(), note: note.clone() };
+    cluster.nodes.get_mut(&leader).unwrap().step([Input::Snapshot(Some(point))]);
+    cluster.rounds(500);
+    let made = offers(&cluster);
+    // Every 2 s, in 10 s.
+    assert!((4..=7).contains(&made.len()), "{made:?}");
+    let expected = SnapshotOffer { leader: NodeId::new(leader).unwrap(), position, note };
+    assert!(made.iter().all(|offer| *offer == expected), "{made:?}");
+    assert_eq!(cluster.nodes[&follower].texts(), Vec::<String>::new(), "the library restores nothing");
+    // It is installed at a start.
+    let hard_state = HardState { commit: position.index, ..cluster.nodes[&follower].disk.hard_state };
+    let disk = Disk { hard_state, entries: Vec::new(), members, applied: position, compacted: position };
+    let (seed, clock) = (cluster.chance.bits(), Arc::clone(&cluster.clock));
+    cluster.nodes.insert(follower, Node::start(follower, disk, &clock, seed, &cluster.network));
+    cluster.nodes[&leader].propose(&["after"]);
+    cluster.rounds(200);
+    assert_eq!(cluster.nodes[&follower].texts(), ["after"]);
+    assert_eq!(offers(&cluster), []);
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub(super) struct Wires {
     pub(super) ready: Vec<(u64, Index)>,
     pub(super) lost: Vec<u64>,
     pub(super) reigns: Vec<(Term, bool)>,
+    /// How often a snapshot was wanted.
+    pub(super) wanted: usize,
+    pub(super) offers: Vec<SnapshotOffer>,
 }
 
 struct Tap(Arc<Mutex<Wires>>);
@@ -57,6 +60,14 @@ impl Ports for Tap {
 
     fn fetch(&mut self, first: Index, last: Index) {
         self.0.lock().unwrap().fetches.push((first, last));
+    }
+
+    fn snapshot_wanted(&mut self) {
+        self.0.lock().unwrap().wanted += 1;
+    }
+
+    fn snapshot_offered(&mut self, offer: SnapshotOffer) {
+        self.0.lock().unwrap().offers.push(offer);
     }
 }
 
@@ -150,18 +161,21 @@ pub(super) struct Disk {
     pub(super) entries: Vec<LogEntry>,
     pub(super) members: Members,
     pub(super) applied: Position,
+    /// The log begins behind this.
+    pub(super) compacted: Position,
 }
 
 impl Disk {
     pub(super) fn founded(voters: &[u64]) -> Disk {
         let voters: Vec<NodeId> = voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
         let hard_state = HardState { term: Term(1), vote: 0, commit: Index(1) };
-        Disk { hard_state, entries: Vec::new(), members: Members::founders(&voters), applied: FOUNDED }
+        let members = Members::founders(&voters);
+        Disk { hard_state, entries: Vec::new(), members, applied: FOUNDED, compacted: FOUNDED }
     }
 
     fn write(&mut self, append: &Append) {
         if let Some(first) = append.entries.first() {
-            let keep = usize::try_from(first.index.0 - 2).unwrap();
+            let keep = usize::try_from(first.index.0 - self.compacted.index.0 - 1).unwrap();
             assert!(keep <= self.entries.len(), "a gap in the log");
             self.entries.truncate(keep);
             self.entries.extend(append.entries.iter().cloned());
@@ -208,13 +222,13 @@ impl Node {
             entropy: Arc::new(Seeded::new(seed.wrapping_mul(1000) + id)),
         };
         // The state of these tests is volatile: it is made again from the log, as far as the log says.
-        disk.applied = FOUNDED;
+        disk.applied = disk.compacted;
         let recovered = StartingPoint {
             hard_state: disk.hard_state,
-            compacted: FOUNDED,
+            compacted: disk.compacted,
             entries: disk.entries.clone(),
             members: disk.members.clone(),
-            applied: FOUNDED,
+            applied: disk.compacted,
         };
         let mut config = RaftConfig::new(NodeId::new(id).unwrap());
         set(&mut config);
@@ -253,7 +267,7 @@ impl Node {
         };
         let position = last.position();
         for Committed { entry, .. } in committed {
-            let expected = self.applied.last().map_or(2, |last| last.index.0 + 1);
+            let expected = self.applied.last().map_or(self.disk.compacted.index.0 + 1, |last| last.index.0 + 1);
             assert_eq!(entry.index.0, expected, "IN-ORDER");
             self.applied.push(entry);
         }
