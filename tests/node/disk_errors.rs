@@ -49,7 +49,7 @@ fn a_disk_that_fails_once_ends_the_node_with_74_and_loses_nothing_acknowledged()
 }
 
 fn plan(place: u64, chance: &Seeded) -> Plan {
-    let ([io, full], read_only) = ([5, 28].map(Fault::Error), READ_ONLY);
+    let (io, full, read_only) = (Fault::Error(5), FULL, READ_ONLY);
     let (kind, below) =
         [(Kind::Frame, 60), (Kind::Sync, 60), (Kind::Header, 12), (Kind::Growth, 24), (Kind::Directory, 24)]
             [usize::try_from(place % 5).unwrap()];
@@ -76,8 +76,8 @@ fn fail_once(site: &Site, disk: &FailingDisk, plan: Plan) -> Saw {
         Ok(node) => work(node, disk, plan, &mut saw),
         Err((status, log)) => {
             assert!(disk.failed_at().is_some(), "{plan:?}: a start without a fault ended with {status}: {log}");
-            // A start on a file system that is mounted for reading only is the operator's to mend.
-            let expected: &[i32] = if plan.fault == READ_ONLY { &[74, 78] } else { &[74] };
+            // A start that finds no space, or a file system that is mounted for reading only, is the operator's to mend.
+            let expected: &[i32] = if matches!(plan.fault, FULL | READ_ONLY) { &[74, 78] } else { &[74] };
             assert!(status.code().is_some_and(|code| expected.contains(&code)), "{plan:?}: {status}: {log}");
             Vec::new()
         }
@@ -127,6 +127,7 @@ fn work(mut node: Node, disk: &FailingDisk, plan: Plan, saw: &mut Saw) -> Vec<Le
     ledgers
 }
 
+const FULL: Fault = Fault::Error(28);
 const READ_ONLY: Fault = Fault::Error(30);
 /// `scripts/slow disk-errors` fails requests at many more.
 const CI_PLACES: u64 = 5;
