@@ -45,6 +45,10 @@ impl SlotFiles {
     pub(super) fn open(dir: &Path) -> io::Result<SlotFiles> {
         let numbers = slot_numbers(dir)?;
         let probe = temporary(dir, OFlags::DIRECT);
+        // A disk that fails says nothing about O_DIRECT.
+        if let Err(failed @ Errno::IO) = probe {
+            return Err(failed.into());
+        }
         let direct = probe.is_ok() || accepts_direct(dir, &numbers);
         let block_bytes = match &probe {
             Ok(file) => alignment(file),
