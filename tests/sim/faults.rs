@@ -3,14 +3,17 @@
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::net::Weather;
 use sealkv::testing::seed::Seeded;
-use sealkv::testing::seed::seeds;
 
 use crate::clients::Clients;
+use crate::lives::mend;
+use crate::lives::of_each_seed;
+use crate::lives::restart;
+use crate::lives::settle;
 
 /// What a run has gone through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
-    pub acknowledged: usize,
+    pub acknowledged: u64,
     pub crashes: u64,
     pub partitions: u64,
     pub compared: u64,
@@ -30,18 +33,13 @@ pub fn live(seed: u64, nodes: u64, steps: u64) -> (SimCluster, Work) {
         }
         fail(&mut cluster, nodes, &chance, &mut work);
     }
-    cluster.heal();
-    cluster.set_weather(Weather::default());
-    start_all(&mut cluster);
+    mend(&mut cluster);
     cluster.steps(200);
     let leader = cluster.elect();
     cluster.steps(100);
-    work.acknowledged = clients.check(&mut cluster, leader);
+    work.acknowledged = clients.check(&mut cluster, leader) as u64;
     work.compared = cluster.looked_at().1;
-    cluster.until("every node applies what the leader has", |cluster| {
-        let leader = cluster.leader().map(|leader| cluster.node(leader).applied());
-        cluster.nodes().iter().all(|node| Some(node.applied()) == leader)
-    });
+    settle(&mut cluster, &(1..=nodes).collect::<Vec<u64>>());
     (cluster, work)
 }
 
@@ -68,45 +66,26 @@ fn fail(cluster: &mut SimCluster, nodes: u64, chance: &Seeded, work: &mut Work) 
     }
 }
 
-fn start_all(cluster: &mut SimCluster) {
-    let stopped = cluster.nodes().iter().filter(|node| !node.is_running()).map(|node| node.id());
-    stopped.collect::<Vec<u64>>().into_iter().for_each(|node| restart(cluster, node));
-}
-
-fn restart(cluster: &mut SimCluster, node: u64) {
-    cluster.restart(node).unwrap_or_else(|why| panic!("node {node} does not start: {why}"));
-}
-
 /// Runs of one node and of three, one after another. A seed in which next to nothing happened fails, and so do all together
 /// if they did little on average: such runs prove nothing.
 #[test]
 fn random_faults_lose_nothing_acknowledged_and_replicas_hold_the_same_bytes() {
-    let (seeds, mut failed, mut all) = (seeds(CI_RUNS), 0, Work::default());
-    for seed in &seeds {
+    let lived = of_each_seed(CI_RUNS, |seed| {
         let nodes = if seed.is_multiple_of(4) { 1 } else { 3 };
-        let lived = std::panic::catch_unwind(|| live(*seed, nodes, STEPS).1);
-        let is_vacuous = |work: &Work| work.acknowledged < 10 || work.crashes < 2 || (nodes > 1 && work.compared < 5);
-        match lived {
-            Ok(work) if !is_vacuous(&work) => {
-                all.acknowledged += work.acknowledged;
-                all.crashes += work.crashes;
-                all.compared += work.compared;
-            }
-            Ok(work) => {
-                failed += 1;
-                eprintln!("failed: SEALKV_SEED={seed} did next to nothing: {work:?}");
-            }
-            Err(_) => {
-                failed += 1;
-                eprintln!("failed: SEALKV_SEED={seed}");
-            }
-        }
-    }
-    println!("{} tried, {failed} failed", seeds.len());
-    assert_eq!(failed, 0);
-    let runs = seeds.len();
-    assert!(all.acknowledged >= 50 * runs, "acknowledged writes: {all:?} in {runs} runs");
-    assert!(all.crashes >= 5 * runs as u64 && all.compared >= 20 * runs as u64, "work: {all:?} in {runs} runs");
+        let work = live(seed, nodes, STEPS).1;
+        let is_vacuous = work.acknowledged < 10 || work.crashes < 2 || (nodes > 1 && work.compared < 5);
+        assert!(!is_vacuous, "seed {seed} did next to nothing: {work:?}");
+        work
+    });
+    let all = |of: fn(&Work) -> u64| lived.iter().map(of).sum::<u64>();
+    let (acknowledged, crashes, compared) =
+        (all(|work| work.acknowledged), all(|work| work.crashes), all(|work| work.compared));
+    let runs = lived.len() as u64;
+    assert!(acknowledged >= 50 * runs, "acknowledged writes: {acknowledged} in {runs} runs");
+    assert!(
+        crashes >= 5 * runs && compared >= 20 * runs,
+        "work: {crashes} crashes, {compared} compared in {runs} runs"
+    );
 }
 
 /// `scripts/slow sim` makes many more.

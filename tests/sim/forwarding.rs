@@ -3,14 +3,17 @@
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::net::Weather;
 use sealkv::testing::seed::Seeded;
-use sealkv::testing::seed::seeds;
 
 use crate::clients::Clients;
+use crate::lives::mend;
+use crate::lives::of_each_seed;
+use crate::lives::restart;
+use crate::lives::settle;
 
 /// What a run has gone through.
 #[derive(Clone, Copy, Debug, Default)]
 struct Work {
-    acknowledged: usize,
+    acknowledged: u64,
     forwarded: u64,
     crashes: u64,
     compared: u64,
@@ -48,52 +51,26 @@ fn live(seed: u64) -> (SimCluster, Work) {
             _ => {}
         }
     }
-    cluster.heal();
-    cluster.set_weather(Weather::default());
-    for node in 1..=nodes {
-        if !cluster.node(node).is_running() {
-            restart(&mut cluster, node);
-        }
-    }
+    mend(&mut cluster);
     cluster.steps(400);
     let leader = cluster.elect();
     cluster.steps(200);
-    work.acknowledged = clients.check(&mut cluster, leader);
+    work.acknowledged = clients.check(&mut cluster, leader) as u64;
     (work.forwarded, work.compared) = (cluster.forwarded(), cluster.looked_at().1);
-    cluster.until("every node applies what the leader has", |cluster| {
-        let leader = cluster.leader().map(|leader| cluster.node(leader).applied());
-        cluster.nodes().iter().all(|node| Some(node.applied()) == leader)
-    });
+    settle(&mut cluster, &(1..=nodes).collect::<Vec<u64>>());
     (cluster, work)
-}
-
-fn restart(cluster: &mut SimCluster, node: u64) {
-    cluster.restart(node).unwrap_or_else(|why| panic!("node {node} does not start: {why}"));
 }
 
 #[test]
 fn requests_at_any_node_are_executed_once_at_most_and_what_is_acknowledged_stays() {
-    let (seeds, mut failed, mut all) = (seeds(CI_RUNS), 0, Work::default());
-    for seed in &seeds {
-        match std::panic::catch_unwind(|| live(*seed).1) {
-            Ok(work) => {
-                all.acknowledged += work.acknowledged;
-                all.forwarded += work.forwarded;
-                all.crashes += work.crashes;
-                all.compared += work.compared;
-            }
-            Err(_) => {
-                failed += 1;
-                eprintln!("failed: SEALKV_SEED={seed}");
-            }
-        }
-    }
-    println!("{} tried, {failed} failed", seeds.len());
-    println!("{all:?}");
-    assert_eq!(failed, 0);
-    let runs = seeds.len();
-    assert!(all.acknowledged >= 50 * runs && all.forwarded >= 50 * runs as u64, "vacuous: {all:?} in {runs} runs");
-    assert!(all.crashes >= 4 * runs as u64 && all.compared >= 20 * runs as u64, "vacuous: {all:?} in {runs} runs");
+    let lived = of_each_seed(CI_RUNS, |seed| live(seed).1);
+    let all = |of: fn(&Work) -> u64| lived.iter().map(of).sum::<u64>();
+    let (acknowledged, forwarded) = (all(|work| work.acknowledged), all(|work| work.forwarded));
+    let (crashes, compared) = (all(|work| work.crashes), all(|work| work.compared));
+    println!("{acknowledged} acknowledged, {forwarded} forwarded, {crashes} crashes, {compared} compared");
+    let runs = lived.len() as u64;
+    assert!(acknowledged >= 50 * runs && forwarded >= 50 * runs, "vacuous: in {runs} runs");
+    assert!(crashes >= 4 * runs && compared >= 20 * runs, "vacuous: in {runs} runs");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod disk_errors;
 mod encryption;
 mod faults;
 mod forwarding;
+mod lives;
 mod log_life;
 mod log_model;
 mod members;

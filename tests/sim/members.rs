@@ -6,9 +6,11 @@ use sealkv::raft::MemberChange;
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::net::Weather;
 use sealkv::testing::seed::Seeded;
-use sealkv::testing::seed::seeds;
 
 use crate::clients::Clients;
+use crate::lives::mend;
+use crate::lives::of_each_seed;
+use crate::lives::settle;
 
 const JOINER: u64 = 4;
 
@@ -65,13 +67,7 @@ fn live(seed: u64) -> (usize, u64) {
             _ => {}
         }
     }
-    cluster.heal();
-    cluster.set_weather(Weather::default());
-    for node in 1..=JOINER {
-        if !cluster.node(node).is_running() {
-            cluster.restart(node).unwrap();
-        }
-    }
+    mend(&mut cluster);
     for _ in 0..400 {
         cluster.steps(20);
         let Some(leader) = cluster.leader() else { continue };
@@ -88,30 +84,21 @@ fn live(seed: u64) -> (usize, u64) {
     let leader = cluster.elect();
     cluster.steps(100);
     let acknowledged = clients.check(&mut cluster, leader);
-    cluster.until("every member applies what the leader has", |cluster| {
-        let leader = cluster.leader().map(|leader| cluster.node(leader).applied());
-        in_the_end.iter().all(|node| Some(cluster.node(*node).applied()) == leader)
-    });
+    settle(&mut cluster, &in_the_end);
     (acknowledged, crashes)
 }
 
 /// Every state is compared with that of another node at the same index, and what a node applies is held by two at least.
 #[test]
 fn members_change_under_faults_and_nothing_acknowledged_is_lost() {
-    let (seeds, mut failed, mut all) = (seeds(CI_RUNS), 0, (0, 0));
-    for seed in &seeds {
-        match std::panic::catch_unwind(|| live(*seed)) {
-            Ok((acknowledged, crashes)) => all = (all.0 + acknowledged, all.1 + crashes),
-            Err(_) => {
-                failed += 1;
-                eprintln!("failed: SEALKV_SEED={seed}");
-            }
-        }
-    }
-    println!("{} tried, {failed} failed", seeds.len());
-    assert_eq!(failed, 0);
-    let runs = seeds.len();
-    assert!(all.0 >= 40 * runs && all.1 >= 2 * runs as u64, "acknowledged and crashes: {all:?} in {runs} runs");
+    let lived = of_each_seed(CI_RUNS, live);
+    let (acknowledged, crashes): (Vec<usize>, Vec<u64>) = lived.into_iter().unzip();
+    let runs = acknowledged.len();
+    let (acknowledged, crashes): (usize, u64) = (acknowledged.iter().sum(), crashes.iter().sum());
+    assert!(
+        acknowledged >= 40 * runs && crashes >= 2 * runs as u64,
+        "{acknowledged} acknowledged, {crashes} crashes in {runs} runs"
+    );
 }
 
 /// `scripts/slow cluster` makes many more.
