@@ -189,7 +189,7 @@ impl Pool {
         }
         let slot = SlotId(disk.slot_count());
         // Beyond the bound: without a first frame there is no trim, and without a trim never a free slot again.
-        if slot.0 >= self.slots_max + LOG_SLOTS_SPARE {
+        if slot.0 >= self.slots_with_spare() {
             return Err(WalError::NoSlot { source: None });
         }
         let made = disk.create_slot(self.sizes.slot, &mut |_| ());
@@ -217,8 +217,12 @@ impl Pool {
     /// See [`LogSpace::slots_left`].
     fn slots_left(&self) -> u64 {
         let usable = self.segments.idle_count() + self.segments.needless_count(self.trimmed);
-        let to_make = (self.slots_max + LOG_SLOTS_SPARE) as usize;
-        (usable + to_make.saturating_sub(self.segments.count())) as u64
+        (usable + (self.slots_with_spare() as usize).saturating_sub(self.segments.count())) as u64
+    }
+
+    /// The bound of a start that finds no slot free.
+    fn slots_with_spare(&self) -> u32 {
+        self.slots_max + LOG_SLOTS_SPARE
     }
 
     /// Bytes of the last slot that only frames without entries may use.

@@ -125,9 +125,8 @@ impl Segments {
 
     /// Gives up every segment whose entries are all at or below `compacted`, from the oldest on, never the newest.
     pub(crate) fn release(&mut self, compacted: Index) {
-        while self.live.len() > 1 && self.live.front().is_some_and(|oldest| oldest.last_entry <= compacted) {
-            self.dirty.extend(self.live.pop_front().map(|segment| segment.slot));
-        }
+        let needless = self.needless_count(compacted);
+        self.dirty.extend(self.live.drain(..needless).map(|segment| segment.slot));
     }
 
     /// How many segments [`Segments::release`] would give up.
