@@ -40,8 +40,7 @@ pub struct Handle {
     /// `None` where apply rides on raft's thread.
     apply: Option<JoinHandle<()>>,
     flush: JoinHandle<()>,
-    flusher: Arc<Flusher>,
-    wake: Sender<()>,
+    asker: FlushAsker,
 }
 
 /// Which thread was not joined, and why.
@@ -104,7 +103,7 @@ fn driver(
     // Held there too: a handle that is gone is no wake.
     let kept = wake.clone();
     let driver = ApplyDriver { apply, batches, woken, on_halt, _wake: kept };
-    Ok((Handle { apply: None, flush, flusher, wake }, driver))
+    Ok((Handle { apply: None, flush, asker: FlushAsker { flusher, wake } }, driver))
 }
 
 /// Asks for flushes, from any thread.
@@ -117,7 +116,7 @@ pub struct FlushAsker {
 debug_fields!(self: FlushAsker { flusher: self.flusher });
 
 impl FlushAsker {
-    /// Asks for a flush of what is applied now. Never waits.
+    /// Asks for a flush of what is applied now, also where nothing more is applied. Never waits.
     pub fn ask(&self) {
         self.flusher.ask();
         let _ = self.wake.try_send(());
@@ -144,17 +143,12 @@ impl Handle {
     /// For whoever asks for flushes later.
     #[must_use]
     pub fn flush_asker(&self) -> FlushAsker {
-        FlushAsker { flusher: Arc::clone(&self.flusher), wake: self.wake.clone() }
-    }
-
-    /// Asks for a flush of what is applied now, also where nothing more is applied.
-    pub fn flush(&self) {
-        self.flush_asker().ask();
+        self.asker.clone()
     }
 
     /// From now on nothing waits for a flush: where there is no space for a run, the threads end instead.
     pub fn interrupt(&self) {
-        self.flusher.interrupt();
+        self.asker.flusher.interrupt();
     }
 
     /// Whether apply rides on raft's thread, which then has to be waited for first, and as long.

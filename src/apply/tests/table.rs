@@ -628,7 +628,7 @@ fn an_idle_node_flushes_when_it_is_asked() {
         std::thread::yield_now();
     }
     assert_eq!(base.memory.counts().ingested, 0);
-    handle.flush();
+    handle.flush_asker().ask();
     while base.memory.counts().ingested == 0 {
         std::thread::yield_now();
     }
