@@ -2,7 +2,6 @@
 
 use ::raft::INVALID_ID;
 use ::raft::RawNode;
-use ::raft::StateRole;
 use ::raft::eraftpb::EntryType;
 
 use crate::entry::EntryKind;
@@ -13,6 +12,7 @@ use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::members::Members;
 use crate::raft::LeaderView;
 use crate::raft::append::append;
+use crate::raft::election::is_leader;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
 use crate::raft::members_change::ChangeRefused;
@@ -85,27 +85,25 @@ impl Membership {
             assert!(!members.voters.is_empty(), "a cluster keeps a voter");
             self.members = members;
             self.keep_for_followers(raft);
-            self.step_down_without_a_vote(raft);
+            step_down_without_a_vote(raft);
         }
         Some(self.members.clone())
-    }
-
-    /// A leader whose own removal, or loss of the vote, is applied leads no longer: the library lets it go on, and ends the process
-    /// at the next answer of a follower, since it finds no progress of its own. Leadership is moved before a leader is taken out,
-    /// but the change may have been appended by a leader before it.
-    fn step_down_without_a_vote(&self, raft: &mut RawNode<Log>) {
-        let has_vote =
-            self.members.voters.iter().chain(&self.members.voters_outgoing).any(|id| *id == self.node.value());
-        if !has_vote && raft.raft.state == StateRole::Leader {
-            let term = raft.raft.term;
-            tracing::info!(term, "this node has no vote any more and leads no longer");
-            raft.raft.become_follower(term, INVALID_ID);
-        }
     }
 
     /// Applied entries stay in memory only where another member may still ask for them.
     fn keep_for_followers(&self, raft: &mut RawNode<Log>) {
         let bytes = if self.members.is_alone(self.node) { 0 } else { LOG_CACHE_BYTES_MAX };
         raft.mut_store().keep_applied(bytes);
+    }
+}
+
+/// A leader whose own removal, or loss of the vote, is applied leads no longer: the library lets it go on, and ends the process
+/// at the next answer of a follower, since it finds no progress of its own. Leadership is moved before a leader is taken out,
+/// but the change may have been appended by a leader before it.
+fn step_down_without_a_vote(raft: &mut RawNode<Log>) {
+    if is_leader(&raft.raft) && !raft.raft.promotable() {
+        let term = raft.raft.term;
+        tracing::info!(term, "this node has no vote any more and leads no longer");
+        raft.raft.become_follower(term, INVALID_ID);
     }
 }

@@ -7,6 +7,7 @@
 //! report, and a snapshot never comes out of the library: a node that lacks one installs it at a start, before raft begins.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::raft::ProgressState;
@@ -33,12 +34,9 @@ pub(super) struct Offers {
 impl Offers {
     /// Takes back the offers whose time has come; the library makes them again at the next heartbeat.
     pub(super) fn pass_time(&mut self, node: &mut RawNode<Log>, now: Duration) {
-        let is_offered = |raft: &Raft<Log>, id: u64| {
-            raft.prs().get(id).is_some_and(|progress| progress.state == ProgressState::Snapshot)
-        };
-        self.due.retain(|id, _| is_offered(&node.raft, *id));
-        let offered: Vec<u64> =
-            node.raft.prs().iter().filter(|(_, it)| it.state == ProgressState::Snapshot).map(|(id, _)| *id).collect();
+        let offered = node.raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let offered: BTreeSet<u64> = offered.map(|(id, _)| *id).collect();
+        self.due.retain(|id, _| offered.contains(id));
         for id in offered {
             if *self.due.entry(id).or_insert(now + SNAPSHOT_OFFER_EVERY) <= now {
                 self.due.remove(&id);
