@@ -181,14 +181,7 @@ impl Applied {
         out.extend_from_slice(&self.position.term.0.to_be_bytes());
         out.extend_from_slice(&self.last_stamp_ms.to_be_bytes());
         self.members.put(&mut out);
-        put_count(&mut out, self.addresses.len());
-        for member in &self.addresses {
-            assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
-            out.extend_from_slice(&member.node.value().to_be_bytes());
-            let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
-            out.extend_from_slice(&len.to_be_bytes());
-            out.extend_from_slice(member.address.as_bytes());
-        }
+        put_addresses(&self.addresses, &mut out);
         if let Some((digest, mac)) = self.keyring_digest.as_ref().zip(mac) {
             out.extend_from_slice(digest);
             let tag = mac.tag_applied(&out);
@@ -271,7 +264,26 @@ impl Applied {
     }
 }
 
-fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecError> {
+/// Appends addresses as drawn above.
+///
+/// # Panics
+/// If they are too many, or one is too long.
+pub(crate) fn put_addresses(addresses: &[MemberAddress], out: &mut Vec<u8>) {
+    put_count(out, addresses.len());
+    for member in addresses {
+        assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
+        out.extend_from_slice(&member.node.value().to_be_bytes());
+        let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(member.address.as_bytes());
+    }
+}
+
+/// Reads what [`put_addresses`] wrote.
+///
+/// # Errors
+/// [`CodecError`].
+pub(crate) fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecError> {
     let field = "members";
     let count = take_count(reader, field)?;
     let mut addresses: Vec<MemberAddress> = Vec::with_capacity(count);
