@@ -152,6 +152,17 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// What a removal came to; that nothing was there is no error.
+///
+/// # Errors
+/// The kernel's.
+pub fn unless_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors

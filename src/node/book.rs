@@ -304,10 +304,8 @@ impl Book {
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_be_bytes());
         let new = self.path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => file::write_new(&new, &bytes)?,
-        }
+        file::unless_absent(fs::remove_file(&new))?;
+        file::write_new(&new, &bytes)?;
         fs::rename(&new, &self.path)?;
         file::sync_parent(&self.path)
     }

@@ -36,6 +36,7 @@ use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
+use crate::keys::file::unless_absent;
 use crate::keys::keyring::Keyring;
 use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::NodeKeys;
@@ -262,11 +263,8 @@ impl SnapshotGiver {
 
     fn remove(&self) {
         let outgoing = &self.place.state;
-        match fs::remove_dir_all(outgoing) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %outgoing.display(), "a snapshot cannot be removed");
-            }
-            _ => {}
+        if let Err(error) = unless_absent(fs::remove_dir_all(outgoing)) {
+            tracing::warn!(%error, path = %outgoing.display(), "a snapshot cannot be removed");
         }
     }
 

@@ -26,6 +26,7 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::keys::file::sync_directory;
 use crate::keys::file::sync_parent;
+use crate::keys::file::unless_absent;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::PEER_MANIFEST_BYTES_MAX;
 use crate::node::datadir::DataDir;
@@ -209,10 +210,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), Refusal> {
 }
 
 fn remove_folder(path: &Path) -> Result<(), Refusal> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(path, source)),
-        _ => Ok(()),
-    }
+    unless_absent(fs::remove_dir_all(path)).map_err(|source| failed(path, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> Refusal {

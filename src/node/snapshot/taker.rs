@@ -24,6 +24,7 @@ use crate::fsm::rocks::RocksOptions;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::keys::file::sync_directory;
+use crate::keys::file::unless_absent;
 use crate::keys::file::write_new;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
@@ -46,7 +47,7 @@ use crate::node::snapshot::pace::Pace;
 use crate::node::snapshot::verify::KnownHere;
 use crate::node::snapshot::verify::SnapshotRefused;
 use crate::node::snapshot::verify::check_file;
-use crate::node::snapshot::verify::check_files;
+use crate::node::snapshot::verify::check_names;
 use crate::node::trial::free_bytes;
 use crate::peers::CallFailed;
 use crate::peers::Peers;
@@ -161,9 +162,9 @@ impl SnapshotTaker {
             self.fetch_file(leader, &folder.join(&file.name), file, &of_file, &mut pace)?;
         }
         sync_directory(&folder).map_err(io_error(&folder))?;
-        let checked = check_files(&folder, &manifest).and_then(|()| known.check_state(&folder, &manifest, &self.rocks));
+        let checked = check_names(&folder, &manifest).and_then(|()| known.check_state(&folder, &manifest, &self.rocks));
         if let Err(refused) = checked {
-            remove(fs::remove_dir_all(&self.incoming)).map_err(io_error(&self.incoming))?;
+            unless_absent(fs::remove_dir_all(&self.incoming)).map_err(io_error(&self.incoming))?;
             return Err(refused.into());
         }
         let complete = self.incoming.join(COMPLETE);
@@ -176,7 +177,7 @@ impl SnapshotTaker {
         let (wanted, folder) = (self.incoming.join(WANTED), self.incoming.join(RECEIVED));
         let before = fs::read(&wanted).ok().and_then(|bytes| SnapshotManifest::decode(&bytes).ok());
         let Some(before) = before.filter(|_| folder.is_dir()) else {
-            remove(fs::remove_dir_all(&self.incoming)).map_err(io_error(&self.incoming))?;
+            unless_absent(fs::remove_dir_all(&self.incoming)).map_err(io_error(&self.incoming))?;
             fs::create_dir_all(&folder).map_err(io_error(&folder))?;
             return fs::write(&wanted, manifest.encode()).map_err(io_error(&wanted));
         };
@@ -187,7 +188,7 @@ impl SnapshotTaker {
             let of = |manifest: &SnapshotManifest| manifest.files.iter().find(|file| file.name == name).cloned();
             if of(&before).is_none() || of(&before) != of(manifest) {
                 let path = folder.join(&name);
-                remove(fs::remove_file(&path)).map_err(io_error(&path))?;
+                unless_absent(fs::remove_file(&path)).map_err(io_error(&path))?;
             }
         }
         fs::write(&wanted, manifest.encode()).map_err(io_error(&wanted))
@@ -264,14 +265,6 @@ impl SnapshotTaker {
 
 fn io_error(path: &Path) -> impl Fn(io::Error) -> NotTaken + '_ {
     |source| NotTaken::Io { path: path.to_owned(), source }
-}
-
-/// Removing what is not there is no error.
-fn remove(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The manifest of what is being fetched.

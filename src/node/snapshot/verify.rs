@@ -150,12 +150,15 @@ impl KnownHere<'_> {
 
 /// Whether `folder` holds exactly the files of the manifest.
 pub(super) fn check_files(folder: &Path, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {
+    check_names(folder, manifest)?;
+    manifest.files.iter().try_for_each(|file| check_file(&folder.join(&file.name), file))
+}
+
+/// Whether `folder` holds nothing but files of the manifest.
+pub(super) fn check_names(folder: &Path, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {
     let names = names_in(folder).map_err(|source| SnapshotRefused::Io { path: folder.to_owned(), source })?;
     let is_listed = |name: &String| manifest.files.iter().any(|file| file.name == *name);
-    if let Some(name) = names.into_iter().find(|name| !is_listed(name)) {
-        return Err(SnapshotRefused::File { name });
-    }
-    manifest.files.iter().try_for_each(|file| check_file(&folder.join(&file.name), file))
+    names.into_iter().find(|name| !is_listed(name)).map_or(Ok(()), |name| Err(SnapshotRefused::File { name }))
 }
 
 /// Whether the file at `path` is that one.
