@@ -8,6 +8,7 @@ use crate::limits::BLOCK_CACHE_BYTES;
 use crate::limits::CLIENT_MEMORY_BYTES_MAX;
 use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::OWN_DESCRIPTORS;
 use crate::node::words::ByteSize;
 
 /// One setting, as the file has it, and why.
@@ -87,7 +88,7 @@ impl Advice {
 
     fn add_clients(&mut self, facts: &MachineFacts) {
         let limit = facts.descriptors.unwrap_or(u64::MAX);
-        let clients = limit.saturating_sub(DESCRIPTORS_OWN).clamp(1, CLIENTS_MAX as u64);
+        let clients = limit.saturating_sub(OWN_DESCRIPTORS).clamp(1, CLIENTS_MAX as u64);
         self.add(
             "maxclients",
             clients.to_string(),
@@ -114,7 +115,6 @@ fn whole_mib(bytes: u64) -> u64 {
 const NODE_BYTES: u64 = 768 << 20;
 const SPACE_SMALL: u64 = 4 << 30;
 const SYNC_MICROS_SLOW: u128 = 1_000;
-const DESCRIPTORS_OWN: u64 = 704;
 
 #[cfg(test)]
 mod tests {

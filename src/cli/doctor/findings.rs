@@ -7,6 +7,7 @@ use crate::cli::doctor::facts::KekFileFacts;
 use crate::cli::doctor::facts::MachineFacts;
 use crate::cli::doctor::facts::PlaceFacts;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::OWN_DESCRIPTORS;
 use crate::limits::SLOW_SYNC;
 use crate::node::words::ByteSize;
 
@@ -154,12 +155,12 @@ fn memlock(facts: &MachineFacts) -> Finding {
 }
 
 fn descriptors(facts: &MachineFacts) -> Finding {
-    let need = DESCRIPTORS_OWN + CLIENTS_MAX as u64;
+    let need = OWN_DESCRIPTORS + CLIENTS_MAX as u64;
     let (found, limit) = match facts.descriptors {
         None => ("unlimited".to_owned(), u64::MAX),
         Some(limit) => (limit.to_string(), limit),
     };
-    let level = if limit < DESCRIPTORS_OWN + 1 { Level::Fail } else { warn_if(limit < need) };
+    let level = if limit < OWN_DESCRIPTORS + 1 { Level::Fail } else { warn_if(limit < need) };
     line(level, "open files (ulimit -Hn)", found, "Fewer clients than the default 10000 are taken: LimitNOFILE=65536")
 }
 
@@ -321,7 +322,6 @@ const MEMORY_GOOD: u64 = 1536 << 20;
 /// Two buffers of a frame are pinned, and pages of keys.
 const MEMLOCK_GOOD: u64 = 32 << 20;
 /// README, Operate it: what a node opens beside its clients.
-const DESCRIPTORS_OWN: u64 = 704;
 /// The log of a first start, and a little.
 const SPACE_LEAST: u64 = 1 << 30;
 const SPACE_GOOD: u64 = 8 << 30;
