@@ -62,12 +62,7 @@ fn none_of(settings: &Settings) -> Result<(), ConfigError> {
         ("tls-ca", settings.tls_ca.is_some()),
         ("tls-auth-clients", settings.tls_auth_clients.is_some()),
     ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((of, _)) => {
-            Err(ConfigError::Needed { name: "tls-listen", of, expected: "HOST:PORT for clients with TLS" })
-        }
-    }
+    ConfigError::without("tls-listen", "HOST:PORT for clients with TLS", &given)
 }
 
 #[cfg(test)]

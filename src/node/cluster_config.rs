@@ -93,13 +93,8 @@ fn none_of(settings: &Settings) -> Result<(), ConfigError> {
         ("peer-key", settings.peer_key.is_some()),
         ("peer-ca", settings.peer_ca.is_some()),
     ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((of, _)) => {
-            let expected = "1=HOST:PORT,2=HOST:PORT,3=HOST:PORT, the founders of the cluster";
-            Err(ConfigError::Needed { name: "initial-cluster", of, expected })
-        }
-    }
+    let expected = "1=HOST:PORT,2=HOST:PORT,3=HOST:PORT, the founders of the cluster";
+    ConfigError::without("initial-cluster", expected, &given)
 }
 
 /// `1=HOST:PORT,2=HOST:PORT,...`, ascending by node.

@@ -265,6 +265,18 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// For settings that mean nothing without `name`: an error for the first of them that was given.
+    pub(crate) fn without(
+        name: &'static str,
+        expected: &'static str,
+        given: &[(&'static str, bool)],
+    ) -> Result<(), ConfigError> {
+        let needs = |(of, _): &(&'static str, bool)| Err(ConfigError::Needed { name, of, expected });
+        given.iter().find(|(_, is_given)| *is_given).map_or(Ok(()), needs)
+    }
+}
+
 impl Encryption {
     /// As a user writes it.
     #[must_use]
