@@ -237,8 +237,6 @@ mod tests {
     use crate::testing::seed::Seeded;
     use crate::testing::seed::runs;
 
-    const ALL: [FrameKind; 6] = FrameKind::ALL;
-
     /// Reads the first frame of `bytes`.
     fn first(bytes: &[u8], kinds: &[FrameKind]) -> Result<(FrameKind, Bytes), FrameFault> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -247,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back_as_it_was() {
-        for kind in ALL {
+        for kind in FrameKind::ALL {
             for length in [0, 1, 511] {
                 let body = vec![7; length];
-                assert_eq!(first(&frame_of(kind, &body), &ALL).unwrap(), (kind, body.into()));
+                assert_eq!(first(&frame_of(kind, &body), &FrameKind::ALL).unwrap(), (kind, body.into()));
             }
         }
     }
@@ -259,19 +257,19 @@ mod tests {
     fn four_gib_are_refused_with_words_and_nothing_is_allocated_for_them() {
         let mut head = frame_of(FrameKind::Message, b"");
         head[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-        let refused = first(&head, &ALL).unwrap_err().to_string();
+        let refused = first(&head, &FrameKind::ALL).unwrap_err().to_string();
         assert_eq!(refused, "a frame of kind 4 announces 4294967295 bytes, at most 16777216 are allowed");
     }
 
     #[test]
     fn what_is_no_frame_is_refused_by_what_it_is() {
-        let tls = first(&[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 9], &ALL).unwrap_err();
+        let tls = first(&[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 9], &FrameKind::ALL).unwrap_err();
         assert_eq!(tls.to_string(), "it speaks TLS, and peers of this node do not");
-        let http = first(b"GET / HTTP/1.1\r\n", &ALL).unwrap_err();
+        let http = first(b"GET / HTTP/1.1\r\n", &FrameKind::ALL).unwrap_err();
         assert_eq!(http.to_string(), "it does not speak the protocol of peers (first bytes [47, 45])");
         let message = first(&frame_of(FrameKind::Message, b"x"), &[FrameKind::Hello]).unwrap_err();
         assert_eq!(message.to_string(), "a frame of kind 4 does not belong here");
-        let unknown = first(&[b's', b'p', 9, 0, 0, 0, 0, 0, 0, 0, 0, 0], &ALL).unwrap_err();
+        let unknown = first(&[b's', b'p', 9, 0, 0, 0, 0, 0, 0, 0, 0, 0], &FrameKind::ALL).unwrap_err();
         assert_eq!(unknown.to_string(), "a frame of kind 9 does not belong here");
     }
 
@@ -281,10 +279,10 @@ mod tests {
         for at in 0..good.len() {
             let mut bytes = good.clone();
             bytes[at] ^= 1;
-            assert!(first(&bytes, &ALL).is_err(), "byte {at}");
+            assert!(first(&bytes, &FrameKind::ALL).is_err(), "byte {at}");
         }
         for length in 0..good.len() {
-            assert!(matches!(first(&good[..length], &ALL), Err(FrameFault::Closed)), "{length} bytes");
+            assert!(matches!(first(&good[..length], &FrameKind::ALL), Err(FrameFault::Closed)), "{length} bytes");
         }
     }
 
@@ -302,7 +300,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let mut reader = FramesIn::default();
             let mut stream = &bytes[..];
-            while runtime.block_on(reader.next(&mut stream, &ALL)).is_ok() {}
+            while runtime.block_on(reader.next(&mut stream, &FrameKind::ALL)).is_ok() {}
             assert!(reader.buffer.capacity() <= 2 * PEER_READ_BYTES);
         }
     }

@@ -21,6 +21,7 @@ use crate::raft::members_change::MemberChange;
 use crate::raft::members_change::decode_change;
 use crate::raft::members_change::encode_change;
 use crate::raft::members_change::guard;
+use crate::raft::transfer::behind;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ impl Membership {
             is_gate_open: view.own_term_applied && !view.is_blocked,
             has_pending: raft.raft.has_pending_conf(),
             behind: &|member| {
-                let matched = raft.raft.prs().get(member.value()).map_or(0, |progress| progress.matched);
-                view.last_index.0.saturating_sub(matched)
+                let progress = raft.raft.prs().get(member.value());
+                progress.map_or(view.last_index.0, |progress| behind(&raft.raft, progress))
             },
         };
         if let Err(refused) = guard(change, seen) {

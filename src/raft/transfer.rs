@@ -87,6 +87,7 @@ fn best(raft: &Raft<Log>, members: &Members) -> Option<NodeId> {
     best.and_then(|(id, _)| NodeId::new(*id))
 }
 
-fn behind(raft: &Raft<Log>, progress: &Progress) -> u64 {
+/// Entries that a member is not known to hold.
+pub(super) fn behind(raft: &Raft<Log>, progress: &Progress) -> u64 {
     raft.raft_log.last_index().saturating_sub(progress.matched)
 }

@@ -110,6 +110,18 @@ impl Cluster {
         panic!("no leader, seed {}", self.seed);
     }
 
+    /// Elects a leader, cuts off another node, and lets the rest take 50 entries: the leader, and who lacks them.
+    fn leave_one_behind(&mut self) -> (u64, u64) {
+        let leader = self.elect();
+        let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
+        self.cut_off = Some(follower);
+        for round in 0..50 {
+            self.nodes[&leader].propose(&[format!("{round}").as_str()]);
+            self.rounds(2);
+        }
+        (leader, follower)
+    }
+
     fn restart(&mut self, id: u64) {
         let disk = self.nodes[&id].disk.clone();
         let seed = self.chance.bits();
@@ -216,13 +228,7 @@ fn a_follower_gets_a_read_point_from_the_leader() {
 #[test]
 fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
     let mut cluster = Cluster::with(seed(20), |config| config.can_fetch = true);
-    let leader = cluster.elect();
-    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
-    cluster.cut_off = Some(follower);
-    for round in 0..50 {
-        cluster.nodes[&leader].propose(&[format!("{round}").as_str()]);
-        cluster.rounds(2);
-    }
+    let (leader, follower) = cluster.leave_one_behind();
     let node = cluster.nodes.get_mut(&leader).unwrap();
     node.raft.forget_applied();
     cluster.cut_off = None;
@@ -244,13 +250,7 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
 #[test]
 fn a_follower_that_lacks_dropped_entries_is_offered_a_snapshot_until_it_has_it() {
     let mut cluster = Cluster::new(seed(20));
-    let leader = cluster.elect();
-    let follower = IDS.into_iter().find(|id| *id != leader).unwrap();
-    cluster.cut_off = Some(follower);
-    for round in 0..50 {
-        cluster.nodes[&leader].propose(&[format!("{round}").as_str()]);
-        cluster.rounds(2);
-    }
+    let (leader, follower) = cluster.leave_one_behind();
     let node = cluster.nodes.get_mut(&leader).unwrap();
     let position = node.applied.last().unwrap().position();
     node.step([Input::Trimmed(position)]);
