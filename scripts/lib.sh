@@ -47,3 +47,20 @@ need_build_tools() {
     need clang clang
     need_file '/usr/lib/llvm-*/lib/libclang*.so*' libclang-dev
 }
+
+# built NAME CARGO-ARGUMENTS...: runs cargo, and prints the path of the binary of tests or benches of that name. What cargo says
+# goes on; not to /dev/stderr, which cuts off a file.
+built() {
+    local name=$1
+    shift
+    cargo "$@" 2>&1 | tee >(cat >&2) | sed -n "s/.*(\(.*\/$name-[0-9a-f]*\)).*/\1/p" | tail -1
+}
+
+# Sets `sealkv` to the node's binary: SEALKV_BINARY, or what is built now.
+have_node() {
+    need_build_tools
+    [ -n "${SEALKV_BINARY:-}" ] || cargo build --release --locked --bin sealkv >&2
+    sealkv=${SEALKV_BINARY:-$CARGO_TARGET_DIR/release/sealkv}
+    # The node takes no setting of that name.
+    unset SEALKV_BINARY
+}
