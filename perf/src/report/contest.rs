@@ -1,21 +1,17 @@
 //! `scripts/bench peers node`: the node, sealed and nil, beside Redis and Valkey with their files synced always; all in turn.
 
-use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
 
 use crate::Options;
-use crate::facts::commit_and_date;
 use crate::facts::machine;
+use crate::facts::record;
 use crate::keep_or_print;
 use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
-use crate::nodes::clean;
-use crate::nodes::work_directory;
 use crate::rivals::REDIS;
 use crate::rivals::Rival;
 use crate::rivals::VALKEY;
@@ -59,20 +55,14 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     }
     let (seconds, keys) = (options.number("--seconds", 2)?.to_string(), options.number("--keys", 100_000)?.to_string());
     let out = options.place("--record")?;
-    let work = work_directory()?;
-    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let tools = Tools::of(options)?;
     let contest = Contest { tools: &tools, seconds: &seconds, keys: &keys };
     let measured = contest.run(rounds as usize, pairs as usize);
-    let facts = machine(&work);
-    clean(&work);
-    let mut record = measured?;
-    let (commit, date) = commit_and_date();
-    let head = json!({
-        "bench": "peers node", "machine": facts, "commit": commit, "date": date, "rounds": rounds, "pairs": pairs,
-        "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
+    let facts = machine(&tools.work);
+    let asked = json!({
+        "rounds": rounds, "pairs": pairs, "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
     });
-    record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
-    keep_or_print(&record, out)
+    keep_or_print(&record("peers node", facts, &[measured?, asked]), out)
 }
 
 struct Contest<'c> {
@@ -165,10 +155,7 @@ impl Contest<'_> {
 
     /// That it syncs while it is written to: our own counter, and the calls of others.
     fn syncs(&self, server: &Server) -> Result<Value, String> {
-        let words =
-            ["--address", server.address(), "--op", "set", "--clients", "50", "--pipeline", "16", "--seconds", "4"];
-        let mut load = Command::new(&self.tools.load);
-        let mut load = load.args(words).stdout(Stdio::null()).spawn().map_err(|problem| problem.to_string())?;
+        let mut load = self.tools.ask(server.address(), "set", 4)?;
         std::thread::sleep(Duration::from_millis(500));
         let (rate, shown_by) = match server {
             Server::Own(node) => {

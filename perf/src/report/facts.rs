@@ -28,8 +28,17 @@ pub fn machine(measured_in: &Path) -> Value {
     })
 }
 
+/// A record of this bench: where, of what and when, with all fields of `parts`.
+pub fn record(bench: &str, machine: Value, parts: &[Value]) -> Value {
+    let (commit, date) = commit_and_date();
+    let mut record = json!({"bench": bench, "machine": machine, "commit": commit, "date": date});
+    let fields = parts.iter().filter_map(Value::as_object).flatten();
+    record.as_object_mut().expect("made as one").extend(fields.map(|(name, value)| (name.clone(), value.clone())));
+    record
+}
+
 /// The commit from `SEALKV_COMMIT`, and today.
-pub fn commit_and_date() -> (String, String) {
+fn commit_and_date() -> (String, String) {
     let commit = std::env::var("SEALKV_COMMIT").unwrap_or_else(|_| "unknown".to_owned());
     let date = Command::new("date").args(["-u", "+%F"]).output().ok();
     let date = date.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::chart::short;
 use crate::goals;
+use crate::summary::count_words;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
 use crate::summary::sizes;
@@ -52,7 +53,6 @@ fn stage_table(record: &Value) -> String {
     let mut text = "\n| stage | size | batch | ns nil | ns sealed | added | instructions nil | sealed |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n".to_owned();
     for size in sizes(&stages) {
         for stage in stages.iter().filter(|stage| stage.size == size && stage.batch == shown_batch(&stages, size)) {
-            let count = |count: Option<f64>| count.map_or("-".to_owned(), |count| format!("{count:.0}"));
             let _ = writeln!(
                 text,
                 "| {} {} | {} | {} | {:.0} | {:.0} | {:.0} | {} | {} |",
@@ -63,8 +63,8 @@ fn stage_table(record: &Value) -> String {
                 stage.nil.nanoseconds,
                 stage.sealed.nanoseconds,
                 stage.added(),
-                count(stage.nil.instructions),
-                count(stage.sealed.instructions),
+                count_words(stage.nil.instructions),
+                count_words(stage.sealed.instructions),
             );
         }
     }

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::Options;
 use crate::rivals::exchange;
 use crate::rivals::free_port;
 use crate::run::output_of;
@@ -62,7 +63,29 @@ pub struct Tools {
     pub work: PathBuf,
 }
 
+/// The files of nodes go with it.
+impl Drop for Tools {
+    fn drop(&mut self) {
+        clean(&self.work);
+    }
+}
+
 impl Tools {
+    /// `--sealkv PATH --load PATH`, and a directory that is made for this run.
+    pub fn of(options: &Options<'_>) -> Result<Tools, String> {
+        Ok(Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work_directory()? })
+    }
+
+    /// Fifty clients that ask a server in pipelines of 16, for some seconds.
+    pub fn ask(&self, address: &str, op: &str, seconds: u64) -> Result<Child, String> {
+        Command::new(&self.load)
+            .args(["--address", address, "--op", op, "--clients", "50", "--pipeline", "16"])
+            .args(["--seconds", &seconds.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|problem| format!("{}: {problem}", self.load.display()))
+    }
+
     pub fn start(&self, scenario: &Scenario, number: usize) -> Result<RunningNode, String> {
         self.start_with(scenario, number, &[])
     }
@@ -206,7 +229,7 @@ impl Drop for RunningNode {
 }
 
 /// A directory below `TMPDIR`, else `/var/tmp`, for the files of nodes. What runs that were ended have left there goes.
-pub fn work_directory() -> Result<PathBuf, String> {
+fn work_directory() -> Result<PathBuf, String> {
     let above = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     for entry in fs::read_dir(&above).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -221,7 +244,7 @@ pub fn work_directory() -> Result<PathBuf, String> {
 }
 
 /// Removes it.
-pub fn clean(work: &Path) {
+fn clean(work: &Path) {
     let _ = fs::remove_dir_all(work);
 }
 

@@ -8,12 +8,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::Options;
-use crate::facts::commit_and_date;
 use crate::facts::machine;
+use crate::facts::record;
 use crate::keep;
 use crate::nodes::Tools;
-use crate::nodes::clean;
-use crate::nodes::work_directory;
 use crate::read_record;
 use crate::run::FOREIGN_MAX;
 use crate::run::Watch;
@@ -43,18 +41,16 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         profile_seconds: options.number("--profile", 5)?,
     };
     let out = options.place("--out")?.ok_or("--out is missing")?;
-    let work = work_directory()?;
     let mut missing: Vec<String> = Vec::new();
     let begun = Watch::new(&[]);
     let rooms = options.path("--rooms")?;
-    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let tools = Tools::of(options)?;
     let measured = stages(&rooms, options, &mut missing).and_then(|stages| {
-        let hook = hook(&rooms, &work, &mut missing);
+        let hook = hook(&rooms, &tools.work, &mut missing);
         let stages_foreign = begun.foreign_cpus();
         Ok((stages, hook, stages_foreign, scenarios::run(&tools, &plan)?))
     });
-    let facts = machine(&work);
-    clean(&work);
+    let facts = machine(&tools.work);
     let (stages, hook, stages_foreign, nodes) = measured?;
     if nodes.engine != "uring" {
         missing.push(format!(
@@ -67,14 +63,12 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
         Value::Null
     });
     let foreign = stages_foreign.max(nodes.foreign_cpus);
-    let (commit, date) = commit_and_date();
-    let record = json!({
-        "bench": "overhead", "machine": facts, "commit": commit, "date": date,
+    let measured = json!({
         "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX, "missing": missing, "complete": missing.is_empty(),
         "rounds": plan.rounds, "seconds": plan.seconds, "rate": plan.rate, "stages": stages, "scenarios": nodes.rows,
         "profiles": profiles, "hook": hook,
     });
-    keep(&record, &out)
+    keep(&record("overhead", facts, &[measured]), &out)
 }
 
 /// What the gate of the nil-cipher hook counts; nothing without valgrind.

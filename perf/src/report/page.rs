@@ -15,6 +15,7 @@ use crate::chart::lines;
 use crate::chart::short;
 use crate::goals;
 use crate::summary::StageCost;
+use crate::summary::count_words;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
 use crate::summary::sizes;
@@ -268,7 +269,6 @@ fn stage_table(stages: &[StageCost]) -> String {
                      <th>instructions nil</th><th>sealed</th><th>bytes added</th><th>allocations nil</th><th>sealed</th></tr>"
         .to_owned();
     for stage in stages {
-        let count = |count: Option<f64>| count.map_or("-".to_owned(), |count| format!("{count:.0}"));
         let _ = write!(
             table,
             "<tr><td>{} {}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{:.0}</td><td>{:.0}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{:.2}</td><td>{:.2}</td></tr>",
@@ -279,8 +279,8 @@ fn stage_table(stages: &[StageCost]) -> String {
             stage.nil.nanoseconds,
             stage.sealed.nanoseconds,
             stage.added(),
-            count(stage.nil.instructions),
-            count(stage.sealed.instructions),
+            count_words(stage.nil.instructions),
+            count_words(stage.sealed.instructions),
             stage.sealed.bytes - stage.nil.bytes,
             stage.nil.allocations,
             stage.sealed.allocations,

@@ -3,8 +3,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
 
 use crate::Options;
@@ -13,9 +11,7 @@ use crate::flame::svg;
 use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
-use crate::nodes::clean;
 use crate::nodes::get;
-use crate::nodes::work_directory;
 use crate::pprof::Stacks;
 use crate::pprof::stacks;
 use crate::sampled;
@@ -34,8 +30,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     }
     let (op, out) = (options.text("--op").unwrap_or("set"), options.path("--out")?);
     fs::create_dir_all(&out).map_err(|problem| format!("{}: {problem}", out.display()))?;
-    let work = work_directory()?;
-    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let tools = Tools::of(options)?;
     let taken = [("nil", 0), ("sealed", 2)].map(|(name, scenario)| -> Result<(Stacks, Option<Shares>), String> {
         let node = tools.start_with(&SCENARIOS[scenario], scenario, &["--profiling"])?;
         tools.load(&node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "3"])?;
@@ -48,7 +43,6 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
             sample(&tools, &node, op, seconds).inspect_err(|problem| eprintln!("own shares by stacks: {problem}")).ok();
         Ok((stacks, shares))
     });
-    clean(&work);
     let [nil, sealed] = taken;
     let ((nil, nil_shares), (sealed, sealed_shares)) = (nil?, sealed?);
     let rows = match nil_shares.zip(sealed_shares) {
@@ -76,12 +70,7 @@ fn difference(out: &Path, op: &str, (nil, sealed): (&Stacks, &Stacks), rows: Vec
 
 /// A profile of the node while the load generator asks it.
 pub fn take(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Vec<u8>, String> {
-    let longer = (seconds + 1).to_string();
-    let mut load = Command::new(&tools.load)
-        .args(["--address", &node.address, "--op", op, "--clients", "50", "--pipeline", "16", "--seconds", &longer])
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|problem| format!("{}: {problem}", tools.load.display()))?;
+    let mut load = tools.ask(&node.address, op, seconds + 1)?;
     let answer =
         get(&node.admin, &format!("/debug/pprof/profile?seconds={seconds}"), Duration::from_secs(seconds + 60));
     let ended = load.wait().map_err(|problem| problem.to_string())?;

@@ -2,7 +2,6 @@
 //! (`profile` takes whole stacks from the node itself, for which everything has to have frame pointers.)
 
 use std::process::Command;
-use std::process::Stdio;
 
 use serde_json::Map;
 use serde_json::Value;
@@ -39,12 +38,7 @@ fn profile(nil: &Shares, sealed: &Shares) -> Value {
 /// Own shares of a node's functions while the load generator asks it.
 pub fn sample(tools: &Tools, node: &RunningNode, op: &str, seconds: u64) -> Result<Shares, String> {
     let data = tools.work.join("perf.data");
-    let longer = (seconds + 2).to_string();
-    let mut load = Command::new(&tools.load)
-        .args(["--address", &node.address, "--op", op, "--clients", "50", "--pipeline", "16", "--seconds", &longer])
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|problem| format!("{}: {problem}", tools.load.display()))?;
+    let mut load = tools.ask(&node.address, op, seconds + 2)?;
     let recorded = Command::new("perf")
         .args(["record", "-q", "-e", "cpu-clock", "-F", FREQUENCY, "-p", &node.pid().to_string(), "-o"])
         .arg(&data)

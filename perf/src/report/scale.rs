@@ -8,14 +8,12 @@ use serde_json::json;
 
 use crate::Options;
 use crate::chart::short;
-use crate::facts::commit_and_date;
 use crate::facts::machine;
+use crate::facts::record;
 use crate::keep;
 use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
-use crate::nodes::clean;
-use crate::nodes::work_directory;
 use crate::overhead::is_there;
 use crate::run::FOREIGN_MAX;
 use crate::run::Watch;
@@ -41,23 +39,20 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     options.only(&["--rooms", "--sealkv", "--load", "--out", "--rounds", "--seconds"])?;
     let (rounds, seconds) = (options.number("--rounds", 3)?.max(1), options.number("--seconds", 2)?);
     let out = options.place("--out")?.ok_or("--out is missing")?;
-    let work = work_directory()?;
-    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let tools = Tools::of(options)?;
     is_there(&tools.sealkv)?;
     let rooms = options.path("--rooms")?;
     let curves = Nodes::start(&tools, rounds, &seconds.to_string()).and_then(|nodes| nodes.curves());
-    let facts = machine(&work);
-    clean(&work);
+    let facts = machine(&tools.work);
     let (mut curves, foreign) = curves?;
     curves.extend(of_entries(&rooms)?);
     let notes = bends(&curves, cores() as f64);
-    let (commit, date) = commit_and_date();
-    let record = json!({
-        "bench": "scale", "machine": facts, "commit": commit, "date": date, "foreign_cpus": foreign,
+    let measured = json!({
+        "foreign_cpus": foreign,
         "busy": foreign > FOREIGN_MAX, "missing": [], "complete": true, "rounds": rounds, "seconds": seconds,
         "curves": curves, "bends": notes,
     });
-    keep(&record, &out)
+    keep(&record("scale", facts, &[measured]), &out)
 }
 
 /// The two nodes, and how they are asked.

@@ -92,6 +92,11 @@ pub fn shown_batch(stages: &[StageCost], size: u64) -> u64 {
     if batches.contains(&64) { 64 } else { batches.into_iter().max().unwrap_or(1) }
 }
 
+/// A count where there is one.
+pub fn count_words(count: Option<f64>) -> String {
+    count.map_or("-".to_owned(), |count| format!("{count:.0}"))
+}
+
 /// `64 B`, `4 KiB`.
 pub fn size_words(size: u64) -> String {
     if size >= 1024 { format!("{} KiB", size / 1024) } else { format!("{size} B") }

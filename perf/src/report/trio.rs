@@ -10,15 +10,13 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::Options;
-use crate::facts::commit_and_date;
 use crate::facts::machine;
+use crate::facts::record;
 use crate::keep_or_print;
 use crate::nodes::RunningNode;
 use crate::nodes::Tools;
-use crate::nodes::clean;
 use crate::nodes::get;
 use crate::nodes::metric;
-use crate::nodes::work_directory;
 use crate::rivals::Rival;
 use crate::rivals::free_port;
 use crate::rivals::is_installed;
@@ -42,19 +40,14 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     let (rounds, seconds) = (options.number("--rounds", 9)?.max(1), options.number("--seconds", 3)?);
     let clients = options.number("--clients", 256)?;
     let out = options.place("--record")?;
-    let work = work_directory()?;
-    let tools = Tools { sealkv: options.path("--sealkv")?, load: options.path("--load")?, work: work.clone() };
+    let tools = Tools::of(options)?;
     let measured = measure(&tools, rounds, (&seconds.to_string(), &clients.to_string()));
-    let facts = machine(&work);
-    clean(&work);
-    let mut record = measured?;
-    let (commit, date) = commit_and_date();
-    let head = json!({
-        "bench": "peers cluster", "machine": facts, "commit": commit, "date": date, "rounds": rounds, "seconds": seconds,
+    let facts = machine(&tools.work);
+    let asked = json!({
+        "rounds": rounds, "seconds": seconds,
         "clients": clients, "notes": ["etcd is asked through its JSON gateway over HTTP/1.1, not by gRPC"],
     });
-    record.as_object_mut().expect("made as one").extend(head.as_object().cloned().unwrap_or_default());
-    keep_or_print(&record, out)
+    keep_or_print(&record("peers cluster", facts, &[measured?, asked]), out)
 }
 
 fn measure(tools: &Tools, rounds: u64, (seconds, clients): (&str, &str)) -> Result<Value, String> {
