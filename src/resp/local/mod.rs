@@ -12,7 +12,6 @@ mod subcommand;
 mod tools;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -34,6 +33,7 @@ use crate::resp::local::command::command_command;
 use crate::resp::local::config::config_command;
 use crate::resp::local::function::function_command;
 use crate::resp::local::info::write_info;
+use crate::resp::local::sealkv::long_work;
 use crate::resp::local::sealkv::sealkv_command;
 use crate::resp::local::subcommand::subcommand;
 use crate::resp::local::tools::acl_command;
@@ -44,7 +44,6 @@ use crate::resp::login::Login;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
-use crate::resp::upstream::TRY_AGAIN;
 use crate::resp::upstream::Upstream;
 
 /// The connection that sent a local command.
@@ -161,15 +160,9 @@ impl LocalContext<'_> {
         let is_schedule = |position: usize| arguments.slice(position).eq_ignore_ascii_case(b"schedule");
         match arguments.len() {
             1 if arguments.slice(0).len() == "save".len() => {
-                let operator = Arc::clone(&self.shared.operator);
-                let Ok(_turn) = self.shared.long_reads.acquire().await else {
-                    return Err(ErrorLine::fixed(TRY_AGAIN));
-                };
-                match tokio::task::spawn_blocking(move || operator.flush()).await {
-                    Ok(Ok(())) => self.encoder(out).simple("OK"),
-                    Ok(Err(why)) => return Err(ErrorLine::made(format!("ERR {why}"))),
-                    Err(_) => return Err(ErrorLine::fixed(TRY_AGAIN)),
-                }
+                let flushed = long_work(self.shared, |operator| operator.flush()).await?;
+                flushed.map_err(|why| ErrorLine::made(format!("ERR {why}")))?;
+                self.encoder(out).simple("OK");
             }
             2 if !is_schedule(1) => return Err(SYNTAX),
             1 | 2 => {

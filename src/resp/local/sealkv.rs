@@ -10,6 +10,7 @@ use crate::fsm::walk::WalkError;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;
 use crate::propose::Purpose;
+use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
 use crate::resp::StateDigest;
@@ -121,32 +122,29 @@ fn elsewhere(shared: &ServerShared, upstream: &Upstream, leader: Option<u64>) ->
 /// Off the network threads, in turn with other commands that walk every row.
 async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCounts, ErrorLine> {
     upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
-    let Ok(_turn) = shared.long_reads.acquire().await else {
-        return Err(ErrorLine::fixed(TRY_AGAIN));
-    };
-    let operator = Arc::clone(&shared.operator);
-    match tokio::task::spawn_blocking(move || operator.scan()).await {
-        Ok(Ok(counts)) => Ok(counts),
-        Ok(Err(error)) => {
-            add(&shared.stats.read_errors_total, 1);
-            Err(unreadable(&error))
-        }
-        Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
-    }
+    long_work(shared, |operator| operator.scan()).await?.map_err(|error| {
+        add(&shared.stats.read_errors_total, 1);
+        unreadable(&error)
+    })
 }
 
 /// The same way.
 async fn state_digest(shared: &ServerShared, upstream: &Upstream) -> Result<StateDigest, ErrorLine> {
     upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
+    let digest = long_work(shared, |operator| operator.digest()).await?;
+    digest.map_err(|why| ErrorLine::made(format!("ERR {why}")))
+}
+
+/// What takes long and blocks, on a thread of its own once it is its turn.
+pub(super) async fn long_work<T: Send + 'static>(
+    shared: &ServerShared,
+    work: impl FnOnce(&dyn Operator) -> T + Send + 'static,
+) -> Result<T, ErrorLine> {
     let Ok(_turn) = shared.long_reads.acquire().await else {
         return Err(ErrorLine::fixed(TRY_AGAIN));
     };
     let operator = Arc::clone(&shared.operator);
-    match tokio::task::spawn_blocking(move || operator.digest()).await {
-        Ok(Ok(digest)) => Ok(digest),
-        Ok(Err(why)) => Err(ErrorLine::made(format!("ERR {why}"))),
-        Err(_) => Err(ErrorLine::fixed(TRY_AGAIN)),
-    }
+    tokio::task::spawn_blocking(move || work(&*operator)).await.map_err(|_| ErrorLine::fixed(TRY_AGAIN))
 }
 
 fn unreadable(error: &WalkError) -> ErrorLine {
