@@ -639,6 +639,18 @@ fn an_idle_node_flushes_when_it_is_asked() {
 
 const CI_RUNS: u64 = 1_000;
 
+/// Waits for a base that is behind with merging, which has caught up at the third look.
+fn catches_up(base: &TestBase, waited: &mut u32) -> impl FnMut(&FlushTry) -> bool {
+    |tried| {
+        assert_eq!(*tried, FlushTry::Held);
+        *waited += 1;
+        if *waited == 3 {
+            base.memory.set_pending_bytes(0);
+        }
+        true
+    }
+}
+
 /// Goal: a start gets to the commit of the log however long the base merges; a replay never ends before that without a word.
 #[test]
 fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once_patience_ends() {
@@ -646,17 +658,8 @@ fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once
     let entries = || leader.log.iter().map(|committed| committed.entry.clone());
     let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
     node.base.memory.set_pending_bytes(u64::MAX);
-    let mut waited = 0;
-    let base = Arc::clone(&node.base);
-    let waits = |tried: &FlushTry| {
-        assert_eq!(*tried, FlushTry::Held);
-        waited += 1;
-        if waited == 3 {
-            base.memory.set_pending_bytes(0);
-        }
-        true
-    };
-    replay(&mut node.apply, entries(), |_| {}, waits).unwrap();
+    let (base, mut waited) = (Arc::clone(&node.base), 0);
+    replay(&mut node.apply, entries(), |_| {}, catches_up(&base, &mut waited)).unwrap();
     assert_eq!((waited, node.published().index.0), (3, leader.log.len() as u64 + 1));
     assert_eq!(Picture::of_base(&node.base.memory), node.picture());
 
@@ -679,15 +682,7 @@ fn bounded_a_start_that_needs_a_flush_waits_for_it_and_flushes_all_of_it() {
     };
     let mut node = held();
     let (base, mut waited) = (Arc::clone(&node.base), 0);
-    let waits = |tried: &FlushTry| {
-        assert_eq!(*tried, FlushTry::Held);
-        waited += 1;
-        if waited == 3 {
-            base.memory.set_pending_bytes(0);
-        }
-        true
-    };
-    flush_replayed(&mut node.apply, || true, waits).unwrap();
+    flush_replayed(&mut node.apply, || true, catches_up(&base, &mut waited)).unwrap();
     assert_eq!(waited, 3);
     assert_eq!(Picture::of_base(&node.base.memory), node.picture());
 
