@@ -166,13 +166,6 @@ impl Flusher {
         self.desk().job.is_some()
     }
 
-    /// Whether a flush is under way or asked for.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        let desk = self.desk();
-        desk.is_asked || desk.job.is_some()
-    }
-
     /// Asks apply for a flush of what is applied, run or no run; wake it then.
     pub fn ask(&self) {
         self.desk().is_asked = true;
@@ -289,6 +282,16 @@ impl Flusher {
     /// There is nothing to flush: whoever asked for it has it.
     pub(super) fn answered(&self) {
         self.desk().is_asked = false;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until no flush is under way or asked for, or for `patience`, or until the process ends. False: one still is.
+    pub(super) fn wait_until_done(&self, patience: Duration) -> bool {
+        let is_open = |desk: &FlushDesk| desk.is_asked || desk.job.is_some();
+        let waits = |desk: &mut FlushDesk| is_open(desk) && !desk.is_ending;
+        let (desk, _) =
+            self.changed.wait_timeout_while(self.desk(), patience, waits).unwrap_or_else(PoisonError::into_inner);
+        !is_open(&desk)
     }
 
     /// Blocks until no flush is under way, or for `pause`: one that fails may be in the way of what makes space. False: it will

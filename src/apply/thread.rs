@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -122,20 +121,16 @@ impl FlushAsker {
         let _ = self.wake.try_send(());
     }
 
-    /// The same, and waits for it, `patience` at most.
+    /// The same, and waits for it, `patience` at most, and not behind the end of the process.
     ///
     /// # Errors
     /// Why the state is not flushed by then.
     pub fn flush_within(&self, patience: Duration) -> Result<(), Arc<str>> {
         self.ask();
-        let asked = Instant::now();
-        while self.flusher.is_pending() {
-            if asked.elapsed() > patience {
-                return Err(self.flusher.trouble().unwrap_or_else(|| Arc::from("the flush is still under way")));
-            }
-            std::thread::sleep(FLUSH_POLL);
+        match self.flusher.wait_until_done(patience) {
+            true => Ok(()),
+            false => Err(self.flusher.trouble().unwrap_or_else(|| Arc::from("the flush is still under way"))),
         }
-        Ok(())
     }
 }
 
@@ -281,6 +276,3 @@ const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_millis(20);
 /// How long a rider without space for a run rests, while raft goes on: a flush takes longer.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
-
-/// A flush takes some milliseconds at least.
-const FLUSH_POLL: Duration = Duration::from_millis(2);
