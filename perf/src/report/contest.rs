@@ -18,8 +18,10 @@ use crate::rivals::VALKEY;
 use crate::rivals::syncs_by_strace;
 use crate::run::FOREIGN_MAX;
 use crate::run::Watch;
-use crate::statistics::interval;
+use crate::statistics::Cell;
+use crate::statistics::in_pairs;
 use crate::statistics::median;
+use crate::statistics::pairs_of;
 
 /// A server that takes part.
 enum Server {
@@ -37,27 +39,15 @@ struct Entrant {
 /// Who is not installed, and how that is done.
 type Missing = (&'static str, &'static str);
 
-/// What all are asked.
-struct Cell {
-    op: &'static str,
-    clients: &'static str,
-    pipeline: &'static str,
-}
-
 /// `--sealkv PATH --load PATH [--rounds N] [--pairs N] [--seconds N] [--keys N] [--record FILE]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {
     options.only(&["--sealkv", "--load", "--rounds", "--pairs", "--seconds", "--keys", "--record"])?;
-    let (rounds, pairs) = (options.number("--rounds", 5)?.max(1), options.number("--pairs", 15)?);
-    if (1..6).contains(&pairs) {
-        return Err(format!(
-            "--pairs {pairs}: expected 0, or at least 6: fewer have no interval that holds the median with 95 %"
-        ));
-    }
+    let (rounds, pairs) = (options.number("--rounds", 5)?.max(1), pairs_of(options)?);
     let (seconds, keys) = (options.number("--seconds", 2)?.to_string(), options.number("--keys", 100_000)?.to_string());
     let out = options.place("--record")?;
     let tools = Tools::of(options)?;
     let contest = Contest { tools: &tools, seconds: &seconds, keys: &keys };
-    let measured = contest.run(rounds as usize, pairs as usize);
+    let measured = contest.run(rounds as usize, pairs);
     let facts = machine(&tools.work);
     let asked = json!({
         "rounds": rounds, "pairs": pairs, "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
@@ -128,29 +118,23 @@ impl Contest<'_> {
     }
 
     fn cell(&self, server: &Server, cell: &Cell) -> Result<Value, String> {
-        self.load(server, cell, &["--pipeline", cell.pipeline, "--seconds", self.seconds])
+        self.load(server, cell, &["--pipeline", &cell.pipeline.to_string(), "--seconds", self.seconds])
     }
 
     fn load(&self, server: &Server, cell: &Cell, more: &[&str]) -> Result<Value, String> {
-        let fixed = ["--op", cell.op, "--clients", cell.clients, "--keys", self.keys];
+        let clients = cell.clients.to_string();
+        let fixed = ["--op", cell.op, "--clients", &clients, "--keys", self.keys];
         self.tools.load_at(server.address(), server.pid(), &[&fixed[..], more].concat())
     }
 
     /// The first two, one right after the other; which one begins changes from pair to pair.
     fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
         let cell = Cell { op, ..CELLS[0] };
-        let mut ratios = Vec::new();
-        for pair in 0..pairs {
-            let mut rates = [0.0; 2];
-            for at in [pair % 2, (pair + 1) % 2] {
-                rates[at] = self.cell(&entrants[at].server, &cell)?["requests_per_second"].as_f64().unwrap_or(f64::NAN);
-            }
-            ratios.push(rates[0] / rates[1]);
-        }
-        let (lower, upper) = interval(&ratios);
-        Ok(
-            json!({"op": op, "pairs": pairs, "median": median(&ratios), "lower": lower, "upper": upper, "samples": ratios}),
-        )
+        let rate = |at: usize| {
+            let line = self.cell(&entrants[at].server, &cell)?;
+            Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
+        };
+        in_pairs(&cell, pairs, rate)
     }
 
     /// That it syncs while it is written to: our own counter, and the calls of others.
@@ -195,19 +179,18 @@ impl Entrant {
 
 fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
     let of = |field: &str| -> Vec<f64> { lines.iter().filter_map(|line| line[field].as_f64()).collect() };
-    let number = |text: &str| text.parse::<u64>().unwrap_or(0);
     json!({
-        "impl": name, "op": cell.op, "clients": number(cell.clients), "pipeline": number(cell.pipeline), "value_bytes": 256,
+        "impl": name, "op": cell.op, "clients": cell.clients, "pipeline": cell.pipeline, "value_bytes": 256,
         "requests_per_second": median(&of("requests_per_second")), "p99_micros": median(&of("p99_micros")),
         "cpu_micros_per_request": median(&of("cpu_micros_per_request")), "samples": of("requests_per_second"),
     })
 }
 
 const CELLS: [Cell; 6] = [
-    Cell { op: "set", clients: "50", pipeline: "16" },
-    Cell { op: "get", clients: "50", pipeline: "16" },
-    Cell { op: "set", clients: "256", pipeline: "16" },
-    Cell { op: "get", clients: "256", pipeline: "16" },
-    Cell { op: "set", clients: "50", pipeline: "1" },
-    Cell { op: "get", clients: "50", pipeline: "1" },
+    Cell { op: "set", clients: 50, pipeline: 16 },
+    Cell { op: "get", clients: 50, pipeline: 16 },
+    Cell { op: "set", clients: 256, pipeline: 16 },
+    Cell { op: "get", clients: 256, pipeline: 16 },
+    Cell { op: "set", clients: 50, pipeline: 1 },
+    Cell { op: "get", clients: 50, pipeline: 1 },
 ];

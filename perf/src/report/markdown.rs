@@ -155,8 +155,10 @@ fn peer_table(record: &Value) -> String {
         let number = |key: &str| pair[key].as_f64().unwrap_or(f64::NAN);
         let _ = writeln!(
             text,
-            "\n{}, 50 clients, pipeline 16: sealed / nil of {} pairs {:.3} ({:.3} to {:.3})",
+            "\n{}, {} clients, pipeline {}: sealed / nil of {} pairs {:.3} ({:.3} to {:.3})",
             pair["op"].as_str().unwrap_or("?"),
+            pair["clients"],
+            pair["pipeline"],
             pair["pairs"],
             number("median"),
             number("lower"),

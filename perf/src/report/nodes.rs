@@ -126,18 +126,21 @@ impl Tools {
         Ok(node)
     }
 
-    /// Three nodes of one cluster, each of which answers.
-    pub fn start_three(&self) -> Result<Vec<RunningNode>, String> {
+    /// Three nodes of one cluster, each of which answers; nil nodes have neither keys nor a hook.
+    pub fn start_three(&self, is_sealed: bool) -> Result<Vec<RunningNode>, String> {
         let kek = self.work.join("three.kek");
-        output_of(self.plain_command().arg("keygen").arg(&kek))?;
+        if is_sealed {
+            output_of(self.plain_command().arg("keygen").arg(&kek))?;
+        }
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect::<Result<_, _>>()?;
         let list: Vec<String> = (1..).zip(&ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
         let list = list.join(",");
         let start = |number: usize| {
             let (id, peer) = ((number + 1).to_string(), format!("127.0.0.1:{}", ports[number]));
             let kek = kek.to_string_lossy();
-            let more = ["--node-id", &id, "--peer-listen", &peer, "--initial-cluster", &list, "--kek-file", &kek];
-            self.start_with(&MEMBER, 10 + number, &more)
+            let keys = if is_sealed { ["--kek-file", &kek] } else { ["--encryption", "off"] };
+            let more = ["--node-id", &id, "--peer-listen", &peer, "--initial-cluster", &list, keys[0], keys[1]];
+            self.start_with(&MEMBER, 10 * (1 + usize::from(is_sealed)) + number, &more)
         };
         // None of them gets on without another one.
         let nodes: Vec<RunningNode> = std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! `scripts/bench peers cluster`: three nodes beside three of etcd on loopback, everyone syncing; writes of 256 random bytes.
 //!
-//! etcd is asked through its JSON gateway, which costs it more than gRPC does: a client of that protocol would be a hundred
-//! crates more. The record says so.
+//! Then sealed beside nil, in pairs. etcd is asked through its JSON gateway, which costs it more than gRPC does: a client of that
+//! protocol would be a hundred crates more. The record says so.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,8 +22,11 @@ use crate::rivals::free_port;
 use crate::rivals::is_installed;
 use crate::run::FOREIGN_MAX;
 use crate::run::Watch;
+use crate::statistics::Cell;
+use crate::statistics::in_pairs;
 use crate::statistics::interval;
 use crate::statistics::median;
+use crate::statistics::pairs_of;
 
 /// Three servers behind one name.
 struct Trio {
@@ -34,27 +37,26 @@ struct Trio {
     lines: Vec<Value>,
 }
 
-/// `--sealkv PATH --load PATH [--rounds N] [--seconds N] [--clients N] [--record FILE]`.
+/// `--sealkv PATH --load PATH [--rounds N] [--pairs N] [--seconds N] [--clients N] [--record FILE]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {
-    options.only(&["--sealkv", "--load", "--rounds", "--seconds", "--clients", "--record"])?;
+    options.only(&["--sealkv", "--load", "--rounds", "--pairs", "--seconds", "--clients", "--record"])?;
     let (rounds, seconds) = (options.number("--rounds", 9)?.max(1), options.number("--seconds", 3)?);
-    let clients = options.number("--clients", 256)?;
+    let (clients, pairs) = (options.number("--clients", 256)?, pairs_of(options)?);
     let out = options.place("--record")?;
     let tools = Tools::of(options)?;
-    let measured = measure(&tools, rounds, (&seconds.to_string(), &clients.to_string()));
+    let measured = measure(&tools, (rounds, pairs), (&seconds.to_string(), &clients.to_string()));
     let facts = machine(&tools.work);
     let asked = json!({
-        "rounds": rounds, "seconds": seconds,
+        "rounds": rounds, "pairs": pairs, "seconds": seconds,
         "clients": clients, "notes": ["etcd is asked through its JSON gateway over HTTP/1.1, not by gRPC"],
     });
     keep_or_print(&record("peers cluster", facts, &[measured?, asked]), out)
 }
 
-fn measure(tools: &Tools, rounds: u64, (seconds, clients): (&str, &str)) -> Result<Value, String> {
-    let nodes = tools.start_three()?;
-    let addresses: Vec<&str> = nodes.iter().map(|node| &node.address[..]).collect();
+fn measure(tools: &Tools, (rounds, pairs): (u64, usize), (seconds, clients): (&str, &str)) -> Result<Value, String> {
+    let nodes = tools.start_three(true)?;
     let trio =
-        |name, pipeline| Trio { name, addresses: addresses.join(","), pipeline, protocol: "redis", lines: Vec::new() };
+        |name, pipeline| Trio { name, addresses: addresses(&nodes), pipeline, protocol: "redis", lines: Vec::new() };
     let mut trios = vec![trio("sealkv", "1"), trio("sealkv, pipeline 16", "16")];
     let mut missing = Vec::new();
     let etcd = if is_installed("etcd") {
@@ -105,14 +107,51 @@ fn measure(tools: &Tools, rounds: u64, (seconds, clients): (&str, &str)) -> Resu
         eprintln!("peers cluster: round {} of {rounds}", round + 1);
     }
     let foreign = watch.foreign_cpus();
+    drop(etcd);
+    let (ratios, foreign_to_pairs) = sealed_by_nil(tools, &nodes, pairs, (seconds, clients))?;
+    let foreign = foreign.max(foreign_to_pairs);
     let mut rows: Vec<Value> = trios.iter().map(|trio| row(trio, &trios)).collect();
-    if etcd.is_empty() {
+    if !missing.is_empty() {
         rows.push(json!({"impl": "etcd", "missing": INSTALL}));
     }
     Ok(json!({
-        "rows": rows, "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX, "complete": missing.is_empty(), "missing": missing,
+        "rows": rows, "sealed_by_nil": ratios,
+        "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX, "complete": missing.is_empty(), "missing": missing,
         "sync_counters": ["sealkv_wal_syncs_total", ETCD_SYNCS],
     }))
+}
+
+fn addresses(nodes: &[RunningNode]) -> String {
+    nodes.iter().map(|node| &node.address[..]).collect::<Vec<_>>().join(",")
+}
+
+/// Three sealed nodes and three nil ones in turn, at one request and at 16 a client; and what CPU others used meanwhile.
+fn sealed_by_nil(
+    tools: &Tools,
+    sealed: &[RunningNode],
+    pairs: usize,
+    (seconds, clients): (&str, &str),
+) -> Result<(Vec<Value>, f64), String> {
+    if pairs == 0 {
+        return Ok((Vec::new(), 0.0));
+    }
+    let nil = tools.start_three(false)?;
+    let trios = [addresses(sealed), addresses(&nil)];
+    let watch = Watch::new(&sealed.iter().chain(&nil).map(RunningNode::pid).collect::<Vec<u32>>());
+    let of_pipeline = |pipeline: u64| {
+        let cell = Cell { op: "set", clients: clients.parse().unwrap_or(0), pipeline };
+        let pipeline = pipeline.to_string();
+        let words = ["--op", "set", "--clients", clients, "--pipeline", &pipeline, "--seconds", seconds];
+        let rate = |at: usize| {
+            let line = tools.load_at(&trios[at], 0, &words)?;
+            Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
+        };
+        let found = in_pairs(&cell, pairs, rate)?;
+        eprintln!("peers cluster: {pairs} pairs with pipelines of {pipeline}");
+        Ok::<Value, String>(found)
+    };
+    let ratios = [1, 16].into_iter().map(of_pipeline).collect::<Result<_, _>>()?;
+    Ok((ratios, watch.foreign_cpus()))
 }
 
 /// Medians of one, and its writes beside etcd's in the same round.
