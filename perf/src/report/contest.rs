@@ -84,6 +84,7 @@ impl Contest<'_> {
             .filter(|_| pairs > 0)
             .map(|op| self.pairs(op, &entrants, pairs))
             .collect::<Result<_, _>>()?;
+        let at_rate = self.at_rate(&entrants, rounds)?;
         let foreign = watch.foreign_cpus();
         let syncs = entrants.iter().map(|entrant| Ok((entrant.name, self.syncs(&entrant.server)?)));
         let syncs: Vec<(&str, Value)> = syncs.collect::<Result<_, String>>()?;
@@ -93,7 +94,7 @@ impl Contest<'_> {
         let syncs: Value =
             syncs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into();
         Ok(json!({
-            "rows": rows, "sealed_by_nil": ratios, "syncs": syncs, "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX,
+            "rows": rows, "sealed_by_nil": ratios, "at_rate": at_rate, "syncs": syncs, "foreign_cpus": foreign, "busy": foreign > FOREIGN_MAX,
             "complete": missing.is_empty(), "missing": missing,
         }))
     }
@@ -137,6 +138,29 @@ impl Contest<'_> {
         in_pairs(&cell, pairs, rate)
     }
 
+    /// SETs in an open loop at a part of what the slowest of them took: how long each of all had to wait, in turns.
+    fn at_rate(&self, entrants: &[Entrant], rounds: usize) -> Result<Value, String> {
+        let peaks = entrants.iter().map(|entrant| median(&numbers(&entrant.lines[0], "requests_per_second")));
+        let rate = (peaks.fold(f64::INFINITY, f64::min) * RATE_OF_PEAK).floor();
+        let mut lines = vec![Vec::new(); entrants.len()];
+        for round in 0..rounds {
+            for turn in 0..entrants.len() {
+                let at = (turn + round) % entrants.len();
+                let words = ["--rate", &rate.to_string(), "--seconds", self.seconds];
+                lines[at].push(self.load(&entrants[at].server, &CELLS[0], &words)?);
+            }
+        }
+        let row = |(entrant, lines): (&Entrant, &Vec<Value>)| {
+            let of = |field| median(&numbers(lines, field));
+            json!({
+                "impl": entrant.name, "p50_micros": of("p50_micros"), "p99_micros": of("p99_micros"),
+                "p999_micros": of("p999_micros"), "samples": numbers(lines, "p99_micros"),
+            })
+        };
+        let rows: Vec<Value> = entrants.iter().zip(&lines).map(row).collect();
+        Ok(json!({"op": CELLS[0].op, "clients": CELLS[0].clients, "rate": rate, "rows": rows}))
+    }
+
     /// That it syncs while it is written to: our own counter, and the calls of others.
     fn syncs(&self, server: &Server) -> Result<Value, String> {
         let mut load = self.tools.ask(server.address(), "set", 4)?;
@@ -177,8 +201,12 @@ impl Entrant {
     }
 }
 
+fn numbers(lines: &[Value], field: &str) -> Vec<f64> {
+    lines.iter().filter_map(|line| line[field].as_f64()).collect()
+}
+
 fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
-    let of = |field: &str| -> Vec<f64> { lines.iter().filter_map(|line| line[field].as_f64()).collect() };
+    let of = |field| numbers(lines, field);
     json!({
         "impl": name, "op": cell.op, "clients": cell.clients, "pipeline": cell.pipeline, "value_bytes": 256,
         "requests_per_second": median(&of("requests_per_second")), "p99_micros": median(&of("p99_micros")),
@@ -186,6 +214,8 @@ fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
     })
 }
 
+/// Of the throughput that the slowest one reaches: far enough below it that a queue does not grow for ever.
+const RATE_OF_PEAK: f64 = 0.6;
 const CELLS: [Cell; 6] = [
     Cell { op: "set", clients: 50, pipeline: 16 },
     Cell { op: "get", clients: 50, pipeline: 16 },

@@ -122,6 +122,29 @@ fn curve_table(record: &Value) -> String {
     text
 }
 
+/// How long writes took at one rate, an open loop.
+fn rate_table(found: &Value) -> String {
+    let Some(rows) = found["rows"].as_array() else { return String::new() };
+    let mut text = format!(
+        "\n{} at {} a second, an open loop of {} clients:\n\n| server | p50 us | p99 us | p99.9 us |\n| --- | --- | --- | --- |\n",
+        found["op"].as_str().unwrap_or("?"),
+        short(found["rate"].as_f64().unwrap_or(f64::NAN)),
+        found["clients"],
+    );
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().map_or("-".to_owned(), |number| format!("{number:.0}"));
+        let name = row["impl"].as_str().unwrap_or("?");
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} |",
+            number("p50_micros"),
+            number("p99_micros"),
+            number("p999_micros")
+        );
+    }
+    text
+}
+
 fn peer_table(record: &Value) -> String {
     let is_peers = record["bench"].as_str().is_some_and(|bench| bench.starts_with("peers"));
     let Some(rows) = record["rows"].as_array().filter(|_| is_peers) else { return String::new() };
@@ -165,6 +188,7 @@ fn peer_table(record: &Value) -> String {
             number("upper"),
         );
     }
+    text.push_str(&rate_table(&record["at_rate"]));
     for (name, syncs) in record["syncs"].as_object().into_iter().flatten() {
         let rate =
             syncs["per_second"].as_f64().map_or("not counted".to_owned(), |rate| format!("{rate:.0} syncs a second"));
