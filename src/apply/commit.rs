@@ -58,8 +58,13 @@ impl State {
         bytes_max: u64,
     ) -> State {
         let Applied { position, last_stamp_ms, .. } = record.applied;
-        let drops = Arc::clone(&flusher);
-        let bury: Bury = Arc::new(move |rubble| drops.bury(rubble));
+        // Weak, since a flush under way holds a table: it and its keys would outlive who applies. Without a flusher rows go at once.
+        let drops = Arc::downgrade(&flusher);
+        let bury: Bury = Arc::new(move |rubble| {
+            if let Some(flusher) = drops.upgrade() {
+                flusher.bury(rubble);
+            }
+        });
         flusher.weigh(&*base);
         let writer = ViewWriter::new(base, position, last_stamp_ms, &bury);
         State {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -76,7 +77,8 @@ pub(super) struct Notes {
     pub(super) log_bytes: AtomicU64,
     pub(super) refuse_cutover: AtomicBool,
     pub(super) is_held: AtomicBool,
-    pub(super) views: Mutex<Option<Arc<StateViews>>>,
+    /// Weak, since the views hold who holds these notes: a suite of many histories would keep the keys of all of them.
+    pub(super) views: Mutex<Weak<StateViews>>,
 }
 
 struct Port(Arc<Notes>);
@@ -102,7 +104,7 @@ impl ApplyLog for NotedLog {
         if self.notes.refuse_cutover.load(SeqCst) {
             return Err(CutoverNotDurable);
         }
-        let views = self.notes.views.lock().unwrap().clone().unwrap();
+        let views = self.notes.views.lock().unwrap().upgrade().unwrap();
         self.notes.cutovers.lock().unwrap().push((cutover.0, views.load().position.index.0));
         Ok(())
     }
@@ -299,7 +301,7 @@ impl Node {
         let flusher = Arc::new(flusher);
         let dyn_base: Arc<dyn RowBase> = Arc::clone(&base) as Arc<dyn RowBase>;
         let state = State::new(dyn_base, record, Arc::clone(&flusher), Arc::clone(&log), setup.table_bytes);
-        *notes.views.lock().unwrap() = Some(Arc::clone(state.views()));
+        *notes.views.lock().unwrap() = Arc::downgrade(state.views());
         let reader = RowReader::new(Arc::clone(state.views()), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let parts = ApplyParts {
             state,
