@@ -10,6 +10,7 @@ use sealkv::crypto::aead::choose;
 
 use crate::all;
 use crate::stages;
+use crate::stages::Grid;
 use sealkv::testing::workload::Scale;
 
 /// Something to run, and what it must give.
@@ -133,15 +134,19 @@ pub fn times(names: &[String]) {
     }
 }
 
-/// `TIER NAME...`: runs the benches of these names once unmeasured and once in [`measured`], in the order of `names`, for callgrind.
+/// `TIER SIZES BATCHES NAME...`: runs the benches of these names once unmeasured and once in [`measured`], in the order of `names`,
+/// for callgrind. Sizes and batches are those of stages.
 ///
 /// # Panics
 /// If there is no bench of a name.
 pub fn count(arguments: &[String]) {
-    let (tier, names) = arguments.split_first().expect("a tier, then names of benches");
+    let [tier, sizes, batches, names @ ..] = arguments else {
+        panic!("expected a tier, sizes, batches, names of benches")
+    };
     let choice = tier.parse().expect("the name of a tier");
     choose(choice).expect("a tier that valgrind knows, before any key is made");
-    let benches: Vec<Bench> = all(Scale::Large).into_iter().chain(stages::benches()).collect();
+    let grid = Grid::of_words(sizes, batches);
+    let benches: Vec<Bench> = all(Scale::Large).into_iter().chain(stages::benches(&grid)).collect();
     for name in names {
         let bench = benches.iter().find(|bench| bench.name == *name);
         let bench = bench.unwrap_or_else(|| panic!("there is no bench {name:?}; `rooms names` lists them"));

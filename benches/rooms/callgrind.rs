@@ -6,6 +6,8 @@ use std::io;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::stages::Grid;
+
 /// What one bench took, by function.
 pub struct Counted {
     /// Instructions in all, of one run of the work.
@@ -14,13 +16,14 @@ pub struct Counted {
     pub functions: BTreeMap<String, u64>,
 }
 
-/// Counts one run of each bench, in the order of `names`, with the AEAD tier of that name.
+/// Counts one run of each bench, in the order of `names`, with the AEAD tier of that name. They are benches of the rooms, or
+/// stages of `grid`.
 ///
 /// Valgrind has no VAES: a tier that needs it is not there under it. Counts do not depend on how busy the machine is.
 ///
 /// # Errors
 /// If valgrind is not installed or fails, and if it wrote anything else than expected.
-pub fn count(tier: &str, names: &[&str]) -> io::Result<Vec<Counted>> {
+pub fn count(tier: &str, grid: &Grid, names: &[&str]) -> io::Result<Vec<Counted>> {
     let directory = tempfile::tempdir()?;
     let out = directory.path().join("out");
     let measured = "rooms::bench::measured";
@@ -30,6 +33,7 @@ pub fn count(tier: &str, names: &[&str]) -> io::Result<Vec<Counted>> {
         .args([format!("--toggle-collect={measured}"), format!("--dump-after={measured}")])
         .arg(std::env::current_exe()?)
         .args(["count", tier])
+        .args(grid.words())
         .args(names)
         .stdout(Stdio::null())
         .output();

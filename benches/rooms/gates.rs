@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::all;
 use crate::callgrind::Counted;
 use crate::callgrind::count;
+use crate::stages::Grid;
 use sealkv::testing::workload::Scale;
 
 /// One of the file.
@@ -96,7 +97,7 @@ impl Counts {
             return Err(format!("there is no bench {name:?}"));
         }
         let list: Vec<&str> = names.iter().map(String::as_str).collect();
-        let counted = count(tier, &list).map_err(|problem| problem.to_string())?;
+        let counted = count(tier, &Grid::default(), &list).map_err(|problem| problem.to_string())?;
         Ok(Counts { counted: names.into_iter().zip(counted).collect(), entries: known })
     }
 

@@ -18,12 +18,41 @@ use crate::hook;
 use crate::propose;
 use crate::wal;
 
-const SIZES: [usize; 4] = [64, 256, 4096, 65536];
-const BATCHES: [usize; 4] = [1, 16, 64, 256];
 const SHOWN: usize = 64;
 
+/// The sizes and batches of the table.
+pub struct Grid {
+    sizes: Vec<usize>,
+    batches: Vec<usize>,
+}
+
+impl Default for Grid {
+    fn default() -> Grid {
+        Grid { sizes: vec![64, 256, 4096, 65536], batches: vec![1, 16, 64, 256] }
+    }
+}
+
+impl Grid {
+    /// As words of a command line.
+    pub fn words(&self) -> [String; 2] {
+        [&self.sizes, &self.batches].map(|numbers| {
+            let words: Vec<String> = numbers.iter().map(usize::to_string).collect();
+            words.join(",")
+        })
+    }
+
+    /// Those words read again.
+    pub fn of_words(sizes: &str, batches: &str) -> Grid {
+        Grid { sizes: numbers(sizes), batches: numbers(batches) }
+    }
+}
+
+fn numbers(words: &str) -> Vec<usize> {
+    words.split(',').map(|number| number.parse().expect("expected numbers with commas between them")).collect()
+}
+
 /// The stages in the order in which an entry meets them, by direction.
-pub fn stages(sizes: &[usize], batches: &[usize]) -> Vec<Stage> {
+fn stages(Grid { sizes, batches }: &Grid) -> Vec<Stage> {
     let mut stages = Vec::new();
     // Reading back takes long, so it is measured with frames as pictures show them.
     let replayed = if batches.contains(&SHOWN) { [SHOWN; 1] } else { [batches.iter().copied().max().unwrap_or(1)] };
@@ -66,22 +95,21 @@ fn hook_bench(cipher: &'static str, count: usize, size: usize) -> Bench {
 
 /// `[--sizes 64,256] [--batches 1,16] [--instructions TIER] [--rounds N] [--milliseconds N]`.
 pub fn run(arguments: impl Iterator<Item = String>) {
-    let (mut sizes, mut batches, mut rounds, mut millis) = (SIZES.to_vec(), BATCHES.to_vec(), 3, 20);
+    let (mut grid, mut rounds, mut millis) = (Grid::default(), 3, 20);
     let mut tier = None;
     let mut arguments = arguments;
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_default();
-        let numbers = || -> Vec<usize> { value.split(',').map(|number| number.parse().expect(NUMBERS)).collect() };
         match name.as_str() {
-            "--sizes" => sizes = numbers(),
-            "--batches" => batches = numbers(),
+            "--sizes" => grid.sizes = numbers(&value),
+            "--batches" => grid.batches = numbers(&value),
             "--instructions" => tier = Some(value),
-            "--rounds" => rounds = numbers()[0],
-            "--milliseconds" => millis = numbers()[0] as u64,
+            "--rounds" => rounds = numbers(&value)[0],
+            "--milliseconds" => millis = numbers(&value)[0] as u64,
             _ => panic!("{name}: expected --sizes, --batches, --instructions, --rounds or --milliseconds"),
         }
     }
-    let stages = stages(&sizes, &batches);
+    let stages = stages(&grid);
     // Nil and sealed of a stage stand beside each other, and the whole list comes again: a slow moment meets both.
     let mut samples: Vec<Vec<f64>> = vec![Vec::new(); stages.len()];
     let mut allocations = vec![0; stages.len()];
@@ -96,25 +124,22 @@ pub fn run(arguments: impl Iterator<Item = String>) {
             }
         }
     }
-    let instructions = tier.map_or_else(Vec::new, |tier| instructions(&tier, &stages));
+    let instructions = tier.map_or_else(Vec::new, |tier| instructions(&tier, &grid, &stages));
     for (at, (stage, mut samples)) in stages.iter().zip(samples).enumerate() {
         print_line(stage, &mut samples, allocations[at], instructions.get(at).copied());
     }
 }
 
 /// Of each stage once, with the AEAD tier of that name: valgrind has no VAES.
-fn instructions(tier: &str, stages: &[Stage]) -> Vec<u64> {
+fn instructions(tier: &str, grid: &Grid, stages: &[Stage]) -> Vec<u64> {
     let names: Vec<&str> = stages.iter().map(|stage| &stage.bench.name[..]).collect();
-    let counted = count(tier, &names).unwrap_or_else(|problem| panic!("instructions: {problem}"));
+    let counted = count(tier, grid, &names).unwrap_or_else(|problem| panic!("instructions: {problem}"));
     counted.iter().map(|counted| counted.instructions).collect()
 }
 
-/// Every bench of the stages at their usual sizes, for those who look for one by its name.
-pub fn benches() -> impl Iterator<Item = Bench> {
-    let shown = stages(&SIZES, &BATCHES).into_iter().map(|stage| stage.bench);
-    // Which batch is replayed depends on those that were asked for.
-    let each = |cipher| SIZES.into_iter().flat_map(move |size| BATCHES.map(|batch| wal::replay(cipher, batch, size)));
-    shown.chain(["nil", "sealed"].into_iter().flat_map(each))
+/// Every bench of the stages at these sizes, for those who look for one by its name.
+pub fn benches(grid: &Grid) -> impl Iterator<Item = Bench> {
+    stages(grid).into_iter().map(|stage| stage.bench)
 }
 
 /// Places of each stage's nil and sealed cell, next to each other.
@@ -198,4 +223,3 @@ static ALLOCATOR: Counting = Counting;
 
 /// Reads that are answered in one batch at most.
 const READS_MAX: usize = 64;
-const NUMBERS: &str = "expected numbers with commas between them";
