@@ -63,15 +63,17 @@ fn opening(threads: usize, count: usize, size: usize) -> Bench {
     })
 }
 
-/// From the committed entry to the published view: cut into runs, opened, decoded, named, executed, merged.
+/// From the committed entry to the published view: cut into runs, opened, decoded, named, executed, merged. Behind one entry
+/// that is not measured: the key of a term is derived at its first sealed entry, which is no part of a run.
 pub fn running(cipher: &'static str, count: usize, size: usize) -> Bench {
     let name = format!("apply::run/cipher={cipher} size={size} count={count}");
     let before = if cipher == "sealed" { 3 } else { 1 };
-    Bench::new(name, (count, count * size), (before + count) as u64 + 1, move || {
-        let (log, before) = log_of_sets(cipher, count, size);
+    Bench::new(name, (count, count * size), (before + 1 + count) as u64 + 1, move || {
+        let (log, before) = log_of_sets(cipher, 1 + count, size);
         with_applier(move |applier| {
-            applier.run(&log[..before]);
-            let rest: Vec<Committed> = log[before..].to_vec();
+            let (first, rest) = log.split_at(before + 1);
+            applier.run(first);
+            let rest: Vec<Committed> = rest.to_vec();
             move |applier: &mut Applier| applier.run(&rest)
         })
     })

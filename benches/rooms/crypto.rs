@@ -13,11 +13,17 @@ use sealkv::crypto::aead::Tier;
 use sealkv::crypto::aead::Verdict;
 use sealkv::crypto::envelope::EntryFrame;
 use sealkv::crypto::envelope::Envelope;
+use sealkv::crypto::keystore::Dek;
+use sealkv::crypto::keystore::EntryDek;
+use sealkv::crypto::keystore::TermSalt;
 use sealkv::crypto::nonce::entry_nonce;
+use sealkv::ids::ClusterId;
 use sealkv::ids::Index;
+use sealkv::ids::KeyId;
 use sealkv::ids::ProposalId;
 use sealkv::testing::workload::OPENER;
 use sealkv::testing::workload::Scale;
+use sealkv::testing::workload::TERM;
 use sealkv::testing::workload::Workload;
 
 use crate::bench::Bench;
@@ -53,11 +59,23 @@ pub fn all(scale: Scale) -> Vec<Bench> {
             Way::again(move || u64::from(tier.key(black_box(&KEY)).is_some()))
         }));
     }
+    benches.push(Bench::new("crypto::term_key/of=entry".to_owned(), (1, 0), 1, term_key));
     benches.push(Bench::new("crypto::nonce/of=entry".to_owned(), (1, 0), 1, || {
         Way::again(|| u64::from(entry_nonce(OPENER, black_box(Index(77)), [3; 7]).is_ok()))
     }));
     benches.extend(scale.of(&SIZES).into_iter().flat_map(envelopes));
     benches
+}
+
+/// What the first sealed entry of each term costs beside the others: its key, derived and expanded.
+fn term_key() -> Way {
+    let key_id = KeyId::new(1).expect("not 0");
+    let dek = EntryDek::new(ClusterId([1; 16]), key_id, Dek::new(&KEY));
+    let mut term_salt = TermSalt { term: TERM, index: OPENER, salt: [5; 32] };
+    Way::again(move || {
+        term_salt.term.0 += 1;
+        u64::from(dek.leadership(black_box(&term_salt)).term_salt().term == term_salt.term)
+    })
 }
 
 /// Texts with space for their tags, and the same texts sealed by the library.
