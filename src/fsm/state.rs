@@ -268,7 +268,7 @@ impl Applied {
 ///
 /// # Panics
 /// If they are too many, or one is too long.
-pub(crate) fn put_addresses(addresses: &[MemberAddress], out: &mut Vec<u8>) {
+fn put_addresses(addresses: &[MemberAddress], out: &mut Vec<u8>) {
     put_count(out, addresses.len());
     for member in addresses {
         assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
@@ -283,7 +283,7 @@ pub(crate) fn put_addresses(addresses: &[MemberAddress], out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// [`CodecError`].
-pub(crate) fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecError> {
+fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecError> {
     let field = "members";
     let count = take_count(reader, field)?;
     let mut addresses: Vec<MemberAddress> = Vec::with_capacity(count);

@@ -19,8 +19,6 @@ pub const PEER_WORDS_BYTES_MAX: usize = 512;
 pub const PEER_MESSAGE_ENTRIES_MAX: usize = FRAME_BYTES_MAX / 8;
 /// Context of a message: raft's own are 24 bytes long.
 pub const PEER_CONTEXT_BYTES_MAX: usize = 256;
-/// Data of a snapshot message: a manifest. The files go another way.
-pub const PEER_MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Request that a node has another one answer: one entry's commands.
 pub const PEER_REQUEST_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 /// Answer to such a request: the replies to one entry's commands.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::limits::DISK_FREE_BYTES_LOW;
 use crate::limits::peers::PEER_ANSWER_BYTES_MAX;
-use crate::limits::peers::PEER_MANIFEST_BYTES_MAX;
 
+/// A manifest: it is the answer to one request.
+pub const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// How long an offer of a snapshot stands before it is made again: a member whose transfer died gets the next so soon.
 pub const SNAPSHOT_OFFER_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of a file that travel at once.
@@ -32,6 +33,7 @@ pub const SNAPSHOT_TRIES_MAX: u32 = 5;
 pub const SNAPSHOT_PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 const _: () = assert!(
-    SNAPSHOT_FILES_MAX * (SNAPSHOT_NAME_BYTES_MAX + 42) + SNAPSHOT_ROW_BYTES_MAX + 64 <= PEER_MANIFEST_BYTES_MAX
+    SNAPSHOT_FILES_MAX * (SNAPSHOT_NAME_BYTES_MAX + 42) + SNAPSHOT_ROW_BYTES_MAX + 64 <= SNAPSHOT_MANIFEST_BYTES_MAX
 );
+const _: () = assert!(SNAPSHOT_MANIFEST_BYTES_MAX <= PEER_ANSWER_BYTES_MAX);
 const _: () = assert!(SNAPSHOT_PIECE_BYTES <= PEER_ANSWER_BYTES_MAX);

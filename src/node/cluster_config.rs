@@ -9,6 +9,7 @@ use crate::ids::ClusterId;
 use crate::ids::NodeId;
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::limits::MEMBERS_MAX;
+use crate::node::members_watch::AddressSettings;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Settings;
 use crate::tls::TlsFiles;
@@ -78,6 +79,11 @@ impl ClusterConfig {
         let cluster = cluster_id(settings.cluster_name.as_deref().unwrap_or(""), &founders);
         let is_insecure = settings.insecure_peers.unwrap_or(false);
         Ok(Some(ClusterConfig { node, peer_listen, founders, moved, is_joining, cluster, tls, is_insecure }))
+    }
+
+    /// What it says of addresses beside the state.
+    pub(crate) fn addresses(&self) -> AddressSettings {
+        AddressSettings { moved: self.moved.clone(), listen: self.peer_listen }
     }
 }
 

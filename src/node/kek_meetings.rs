@@ -1,8 +1,10 @@
-//! What the members have shown each other when they connected: which KEKs they have, and the port for their clients.
+//! What the members have shown each other when they connected: which KEKs they have, and where they are.
 //!
 //! ```text
-//! facts  what a node shows of its KEKs, as drawn in `keys::kek_facts`, then the port for its clients (2), then its book,
-//!        as drawn in `book.rs`
+//! facts  what a node shows of its KEKs, as drawn in `keys::kek_facts`
+//!        port for its clients(2)
+//!        address for its peers: length(2), HOST:PORT; empty if it does not know it
+//!        its book, as drawn in `book.rs`
 //! ```
 //!
 //! A node that has no KEK in common with most voters ends: it could read nothing of what they seal. New keys wait until most
@@ -14,15 +16,20 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 
+use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::ids::NodeId;
 use crate::keys::kek_facts::KekFacts;
 use crate::keys::kek_facts::NoKekInCommon;
+use crate::limits::ADDRESS_BYTES_MAX;
+use crate::limits::BOOK_NODES_MAX;
+use crate::limits::PEER_FACTS_BYTES_MAX;
 use crate::node::book::Book;
 use crate::node::book::Refused;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::members_watch::MembersWatch;
+use crate::peers::PeerAddress;
 use crate::propose::KekWitness;
 use crate::propose::MemberLack;
 
@@ -80,6 +87,7 @@ impl KekMeetings {
     pub(crate) fn facts(&self) -> Vec<u8> {
         let mut facts = self.ours.encode();
         facts.extend_from_slice(&self.client_port.to_be_bytes());
+        put_address(self.members.own_address().as_deref().unwrap_or_default(), &mut facts);
         self.book.get().iter().for_each(|book| facts.extend(book.facts()));
         facts
     }
@@ -93,14 +101,12 @@ impl KekMeetings {
             return Err(format!("node {node} was taken out of this cluster: a new node needs a number of its own"));
         }
         let mut reader = Reader::new(facts);
-        let theirs =
-            KekFacts::take(&mut reader).and_then(|theirs| reader.u16("port for clients").map(|port| (theirs, port)));
-        let (theirs, port) = theirs.map_err(|error| format!("what it shows of itself {error}"))?;
-        let common = self.ours.check(&theirs);
+        let theirs = ShownFacts::take(&mut reader).map_err(|error| format!("what it shows of itself {error}"))?;
+        let common = self.ours.check(&theirs.keks);
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         // Of others nothing is kept, however many numbers they have.
         if self.is_member(node) {
-            self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, port);
+            self.client_ports.lock().unwrap_or_else(PoisonError::into_inner).insert(node, theirs.client_port);
             shown.insert(node, common);
         }
         let voters = self.members.known().members.voters;
@@ -113,7 +119,10 @@ impl KekMeetings {
         }
         common.map_err(|error| error.to_string())?;
         self.compare_books(node, &mut reader)?;
-        reader.end().map_err(|error| format!("what it shows of itself {error}"))
+        reader.end().map_err(|error| format!("what it shows of itself {error}"))?;
+        // Nothing is locked here: whoever is told dials.
+        theirs.address.iter().for_each(|address| self.members.showed(node, address.as_str()));
+        Ok(())
     }
 }
 
@@ -142,6 +151,40 @@ impl KekMeetings {
     }
 }
 
+/// What a node shows before its book.
+struct ShownFacts {
+    keks: KekFacts,
+    client_port: u16,
+    address: Option<PeerAddress>,
+}
+
+impl ShownFacts {
+    fn take(reader: &mut Reader<'_>) -> Result<ShownFacts, CodecError> {
+        let keks = KekFacts::take(reader)?;
+        let client_port = reader.u16("port for clients")?;
+        Ok(ShownFacts { keks, client_port, address: take_address(reader)? })
+    }
+}
+
+fn put_address(address: &str, out: &mut Vec<u8>) {
+    assert!(address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
+    out.extend_from_slice(&u16::try_from(address.len()).expect("at most ADDRESS_BYTES_MAX").to_be_bytes());
+    out.extend_from_slice(address.as_bytes());
+}
+
+fn take_address(reader: &mut Reader<'_>) -> Result<Option<PeerAddress>, CodecError> {
+    let length = usize::from(reader.u16("length of the address for peers")?);
+    if length > ADDRESS_BYTES_MAX {
+        return Err(CodecError::Field { field: "length of the address for peers" });
+    }
+    let malformed = || CodecError::Field { field: "address for peers" };
+    let text = str::from_utf8(reader.slice(length, "address for peers")?).map_err(|_| malformed())?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| malformed()) }
+}
+
+/// A node has a few KEKs of 16 bytes each.
+const _: () = assert!(20 + BOOK_NODES_MAX * 40 + ADDRESS_BYTES_MAX + 1024 <= PEER_FACTS_BYTES_MAX);
+
 impl KekWitness for Arc<KekMeetings> {
     fn check(&self) -> Result<(), MemberLack> {
         let voters = self.members.known().members.voters;
@@ -167,12 +210,14 @@ mod tests {
 
     use super::*;
     use crate::fsm::state::Applied;
+    use crate::fsm::state::MemberAddress;
     use crate::keys::kek::KekSet;
     use crate::keys::kek::from_bytes;
     use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
     use crate::members::Members;
     use crate::node::end::End;
+    use crate::node::members_watch::AddressSettings;
 
     fn node(id: u64) -> NodeId {
         NodeId::new(id).unwrap()
@@ -205,5 +250,102 @@ mod tests {
         assert_eq!(one.meet(node(3), &of(3, 7).facts()), Ok(()), "it was given the right one");
         assert_eq!(one.check(), Ok(()));
         assert!(one.meet(node(2), &[9]).unwrap_err().contains("version"));
+    }
+
+    fn of_three(id: u64, listen: &str, moved: &[(u64, &str)]) -> (KekMeetings, Arc<MembersWatch>) {
+        let addresses = |list: &[(u64, &str)]| {
+            let address =
+                |(id, address): &(u64, &str)| MemberAddress { node: node(*id), address: (*address).to_owned() };
+            list.iter().map(address).collect::<Vec<_>>()
+        };
+        let founders = addresses(&[(1, "one:1"), (2, "two:2"), (3, "three:3")]);
+        let founding = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[1, 2, 3].map(node)), founders);
+        let members = Arc::new(MembersWatch::new(node(id), &founding));
+        members.set_addresses(AddressSettings { moved: addresses(moved), listen: listen.parse().unwrap() });
+        let meetings = KekMeetings::new(node(id), facts(7), 6379, Arc::clone(&members), Ends::new().0);
+        (meetings, members)
+    }
+
+    /// Whom a node dials, in the order of ids.
+    fn dialled(members: &MembersWatch) -> String {
+        let known = members.known();
+        let mut dialled: Vec<&MemberAddress> = known.dialled().collect();
+        dialled.sort_by_key(|member| member.node);
+        dialled.iter().map(|member| format!("{}={}", member.node, member.address)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_node_shows_where_it_is_by_its_settings_its_state_or_its_listener() {
+        for (id, listen, moved, shown) in [
+            (1, "0.0.0.0:7", &[][..], "one:1"),
+            (1, "0.0.0.0:7", &[(1, "moved:1"), (2, "moved:2")], "moved:1"),
+            (4, "10.0.0.4:7", &[], "10.0.0.4:7"),
+            (4, "0.0.0.0:7", &[(4, "four:4")], "four:4"),
+            (4, "[::]:7", &[], ""),
+        ] {
+            let (meetings, members) = of_three(id, listen, moved);
+            assert_eq!(members.own_address().unwrap_or_default(), shown);
+            let bytes = meetings.facts();
+            let read = ShownFacts::take(&mut Reader::new(&bytes)).unwrap();
+            assert_eq!(read.address.map(|address| address.to_string()).unwrap_or_default(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_hello_is_dialled_where_the_state_has_none_and_the_node_speaks() {
+        let (meetings, members) = of_three(5, "10.0.0.5:7", &[]);
+        let founders = "1=one:1 2=two:2 3=three:3";
+        let told = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&told);
+        members.tell(Box::new(move |_| *count.lock().unwrap() += 1));
+        members.hear(node(4));
+        meetings.meet(node(4), &of_three(4, "10.0.0.4:7", &[]).0.facts()).unwrap();
+        meetings.meet(node(2), &of_three(2, "0.0.0.0:7", &[(2, "other:2")]).0.facts()).unwrap();
+        members.hear(node(2));
+        assert_eq!((dialled(&members).as_str(), *told.lock().unwrap()), (founders, 1), "a hello alone is not enough");
+        members.hear(node(4));
+        assert_eq!(dialled(&members), format!("{founders} 4=10.0.0.4:7"));
+        meetings.meet(node(4), &of_three(4, "10.0.0.44:7", &[]).0.facts()).unwrap();
+        assert_eq!((dialled(&members), *told.lock().unwrap()), (format!("{founders} 4=10.0.0.44:7"), 3));
+        assert!(!meetings.is_member(node(4)), "the state says who is a member");
+        // Then the entry that made it a member is applied, and later the one that takes it out.
+        let known = members.known();
+        let four = MemberAddress { node: node(4), address: "applied:4".to_owned() };
+        let addresses = known.addresses.iter().cloned().chain([four]).collect();
+        let mut record = Applied::founding(CLUSTER, CLEAR_NAMES, Members::founders(&[1, 2, 3, 4].map(node)), addresses);
+        members.applied(&record);
+        meetings.meet(node(4), &of_three(4, "10.0.0.4:7", &[]).0.facts()).unwrap();
+        members.hear(node(4));
+        assert_eq!(dialled(&members), format!("{founders} 4=applied:4"));
+        (record.members, record.addresses) = (known.members, known.addresses);
+        members.applied(&record);
+        members.hear(node(4));
+        assert_eq!(dialled(&members), founders, "what it showed before is forgotten");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let (meetings, members) = of_three(5, "10.0.0.5:7", &[]);
+        let with = |address: &[u8], length: usize| {
+            let mut bytes = facts(7).encode();
+            bytes.extend_from_slice(&6379_u16.to_be_bytes());
+            bytes.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+            bytes.extend_from_slice(address);
+            bytes
+        };
+        for (address, length, field) in [
+            (&b"four"[..], 4, "address for peers"),
+            (b"four:0", 6, "address for peers"),
+            (b"f\xffur:4", 6, "address for peers"),
+            (b"four:4", 7, "address for peers"),
+            (&[b'a'; ADDRESS_BYTES_MAX + 1], ADDRESS_BYTES_MAX + 1, "length of the address for peers"),
+            (b"", usize::from(u16::MAX), "length of the address for peers"),
+        ] {
+            let refused = meetings.meet(node(4), &with(address, length)).unwrap_err();
+            assert!(refused.contains(field), "{refused}");
+        }
+        members.hear(node(4));
+        assert!(members.known().shown.is_empty());
+        assert_eq!(meetings.meet(node(4), &with(b"four:4", 6)), Ok(()));
     }
 }

@@ -45,6 +45,7 @@ mod rotation_guard;
 pub mod run;
 mod running;
 pub mod settings;
+mod shown_addresses;
 mod snapshot;
 mod start;
 pub mod stopped;

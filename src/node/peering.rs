@@ -27,6 +27,7 @@ use crate::node::cluster_config::is_loopback;
 use crate::node::kek_meetings::KekMeetings;
 use crate::node::member_wire::answer_bytes;
 use crate::node::member_wire::take_request;
+use crate::node::members_watch::KnownMembers;
 use crate::node::members_watch::MembersWatch;
 use crate::node::membership::MEMBERS;
 use crate::node::membership::NodeMembership;
@@ -94,7 +95,7 @@ pub(crate) fn start(
             tracing::warn!(%error, "that nodes were taken out cannot be written");
         }
         if let Some(peers) = dialled.upgrade() {
-            peers.set_members(&reachable(&known.addresses, stays_here));
+            peers.set_members(&reachable(known, stays_here));
             peers.turn_out(&known.taken_out);
         }
     }));
@@ -153,8 +154,8 @@ fn keep_up(book: &Arc<Book>, raft: Sender<Input>) -> Result<(), PeersRefused> {
     Builder::new().name("book".to_owned()).spawn(keep).map(drop).map_err(PeersRefused::Threads)
 }
 
-/// The members that have an address; where nothing may leave this machine in the clear, those on it.
-fn reachable(addresses: &[MemberAddress], stays_here: bool) -> Vec<(NodeId, PeerAddress)> {
+/// The nodes that have an address; where nothing may leave this machine in the clear, those on it.
+fn reachable(known: &KnownMembers, stays_here: bool) -> Vec<(NodeId, PeerAddress)> {
     let address = |member: &MemberAddress| match member.address.parse() {
         Ok(_) if stays_here && !is_loopback(&member.address) => {
             let (node, address) = (member.node.value(), &member.address);
@@ -167,7 +168,7 @@ fn reachable(addresses: &[MemberAddress], stays_here: bool) -> Vec<(NodeId, Peer
             None
         }
     };
-    addresses.iter().filter_map(address).collect()
+    known.dialled().filter_map(address).collect()
 }
 
 /// Takes what comes from the peers.
@@ -178,6 +179,8 @@ pub(crate) struct PeerDesk {
     pub(crate) proposer: ProposeHandle,
     /// What the peers show of themselves.
     pub(crate) meetings: Arc<KekMeetings>,
+    /// Who the members are, and where.
+    pub(crate) members: Arc<MembersWatch>,
     /// Takes requests about the members.
     pub(crate) membership: Arc<NodeMembership>,
     /// Fetches snapshots of others, and answers those who fetch them here.
@@ -197,6 +200,10 @@ impl PeerHandler for PeerDesk {
         }
         // A full queue drops it: raft sends again.
         drop(self.raft.try_send(Input::Message(message)));
+    }
+
+    fn undialled(&self, node: NodeId) {
+        self.members.hear(node);
     }
 
     fn unreachable(&self, node: NodeId) {

@@ -122,7 +122,7 @@ pub fn start(
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
     if let Some(several) = &config.cluster {
-        start.links.members.have_moved(several.moved.clone());
+        start.links.members.set_addresses(several.addresses());
         let book = peering::open_book(&config.data_dir, several, &recovered, &apply.applied().members, world);
         let cannot = |source| Refusal::Make { what: "PEERS cannot be read or written".to_owned(), source };
         start.links.keks.keep(Arc::new(book.map_err(cannot)?));
@@ -182,9 +182,9 @@ impl Start<'_> {
 
     /// Both sides of snapshots, of a node of several.
     fn snapshots(&self, directory: &DataDir, base: &Arc<dyn RowBase>) -> Option<Snapshots> {
-        let Links { raft, hold, members, snapshots: numbers, .. } = &self.links;
+        let Links { raft, hold, snapshots: numbers, .. } = &self.links;
         let (node_keys, ends) = (&self.node_keys, self.ends);
-        Snapshots::of(self.config, directory, &SnapshotParts { base, node_keys, hold, members, numbers, raft, ends })
+        Snapshots::of(self.config, directory, &SnapshotParts { base, node_keys, hold, numbers, raft, ends })
     }
 
     /// The log as apply uses it.
@@ -272,6 +272,7 @@ impl Start<'_> {
             raft: raft.clone(),
             proposer: proposer.clone(),
             meetings: Arc::clone(keks),
+            members: Arc::clone(members),
             membership: Arc::clone(membership),
             snapshots: snapshots.clone(),
         };

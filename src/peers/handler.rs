@@ -27,6 +27,9 @@ pub trait PeerHandler: Send + Sync {
     /// A message came in. Its sender is who it says. It may be dropped: raft sends again.
     fn message(&self, message: PeerMessage);
 
+    /// A message comes from `node`, which is not dialled: an answer to it has no way. Called before [`PeerHandler::message`].
+    fn undialled(&self, node: NodeId);
+
     /// Messages to `node` were lost: raft should try it with less. Also called on the thread that sends.
     fn unreachable(&self, node: NodeId);
 

@@ -3,7 +3,7 @@
 //! ```text
 //! off   size  field
 //! 0     8     "sealkv p"
-//! 8     2     wire version, 1
+//! 8     2     wire version, 2
 //! 10    1     lane: 1 fast, 2 bulk
 //! 11    1     zero
 //! 12    16    cluster
@@ -28,7 +28,7 @@ use crate::limits::PEER_WORDS_BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"sealkv p";
 /// The only version that this program speaks.
-pub(super) const WIRE_VERSION: u16 = 1;
+pub(super) const WIRE_VERSION: u16 = 2;
 
 /// Which of a peer's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_with_words_whatever_follows() {
         let mut bytes = hello().to_bytes();
-        bytes[9] = 2;
+        bytes[9] = 3;
         bytes.truncate(12);
         let refused = Hello::read(&bytes.into()).unwrap_err();
-        assert_eq!(refused.to_string(), "it speaks version 2 of the protocol of peers, this node speaks 1");
+        assert_eq!(refused.to_string(), "it speaks version 3 of the protocol of peers, this node speaks 2");
     }
 
     #[test]

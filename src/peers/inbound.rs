@@ -68,8 +68,10 @@ impl PeerGuest {
                 Ok(frame) => frame,
                 Err(fault) => return fault,
             };
-            if let Some(peer) = self.shared.peer(self.node) {
-                peer.counters.received.add(1, body.len());
+            match self.shared.peer(self.node) {
+                Some(peer) => peer.counters.received.add(1, body.len()),
+                None if kind == FrameKind::Message => self.shared.handler.undialled(self.node),
+                None => {}
             }
             let taken = if kind == FrameKind::Message { self.message(&body) } else { self.request(&body) };
             if let Err(error) = taken {

@@ -16,7 +16,6 @@ use ::raft::RawNode;
 use ::raft::SnapshotStatus;
 use ::raft::eraftpb::Message;
 use ::raft::eraftpb::MessageType;
-use bytes::Bytes;
 
 use crate::ids::Index;
 use crate::ids::NodeId;
@@ -47,14 +46,12 @@ impl Offers {
 }
 
 /// A snapshot that a leader offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotOffer {
     /// Who.
     pub leader: NodeId,
     /// Where it ends.
     pub position: Position,
-    /// What came with it: [`SnapshotPoint::note`](crate::raft::SnapshotPoint::note).
-    pub note: Bytes,
 }
 
 /// What a leader offers that this node does not hold.
@@ -62,11 +59,10 @@ pub(super) fn lacking(message: &Message, raft: &Raft<Log>) -> Option<SnapshotOff
     if message.get_msg_type() != MessageType::MsgSnapshot || message.term < raft.term || message.to != raft.id {
         return None;
     }
-    let snapshot = message.get_snapshot();
-    let metadata = snapshot.get_metadata();
+    let metadata = message.get_snapshot().get_metadata();
     let position = Position { term: Term(metadata.term), index: Index(metadata.index) };
     let is_held =
         position.index.0 <= raft.raft_log.committed || raft.raft_log.match_term(position.index.0, position.term.0);
-    let offer = |leader| SnapshotOffer { leader, position, note: snapshot.data.clone() };
+    let offer = |leader| SnapshotOffer { leader, position };
     if is_held { None } else { NodeId::new(message.from).map(offer) }
 }

@@ -1,7 +1,6 @@
 //! What the library is told of a snapshot: where it ends. The bytes go another way.
 
 use ::raft::eraftpb::Snapshot;
-use bytes::Bytes;
 
 use crate::ids::Position;
 use crate::members::Members;
@@ -14,14 +13,12 @@ pub struct SnapshotPoint {
     pub position: Position,
     /// The members as of there.
     pub members: Members,
-    /// What comes with the offer, for who takes it.
-    pub note: Bytes,
 }
 
 impl SnapshotPoint {
-    /// The snapshot as the library sends it: with the note as its data.
+    /// The snapshot as the library sends it: without data.
     pub(super) fn to_library(&self) -> Snapshot {
-        let mut snapshot = Snapshot { data: self.note.clone(), ..Snapshot::default() };
+        let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (self.position.index.0, self.position.term.0);
         metadata.set_conf_state(to_conf_state(&self.members));

@@ -10,8 +10,8 @@
 //! 76    4     count of entries
 //! 80          context
 //!             count * entry head: kind(1) term(8) index(8) length(4)
-//!             of a snapshot: index(8) term(8) members (`crate::members`) length(4)
-//!             the entries' bytes, one behind another; the snapshot's bytes
+//!             of a snapshot: index(8) term(8) members (`crate::members`)
+//!             the entries' bytes, one behind another
 //! ```
 //!
 //! There are no other kinds: a proposal, and what the library sends to itself, cannot be written. The payloads come last, so
@@ -31,7 +31,6 @@ use crate::entry::EntryKind;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::LOG_NUMBER_MAX;
 use crate::limits::PEER_CONTEXT_BYTES_MAX;
-use crate::limits::PEER_MANIFEST_BYTES_MAX;
 use crate::limits::PEER_MESSAGE_ENTRIES_MAX;
 use crate::members::Members;
 use crate::raft::convert::kind_of;
@@ -88,7 +87,6 @@ pub(super) fn put_head(message: &Message, out: &mut Vec<u8>) {
         out.extend_from_slice(&metadata.index.to_be_bytes());
         out.extend_from_slice(&metadata.term.to_be_bytes());
         from_conf_state(metadata.get_conf_state().clone()).put(out);
-        put_u32(out, snapshot.data.len());
     }
 }
 
@@ -97,15 +95,14 @@ pub(super) fn head_bytes(message: &Message) -> usize {
     let of_snapshot = snapshot(message).map_or(0, |snapshot| {
         let state = snapshot.get_metadata().get_conf_state();
         let ids = state.voters.len() + state.voters_outgoing.len() + state.learners.len() + state.learners_next.len();
-        29 + 8 * ids
+        25 + 8 * ids
     });
     FIXED_LEN + message.context.len() + entries(message).len() * ENTRY_HEAD_LEN + of_snapshot
 }
 
 /// What follows the head.
 pub(super) fn payloads(message: &Message) -> impl Iterator<Item = &Bytes> {
-    let of_entries = entries(message).iter().map(|entry| &entry.data);
-    of_entries.chain(snapshot(message).map(|snapshot| &snapshot.data))
+    entries(message).iter().map(|entry| &entry.data)
 }
 
 /// The message of these bytes.
@@ -135,17 +132,14 @@ pub(super) fn read(bytes: &Bytes) -> Result<Message, CodecError> {
         lengths.push(length);
     }
     let snapshot = match message.get_msg_type() {
-        MessageType::MsgSnapshot => Some(read_snapshot_head(&mut reader)?),
+        MessageType::MsgSnapshot => Some(read_snapshot(&mut reader)?),
         _ => None,
     };
     for (entry, length) in entries.iter_mut().zip(lengths) {
         entry.data = bytes.slice_ref(reader.slice(length, "entry")?);
     }
     message.set_entries(entries.into());
-    if let Some((mut snapshot, length)) = snapshot {
-        snapshot.data = bytes.slice_ref(reader.slice(length, "snapshot")?);
-        message.set_snapshot(snapshot);
-    }
+    snapshot.into_iter().for_each(|snapshot| message.set_snapshot(snapshot));
     reader.end()?;
     Ok(message)
 }
@@ -221,14 +215,13 @@ fn read_entry_type(reader: &mut Reader<'_>) -> Result<EntryType, CodecError> {
     kind.map(type_of).ok_or(CodecError::Field { field: "kind of an entry" })
 }
 
-fn read_snapshot_head(reader: &mut Reader<'_>) -> Result<(Snapshot, usize), CodecError> {
+fn read_snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, CodecError> {
     let mut snapshot = Snapshot::default();
     let metadata = snapshot.mut_metadata();
     metadata.index = read_number(reader, "index of a snapshot")?;
     metadata.term = read_number(reader, "term of a snapshot")?;
     metadata.set_conf_state(to_conf_state(&Members::take(reader)?));
-    let length = read_length(reader, PEER_MANIFEST_BYTES_MAX, "length of a snapshot")?;
-    Ok((snapshot, length))
+    Ok(snapshot)
 }
 
 fn read_length(reader: &mut Reader<'_>, max: usize, field: &'static str) -> Result<usize, CodecError> {
@@ -288,7 +281,6 @@ mod tests {
             (metadata.index, metadata.term) = (number(), number());
             let members = Members { voters: vec![1, 2, 9], learners: vec![5], auto_leave: true, ..Members::default() };
             metadata.set_conf_state(to_conf_state(&members));
-            message.mut_snapshot().data = vec![3; chance.below(50) as usize].into();
         }
         message
     }

@@ -325,6 +325,36 @@ fn nodes_join_are_promoted_take_a_place_and_leave() {
     assert!(said.contains("the same"), "{said}");
 }
 
+// A node that joins knows the founders, and its leader is none of them: only the leader's hello says where that one is. The log
+// is whole, so no snapshot brings the members.
+#[test]
+fn a_node_that_joins_answers_a_leader_that_joined_before_it() {
+    for certified in [false, true] {
+        let trio = if certified { Trio::certified() } else { Trio::new() };
+        if certified {
+            [4, 5].iter().for_each(|id| trio.cert(&["node", &id.to_string(), "--host", "127.0.0.1"]));
+        }
+        let mut trio = trio.running();
+        let done = |(status, said): (i32, String)| assert_eq!(status, 0, "{said}");
+        assert_eq!(trio.client(1).words("SET before x"), Reply::ok());
+        trio.start(4);
+        done(trio.admin(1, &["member", "add", "4", &trio.peer_address(4)]));
+        trio.digest();
+        done(trio.admin(1, &["member", "promote", "4"]));
+        trio.until("node 4 leads", |trio| {
+            trio.admin(1, &["transfer-leader", "4"]);
+            (trio.info(4, "replication", "role") == "master").then_some(())
+        });
+        trio.start(5);
+        done(trio.admin(1, &["member", "add", "5", &trio.peer_address(5)]));
+        trio.digest();
+        assert_eq!(trio.info(5, "replication", "raft_leader"), "4");
+        assert_eq!(trio.client(5).words("GET before"), Reply::bulk("x"));
+        done(trio.admin(5, &["member", "promote", "5"]));
+        assert_eq!(trio.client(5).words("SET at five"), Reply::ok());
+    }
+}
+
 #[test]
 fn clients_of_redis_see_the_cluster() {
     let trio = Trio::new().running();

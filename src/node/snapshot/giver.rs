@@ -43,11 +43,9 @@ use crate::keys::node_keys::NodeKeys;
 use crate::limits::SNAPSHOT_IDLE_MAX;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
 use crate::limits::SNAPSHOT_PROGRESS_EVERY;
-use crate::node::members_watch::MembersWatch;
 use crate::node::retention::TrimHold;
 use crate::node::snapshot::manifest::SnapshotManifest;
 use crate::node::snapshot::numbers::SnapshotNumbers;
-use crate::node::snapshot::offer;
 use crate::raft::Input;
 use crate::raft::SnapshotPoint;
 
@@ -59,7 +57,6 @@ pub(crate) struct SnapshotGiver {
     place: BasePlace,
     node_keys: Arc<NodeKeys>,
     hold: Arc<TrimHold>,
-    members: Arc<MembersWatch>,
     numbers: Arc<SnapshotNumbers>,
     raft: Sender<Input>,
     given: Mutex<Given>,
@@ -116,10 +113,9 @@ impl SnapshotGiver {
         place: BasePlace,
         node_keys: Arc<NodeKeys>,
         (hold, numbers): (Arc<TrimHold>, Arc<SnapshotNumbers>),
-        members: Arc<MembersWatch>,
         raft: Sender<Input>,
     ) -> Arc<SnapshotGiver> {
-        Arc::new(SnapshotGiver { base, rocks, place, node_keys, hold, members, numbers, raft, given: Mutex::default() })
+        Arc::new(SnapshotGiver { base, rocks, place, node_keys, hold, numbers, raft, given: Mutex::default() })
     }
 
     /// Makes a snapshot of now, on a thread of its own, unless one is being made. Never waits.
@@ -236,8 +232,7 @@ impl SnapshotGiver {
         let manifest = SnapshotManifest::of(outgoing, row, cutover, mac.as_deref())?;
         let (position, members) = (manifest.position(), manifest.applied.members.clone());
         self.hold.hold_above(position.index);
-        let note = offer::encode(&self.members.known().addresses).into();
-        Ok((manifest, SnapshotPoint { position, members, note }))
+        Ok((manifest, SnapshotPoint { position, members }))
     }
 
     /// Until nobody has asked for a while, another one takes its place, or the node stops.

@@ -28,7 +28,7 @@ use crate::keys::file::sync_directory;
 use crate::keys::file::sync_parent;
 use crate::keys::file::unless_absent;
 use crate::keys::node_keys::NodeKeys;
-use crate::limits::PEER_MANIFEST_BYTES_MAX;
+use crate::limits::SNAPSHOT_MANIFEST_BYTES_MAX;
 use crate::node::datadir::DataDir;
 use crate::node::refusal::Refusal;
 use crate::node::snapshot::manifest::SnapshotManifest;
@@ -146,7 +146,7 @@ fn complete(directory: &DataDir) -> Result<Option<SnapshotManifest>, Refusal> {
         Err(source) => return Err(failed(&path, source)),
         Ok(metadata) => metadata.len(),
     };
-    let decoded = if length > PEER_MANIFEST_BYTES_MAX as u64 {
+    let decoded = if length > SNAPSHOT_MANIFEST_BYTES_MAX as u64 {
         Err(format!("it has {length} bytes"))
     } else {
         let bytes = fs::read(&path).map_err(|source| failed(&path, source))?;

@@ -16,7 +16,6 @@ pub(super) mod giver;
 pub(super) mod install;
 mod manifest;
 pub(super) mod numbers;
-mod offer;
 mod pace;
 pub(super) mod taker;
 mod verify;
@@ -31,7 +30,6 @@ use crate::keys::node_keys::NodeKeys;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
 use crate::node::end::Ends;
-use crate::node::members_watch::MembersWatch;
 use crate::node::retention::TrimHold;
 use crate::node::snapshot::giver::SnapshotGiver;
 use crate::node::snapshot::numbers::SnapshotNumbers;
@@ -54,8 +52,6 @@ pub(crate) struct SnapshotParts<'a> {
     pub(crate) node_keys: &'a Arc<NodeKeys>,
     /// What the log keeps.
     pub(crate) hold: &'a Arc<TrimHold>,
-    /// Where the members are.
-    pub(crate) members: &'a Arc<MembersWatch>,
     /// For the metrics.
     pub(crate) numbers: &'a Arc<SnapshotNumbers>,
     /// The raft thread.
@@ -71,11 +67,10 @@ impl Snapshots {
         let place = BasePlace { state: directory.outgoing(), flush: directory.outgoing() };
         let (base, raft, ends) = (Arc::downgrade(parts.base), parts.raft.clone(), parts.ends.clone());
         let (keys, numbers) = (|| Arc::clone(parts.node_keys), || Arc::clone(parts.numbers));
-        let members = || Arc::clone(parts.members);
         let (incoming, rocks) = (directory.incoming(), config.rocks());
-        let taker = SnapshotTaker::new(incoming, rocks, keys(), members(), numbers(), SNAPSHOT, ends);
+        let taker = SnapshotTaker::new(incoming, rocks, keys(), numbers(), SNAPSHOT, ends);
         let held = (Arc::clone(parts.hold), numbers());
-        let giver = SnapshotGiver::new(base, config.rocks(), place, keys(), held, members(), raft);
+        let giver = SnapshotGiver::new(base, config.rocks(), place, keys(), held, raft);
         Some(Snapshots { giver, taker: Arc::new(taker) })
     }
 }

@@ -34,7 +34,6 @@ use crate::limits::SNAPSHOT_TRIES_MAX;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
-use crate::node::members_watch::MembersWatch;
 use crate::node::snapshot::giver::SnapshotRequest;
 use crate::node::snapshot::install::COMPLETE;
 use crate::node::snapshot::install::RECEIVED;
@@ -42,7 +41,6 @@ use crate::node::snapshot::manifest::SnapshotFile;
 use crate::node::snapshot::manifest::SnapshotManifest;
 use crate::node::snapshot::manifest::names_in;
 use crate::node::snapshot::numbers::SnapshotNumbers;
-use crate::node::snapshot::offer;
 use crate::node::snapshot::pace::Pace;
 use crate::node::snapshot::verify::KnownHere;
 use crate::node::snapshot::verify::SnapshotRefused;
@@ -58,7 +56,6 @@ pub(crate) struct SnapshotTaker {
     incoming: PathBuf,
     rocks: RocksOptions,
     node_keys: Arc<NodeKeys>,
-    members: Arc<MembersWatch>,
     numbers: Arc<SnapshotNumbers>,
     ends: Ends,
     /// The kind of the requests among those of peers.
@@ -93,13 +90,12 @@ impl SnapshotTaker {
         incoming: PathBuf,
         rocks: RocksOptions,
         node_keys: Arc<NodeKeys>,
-        members: Arc<MembersWatch>,
         numbers: Arc<SnapshotNumbers>,
         kind: u8,
         ends: Ends,
     ) -> SnapshotTaker {
         let (peers, is_busy) = (OnceLock::new(), AtomicBool::new(false));
-        SnapshotTaker { incoming, rocks, node_keys, members, numbers, ends, kind, peers, is_busy }
+        SnapshotTaker { incoming, rocks, node_keys, numbers, ends, kind, peers, is_busy }
     }
 
     /// Begins to fetch, on a thread of its own, unless that is under way. Never waits.
@@ -108,20 +104,15 @@ impl SnapshotTaker {
             return;
         }
         let taker = Arc::clone(self);
-        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || taker.take(&offer));
+        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || taker.take(offer));
         if let Err(error) = spawned {
             self.is_busy.store(false, SeqCst);
             tracing::warn!(%error, "no thread for a snapshot");
         }
     }
 
-    fn take(&self, offer: &SnapshotOffer) {
-        let (leader, at) = (offer.leader, offer.position);
+    fn take(&self, SnapshotOffer { leader, position: at }: SnapshotOffer) {
         tracing::info!(leader = leader.value(), index = at.index.0, "this log lacks entries: fetching a snapshot");
-        match offer::decode(&offer.note) {
-            Ok(addresses) => self.members.offered(addresses),
-            Err(error) => tracing::warn!("the addresses of the members, as offered: {error}"),
-        }
         match self.fetch(leader, at) {
             // It stays busy: this process fetches no other.
             Ok(bytes) => {

@@ -25,6 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(super) struct Node {
     pub(super) messages: Mutex<Vec<PeerMessage>>,
+    pub(super) undialled: Mutex<Vec<NodeId>>,
     pub(super) unreachable: Mutex<Vec<NodeId>>,
     pub(super) met: Mutex<Vec<(NodeId, Vec<u8>)>>,
     /// Words for everybody.
@@ -34,6 +35,10 @@ pub(super) struct Node {
 impl PeerHandler for Node {
     fn message(&self, message: PeerMessage) {
         self.messages.lock().unwrap().push(message);
+    }
+
+    fn undialled(&self, node: NodeId) {
+        self.undialled.lock().unwrap().push(node);
     }
 
     fn unreachable(&self, node: NodeId) {

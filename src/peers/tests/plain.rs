@@ -93,6 +93,28 @@ fn a_peer_that_comes_back_elsewhere_is_found_and_one_that_is_removed_is_left() {
 }
 
 #[test]
+fn a_node_that_speaks_and_is_not_dialled_is_named_so_that_answers_find_a_way() {
+    let (one, behind) = started(1, &[]);
+    let (two, _) = started(2, &[(1, one.local_address())]);
+    until("it is connected", || two.status()[0].is_connected);
+    assert!(behind.undialled.lock().unwrap().is_empty(), "a hello alone needs no answer of raft");
+    assert_eq!(call(&two, 1, b"echo", PATIENCE), Ok(Bytes::from_static(b"echo")));
+    assert!(behind.undialled.lock().unwrap().is_empty(), "nor does a request");
+    let speaks = || {
+        two.transport().send(message(7, 2, 1, b""));
+        behind.messages.lock().unwrap().len()
+    };
+    until("it is heard", || speaks() > 0);
+    assert_eq!(behind.undialled.lock().unwrap()[0], node(2));
+    one.set_members(&members_of(&[(2, two.local_address())]));
+    until("the answer has a way", || one.status()[0].is_connected);
+    let before = behind.undialled.lock().unwrap().len();
+    let heard = behind.messages.lock().unwrap().len();
+    until("it is heard again", || speaks() > heard + 3);
+    assert!(behind.undialled.lock().unwrap().len() <= before + 1, "one may have been under way");
+}
+
+#[test]
 fn who_is_turned_out_is_heard_no_more_and_whoever_comes_after_a_pardon_is() {
     let [(one, behind), (two, _)] = pair();
     let heard = || behind.messages.lock().unwrap().len();
@@ -157,7 +179,7 @@ fn who_is_not_a_peer_is_refused_with_words_and_no_message_is_taken() {
         (hello(&Hello { cluster: ClusterId([8; 16]), ..good.clone() }), "it is of cluster 0808"),
         (hello(&Hello { to: node(3), ..good.clone() }), "it looks for node 3, this is node 1"),
         (hello(&Hello { from: node(1), ..good.clone() }), "it says that it is node 1, which this node is itself"),
-        (frame_of(FrameKind::Hello, &newer), "it speaks version 7 of the protocol of peers, this node speaks 1"),
+        (frame_of(FrameKind::Hello, &newer), "it speaks version 7 of the protocol of peers, this node speaks 2"),
         (frame_of(FrameKind::Hello, b"short"), "its hello ends inside magic: 8 bytes wanted, 5 left"),
     ];
     for (bytes, words) in cases {

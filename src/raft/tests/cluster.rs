@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use bytes::Bytes;
-
 use super::double::Disk;
 use super::double::Fate;
 use super::double::Node;
@@ -259,14 +257,14 @@ fn a_follower_that_lacks_dropped_entries_is_offered_a_snapshot_until_it_has_it()
     let offers = |cluster: &Cluster| cluster.nodes[&follower].wires.lock().unwrap().offers.clone();
     assert!(cluster.nodes[&leader].wires.lock().unwrap().wanted > 0);
     assert_eq!(offers(&cluster), [], "there is none yet");
-    let (members, note) = (cluster.nodes[&leader].disk.members.clone(), Bytes::from_static(b"where"));
-    let point = SnapshotPoint { position, members: members.clone(), note: note.clone() };
+    let members = cluster.nodes[&leader].disk.members.clone();
+    let point = SnapshotPoint { position, members: members.clone() };
     cluster.nodes.get_mut(&leader).unwrap().step([Input::Snapshot(Some(point))]);
     cluster.rounds(500);
     let made = offers(&cluster);
     // Every 2 s, in 10 s.
     assert!((4..=7).contains(&made.len()), "{made:?}");
-    let expected = SnapshotOffer { leader: NodeId::new(leader).unwrap(), position, note };
+    let expected = SnapshotOffer { leader: NodeId::new(leader).unwrap(), position };
     assert!(made.iter().all(|offer| *offer == expected), "{made:?}");
     assert_eq!(cluster.nodes[&follower].texts(), Vec::<String>::new(), "the library restores nothing");
     // It is installed at a start.
