@@ -23,10 +23,14 @@ pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 pub const SNAPSHOT_ROW_BYTES_MAX: usize = 64 << 10;
 /// A snapshot that nobody has asked for so long is removed: it keeps the space of files that the state has replaced.
 pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// How often a snapshot is looked at for that, and how long nobody tries again after one that could not be made.
+pub const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Free bytes that a member leaves on its disk when it fetches one: below as much a node warns anyway.
 pub const SNAPSHOT_SPACE_LEFT: u64 = DISK_FREE_BYTES_LOW;
 /// How long one piece may take.
 pub const SNAPSHOT_PIECE_DEADLINE: Duration = Duration::from_secs(10);
+/// Between a request that failed and the next try: a connection may be made anew meanwhile.
+pub const SNAPSHOT_PAUSE: Duration = Duration::from_millis(200);
 /// How often in a row a piece may fail before the transfer is given up, until the next offer.
 pub const SNAPSHOT_TRIES_MAX: u32 = 5;
 /// How often a transfer says how far it is.

@@ -28,8 +28,10 @@ use crate::node::place::base_place;
 use crate::node::place::random_start;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
+use crate::node::snapshot::files::SnapshotFiles;
 use crate::node::snapshot::install;
 use crate::node::snapshot::install::InstallParts;
+use crate::node::snapshot::places::SnapshotPlaces;
 use crate::node::trial;
 use crate::node::unfinished;
 use crate::node::words::ByteSize;
@@ -95,18 +97,20 @@ pub fn open_with(
     modes::warn_if_open_to_others(&config.data_dir);
     say_what_is_not_used(config, &identity, &directory.log());
     let log = config.log(directory.log(), &identity, log_key.as_ref());
-    let opened = wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
+    let open_log = || wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy));
+    let opened = open_log()?;
     tracing::info!(engine = opened.0.engine().word(), frames = opened.1.frames, "log opened");
     let rocks = config.rocks();
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
-    let parts = InstallParts { directory: &directory, rocks: &rocks, node_keys: &node_keys, log: &log, world };
+    let (places, disk) = (SnapshotPlaces::of(&directory), SnapshotFiles::new(rocks.clone()));
+    let parts = InstallParts { places: &places, disk: &disk, node_keys: &node_keys, open_log: &open_log };
     let (log, recovered) = install::finish(&parts, opened)?;
     let looked_at = look_at_state(&directory, &rocks)?;
     let record = load_and_compare(looked_at.base(), &identity, &recovered, &node_keys)?;
     agree::check_members(&identity, &record.applied, config.cluster.is_some())?;
     trial::write(&directory.state())?;
     let base: Arc<dyn RowBase> = Arc::new(looked_at.open(&rocks, random_start(world))?);
-    install::remove_leftovers(&directory)?;
+    install::remove_leftovers(&disk, &places)?;
     Ok(OpenedNode { directory, identity, log, recovered, base, record, node_keys })
 }
 

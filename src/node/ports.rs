@@ -35,8 +35,7 @@ use crate::limits::LOG_READ_BYTES_MAX;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::members_watch::MembersWatch;
-use crate::node::retention::Retention;
-use crate::node::retention::TrimHold;
+use crate::node::retention::LogRetention;
 use crate::node::snapshot::Snapshots;
 use crate::propose;
 use crate::propose::AppliedFacts;
@@ -228,23 +227,8 @@ pub(crate) struct TrimmedLog {
     pub(crate) log: Arc<LogThread>,
     /// The raft thread.
     pub(crate) raft: Sender<Input>,
-    /// Whether another member may need old entries.
-    pub(crate) members: Arc<MembersWatch>,
-    /// What stays for those.
-    pub(crate) retention: Mutex<Retention>,
-    /// What stays while one of them fetches a snapshot.
-    pub(crate) hold: Arc<TrimHold>,
-}
-
-impl TrimmedLog {
-    /// What of everything up to `flushed` may be dropped.
-    fn droppable(&self, flushed: Position) -> Option<Position> {
-        let space = self.log.space();
-        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = retention.flushed(flushed, space.handed_bytes(), space.pool_bytes());
-        let keeps_nothing = self.members.is_alone() || space.free_slots() <= FREE_SLOTS_LOW;
-        if keeps_nothing { Some(flushed) } else { kept.filter(|position| self.hold.allows(*position)) }
-    }
+    /// What stays for other members.
+    pub(crate) retention: LogRetention,
 }
 
 impl ApplyLog for TrimmedLog {
@@ -253,7 +237,7 @@ impl ApplyLog for TrimmedLog {
     }
 
     fn trim(&self, flushed: Position) {
-        let Some(flushed) = self.droppable(flushed) else { return };
+        let Some(flushed) = self.retention.droppable(flushed, self.log.space()) else { return };
         match self.log.trim(flushed) {
             Ok(()) => drop(self.raft.try_send(Input::Trimmed(flushed))),
             // The next flush says it again.
@@ -273,9 +257,6 @@ impl ApplyLog for TrimmedLog {
         self.log.space().pool_bytes()
     }
 }
-
-/// With so many free slots, or fewer, the log keeps nothing for others.
-const FREE_SLOTS_LOW: u64 = 2;
 
 /// Where apply reports how far it is.
 pub(crate) struct AppliedTo {

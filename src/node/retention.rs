@@ -5,22 +5,47 @@
 //! fewer keeps nothing: it needs the space for itself.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::limits::RETENTION_MARKS_MAX;
+use crate::node::members_watch::MembersWatch;
+use crate::wal::LogSpace;
+
+/// What of a log stays for other members, whatever they need it for.
+pub(crate) struct LogRetention {
+    members: Arc<MembersWatch>,
+    newest: Mutex<Retention>,
+    hold: Arc<TrimHold>,
+}
+
+impl LogRetention {
+    /// Whether there are others, `members` knows; `hold` is what stays while one of them fetches a snapshot.
+    pub(crate) fn new(members: Arc<MembersWatch>, hold: Arc<TrimHold>) -> LogRetention {
+        LogRetention { members, newest: Mutex::default(), hold }
+    }
+
+    /// What of everything up to `flushed`, which the state holds durably, may be dropped.
+    pub(crate) fn droppable(&self, flushed: Position, space: &LogSpace) -> Option<Position> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = newest.flushed(flushed, space.handed_bytes(), space.pool_bytes());
+        let keeps_nothing = self.members.is_alone() || space.free_slots() <= FREE_SLOTS_LOW;
+        if keeps_nothing { Some(flushed) } else { kept.filter(|position| self.hold.allows(*position)) }
+    }
+}
 
 /// The newest flushes, with the bytes that the log had used up by then; oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Retention {
+struct Retention {
     marks: VecDeque<(Position, u64)>,
 }
 
 impl Retention {
     /// The state holds everything up to `flushed`, and the log has used up `used_bytes` so far. What may be dropped, if anything.
-    pub(crate) fn flushed(&mut self, flushed: Position, used_bytes: u64, pool_bytes: u64) -> Option<Position> {
+    fn flushed(&mut self, flushed: Position, used_bytes: u64, pool_bytes: u64) -> Option<Position> {
         let keep = pool_bytes / KEPT_SHARE;
         // Flushes that follow each other closely share a mark.
         let step = keep / RETENTION_MARKS_MAX as u64 + 1;
@@ -60,7 +85,7 @@ impl TrimHold {
     }
 
     /// Whether entries up to `position` may be dropped.
-    pub(crate) fn allows(&self, position: Position) -> bool {
+    fn allows(&self, position: Position) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|held| position.index <= held)
     }
 
@@ -70,6 +95,8 @@ impl TrimHold {
 }
 
 const KEPT_SHARE: u64 = 8;
+/// With so many free slots, or fewer, the log keeps nothing for others.
+const FREE_SLOTS_LOW: u64 = 2;
 
 #[cfg(test)]
 mod tests {

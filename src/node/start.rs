@@ -11,7 +11,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::thread::available_parallelism;
@@ -62,11 +61,15 @@ use crate::node::ports::TrimmedLog;
 use crate::node::ports::has_keys;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
+use crate::node::retention::LogRetention;
 use crate::node::running::NodeThreads;
 use crate::node::running::RunningNode;
 use crate::node::settings::Encryption;
-use crate::node::snapshot::SnapshotParts;
 use crate::node::snapshot::Snapshots;
+use crate::node::snapshot::disk::SnapshotDisk;
+use crate::node::snapshot::files::SnapshotFiles;
+use crate::node::snapshot::parts::SnapshotParts;
+use crate::node::snapshot::places::SnapshotPlaces;
 use crate::node::watch_facts::WatchFacts;
 use crate::peers::Peers;
 use crate::propose;
@@ -182,21 +185,20 @@ impl Start<'_> {
 
     /// Both sides of snapshots, of a node of several.
     fn snapshots(&self, directory: &DataDir, base: &Arc<dyn RowBase>) -> Option<Snapshots> {
+        self.config.cluster.as_ref()?;
+        let disk: Arc<dyn SnapshotDisk> = Arc::new(SnapshotFiles::new(self.config.rocks()));
+        let places = SnapshotPlaces::of(directory);
         let Links { raft, hold, snapshots: numbers, .. } = &self.links;
-        let (node_keys, ends) = (&self.node_keys, self.ends);
-        Snapshots::of(self.config, directory, &SnapshotParts { base, node_keys, hold, numbers, raft, ends })
+        let (node_keys, ends, clock) = (&self.node_keys, self.ends, &self.world.clock);
+        let (disk, places) = (&disk, &places);
+        Some(Snapshots::new(&SnapshotParts { base, disk, places, node_keys, hold, numbers, raft, ends, clock }))
     }
 
     /// The log as apply uses it.
     fn trimmed(&self, log: &LogHandle) -> Arc<dyn ApplyLog> {
         let Links { raft, members, hold, .. } = &self.links;
-        Arc::new(TrimmedLog {
-            log: Arc::clone(&log.thread),
-            raft: raft.clone(),
-            members: Arc::clone(members),
-            retention: Mutex::default(),
-            hold: Arc::clone(hold),
-        })
+        let retention = LogRetention::new(Arc::clone(members), Arc::clone(hold));
+        Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: raft.clone(), retention })
     }
 
     fn apply(

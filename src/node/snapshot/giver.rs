@@ -9,10 +9,8 @@
 //! As long as there is one, the log keeps what follows it, where it has space ([`TrimHold`]).
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -21,7 +19,6 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -29,46 +26,48 @@ use crate::codec::CodecError;
 use crate::codec::Reader;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRow;
-use crate::fsm::rocks::RocksOptions;
-use crate::fsm::rocks::base::BasePlace;
-use crate::fsm::rocks::base::RocksBase;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::ids::Term;
-use crate::keys::file::unless_absent;
 use crate::keys::keyring::Keyring;
 use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::SNAPSHOT_IDLE_MAX;
+use crate::limits::SNAPSHOT_LOOK_EVERY;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
 use crate::limits::SNAPSHOT_PROGRESS_EVERY;
 use crate::node::retention::TrimHold;
+use crate::node::snapshot::disk::SnapshotDisk;
 use crate::node::snapshot::manifest::SnapshotManifest;
 use crate::node::snapshot::numbers::SnapshotNumbers;
+use crate::node::snapshot::parts::SnapshotParts;
 use crate::raft::Input;
 use crate::raft::SnapshotPoint;
+use crate::world::Clock;
 
 /// See the head of this file.
 pub(crate) struct SnapshotGiver {
     /// Only borrowed: a stop closes the state.
     base: Weak<dyn RowBase>,
-    rocks: RocksOptions,
-    place: BasePlace,
+    disk: Arc<dyn SnapshotDisk>,
+    outgoing: PathBuf,
     node_keys: Arc<NodeKeys>,
     hold: Arc<TrimHold>,
     numbers: Arc<SnapshotNumbers>,
     raft: Sender<Input>,
+    clock: Arc<dyn Clock>,
     given: Mutex<Given>,
 }
 
-debug_fields!(self: SnapshotGiver { place: self.place });
+debug_fields!(self: SnapshotGiver { outgoing: self.outgoing });
 
 #[derive(Default)]
 struct Given {
     is_making: bool,
     manifest: Option<Arc<SnapshotManifest>>,
-    asked: Option<Instant>,
+    /// By the monotonic clock, as every time here.
+    asked: Option<Duration>,
     /// How often it was refused by those who fetched it.
     refusals: u32,
     takers: BTreeMap<NodeId, Progress>,
@@ -77,12 +76,12 @@ struct Given {
 /// Of a member that fetches it.
 struct Progress {
     bytes: u64,
-    said: Instant,
+    said: Duration,
 }
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SnapshotRequest {
+pub(crate) enum SnapshotRequest {
     Manifest(Position),
     Piece { of: Position, file: u32, offset: u64 },
     Refused(Position),
@@ -106,29 +105,54 @@ enum NotMade {
 }
 
 impl SnapshotGiver {
-    /// `base` is the state. Snapshots are made in `place.state`, which is not there.
-    pub(crate) fn new(
-        base: Weak<dyn RowBase>,
-        rocks: RocksOptions,
-        place: BasePlace,
-        node_keys: Arc<NodeKeys>,
-        (hold, numbers): (Arc<TrimHold>, Arc<SnapshotNumbers>),
-        raft: Sender<Input>,
-    ) -> Arc<SnapshotGiver> {
-        Arc::new(SnapshotGiver { base, rocks, place, node_keys, hold, numbers, raft, given: Mutex::default() })
+    /// `parts.base` is the state. Snapshots are made in `parts.places.outgoing`, which is not there.
+    pub(crate) fn new(parts: &SnapshotParts<'_>) -> SnapshotGiver {
+        SnapshotGiver {
+            base: Arc::downgrade(parts.base),
+            disk: Arc::clone(parts.disk),
+            outgoing: parts.places.outgoing.clone(),
+            node_keys: Arc::clone(parts.node_keys),
+            hold: Arc::clone(parts.hold),
+            numbers: Arc::clone(parts.numbers),
+            raft: parts.raft.clone(),
+            clock: Arc::clone(parts.clock),
+            given: Mutex::default(),
+        }
     }
 
     /// Makes a snapshot of now, on a thread of its own, unless one is being made. Never waits.
     pub(crate) fn want(self: &Arc<SnapshotGiver>) {
-        if std::mem::replace(&mut self.lock().is_making, true) {
+        if !self.begins() {
             return;
         }
         let giver = Arc::clone(self);
-        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(move || giver.make_and_keep());
+        let make_and_keep = move || match giver.make_now() {
+            Some(at) => {
+                while giver.keeps(at) {
+                    thread::sleep(SNAPSHOT_LOOK_EVERY);
+                }
+            }
+            None => {
+                // Raft asks again at the next heartbeat: not at once.
+                thread::sleep(SNAPSHOT_LOOK_EVERY);
+                giver.rested();
+            }
+        };
+        let spawned = thread::Builder::new().name("snapshot".to_owned()).spawn(make_and_keep);
         if let Err(error) = spawned {
-            self.lock().is_making = false;
+            self.rested();
             tracing::warn!(%error, "no thread for a snapshot");
         }
+    }
+
+    /// Whether one is to be made now: none is being made. Then [`SnapshotGiver::make_now`] has to follow.
+    pub(crate) fn begins(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_making, true)
+    }
+
+    /// Another one may be made.
+    pub(crate) fn rested(&self) {
+        self.lock().is_making = false;
     }
 
     /// The answer to a request of a member; reads from the disk.
@@ -138,7 +162,7 @@ impl SnapshotGiver {
             request;
         let manifest = {
             let mut given = self.lock();
-            given.asked = Some(Instant::now());
+            given.asked = Some(self.clock.monotonic());
             given.manifest.clone().filter(|manifest| manifest.position() == of)
         };
         let Some(manifest) = manifest else { return Vec::new() };
@@ -146,13 +170,13 @@ impl SnapshotGiver {
             SnapshotRequest::Manifest(_) => {
                 let (node, index, bytes) = (from.value(), of.index.0, manifest.bytes());
                 tracing::info!(node, index, bytes, "a member fetches a snapshot");
-                self.lock().takers.insert(from, Progress { bytes: 0, said: Instant::now() });
+                self.lock().takers.insert(from, Progress { bytes: 0, said: self.clock.monotonic() });
                 manifest.encode()
             }
             SnapshotRequest::Piece { file, offset, .. } => match self.piece(&manifest, file, offset) {
                 Ok(piece) => {
                     self.numbers.given_bytes.fetch_add(piece.len() as u64, Relaxed);
-                    self.lock().gave(from, piece.len() as u64, manifest.bytes());
+                    self.lock().gave(from, piece.len() as u64, manifest.bytes(), self.clock.monotonic());
                     piece
                 }
                 Err(error) => {
@@ -182,31 +206,30 @@ impl SnapshotGiver {
     fn piece(&self, manifest: &SnapshotManifest, file: u32, offset: u64) -> io::Result<Vec<u8>> {
         let Some(file) = manifest.files.get(file as usize) else { return Ok(Vec::new()) };
         let left = file.bytes.saturating_sub(offset).min(SNAPSHOT_PIECE_BYTES as u64);
-        let mut bytes = vec![0; usize::try_from(left).expect("at most a piece")];
-        File::open(self.place.state.join(&file.name))?.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
+        let bytes = usize::try_from(left).expect("at most a piece");
+        self.disk.read(&self.outgoing.join(&file.name), offset, bytes)
     }
 
-    fn make_and_keep(&self) {
-        let began = Instant::now();
+    /// Makes one and offers it. Where it ends; [`SnapshotGiver::keeps`] is to be asked of it once in a while. Without one, raft asks
+    /// again behind [`SnapshotGiver::rested`].
+    pub(crate) fn make_now(&self) -> Option<Position> {
+        let began = self.clock.monotonic();
         match self.make() {
             Ok((manifest, point)) => {
                 let (at, bytes, files) = (point.position, manifest.bytes(), manifest.files.len());
-                let ms = began.elapsed().as_millis();
+                let ms = self.clock.monotonic().saturating_sub(began).as_millis();
                 tracing::info!(index = at.index.0, bytes, files, ms, "made a snapshot for a member that lags");
                 self.numbers.made.fetch_add(1, Relaxed);
-                let (manifest, asked) = (Some(Arc::new(manifest)), Some(Instant::now()));
+                let (manifest, asked) = (Some(Arc::new(manifest)), Some(self.clock.monotonic()));
                 *self.lock() = Given { manifest, asked, ..Given::default() };
                 drop(self.raft.send(Input::Snapshot(Some(point))));
-                self.keep(at);
+                Some(at)
             }
-            Err(NotMade::Stops) => {}
+            Err(NotMade::Stops) => None,
             Err(error) => {
                 self.hold.release();
                 tracing::warn!("no snapshot: {error}");
-                // Raft asks again at the next heartbeat: not at once.
-                thread::sleep(PAUSE);
-                self.lock().is_making = false;
+                None
             }
         }
     }
@@ -215,10 +238,10 @@ impl SnapshotGiver {
         self.lock().manifest = None;
         self.hold.hold_all();
         self.remove();
-        let outgoing = &self.place.state;
-        self.base.upgrade().ok_or(NotMade::Stops)?.checkpoint(outgoing)?;
+        let outgoing = &self.outgoing;
+        self.disk.checkpoint(&*self.base.upgrade().ok_or(NotMade::Stops)?, outgoing)?;
         let (row, keyring) = {
-            let made = RocksBase::open_read_only(&self.place, &self.rocks)?;
+            let made = self.disk.look_at(outgoing)?;
             // Verified when this node started; whoever gets it verifies it again.
             let row = made.flushed_state(StateRow::Applied)?.ok_or(NotMade::NoRecord)?;
             (row, made.flushed_state(StateRow::Keyring)?)
@@ -229,36 +252,36 @@ impl SnapshotGiver {
         };
         // The MAC key of a cluster never changes: it is the one of the keyring in the checkpoint.
         let mac = if keyring.is_some() { self.node_keys.current().mac_key()? } else { None };
-        let manifest = SnapshotManifest::of(outgoing, row, cutover, mac.as_deref())?;
+        let manifest = SnapshotManifest::of(&*self.disk, outgoing, row, cutover, mac.as_deref())?;
         let (position, members) = (manifest.position(), manifest.applied.members.clone());
         self.hold.hold_above(position.index);
         Ok((manifest, SnapshotPoint { position, members }))
     }
 
-    /// Until nobody has asked for a while, another one takes its place, or the node stops.
-    fn keep(&self, at: Position) {
-        loop {
-            thread::sleep(PAUSE);
-            let mut given = self.lock();
-            let is_mine = given.manifest.as_ref().is_some_and(|manifest| manifest.position() == at);
-            if given.is_making || self.base.strong_count() == 0 {
-                return;
-            }
-            if !is_mine || given.asked.is_none_or(|asked| asked.elapsed() > SNAPSHOT_IDLE_MAX) {
-                *given = Given::default();
-                // With the lock: nobody begins another one meanwhile.
-                self.remove();
-                self.hold.release();
-                drop(given);
-                drop(self.raft.send(Input::Snapshot(None)));
-                return;
-            }
+    /// Whether the snapshot that ends there stays. It goes when nobody has asked for it for a while, and with the node; another
+    /// one that is being made takes its place.
+    pub(crate) fn keeps(&self, at: Position) -> bool {
+        let mut given = self.lock();
+        let is_mine = given.manifest.as_ref().is_some_and(|manifest| manifest.position() == at);
+        if given.is_making || self.base.strong_count() == 0 {
+            return false;
         }
+        let now = self.clock.monotonic();
+        if is_mine && given.asked.is_some_and(|asked| now.saturating_sub(asked) <= SNAPSHOT_IDLE_MAX) {
+            return true;
+        }
+        *given = Given::default();
+        // With the lock: nobody begins another one meanwhile.
+        self.remove();
+        self.hold.release();
+        drop(given);
+        drop(self.raft.send(Input::Snapshot(None)));
+        false
     }
 
     fn remove(&self) {
-        let outgoing = &self.place.state;
-        if let Err(error) = unless_absent(fs::remove_dir_all(outgoing)) {
+        let outgoing = &self.outgoing;
+        if let Err(error) = self.disk.remove_folder(outgoing) {
             tracing::warn!(%error, path = %outgoing.display(), "a snapshot cannot be removed");
         }
     }
@@ -270,15 +293,15 @@ impl SnapshotGiver {
 
 impl Given {
     /// A piece went to a member, of a snapshot of `all` bytes.
-    fn gave(&mut self, to: NodeId, piece: u64, all: u64) {
+    fn gave(&mut self, to: NodeId, piece: u64, all: u64, now: Duration) {
         let Some(progress) = self.takers.get_mut(&to) else { return };
         progress.bytes += piece;
         let (node, bytes) = (to.value(), progress.bytes);
         if bytes >= all {
             self.takers.remove(&to);
             tracing::info!(node, bytes, "a member has fetched a snapshot");
-        } else if progress.said.elapsed() >= SNAPSHOT_PROGRESS_EVERY {
-            progress.said = Instant::now();
+        } else if now.saturating_sub(progress.said) >= SNAPSHOT_PROGRESS_EVERY {
+            progress.said = now;
             tracing::info!(node, bytes, of = all, "a member fetches a snapshot");
         }
     }
@@ -286,7 +309,7 @@ impl Given {
 
 impl SnapshotRequest {
     /// The bytes drawn above.
-    pub(super) fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let (kind, of) = match self {
             SnapshotRequest::Manifest(of) => (1, of),
             SnapshotRequest::Piece { of, .. } => (2, of),
@@ -317,7 +340,5 @@ impl SnapshotRequest {
     }
 }
 
-/// Between two looks at whether somebody still asks, and after a snapshot that could not be made.
-const PAUSE: Duration = Duration::from_secs(1);
 /// So often may a snapshot be refused before another one is made: the first time something else may have been wrong.
 const REFUSALS_MAX: u32 = 2;

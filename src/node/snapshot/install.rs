@@ -13,56 +13,54 @@
 //! crash: behind 2 the log begins at the snapshot's position, behind 3 there is no state/, behind 4 nothing is in incoming/state.
 //! A snapshot that the log has caught up with meanwhile is removed by 5.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::chain;
-use crate::fsm::rocks::RocksOptions;
 use crate::ids::Index;
 use crate::ids::Position;
-use crate::keys::file::sync_directory;
-use crate::keys::file::sync_parent;
-use crate::keys::file::unless_absent;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::SNAPSHOT_MANIFEST_BYTES_MAX;
-use crate::node::datadir::DataDir;
 use crate::node::refusal::Refusal;
+use crate::node::snapshot::disk::SnapshotDisk;
 use crate::node::snapshot::manifest::SnapshotManifest;
+use crate::node::snapshot::places::SnapshotPlaces;
 use crate::node::snapshot::verify::KnownHere;
 use crate::node::snapshot::verify::SnapshotRefused;
 use crate::node::snapshot::verify::check_files;
-use crate::wal;
 use crate::wal::Append;
 use crate::wal::HardState;
-use crate::wal::LogConfig;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
-use crate::world::World;
+use crate::wal::WalError;
 
 /// Says that everything of a snapshot is there and durable; its bytes are the manifest.
-pub(super) const COMPLETE: &str = "COMPLETE";
+pub(crate) const COMPLETE: &str = "COMPLETE";
 /// The files of the snapshot, in incoming/.
 pub(super) const RECEIVED: &str = "state";
 
 /// What an install needs.
 pub(crate) struct InstallParts<'a> {
-    pub(crate) directory: &'a DataDir,
-    pub(crate) rocks: &'a RocksOptions,
+    /// Where everything is.
+    pub(crate) places: &'a SnapshotPlaces,
+    /// The disk under it.
+    pub(crate) disk: &'a dyn SnapshotDisk,
+    /// The keys, before the state has brought any.
     pub(crate) node_keys: &'a NodeKeys,
-    pub(crate) log: &'a LogConfig,
-    pub(crate) world: &'a World,
+    /// Opens the log, which nobody else has open.
+    pub(crate) open_log: &'a dyn Fn() -> Result<FoundLog, WalError>,
 }
 
+debug_fields!(self: InstallParts<'_> { places: self.places });
+
 /// A log that is open, and what it held.
-type FoundLog = (LogLoop, Recovered);
+pub(crate) type FoundLog = (LogLoop, Recovered);
 
 /// One step of an install.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InstallStep {
+pub(crate) enum InstallStep {
     BeginLogAnew,
     SetStateAside,
     PutInPlace,
@@ -84,9 +82,9 @@ pub(crate) fn finish(parts: &InstallParts<'_>, mut opened: FoundLog) -> Result<F
 
 /// Takes the next step, if there is one, and says which.
 fn advance(parts: &InstallParts<'_>, opened: FoundLog) -> Result<(Option<InstallStep>, FoundLog), Refusal> {
-    let Some(manifest) = complete(parts.directory)? else { return Ok((None, opened)) };
-    let Some(step) = next_step(parts.directory, &opened.1, manifest.position()) else { return Ok((None, opened)) };
-    let (state, received) = (parts.directory.state(), received(parts.directory));
+    let (disk, places) = (parts.disk, parts.places);
+    let Some(manifest) = complete(disk, places)? else { return Ok((None, opened)) };
+    let Some(step) = next_step(parts, &opened.1, manifest.position()) else { return Ok((None, opened)) };
     match step {
         InstallStep::BeginLogAnew => match verify(parts, &opened.1, &manifest) {
             Ok(()) => return Ok((Some(step), begin_log_anew(parts, opened, &manifest)?)),
@@ -98,11 +96,11 @@ fn advance(parts: &InstallParts<'_>, opened: FoundLog) -> Result<(Option<Install
             }
         },
         InstallStep::SetStateAside => {
-            remove_folder(&parts.directory.old())?;
-            rename(&state, &parts.directory.old())?;
+            remove_folder(disk, &places.old)?;
+            rename(disk, &places.state, &places.old)?;
         }
         InstallStep::PutInPlace => {
-            rename(&received, &state)?;
+            rename(disk, &received(places), &places.state)?;
             tracing::info!(index = manifest.position().index.0, "a snapshot is installed");
         }
     }
@@ -110,8 +108,9 @@ fn advance(parts: &InstallParts<'_>, opened: FoundLog) -> Result<(Option<Install
 }
 
 /// What is next, told from what is on the disk.
-fn next_step(directory: &DataDir, recovered: &Recovered, at: Position) -> Option<InstallStep> {
-    let (is_received, has_state) = (received(directory).exists(), directory.state().exists());
+fn next_step(parts: &InstallParts<'_>, recovered: &Recovered, at: Position) -> Option<InstallStep> {
+    let is_received = parts.disk.has_folder(&received(parts.places));
+    let has_state = parts.disk.has_folder(&parts.places.state);
     // A log that goes on from there by itself has entries, or its state is the same.
     let is_begun = recovered.compacted == at && recovered.entries.is_empty();
     match (is_received, has_state) {
@@ -127,36 +126,35 @@ fn next_step(directory: &DataDir, recovered: &Recovered, at: Position) -> Option
 ///
 /// # Errors
 /// The disk's.
-pub(crate) fn remove_leftovers(directory: &DataDir) -> Result<(), Refusal> {
-    let complete = directory.incoming().join(COMPLETE);
-    match fs::remove_file(&complete) {
-        // Durably before what it speaks of.
-        Ok(()) => sync_parent(&complete).map_err(|source| failed(&complete, source))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(failed(&complete, source)),
-    }
-    [directory.incoming(), directory.old(), directory.outgoing()].iter().try_for_each(|path| remove_folder(path))
+pub(crate) fn remove_leftovers(disk: &dyn SnapshotDisk, places: &SnapshotPlaces) -> Result<(), Refusal> {
+    let complete = places.incoming.join(COMPLETE);
+    // Durably before what it speaks of.
+    let removed = match disk.length(&complete) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => disk.remove_file(&complete).and_then(|()| disk.sync_name(&complete)),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|source| failed(&complete, source))?;
+    [&places.incoming, &places.old, &places.outgoing].into_iter().try_for_each(|path| remove_folder(disk, path))
 }
 
 /// The manifest of a snapshot that is there as a whole. One that cannot be read is none: nothing is changed for it.
-fn complete(directory: &DataDir) -> Result<Option<SnapshotManifest>, Refusal> {
-    let path = directory.incoming().join(COMPLETE);
-    let length = match fs::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(failed(&path, source)),
-        Ok(metadata) => metadata.len(),
-    };
-    let decoded = if length > SNAPSHOT_MANIFEST_BYTES_MAX as u64 {
-        Err(format!("it has {length} bytes"))
-    } else {
-        let bytes = fs::read(&path).map_err(|source| failed(&path, source))?;
-        SnapshotManifest::decode(&bytes).map_err(|error| error.to_string())
+fn complete(disk: &dyn SnapshotDisk, places: &SnapshotPlaces) -> Result<Option<SnapshotManifest>, Refusal> {
+    let path = places.incoming.join(COMPLETE);
+    let length = disk.length(&path).map_err(|source| failed(&path, source))?;
+    let decoded = match length {
+        None => return Ok(None),
+        Some(length) if length > SNAPSHOT_MANIFEST_BYTES_MAX as u64 => Err(format!("it has {length} bytes")),
+        Some(_) => {
+            let bytes = disk.read(&path, 0, SNAPSHOT_MANIFEST_BYTES_MAX).map_err(|source| failed(&path, source))?;
+            SnapshotManifest::decode(&bytes).map_err(|error| error.to_string())
+        }
     };
     Ok(decoded.map_err(|error| tracing::error!(path = %path.display(), "no manifest of a snapshot: {error}")).ok())
 }
 
-fn received(directory: &DataDir) -> PathBuf {
-    directory.incoming().join(RECEIVED)
+fn received(places: &SnapshotPlaces) -> PathBuf {
+    places.incoming.join(RECEIVED)
 }
 
 /// Whether the log goes on from there, or has gone beyond it. Other entries there are of a history that nobody committed.
@@ -167,10 +165,10 @@ fn holds(recovered: &Recovered, at: Position) -> bool {
 
 fn verify(parts: &InstallParts<'_>, recovered: &Recovered, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {
     let known = KnownHere { node_keys: parts.node_keys, cutover: recovered.cutover.unwrap_or(Index::NEVER) };
-    let folder = received(parts.directory);
+    let folder = received(parts.places);
     known.check_manifest(manifest)?;
-    check_files(&folder, manifest)?;
-    known.check_state(&folder, manifest, parts.rocks)
+    check_files(parts.disk, &folder, manifest)?;
+    known.check_state(parts.disk, &folder, manifest)
 }
 
 fn begin_log_anew(
@@ -179,11 +177,12 @@ fn begin_log_anew(
     manifest: &SnapshotManifest,
 ) -> Result<FoundLog, Refusal> {
     // The name of what takes the old state's place must not be younger than the log that needs it.
-    let incoming = parts.directory.incoming();
-    let synced = sync_directory(&received(parts.directory))
-        .and_then(|()| sync_directory(&incoming))
-        .and_then(|()| sync_parent(&incoming));
-    synced.map_err(|source| failed(&incoming, source))?;
+    let (disk, incoming) = (parts.disk, &parts.places.incoming);
+    let synced = disk
+        .sync_folder(&received(parts.places))
+        .and_then(|()| disk.sync_folder(incoming))
+        .and_then(|()| disk.sync_name(incoming));
+    synced.map_err(|source| failed(incoming, source))?;
     let (at, logged) = (manifest.position(), recovered.hard_state);
     let hard_state = if logged.term < at.term {
         HardState { term: at.term, vote: 0, commit: at.index }
@@ -200,17 +199,17 @@ fn begin_log_anew(
     log.offer(append).expect("an empty queue takes one");
     while log.step(Duration::from_secs(1))?.persisted_ticket.is_none() {}
     drop(log);
-    Ok(wal::open(parts.log, Arc::clone(&parts.world.clock), Arc::clone(&parts.world.entropy))?)
+    Ok((parts.open_log)()?)
 }
 
 /// Durable before the next step.
-fn rename(from: &Path, to: &Path) -> Result<(), Refusal> {
-    let renamed = fs::rename(from, to).and_then(|()| sync_parent(to)).and_then(|()| sync_parent(from));
+fn rename(disk: &dyn SnapshotDisk, from: &Path, to: &Path) -> Result<(), Refusal> {
+    let renamed = disk.rename(from, to).and_then(|()| disk.sync_name(to)).and_then(|()| disk.sync_name(from));
     renamed.map_err(|source| failed(from, source))
 }
 
-fn remove_folder(path: &Path) -> Result<(), Refusal> {
-    unless_absent(fs::remove_dir_all(path)).map_err(|source| failed(path, source))
+fn remove_folder(disk: &dyn SnapshotDisk, path: &Path) -> Result<(), Refusal> {
+    disk.remove_folder(path).map_err(|source| failed(path, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> Refusal {

@@ -11,10 +11,7 @@
 //! Files lie in one directory; a name has letters, digits, dots, hyphens and underscores, and does not begin with a dot. The
 //! applied row is the one that is in the files. So keyring and rows are of one index, and both are named here.
 
-use std::fs;
-use std::fs::File;
 use std::io;
-use std::io::Read as _;
 use std::path::Path;
 
 use crate::codec::CodecError;
@@ -31,6 +28,7 @@ use crate::limits::SNAPSHOT_FILES_MAX;
 use crate::limits::SNAPSHOT_NAME_BYTES_MAX;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
 use crate::limits::SNAPSHOT_ROW_BYTES_MAX;
+use crate::node::snapshot::disk::SnapshotDisk;
 
 /// See the head of this file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +58,15 @@ impl SnapshotManifest {
     /// # Errors
     /// The kernel's, and something in it that no snapshot has.
     pub(crate) fn of(
+        disk: &dyn SnapshotDisk,
         folder: &Path,
         row: Vec<u8>,
         cutover: Index,
         mac: Option<&MacKey>,
     ) -> io::Result<SnapshotManifest> {
         let mut files = Vec::new();
-        for name in names_in(folder)? {
-            let (bytes, digest) = digest_of(&folder.join(&name))?;
+        for name in names_in(disk, folder)? {
+            let (bytes, digest) = digest_of(disk, &folder.join(&name))?;
             files.push(SnapshotFile { name, bytes, digest });
         }
         let applied = Applied::decode(&row).map_err(io::Error::other)?;
@@ -171,27 +170,23 @@ fn take_files(reader: &mut Reader<'_>) -> Result<Vec<SnapshotFile>, CodecError> 
 ///
 /// # Errors
 /// The kernel's; a name that no file of a snapshot has; too many.
-pub(super) fn names_in(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        if !is_name(&name) || names.len() == SNAPSHOT_FILES_MAX {
-            return Err(io::Error::other(format!("{name:?} cannot be a file of a snapshot, or there are too many")));
-        }
-        names.push(name);
+pub(super) fn names_in(disk: &dyn SnapshotDisk, folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = disk.names(folder)?;
+    if let Some(name) = names.iter().find(|name| !is_name(name)) {
+        return Err(io::Error::other(format!("{name:?} cannot be a file of a snapshot")));
+    }
+    if names.len() > SNAPSHOT_FILES_MAX {
+        return Err(io::Error::other(format!("{} files are too many for a snapshot", names.len())));
     }
     names.sort_unstable();
     Ok(names)
 }
 
 /// Length and digest of a file, read piece by piece.
-pub(super) fn digest_of(path: &Path) -> io::Result<(u64, [u8; 32])> {
-    let mut file = File::open(path)?;
-    let mut piece = Vec::with_capacity(SNAPSHOT_PIECE_BYTES);
+pub(super) fn digest_of(disk: &dyn SnapshotDisk, path: &Path) -> io::Result<(u64, [u8; 32])> {
     let (mut digest, mut bytes) = (ContentDigest::default(), 0);
     loop {
-        piece.clear();
-        (&mut file).take(SNAPSHOT_PIECE_BYTES as u64).read_to_end(&mut piece)?;
+        let piece = disk.read(path, bytes, SNAPSHOT_PIECE_BYTES)?;
         if piece.is_empty() {
             return Ok((bytes, digest.finish()));
         }
@@ -209,13 +204,17 @@ const VERSION: u8 = 1;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::crypto::keystore::Dek;
+    use crate::fsm::rocks::RocksOptions;
     use crate::ids::NodeId;
     use crate::ids::Term;
     use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
     use crate::members::Members;
+    use crate::node::snapshot::files::SnapshotFiles;
     use crate::testing::seed::Seeded;
 
     fn applied(keyring_digest: Option<[u8; 32]>) -> Applied {
@@ -226,13 +225,17 @@ mod tests {
         applied
     }
 
+    fn disk() -> SnapshotFiles {
+        SnapshotFiles::new(RocksOptions::default())
+    }
+
     fn manifest() -> (tempfile::TempDir, MacKey, SnapshotManifest) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("000007.sst"), vec![1; 3 << 20]).unwrap();
         fs::write(folder.path().join("CURRENT"), "MANIFEST-000001\n").unwrap();
         let mac = MacKey::new(&Dek::new(&[9; 32]));
         let row = applied(Some([1; 32])).encode(Some(&mac));
-        let manifest = SnapshotManifest::of(folder.path(), row, Index(7), Some(&mac)).unwrap();
+        let manifest = SnapshotManifest::of(&disk(), folder.path(), row, Index(7), Some(&mac)).unwrap();
         (folder, mac, manifest)
     }
 
@@ -242,13 +245,15 @@ mod tests {
         assert_eq!(SnapshotManifest::decode(&manifest.encode()), Ok(manifest.clone()));
         assert_eq!(manifest.bytes(), (3 << 20) + 16);
         fs::write(folder.path().join("CURRENT"), "MANIFEST-000002\n").unwrap();
-        assert_ne!(SnapshotManifest::of(folder.path(), manifest.row.clone(), Index(7), Some(&mac)).unwrap(), manifest);
+        let other = SnapshotManifest::of(&disk(), folder.path(), manifest.row.clone(), Index(7), Some(&mac)).unwrap();
+        assert_ne!(other, manifest);
     }
 
     #[test]
     fn a_manifest_without_a_keyring_has_no_mac() {
         let folder = tempfile::tempdir().unwrap();
-        let manifest = SnapshotManifest::of(folder.path(), applied(None).encode(None), Index::NEVER, None).unwrap();
+        let row = applied(None).encode(None);
+        let manifest = SnapshotManifest::of(&disk(), folder.path(), row, Index::NEVER, None).unwrap();
         assert_eq!(SnapshotManifest::decode(&manifest.encode()), Ok(manifest.clone()));
         assert!(!manifest.is_authentic(&MacKey::new(&Dek::new(&[9; 32]))));
     }

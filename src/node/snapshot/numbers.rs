@@ -9,7 +9,7 @@ use crate::node::families::Families;
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotNumbers {
     /// Made for members that lag.
-    pub(super) made: AtomicU64,
+    pub(crate) made: AtomicU64,
     /// Of pieces that were read for them.
     pub(super) given_bytes: AtomicU64,
     /// Of pieces that came.
@@ -18,7 +18,7 @@ pub(crate) struct SnapshotNumbers {
     pub(super) present_bytes: AtomicU64,
     pub(super) expected_bytes: AtomicU64,
     /// Transfers that ended before everything was there.
-    pub(super) cut_off: AtomicU64,
+    pub(crate) cut_off: AtomicU64,
     /// Snapshots or files that were not what their manifest says.
     pub(super) refused: AtomicU64,
 }

@@ -1,30 +1,31 @@
 //! How fast a snapshot travels: it keeps to a rate, and says how far it is.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::limits::SNAPSHOT_BYTES_PER_SECOND;
 use crate::limits::SNAPSHOT_PROGRESS_EVERY;
 use crate::node::snapshot::numbers::SnapshotNumbers;
+use crate::world::Clock;
 
 /// See the head of this file. Dropped: nothing is being fetched any more.
-pub(super) struct Pace<'a> {
-    numbers: &'a SnapshotNumbers,
-    began: Instant,
+pub(super) struct Pace {
+    numbers: Arc<SnapshotNumbers>,
+    clock: Arc<dyn Clock>,
+    began: Duration,
     moved: u64,
     skipped: u64,
     all: u64,
-    said: Instant,
+    said: Duration,
 }
 
-impl Pace<'_> {
+impl Pace {
     /// Of `all` bytes.
-    pub(super) fn new(numbers: &SnapshotNumbers, all: u64) -> Pace<'_> {
-        let now = Instant::now();
+    pub(super) fn new(numbers: Arc<SnapshotNumbers>, clock: Arc<dyn Clock>, all: u64) -> Pace {
+        let now = clock.monotonic();
         numbers.expected_bytes.store(all, Relaxed);
-        Pace { numbers, began: now, moved: 0, skipped: 0, all, said: now }
+        Pace { numbers, clock, began: now, moved: 0, skipped: 0, all, said: now }
     }
 
     /// So many bytes are there already.
@@ -33,21 +34,26 @@ impl Pace<'_> {
         self.numbers.present_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// So many bytes came; waits until the next may come.
-    pub(super) fn wait(&mut self, bytes: u64) {
+    /// So many bytes came.
+    pub(super) fn moved(&mut self, bytes: u64) {
         self.moved += bytes;
         self.numbers.fetched_bytes.fetch_add(bytes, Relaxed);
         self.numbers.present_bytes.fetch_add(bytes, Relaxed);
-        let due = Duration::from_micros(self.moved * 1000 / (SNAPSHOT_BYTES_PER_SECOND / 1000));
-        thread::sleep(due.saturating_sub(self.began.elapsed()));
-        if self.said.elapsed() >= SNAPSHOT_PROGRESS_EVERY {
-            self.said = Instant::now();
+        let now = self.clock.monotonic();
+        if now.saturating_sub(self.said) >= SNAPSHOT_PROGRESS_EVERY {
+            self.said = now;
             tracing::info!(bytes = self.skipped + self.moved, of = self.all, "a snapshot is being fetched");
         }
     }
+
+    /// How long it is until the next bytes may be asked for.
+    pub(super) fn pause(&self) -> Duration {
+        let due = Duration::from_micros(self.moved * 1000 / (SNAPSHOT_BYTES_PER_SECOND / 1000));
+        due.saturating_sub(self.clock.monotonic().saturating_sub(self.began))
+    }
 }
 
-impl Drop for Pace<'_> {
+impl Drop for Pace {
     fn drop(&mut self) {
         self.numbers.present_bytes.store(0, Relaxed);
         self.numbers.expected_bytes.store(0, Relaxed);

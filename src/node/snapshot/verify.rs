@@ -17,12 +17,10 @@ use crate::apply::load::load;
 use crate::codec::CodecError;
 use crate::exit::Blame;
 use crate::fsm::base::BaseError;
-use crate::fsm::rocks::RocksOptions;
-use crate::fsm::rocks::base::BasePlace;
-use crate::fsm::rocks::base::RocksBase;
 use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::keys::node_keys::NodeKeys;
+use crate::node::snapshot::disk::SnapshotDisk;
 use crate::node::snapshot::manifest::SnapshotFile;
 use crate::node::snapshot::manifest::SnapshotManifest;
 use crate::node::snapshot::manifest::digest_of;
@@ -128,15 +126,13 @@ impl KnownHere<'_> {
     /// The state in `folder`, once all files are there.
     pub(super) fn check_state(
         &self,
+        disk: &dyn SnapshotDisk,
         folder: &Path,
         manifest: &SnapshotManifest,
-        rocks: &RocksOptions,
     ) -> Result<(), SnapshotRefused> {
-        // Nothing is linked into it from a place that has no files on their way into a state.
-        let flush = folder.parent().unwrap_or(folder).to_owned();
-        let base = RocksBase::open_read_only(&BasePlace { state: folder.to_owned(), flush }, rocks)?;
+        let base = disk.look_at(folder)?;
         let untouched = self.node_keys.untouched();
-        let record = load(&base, &untouched)?;
+        let record = load(&*base, &untouched)?;
         if record.applied != manifest.applied || untouched.cutover() != manifest.cutover {
             let (state, manifest) = (record.applied.position.index, manifest.applied.position.index);
             return Err(SnapshotRefused::OtherState { state, manifest });
@@ -149,21 +145,29 @@ impl KnownHere<'_> {
 }
 
 /// Whether `folder` holds exactly the files of the manifest.
-pub(super) fn check_files(folder: &Path, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {
-    check_names(folder, manifest)?;
-    manifest.files.iter().try_for_each(|file| check_file(&folder.join(&file.name), file))
+pub(super) fn check_files(
+    disk: &dyn SnapshotDisk,
+    folder: &Path,
+    manifest: &SnapshotManifest,
+) -> Result<(), SnapshotRefused> {
+    check_names(disk, folder, manifest)?;
+    manifest.files.iter().try_for_each(|file| check_file(disk, &folder.join(&file.name), file))
 }
 
 /// Whether `folder` holds nothing but files of the manifest.
-pub(super) fn check_names(folder: &Path, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {
-    let names = names_in(folder).map_err(|source| SnapshotRefused::Io { path: folder.to_owned(), source })?;
+pub(super) fn check_names(
+    disk: &dyn SnapshotDisk,
+    folder: &Path,
+    manifest: &SnapshotManifest,
+) -> Result<(), SnapshotRefused> {
+    let names = names_in(disk, folder).map_err(|source| SnapshotRefused::Io { path: folder.to_owned(), source })?;
     let is_listed = |name: &String| manifest.files.iter().any(|file| file.name == *name);
     names.into_iter().find(|name| !is_listed(name)).map_or(Ok(()), |name| Err(SnapshotRefused::File { name }))
 }
 
 /// Whether the file at `path` is that one.
-pub(super) fn check_file(path: &Path, file: &SnapshotFile) -> Result<(), SnapshotRefused> {
-    match digest_of(path) {
+pub(super) fn check_file(disk: &dyn SnapshotDisk, path: &Path, file: &SnapshotFile) -> Result<(), SnapshotRefused> {
+    match digest_of(disk, path) {
         Ok(found) if found == (file.bytes, file.digest) => Ok(()),
         Ok(_) => Err(SnapshotRefused::File { name: file.name.clone() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SnapshotRefused::File { name: file.name.clone() }),

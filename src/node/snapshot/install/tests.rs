@@ -1,6 +1,7 @@
 //! A start that installs a snapshot, on a real directory: cut off behind each of its steps, and with each of its parts damaged.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::exit::Blame;
 use crate::fsm::base::RowBase as _;
 use crate::fsm::base::StateRow;
 use crate::fsm::base::StateRows;
+use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::base::BasePlace;
 use crate::fsm::rocks::base::RocksBase;
 use crate::fsm::state::Applied;
@@ -33,7 +35,12 @@ use crate::keys::tests::kit::keks;
 use crate::keys::tests::kit::keyring_new;
 use crate::keys::tests::kit::other_keks;
 use crate::members::Members;
+use crate::node::datadir::DataDir;
+use crate::node::snapshot::files::SnapshotFiles;
 use crate::node::snapshot::manifest::names_in;
+use crate::wal;
+use crate::wal::LogConfig;
+use crate::world::World;
 
 /// Where the snapshot ends.
 const SNAPSHOT: Position = Position { term: Term(3), index: Index(50) };
@@ -42,6 +49,8 @@ const SNAPSHOT: Position = Position { term: Term(3), index: Index(50) };
 struct Site {
     folder: TempDir,
     directory: DataDir,
+    places: SnapshotPlaces,
+    disk: SnapshotFiles,
     log: LogConfig,
     rocks: RocksOptions,
     node_keys: NodeKeys,
@@ -64,7 +73,9 @@ impl Site {
         wal::create(&log, disk, clock, entropy, at(1, 1), &mut |_, _| {}).unwrap();
         let keks = if is_keyed { keks() } else { KekSet::default() };
         let node_keys = NodeKeys::new(CLUSTER, keks);
-        let site = Site { folder, directory, log, rocks: RocksOptions::default(), node_keys, world, is_keyed };
+        let (places, rocks) = (SnapshotPlaces::of(&directory), RocksOptions::default());
+        let disk = SnapshotFiles::new(rocks.clone());
+        let site = Site { folder, directory, places, disk, log, rocks, node_keys, world, is_keyed };
         site.make_base(&site.directory.state(), at(1, 1), false);
         site.receive();
         site
@@ -93,7 +104,7 @@ impl Site {
 
     /// Puts a complete snapshot into incoming/.
     fn receive(&self) {
-        let received = received(&self.directory);
+        let received = received(&self.places);
         fs::create_dir_all(self.directory.incoming()).unwrap();
         let elsewhere = self.folder.path().join("elsewhere");
         let base = self.make_base(&elsewhere, SNAPSHOT, self.is_keyed);
@@ -105,17 +116,33 @@ impl Site {
             true => (keyring_new().cutover(), Some(self.keyring().1)),
             false => (Index::NEVER, None),
         };
-        let manifest = SnapshotManifest::of(&received, row, cutover, mac.as_deref()).unwrap();
+        let manifest = SnapshotManifest::of(&self.disk, &received, row, cutover, mac.as_deref()).unwrap();
         fs::write(self.directory.incoming().join(COMPLETE), manifest.encode()).unwrap();
     }
 
-    fn parts(&self) -> InstallParts<'_> {
-        let Site { directory, log, rocks, node_keys, world, .. } = self;
-        InstallParts { directory, rocks, node_keys, log, world }
+    fn try_open_log(&self) -> Result<FoundLog, WalError> {
+        wal::open(&self.log, Arc::clone(&self.world.clock), Arc::clone(&self.world.entropy))
     }
 
     fn open_log(&self) -> FoundLog {
-        wal::open(&self.log, Arc::clone(&self.world.clock), Arc::clone(&self.world.entropy)).unwrap()
+        self.try_open_log().unwrap()
+    }
+
+    /// Goes so many steps on, or to the end; which they were.
+    fn install(&self, steps: usize) -> Result<(Vec<InstallStep>, Recovered), Refusal> {
+        let open_log = || self.try_open_log();
+        let Site { places, disk, node_keys, .. } = self;
+        let parts = InstallParts { places, disk, node_keys, open_log: &open_log };
+        let (mut taken, mut opened) = (Vec::new(), self.open_log());
+        while taken.len() < steps {
+            let (step, next) = advance(&parts, opened)?;
+            opened = next;
+            match step {
+                Some(step) => taken.push(step),
+                None => break,
+            }
+        }
+        Ok((taken, opened.1))
     }
 
     /// What a start finds in state/ after the install.
@@ -133,8 +160,8 @@ impl Site {
 
     /// A start up to the point where its checks have passed.
     fn start(&self) -> Recovered {
-        let (_, recovered) = finish(&self.parts(), self.open_log()).unwrap();
-        remove_leftovers(&self.directory).unwrap();
+        let (_, recovered) = self.install(usize::MAX).unwrap();
+        remove_leftovers(&self.disk, &self.places).unwrap();
         recovered
     }
 
@@ -168,14 +195,8 @@ fn an_install_that_is_cut_off_behind_any_step_is_finished_by_the_next_start() {
     for is_keyed in [false, true] {
         for steps in 0..=3 {
             let site = Site::new(is_keyed);
-            let mut opened = site.open_log();
-            for number in 0..steps {
-                let (done, next) = advance(&site.parts(), opened).unwrap();
-                let expected = [InstallStep::BeginLogAnew, InstallStep::SetStateAside, InstallStep::PutInPlace][number];
-                assert_eq!(done, Some(expected));
-                opened = next;
-            }
-            drop(opened);
+            let expected = [InstallStep::BeginLogAnew, InstallStep::SetStateAside, InstallStep::PutInPlace];
+            assert_eq!(site.install(steps).unwrap().0, expected[..steps]);
             site.is_installed(&site.start());
             site.is_installed(&site.start());
         }
@@ -186,15 +207,14 @@ fn an_install_that_is_cut_off_behind_any_step_is_finished_by_the_next_start() {
 #[test]
 fn what_an_install_leaves_is_never_counted_as_state() {
     let site = Site::new(false);
-    let (opened, _) = finish(&site.parts(), site.open_log()).unwrap();
-    drop(opened);
+    site.install(usize::MAX).unwrap();
     let old = site.directory.old();
     assert!(old.join("CURRENT").exists());
     fs::remove_file(old.join("CURRENT")).unwrap();
     site.is_installed(&site.start());
-    fs::create_dir_all(received(&site.directory)).unwrap();
+    fs::create_dir_all(received(&site.places)).unwrap();
     fs::create_dir_all(site.directory.outgoing()).unwrap();
-    fs::write(received(&site.directory).join("CURRENT"), "half").unwrap();
+    fs::write(received(&site.places).join("CURRENT"), "half").unwrap();
     site.is_installed(&site.start());
 }
 
@@ -233,8 +253,8 @@ fn a_snapshot_with_a_changed_byte_is_refused_and_the_node_starts_with_what_it_ha
         let kinds = ["sst", "MANIFEST", "CURRENT", "OPTIONS"];
         for kind in kinds {
             let site = Site::new(is_keyed);
-            let mut names = names_in(&received(&site.directory)).unwrap().into_iter();
-            let path = received(&site.directory).join(names.find(|name| name.contains(kind)).unwrap());
+            let mut names = names_in(&site.disk, &received(&site.places)).unwrap().into_iter();
+            let path = received(&site.places).join(names.find(|name| name.contains(kind)).unwrap());
             let mut bytes = fs::read(&path).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
@@ -247,10 +267,10 @@ fn a_snapshot_with_a_changed_byte_is_refused_and_the_node_starts_with_what_it_ha
 #[test]
 fn a_snapshot_with_a_file_too_few_or_too_many_is_refused() {
     let site = Site::new(true);
-    fs::write(received(&site.directory).join("000099.sst"), "more").unwrap();
+    fs::write(received(&site.places).join("000099.sst"), "more").unwrap();
     site.is_not_installed(&site.start(), at(1, 1));
     let site = Site::new(true);
-    fs::remove_file(received(&site.directory).join("CURRENT")).unwrap();
+    fs::remove_file(received(&site.places).join("CURRENT")).unwrap();
     site.is_not_installed(&site.start(), at(1, 1));
 }
 
@@ -264,7 +284,7 @@ fn a_manifest_with_a_changed_byte_is_refused() {
         let mut bytes = good.clone();
         bytes[place] ^= 1;
         fs::write(&path, bytes).unwrap();
-        let (_, recovered) = finish(&site.parts(), site.open_log()).unwrap();
+        let (_, recovered) = site.install(usize::MAX).unwrap();
         assert_eq!(recovered.compacted, at(1, 1), "byte {place}");
     }
     fs::write(&path, good).unwrap();
@@ -289,7 +309,7 @@ fn a_node_without_the_kek_of_a_snapshot_ends_with_78_and_changes_nothing() {
     for others in [KekSet::default(), other_keks()] {
         let mut site = Site::new(true);
         site.node_keys = NodeKeys::new(CLUSTER, others);
-        let refusal = finish(&site.parts(), site.open_log()).unwrap_err();
+        let refusal = site.install(usize::MAX).unwrap_err();
         assert_eq!(refusal.blame(), Blame::Config, "{refusal}");
         assert!(chain(&refusal).contains("KEK"), "{}", chain(&refusal));
         site.node_keys = NodeKeys::new(CLUSTER, keks());
@@ -308,6 +328,6 @@ fn a_node_with_a_kek_takes_no_snapshot_that_nothing_authenticates() {
 fn a_snapshot_of_another_cluster_is_refused() {
     let mut site = Site::new(false);
     site.node_keys = NodeKeys::new(ClusterId([1; 16]), KekSet::default());
-    let (_, recovered) = finish(&site.parts(), site.open_log()).unwrap();
+    let (_, recovered) = site.install(usize::MAX).unwrap();
     assert_eq!(recovered.compacted, at(1, 1));
 }
