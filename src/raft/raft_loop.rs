@@ -155,15 +155,6 @@ impl RaftLoop {
         self.status
     }
 
-    /// Up to where every member is known to hold the log; `None` if this node does not lead. What a leader has dropped it
-    /// cannot send, so a cluster without snapshots keeps what is above.
-    #[cfg(any(test, feature = "testing"))]
-    #[must_use]
-    pub fn held_by_all(&self) -> Option<Index> {
-        let matched = self.node.raft.prs().iter().map(|(_, progress)| Index(progress.matched));
-        matched.min().filter(|_| self.status.is_leader)
-    }
-
     /// The members of the cluster, as of the newest membership change handed to apply.
     #[must_use]
     pub fn members(&self) -> &Members {

@@ -33,7 +33,7 @@ fn write(cluster: &mut SimCluster, node: u64, value: &str) {
 /// Whether the text stands anywhere in a row of a node's state.
 fn shows(cluster: &SimCluster, node: u64, text: &str) -> bool {
     let is_there = |row: &[u8]| row.windows(text.len()).any(|part| part == text.as_bytes());
-    cluster.node(node).picture().rows.values().any(|row| is_there(row))
+    cluster.node(node).picture().unwrap().rows.values().any(|row| is_there(row))
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod log_model;
 mod members;
 mod replay;
 mod sealed_log;
+mod snapshots;
 mod workloads;

@@ -2,6 +2,7 @@
 
 use sealkv::ids::NodeId;
 use sealkv::members::Members;
+use sealkv::propose::Mode;
 use sealkv::raft::MemberChange;
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::net::Weather;
@@ -35,7 +36,7 @@ fn due(members: &Members, out: u64, is_joint: bool, may_vote: bool) -> Option<Me
 
 /// What a run has gone through: acknowledged writes and crashes.
 fn live(seed: u64) -> (usize, u64) {
-    let mut cluster = SimCluster::with_joiner(seed);
+    let mut cluster = SimCluster::with_joiner(seed, Mode::On);
     let (chance, mut clients, mut crashes) = (Seeded::new(seed ^ 0x3e3b), Clients::default(), 0);
     let (out, is_joint) = (1 + chance.below(3), chance.one_in(2));
     cluster.elect();

@@ -217,4 +217,6 @@ fn failed(path: &Path, source: io::Error) -> Refusal {
 }
 
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod tests;

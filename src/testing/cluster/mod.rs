@@ -34,6 +34,7 @@ use crate::testing::cluster::watch::Watch;
 use crate::testing::leader::word;
 use crate::testing::net::Network;
 use crate::testing::net::Weather;
+use crate::testing::node::SharedBySimNodes;
 use crate::testing::node::SimNode;
 use crate::testing::post::Post;
 use crate::testing::seed::Seeded;
@@ -73,7 +74,7 @@ struct Desk {
 /// Nodes, network, clients and time. See the head of this file.
 pub struct SimCluster {
     nodes: Vec<SimNode>,
-    network: Network,
+    shared: SharedBySimNodes,
     /// Where nodes that do not lead send what their clients ask, once there is one.
     post: Option<Post>,
     chance: Seeded,
@@ -98,20 +99,20 @@ impl SimCluster {
     /// If a node does not start.
     #[must_use]
     pub fn with_mode(seed: u64, nodes: u64, mode: Mode) -> SimCluster {
-        let (chance, network) = (Seeded::new(seed), Network::new(!seed));
+        let (chance, shared) = (Seeded::new(seed), SharedBySimNodes::over(Network::new(!seed)));
         let ids: Vec<NodeId> = (1..=nodes).map(|id| NodeId::new(id).expect("not 0")).collect();
-        let found = |id: &NodeId| SimNode::found(*id, &ids, mode, &network, Seeded::new(chance.bits()));
+        let found = |id: &NodeId| SimNode::found(*id, &ids, mode, &shared, Seeded::new(chance.bits()));
         let mut nodes: Vec<SimNode> = ids.iter().map(found).collect();
         for node in &mut nodes {
             node.start().expect("a founded node starts");
         }
         SimCluster {
+            watch: Watch::new(shared.sealings.clone()),
             nodes,
-            network,
+            shared,
             post: None,
             chance,
             desk: Arc::default(),
-            watch: Watch::default(),
             last_request: 0,
             steps: 0,
             trace: DefaultHasher::new(),
@@ -123,20 +124,26 @@ impl SimCluster {
     /// # Panics
     /// If a node does not start.
     #[must_use]
-    pub fn with_joiner(seed: u64) -> SimCluster {
-        let mut cluster = SimCluster::new(seed, 3);
+    pub fn with_joiner(seed: u64, mode: Mode) -> SimCluster {
+        let mut cluster = SimCluster::with_mode(seed, 3, mode);
         let founders: Vec<NodeId> = (1..=3).map(|id| NodeId::new(id).expect("not 0")).collect();
         let (joiner, chance) = (NodeId::new(4).expect("not 0"), Seeded::new(cluster.chance.bits()));
-        let mut joiner = SimNode::found(joiner, &founders, Mode::On, &cluster.network, chance);
+        let mut joiner = SimNode::found(joiner, &founders, mode, &cluster.shared, chance);
         joiner.start().expect("a node that joins starts");
         cluster.nodes.push(joiner);
-        cluster.watch = Watch::of(2);
+        cluster.watch.set_quorum(2);
         cluster
+    }
+
+    /// How much its nodes ever sealed.
+    #[must_use]
+    pub fn sealed(&self) -> usize {
+        self.shared.sealings.count()
     }
 
     /// From now on a node that does not lead sends what its clients ask to the one that does.
     pub fn forward(&mut self) {
-        let post = Post::new(self.network.clone());
+        let post = Post::new(self.shared.network.clone());
         self.nodes.iter_mut().for_each(|node| node.forward_by(&post));
         self.post = Some(post);
     }
@@ -163,17 +170,6 @@ impl SimCluster {
         self.node(self.leader()?).members()
     }
 
-    /// Whether a node holds back what logs may drop: one that was taken out does not.
-    fn is_counted(&self, node: &SimNode) -> bool {
-        let id = node.id();
-        self.members().is_none_or(|members| {
-            members.voters.contains(&id)
-                || members.voters_outgoing.contains(&id)
-                || members.learners.contains(&id)
-                || !members.voters.contains(&4)
-        })
-    }
-
     /// Lets a few ms pass, and every node take a turn.
     ///
     /// # Panics
@@ -181,7 +177,7 @@ impl SimCluster {
     pub fn step(&mut self) {
         let ms = 1 + self.chance.below(STEP_MS_MAX);
         self.desk().now_ms += ms;
-        self.network.advance_ms(ms);
+        self.shared.network.advance_ms(ms);
         self.nodes.iter().for_each(|node| node.clock().advance(Duration::from_millis(ms)));
         if let Some(post) = &self.post {
             post.deliver(|id| self.nodes.iter().find(|node| node.id() == id).and_then(SimNode::handle));
@@ -195,12 +191,6 @@ impl SimCluster {
             self.watch.look(&self.nodes, at);
             format!("{:?}", self.nodes[at].status()).hash(&mut self.trace);
         }
-        // A leader that does not know yet that a follower has an entry sends it again, and asks for the entry before it.
-        let counted = self.nodes.iter().filter(|node| self.is_counted(node));
-        let applied = counted.map(|node| node.applied().index);
-        let held = self.nodes.iter().filter_map(SimNode::held_by_all);
-        let dropped = applied.chain(held).min().unwrap_or_default();
-        self.nodes.iter().for_each(|node| node.needed_above(dropped));
         self.steps += 1;
     }
 
@@ -318,17 +308,17 @@ impl SimCluster {
 
     /// Lets only nodes of one of these sides reach each other.
     pub fn partition(&mut self, sides: &[&[u64]]) {
-        self.network.partition(sides);
+        self.shared.network.partition(sides);
     }
 
     /// Lets everybody reach everybody.
     pub fn heal(&mut self) {
-        self.network.heal();
+        self.shared.network.heal();
     }
 
     /// Loss and delays from now on.
     pub fn set_weather(&mut self, weather: Weather) {
-        self.network.set_weather(weather);
+        self.shared.network.set_weather(weather);
     }
 
     /// A node of that id.

@@ -18,6 +18,7 @@ use crate::apply::ports::ApplyLog;
 use crate::apply::replay::replay;
 use crate::apply::rows::SealedRows;
 use crate::apply::run::RunBounds;
+use crate::exit::chain;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::StateRecord;
@@ -26,12 +27,22 @@ use crate::keys::node_keys::NodeKeys;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::node::agree;
+use crate::node::end::End;
+use crate::node::end::Ends;
 use crate::node::members_watch::MembersWatch;
 use crate::node::open::load_and_compare;
 use crate::node::open::log_facts;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::StateReads;
 use crate::node::ports::has_keys;
+use crate::node::retention::LogRetention;
+use crate::node::retention::TrimHold;
+use crate::node::snapshot::Snapshots;
+use crate::node::snapshot::disk::SnapshotDisk;
+use crate::node::snapshot::install;
+use crate::node::snapshot::install::FoundLog;
+use crate::node::snapshot::install::InstallParts;
+use crate::node::snapshot::parts::SnapshotParts;
 use crate::propose;
 use crate::propose::AppliedFacts;
 use crate::propose::KekWitness;
@@ -41,16 +52,20 @@ use crate::raft;
 use crate::raft::Committed;
 use crate::raft::Input;
 use crate::raft::PeerMessage;
+use crate::raft::SnapshotOffer;
 use crate::raft::Status;
-use crate::testing::net::Network;
 use crate::testing::node::log::DurableTerms;
 use crate::testing::node::log::SimLog;
 use crate::testing::node::remains::Remains;
 use crate::testing::node::remains::keks_of;
+use crate::testing::node::shared::SharedBySimNodes;
+use crate::testing::node::snapshots::SimSnapshots;
+use crate::testing::node::snapshots::SnapshotDesk;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
+use crate::wal::WalError;
 use crate::world::Clock;
 use crate::world::Entropy;
 
@@ -65,6 +80,8 @@ pub(super) struct Life {
     /// By tests.
     asked: Vec<Input>,
     batches: Receiver<Vec<Committed>>,
+    /// Of a node of several.
+    snapshots: Option<SimSnapshots>,
 }
 
 /// What the loops of one life share.
@@ -74,24 +91,30 @@ struct LifeParts {
     read_points: Arc<propose::ReadPoints>,
     node_keys: Arc<NodeKeys>,
     raft: Sender<Input>,
+    members: Arc<MembersWatch>,
+    hold: Arc<TrimHold>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl Life {
-    /// Starts on what `body` holds. The error is why a node would not start.
-    pub(super) fn start(body: &Remains, network: &Network, entropy: Arc<Seeded>) -> Result<Life, String> {
+    /// Starts on what `body` holds; a snapshot that is complete is installed first. The error is why a node would not start.
+    pub(super) fn start(
+        body: &Remains,
+        shared_by_all: &SharedBySimNodes,
+        entropy: Arc<Seeded>,
+    ) -> Result<Life, String> {
         let clock: Arc<dyn Clock> = Arc::clone(&body.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = entropy;
-        let disk = Box::new(body.platters.open(None));
-        let opened = LogLoop::open(&body.config, disk, Arc::clone(&clock), Arc::clone(&entropy));
-        let (mut log, recovered) = opened.map_err(|error| error.to_string())?;
-        log.sync_recovered().map_err(|error| error.to_string())?;
         let node_keys = Arc::new(NodeKeys::new(body.identity.cluster, keks_of(body.mode)));
-        let record = load_and_compare(&*body.base, &body.identity, &recovered, &node_keys);
+        let disk: Arc<dyn SnapshotDisk> = Arc::new(body.files.of_this_life());
+        let (mut log, recovered) = open_and_install(body, &*disk, &node_keys, &clock, &entropy)?;
+        log.sync_recovered().map_err(|error| error.to_string())?;
+        let base = body.base().ok_or("there is no state")?;
+        let record = load_and_compare(&*base, &body.identity, &recovered, &node_keys);
         let record = record.map_err(|refusal| refusal.to_string())?;
-        let applied = &record.applied;
-
+        install::remove_leftovers(&*disk, &body.places).map_err(|refusal| chain(&refusal))?;
+        let (base, applied) = (base as Arc<dyn RowBase>, &record.applied);
         let (raft_sender, inputs) = raft::thread::queue();
         let shared = LifeParts {
             facts: Arc::new(AppliedFacts::new(
@@ -103,11 +126,16 @@ impl Life {
             read_points: Arc::new(propose::ReadPoints::new(applied.position.index)),
             node_keys,
             raft: raft_sender.clone(),
+            members: Arc::new(MembersWatch::new(body.identity.node, applied)),
+            hold: Arc::default(),
             clock,
             entropy,
         };
-        let log = SimLog::new(log, DurableTerms::of(&recovered), raft_sender, Arc::clone(&body.needed_above));
-        let (mut apply, reader) = apply_loop(body, &shared, &log, record);
+        let retention = LogRetention::new(Arc::clone(&shared.members), Arc::clone(&shared.hold));
+        let sealings = shared_by_all.sealings.clone();
+        let log = SimLog::new(log, DurableTerms::of(&recovered), raft_sender, (retention, sealings));
+        let snapshots = body.is_of_several.then(|| snapshots(body, &shared, (&base, &disk), shared_by_all));
+        let (mut apply, reader) = apply_loop(base, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
         inputs.try_iter().for_each(drop);
         drop(shared.raft.try_send(has_keys(&shared.node_keys)));
@@ -120,8 +148,9 @@ impl Life {
                 log: log.clone(),
                 apply: batch_sender,
                 read_points: Arc::clone(&shared.read_points),
+                snapshots: snapshots.as_ref().map(SimSnapshots::desk),
             }),
-            transport: Box::new(network.endpoint()),
+            transport: Box::new(shared_by_all.network.endpoint()),
             space: log.space(),
             clock: Arc::clone(&shared.clock),
             entropy: Arc::clone(&shared.entropy),
@@ -137,7 +166,7 @@ impl Life {
         let raft = raft::RaftLoop::new(config, recovered, outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
-        Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches })
+        Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches, snapshots })
     }
 
     /// One turn of raft's loop: it takes what has arrived and what the other loops have for it.
@@ -176,13 +205,58 @@ impl Life {
         self.raft.status()
     }
 
-    pub(super) fn held_by_all(&self) -> Option<Index> {
-        self.raft.held_by_all()
+    /// One turn of the threads of snapshots. Why the node ends, if it does.
+    pub(super) fn step_snapshots(&mut self, chance: &Seeded) -> Option<End> {
+        self.snapshots.as_mut()?.step(chance)
+    }
+
+    /// Whether a snapshot is being fetched.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.snapshots.as_ref().is_some_and(SimSnapshots::is_fetching)
     }
 }
 
-fn apply_loop(
+/// The log as it is once a complete snapshot is installed.
+fn open_and_install(
     body: &Remains,
+    disk: &dyn SnapshotDisk,
+    node_keys: &NodeKeys,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<FoundLog, String> {
+    let open_log = || -> Result<FoundLog, WalError> {
+        let platters = Box::new(body.platters.open(None));
+        LogLoop::open(&body.config, platters, Arc::clone(clock), Arc::clone(entropy))
+    };
+    let opened = open_log().map_err(|error| error.to_string())?;
+    let parts = InstallParts { places: &body.places, disk, node_keys, open_log: &open_log };
+    install::finish(&parts, opened).map_err(|refusal| chain(&refusal))
+}
+
+fn snapshots(
+    body: &Remains,
+    shared: &LifeParts,
+    (base, disk): (&Arc<dyn RowBase>, &Arc<dyn SnapshotDisk>),
+    shared_by_all: &SharedBySimNodes,
+) -> SimSnapshots {
+    let (ends, ended) = Ends::new();
+    let parts = SnapshotParts {
+        base,
+        disk,
+        places: &body.places,
+        node_keys: &shared.node_keys,
+        hold: &shared.hold,
+        numbers: &body.numbers,
+        raft: &shared.raft,
+        ends: &ends,
+        clock: &shared.clock,
+    };
+    let (parcels, clock) = (shared_by_all.parcels.clone(), Arc::clone(&shared.clock));
+    SimSnapshots::new(body.identity.node, Snapshots::new(&parts), ended, parcels, clock)
+}
+
+fn apply_loop(
+    base: Arc<dyn RowBase>,
     shared: &LifeParts,
     log: &SimLog,
     record: StateRecord,
@@ -190,8 +264,6 @@ fn apply_loop(
     let metrics = Arc::<Metrics>::default();
     let log: Arc<dyn ApplyLog> = Arc::new(log.clone());
     let flusher = Arc::new(Flusher::new(Arc::clone(&metrics), Arc::clone(&log)));
-    let base: Arc<dyn RowBase> = body.base.clone();
-    let members = Arc::new(MembersWatch::new(body.identity.node, &record.applied));
     let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&log), TABLE_BYTES);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&shared.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
@@ -200,7 +272,7 @@ fn apply_loop(
         facts: Arc::clone(&shared.facts),
         reads: Arc::clone(&shared.read_points),
         voters: Arc::default(),
-        members,
+        members: Arc::clone(&shared.members),
         node_keys: Arc::clone(&shared.node_keys),
     };
     let parts = apply_loop::ApplyParts {
@@ -256,6 +328,7 @@ struct SimPorts {
     log: SimLog,
     apply: Sender<Vec<Committed>>,
     read_points: Arc<propose::ReadPoints>,
+    snapshots: Option<SnapshotDesk>,
 }
 
 impl raft::Ports for SimPorts {
@@ -282,6 +355,14 @@ impl raft::Ports for SimPorts {
 
     fn fetch(&mut self, first: Index, last: Index) {
         self.log.fetch(first, last);
+    }
+
+    fn snapshot_wanted(&mut self) {
+        self.snapshots.iter().for_each(SnapshotDesk::wanted);
+    }
+
+    fn snapshot_offered(&mut self, offer: SnapshotOffer) {
+        self.snapshots.iter().for_each(|snapshots| snapshots.offered(offer));
     }
 }
 

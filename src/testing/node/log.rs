@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -18,7 +16,9 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
+use crate::node::retention::LogRetention;
 use crate::raft::Input;
+use crate::testing::sealings::Sealings;
 use crate::wal::Append;
 use crate::wal::LogLoop;
 use crate::wal::LogSpace;
@@ -74,19 +74,20 @@ struct LogDesk {
     last_ticket: u64,
     durable_ticket: u64,
     durable: DurableTerms,
-    needed_above: Arc<AtomicU64>,
+    retention: LogRetention,
+    sealings: Sealings,
     failed: Option<WalError>,
     /// What raft wants to read back.
     wanted: Option<(Index, Index)>,
 }
 
 impl SimLog {
-    /// A log that keeps everything above `needed_above` for the other nodes: there are no snapshots yet.
+    /// A log that keeps what `retention` says for the other nodes, and notes what is sealed.
     pub(super) fn new(
         log: LogLoop,
         durable: DurableTerms,
         raft: Sender<Input>,
-        needed_above: Arc<AtomicU64>,
+        (retention, sealings): (LogRetention, Sealings),
     ) -> SimLog {
         let space = log.space();
         let inner = LogDesk {
@@ -97,7 +98,8 @@ impl SimLog {
             last_ticket: 0,
             durable_ticket: 0,
             durable,
-            needed_above,
+            retention,
+            sealings,
             failed: None,
             wanted: None,
         };
@@ -146,6 +148,7 @@ impl LogDesk {
     fn hand(&mut self, mut append: Append, of_raft: Option<u64>) -> u64 {
         self.last_ticket += 1;
         append.ticket = self.last_ticket;
+        append.entries.iter().for_each(|entry| self.sealings.entry(entry));
         let entries = append.entries.iter().map(|entry| (entry.index, entry.term)).collect();
         let cost = self.space.cost_bytes(append.entries.iter().map(|entry| entry.data.len()));
         self.log.offer(append).expect("the door keeps raft's groups below half of the log's queue");
@@ -208,11 +211,7 @@ impl ApplyLog for SimLog {
 
     fn trim(&self, flushed: Position) {
         let mut inner = self.inner();
-        let index = flushed.index.min(Index(inner.needed_above.load(Relaxed)));
-        let Some(term) = inner.durable.terms.get(&index).copied() else {
-            return;
-        };
-        let trim = Position { term, index };
+        let Some(trim) = inner.retention.droppable(flushed, &inner.space) else { return };
         inner.hand(Append { trim: Some(trim), ..Append::default() }, None);
         drop(inner.raft.try_send(Input::Trimmed(trim)));
     }

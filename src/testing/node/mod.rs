@@ -6,6 +6,8 @@
 mod life;
 mod log;
 mod remains;
+mod shared;
+mod snapshots;
 
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -32,6 +34,7 @@ use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
 use crate::keys::keyring::Keyring;
 use crate::members::Members;
+use crate::node::end::End;
 use crate::propose::ClientRequest;
 use crate::propose::Gateway;
 use crate::propose::Mode;
@@ -43,11 +46,13 @@ use crate::resp::ClientReads;
 use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
-use crate::testing::net::Network;
+use crate::testing::files::SimFiles;
 use crate::testing::node::life::Life;
 use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
 use crate::testing::node::remains::keks_of;
+use crate::testing::node::remains::places;
+pub use crate::testing::node::shared::SharedBySimNodes;
 use crate::testing::picture::Picture;
 use crate::testing::post::Post;
 use crate::testing::seed::Seeded;
@@ -57,13 +62,32 @@ use crate::wal::create;
 /// A node that can be crashed and started again.
 pub struct SimNode {
     body: Remains,
-    network: Network,
+    shared: SharedBySimNodes,
     chance: Seeded,
     life: Option<Life>,
     /// Where its clients' requests go while another node leads.
     post: Option<Post>,
     /// What is durable while it has no life.
     durable: DurableTerms,
+    /// Those of its starts and crashes.
+    snapshots: SnapshotCounts,
+}
+
+/// What became of snapshots at a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotCounts {
+    /// Made for others.
+    pub made: u64,
+    /// Installed at a start.
+    pub installed: u64,
+    /// Fetches that ended before all was there, by themselves.
+    pub cut_off: u64,
+    /// Crashes while one was being fetched.
+    pub crashes_in_fetches: u64,
+    /// Crashes of starts that had one to install, or to clear away behind an install.
+    pub crashes_in_installs: u64,
+    /// Of those, with the old state set aside and the new one not in place.
+    pub crashes_between_renames: u64,
 }
 
 impl SimNode {
@@ -73,7 +97,7 @@ impl SimNode {
     /// # Panics
     /// If the log cannot be made.
     #[must_use]
-    pub fn found(node: NodeId, founders: &[NodeId], mode: Mode, network: &Network, chance: Seeded) -> SimNode {
+    pub fn found(node: NodeId, founders: &[NodeId], mode: Mode, shared: &SharedBySimNodes, chance: Seeded) -> SimNode {
         let keks = keks_of(mode);
         let entropy = Arc::new(Seeded::new(chance.bits()));
         let log_key = LogKey::make(&keks, node, CLUSTER, &*entropy);
@@ -87,13 +111,17 @@ impl SimNode {
         let disk = Box::new(platters.open(None));
         let made = create(&config, disk, clock.clone(), entropy, founding.position, &mut |_, _| ());
         made.map(drop).expect("an empty disk takes a log");
-        let base = Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None }));
+        let base = MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None });
+        let (places, is_of_several) = (places(), founders.len() > 1);
+        let files = SimFiles::with_state(&places.state, base);
         let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
-        let body = Remains { identity, mode, config, platters, base, clock, needed_above: Arc::default() };
-        SimNode { body, network: network.clone(), chance, life: None, post: None, durable: DurableTerms::default() }
+        let numbers = Arc::default();
+        let body = Remains { identity, mode, config, platters, files, places, numbers, clock, is_of_several };
+        let (durable, snapshots) = (DurableTerms::default(), SnapshotCounts::default());
+        SimNode { body, shared: shared.clone(), chance, life: None, post: None, durable, snapshots }
     }
 
-    /// Starts it, by the checks and the replay of a start.
+    /// Starts it, by the install, the checks and the replay of a start. If it is to die in that, it does not run behind it.
     ///
     /// # Errors
     /// Why a node would not start.
@@ -103,9 +131,19 @@ impl SimNode {
     pub fn start(&mut self) -> Result<(), String> {
         assert!(self.life.is_none(), "a node has one life at a time");
         // What came for the process before this one is lost with it.
-        drop(self.network.take(self.id()));
+        drop(self.shared.network.take(self.id()));
+        self.shared.parcels.forget(self.id());
         let entropy = Arc::new(Seeded::new(self.chance.bits()));
-        let life = Life::start(&self.body, &self.network, entropy)?;
+        let has_snapshot = self.body.has_complete_snapshot();
+        let started = Life::start(&self.body, &self.shared, entropy);
+        if self.body.files.is_dead() {
+            self.snapshots.crashes_in_installs += u64::from(has_snapshot);
+            self.snapshots.crashes_between_renames += u64::from(self.body.base().is_none());
+            drop(started);
+            self.crash();
+            return Ok(());
+        }
+        let life = started?;
         self.post.iter().for_each(|post| life.handle.forward_by(post.of(self.id())));
         self.life = Some(life);
         Ok(())
@@ -119,14 +157,24 @@ impl SimNode {
 
     /// Ends it at once, by the death of its process or by a power cut. Whoever waits for an answer learns nothing.
     pub fn crash(&mut self) {
-        self.post.iter().for_each(|post| post.forget(self.id()));
+        self.forget_ways();
         if let Some(life) = self.life.take() {
+            self.snapshots.crashes_in_fetches += u64::from(life.is_fetching());
             self.durable = life.log.durable();
         }
         if self.chance.one_in(2) {
             self.body.platters.cut_power(&self.chance);
+            self.body.files.cut_power(&self.chance);
+        } else {
+            self.body.files.end_life();
         }
-        self.body.base.crash();
+        self.body.base().iter().for_each(|base| base.crash());
+    }
+
+    /// The connections of its process end.
+    fn forget_ways(&self) {
+        self.post.iter().for_each(|post| post.forget(self.id()));
+        self.shared.parcels.forget(self.id());
     }
 
     /// Ends it in order.
@@ -134,11 +182,12 @@ impl SimNode {
     /// # Errors
     /// Why it could not.
     pub fn stop(&mut self) -> Result<(), String> {
-        self.post.iter().for_each(|post| post.forget(self.id()));
+        self.forget_ways();
         if let Some(mut life) = self.life.take() {
             life.stop()?;
             self.durable = life.log.durable();
         }
+        self.body.files.end_life();
         Ok(())
     }
 
@@ -150,7 +199,7 @@ impl SimNode {
         let Some(life) = &mut self.life else {
             return Ok(());
         };
-        life.step_raft(self.network.take(self.body.identity.node.value()))?;
+        life.step_raft(self.shared.network.take(self.body.identity.node.value()))?;
         for _ in 0..self.chance.below(4) {
             match self.chance.below(3) {
                 0 => life.log.step()?,
@@ -161,7 +210,34 @@ impl SimNode {
         if self.chance.one_in(50) {
             life.apply.flusher().ask();
         }
+        match life.step_snapshots(&self.chance) {
+            _ if self.body.files.is_dead() => self.crash(),
+            None => {}
+            Some(End::Install) => {
+                self.stop()?;
+                self.start()?;
+            }
+            Some(other) => return Err(format!("{other:?}")),
+        }
         Ok(())
+    }
+
+    /// Its process dies in one of its next calls to the disk of snapshots: in a fetch, or in the install of a start.
+    pub fn die_in_snapshots(&self, calls: u64) {
+        self.body.files.die_after(calls);
+    }
+
+    /// It does not.
+    pub fn live_on(&self) {
+        self.body.files.live_on();
+    }
+
+    /// What became of snapshots until now.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotCounts {
+        let numbers = &self.body.numbers;
+        let [made, cut_off] = [&numbers.made, &numbers.cut_off].map(|number| number.load(Relaxed));
+        SnapshotCounts { made, cut_off, installed: self.body.files.installed(), ..self.snapshots }
     }
 
     /// Its id.
@@ -193,12 +269,6 @@ impl SimNode {
         if let Some(life) = &mut self.life {
             life.ask(input);
         }
-    }
-
-    /// Up to where it knows as a leader that every node holds the log.
-    #[must_use]
-    pub fn held_by_all(&self) -> Option<Index> {
-        self.life.as_ref().and_then(Life::held_by_all)
     }
 
     /// Where clients' requests go; `None` while it does not run.
@@ -238,7 +308,9 @@ impl SimNode {
     pub fn applied(&self) -> Position {
         match &self.life {
             Some(life) => life.apply.applied().position,
-            None => Applied::decode(&self.picture().applied).expect("this program wrote it").position,
+            None => self.picture().map_or_else(Position::default, |picture| {
+                Applied::decode(&picture.applied).expect("this program wrote it").position
+            }),
         }
     }
 
@@ -248,14 +320,17 @@ impl SimNode {
     /// If the keyring cannot be read.
     #[must_use]
     pub fn cutover(&self) -> Index {
-        let keyring = self.picture().keyring;
+        let keyring = self.picture().and_then(|picture| picture.keyring);
         keyring.map_or(Index::NEVER, |row| Keyring::decode(&row).expect("this program wrote it").cutover())
     }
 
-    /// Everything that is applied, byte for byte, or that would be found by a start.
+    /// Everything that is applied, byte for byte, or that would be found by a start; `None` between two renames of an install.
     #[must_use]
-    pub fn picture(&self) -> Picture {
-        self.life.as_ref().map_or_else(|| Picture::of_base(&*self.body.base), |life| Picture::of(life.apply.state()))
+    pub fn picture(&self) -> Option<Picture> {
+        match &self.life {
+            Some(life) => Some(Picture::of(life.apply.state())),
+            None => self.body.base().map(|base| Picture::of_base(&*base)),
+        }
     }
 
     /// Whether its log holds that entry durably.
@@ -265,11 +340,6 @@ impl SimNode {
             Some(life) => life.log.durable().has(position),
             None => self.durable.has(position),
         }
-    }
-
-    /// Every node has applied everything up to `index`, and every leader knows that all hold it: its log may drop that once its own state is flushed.
-    pub fn needed_above(&self, index: Index) {
-        self.body.needed_above.store(index.0, Relaxed);
     }
 
     /// Its clock.
@@ -288,6 +358,8 @@ impl SimNode {
     pub fn hash_into(&self, hasher: &mut impl Hasher) {
         self.picture().hash(hasher);
         self.body.platters.checksums().hash(hasher);
+        self.body.files.checksum().hash(hasher);
+        format!("{:?}", self.snapshots()).hash(hasher);
         format!("{:?}", self.status()).hash(hasher);
     }
 }
@@ -309,6 +381,6 @@ const CLUSTER: ClusterId = ClusterId([0x51; 16]);
 const LOG_SLOTS: u32 = 4;
 /// Small enough for the log of a sole node to go through all slots in a run, again and again.
 const SLOT_BYTES_OF_ONE: u64 = 64 << 10;
-/// Larger, since a node that is away holds back what the logs of the others may drop.
-const SLOT_BYTES_OF_MANY: u64 = 512 << 10;
+/// Larger, so that a node that was away for a short while needs no snapshot.
+const SLOT_BYTES_OF_MANY: u64 = 128 << 10;
 const ENTRY_BYTES_MAX: usize = 16 << 10;
