@@ -7,6 +7,7 @@ use std::time::Duration;
 mod apply;
 mod clients;
 mod entries;
+mod memory;
 mod peers;
 mod snapshots;
 mod tls;
@@ -14,6 +15,7 @@ mod tls;
 pub use apply::*;
 pub use clients::*;
 pub use entries::*;
+pub use memory::*;
 pub use peers::*;
 pub use snapshots::*;
 pub use tls::*;
@@ -127,7 +129,7 @@ pub const WORDS_MAX: usize = 1024;
 pub const FETCH_KEYS_MAX: usize = 7;
 /// Rows that are fetched at once if those before were small: RocksDB's own batch. With the largest rows it is 256 MiB once.
 pub const FETCH_BATCH_ROWS_MAX: usize = 32;
-/// RocksDB's cache of blocks, if the settings give no number.
+/// RocksDB's cache of blocks, for who opens a state without a plan for its memory.
 pub const BLOCK_CACHE_BYTES: usize = 256 << 20;
 /// Smallest and largest cache that a setting may ask for: below 1 MiB not even the index blocks of one table fit, above
 /// 16 TiB it is a typing error.
@@ -159,12 +161,12 @@ pub const RAFT_QUEUE_MAX: usize = 65536;
 pub const RAFT_STEP_INPUTS_MAX: usize = 4096;
 /// Client batches stepped in one step of the raft loop: then messages and persisted groups are looked at again.
 pub const RAFT_STEP_BATCHES_MAX: usize = 32;
-/// Bytes of entries above applied that are held in memory before raft takes no more proposals.
+/// Most bytes of entries above applied that are held in memory before raft takes no more proposals.
 pub const UNAPPLIED_BYTES_MAX: u64 = 256 << 20;
 /// Groups handed to the log and not yet durable before raft takes no more proposals: half of the log's queue, the rest is
 /// for votes and trims, so that the raft thread never waits for a place in that queue.
 pub const LOG_GROUPS_UNPERSISTED_MAX: usize = LOG_QUEUE_MAX / 2;
-/// Applied entries that stay in memory for followers that lag a little; none in a cluster of one.
+/// Most bytes of applied entries that stay in memory for followers that lag a little; none in a cluster of one.
 pub const LOG_CACHE_BYTES_MAX: u64 = 32 << 20;
 /// ReadIndex batches under way at once; more reads wait and share the next.
 pub const READ_BATCHES_MAX: usize = 64;
@@ -293,8 +295,6 @@ pub const TRIAL_BYTES: usize = 256 << 10;
 pub const THREADS_OWN: usize = 24;
 /// Largest stack that is tried for a thread; without a limit RocksDB's threads get less.
 pub const THREAD_STACK_BYTES_MAX: u64 = 8 << 20;
-/// Address space that a node needs beside what it has when it begins: cache, memtables and buffers with default settings.
-pub const ADDRESS_SPACE_OWN: u64 = 512 << 20;
 /// How often the node looks whether it still moves.
 pub const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How often it asks the disk of the state, as long as clients ask something of it.

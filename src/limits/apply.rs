@@ -12,10 +12,10 @@ pub const APPLY_QUEUE_MAX: usize = 1024;
 pub const RUN_ENTRIES_MAX: usize = 4096;
 /// Bytes of one run; one entry may exceed it alone.
 pub const RUN_BYTES_MAX: usize = 16 << 20;
-/// Plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
+/// Most plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
 pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
-/// fills while the other is flushed; one run may exceed it.
+/// fills while the other is flushed; one run may exceed it. For who runs apply without a plan for its memory.
 pub const TABLE_BYTES: u64 = 256 << 20;
 /// Before the next try of a flush. Where the base is behind, asking costs nothing. Each file that could not be written doubles it up
 /// to the second number: freed space is noticed soon, and a full disk is not written full again all the time.

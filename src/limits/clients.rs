@@ -114,8 +114,8 @@ pub const UNAUTHENTICATED_CLIENTS_MAX: usize = 1_000;
 /// Silence after which the kernel asks whether a client is still there, and the time between two such questions (Redis 7:
 /// 300 s, and a third of it).
 pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(300);
-/// Bytes that all clients together may make the node hold: requests, replies, and what is fetched for them. Everything above
-/// [`CLIENT_HOLD_FREE_BYTES`] a client is taken from here before it is there.
+/// Bytes that all clients together may make a server hold, if it is told no number: requests, replies, and what is fetched for
+/// them. Everything above [`CLIENT_HOLD_FREE_BYTES`] a client is taken from here before it is there.
 pub const CLIENT_MEMORY_BYTES_MAX: usize = 512 << 20;
 /// What one client may hold for as long as it likes, whoever waits for memory: buffers of an ordinary pipeline. It is counted,
 /// but never waited for, so 10,000 clients can be 160 MiB above their bound.
@@ -123,8 +123,8 @@ pub const CLIENT_HOLD_FREE_BYTES: usize = 16 << 10;
 /// What a read of many values may need beside its reply: sealed rows of one batch, and the values of the largest reply. As much is
 /// kept back.
 pub const CLIENT_READ_BYTES: usize = 2 * REPLY_BYTES_MAX;
-/// Least that a setting may ask for: one client must be able to ask for the largest reply, and others to go on.
-pub const CLIENT_MEMORY_BYTES_MIN: usize = 4 * OUTPUT_BYTES_MAX;
+/// Least that a setting may ask for: beside what is kept back, one client must be able to ask for the largest reply.
+pub const CLIENT_MEMORY_BYTES_MIN: usize = 3 * OUTPUT_BYTES_MAX;
 /// Most that a setting may ask for: above it is a typing error.
 pub const CLIENT_MEMORY_BYTES_SETTING_MAX: u64 = 1 << 40;
 /// Replies of one client that are gathered before they are written.
@@ -149,7 +149,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 const _: () = assert!(OUTPUT_BYTES_MAX > VALUE_BYTES_MAX);
 const _: () = assert!(CLIENT_MEMORY_BYTES_MIN <= CLIENT_MEMORY_BYTES_MAX);
-const _: () = assert!(2 * CLIENT_READ_BYTES <= CLIENT_MEMORY_BYTES_MIN);
+const _: () = assert!(CLIENT_READ_BYTES + OUTPUT_BYTES_MAX <= CLIENT_MEMORY_BYTES_MIN);
 const _: () = assert!(CLIENT_HOLD_FREE_BYTES < READ_BATCH_BYTES_MAX);
 const _: () = assert!(UNAUTHENTICATED_CLIENTS_MAX < CLIENTS_MAX);
 const _: () = assert!(CLIENTS_MAX <= CLIENTS_SETTING_MAX as usize);

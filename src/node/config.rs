@@ -14,10 +14,8 @@ use crate::disk::EngineChoice;
 use crate::fsm::rocks::RocksOptions;
 use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
-use crate::limits::BLOCK_CACHE_BYTES;
 use crate::limits::BLOCK_CACHE_BYTES_MAX;
 use crate::limits::BLOCK_CACHE_BYTES_MIN;
-use crate::limits::CLIENT_MEMORY_BYTES_MAX;
 use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::CLIENT_MEMORY_BYTES_SETTING_MAX;
 use crate::limits::CLIENTS_MAX;
@@ -34,8 +32,12 @@ use crate::limits::LOG_SLOTS_SETTING_MAX;
 use crate::limits::LOG_SLOTS_SETTING_MIN;
 use crate::limits::OPEN_THREADS_MAX;
 use crate::limits::OPEN_THREADS_SETTING_MAX;
+use crate::limits::SECOND_CACHE_BYTES;
 use crate::node::client_tls::ClientTlsConfig;
 use crate::node::cluster_config::ClusterConfig;
+use crate::node::machine;
+use crate::node::memory::MemoryPlan;
+use crate::node::memory::MemoryWishes;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Encryption;
 use crate::node::settings::LogEngine;
@@ -83,8 +85,8 @@ pub struct Config {
     pub adminpass_file: Option<PathBuf>,
     /// Whether FLUSHALL and FLUSHDB are for operators only.
     pub admin_flush: bool,
-    /// Memory that all clients together may hold.
-    pub client_memory_bytes: usize,
+    /// What each part of the node may take of the memory.
+    pub memory: MemoryPlan,
     /// How long clients with commands under way have when the node stops.
     pub drain_deadline: Duration,
     /// Clients at one time.
@@ -93,8 +95,6 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// Threads of the opening pool.
     pub open_threads: usize,
-    /// RocksDB's block cache.
-    pub block_cache_bytes: usize,
     /// Which code may run AES-256-GCM.
     pub aead_tier: TierChoice,
     /// Whether the admin listener gives CPU profiles.
@@ -126,13 +126,8 @@ impl Config {
         let maxclients = within("maxclients", settings.maxclients, CLIENTS_MAX as u32, 1..=CLIENTS_SETTING_MAX)?;
         let open_threads =
             within("open-threads", settings.open_threads, default_open_threads(), 1..=OPEN_THREADS_SETTING_MAX)?;
-        let cache_bytes = BLOCK_CACHE_BYTES_MIN as u64..=BLOCK_CACHE_BYTES_MAX as u64;
-        let block_cache_bytes =
-            size("block-cache-bytes", settings.block_cache_bytes, BLOCK_CACHE_BYTES as u64, cache_bytes)?;
+        let memory = memory(&settings, cluster.is_some())?;
         let drain_seconds = within("drain-seconds", settings.drain_seconds, DRAIN_DEADLINE.as_secs(), 0..=3600)?;
-        let memory = CLIENT_MEMORY_BYTES_MIN as u64..=CLIENT_MEMORY_BYTES_SETTING_MAX;
-        let client_memory_bytes =
-            size("client-memory-bytes", settings.client_memory_bytes, CLIENT_MEMORY_BYTES_MAX as u64, memory)?;
         let admin_flush = settings.admin_flush.unwrap_or(false);
         if admin_flush && settings.adminpass_file.is_none() {
             return Err(ConfigError::FlushForNobody);
@@ -152,12 +147,11 @@ impl Config {
             requirepass_file: settings.requirepass_file,
             adminpass_file: settings.adminpass_file,
             admin_flush,
-            client_memory_bytes: usize::try_from(client_memory_bytes).unwrap_or(usize::MAX),
+            memory,
             drain_deadline: Duration::from_secs(drain_seconds),
             maxclients,
             idle_timeout: settings.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs),
             open_threads,
-            block_cache_bytes: usize::try_from(block_cache_bytes).unwrap_or(usize::MAX),
             aead_tier: settings.aead_tier.unwrap_or_default(),
             profiling: settings.profiling.unwrap_or(false),
             cluster,
@@ -190,10 +184,29 @@ impl Config {
     pub(crate) fn rocks(&self) -> RocksOptions {
         RocksOptions {
             values_are_sealed: self.kek.is_some(),
-            block_cache_bytes: self.block_cache_bytes,
+            block_cache_bytes: usize::try_from(self.memory.cache_bytes).unwrap_or(usize::MAX),
             ..RocksOptions::default()
         }
     }
+
+    /// That of a second store beside it, which is read once from end to end: there is nothing to cache.
+    pub(crate) fn rocks_beside(&self) -> RocksOptions {
+        RocksOptions { block_cache_bytes: SECOND_CACHE_BYTES, ..self.rocks() }
+    }
+}
+
+/// Who takes how much of the memory.
+fn memory(settings: &Settings, has_peers: bool) -> Result<MemoryPlan, ConfigError> {
+    let cache_bytes = BLOCK_CACHE_BYTES_MIN as u64..=BLOCK_CACHE_BYTES_MAX as u64;
+    let client_bytes = CLIENT_MEMORY_BYTES_MIN as u64..=CLIENT_MEMORY_BYTES_SETTING_MAX;
+    let named = |name, given: Option<ByteSize>, range| given.map(|it| size(name, given, it.0, range)).transpose();
+    let wishes = MemoryWishes {
+        all_bytes: settings.memory_bytes.map(|ByteSize(bytes)| bytes),
+        cache_bytes: named("block-cache-bytes", settings.block_cache_bytes, cache_bytes)?,
+        client_bytes: named("client-memory-bytes", settings.client_memory_bytes, client_bytes)?,
+        has_peers,
+    };
+    MemoryPlan::derive(wishes, machine::memory_bytes())
 }
 
 /// For clients and for admin.
@@ -359,6 +372,18 @@ mod tests {
             Config::check(Settings { listen: Some(open), insecure_listen: Some(true), kek_fd: Some(3), ..minimal() })
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn sizes_of_memory_contradict_each_other_only_where_all_were_said() {
+        let size = |mib: u64| Some(ByteSize(mib << 20));
+        let named =
+            Settings { kek_fd: Some(3), block_cache_bytes: size(256), client_memory_bytes: size(512), ..minimal() };
+        let config = Config::check(named.clone()).unwrap();
+        assert_eq!((config.memory.cache_bytes, config.memory.client_bytes), (256 << 20, 512 << 20));
+        assert_eq!(config.rocks().block_cache_bytes, 256 << 20);
+        let refused = Config::check(Settings { memory_bytes: size(512), ..named }).unwrap_err().to_string();
+        assert!(refused.contains("memory-bytes is 512M, expected at least 976M"), "{refused}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::node::families::Families;
 use crate::node::link_numbers::link_line;
 use crate::node::link_numbers::link_metrics;
 use crate::node::log_lines;
+use crate::node::memory::MemoryPlan;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
@@ -73,8 +74,8 @@ pub struct NodeNumbers {
     pub(crate) snapshots: Arc<SnapshotNumbers>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
-    /// What clients may hold.
-    pub client_memory_bytes: usize,
+    /// What each part may take of the memory.
+    pub memory: MemoryPlan,
     /// The tier that a key gets on this machine.
     pub aead_tier: &'static str,
     /// The way to the other members; nothing on a node that is alone.
@@ -272,7 +273,7 @@ impl NodeNumbers {
         let clients = &self.clients;
         out.gauge("sealkv_connected_clients", "Connections now", clients.connected_clients.load(Relaxed) as u64);
         out.gauge("sealkv_client_memory_bytes", "Memory that clients hold", clients.buffer_bytes.load(Relaxed) as u64);
-        out.gauge("sealkv_client_memory_limit_bytes", "Memory that clients may hold", self.client_memory_bytes as u64);
+        out.gauge("sealkv_client_memory_limit_bytes", "Memory that clients may hold", self.memory.client_bytes);
         out.gauge(
             "sealkv_unauthenticated_clients",
             "Connections without the password",

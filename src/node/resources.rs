@@ -7,24 +7,32 @@ use std::thread;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
 
-use crate::limits::ADDRESS_SPACE_OWN;
 use crate::limits::THREAD_STACK_BYTES_MAX;
 use crate::limits::THREADS_OWN;
+use crate::node::machine;
 use crate::node::refusal::Refusal;
 
-/// Makes as many threads at once as the node needs, and ends them again; then compares the address space.
+/// Makes as many threads at once as the node needs, and ends them again; then compares the address space with the memory that the
+/// node may take.
 ///
 /// # Errors
 /// [`Refusal::Threads`], [`Refusal::AddressSpace`]: nothing was opened.
-pub(super) fn check(open_threads: usize) -> Result<(), Refusal> {
+pub(super) fn check(open_threads: usize, memory_bytes: u64) -> Result<(), Refusal> {
     let need = THREADS_OWN + open_threads;
     let made = try_threads(need);
     if made < need {
         return Err(Refusal::Threads { made, need });
     }
+    if let Some(machine) = machine::memory_bytes().filter(|machine| memory_bytes > machine / 4 * 3) {
+        let (asked, has) = (memory_bytes >> 20, machine >> 20);
+        tracing::warn!(
+            "the node may take {asked} MiB of the {has} MiB that the machine or the control group has: where nothing is left for \
+             others, the kernel ends it"
+        );
+    }
     match (getrlimit(Resource::As).current, used_address_space()) {
-        (Some(limit), Some(used)) if limit < used + ADDRESS_SPACE_OWN => {
-            Err(Refusal::AddressSpace { limit, need: used + ADDRESS_SPACE_OWN })
+        (Some(limit), Some(used)) if limit < used + memory_bytes => {
+            Err(Refusal::AddressSpace { limit, need: used + memory_bytes })
         }
         _ => Ok(()),
     }

@@ -126,7 +126,7 @@ impl ServingNode {
         selftest::known_answers()?;
         let passwords = password::read(config)?;
         let clients_max = process::allow_descriptors(config.maxclients)?;
-        resources::check(config.open_threads)?;
+        resources::check(config.open_threads, config.memory.all_bytes)?;
         let runtime = runtime()?;
         let (ends, ended) = Ends::new();
         let is_serving = Arc::new(AtomicBool::new(false));
@@ -226,7 +226,7 @@ fn bounds(config: &Config, clients_max: usize, passwords: Passwords) -> ClientBo
         password: passwords.clients,
         admin_password: passwords.operators,
         is_flush_for_admin: config.admin_flush,
-        memory_bytes_max: config.client_memory_bytes,
+        memory_bytes_max: usize::try_from(config.memory.client_bytes).unwrap_or(usize::MAX),
         drain_deadline: config.drain_deadline,
         idle_timeout: config.idle_timeout.unwrap_or(Duration::ZERO),
         ..ClientBounds::default()

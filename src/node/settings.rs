@@ -104,7 +104,10 @@ pub struct Settings {
     /// Whether FLUSHALL and FLUSHDB need the admin's password too [default: false]
     #[arg(long, env = "SEALKV_ADMIN_FLUSH", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub admin_flush: Option<bool>,
-    /// Memory that all clients together may hold [default: 512M]
+    /// Memory that the node may take, from which the bounds of its parts follow [default: a quarter of the machine's, at least 512M]
+    #[arg(long, env = "SEALKV_MEMORY_BYTES", value_name = "SIZE")]
+    pub memory_bytes: Option<ByteSize>,
+    /// Memory that all clients together may hold, of all [default: by --memory-bytes]
     #[arg(long, env = "SEALKV_CLIENT_MEMORY_BYTES", value_name = "SIZE")]
     pub client_memory_bytes: Option<ByteSize>,
     /// Seconds that clients with commands under way have when the node stops [default: 5]
@@ -119,7 +122,7 @@ pub struct Settings {
     /// Threads that open large runs beside the apply thread [default: half the cores, at most 8]
     #[arg(long, env = "SEALKV_OPEN_THREADS", value_name = "N", value_parser = count::<usize>)]
     pub open_threads: Option<usize>,
-    /// Memory for RocksDB's cache of blocks [default: 256M]
+    /// Memory for RocksDB's cache of blocks, of all [default: by --memory-bytes]
     #[arg(long, env = "SEALKV_BLOCK_CACHE_BYTES", value_name = "SIZE")]
     pub block_cache_bytes: Option<ByteSize>,
     /// Code that runs AES-256-GCM: fastest, vaes512, vaes256, aesni, library, or some to deny, each with a minus [default: fastest]
@@ -325,6 +328,7 @@ impl Settings {
             requirepass_file: self.requirepass_file.or(lower.requirepass_file),
             adminpass_file: self.adminpass_file.or(lower.adminpass_file),
             admin_flush: self.admin_flush.or(lower.admin_flush),
+            memory_bytes: self.memory_bytes.or(lower.memory_bytes),
             client_memory_bytes: self.client_memory_bytes.or(lower.client_memory_bytes),
             drain_seconds: self.drain_seconds.or(lower.drain_seconds),
             maxclients: self.maxclients.or(lower.maxclients),

@@ -28,7 +28,6 @@ use crate::apply::flush::Flusher;
 use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
-use crate::apply::run::RunBounds;
 use crate::apply::thread::FlushAsker;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
@@ -36,8 +35,6 @@ use crate::fsm::state::Applied;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
-use crate::limits::TABLE_BYTES;
-use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::node::catch_up::CatchUp;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
@@ -112,7 +109,8 @@ pub fn start(
     let flusher = Arc::new(Flusher::new(Arc::clone(&start.links.metrics), Arc::clone(&to_trim)));
     let flushed = record.applied.position;
     let snapshots = start.snapshots(&directory, &base);
-    let state = State::new(base, record, Arc::clone(&flusher), Arc::clone(&to_trim), TABLE_BYTES);
+    let (trimmed, table_bytes) = (Arc::clone(&to_trim), config.memory.settled_table_bytes());
+    let state = State::new(base, record, Arc::clone(&flusher), trimmed, table_bytes);
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
@@ -121,7 +119,7 @@ pub fn start(
     catch_up.flush(&mut apply, log.thread.space())?;
     catch_up.trim_again(&*to_trim, flushed);
     drop(start.links.raft.send(has_keys(&start.node_keys)));
-    apply.let_in(UNAPPLIED_BYTES_MAX);
+    apply.let_in(config.memory.unapplied_bytes());
     let (proposals, proposer) = start.propose();
     let membership = start.links.membership(identity.node);
     if let Some(several) = &config.cluster {
@@ -186,7 +184,7 @@ impl Start<'_> {
     /// Both sides of snapshots, of a node of several.
     fn snapshots(&self, directory: &DataDir, base: &Arc<dyn RowBase>) -> Option<Snapshots> {
         self.config.cluster.as_ref()?;
-        let disk: Arc<dyn SnapshotDisk> = Arc::new(SnapshotFiles::new(self.config.rocks()));
+        let disk: Arc<dyn SnapshotDisk> = Arc::new(SnapshotFiles::new(self.config.rocks_beside()));
         let places = SnapshotPlaces::of(directory);
         let Links { raft, hold, snapshots: numbers, .. } = &self.links;
         let (node_keys, ends, clock) = (&self.node_keys, self.ends, &self.world.clock);
@@ -228,7 +226,7 @@ impl Start<'_> {
             flusher,
             metrics: Arc::clone(metrics),
             clock: Arc::clone(&self.world.clock),
-            bounds: RunBounds::default(),
+            bounds: self.config.memory.run_bounds(),
         };
         Ok(apply_loop::ApplyLoop::new(parts))
     }
@@ -317,7 +315,12 @@ impl Start<'_> {
             clock: Arc::clone(&self.world.clock),
             entropy: Arc::clone(&self.world.entropy),
         };
-        let config = RaftConfig { can_fetch: true, ..RaftConfig::new(node) };
+        let config = RaftConfig {
+            can_fetch: true,
+            unapplied_bytes_max: self.config.memory.unapplied_bytes(),
+            entry_cache_bytes_max: self.config.memory.entry_cache_bytes(),
+            ..RaftConfig::new(node)
+        };
         Ok(RaftLoop::new(config, from, parts).map_err(NodeFailure::Raft)?)
     }
 
@@ -388,7 +391,7 @@ impl Start<'_> {
             expired: Arc::default(),
             snapshots: Arc::clone(&self.links.snapshots),
             is_serving: AtomicBool::new(false),
-            client_memory_bytes: self.config.client_memory_bytes,
+            memory: self.config.memory,
             aead_tier: NodeNumbers::tier(),
             peers: peers.map(Arc::downgrade),
         }

@@ -7,8 +7,10 @@ use crate::entry::LogEntry;
 use crate::ids::NodeId;
 use crate::ids::Position;
 use crate::limits::ELECTION_TICKS;
+use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::limits::RAFT_TICK;
 use crate::limits::READ_INDEX_DEADLINE;
+use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::members::Members;
 use crate::raft::Ports;
 use crate::raft::Proposer;
@@ -35,6 +37,10 @@ pub struct RaftConfig {
     pub read_resend_ticks: u32,
     /// Whether `Ports::fetch` can read entries back that are not in memory any more.
     pub can_fetch: bool,
+    /// Bytes of entries above applied that may be in memory before no more are proposed or taken.
+    pub unapplied_bytes_max: u64,
+    /// Bytes of applied entries that stay in memory for followers that lag a little.
+    pub entry_cache_bytes_max: u64,
 }
 
 impl RaftConfig {
@@ -49,6 +55,8 @@ impl RaftConfig {
             read_deadline: READ_INDEX_DEADLINE,
             read_resend_ticks: 4,
             can_fetch: false,
+            unapplied_bytes_max: UNAPPLIED_BYTES_MAX,
+            entry_cache_bytes_max: LOG_CACHE_BYTES_MAX,
         }
     }
 }

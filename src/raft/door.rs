@@ -14,7 +14,6 @@ use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
-use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::raft::LeaderView;
 use crate::raft::log::ENTRY_OVERHEAD;
 use crate::raft::log::GROUP_OVERHEAD;
@@ -32,6 +31,8 @@ const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
 #[derive(Debug)]
 pub(super) struct EntryDoor {
     space: Arc<LogSpace>,
+    /// Bytes above raft's applied index that may be in memory.
+    unapplied_bytes_max: u64,
     /// Bytes of peers' entries stepped since the last Ready: nothing else counts them yet.
     stepped_bytes: u64,
     /// The newest control entry or membership change proposed here.
@@ -39,8 +40,8 @@ pub(super) struct EntryDoor {
 }
 
 impl EntryDoor {
-    pub(super) fn new(space: Arc<LogSpace>) -> EntryDoor {
-        EntryDoor { space, stepped_bytes: 0, barrier: Position::default() }
+    pub(super) fn new(space: Arc<LogSpace>, unapplied_bytes_max: u64) -> EntryDoor {
+        EntryDoor { space, unapplied_bytes_max, stepped_bytes: 0, barrier: Position::default() }
     }
 
     /// The view of a leader's proposer. `is_log_full`: the log's queue has its share of groups.
@@ -75,7 +76,7 @@ impl EntryDoor {
         if is_log_full {
             return 0;
         }
-        let memory = UNAPPLIED_BYTES_MAX.saturating_sub(raft.store().unapplied_bytes()) + freed;
+        let memory = self.unapplied_bytes_max.saturating_sub(raft.store().unapplied_bytes()) + freed;
         memory.min(self.space.available_bytes()).saturating_sub(self.stepped_bytes)
     }
 

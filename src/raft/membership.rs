@@ -8,10 +8,10 @@ use crate::entry::EntryKind;
 use crate::entry::LogEntry;
 use crate::ids::NodeId;
 use crate::ids::Position;
-use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::members::Members;
 use crate::raft::LeaderView;
 use crate::raft::append::append;
+use crate::raft::config::RaftConfig;
 use crate::raft::election::is_leader;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::log::Log;
@@ -28,12 +28,15 @@ use crate::raft::transfer::behind;
 pub(super) struct Membership {
     node: NodeId,
     members: Members,
+    /// Bytes of applied entries that stay in memory for followers.
+    entry_cache_bytes_max: u64,
 }
 
 impl Membership {
     /// As of the state at the start.
-    pub(super) fn new(node: NodeId, members: Members, raft: &mut RawNode<Log>) -> Membership {
-        let membership = Membership { node, members };
+    pub(super) fn new(config: &RaftConfig, members: Members, raft: &mut RawNode<Log>) -> Membership {
+        let RaftConfig { node_id: node, entry_cache_bytes_max, .. } = *config;
+        let membership = Membership { node, members, entry_cache_bytes_max };
         membership.keep_for_followers(raft);
         membership
     }
@@ -93,7 +96,7 @@ impl Membership {
 
     /// Applied entries stay in memory only where another member may still ask for them.
     fn keep_for_followers(&self, raft: &mut RawNode<Log>) {
-        let bytes = if self.members.is_alone(self.node) { 0 } else { LOG_CACHE_BYTES_MAX };
+        let bytes = if self.members.is_alone(self.node) { 0 } else { self.entry_cache_bytes_max };
         raft.mut_store().keep_applied(bytes);
     }
 }

@@ -102,12 +102,12 @@ impl RaftLoop {
         let process = u64::from_be_bytes(random_array(&*entropy));
         let resend_after = config.tick * config.read_resend_ticks;
         let campaigns_at_once = recovered.members.voters == [config.node_id.value()];
-        let membership = Membership::new(config.node_id, recovered.members, &mut started.node);
+        let membership = Membership::new(&config, recovered.members, &mut started.node);
         Ok(RaftLoop {
             id: config.node_id,
             node: started.node,
             membership,
-            door: EntryDoor::new(space),
+            door: EntryDoor::new(space, config.unapplied_bytes_max),
             election: ElectionClock::new(&config, clock.monotonic(), entropy, campaigns_at_once),
             persisting: Persisting::new(started.hard_state),
             hand_out: HandOut::new(recovered.applied.index),

@@ -4,10 +4,8 @@ use std::fmt::Write as _;
 
 use crate::cli::doctor::facts::MachineFacts;
 use crate::cli::doctor::order::DoctorOrder;
-use crate::limits::BLOCK_CACHE_BYTES;
-use crate::limits::CLIENT_MEMORY_BYTES_MAX;
-use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::MEMORY_BYTES_DEFAULT_MIN;
 use crate::limits::OWN_DESCRIPTORS;
 use crate::node::words::ByteSize;
 
@@ -73,17 +71,9 @@ impl Advice {
 
     fn add_memory(&mut self, facts: &MachineFacts) {
         let free = facts.memory_available_bytes;
-        // What a node takes beside both: tables and requests (README, Operate it).
-        let rest = free.saturating_sub(NODE_BYTES);
-        let cache = whole_mib((rest / 3).clamp(64 << 20, 8 << 30).max(if rest > 2 << 30 {
-            BLOCK_CACHE_BYTES as u64
-        } else {
-            0
-        }));
-        let clients = whole_mib((rest / 4).clamp(CLIENT_MEMORY_BYTES_MIN as u64, CLIENT_MEMORY_BYTES_MAX as u64));
-        let why = |share: &str| format!("{share} of the {} MiB that are free beside the node's own", rest >> 20);
-        self.add("block_cache_bytes", format!("\"{}\"", ByteSize(cache)), why("a third"));
-        self.add("client_memory_bytes", format!("\"{}\"", ByteSize(clients)), why("a quarter"));
+        let most = whole_mib(free / 2).max(MEMORY_BYTES_DEFAULT_MIN);
+        let why = format!("half of the {} MiB that are free, if the machine is the node's own", free >> 20);
+        self.add("memory_bytes", format!("\"{}\"", ByteSize(most)), why);
     }
 
     fn add_clients(&mut self, facts: &MachineFacts) {
@@ -112,7 +102,6 @@ fn whole_mib(bytes: u64) -> u64 {
     bytes >> 20 << 20
 }
 
-const NODE_BYTES: u64 = 768 << 20;
 const SPACE_SMALL: u64 = 4 << 30;
 const SYNC_MICROS_SLOW: u128 = 1_000;
 

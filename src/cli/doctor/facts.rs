@@ -11,6 +11,7 @@ use crate::cli::doctor::trial::EngineTrial;
 use crate::cli::doctor::trial::try_engine;
 use crate::crypto::aead::Tier;
 use crate::crypto::aead::TierChoice;
+use crate::node::machine;
 
 /// See the head of this file.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,7 @@ pub(super) struct MachineFacts {
     pub(super) clock_source: Option<String>,
     /// Seconds since 1970.
     pub(super) wall_seconds: u64,
+    /// A limit of the control group counts as the machine's.
     pub(super) memory_bytes: u64,
     pub(super) memory_available_bytes: u64,
     pub(super) swaps: Vec<String>,
@@ -83,6 +85,7 @@ impl MachineFacts {
     pub(super) fn of(data_dir: &Path, kek_file: Option<&Path>) -> MachineFacts {
         let chosen = TierChoice::Fastest.resolve().unwrap_or(Tier::Library);
         let place = PlaceFacts::of(data_dir);
+        let memory_bytes = machine::memory_bytes().unwrap_or(0);
         MachineFacts {
             tier: chosen.name(),
             tiers_missing: Tier::ALL.into_iter().filter(|tier| tier.check().is_err()).map(Tier::name).collect(),
@@ -90,8 +93,8 @@ impl MachineFacts {
             governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             wall_seconds: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
-            memory_bytes: kibibytes("MemTotal:").unwrap_or(0),
-            memory_available_bytes: kibibytes("MemAvailable:").unwrap_or(0),
+            memory_bytes,
+            memory_available_bytes: kibibytes("MemAvailable:").unwrap_or(0).min(memory_bytes),
             swaps: swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()),
             memlock_bytes: getrlimit(Resource::Memlock).maximum,
             descriptors: getrlimit(Resource::Nofile).maximum,

@@ -7,6 +7,7 @@ use crate::cli::doctor::facts::KekFileFacts;
 use crate::cli::doctor::facts::MachineFacts;
 use crate::cli::doctor::facts::PlaceFacts;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::MEMORY_BYTES_DEFAULT_MIN;
 use crate::limits::OWN_DESCRIPTORS;
 use crate::limits::SLOW_SYNC;
 use crate::node::words::ByteSize;
@@ -125,10 +126,15 @@ fn memory(facts: &MachineFacts) -> Finding {
     let free = facts.memory_available_bytes;
     let found = format!("{} free of {}", mib(free), mib(facts.memory_bytes));
     let level = match free {
-        _ if free < MEMORY_LEAST => Level::Fail,
+        _ if free < MEMORY_BYTES_DEFAULT_MIN => Level::Fail,
         _ => warn_if(free < MEMORY_GOOD),
     };
-    line(level, "memory", found, "A loaded node takes 0.7 GiB and its block cache (README, Operate it)")
+    line(
+        level,
+        "memory",
+        found,
+        "A node takes 512M at least, and a quarter of the machine if it is told nothing: --memory-bytes",
+    )
 }
 
 fn swap(facts: &MachineFacts) -> Finding {
@@ -317,8 +323,8 @@ fn mib(bytes: u64) -> String {
 /// 2026-01-01, in seconds since 1970.
 const BUILT_AFTER: u64 = 1_767_225_600;
 /// README, Operate it: 0.7 GiB under load, and the cache beside it.
-const MEMORY_LEAST: u64 = 768 << 20;
-const MEMORY_GOOD: u64 = 1536 << 20;
+/// Beside the node there are the kernel, and a start that reads a long log.
+const MEMORY_GOOD: u64 = 3 * MEMORY_BYTES_DEFAULT_MIN;
 /// Two buffers of a frame are pinned, and pages of keys.
 const MEMLOCK_GOOD: u64 = 32 << 20;
 /// README, Operate it: what a node opens beside its clients.

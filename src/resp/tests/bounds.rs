@@ -222,18 +222,18 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
     assert_eq!(client.ask("STRLEN k"), format!(":{VALUE_BYTES_MAX}\r\n"));
 }
 
-/// A house in which 17 clients have announced values of 8 MB, which is nearly all that clients may hold.
+/// A house in which 9 clients have announced values of 8 MB, which is nearly all that clients may hold.
 fn full_house(queue_deadline: Duration) -> (House, Vec<Talker>) {
     let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, queue_deadline, ..ClientBounds::default() };
     let house = House::open_with(bounds, 1);
-    let holders = (0..17).map(|_| {
+    let holders = (0..9).map(|_| {
         let mut holder = house.client();
         holder.send(LARGE_BEGINS);
         holder
     });
     let holders = holders.collect();
     let limit = Instant::now() + Duration::from_secs(10);
-    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 17 * 8_000_000 {
+    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 9 * 8_000_000 {
         assert!(Instant::now() < limit, "what is announced is taken before it arrives");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -286,7 +286,7 @@ fn one_who_reads_little_reads_on_while_others_hold_everything() {
     assert_eq!(good.ask("SET k v"), "+OK\r\n");
     drop(holders);
     assert_eq!(good.ask("GET k"), "$1\r\nv\r\n", "it is known to read little now");
-    let mut again: Vec<Talker> = (0..17).map(|_| house.client()).collect();
+    let mut again: Vec<Talker> = (0..9).map(|_| house.client()).collect();
     again.iter_mut().for_each(|holder| holder.send(LARGE_BEGINS));
     std::thread::sleep(Duration::from_millis(200));
     let began = Instant::now();
