@@ -9,6 +9,7 @@ use crate::apply::flush::Flusher;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
+use crate::apply::table_gauge::TableGauge;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
 use crate::fsm::row::Effects;
@@ -103,6 +104,12 @@ impl State {
     #[must_use]
     pub fn applied(&self) -> &Applied {
         &self.record.applied
+    }
+
+    /// For who asks what is in memory; it keeps nothing of it.
+    #[must_use]
+    pub fn gauge(&self) -> TableGauge {
+        TableGauge::new(self.views(), &self.flusher)
     }
 
     /// Bytes of memory that the tables take, and what was in them and is not dropped yet.

@@ -25,6 +25,7 @@ mod riding;
 pub mod rows;
 pub mod run;
 pub(crate) mod seal;
+pub mod table_gauge;
 pub mod thread;
 
 #[cfg(test)]

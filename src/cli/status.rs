@@ -70,7 +70,7 @@ const NOT_READY: u8 = 1;
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Lines of the metrics that begin so.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 12] = [
     "sealkv_build_info",
     "sealkv_encryption_info",
     "sealkv_raft_is_leader",
@@ -80,5 +80,7 @@ const SHOWN: [&str; 10] = [
     "sealkv_raft_flushed_index",
     "sealkv_connected_clients",
     "sealkv_client_memory_bytes",
+    "sealkv_memory_counted_bytes",
+    "sealkv_memory_limit_bytes",
     "sealkv_disk_free_bytes",
 ];

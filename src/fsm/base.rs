@@ -107,6 +107,17 @@ pub struct Pressure {
     pub table_bytes: u64,
 }
 
+/// Bytes of memory that a base takes for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BaseMemory {
+    /// Blocks that were read, those that are pinned included.
+    pub cache_bytes: u64,
+    /// What is written and not in a file: it should be next to nothing.
+    pub memtable_bytes: u64,
+    /// What it keeps of each open file.
+    pub reader_bytes: u64,
+}
+
 impl Pressure {
     /// Whether no flush may begin: files would come faster than they are merged, without a bound. A few that clear databases
     /// may: merging has less to do with them than without, and on a full disk nothing else gives space back.
@@ -168,6 +179,11 @@ pub trait RowBase: Send + Sync {
     /// [`BaseError`] if compaction has stopped for good, so that waiting would never end.
     fn pressure(&self) -> Result<Pressure, BaseError>;
 
+    /// What it takes for itself now, as far as it knows; nothing of a base that is all memory.
+    fn memory(&self) -> BaseMemory {
+        BaseMemory::default()
+    }
+
     /// Makes `to`, which must not be there, a directory of the base's files as of this moment. They share their bytes with the
     /// base's, so it takes no time and no space at first. A base without files has none.
     ///
@@ -209,6 +225,10 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         (**self).pressure()
+    }
+
+    fn memory(&self) -> BaseMemory {
+        (**self).memory()
     }
 
     fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {

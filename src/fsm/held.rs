@@ -14,6 +14,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use crate::fsm::base::BaseError;
+use crate::fsm::base::BaseMemory;
 use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
@@ -110,6 +111,10 @@ impl RowBase for HeldBase {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         self.base.pressure()
+    }
+
+    fn memory(&self) -> BaseMemory {
+        self.base.memory()
     }
 
     fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {

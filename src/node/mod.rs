@@ -29,6 +29,7 @@ mod member_wire;
 pub(crate) mod members_watch;
 mod membership;
 pub mod memory;
+mod memory_numbers;
 mod modes;
 mod numbers;
 pub mod open;

@@ -22,7 +22,7 @@ use crate::node::families::Families;
 use crate::node::link_numbers::link_line;
 use crate::node::link_numbers::link_metrics;
 use crate::node::log_lines;
-use crate::node::memory::MemoryPlan;
+use crate::node::memory_numbers::MemoryNumbers;
 use crate::node::ports::LogReports;
 use crate::node::ports::StatusCell;
 use crate::node::process;
@@ -74,8 +74,8 @@ pub struct NodeNumbers {
     pub(crate) snapshots: Arc<SnapshotNumbers>,
     /// Turns true when the replay is done.
     pub is_serving: AtomicBool,
-    /// What each part may take of the memory.
-    pub memory: MemoryPlan,
+    /// What each part holds in memory, and may.
+    pub(crate) memory: MemoryNumbers,
     /// The tier that a key gets on this machine.
     pub aead_tier: &'static str,
     /// The way to the other members; nothing on a node that is alone.
@@ -118,6 +118,7 @@ impl NodeNumbers {
         self.clock_metrics(&mut out);
         self.apply_metrics(&mut out);
         self.client_metrics(&mut out);
+        self.memory.show(&mut out);
         link_metrics(&self.links(), &mut out);
         self.log_and_key_metrics(&mut out);
         self.snapshots.show(&mut out);
@@ -150,7 +151,7 @@ impl NodeFacts for NodeNumbers {
                 vec![("expired_keys", expired.to_string())]
             }
             FactSection::Cpu => cpu_lines(),
-            FactSection::Memory => memory_lines(load(&self.apply.table_bytes)),
+            FactSection::Memory => self.memory.lines(),
             FactSection::Persistence => vec![("rdb_changes_since_last_save", "0".to_owned())],
             FactSection::Replication => vec![
                 ("master_replid", format!("{:0>40}", self.identity.cluster.to_string())),
@@ -273,7 +274,7 @@ impl NodeNumbers {
         let clients = &self.clients;
         out.gauge("sealkv_connected_clients", "Connections now", clients.connected_clients.load(Relaxed) as u64);
         out.gauge("sealkv_client_memory_bytes", "Memory that clients hold", clients.buffer_bytes.load(Relaxed) as u64);
-        out.gauge("sealkv_client_memory_limit_bytes", "Memory that clients may hold", self.memory.client_bytes);
+        out.gauge("sealkv_client_memory_limit_bytes", "Memory that clients may hold", self.memory.plan.client_bytes);
         out.gauge(
             "sealkv_unauthenticated_clients",
             "Connections without the password",
@@ -383,28 +384,6 @@ fn cpu_lines() -> Vec<(&'static str, String)> {
     process::cpu_seconds().map_or_else(Vec::new, |(user, system)| {
         vec![("used_cpu_sys", format!("{system:.6}")), ("used_cpu_user", format!("{user:.6}"))]
     })
-}
-
-/// What the process holds in memory, under the names that `redis-cli --stat` and exporters read. There is no limit to
-/// compare it with: values live on disk.
-fn memory_lines(table_bytes: u64) -> Vec<(&'static str, String)> {
-    let Some(bytes) = process::resident_bytes() else {
-        return Vec::new();
-    };
-    let human = |bytes: u64| format!("{:.2}M", bytes as f64 / f64::from(1 << 20));
-    let mut lines = vec![
-        ("used_memory", bytes.to_string()),
-        ("used_memory_human", human(bytes)),
-        ("used_memory_rss", bytes.to_string()),
-        ("table_bytes", table_bytes.to_string()),
-    ];
-    if let Some(peak) = process::peak_bytes() {
-        lines.extend([("used_memory_peak", peak.to_string()), ("used_memory_peak_human", human(peak))]);
-    }
-    if let Some(total) = process::machine_bytes() {
-        lines.extend([("total_system_memory", total.to_string()), ("total_system_memory_human", human(total))]);
-    }
-    lines
 }
 
 fn load(counter: &AtomicU64) -> u64 {

@@ -28,6 +28,7 @@ use crate::apply::flush::Flusher;
 use crate::apply::open::Openings;
 use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
+use crate::apply::table_gauge::TableGauge;
 use crate::apply::thread::FlushAsker;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
@@ -45,6 +46,7 @@ use crate::node::expiry::ExpiryParts;
 use crate::node::expiry::ExpiryThread;
 use crate::node::links::Links;
 use crate::node::membership::NodeMembership;
+use crate::node::memory_numbers::MemoryNumbers;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
 use crate::node::peering;
@@ -111,6 +113,7 @@ pub fn start(
     let snapshots = start.snapshots(&directory, &base);
     let (trimmed, table_bytes) = (Arc::clone(&to_trim), config.memory.settled_table_bytes());
     let state = State::new(base, record, Arc::clone(&flusher), trimmed, table_bytes);
+    let tables = state.gauge();
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
@@ -134,7 +137,7 @@ pub fn start(
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
     let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
-    let numbers = start.numbers(identity, &log, peers.as_ref());
+    let numbers = start.numbers(identity, &log, tables, peers.as_ref());
     let operator = start.operator(proposer.clone(), &reader, membership, apply_thread.flush_asker());
     let expiry = start.spawn_expiry(proposer.clone(), &reader, &numbers)?;
     let Start { links, .. } = start;
@@ -373,14 +376,21 @@ impl Start<'_> {
         ExpiryThread::spawn(parts).map_err(|source| no_threads("threads", source))
     }
 
-    fn numbers(&self, identity: Identity, log: &LogHandle, peers: Option<&Arc<Peers>>) -> NodeNumbers {
+    fn numbers(
+        &self,
+        identity: Identity,
+        log: &LogHandle,
+        tables: TableGauge,
+        peers: Option<&Arc<Peers>>,
+    ) -> NodeNumbers {
+        let (clients, status) = (Arc::<Stats>::default(), Arc::clone(&self.links.status));
         NodeNumbers {
             identity,
             log_engine: log.engine,
             is_log_sealed: self.config.kek.is_some(),
             status: Arc::clone(&self.links.status),
             apply: Arc::clone(&self.links.metrics),
-            clients: Arc::new(Stats::default()),
+            clients: Arc::clone(&clients),
             node_keys: Arc::clone(&self.node_keys),
             space: Arc::clone(log.thread.space()),
             log: Arc::clone(&log.reports),
@@ -391,7 +401,7 @@ impl Start<'_> {
             expired: Arc::default(),
             snapshots: Arc::clone(&self.links.snapshots),
             is_serving: AtomicBool::new(false),
-            memory: self.config.memory,
+            memory: MemoryNumbers { plan: self.config.memory, tables, clients, status },
             aead_tier: NodeNumbers::tier(),
             peers: peers.map(Arc::downgrade),
         }

@@ -182,6 +182,11 @@ impl Log {
         self.end().memory - self.total(self.applied).memory
     }
 
+    /// Bytes of all entries in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.end().memory - self.base.memory
+    }
+
     /// Padded bytes that the entries above `index` take in the log.
     pub(super) fn log_bytes_above(&self, index: u64) -> u64 {
         self.end().log - self.total(index).log
@@ -392,7 +397,9 @@ mod tests {
         let mut log = log(12);
         log.trimmed_to(12);
         assert_eq!(log.first_index().unwrap(), 2, "a trim never passes raft's applied index");
+        let all = log.memory_bytes();
         log.applied_to(5);
+        assert_eq!(log.memory_bytes(), all - 4 * 164, "four are gone from memory");
         assert_eq!(log.first_index().unwrap(), 6);
         assert_eq!(read(&log, 6, 13, None), (6..=12).collect::<Vec<_>>());
         assert!(log.entries(5, 13, None, GetEntriesContext::empty(false)).is_err());
@@ -417,7 +424,7 @@ mod tests {
         assert_eq!(log.unapplied_bytes(), before - 5 * 164 + 74);
         assert_eq!(log.bytes_from(8), 74);
         log.append(&[entry(2, 9, 10)]);
-        assert_eq!(log.unapplied_bytes(), 74);
+        assert_eq!((log.unapplied_bytes(), log.memory_bytes()), (74, 74));
         assert_eq!(log.log_bytes_above(1), 74 + GROUP_OVERHEAD);
     }
 

@@ -56,4 +56,6 @@ pub struct Status {
     pub persisted: Index,
     /// Newest index in the log.
     pub last: Index,
+    /// Memory of the entries that are kept: those above applied, and some for followers.
+    pub entry_bytes: u64,
 }

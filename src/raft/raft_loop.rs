@@ -235,6 +235,7 @@ impl RaftLoop {
             committed: Index(raft.raft_log.committed),
             persisted: Index(raft.raft_log.persisted),
             last: self.last_index(),
+            entry_bytes: raft.store().memory_bytes(),
         };
         assert!(self.status.term <= status.term, "terms never decrease");
         assert!(self.status.committed <= status.committed, "commit never decreases");

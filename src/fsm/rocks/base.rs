@@ -27,6 +27,7 @@ use rocksdb::WriteOptions;
 use rocksdb::checkpoint::Checkpoint;
 
 use crate::fsm::base::BaseError;
+use crate::fsm::base::BaseMemory;
 use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
@@ -294,6 +295,16 @@ impl RowBase for RocksBase {
         Ok(pressure)
     }
 
+    fn memory(&self) -> BaseMemory {
+        // A number that RocksDB does not give is shown as nothing: it is for the eye.
+        let bytes = |property| self.number(property).unwrap_or(0);
+        BaseMemory {
+            cache_bytes: bytes(CACHE_BYTES),
+            memtable_bytes: bytes(MEMTABLE_BYTES),
+            reader_bytes: bytes(READER_BYTES),
+        }
+    }
+
     fn checkpoint(&self, to: &Path) -> Result<(), BaseError> {
         // Whole tables must not go while their names are copied.
         let _held = self.pins.read().unwrap_or_else(PoisonError::into_inner);
@@ -355,5 +366,8 @@ fn backend(error: &rocksdb::Error) -> BaseError {
 
 const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 const LEVEL0_FILES: &str = "rocksdb.num-files-at-level0";
+const CACHE_BYTES: &str = "rocksdb.block-cache-usage";
+const MEMTABLE_BYTES: &str = "rocksdb.cur-size-all-mem-tables";
+const READER_BYTES: &str = "rocksdb.estimate-table-readers-mem";
 const TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
 const PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";
