@@ -232,7 +232,7 @@ pub fn fill(path: &Path) {
 }
 
 /// Bytes that no compression makes smaller, the same for the same seed.
-fn incompressible(seed: u32, length: usize) -> Vec<u8> {
+pub fn incompressible(seed: u32, length: usize) -> Vec<u8> {
     let mut state = u64::from(seed) | 1 << 40;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {

@@ -30,6 +30,7 @@ mod log_lines;
 mod log_tools;
 mod machine;
 mod manners;
+mod memory;
 mod mounted;
 mod netns;
 mod operator;

@@ -1,0 +1,167 @@
+//! BOUNDED: the memory of a node does not follow the amount of its data.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use sealkv::testing::seed::runs;
+
+use crate::client::Client;
+use crate::client::Reply;
+use crate::client::encode;
+use crate::harness::Node;
+use crate::harness::Site;
+use crate::harness::refused_start;
+use crate::limits::incompressible;
+use crate::limits::memory_bytes;
+use crate::operator::http;
+
+/// The least that the setting takes.
+const LEAST: u64 = 416 << 20;
+/// MiB of values: many times the 64 MiB that tables may take. `SEALKV_RUNS` says how many.
+const CI_MIB: u64 = 192;
+/// As many as the least that clients may hold lets in at once.
+const VALUE_BYTES: usize = 4 << 10;
+const PIPELINE: u64 = 64;
+
+/// Goal: values of several times the bound of the tables, then as many small keys, then all of it read back: neither what the
+/// node counts nor what the kernel counts goes beyond the setting. The same at the start behind a kill, with a log to replay.
+#[test]
+fn more_data_than_memory_does_not_move_the_memory() {
+    let site = Site::new();
+    let mut args = site.sealed();
+    args.extend(["--memory-bytes", "416M"].map(str::to_owned));
+    let node = Node::start(&args);
+    let values = runs(CI_MIB) * 256;
+    let watched = Watched::begin(&node);
+    write(&mut node.client(), "value", values, VALUE_BYTES);
+    write(&mut node.client(), "small", values, 16);
+    read(&mut node.client(), "value", values);
+    let (held, counted) = watched.end(&node);
+    println!("{values} values and as many small keys: {} MiB at most, {} counted", held >> 20, counted >> 20);
+    assert!(counted > 24 << 20 && counted < LEAST, "{counted} bytes are counted");
+    assert!(held < LEAST + LEAST / 10, "{held} bytes are held");
+    node.kill();
+    let node = Node::start(&args);
+    let held = memory_bytes(node.pid(), "VmHWM:");
+    println!("{} MiB at most at the start behind a kill", held >> 20);
+    assert!(held < LEAST + LEAST / 10, "{held} bytes are held at a start");
+    let mut client = node.client();
+    assert_eq!(client.words(&format!("STRLEN value{}", values - 1)), Reply::Integer(VALUE_BYTES as i64));
+    assert_eq!(node.stop().code(), Some(0));
+}
+
+#[test]
+fn less_than_the_parts_need_is_78_with_the_least_that_would_do() {
+    let site = Site::new();
+    for (more, words) in [
+        (vec!["--memory-bytes", "64M"], "memory-bytes is 64M, expected at least 416M"),
+        (vec!["--memory-bytes", "512M", "--client-memory-bytes", "512M"], "at least 736M"),
+        (vec!["--memory-bytes", "512M", "--block-cache-bytes", "256M"], "the cache of blocks 256M"),
+        (vec!["--memory-bytes", "much"], "expected bytes"),
+    ] {
+        let args: Vec<String> = site.sealed().into_iter().chain(more.into_iter().map(str::to_owned)).collect();
+        let refusal = refused_start(&args);
+        assert_eq!(refusal.status, 78, "{}", refusal.output);
+        assert!(refusal.output.contains(words), "{}", refusal.output);
+        assert!(!site.data().exists());
+    }
+}
+
+#[test]
+fn what_each_part_holds_is_in_info_and_in_the_metrics() {
+    let site = Site::new();
+    let mut args = site.sealed();
+    args.extend(["--memory-bytes", "1G"].map(str::to_owned));
+    let node = Node::start(&args);
+    let mut client = node.client();
+    write(&mut client, "value", 1000, VALUE_BYTES);
+    let info = match client.words("INFO memory") {
+        Reply::Bulk(text) => String::from_utf8(text).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let number = |name: &str| -> u64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("{name} in {info}")).trim().parse().unwrap()
+    };
+    let parts = ["table", "frozen_table", "dropping", "cache", "rocksdb", "clients", "entries"];
+    let sum: u64 = parts.iter().map(|part| number(&format!("memory_{part}_bytes"))).sum();
+    assert_eq!(number("memory_counted_bytes"), sum);
+    assert_eq!(number("memory_limit_bytes"), 1 << 30);
+    assert_eq!(number("maxmemory"), 0, "the data has no limit");
+    assert!(number("memory_table_bytes") > 1000 * VALUE_BYTES as u64, "{info}");
+    assert!(number("memory_clients_bytes") > 0 && number("memory_cache_bytes") > 0, "{info}");
+    let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
+    let shares = ["fixed", "tables", "cache", "clients", "entries"];
+    let share = |part| metric(&metrics, &format!("sealkv_memory_part_limit_bytes{{part=\"{part}\"}}"));
+    assert_eq!(shares.into_iter().map(share).sum::<u64>(), 1 << 30);
+    assert_eq!(metric(&metrics, "sealkv_memory_limit_bytes"), 1 << 30);
+    let of_part = |part| metric(&metrics, &format!("sealkv_memory_bytes{{part=\"{part}\"}}"));
+    let sum: u64 = ["table", "frozen", "dropping", "cache", "rocksdb", "clients", "entries"].map(of_part).iter().sum();
+    assert_eq!(metric(&metrics, "sealkv_memory_counted_bytes"), sum);
+    assert_eq!(node.stop().code(), Some(0));
+}
+
+/// Looks at a node's numbers all the time.
+struct Watched {
+    is_over: Arc<AtomicBool>,
+    counted: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Watched {
+    fn begin(node: &Node) -> Watched {
+        let (is_over, counted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (over, most, port) = (Arc::clone(&is_over), Arc::clone(&counted), node.admin_port);
+        let thread = std::thread::spawn(move || {
+            while !over.load(Relaxed) {
+                let metrics = String::from_utf8(http(port, "/metrics").1).unwrap();
+                most.fetch_max(metric(&metrics, "sealkv_memory_counted_bytes"), Relaxed);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Watched { is_over, counted, thread }
+    }
+
+    /// The most that the kernel counted, and that the node did.
+    fn end(self, node: &Node) -> (u64, u64) {
+        self.is_over.store(true, Relaxed);
+        self.thread.join().unwrap();
+        (memory_bytes(node.pid(), "VmHWM:"), self.counted.load(Relaxed))
+    }
+}
+
+fn metric(metrics: &str, name: &str) -> u64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse::<f64>().unwrap() as u64
+}
+
+/// So many values of random bytes.
+pub fn write(client: &mut Client, name: &str, count: u64, bytes: usize) {
+    for first in (0..count).step_by(PIPELINE as usize) {
+        let numbers = first..count.min(first + PIPELINE);
+        let mut pipeline = Vec::new();
+        for number in numbers.clone() {
+            let value = incompressible(number as u32, bytes);
+            pipeline.extend(encode(&[b"SET", format!("{name}{number}").as_bytes(), &value]));
+        }
+        client.send(&pipeline).unwrap();
+        for _ in numbers {
+            assert_eq!(client.reply().unwrap(), Reply::ok());
+        }
+    }
+}
+
+fn read(client: &mut Client, name: &str, count: u64) {
+    for first in (0..count).step_by(PIPELINE as usize) {
+        let numbers = first..count.min(first + PIPELINE);
+        let keys: Vec<String> = numbers.clone().map(|number| format!("{name}{number}")).collect();
+        let words: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(String::as_bytes)).collect();
+        let Reply::Array(values) = client.call(&words) else { panic!("MGET answers an array") };
+        for (number, value) in numbers.zip(values) {
+            assert!(value == Reply::Bulk(incompressible(number as u32, VALUE_BYTES)), "{name}{number}");
+        }
+    }
+}
