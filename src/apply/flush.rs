@@ -345,21 +345,26 @@ impl Flusher {
     }
 
     /// Blocks until there is something to do for the thread that flushes. After a try that came to nothing it waits for
-    /// `pause`, unless there is another job; once the process ends nothing is tried again.
+    /// `pause`, unless there is another job, or rubble; once the process ends nothing is tried again.
+    ///
+    /// Rubble goes first: until it is dropped it counts as memory of the tables, for want of which apply may wait. Unless the
+    /// process ends, which gives it back anyway.
     pub(super) fn next_work(&self, pause: Option<Duration>) -> FlushWork {
         let mut desk = self.desk();
         if let Some(pause) = pause {
             if desk.is_ending {
                 return FlushWork::End;
             }
-            let waits = |desk: &mut FlushDesk| !desk.is_ending && !desk.is_closed && !desk.has_news;
+            let waits =
+                |desk: &mut FlushDesk| !desk.is_ending && !desk.is_closed && !desk.has_news && desk.rubble.is_empty();
             let waited = self.changed.wait_timeout_while(desk, pause, waits);
             desk = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        desk.has_news = false;
         let waits = |desk: &mut FlushDesk| desk.job.is_none() && desk.rubble.is_empty() && !desk.is_closed;
         let mut desk = self.changed.wait_while(desk, waits).unwrap_or_else(PoisonError::into_inner);
-        if desk.job.is_some() {
+        let is_flush = desk.job.is_some() && (desk.rubble.is_empty() || desk.is_ending);
+        if is_flush {
+            desk.has_news = false;
             FlushWork::Flush
         } else if desk.rubble.is_empty() {
             FlushWork::End

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::FlushTry;
+use crate::apply::flush::FlushWork;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
@@ -613,6 +614,27 @@ fn bounded_a_flush_that_hangs_is_left_behind_at_a_stop() {
     assert!(matches!(handle.join(), Err(NotEnded::Flush(NotJoined::Hangs { .. }))));
     assert_eq!(base.memory.counts().begun, 0);
     drop(hangs);
+}
+
+/// Goal: what is not needed any more is dropped before the next flush, not behind it: until then apply has half of the memory.
+#[test]
+fn rubble_is_dropped_before_the_next_flush() {
+    let leader = with_entries(6);
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
+    node.apply.leave_flushes();
+    node.apply.offer(leader.log.clone());
+    while node.flusher.buried_bytes() == 0 {
+        node.apply.step().unwrap();
+        if node.flusher.is_busy() && node.flusher.buried_bytes() == 0 {
+            assert!(matches!(node.flusher.next_work(None), FlushWork::Flush));
+            assert!(matches!(node.flusher.try_once(), Ok(FlushTry::Done(_))));
+        }
+    }
+    assert!(node.flusher.is_busy(), "both are to be done");
+    let FlushWork::Drop(rubble) = node.flusher.next_work(None) else { panic!("the flush would come first") };
+    node.flusher.drop_rubble(rubble);
+    assert_eq!(node.flusher.buried_bytes(), 0);
+    assert!(matches!(node.flusher.next_work(None), FlushWork::Flush));
 }
 
 /// Goal: an idle node flushes when it is asked.
