@@ -209,6 +209,19 @@ impl ApplyLoop {
         self.has_flush_thread = true;
     }
 
+    pub(super) fn has_flush_thread(&self) -> bool {
+        self.has_flush_thread
+    }
+
+    /// Hands what is published and not frozen yet to the flush. False: there is nothing.
+    pub(super) fn freeze_rest(&mut self) -> bool {
+        let has_rest = !self.committer.state().is_frozen();
+        if has_rest {
+            self.committer.state_mut().freeze();
+        }
+        has_rest
+    }
+
     fn next_run(&mut self) -> Result<ApplyProgress, Halt> {
         if !self.has_flush_thread {
             self.try_flush()?;

@@ -303,6 +303,13 @@ impl Flusher {
         desk.job.is_none() || !desk.is_ending
     }
 
+    /// Blocks until what is under way was tried at least once, by the thread that flushes; what it came to.
+    pub(super) fn wait_for_a_try(&self) -> FlushTry {
+        let waits = |desk: &mut FlushDesk| desk.job.is_some() && !desk.is_in_vain() && desk.has_thread;
+        let desk = self.changed.wait_while(self.desk(), waits).unwrap_or_else(PoisonError::into_inner);
+        desk.newest.clone()
+    }
+
     /// Whether what is under way was tried in vain.
     pub(super) fn is_failing(&self) -> bool {
         let desk = self.desk();

@@ -11,6 +11,7 @@ pub mod commit;
 mod control;
 pub mod flush;
 mod flush_patience;
+pub mod flush_thread;
 pub mod halt;
 pub mod hook;
 pub mod load;

@@ -12,6 +12,7 @@ use crate::apply::halt::Malformation;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
 use crate::ids::Index;
+use crate::limits::FLUSH_RETRY;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::members::Members;
 use crate::raft::Committed;
@@ -51,6 +52,7 @@ pub fn replay_in_memory(
     mut on_progress: impl FnMut(Index),
     mut on_full: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
+    let flusher = apply.flusher();
     let mut members = apply.applied().members.clone();
     let mut entries = entries.into_iter().peekable();
     while entries.peek().is_some() {
@@ -70,9 +72,13 @@ pub fn replay_in_memory(
             match apply.step()? {
                 ApplyProgress::Applied(position) => on_progress(position.index),
                 ApplyProgress::Idle => break,
+                // A thread flushes beside the replay, and is at it.
+                ApplyProgress::Full if !flusher.is_failing() => {
+                    flusher.wait_until_idle(FLUSH_RETRY);
+                }
                 // Raft begins at the commit of the log, so the replay must get there.
                 ApplyProgress::Full => {
-                    let tried = apply.flusher().newest_try();
+                    let tried = flusher.newest_try();
                     if !on_full(&tried) {
                         let full = MachineError::Full { why: tried.trouble() };
                         return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
@@ -87,8 +93,9 @@ pub fn replay_in_memory(
     Ok(())
 }
 
-/// Flushes what was replayed. Where the base takes no flush and `must_flush` says that one is needed, `on_held` gets the newest
-/// try and waits as it sees fit, as in [`replay`]. Where none is needed the rest stays in the log.
+/// Flushes what was replayed, here or on the thread that flushes. Where the base takes no flush and `must_flush` says that one is
+/// needed, `on_held` gets the newest try and waits as it sees fit, as in [`replay`]. Where none is needed the rest stays in the
+/// log.
 ///
 /// # Errors
 /// The [`Halt`] of a flush whose end nobody knows. [`MachineError::Full`] once `on_held` gives up.
@@ -97,20 +104,24 @@ pub fn flush_replayed(
     must_flush: impl Fn() -> bool,
     mut on_held: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
-    apply.flush()?;
-    while apply.flusher().is_failing() && must_flush() {
-        let failed = apply.flusher().newest_try();
-        if !on_held(&failed) {
-            let full = MachineError::Full { why: failed.trouble() };
+    let flusher = apply.flusher();
+    loop {
+        let tried = match apply.has_flush_thread() {
+            true => flusher.wait_for_a_try(),
+            false => flusher.try_once().map_err(|error| apply.halt_at(Halt::at(apply.applied().position, error)))?,
+        };
+        if !flusher.is_failing() {
+            // What was not even frozen while another flush was in the way.
+            if !apply.freeze_rest() {
+                return Ok(());
+            }
+        } else if !must_flush() {
+            return Ok(());
+        } else if !on_held(&tried) {
+            let full = MachineError::Full { why: tried.trouble() };
             return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
         }
-        let tried = apply.flusher().try_once();
-        if let FlushTry::Done(_) = tried.map_err(|error| apply.halt_at(Halt::at(apply.applied().position, error)))? {
-            // What was not even frozen while the other was in the way.
-            apply.flush()?;
-        }
     }
-    Ok(())
 }
 
 /// A membership change with the members that follow from it, as raft would hand it out.

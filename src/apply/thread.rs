@@ -1,4 +1,4 @@
-//! The threads that drive apply: one owns the [`ApplyLoop`], or it rides on raft's; another flushes the state beside it.
+//! The thread that owns the [`ApplyLoop`], unless it rides on raft's; another one flushes the state beside it.
 //!
 //! They are thin: take the input, step, report why it ended. Bounded channels in front of both (BOUNDED).
 
@@ -18,11 +18,9 @@ use crossbeam_channel::select;
 
 use crate::apply::apply_loop::ApplyLoop;
 use crate::apply::apply_loop::ApplyProgress;
-use crate::apply::flush::FlushWork;
 use crate::apply::flush::Flusher;
-use crate::apply::flush_patience::FlushPatience;
-use crate::apply::halt::Halt;
-use crate::apply::halt::MachineError;
+use crate::apply::flush_thread::FlushThread;
+use crate::apply::flush_thread::OnHalt;
 use crate::limits::APPLY_END_DEADLINE;
 use crate::limits::APPLY_QUEUE_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
@@ -30,9 +28,6 @@ use crate::raft::Committed;
 use crate::raft::thread::Rider;
 use crate::world::NotJoined;
 use crate::world::join_within;
-
-/// Told once if apply stops before it was asked to; the node then ends with [`Halt::blame`]'s status.
-pub type OnHalt = Box<dyn Fn(Arc<Halt>) + Send + Sync>;
 
 /// What runs. Dropping the sender of batches stops it once everything that was sent is applied.
 pub struct Handle {
@@ -59,50 +54,48 @@ pub fn queue() -> (Sender<Vec<Committed>>, Receiver<Vec<Committed>>) {
     bounded(APPLY_QUEUE_MAX)
 }
 
-/// Starts the thread that owns `apply`, and one that flushes beside it. They end when every sender of `batches` is gone.
+/// Starts the thread that owns `apply`, beside the one that flushes for it. They end when every sender of `batches` is gone.
 ///
 /// At a halt `on_halt` is called and entries are no longer taken; their senders find the queue closed.
 ///
 /// # Errors
 /// If the kernel gives no thread.
-pub fn spawn(apply: ApplyLoop, batches: Receiver<Vec<Committed>>, on_halt: OnHalt) -> io::Result<Handle> {
-    let (handle, driver) = driver(apply, batches, on_halt)?;
+pub fn spawn(
+    apply: ApplyLoop,
+    flush: FlushThread,
+    batches: Receiver<Vec<Committed>>,
+    on_halt: OnHalt,
+) -> io::Result<Handle> {
+    let (handle, driver) = driver(apply, flush, batches, on_halt);
     let apply = Builder::new().name("apply".into()).spawn(move || driver.run())?;
     Ok(Handle { apply: Some(apply), ..handle })
 }
 
 /// The same without a thread for `apply`, which rides on raft's.
-///
-/// # Errors
-/// If the kernel gives no thread for flushes.
+#[must_use]
 pub fn ride(
     apply: ApplyLoop,
+    flush: FlushThread,
     batches: Receiver<Vec<Committed>>,
     on_halt: OnHalt,
-) -> io::Result<(Handle, Box<dyn Rider>)> {
-    let (handle, driver) = driver(apply, batches, on_halt)?;
-    Ok((handle, Box::new(ApplyRider(Some(driver)))))
+) -> (Handle, Box<dyn Rider>) {
+    let (handle, driver) = driver(apply, flush, batches, on_halt);
+    (handle, Box::new(ApplyRider(Some(driver))))
 }
 
 fn driver(
-    mut apply: ApplyLoop,
+    apply: ApplyLoop,
+    flush: FlushThread,
     batches: Receiver<Vec<Committed>>,
     on_halt: OnHalt,
-) -> io::Result<(Handle, ApplyDriver)> {
-    let on_halt: Arc<OnHalt> = Arc::new(on_halt);
+) -> (Handle, ApplyDriver) {
     let flusher = apply.flusher();
-    apply.leave_flushes();
-    let (flush_halt, flushes, views) = (Arc::clone(&on_halt), Arc::clone(&flusher), Arc::clone(apply.state().views()));
-    let flush = Builder::new().name("flush".into()).spawn(move || {
-        let on_error = |error| flush_halt(Arc::new(Halt::at(views.load().position, error)));
-        drive_flush(&flushes, &on_error);
-    })?;
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
     // Held there too: a handle that is gone is no wake.
     let kept = wake.clone();
     let driver = ApplyDriver { apply, batches, woken, on_halt, _wake: kept };
-    Ok((Handle { apply: None, flush, asker: FlushAsker { flusher, wake } }, driver))
+    (Handle { apply: None, flush: flush.into_handle(), asker: FlushAsker { flusher, wake } }, driver)
 }
 
 /// Asks for flushes, from any thread.
@@ -171,7 +164,7 @@ struct ApplyDriver {
     apply: ApplyLoop,
     batches: Receiver<Vec<Committed>>,
     woken: Receiver<()>,
-    on_halt: Arc<OnHalt>,
+    on_halt: OnHalt,
     _wake: Sender<()>,
 }
 
@@ -250,24 +243,6 @@ impl Rider for ApplyRider {
     fn finish(self: Box<Self>) {
         self.0.into_iter().for_each(ApplyDriver::run);
     }
-}
-
-fn drive_flush(flusher: &Flusher, on_error: &dyn Fn(MachineError)) {
-    let mut patience = FlushPatience::default();
-    loop {
-        match flusher.next_work(patience.pause()) {
-            FlushWork::End => break,
-            FlushWork::Drop(rubble) => flusher.drop_rubble(rubble),
-            FlushWork::Flush => match flusher.try_once() {
-                Ok(tried) => patience.tried(&tried),
-                Err(error) => {
-                    on_error(error);
-                    break;
-                }
-            },
-        }
-    }
-    flusher.leave();
 }
 
 /// What the thread that flushes may still take once nothing waits for it.

@@ -1,10 +1,14 @@
 //! From the state as it is found at a start to the commit of the log, before raft exists: replay, flush, trim.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use crate::apply::apply_loop::ApplyLoop;
+use crate::apply::flush::FlushTry;
+use crate::apply::flush_thread::FlushThread;
+use crate::apply::halt::Halt;
 use crate::apply::ports::ApplyLog;
 use crate::apply::replay::flush_replayed;
 use crate::apply::replay::replay_in_memory;
@@ -27,6 +31,8 @@ pub(super) struct CatchUp<'a> {
     /// Raft's queue. Raft begins with the state behind the replay, so what the replay says to it is dropped before it fills up.
     pub(super) inputs: &'a Receiver<Input>,
     pub(super) progress: &'a StartProgress,
+    /// Flushes beside the replay.
+    pub(super) flush: &'a FlushThread,
 }
 
 debug_fields!(self: CatchUp<'_> { compacted: self.recovered.compacted });
@@ -45,10 +51,11 @@ impl CatchUp<'_> {
             line.at(index.0 - applied.0, all);
             self.drain();
         };
-        let replayed = replay_in_memory(apply, entries.cloned(), progressed, |tried| patience.borrow_mut().wait(tried));
+        let waits = |tried: &FlushTry| self.flush.failure().is_none() && patience.borrow_mut().wait(tried);
+        let replayed = replay_in_memory(apply, entries.cloned(), progressed, waits);
         line.end();
         self.drain();
-        replayed.map_err(NodeFailure::Halt)?;
+        self.check(replayed)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(behind = %applied, to = %commit, "log replayed");
         Ok(())
@@ -60,11 +67,18 @@ impl CatchUp<'_> {
     pub(super) fn flush(&self, apply: &mut ApplyLoop, space: &LogSpace) -> Result<(), Refusal> {
         let line = ProgressLine::begin_uncounted(self.progress, "flushing the state after the replay");
         let mut patience = ReplayPatience::new("the log has one slot left");
-        let flushed = flush_replayed(apply, || space.slots_left() <= 1, |tried| patience.wait(tried));
+        let waits = |tried: &FlushTry| self.flush.failure().is_none() && patience.wait(tried);
+        let flushed = flush_replayed(apply, || space.slots_left() <= 1, waits);
         patience.end();
         line.end();
         self.drain();
-        Ok(flushed.map_err(NodeFailure::Halt)?)
+        self.check(flushed)
+    }
+
+    /// What ended the thread that flushes is the reason of what followed from it.
+    fn check(&self, done: Result<(), Arc<Halt>>) -> Result<(), Refusal> {
+        let halt = self.flush.failure().or(done.err());
+        halt.map_or(Ok(()), |halt| Err(NodeFailure::Halt(halt).into()))
     }
 
     /// The process before may have ended between its flush and the trim. Said before raft writes its first frame, so that this

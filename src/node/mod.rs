@@ -6,6 +6,7 @@
 mod admin;
 mod admin_listener;
 pub(crate) mod agree;
+mod apply_threads;
 mod book;
 mod catch_up;
 mod certificates;

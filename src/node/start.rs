@@ -13,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -36,6 +35,7 @@ use crate::fsm::state::Applied;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
+use crate::node::apply_threads::ApplyThreads;
 use crate::node::catch_up::CatchUp;
 use crate::node::config::Config;
 use crate::node::datadir::DataDir;
@@ -117,7 +117,8 @@ pub fn start(
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
-    let catch_up = CatchUp { recovered: &recovered, inputs: &inputs, progress };
+    let apply_threads = ApplyThreads::begin(&mut apply, ends)?;
+    let catch_up = CatchUp { recovered: &recovered, inputs: &inputs, progress, flush: apply_threads.flush() };
     catch_up.replay(&mut apply)?;
     catch_up.flush(&mut apply, log.thread.space())?;
     catch_up.trim_again(&*to_trim, flushed);
@@ -135,7 +136,7 @@ pub fn start(
     let (to_apply, committed) = apply::thread::queue();
     let from = starting_point(recovered, apply.applied());
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
-    let (apply_thread, rider) = start.spawn_apply(apply, committed)?;
+    let (apply_thread, rider) = apply_threads.go_on(apply, committed, config.cluster.is_none())?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
     let numbers = start.numbers(identity, &log, tables, peers.as_ref());
     let operator = start.operator(proposer.clone(), &reader, membership, apply_thread.flush_asker());
@@ -327,22 +328,6 @@ impl Start<'_> {
         Ok(RaftLoop::new(config, from, parts).map_err(NodeFailure::Raft)?)
     }
 
-    fn spawn_apply(
-        &self,
-        apply: apply_loop::ApplyLoop,
-        committed: Receiver<Vec<Committed>>,
-    ) -> Result<(apply::thread::Handle, Option<Box<dyn Rider>>), Refusal> {
-        let ends = self.ends.clone();
-        let on_halt = Box::new(move |halt| ends.fail(NodeFailure::Halt(halt)));
-        // A rider of several would hold up votes and appends of others while it opens a large run.
-        let is_small = available_parallelism().is_ok_and(|cores| cores.get() <= CORES_SHARED_MAX);
-        let threads = match is_small && self.config.cluster.is_none() {
-            true => apply::thread::ride(apply, committed, on_halt).map(|(handle, rider)| (handle, Some(rider))),
-            false => apply::thread::spawn(apply, committed, on_halt).map(|handle| (handle, None)),
-        };
-        threads.map_err(|source| no_threads("threads", source))
-    }
-
     fn spawn_raft(
         &self,
         raft: RaftLoop,
@@ -444,6 +429,3 @@ fn starting_point(recovered: Recovered, applied: &Applied) -> StartingPoint {
 fn no_threads(which: &str, source: io::Error) -> Refusal {
     Refusal::Make { what: format!("{which} cannot be made"), source }
 }
-
-/// Up to so many cores raft and apply share a thread, on a node that is alone.
-const CORES_SHARED_MAX: usize = 2;

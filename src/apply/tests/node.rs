@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use rayon::ThreadPool;
 use rayon::ThreadPoolBuilder;
 
@@ -20,6 +21,8 @@ use crate::apply::apply_loop::ApplyParts;
 use crate::apply::commit::State;
 use crate::apply::commit::StateViews;
 use crate::apply::flush::Flusher;
+use crate::apply::flush_thread::FlushThread;
+use crate::apply::flush_thread::OnHalt;
 use crate::apply::halt::Halt;
 use crate::apply::load::load;
 use crate::apply::metrics::Metrics;
@@ -33,6 +36,8 @@ use crate::apply::tests::kit::CLUSTER;
 use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::word;
 use crate::apply::tests::table::meanwhile;
+use crate::apply::thread;
+use crate::apply::thread::Handle;
 use crate::fsm::base::BaseError;
 use crate::fsm::base::PinnedRows;
 use crate::fsm::base::Pressure;
@@ -59,6 +64,7 @@ use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::raft::Committed;
+use crate::raft::thread::Rider;
 use crate::testing::base::MemoryBase;
 use crate::testing::leader::CLEAR_NAMES;
 use crate::testing::picture::Picture;
@@ -322,6 +328,21 @@ impl Node {
         };
         let apply = ApplyLoop::new(parts);
         Node { base, node_keys, waiters, notes, metrics, flusher, reader, apply, told: Told::default() }
+    }
+
+    /// Runs it on threads of its own: where committed entries go, and what runs.
+    pub(super) fn on_threads(mut self, on_halt: OnHalt) -> (Sender<Vec<Committed>>, Handle) {
+        let flush = FlushThread::spawn(&mut self.apply, Arc::clone(&on_halt)).unwrap();
+        let (sender, batches) = thread::queue();
+        (sender, thread::spawn(self.apply, flush, batches, on_halt).unwrap())
+    }
+
+    /// The same, but for the thread that applies.
+    pub(super) fn riding(mut self, on_halt: OnHalt) -> (Sender<Vec<Committed>>, Handle, Box<dyn Rider>) {
+        let flush = FlushThread::spawn(&mut self.apply, Arc::clone(&on_halt)).unwrap();
+        let (sender, batches) = thread::queue();
+        let (handle, rider) = thread::ride(self.apply, flush, batches, on_halt);
+        (sender, handle, rider)
     }
 
     /// Everything that is applied, byte for byte.

@@ -19,7 +19,6 @@ use crate::apply::tests::kit::keks;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
-use crate::apply::thread;
 use crate::crypto::keystore::Purpose;
 use crate::entry::EntryKind;
 use crate::fsm::codec::BATCH_HEADER_LEN;
@@ -383,9 +382,7 @@ fn the_threads_apply_flush_and_end_with_their_queue() {
     let base = Arc::clone(&node.base);
     let halts = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&halts);
-    let (sender, batches) = thread::queue();
-    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
-    let handle = thread::spawn(node.apply, batches, on_halt).unwrap();
+    let (sender, handle) = node.on_threads(Arc::new(move |halt| noted.lock().unwrap().push(halt)));
     for part in leader.log.chunks(4) {
         sender.send(part.to_vec()).unwrap();
     }
@@ -397,10 +394,8 @@ fn the_threads_apply_flush_and_end_with_their_queue() {
     // A halt is told once, and the queue is closed behind it.
     leader.entry_mut(20).data = Bytes::from_static(b"\x01nonsense");
     let node = Node::new(&Setup::default());
-    let (sender, batches) = thread::queue();
     let noted = Arc::clone(&halts);
-    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
-    let handle = thread::spawn(node.apply, batches, on_halt).unwrap();
+    let (sender, handle) = node.on_threads(Arc::new(move |halt| noted.lock().unwrap().push(halt)));
     sender.send(leader.log.clone()).unwrap();
     handle.join().unwrap();
     assert_eq!(halts.lock().unwrap()[0].position.index.0, 20);
@@ -415,9 +410,7 @@ fn a_rider_applies_in_its_turns_finishes_the_rest_and_tells_a_halt_once() {
     let base = Arc::clone(&node.base);
     let halts = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&halts);
-    let (sender, batches) = thread::queue();
-    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
-    let (handle, mut rider) = thread::ride(node.apply, batches, on_halt).unwrap();
+    let (sender, handle, mut rider) = node.riding(Arc::new(move |halt| noted.lock().unwrap().push(halt)));
     assert_eq!(rider.turn(), Duration::MAX, "it has nothing to do");
     let (first, rest) = leader.log.split_at(leader.log.len() / 2);
     for part in first.chunks(4) {
@@ -433,10 +426,8 @@ fn a_rider_applies_in_its_turns_finishes_the_rest_and_tells_a_halt_once() {
     assert_eq!(applied.position.index.0, leader.log.len() as u64 + 1, "all of it is applied and flushed");
     leader.entry_mut(20).data = Bytes::from_static(b"\x01nonsense");
     let node = Node::new(&Setup::default());
-    let (sender, batches) = thread::queue();
     let noted = Arc::clone(&halts);
-    let on_halt = Box::new(move |halt| noted.lock().unwrap().push(halt));
-    let (_handle, mut rider) = thread::ride(node.apply, batches, on_halt).unwrap();
+    let (sender, _handle, mut rider) = node.riding(Arc::new(move |halt| noted.lock().unwrap().push(halt)));
     sender.send(leader.log.clone()).unwrap();
     while rider.turn() < Duration::MAX {}
     assert!(sender.send(Vec::new()).is_err(), "the queue is closed behind a halt");

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::flush::FlushTry;
 use crate::apply::flush::FlushWork;
+use crate::apply::flush_thread::FlushThread;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::halt::MachineError;
@@ -587,8 +588,7 @@ fn a_stop_ends_the_wait_for_a_flush_that_cannot_succeed() {
     let node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
     node.base.memory.set_pending_bytes(u64::MAX);
     let reader = node.reader.clone();
-    let (sender, batches) = crate::apply::thread::queue();
-    let handle = crate::apply::thread::spawn(node.apply, batches, Box::new(|halt| panic!("{halt}"))).unwrap();
+    let (sender, handle) = node.on_threads(Arc::new(|halt| panic!("{halt}")));
     sender.send(leader.log.clone()).unwrap();
     while reader.views().load().position.index.0 < 2 {
         std::thread::yield_now();
@@ -606,8 +606,7 @@ fn bounded_a_flush_that_hangs_is_left_behind_at_a_stop() {
     let node = Node::new(&Setup { flush_end: Duration::from_millis(40), ..Setup::default() });
     let base = Arc::clone(&node.base);
     let hangs = base.gate.lock().unwrap();
-    let (sender, batches) = crate::apply::thread::queue();
-    let handle = crate::apply::thread::spawn(node.apply, batches, Box::new(|halt| panic!("{halt}"))).unwrap();
+    let (sender, handle) = node.on_threads(Arc::new(|halt| panic!("{halt}")));
     sender.send(leader.log.clone()).unwrap();
     drop(sender);
     handle.interrupt();
@@ -643,8 +642,7 @@ fn an_idle_node_flushes_when_it_is_asked() {
     let leader = with_entries(3);
     let node = Node::new(&Setup::default());
     let (base, reader) = (Arc::clone(&node.base), node.reader.clone());
-    let (sender, batches) = crate::apply::thread::queue();
-    let handle = crate::apply::thread::spawn(node.apply, batches, Box::new(|halt| panic!("{halt}"))).unwrap();
+    let (sender, handle) = node.on_threads(Arc::new(|halt| panic!("{halt}")));
     sender.send(leader.log.clone()).unwrap();
     while reader.views().load().position.index.0 < 7 {
         std::thread::yield_now();
@@ -689,6 +687,55 @@ fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once
     node.base.memory.set_pending_bytes(u64::MAX);
     let halt = replay(&mut node.apply, entries(), |_| {}, |_| false).unwrap_err();
     assert!(matches!(&halt.cause, HaltCause::StateMachine(MachineError::Full { why }) if why.contains("behind")));
+}
+
+/// Goal: a replay and its flushes go on side by side: while a file is written the next table fills, and memory waits for the
+/// flush alone, not for anybody's patience.
+#[test]
+fn a_replay_goes_on_while_a_thread_flushes_and_waits_for_it_where_memory_is_full() {
+    let leader = with_entries(200);
+    let entries = || leader.log.iter().map(|committed| committed.entry.clone());
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 150_000, ..Setup::default() });
+    let flush = FlushThread::spawn(&mut node.apply, Arc::new(|halt| panic!("{halt}"))).unwrap();
+    let (base, notes, reader) = (Arc::clone(&node.base), Arc::clone(&node.notes), node.reader.clone());
+    let hangs = base.gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        let replayed = scope.spawn(|| {
+            replay_in_memory(&mut node.apply, entries(), |_| {}, |_| false).unwrap();
+            flush_replayed(&mut node.apply, || true, |_| false).unwrap();
+        });
+        while reader.views().load().freezes == 0 {
+            std::thread::yield_now();
+        }
+        let frozen = reader.views().load().position.index;
+        while !notes.is_held.load(Relaxed) {
+            std::thread::yield_now();
+        }
+        assert!(reader.views().load().position.index > frozen, "entries were applied while the file was begun");
+        assert_eq!(base.memory.counts().begun, 0, "the file is not even begun");
+        drop(hangs);
+        replayed.join().unwrap();
+    });
+    assert!(flush.failure().is_none());
+    assert_eq!(node.published().index.0, leader.log.len() as u64 + 1);
+    assert_eq!(Picture::of_base(&node.base.memory), node.picture());
+}
+
+/// Goal: an ingest that fails beside a replay ends the start with its own reason, at once.
+#[test]
+fn a_flush_that_fails_beside_a_replay_is_the_reason_of_its_end() {
+    let leader = with_entries(40);
+    let entries = || leader.log.iter().map(|committed| committed.entry.clone());
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 1, ..Setup::default() });
+    node.base.memory.arm(BaseFault::Ingest { nth: 0, survives: false });
+    let (told, heard) = std::sync::mpsc::channel();
+    let flush = FlushThread::spawn(&mut node.apply, Arc::new(move |halt| told.send(halt).unwrap())).unwrap();
+    let waits = |_: &FlushTry| flush.failure().is_none();
+    let ended = replay_in_memory(&mut node.apply, entries(), |_| {}, waits);
+    let ended = ended.and_then(|()| flush_replayed(&mut node.apply, || true, waits));
+    assert!(ended.is_err());
+    assert!(Arc::ptr_eq(&flush.failure().unwrap(), &heard.recv().unwrap()));
+    assert!(matches!(&flush.failure().unwrap().cause, HaltCause::StateMachine(MachineError::Ingest(_))));
 }
 
 /// Goal: a start that needs a flush goes on only once all that it replayed is flushed, and ends once its patience does.
