@@ -13,6 +13,7 @@ use crate::entry::EntryKind;
 use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::limits::FLUSH_RETRY;
+use crate::limits::RUN_BYTES_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
 use crate::members::Members;
 use crate::raft::Committed;
@@ -56,9 +57,13 @@ pub fn replay_in_memory(
     let mut members = apply.applied().members.clone();
     let mut entries = entries.into_iter().peekable();
     while entries.peek().is_some() {
-        let mut committed = Vec::new();
+        let (mut committed, mut bytes) = (Vec::new(), 0);
         let mut halt = None;
-        for entry in entries.by_ref().take(RUN_ENTRIES_MAX) {
+        while committed.len() < RUN_ENTRIES_MAX
+            && bytes < RUN_BYTES_MAX
+            && let Some(entry) = entries.next()
+        {
+            bytes += entry.data.len();
             match with_members(&mut members, entry) {
                 Ok(entry) => committed.push(entry),
                 Err(refused) => {

@@ -12,6 +12,7 @@ use crate::apply::halt::Halt;
 use crate::apply::ports::ApplyLog;
 use crate::apply::replay::flush_replayed;
 use crate::apply::replay::replay_in_memory;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::node::agree;
@@ -21,13 +22,16 @@ use crate::node::progress::ProgressLine;
 use crate::node::progress::ReplayPatience;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
+use crate::node::replayed_entries::ReplayedEntries;
 use crate::raft::Input;
-use crate::wal::LogSpace;
 use crate::wal::Recovered;
+use crate::wal::WalError;
+use crate::wal::thread::LogThread;
 
 /// What a start catches up from.
 pub(super) struct CatchUp<'a> {
     pub(super) recovered: &'a Recovered,
+    pub(super) log: &'a LogThread,
     /// Raft's queue. Raft begins with the state behind the replay, so what the replay says to it is dropped before it fills up.
     pub(super) inputs: &'a Receiver<Input>,
     pub(super) progress: &'a StartProgress,
@@ -42,7 +46,8 @@ impl CatchUp<'_> {
     pub(super) fn replay(&self, apply: &mut ApplyLoop) -> Result<(), Refusal> {
         let applied = apply.applied().position.index;
         let commit = agree::commit(applied, &log_facts(self.recovered));
-        let entries = self.recovered.entries.iter().filter(|entry| applied < entry.index && entry.index <= commit);
+        let unread = RefCell::new(None);
+        let entries = ReplayedEntries::new(self.log, &self.recovered.entries, (applied.next(), commit), &unread);
         let mut line = ProgressLine::begin(self.progress, "replaying the log", "entries");
         let all = commit.0 - applied.0;
         let patience = RefCell::new(ReplayPatience::new("memory is used up"));
@@ -52,19 +57,30 @@ impl CatchUp<'_> {
             self.drain();
         };
         let waits = |tried: &FlushTry| self.flush.failure().is_none() && patience.borrow_mut().wait(tried);
-        let replayed = replay_in_memory(apply, entries.cloned(), progressed, waits);
+        let replayed = replay_in_memory(apply, entries, progressed, waits);
         line.end();
         self.drain();
         self.check(replayed)?;
+        readable(unread)?;
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(behind = %applied, to = %commit, "log replayed");
         Ok(())
     }
 
+    /// Entries above `commit` that recovery did not keep: raft needs them in memory.
+    pub(super) fn missing_above(&self, commit: Index) -> Result<Vec<LogEntry>, Refusal> {
+        let Some(first) = self.recovered.entries.first() else { return Ok(Vec::new()) };
+        let (unread, last) = (RefCell::new(None), Index(first.index.0 - 1));
+        let missing = ReplayedEntries::new(self.log, &[], (commit.next(), last), &unread).collect();
+        readable(unread)?;
+        Ok(missing)
+    }
+
     /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back. So the start that would
     /// take the last one waits until the state takes the flush, or ends: otherwise starts that are cut short use the log up,
     /// and no later one can write even the trim.
-    pub(super) fn flush(&self, apply: &mut ApplyLoop, space: &LogSpace) -> Result<(), Refusal> {
+    pub(super) fn flush(&self, apply: &mut ApplyLoop) -> Result<(), Refusal> {
+        let space = self.log.space();
         let line = ProgressLine::begin_uncounted(self.progress, "flushing the state after the replay");
         let mut patience = ReplayPatience::new("the log has one slot left");
         let waits = |tried: &FlushTry| self.flush.failure().is_none() && patience.wait(tried);
@@ -92,4 +108,9 @@ impl CatchUp<'_> {
     fn drain(&self) {
         self.inputs.try_iter().for_each(drop);
     }
+}
+
+/// What could not be read back ends the start.
+fn readable(unread: RefCell<Option<WalError>>) -> Result<(), Refusal> {
+    unread.into_inner().map_or(Ok(()), |error| Err(NodeFailure::Log(error).into()))
 }

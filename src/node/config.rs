@@ -176,6 +176,7 @@ impl Config {
         log.slots = identity.log_slots;
         log.slots_max = log.slots_max.max(identity.log_slots);
         log.slot_bytes = self.log_slot_bytes;
+        log.kept_bytes_max = usize::try_from(self.memory.start_entry_bytes()).unwrap_or(usize::MAX);
         log.log_key = log_key.map(|key| Zeroizing::new(*key.expose()));
         log
     }

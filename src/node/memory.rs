@@ -144,6 +144,12 @@ impl MemoryPlan {
         if self.has_peers { (self.entry_bytes / ENTRY_CACHE_PART).min(LOG_CACHE_BYTES_MAX) } else { 0 }
     }
 
+    /// Entries that a start may hold: clients and the cache have nothing yet.
+    #[must_use]
+    pub fn start_entry_bytes(&self) -> u64 {
+        self.entry_bytes + self.client_bytes + self.cache_bytes
+    }
+
     fn run_bytes(&self) -> u64 {
         (self.table_bytes / TABLE_RUN_PART).min(OVERLAY_BYTES_MAX)
     }

@@ -43,6 +43,7 @@ mod profile;
 mod progress;
 pub mod refusal;
 pub(crate) mod remedy;
+mod replayed_entries;
 mod resources;
 pub(crate) mod retention;
 mod rotation_guard;

@@ -26,6 +26,7 @@ use crate::node::first_start::first_start;
 use crate::node::modes;
 use crate::node::place::base_place;
 use crate::node::place::random_start;
+use crate::node::progress::ProgressLine;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::snapshot::files::SnapshotFiles;
@@ -98,7 +99,10 @@ pub fn open_with(
     say_what_is_not_used(config, &identity, &directory.log());
     let log = config.log(directory.log(), &identity, log_key.as_ref());
     let open_log = || wal::open(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy));
-    let opened = open_log()?;
+    let mut line = ProgressLine::begin(progress, "reading the log", "bytes");
+    let mut watch = |done, all| line.at(done, all);
+    let opened = wal::open_watched(&log, Arc::clone(&world.clock), Arc::clone(&world.entropy), &mut watch)?;
+    line.end();
     tracing::info!(engine = opened.0.engine().word(), frames = opened.1.frames, "log opened");
     let rocks = config.rocks();
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
@@ -167,8 +171,7 @@ pub fn load_and_compare(
     agree::check(identity, applied, node_keys.current().keyring(), &log_facts(recovered))?;
     agree::check_clients(applied, node_keys.current().has_kek())?;
     let index = applied.position.index;
-    let entry = recovered.entries.iter().find(|entry| entry.index == index);
-    agree::check_history(applied.position, entry.map_or(recovered.compacted.term, |entry| entry.term))?;
+    agree::check_history(applied.position, recovered.term_at(index).unwrap_or(recovered.compacted.term))?;
     Ok(record)
 }
 

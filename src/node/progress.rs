@@ -46,39 +46,43 @@ pub struct ProgressLine<'a> {
     what: &'static str,
     unit: &'static str,
     began: Instant,
-    logged: Instant,
+    /// When it was said last.
+    logged: Option<Instant>,
 }
 
 impl<'a> ProgressLine<'a> {
-    /// Work that begins now.
+    /// Work that begins now; who asks hears what it is at once.
     #[must_use]
     pub fn begin(to: &'a StartProgress, what: &'static str, unit: &'static str) -> ProgressLine<'a> {
-        let now = Instant::now();
-        ProgressLine { to, what, unit, began: now, logged: now }
+        to.set(Some(StartStep { what, unit, done: 0, all: 0 }));
+        ProgressLine { to, what, unit, began: Instant::now(), logged: None }
     }
 
     /// Work of which nobody knows how far it is.
     #[must_use]
     pub fn begin_uncounted(to: &'a StartProgress, what: &'static str) -> ProgressLine<'a> {
-        let line = ProgressLine::begin(to, what, "");
-        to.set(Some(StartStep { what, unit: "", done: 0, all: 0 }));
-        line
+        ProgressLine::begin(to, what, "")
     }
 
     /// The work is at `done` of `all`.
     pub fn at(&mut self, done: u64, all: u64) {
         debug_assert!(done <= all, "{done} of {all}");
         self.to.set(Some(StartStep { what: self.what, unit: self.unit, done, all }));
-        if self.logged.elapsed() > INTERVAL {
-            self.logged = Instant::now();
+        if self.is_due() {
+            self.logged = Some(Instant::now());
             tracing::info!(done, all, unit = self.unit, "{}", self.what);
         }
+    }
+
+    /// First when it is sure to take a moment, within the second in which an operator wonders, then now and then.
+    fn is_due(&self) -> bool {
+        self.logged.map_or(self.began.elapsed() >= FIRST_AFTER, |logged| logged.elapsed() >= INTERVAL)
     }
 
     /// The work is done; logged if it took long enough to be noticed.
     pub fn end(self) {
         self.to.set(None);
-        if self.began.elapsed() > INTERVAL {
+        if self.logged.is_some() {
             tracing::info!(seconds = self.began.elapsed().as_secs(), "{}: done", self.what);
         }
     }
@@ -123,6 +127,7 @@ impl ReplayPatience {
     }
 }
 
+const FIRST_AFTER: Duration = Duration::from_millis(500);
 const INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -138,6 +143,19 @@ mod tests {
         assert_eq!(progress.words(), "replaying the log: 5 of 9 entries");
         line.end();
         assert_eq!(progress.words(), "starting");
+        let mut line = ProgressLine::begin(&progress, "reading the log", "bytes");
+        assert_eq!(progress.words(), "reading the log", "before the first of it is read");
+        line.at(1, 9);
+        assert!(line.logged.is_none(), "short work is not logged");
+        std::thread::sleep(FIRST_AFTER);
+        line.at(2, 9);
+        let said = line.logged;
+        line.at(3, 9);
+        assert!(
+            said.is_some() && line.logged == said,
+            "what takes longer is said within a second, and not at each step"
+        );
+        line.end();
         let line = ProgressLine::begin_uncounted(&progress, "flushing the state");
         assert_eq!(progress.words(), "flushing the state");
         line.end();

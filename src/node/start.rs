@@ -29,6 +29,7 @@ use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
 use crate::apply::table_gauge::TableGauge;
 use crate::apply::thread::FlushAsker;
+use crate::entry::LogEntry;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
@@ -118,10 +119,12 @@ pub fn start(
     let reader = RowReader::new(Arc::clone(state.views()), cipher);
     let mut apply = start.apply(Arc::clone(&to_trim), flusher, state, reader.clone())?;
     let apply_threads = ApplyThreads::begin(&mut apply, ends)?;
-    let catch_up = CatchUp { recovered: &recovered, inputs: &inputs, progress, flush: apply_threads.flush() };
+    let flush = apply_threads.flush();
+    let catch_up = CatchUp { recovered: &recovered, log: &log.thread, inputs: &inputs, progress, flush };
     catch_up.replay(&mut apply)?;
-    catch_up.flush(&mut apply, log.thread.space())?;
+    catch_up.flush(&mut apply)?;
     catch_up.trim_again(&*to_trim, flushed);
+    let missing = catch_up.missing_above(apply.applied().position.index)?;
     drop(start.links.raft.send(has_keys(&start.node_keys)));
     apply.let_in(config.memory.unapplied_bytes());
     let (proposals, proposer) = start.propose();
@@ -134,7 +137,7 @@ pub fn start(
     }
     let peers = start.peers(&proposer, &membership, snapshots.as_ref())?;
     let (to_apply, committed) = apply::thread::queue();
-    let from = starting_point(recovered, apply.applied());
+    let from = starting_point(recovered, missing, apply.applied());
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
     let (apply_thread, rider) = apply_threads.go_on(apply, committed, config.cluster.is_none())?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
@@ -416,11 +419,15 @@ impl Start<'_> {
 }
 
 /// What raft begins with, after the replay.
-fn starting_point(recovered: Recovered, applied: &Applied) -> StartingPoint {
+fn starting_point(recovered: Recovered, missing: Vec<LogEntry>, applied: &Applied) -> StartingPoint {
+    let Recovered { hard_state, compacted, entries, older_terms, .. } = recovered;
+    // In front of them: with nothing missing, which is usual, nothing moves.
+    let entries = if missing.is_empty() { entries } else { [missing, entries].concat() };
     StartingPoint {
-        hard_state: recovered.hard_state,
-        compacted: recovered.compacted,
-        entries: recovered.entries,
+        hard_state,
+        compacted,
+        entries,
+        older_terms,
         members: applied.members.clone(),
         applied: applied.position,
     }

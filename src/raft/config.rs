@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::LogEntry;
+use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
+use crate::ids::Term;
 use crate::limits::ELECTION_TICKS;
 use crate::limits::LOG_CACHE_BYTES_MAX;
 use crate::limits::RAFT_TICK;
@@ -68,8 +70,10 @@ pub struct StartingPoint {
     pub hard_state: HardState,
     /// Entries up to this position are gone from the log.
     pub compacted: Position,
-    /// Entries of the log above `compacted`, consecutive.
+    /// Entries of the log above `compacted`, consecutive, up to the newest: all of those above `applied`.
     pub entries: Vec<LogEntry>,
+    /// Of those above `compacted` that are not in `entries`: where each run of one term begins, and its term.
+    pub older_terms: Vec<(Index, Term)>,
     /// Members as of `applied`.
     pub members: Members,
     /// What the state holds.

@@ -67,15 +67,26 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// `entries` are consecutive and begin right above `trimmed`; checked by the caller.
-    pub(super) fn new(initial: RaftState, trimmed: (u64, u64), entries: Vec<Entry>, applied: u64) -> Log {
+    /// `terms` are runs of one term, from the trimmed position up to where `entries` begin; these are consecutive, and all above
+    /// `applied` are among them. Checked by the caller.
+    pub(super) fn new(
+        initial: RaftState,
+        terms: impl IntoIterator<Item = (u64, u64)>,
+        entries: Vec<Entry>,
+        applied: u64,
+    ) -> Log {
+        let mut terms: VecDeque<(u64, u64)> = terms.into_iter().collect();
+        let trimmed = terms.front().expect("the trimmed position has a term").0;
+        let last = entries.first().map_or(trimmed, |entry| entry.index - 1);
+        let mut newest = None;
+        terms.retain(|(_, term)| newest.replace(*term) != Some(*term));
         let mut log = Log {
             initial,
             entries: VecDeque::new(),
             totals: VecDeque::new(),
             base: Total::default(),
-            terms: VecDeque::from([trimmed]),
-            last: trimmed.0,
+            terms,
+            last,
             applied,
             cache_bytes_max: 0,
             can_fetch: false,
@@ -369,7 +380,7 @@ mod tests {
 
     fn log(last: u64) -> Log {
         let entries = (2..=last).map(|index| entry(index, 1 + index / 4, 100)).collect();
-        Log::new(RaftState::default(), (1, 1), entries, 1)
+        Log::new(RaftState::default(), [(1, 1)], entries, 1)
     }
 
     fn read(log: &Log, low: u64, high: u64, max: Option<u64>) -> Vec<u64> {
@@ -445,6 +456,23 @@ mod tests {
         assert_eq!(fetch(&log, true).unwrap().len(), 4);
         log.forget_fetched();
         assert!(fetch(&log, true).is_err());
+    }
+
+    #[test]
+    fn of_older_entries_the_terms_are_known_and_the_rest_is_read_back() {
+        let newest = (9..=12).map(|index| entry(index, 3, 100)).collect();
+        let mut log = Log::new(RaftState::default(), [(1, 1), (2, 1), (4, 2), (8, 3)], newest, 9);
+        log.set_can_fetch(true);
+        let terms: Vec<u64> = (1..=12).map(|index| log.term(index).unwrap()).collect();
+        assert_eq!(terms, [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
+        assert_eq!((log.first_index().unwrap(), log.last_index().unwrap()), (2, 12));
+        assert_eq!(read(&log, 10, 13, None), [10, 11, 12]);
+        let fetch = log.entries(3, 13, None, GetEntriesContext::empty(true));
+        assert_eq!(fetch, Err(Error::Store(StorageError::LogTemporarilyUnavailable)));
+        assert_eq!(log.next_fetch(), Some((Index(3), Index(9))), "raft's applied entry is gone from memory");
+        assert_eq!(log.unapplied_bytes(), 3 * 164);
+        log.trimmed_to(6);
+        assert_eq!((6..=12).map(|index| log.term(index).unwrap()).collect::<Vec<_>>(), [2, 2, 3, 3, 3, 3, 3]);
     }
 
     #[test]

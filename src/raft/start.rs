@@ -37,9 +37,10 @@ pub(super) fn start(config: &RaftConfig, recovered: &StartingPoint) -> Result<St
     (hs.term, hs.vote, hs.commit) = (hard_state.term.0, hard_state.vote, hard_state.commit.0);
     let initial = RaftState::new(hs, to_conf_state(&recovered.members));
     let trimmed = (recovered.compacted.index.0, recovered.compacted.term.0);
+    let terms = std::iter::once(trimmed).chain(recovered.older_terms.iter().map(|(first, term)| (first.0, term.0)));
     let applied = recovered.applied.index.0;
     // The library takes everything above `first_index - 1` as not applied until it has read `applied`.
-    let store = Log::new(initial, trimmed, entries, applied);
+    let store = Log::new(initial, terms, entries, applied);
     let node = RawNode::new(&library_config(config, applied), store, &logger::forward());
     let mut node = node.map_err(|error| RaftFatal::Library(error.to_string()))?;
     node.mut_store().set_can_fetch(config.can_fetch);
@@ -49,6 +50,14 @@ pub(super) fn start(config: &RaftConfig, recovered: &StartingPoint) -> Result<St
 fn check(recovered: &StartingPoint) -> Result<(), RaftFatal> {
     let compacted = recovered.compacted.index;
     let mut expected = compacted;
+    for (first, _) in recovered.older_terms.iter().take(1) {
+        if *first != expected.next() {
+            return Err(RaftFatal::Gap { expected: expected.next(), found: *first });
+        }
+        // Their runs have no gaps: what follows on them is in memory.
+        expected = recovered.entries.first().map_or(expected, |entry| Index(entry.index.0 - 1));
+    }
+    let in_memory = expected;
     for entry in &recovered.entries {
         expected = expected.next();
         if entry.index != expected {
@@ -56,10 +65,10 @@ fn check(recovered: &StartingPoint) -> Result<(), RaftFatal> {
         }
     }
     let applied = recovered.applied.index;
-    if compacted <= applied && applied <= expected {
+    if compacted <= applied && in_memory <= applied && applied <= expected {
         Ok(())
     } else {
-        Err(RaftFatal::Unfit { compacted, applied, last: expected })
+        Err(RaftFatal::Unfit { compacted: in_memory, applied, last: expected })
     }
 }
 

@@ -135,6 +135,7 @@ mod tests {
             hard_state: HardState { term: Term(1), vote: 0, commit: Index(1) },
             compacted: founded,
             entries: Vec::new(),
+            older_terms: Vec::new(),
             members: Members::founders(&[node]),
             applied: founded,
         };

@@ -49,6 +49,8 @@ pub struct LogConfig {
     pub cluster_id: ClusterId,
     /// Seals the frames; `None` for a log in the clear. IDENTITY alone decides which it is.
     pub log_key: Option<Zeroizing<[u8; 32]>>,
+    /// Bytes of entry data that a recovery keeps in memory, the newest ones; what is older is read back when it is wanted.
+    pub kept_bytes_max: usize,
     /// Frames written or synced at one time; the next one is built when fewer are.
     pub frames_in_flight: usize,
     /// With the watermark behind and nothing to write for so long, an idle frame is written.
@@ -73,6 +75,7 @@ impl LogConfig {
             node_id,
             cluster_id,
             log_key: None,
+            kept_bytes_max: usize::MAX,
             frames_in_flight: LOG_FRAMES_IN_FLIGHT,
             idle: LOG_IDLE,
             slow_sync: SLOW_SYNC,

@@ -18,6 +18,7 @@ mod header;
 mod index;
 pub mod inspect;
 mod intake;
+mod kept;
 mod log_loop;
 mod open;
 mod pipeline;
@@ -51,6 +52,7 @@ pub use log_loop::LogLoop;
 pub use log_loop::LogProgress;
 pub use open::Recovered;
 pub use open::open;
+pub use open::open_watched;
 pub use recovery::TornEnd;
 pub use space::LogSpace;
 

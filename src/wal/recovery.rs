@@ -4,13 +4,11 @@
 //! and refused (TORN-TAIL-ONLY). The proof that something was acknowledged is a watermark in a later frame, or a later
 //! segment, which is only begun when everything before it is durable.
 
-use std::collections::VecDeque;
 use std::io;
 
 use crate::disk::Disk;
 use crate::disk::SlotId;
 use crate::disk::slot_name;
-use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::wal::config::Sizes;
 use crate::wal::contents::LogContents;
@@ -21,6 +19,7 @@ use crate::wal::error::WalError;
 use crate::wal::frame::Body;
 use crate::wal::frame::FrameHead;
 use crate::wal::header::SegmentHeader;
+use crate::wal::kept::KeptEntries;
 use crate::wal::reader::FrameReader;
 use crate::wal::reader::ReadBuffers;
 use crate::wal::reader::ReadFrame;
@@ -40,7 +39,7 @@ pub(crate) struct Replayed {
     pub(crate) contents: LogContents,
     pub(crate) segments: Segments,
     /// Those above the compacted position.
-    pub(crate) entries: VecDeque<LogEntry>,
+    pub(crate) entries: KeptEntries,
     /// Where an unfinished end was dropped.
     pub(crate) torn: Option<TornEnd>,
     pub(crate) frames: u64,
@@ -89,8 +88,11 @@ pub enum LogPart<'a> {
 /// What stays in memory of what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// Every entry that counts, and where it lies.
-    Entries,
+    /// The newest entries that count, up to so many bytes of data and at least one, and where each lies.
+    Entries {
+        /// See [`LogConfig::kept_bytes_max`](crate::wal::LogConfig::kept_bytes_max).
+        bytes_max: usize,
+    },
     /// Nothing but the newest state.
     Nothing,
 }
@@ -120,10 +122,12 @@ pub(crate) fn recover(
     }
     replay.prove_unfinished(&headers.unfinished)?;
     let log = replay.log.finish(headers)?;
-    if keep == Keep::Entries {
-        let first = log.contents.state().compacted.index.next();
-        assert!(log.entries.iter().zip(first.0..).all(|(entry, at)| entry.index.0 == at), "entries have no gaps");
-        assert_eq!(log.entries.len() as u64, log.contents.state().next.0 - first.0, "every entry that counts was kept");
+    if keep != Keep::Nothing {
+        let (state, kept) = (log.contents.state(), &log.entries);
+        let first = state.compacted.index.next();
+        assert!(kept.have_no_gaps(), "entries have no gaps");
+        assert_eq!(kept.first().unwrap_or(first), first, "every entry that counts was kept, or its term");
+        assert_eq!(kept.last().map_or(first, Index::next), state.next, "up to the newest");
     }
     Ok(log)
 }
@@ -236,7 +240,7 @@ impl Replay<'_> {
 impl Replayed {
     /// A log in this state, of which no frame was read.
     pub(crate) fn new(sizes: Sizes, state: LogState, segments: Segments) -> Replayed {
-        let (contents, entries) = (LogContents::new(state), VecDeque::new());
+        let (contents, entries) = (LogContents::new(state), KeptEntries::default());
         Replayed { sizes, contents, segments, entries, torn: None, frames: 0 }
     }
 
@@ -275,19 +279,11 @@ impl Replayed {
             self.segments.forget_entries_before(segment);
             self.entries.clear();
         }
-        if keep == Keep::Nothing {
+        let Keep::Entries { bytes_max } = keep else {
             return self.contents.forget_places();
-        }
-        if let Some(first) = body.entries.first() {
-            while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
-                self.entries.pop_back();
-            }
-            self.entries.extend(body.entries);
-        }
-        let compacted = self.contents.state().compacted.index;
-        while self.entries.front().is_some_and(|entry| entry.index <= compacted) {
-            self.entries.pop_front();
-        }
+        };
+        self.entries.push(body.entries, bytes_max);
+        self.entries.trim(self.contents.state().compacted.index);
     }
 
     /// Rule 5, and the slots beside the run.

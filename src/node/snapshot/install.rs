@@ -159,8 +159,7 @@ fn received(places: &SnapshotPlaces) -> PathBuf {
 
 /// Whether the log goes on from there, or has gone beyond it. Other entries there are of a history that nobody committed.
 fn holds(recovered: &Recovered, at: Position) -> bool {
-    let entry = recovered.entries.iter().find(|entry| entry.index == at.index);
-    recovered.compacted.index >= at.index || entry.is_some_and(|entry| entry.term == at.term)
+    recovered.compacted.index >= at.index || recovered.term_at(at.index) == Some(at.term)
 }
 
 fn verify(parts: &InstallParts<'_>, recovered: &Recovered, manifest: &SnapshotManifest) -> Result<(), SnapshotRefused> {

@@ -215,8 +215,14 @@ impl Rig {
         };
         let ids: Vec<NodeId> = setup.voters.iter().map(|id| NodeId::new(*id).unwrap()).collect();
         let members = Members::founders(&ids);
-        let recovered =
-            raft::StartingPoint { hard_state, compacted: founded, entries: entries.clone(), members, applied };
+        let recovered = raft::StartingPoint {
+            hard_state,
+            compacted: founded,
+            entries: entries.clone(),
+            older_terms: Vec::new(),
+            members,
+            applied,
+        };
         let raft = RaftLoop::new(raft::RaftConfig::new(NodeId::new(setup.node).unwrap()), recovered, outside).unwrap();
         Rig {
             setup,

@@ -224,6 +224,7 @@ impl Node {
         // The state of these tests is volatile: it is made again from the log, as far as the log says.
         disk.applied = disk.compacted;
         let recovered = StartingPoint {
+            older_terms: Vec::new(),
             hard_state: disk.hard_state,
             compacted: disk.compacted,
             entries: disk.entries.clone(),

@@ -296,6 +296,7 @@ fn log_and_state_that_do_not_fit_are_refused() {
             entries.remove(1);
         }
         let recovered = StartingPoint {
+            older_terms: Vec::new(),
             hard_state: node.disk.hard_state,
             compacted: FOUNDED,
             entries,
@@ -318,6 +319,7 @@ fn a_vote_in_the_term_of_the_newest_entry_is_not_given_back_at_a_start() {
         let entry =
             LogEntry { term: Term(newest), index: Index(2), kind: EntryKind::Normal, data: Bytes::from_static(b"a") };
         let recovered = StartingPoint {
+            older_terms: Vec::new(),
             hard_state: HardState { term: Term(5), vote: 2, commit: Index(2) },
             compacted: FOUNDED,
             entries: vec![entry],

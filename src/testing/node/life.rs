@@ -159,6 +159,7 @@ impl Life {
             hard_state: recovered.hard_state,
             compacted: recovered.compacted,
             entries: recovered.entries,
+            older_terms: recovered.older_terms,
             members: apply.applied().members.clone(),
             applied: apply.applied().position,
         };

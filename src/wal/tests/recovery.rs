@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::disk::SlotId;
 use crate::entry::LogEntry;
+use crate::ids::Index;
+use crate::ids::Term;
 use crate::testing::log::LogRig;
 use crate::testing::log::append;
 use crate::testing::log::entries;
+use crate::testing::log::trim;
 use crate::testing::log::write;
 use crate::testing::seed::Seeded;
 use crate::testing::seed::seed;
@@ -83,4 +86,41 @@ fn damage_is_named_at_its_frame_wherever_a_chunk_ends() {
         rig.platters.alter(slot, |bytes| bytes[at] ^= bit);
     }
     assert!(rig.open().is_ok());
+}
+
+/// Goal: a recovery holds no more than it is told. What it does not hold is named by its term and can be read back.
+#[test]
+fn bounded_a_recovery_keeps_the_newest_entries_and_the_terms_of_those_before() {
+    let mut rig = LogRig::new(98);
+    rig.create().unwrap();
+    let (mut log, _) = rig.open().unwrap();
+    let mut all: Vec<LogEntry> = Vec::new();
+    for (ticket, (term, first)) in [(1, 2), (1, 12), (2, 22), (4, 30), (5, 35), (5, 45)].into_iter().enumerate() {
+        let more = entries(term, first, 10, 500);
+        // From index 30 and 35 on, entries of an older term are replaced.
+        all.truncate(first as usize - 2);
+        all.extend(more.clone());
+        write(&mut log, append(1 + ticket as u64, more)).unwrap();
+    }
+    write(&mut log, trim(7, 1, 5)).unwrap();
+    rig.idle(&mut log).unwrap();
+    drop(log);
+    let all = &all[4..];
+    for kept in [0, 1, 499, 500, 2_000, 9_999, 12_000, 20_000, usize::MAX] {
+        rig.config.kept_bytes_max = kept;
+        let (mut log, recovered) = rig.open().unwrap();
+        let count = (kept / 500).clamp(1, all.len());
+        let (older, newest) = all.split_at(all.len() - count);
+        assert!(recovered.entries == newest, "{kept}");
+        assert_eq!(recovered.older_terms.is_empty(), older.is_empty());
+        assert!(recovered.older_terms.iter().map(|run| run.1).is_sorted_by(|one, next| one < next));
+        for entry in all {
+            assert_eq!(recovered.term_at(entry.index), Some(entry.term), "{kept}: {}", entry.index);
+        }
+        assert_eq!((recovered.term_at(Index(5)), recovered.term_at(Index(4))), (Some(Term(1)), None));
+        assert_eq!(recovered.term_at(all.last().unwrap().index.next()), None);
+        if let (Some(first), Some(last)) = (older.first(), older.last()) {
+            assert!(log.fetch(first.index, last.index, usize::MAX).unwrap() == older, "{kept}");
+        }
+    }
 }
