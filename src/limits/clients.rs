@@ -143,6 +143,8 @@ pub const CLIENT_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 pub const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);
 /// A read that is not served by then is to be tried again.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an operator's command may read rows (SEALKV DIGEST, SEALKV ENCRYPTION SCAN): some hundred million of them.
+pub const OPERATOR_WALK_DEADLINE: Duration = Duration::from_secs(600);
 /// How long connections with commands under way may take to finish when the node stops, if the settings give no number:
 /// with a flush it must stay below the 10 s after which containers are killed.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);

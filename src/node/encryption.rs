@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::apply::metrics::Metrics;
@@ -133,14 +134,26 @@ impl Operator for NodeOperator {
         facts
     }
 
-    fn digest(&self) -> Result<StateDigest, String> {
+    fn digest(&self, is_wanted: &dyn Fn() -> bool) -> Result<StateDigest, String> {
         for _ in 0..DIGEST_ROUNDS {
             let (view, flushes) = (self.reader.views().load(), self.apply.flushes.load(Relaxed));
-            let digest = stopped::digest(&self.reader, &view)?;
-            let is_newest = self.reader.views().load().generation == view.generation;
-            if is_newest && self.apply.flushes.load(Relaxed) == flushes {
+            let generation = view.generation;
+            let is_newest = || self.reader.views().load().generation == generation;
+            // An old view keeps its tables in memory, and its digest is of no use.
+            let mut goes_on = every(ROWS_BETWEEN_LOOKS, || is_wanted() && is_newest());
+            let digest = stopped::digest(&self.reader, &view, &mut goes_on)?;
+            if let Some(digest) = digest
+                && is_newest()
+                && self.apply.flushes.load(Relaxed) == flushes
+            {
                 return Ok(StateDigest { applied: view.position.index.0, digest });
             }
+            if !is_wanted() {
+                return Err("nobody waits for it any more".to_owned());
+            }
+            drop(view);
+            // What is being written may be the last of it.
+            sleep(DIGEST_PAUSE);
         }
         Err("the state changed while it was read, ask again while nothing is written".to_owned())
     }
@@ -167,22 +180,36 @@ impl Operator for NodeOperator {
         Ok(())
     }
 
-    fn scan(&self) -> Result<RowCounts, WalkError> {
+    fn scan(&self, is_wanted: &dyn Fn() -> bool) -> Result<RowCounts, WalkError> {
         let views = self.reader.views();
         let mut counts = RowCounts::default();
+        let mut goes_on = every(ROWS_BETWEEN_LOOKS, is_wanted);
         for database in Database::all() {
             views.walk_headers(database, &mut |_, header| {
                 match header.state {
                     BodyState::Clear => counts.clear += 1,
                     BodyState::Sealed => counts.sealed += 1,
                 }
-                true
+                goes_on()
             })?;
         }
         Ok(counts)
     }
 }
 
+/// Asks at every `nth` call, and says yes in between.
+fn every(nth: u32, mut ask: impl FnMut() -> bool) -> impl FnMut() -> bool {
+    let mut calls = 0_u32;
+    move || {
+        calls = calls.wrapping_add(1);
+        !calls.is_multiple_of(nth) || ask()
+    }
+}
+
+/// Rows between two looks whether it is worth to go on: about a millisecond.
+const ROWS_BETWEEN_LOOKS: u32 = 1024;
+/// Between two readings for a digest.
+const DIGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often the rows are read for a digest before it is said that they change.
 const DIGEST_ROUNDS: u32 = 3;
 

@@ -149,13 +149,17 @@ impl StoppedNode {
 }
 
 /// The digest of everything in a view, or the first thing that cannot be read. Nodes of one cluster have the same one at the
-/// same applied index, whatever of it is flushed.
+/// same applied index, whatever of it is flushed. `None` once `goes_on`, which is asked at each row, says no.
 ///
 /// # Errors
 /// What cannot be read.
-pub fn digest(reader: &RowReader, view: &View<dyn RowBase>) -> Result<[u8; 32], String> {
+pub fn digest(
+    reader: &RowReader,
+    view: &View<dyn RowBase>,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<[u8; 32]>, String> {
     let mut digest = ContentDigest::default();
-    let mut trouble = None;
+    let (mut trouble, mut is_cut) = (None, false);
     each_content(reader, view, &mut |content| {
         match content {
             Content::Row(row) => {
@@ -168,9 +172,13 @@ pub fn digest(reader: &RowReader, view: &View<dyn RowBase>) -> Result<[u8; 32], 
             }
             Content::Lost(_, why) => trouble = Some(why),
         }
-        trouble.is_none()
+        is_cut = trouble.is_none() && !goes_on();
+        trouble.is_none() && !is_cut
     });
-    trouble.map_or(Ok(digest.finish()), Err)
+    match trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok((!is_cut).then(|| digest.finish())),
+    }
 }
 
 impl StoppedNode {
@@ -179,10 +187,11 @@ impl StoppedNode {
     /// # Errors
     /// What cannot be read.
     pub fn digest(&self) -> Result<(Index, [u8; 32]), String> {
-        match self.missing.first() {
-            Some(missing) => Err(missing.clone()),
-            None => Ok((self.view().position.index, digest(&self.reader, &self.view())?)),
+        if let Some(missing) = self.missing.first() {
+            return Err(missing.clone());
         }
+        let digest = digest(&self.reader, &self.view(), &mut || true)?;
+        Ok((self.view().position.index, digest.expect("nothing cuts it")))
     }
 }
 

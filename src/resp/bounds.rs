@@ -8,6 +8,7 @@ use crate::limits::CLIENT_QUEUE_DEADLINE;
 use crate::limits::CLIENTS_MAX;
 use crate::limits::COMMAND_DEADLINE;
 use crate::limits::DRAIN_DEADLINE;
+use crate::limits::OPERATOR_WALK_DEADLINE;
 use crate::limits::OUTCOME_DEADLINE;
 use crate::limits::READ_DEADLINE;
 use crate::limits::WRITE_DEADLINE;
@@ -39,6 +40,8 @@ pub struct ClientBounds {
     pub outcome_deadline: Duration,
     /// A read that is not served by then is to be tried again.
     pub read_deadline: Duration,
+    /// What reads every row for an operator is given up then.
+    pub walk_deadline: Duration,
     /// How long connections may take to finish when the node stops.
     pub drain_deadline: Duration,
     /// Bytes that all clients together may hold in buffers.
@@ -59,6 +62,7 @@ impl Default for ClientBounds {
             queue_deadline: CLIENT_QUEUE_DEADLINE,
             outcome_deadline: OUTCOME_DEADLINE,
             read_deadline: READ_DEADLINE,
+            walk_deadline: OPERATOR_WALK_DEADLINE,
             drain_deadline: DRAIN_DEADLINE,
             memory_bytes_max: CLIENT_MEMORY_BYTES_MAX,
         }

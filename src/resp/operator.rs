@@ -47,11 +47,11 @@ pub trait Operator: Send + Sync {
         None
     }
 
-    /// The digest of all rows as of one moment: takes long, blocks.
+    /// The digest of all rows as of one moment: takes long, blocks. It ends early once `is_wanted` says no.
     ///
     /// # Errors
     /// What cannot be read, or that the state changes too fast, in words.
-    fn digest(&self) -> Result<StateDigest, String>;
+    fn digest(&self, is_wanted: &dyn Fn() -> bool) -> Result<StateDigest, String>;
 
     /// Which log lines are written, as the settings spell it.
     fn log_filter(&self) -> String;
@@ -74,9 +74,9 @@ pub trait Operator: Send + Sync {
     /// Ends the node as SIGTERM does. Must not block.
     fn shut_down(&self);
 
-    /// Walks every row of the state as of one moment: takes long, blocks.
+    /// Walks every row of the state as of one moment: takes long, blocks. It ends early once `is_wanted` says no.
     ///
     /// # Errors
     /// [`WalkError`] if the rows cannot be read.
-    fn scan(&self) -> Result<RowCounts, WalkError>;
+    fn scan(&self, is_wanted: &dyn Fn() -> bool) -> Result<RowCounts, WalkError>;
 }

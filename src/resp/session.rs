@@ -36,6 +36,7 @@ use crate::resp::group::CommandGroup;
 use crate::resp::group::GroupWork;
 use crate::resp::group::Weaver;
 use crate::resp::local::LocalContext;
+use crate::resp::local::reads_every_row;
 use crate::resp::login::Login;
 use crate::resp::lookups::Lookup;
 use crate::resp::read_turn::ReadTurn;
@@ -202,6 +203,13 @@ impl Session {
         if local.is_of_transactions() {
             let turn = TransactionTurn { context, transaction: &mut self.transaction };
             turn.run(local, arguments, wire).await?;
+        } else if reads_every_row(arguments) {
+            let mut out = Vec::new();
+            tokio::select! {
+                ran = context.run(local, arguments, &mut out) => ran?,
+                close = wire.ended() => return Err(close),
+            }
+            wire.outbox.extend_from_slice(&out);
         } else {
             context.run(local, arguments, &mut wire.outbox).await?;
         }

@@ -54,6 +54,8 @@ pub(crate) struct ServerShared {
     pub(crate) since: Instant,
     /// Turns for reads that walk many rows.
     pub(crate) long_reads: Semaphore,
+    /// Turns for what takes long for an operator: each is given back when the work ends, whoever waits for it.
+    pub(crate) operator_turns: Arc<Semaphore>,
     /// CONFIG SET maxclients.
     pub(crate) clients_max: AtomicUsize,
     /// CONFIG SET timeout, in ms.
@@ -75,6 +77,7 @@ impl ServerShared {
             tls_address,
             since: Instant::now(),
             long_reads: Semaphore::new(LONG_READS_MAX),
+            operator_turns: Arc::new(Semaphore::new(OPERATOR_TURNS_MAX)),
             clients_max: AtomicUsize::new(bounds.clients_max),
             idle_timeout_ms: AtomicU64::new(u64::try_from(bounds.idle_timeout.as_millis()).unwrap_or(u64::MAX)),
             bounds,
@@ -89,3 +92,5 @@ impl ServerShared {
 
 /// DBSIZE at once: each walks every row.
 const LONG_READS_MAX: usize = 2;
+/// SEALKV DIGEST, SEALKV ENCRYPTION SCAN and SAVE at once: clients' reads never wait for them.
+const OPERATOR_TURNS_MAX: usize = 2;

@@ -91,6 +91,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         result
     }
 
+    /// Returns once the client has ended its side, or somebody ends the connection: for what is done only for a client that stays.
+    /// What the client sends meanwhile waits; behind it an end is not seen.
+    pub(crate) async fn ended(&mut self) -> Close {
+        let client = Arc::clone(&self.client);
+        tokio::select! {
+            filled = self.fill() => match filled {
+                Ok(true) => {}
+                Ok(false) => return Close::Gone(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Close::Gone(error),
+            },
+            () = client.killed() => return Close::Killed,
+        }
+        client.killed().await;
+        Close::Killed
+    }
+
     /// Sends what is answered, if it is enough to be worth it.
     pub(crate) async fn drain_if_large(&mut self) -> Result<(), Close> {
         let len = self.outbox.len();

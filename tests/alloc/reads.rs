@@ -263,11 +263,11 @@ impl Operator for Alone {
         unreachable!("nobody asks")
     }
 
-    fn digest(&self) -> Result<StateDigest, String> {
+    fn digest(&self, _is_wanted: &dyn Fn() -> bool) -> Result<StateDigest, String> {
         unreachable!("nobody asks")
     }
 
-    fn scan(&self) -> Result<RowCounts, WalkError> {
+    fn scan(&self, _is_wanted: &dyn Fn() -> bool) -> Result<RowCounts, WalkError> {
         Ok(RowCounts::default())
     }
 

@@ -34,6 +34,7 @@ use crate::resp::local::config::config_command;
 use crate::resp::local::function::function_command;
 use crate::resp::local::info::write_info;
 use crate::resp::local::sealkv::long_work;
+pub(crate) use crate::resp::local::sealkv::reads_every_row;
 use crate::resp::local::sealkv::sealkv_command;
 use crate::resp::local::subcommand::subcommand;
 use crate::resp::local::tools::acl_command;
@@ -160,7 +161,7 @@ impl LocalContext<'_> {
         let is_schedule = |position: usize| arguments.slice(position).eq_ignore_ascii_case(b"schedule");
         match arguments.len() {
             1 if arguments.slice(0).len() == "save".len() => {
-                let flushed = long_work(self.shared, |operator| operator.flush()).await?;
+                let flushed = long_work(self.shared, |operator, _| operator.flush()).await?;
                 flushed.map_err(|why| ErrorLine::made(format!("ERR {why}")))?;
                 self.encoder(out).simple("OK");
             }

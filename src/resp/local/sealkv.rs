@@ -1,6 +1,8 @@
 //! SEALKV: what this node has beyond Redis. ENCRYPTION turns sealing on, shows where it stands, and rotates keys.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,6 +16,7 @@ use crate::resp::Operator;
 use crate::resp::OperatorFact;
 use crate::resp::RowCounts;
 use crate::resp::StateDigest;
+use crate::resp::codec::arguments::Arguments;
 use crate::resp::codec::reply::Encoder;
 use crate::resp::commands::ErrorLine;
 use crate::resp::commands::SYNTAX;
@@ -122,7 +125,7 @@ fn elsewhere(shared: &ServerShared, upstream: &Upstream, leader: Option<u64>) ->
 /// Off the network threads, in turn with other commands that walk every row.
 async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCounts, ErrorLine> {
     upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
-    long_work(shared, |operator| operator.scan()).await?.map_err(|error| {
+    long_work(shared, |operator, is_wanted| operator.scan(is_wanted)).await?.map_err(|error| {
         add(&shared.stats.read_errors_total, 1);
         unreadable(&error)
     })
@@ -131,20 +134,49 @@ async fn scan_rows(shared: &ServerShared, upstream: &Upstream) -> Result<RowCoun
 /// The same way.
 async fn state_digest(shared: &ServerShared, upstream: &Upstream) -> Result<StateDigest, ErrorLine> {
     upstream.reach_read_point().await.map_err(ErrorLine::fixed)?;
-    let digest = long_work(shared, |operator| operator.digest()).await?;
+    let digest = long_work(shared, |operator, is_wanted| operator.digest(is_wanted)).await?;
     digest.map_err(|why| ErrorLine::made(format!("ERR {why}")))
 }
 
-/// What takes long and blocks, on a thread of its own once it is its turn.
+/// What takes long and blocks, on a thread of its own once it is its turn. It is told once nobody waits for it any more: the
+/// client is gone, or the deadline has come.
 pub(super) async fn long_work<T: Send + 'static>(
     shared: &ServerShared,
-    work: impl FnOnce(&dyn Operator) -> T + Send + 'static,
+    work: impl FnOnce(&dyn Operator, &dyn Fn() -> bool) -> T + Send + 'static,
 ) -> Result<T, ErrorLine> {
-    let Ok(_turn) = shared.long_reads.acquire().await else {
+    let turns = Arc::clone(&shared.operator_turns);
+    let Ok(Ok(turn)) = timeout(shared.bounds.read_deadline, turns.acquire_owned()).await else {
         return Err(ErrorLine::fixed(TRY_AGAIN));
     };
-    let operator = Arc::clone(&shared.operator);
-    tokio::task::spawn_blocking(move || work(&*operator)).await.map_err(|_| ErrorLine::fixed(TRY_AGAIN))
+    let (operator, waits) = (Arc::clone(&shared.operator), Waits::default());
+    let is_over = Arc::clone(&waits.0);
+    let working = tokio::task::spawn_blocking(move || {
+        let done = work(&*operator, &|| !is_over.load(Relaxed));
+        drop(turn);
+        done
+    });
+    match timeout(shared.bounds.walk_deadline, working).await {
+        Ok(done) => done.map_err(|_| ErrorLine::fixed(TRY_AGAIN)),
+        Err(_) => Err(TOO_LONG),
+    }
+}
+
+/// Dropped when nobody waits any more.
+#[derive(Default)]
+struct Waits(Arc<AtomicBool>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Whether a command reads every row: it is for a client that stays.
+pub(crate) fn reads_every_row(arguments: Arguments<'_>) -> bool {
+    let is = |position: usize, word: &str| {
+        arguments.len() > position && arguments.slice(position).eq_ignore_ascii_case(word.as_bytes())
+    };
+    is(0, "sealkv") && (is(1, "digest") || (is(1, "encryption") && is(2, "scan")))
 }
 
 fn unreadable(error: &WalkError) -> ErrorLine {
@@ -174,6 +206,8 @@ fn write_status(facts: &[(&'static str, OperatorFact)], encoder: &mut Encoder<'_
     }
 }
 
+const TOO_LONG: ErrorLine =
+    ErrorLine::fixed("ERR it took too long and was given up: ask a stopped node or a copy, `sealkv state digest`");
 const HELP: [&str; 27] = [
     "SEALKV <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCRYPTION ENABLE",
@@ -186,7 +220,7 @@ const HELP: [&str; 27] = [
     "ENCRYPTION SCAN",
     "    Count the stored rows in the clear and the sealed ones, as applied on this node. Reads every row.",
     "DIGEST",
-    "    The applied index and a digest of all rows there. Reads every row; it fails while rows are written.",
+    "    The applied index and a digest of all rows there. Reads every row for a client that stays; it fails while rows are written.",
     "    `sealkv state digest` gives the same for a node that is stopped.",
     "ENCRYPTION RETIRE <key id>",
     "    Not there yet: keys that were active once are kept.",

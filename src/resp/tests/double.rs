@@ -83,6 +83,10 @@ pub(super) struct Below {
     /// Every moment is a read point.
     pub(super) leads_alone: AtomicBool,
     pub(super) shut_downs: AtomicU64,
+    /// A digest takes for ever, unless nobody waits for it.
+    pub(super) is_large: AtomicBool,
+    /// Digests that ended so.
+    pub(super) given_up: AtomicU64,
     pub(super) flushes: AtomicU64,
     /// What operators asked, and what they are told; done if nothing is here.
     pub(super) asked: Mutex<Vec<ControlRequest>>,
@@ -144,6 +148,8 @@ impl Below {
             read_rounds: AtomicU64::new(0),
             leads_alone: AtomicBool::new(false),
             shut_downs: AtomicU64::new(0),
+            is_large: AtomicBool::new(false),
+            given_up: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             asked: Mutex::default(),
             operator_ends: Mutex::default(),
@@ -261,7 +267,14 @@ impl Operator for Below {
         vec![("mode", text), ("applied_index", OperatorFact::Number(7)), ("cutover_index", OperatorFact::Nothing)]
     }
 
-    fn digest(&self) -> Result<StateDigest, String> {
+    fn digest(&self, is_wanted: &dyn Fn() -> bool) -> Result<StateDigest, String> {
+        while self.is_large.load(Ordering::Relaxed) {
+            if !is_wanted() {
+                self.given_up.fetch_add(1, Ordering::Relaxed);
+                return Err("nobody waits for it any more".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(StateDigest { applied: 7, digest: [0xab; 32] })
     }
 
@@ -279,7 +292,7 @@ impl Operator for Below {
         Ok(())
     }
 
-    fn scan(&self) -> Result<RowCounts, WalkError> {
+    fn scan(&self, _is_wanted: &dyn Fn() -> bool) -> Result<RowCounts, WalkError> {
         Ok(RowCounts { clear: 2, sealed: 3 })
     }
 }

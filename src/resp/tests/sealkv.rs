@@ -1,9 +1,14 @@
 //! The SEALKV commands as clients see them, in both protocols.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
 use crate::ids::Index;
 use crate::propose::ControlError;
 use crate::propose::ControlRequest;
 use crate::propose::Purpose;
+use crate::resp::ClientBounds;
 use crate::resp::tests::double::House;
 
 #[test]
@@ -24,7 +29,7 @@ fn changes_are_asked_for_and_answered_in_their_place() {
 
 #[test]
 fn every_way_in_which_a_change_fails_has_its_words() {
-    let house = House::open_with(crate::resp::ClientBounds::default(), 3);
+    let house = House::open_with(ClientBounds::default(), 3);
     let mut client = house.client();
     for (end, words) in [
         (ControlError::IsOn { cutover: Index(7) }, "-ERR encryption is on since index 7\r\n"),
@@ -49,6 +54,40 @@ fn status_and_scan_are_maps() {
     client.ask("HELLO 3");
     assert_eq!(client.ask("SEALKV ENCRYPTION STATUS"), format!("%4\r\n{fields}_\r\n{current}"));
     assert_eq!(client.ask("SEALKV ENCRYPTION SCAN"), "%2\r\n$10\r\nclear_rows\r\n:2\r\n$11\r\nsealed_rows\r\n:3\r\n");
+}
+
+/// Goal: a digest ends with its client, or at its deadline, and meanwhile others read whatever they like.
+#[test]
+fn bounded_a_digest_is_for_a_client_that_stays_and_holds_up_nobody() {
+    let bounds = ClientBounds { walk_deadline: Duration::from_millis(400), ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
+    let given_up = |least: u64| {
+        let limit = Instant::now() + Duration::from_secs(10);
+        while house.below.given_up.load(Ordering::Relaxed) < least {
+            assert!(Instant::now() < limit, "work that nobody waits for goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    house.below.is_large.store(true, Ordering::Relaxed);
+    let mut good = house.client();
+    assert_eq!(good.ask("SET a 1"), "+OK\r\n");
+    // Each gives its turn back, so all of them come to theirs.
+    for gone in 1..=8 {
+        let mut client = house.client();
+        client.send(b"SEALKV DIGEST\r\n");
+        assert_eq!(good.ask("DBSIZE"), ":1\r\n");
+        drop(client);
+        given_up(gone);
+    }
+    let mut patient = house.client();
+    assert!(patient.ask("SEALKV DIGEST").starts_with("-ERR it took too long"));
+    given_up(9);
+    house.below.is_large.store(false, Ordering::Relaxed);
+    // Who sends more meanwhile has not gone.
+    patient.send(b"SEALKV DIGEST\r\nGET a\r\n");
+    let digest = "ab".repeat(32);
+    assert_eq!(patient.reply(), format!("*4\r\n$7\r\napplied\r\n:7\r\n$6\r\ndigest\r\n$64\r\n{digest}\r\n"));
+    assert_eq!(patient.reply(), "$1\r\n1\r\n");
 }
 
 #[test]
