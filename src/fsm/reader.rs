@@ -17,13 +17,13 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::opening::RowBatch;
 use crate::fsm::opening::RowCipher;
 use crate::fsm::row::FoundRow;
-use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
 use crate::fsm::view::SeenRow;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
 use crate::fsm::walk::MetRow;
+use crate::fsm::walk::RowDeadline;
 use crate::fsm::walk::WalkError;
 use crate::limits::EXPIRY_STEP_ROWS;
 use crate::limits::REPLY_BYTES_MAX;
@@ -150,18 +150,18 @@ impl RowReader {
         self.cipher.name_key()
     }
 
-    /// Calls `visit` with the name, the deadline and the bytes of every row behind `behind`, upward, until it answers false. The
-    /// deadline is in ms since 1970, 0 where there is none. Nothing is opened, and the rows are of no single moment.
+    /// Calls `visit` with the name, the deadline and the bytes of every row behind `behind`, upward, until it answers false, and
+    /// with nothing but the name of a row that was deleted lately. The deadline is in ms since 1970, 0 where there is none.
+    /// Nothing is opened, and the rows are of no single moment.
     ///
     /// # Errors
     /// [`WalkError`] if a row cannot be read or has a damaged header.
     pub fn deadlines(
         &self,
         behind: Option<RowName>,
-        visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+        visit: &mut dyn FnMut(&RowName, Option<RowDeadline>) -> bool,
     ) -> Result<(), WalkError> {
-        let mut visit = |name, header: Header, bytes| visit(&name, header.expire_at_ms, bytes);
-        self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut visit)
+        self.views.walk_behind(behind, EXPIRY_STEP_ROWS, &mut |name, met| visit(&name, met))
     }
 
     /// Opens the rows of the base.

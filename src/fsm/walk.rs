@@ -61,6 +61,15 @@ impl MetRow<'_> {
     }
 }
 
+/// What is told of a row without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowDeadline {
+    /// When it expires, in ms since 1970; 0 = never.
+    pub expire_at_ms: u64,
+    /// About how many bytes it takes to open.
+    pub bytes: usize,
+}
+
 /// Why a walk ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
@@ -285,8 +294,9 @@ impl Views<dyn RowBase> {
         damage.map_or(Ok(()), Err)
     }
 
-    /// Calls `visit` with the name, the header and the size of every row behind `behind`, upward through all databases, until it
-    /// answers false. Copies at most `most` rows of a table at once.
+    /// Calls `visit` with the name, the deadline and the size of every row behind `behind`, upward through all databases, until it
+    /// answers false. It hears of rows that were deleted since the last flush as well, with nothing but their names, so that it
+    /// can bound how far it looks. Copies at most `most` rows of a table at once.
     ///
     /// # Errors
     /// [`WalkError`]: at a damaged row it ends.
@@ -294,10 +304,24 @@ impl Views<dyn RowBase> {
         &self,
         behind: Option<RowName>,
         most: usize,
-        visit: &mut dyn FnMut(RowName, Header, usize) -> bool,
+        visit: &mut dyn FnMut(RowName, Option<RowDeadline>) -> bool,
     ) -> Result<(), WalkError> {
         let mut damage = None;
-        self.walk_rows_behind(behind, most, &mut until_damage(&mut damage, visit))?;
+        let mut visit = |name, row: Option<MetRow<'_>>| match row.map(|row| (row.header(), row.bytes())) {
+            None => visit(name, None),
+            Some((Ok(header), bytes)) => visit(name, Some(RowDeadline { expire_at_ms: header.expire_at_ms, bytes })),
+            Some((Err(source), _)) => {
+                damage = Some(WalkError::Row { name, source });
+                false
+            }
+        };
+        let first = behind.map_or(Database::FIRST, |behind| behind.database());
+        for database in Database::all().filter(|database| *database >= first) {
+            let behind = behind.filter(|_| database == first);
+            if !self.walk_database(database, behind, most, &mut visit)? {
+                break;
+            }
+        }
         damage.map_or(Ok(()), Err)
     }
 
@@ -339,25 +363,7 @@ impl Views<dyn RowBase> {
         }
     }
 
-    fn walk_rows_behind(
-        &self,
-        behind: Option<RowName>,
-        most: usize,
-        visit: &mut dyn FnMut(RowName, MetRow<'_>) -> bool,
-    ) -> Result<(), BaseError> {
-        let first = behind.map_or(Database::FIRST, |behind| behind.database());
-        for database in Database::all().filter(|database| *database >= first) {
-            let behind = behind.filter(|_| database == first);
-            let mut visit = |name, row: Option<MetRow<'_>>| row.is_none_or(|row| visit(name, row));
-            if !self.walk_database(database, behind, most, &mut visit)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for one database; false if `visit` answered that. Names whose rows were deleted since the last flush are told
-    /// without a row, so that the caller can bound how far it looks.
+    /// The same for one database, whatever the rows hold; false if `visit` answered that.
     ///
     /// # Errors
     /// [`BaseError`] if the base cannot be read.

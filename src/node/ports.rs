@@ -26,6 +26,7 @@ use crate::fsm::naming::names_of_read;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
+use crate::fsm::walk::RowDeadline;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -333,7 +334,7 @@ impl RowDeadlines for HeldDeadlines {
     fn each_above(
         &self,
         above: Option<RowName>,
-        visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+        visit: &mut dyn FnMut(&RowName, Option<RowDeadline>) -> bool,
     ) -> Result<(), WalkError> {
         self.0.deadlines(above, visit)
     }

@@ -17,6 +17,7 @@ use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::value::ValueError;
+use crate::fsm::walk::RowDeadline;
 use crate::fsm::walk::WalkError;
 use crate::limits::EXPIRY_BYTES;
 use crate::limits::EXPIRY_NAMES_MAX;
@@ -26,15 +27,16 @@ use crate::limits::EXPIRY_STEP_ROWS;
 
 /// The rows of the state, as far as a walk needs them.
 pub trait RowDeadlines: Send + Sync {
-    /// Calls `visit` with the name, the deadline and the bytes of every row above `above`, upward, until it answers false. The
-    /// deadline is in ms since 1970, 0 where there is none. The rows need not be of one moment.
+    /// Calls `visit` with the name, the deadline and the bytes of every row above `above`, upward, until it answers false, and with
+    /// nothing but the name of a row that was deleted lately. The deadline is in ms since 1970, 0 where there is none. The rows
+    /// need not be of one moment.
     ///
     /// # Errors
     /// [`WalkError`] if a row cannot be read or has a damaged header.
     fn each_above(
         &self,
         above: Option<RowName>,
-        visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+        visit: &mut dyn FnMut(&RowName, Option<RowDeadline>) -> bool,
     ) -> Result<(), WalkError>;
 }
 
@@ -97,7 +99,7 @@ impl ExpiryWalk {
         ExpiryWalk { rows, counts, above: None, under_way, is_first: true, has_deadlines: true }
     }
 
-    /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
+    /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], deleted ones included, and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
     ///
     /// # Errors
     /// [`BaseError`]; the walk begins anew with the next step.
@@ -106,10 +108,14 @@ impl ExpiryWalk {
         let (mut past_due, mut past_due_bytes, mut looked_at, mut last) = (Vec::new(), 0, 0, begun_at);
         let mut is_cut = false;
         let under_way = &mut self.under_way;
-        let walked = self.rows.each_above(begun_at, &mut |name, expire_at_ms, bytes| {
+        let walked = self.rows.each_above(begun_at, &mut |name, met| {
             assert!(last.is_none_or(|last| last < *name), "a walk goes upward");
             last = Some(*name);
             looked_at += 1;
+            let Some(RowDeadline { expire_at_ms, bytes }) = met else {
+                is_cut = looked_at == EXPIRY_STEP_ROWS;
+                return !is_cut;
+            };
             if expire_at_ms != 0 && expire_at_ms <= now_ms {
                 past_due.push(*name);
                 past_due_bytes += bytes;
@@ -179,6 +185,8 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_000_000;
+    /// In place of a deadline: there is no row any more.
+    const DELETED: u64 = u64::MAX;
 
     type Rows = Arc<Mutex<BTreeMap<RowName, u64>>>;
 
@@ -193,7 +201,7 @@ mod tests {
         fn each_above(
             &self,
             above: Option<RowName>,
-            visit: &mut dyn FnMut(&RowName, u64, usize) -> bool,
+            visit: &mut dyn FnMut(&RowName, Option<RowDeadline>) -> bool,
         ) -> Result<(), WalkError> {
             let damaged = *self.damaged.lock().unwrap();
             let from = above.map_or(Bound::Unbounded, Bound::Excluded);
@@ -201,7 +209,8 @@ mod tests {
                 if damaged == Some(*name) {
                     return Err(WalkError::Row { name: *name, source: ValueError::RowShort { found: 0 } });
                 }
-                if !visit(name, *deadline, self.row_bytes) {
+                let met = RowDeadline { expire_at_ms: *deadline, bytes: self.row_bytes };
+                if !visit(name, (*deadline != DELETED).then_some(met)) {
                     break;
                 }
             }
@@ -259,7 +268,7 @@ mod tests {
 
     #[test]
     fn everything_past_due_is_found_and_nothing_else() {
-        let deadline = |number: u64| [0, NOW - 1, NOW, NOW + 1, u64::MAX][number as usize % 5];
+        let deadline = |number: u64| [0, NOW - 1, NOW, NOW + 1, u64::MAX - 1][number as usize % 5];
         let mut house = house((0..50_000).map(|number| (name((number % 16) as u8, number), deadline(number))));
         house.walk();
         let left = house.rows.lock().unwrap().clone();
@@ -287,6 +296,23 @@ mod tests {
         house.rows.lock().unwrap().insert(name(0, 7), NOW + 5);
         house.walk();
         assert_eq!(house.step().pause, EXPIRY_PAUSE, "there is a deadline now");
+    }
+
+    #[test]
+    fn bounded_rows_that_were_deleted_lately_are_looked_at_as_any_other() {
+        let mut house = house((0..20_000).map(|number| (name(0, number), DELETED)));
+        house.rows.lock().unwrap().insert(name(0, 20_001), 0);
+        let mut steps = 0;
+        loop {
+            let step = house.step();
+            assert!(step.past_due.is_empty());
+            steps += 1;
+            if house.walk.above.is_none() {
+                break;
+            }
+        }
+        assert_eq!(steps, 20_001 / EXPIRY_STEP_ROWS + 1);
+        assert_eq!(house.counts.of(Database::FIRST).keys, 1, "and are no keys");
     }
 
     #[test]

@@ -15,12 +15,12 @@ use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::table::Bury;
 use crate::fsm::table::RowTable;
-use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
 use crate::fsm::view::ViewWriter;
 use crate::fsm::view::Views;
+use crate::fsm::walk::RowDeadline;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -101,13 +101,36 @@ fn a_walk_from_any_name_meets_every_row_behind_it_once_whatever_is_copied_at_onc
         let stop_at = 1 + rng.index(80);
         let expected = model.into_iter().filter(|(name, _)| Some(*name) > behind).take(stop_at);
         let mut met = Vec::new();
-        let mut visit = |name, header: Header, _| {
-            met.push((name, header.expire_at_ms));
+        let mut visit = |name, row: Option<RowDeadline>| {
+            met.extend(row.map(|row| (name, row.expire_at_ms)));
             met.len() < stop_at
         };
         views.walk_behind(behind, most, &mut visit).unwrap();
         assert_eq!(met, expected.collect::<Vec<_>>(), "behind {behind:?}, {most} at once, up to {stop_at}");
     }
+}
+
+/// Goal: who walks hears of every name that it passes, so that rows without end that were deleted do not hide how far it is.
+#[test]
+fn bounded_a_walk_hears_of_what_was_deleted_lately() {
+    let rng = Seeded::fresh();
+    let bury: Bury = Arc::new(drop);
+    let base: Arc<dyn RowBase> =
+        Arc::new(Picture { rows: BTreeMap::new(), applied: Vec::new(), keyring: None }.to_base());
+    let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
+    let mut effects = Effects::default();
+    let names: BTreeMap<RowName, ()> = (0..500).map(|_| (RowName::new(Database::FIRST, rng.array()), ())).collect();
+    names.keys().for_each(|name| effects.set(*name, None));
+    writer.publish(effects, Position { term: Term(1), index: Index(1) }, 1);
+    writer.merge();
+    let mut met = Vec::new();
+    let mut visit = |name, row: Option<RowDeadline>| {
+        assert!(row.is_none());
+        met.push(name);
+        met.len() < 300
+    };
+    writer.views().walk_behind(None, 7, &mut visit).unwrap();
+    assert_eq!(met, names.into_keys().take(300).collect::<Vec<_>>());
 }
 
 fn views_of(rows: BTreeMap<RowName, Vec<u8>>) -> Arc<Views<dyn RowBase>> {
@@ -134,10 +157,10 @@ fn bounded_a_count_is_exact_for_few_rows_and_close_for_many_and_never_silent_abo
     let views = views_of(damaged);
     let is_it = |error| matches!(error, WalkError::Row { name: at, source: ValueError::Flags { .. } } if at == name);
     assert!(is_it(views.count(Database::FIRST, 0).unwrap_err()));
-    assert!(is_it(views.walk_behind(None, 7, &mut |_, _, _| true).unwrap_err()));
+    assert!(is_it(views.walk_behind(None, 7, &mut |_, _| true).unwrap_err()));
     let mut behind = 0;
     views
-        .walk_behind(Some(name), 7, &mut |_, _, _| {
+        .walk_behind(Some(name), 7, &mut |_, _| {
             behind += 1;
             true
         })
