@@ -128,19 +128,34 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`]; the next start finds an unfinished or fresh directory again.
     pub fn begin(&self, identity: &Identity, log_key: Option<&LogKey>) -> Result<(), DataDirError> {
-        assert!(!self.path.join(IDENTITY).exists(), "a node that has its IDENTITY never has a first start again");
-        for part in PARTS {
-            remove(&self.path.join(part))?;
-        }
-        // IDENTITY.new goes last: parts that are found without it are taken for a node that lost its identity.
-        file::sync_directory(&self.path).map_err(|source| self.failed(source, "synced"))?;
-        remove(&self.path.join(IDENTITY_NEW))?;
+        self.remove_unfinished()?;
         let path = self.path.join(IDENTITY_NEW);
         file::write_new(&path, &identity.encode(log_key)).map_err(|source| DataDirError::Io {
             path,
             action: "written",
             source,
         })
+    }
+
+    /// Takes a first start back that failed, so that nothing half-made stays behind. What cannot be removed is what the next start
+    /// removes.
+    pub fn take_back(&self) {
+        if self.path.join(IDENTITY).exists() {
+            return;
+        }
+        if let Err(error) = self.remove_unfinished() {
+            tracing::warn!(%error, "what the first start has made stays behind, the next one removes it");
+        }
+    }
+
+    fn remove_unfinished(&self) -> Result<(), DataDirError> {
+        assert!(!self.path.join(IDENTITY).exists(), "a node that has its IDENTITY never has a first start again");
+        for part in PARTS {
+            remove(&self.path.join(part))?;
+        }
+        // IDENTITY.new goes last: parts that are found without it are taken for a node that lost its identity.
+        file::sync_directory(&self.path).map_err(|source| self.failed(source, "synced"))?;
+        remove(&self.path.join(IDENTITY_NEW))
     }
 
     /// Ends a first start: log and state are made and durable, and now the directory is a node.

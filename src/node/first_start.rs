@@ -35,8 +35,19 @@ use crate::world::random_array;
 /// Makes a cluster of one: who it is, its log, its state at (term 1, index 1).
 ///
 /// # Errors
-/// [`Refusal`]; the next start finds an unfinished first start and makes it again.
+/// [`Refusal`]; nothing of what was made is left. Of a start that was cut short the next one finds what there is, and makes it
+/// again.
 pub(crate) fn first_start(
+    config: &Config,
+    world: &World,
+    directory: &DataDir,
+    keks: &KekSet,
+    progress: &StartProgress,
+) -> Result<(Identity, Option<LogKey>), Refusal> {
+    make(config, world, directory, keks, progress).inspect_err(|_| directory.take_back())
+}
+
+fn make(
     config: &Config,
     world: &World,
     directory: &DataDir,

@@ -184,6 +184,45 @@ fn a_start_that_cannot_write_the_state_changes_nothing() {
     assert_eq!(Node::start(&args).client().words("GET k"), Reply::bulk("v"));
 }
 
+/// A1, of a first start: whatever part of it there is no space for, the advice is space, and nothing half-made stays behind.
+#[test]
+fn a_first_start_without_space_says_so_and_leaves_nothing() {
+    let site = Site::new();
+    let Some(mount) = crate::limits::SmallDisk::mount(&site.path().join("disk"), 200) else {
+        return;
+    };
+    let (data, ballast) = (mount.path.join("data"), mount.path.join("ballast"));
+    let args = site.sealed_in(&data);
+    crate::limits::fill(&ballast);
+    let all = fs::metadata(&ballast).unwrap().len();
+    // The log takes 132 MiB. From nothing at all to too little for the state behind it.
+    let log = 4 * 34_603_008;
+    let mut refused = 0;
+    for left in [0, 64 << 10, 20 << 20, log - (1 << 20), log + (64 << 10), log + (128 << 10), log + (256 << 10)] {
+        fs::File::options().write(true).open(&ballast).unwrap().set_len(all - left).unwrap();
+        let started = Node::try_start_with({
+            let mut command = crate::harness::sealkv();
+            command.args(&args);
+            command
+        });
+        let Err((status, log)) = started else {
+            fs::remove_dir_all(&data).unwrap();
+            continue;
+        };
+        refused += 1;
+        assert_eq!(status.code(), Some(DAMAGE), "{log}");
+        assert!(log.contains("free space") && !log.contains("empty"), "{log}");
+        let names =
+            fs::read_dir(&data).map_or_else(|_| Vec::new(), |found| found.map(|it| it.unwrap().file_name()).collect());
+        assert!(names.iter().all(|name| name == "LOCK"), "{left} bytes left: {names:?} stay behind");
+    }
+    assert!(refused >= 4, "vacuous: {refused} refused");
+    fs::remove_file(&ballast).unwrap();
+    let node = Node::start(&args);
+    assert_eq!(node.client().words("SET k v"), Reply::ok());
+    assert_eq!(node.stop().code(), Some(0));
+}
+
 /// A start answers at the admin address before the log is replayed, and says that it is not ready.
 #[test]
 fn the_admin_address_answers_while_the_node_starts() {
