@@ -103,13 +103,15 @@ pub(super) struct ClientBatch {
     payloads: Vec<Vec<u8>>,
     waiters: Vec<Waiter>,
     bytes_max: u64,
+    gives_back: bool,
 }
 
 impl ClientBatch {
     pub(super) fn new(context: Arc<BatchContext>, items: Vec<QueuedRequest>) -> ClientBatch {
+        let gives_back = items.iter().all(QueuedRequest::clears);
         let bytes_max = items.iter().map(|item| item.sealed_len() as u64).sum();
         let (payloads, waiters) = items.into_iter().map(|item| (item.data, item.waiter)).unzip();
-        ClientBatch { context, payloads, waiters, bytes_max }
+        ClientBatch { context, payloads, waiters, bytes_max, gives_back }
     }
 }
 
@@ -124,6 +126,10 @@ impl Batch for ClientBatch {
 
     fn is_control(&self) -> bool {
         false
+    }
+
+    fn gives_back(&self) -> bool {
+        self.gives_back
     }
 
     fn seal(&mut self, term: Term, first_index: Index) -> Result<Vec<Bytes>, BatchRefusal> {

@@ -258,11 +258,10 @@ impl Queue {
     }
 
     fn client_batch(&self, view: &LeaderView) -> Option<Box<dyn Batch>> {
-        let requests = if view.is_held {
-            self.shared.requests.next_clear(view.space_bytes)
-        } else {
-            self.shared.requests.next_batch(view.space_bytes)
-        };
+        let mut requests = if view.is_held { Vec::new() } else { self.shared.requests.next_batch(view.space_bytes) };
+        if requests.is_empty() {
+            requests = self.shared.requests.next_clear(view.clear_bytes);
+        }
         (!requests.is_empty())
             .then(|| Box::new(ClientBatch::new(Arc::clone(&self.context), requests)) as Box<dyn Batch>)
     }

@@ -33,6 +33,15 @@ impl QueuedRequest {
     pub(super) fn sealed_len(&self) -> usize {
         self.data.len() - FRAME_HEADER_LEN + SEALED_OVERHEAD
     }
+
+    /// Whether it only removes all keys.
+    pub(super) fn clears(&self) -> bool {
+        let slots = &self.waiter.slots;
+        let is_clear = |slot: &RequestSlot| {
+            matches!(slot, RequestSlot::Write(_, WriteCommand::FlushAll | WriteCommand::FlushDatabase))
+        };
+        !slots.is_empty() && slots.iter().all(is_clear)
+    }
 }
 
 #[derive(Default)]
@@ -153,12 +162,11 @@ impl RequestQueue {
         items
     }
 
-    /// The oldest request that only removes all keys, before others that came earlier: these wait for the memory that it gives
-    /// back. They are of other connections, since each has one request here at most.
+    /// The oldest request that only removes all keys, before others that came earlier: these wait for the memory, or the space of the
+    /// log, that it gives back. They are of other connections, since each has one request here at most.
     pub(super) fn next_clear(&self, space_bytes: u64) -> Vec<QueuedRequest> {
         let mut table = self.table();
-        let found =
-            table.items.iter().position(|item| clears(&item.waiter.slots) && item.sealed_len() as u64 <= space_bytes);
+        let found = table.items.iter().position(|item| item.clears() && item.sealed_len() as u64 <= space_bytes);
         let item = found.and_then(|at| table.items.remove(at));
         if let Some(item) = &item {
             assert!(table.bytes >= item.data.len(), "each request was counted");
@@ -222,13 +230,6 @@ impl RequestTable {
         self.bytes -= front.data.len();
         Some(front)
     }
-}
-
-fn clears(slots: &[RequestSlot]) -> bool {
-    let is_clear = |slot: &RequestSlot| {
-        matches!(slot, RequestSlot::Write(_, WriteCommand::FlushAll | WriteCommand::FlushDatabase))
-    };
-    !slots.is_empty() && slots.iter().all(is_clear)
 }
 
 fn answer_all(items: impl IntoIterator<Item = QueuedRequest>, outcome: impl Fn() -> Outcome) {

@@ -40,6 +40,10 @@ pub trait Batch: Send {
     fn bytes_max(&self) -> u64;
     /// Control entries may use the reserve of the door.
     fn is_control(&self) -> bool;
+    /// Whether they only remove all keys, which gives space back: they may use [`LeaderView::clear_bytes`].
+    fn gives_back(&self) -> bool {
+        false
+    }
     /// The entries' data for `(term, first_index)`, `(term, first_index + 1)`, ...; called at most once.
     ///
     /// # Errors
@@ -66,8 +70,18 @@ pub struct LeaderView {
     pub is_blocked: bool,
     /// Bytes of client entries that the door lets through now; control entries may ignore it.
     pub space_bytes: u64,
+    /// The same for entries that only remove all keys: what is kept back beside the others. It is for a few of them, so that a log
+    /// that is full because the state cannot be flushed still takes what makes space for the flush.
+    pub clear_bytes: u64,
     /// Memory is full: of clients' requests only those that give memory back may come in.
     pub is_held: bool,
+}
+
+impl LeaderView {
+    /// Bytes for a batch, which gives space back or does not.
+    pub(super) fn bytes_for(&self, gives_back: bool) -> u64 {
+        if gives_back { self.clear_bytes } else { self.space_bytes }
+    }
 }
 
 /// The source of batches. Called on the raft thread only.

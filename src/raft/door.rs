@@ -24,6 +24,9 @@ use crate::wal::LogSpace;
 /// Bytes that a batch takes besides its sealed entries, at most: the proposer sees so much less space.
 const BATCH_OVERHEAD: u64 = PROPOSE_BATCH_ENTRIES_MAX as u64 * ENTRY_OVERHEAD + 8 * GROUP_OVERHEAD;
 
+/// Bytes that one small entry takes besides its data: what is left between this and [`BATCH_OVERHEAD`] is for a few of them.
+const CLEAR_OVERHEAD: u64 = ENTRY_OVERHEAD + 2 * GROUP_OVERHEAD;
+
 /// Bytes that a peer's append takes besides its entries: they are about one frame at most, so two groups.
 const APPEND_OVERHEAD: u64 = 2 * GROUP_OVERHEAD;
 
@@ -56,19 +59,20 @@ impl EntryDoor {
             applied: Position { term: Term(term), index: Index(applied) },
             own_term_applied: term == raft.term,
             is_blocked: is_closed || raft.lead_transferee.is_some(),
-            space_bytes: self.client_bytes(raft, is_log_full),
+            space_bytes: self.client_bytes(raft, is_log_full, BATCH_OVERHEAD),
+            clear_bytes: self.client_bytes(raft, is_log_full, CLEAR_OVERHEAD),
             is_held: self.space.is_held(),
         }
     }
 
     /// Own proposals stop while entries above *commit* take half of the log's pool, so that a leader without a quorum
     /// cannot fill it.
-    fn client_bytes(&self, raft: &Raft<Log>, is_log_full: bool) -> u64 {
+    fn client_bytes(&self, raft: &Raft<Log>, is_log_full: bool, overhead: u64) -> u64 {
         let uncommitted = raft.store().log_bytes_above(raft.raft_log.committed);
         if uncommitted >= self.space.pool_bytes() / 2 {
             return 0;
         }
-        self.free_bytes(raft, is_log_full, 0).saturating_sub(BATCH_OVERHEAD)
+        self.free_bytes(raft, is_log_full, 0).saturating_sub(overhead)
     }
 
     /// Bytes that memory and log can still take once `freed` bytes of memory are overwritten.

@@ -102,11 +102,10 @@ impl RaftLoop {
         let process = u64::from_be_bytes(random_array(&*entropy));
         let resend_after = config.tick * config.read_resend_ticks;
         let campaigns_at_once = recovered.members.voters == [config.node_id.value()];
-        let membership = Membership::new(&config, recovered.members, &mut started.node);
         Ok(RaftLoop {
             id: config.node_id,
+            membership: Membership::new(&config, recovered.members, &mut started.node),
             node: started.node,
-            membership,
             door: EntryDoor::new(space, config.unapplied_bytes_max),
             election: ElectionClock::new(&config, clock.monotonic(), entropy, campaigns_at_once),
             persisting: Persisting::new(started.hard_state),
@@ -271,7 +270,7 @@ impl RaftLoop {
 
     /// Seals a batch for the positions behind the last entry and appends it there (N6), or gives it back. `view` is as of now.
     fn place(&mut self, mut batch: Box<dyn Batch>, view: &LeaderView) -> Result<(), RaftFatal> {
-        let has_space = batch.is_control() || batch.bytes_max() <= view.space_bytes;
+        let has_space = batch.is_control() || batch.bytes_max() <= view.bytes_for(batch.gives_back());
         // N2 and N3, as far as they can be seen from here: the proposer is held to them too.
         if !view.own_term_applied || view.is_blocked || !has_space {
             return refuse(batch, BatchRefusal::NotNow);

@@ -106,6 +106,7 @@ fn view(term: u64, last: u64, applied: (u64, u64)) -> LeaderView {
         own_term_applied: applied.term == Term(term),
         is_blocked: false,
         space_bytes: 1 << 30,
+        clear_bytes: 1 << 30,
         is_held: false,
     }
 }

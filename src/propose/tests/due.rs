@@ -170,6 +170,7 @@ fn view(term: u64, applied: u64) -> LeaderView {
         own_term_applied: true,
         is_blocked: false,
         space_bytes: 1 << 30,
+        clear_bytes: 1 << 30,
         is_held: false,
     }
 }

@@ -146,6 +146,7 @@ fn leading() -> LeaderView {
         own_term_applied: true,
         is_blocked: false,
         space_bytes: 1 << 20,
+        clear_bytes: 1 << 20,
         is_held: false,
     }
 }
@@ -175,9 +176,9 @@ fn where_memory_is_full_only_what_removes_all_keys_comes_in_and_it_overtakes() {
     handle.propose(request(&ends, 2, vec![flush(), set("k", b"v")])).unwrap();
     assert!(queue.next(&view).is_none(), "what writes waits, and so does what writes and removes");
     handle.propose(request(&ends, 3, vec![flush()])).unwrap();
-    assert!(queue.next(&LeaderView { space_bytes: 10, ..view }).is_none());
-    let batch = queue.next(&view).unwrap();
-    assert_eq!(batch.count(), 1);
+    assert!(queue.next(&LeaderView { clear_bytes: 10, ..view }).is_none());
+    let batch = queue.next(&LeaderView { space_bytes: 0, ..view }).unwrap();
+    assert!(batch.count() == 1 && batch.gives_back());
     batch.refused(BatchRefusal::NotNow);
     assert_eq!(*ends.lock().unwrap(), [named(3, "TryAgain")], "it was the third request");
     assert!(queue.next(&view).is_none());
@@ -186,6 +187,24 @@ fn where_memory_is_full_only_what_removes_all_keys_comes_in_and_it_overtakes() {
         2,
         "the others are there still, in order"
     );
+}
+
+// A log that is full because the state cannot be flushed is the same.
+#[test]
+fn where_the_log_is_full_what_removes_all_keys_comes_in_beside_those_that_wait() {
+    let (mut queue, handle, ends) = alone();
+    let view = LeaderView { space_bytes: 0, ..leading() };
+    let flush = || RequestSlot::Write(Database::FIRST, WriteCommand::FlushAll);
+    handle.propose(request(&ends, 1, vec![set("k", b"v")])).unwrap();
+    assert!(queue.next(&view).is_none());
+    handle.propose(request(&ends, 2, vec![flush()])).unwrap();
+    assert!(queue.next(&LeaderView { clear_bytes: 10, ..view }).is_none(), "it has to fit as well");
+    let batch = queue.next(&view).unwrap();
+    assert!(batch.count() == 1 && batch.gives_back());
+    batch.refused(BatchRefusal::NotNow);
+    assert_eq!(*ends.lock().unwrap(), [named(2, "TryAgain")]);
+    let batch = queue.next(&leading()).unwrap();
+    assert!(batch.count() == 1 && !batch.gives_back());
 }
 
 #[test]

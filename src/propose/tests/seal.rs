@@ -154,6 +154,7 @@ fn a_batch_that_cannot_be_sealed_never_touches_raft_and_its_clients_may_try_agai
         own_term_applied: true,
         is_blocked: false,
         space_bytes: 1 << 20,
+        clear_bytes: 1 << 20,
         is_held: false,
     };
     let mut batch = queue.next(&view).unwrap();
