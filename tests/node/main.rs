@@ -46,3 +46,4 @@ mod snapshots;
 mod tls;
 mod transactions;
 mod trio;
+mod trouble;
