@@ -22,7 +22,7 @@ use crate::harness::Site;
 use crate::limits::memory_bytes;
 use crate::operator::http;
 
-/// What clients may hold in these tests: the least that the setting takes.
+/// What clients may hold in these tests.
 const CLIENT_MEMORY: u64 = 256 << 20;
 /// What else may come during an abuse: threads, tables of rows that are written, RocksDB's blocks, pages not given back.
 const SLACK: u64 = 192 << 20;
@@ -69,8 +69,13 @@ const ABUSES: &[(&str, Abuse)] = &[
 fn run(name: &str, abuse: Abuse, percent: usize) {
     let site = Site::new();
     let mut args = site.sealed();
-    for (flag, value) in [("--client-memory-bytes", "256M"), ("--block-cache-bytes", "32M"), ("--maxclients", "20000")]
-    {
+    let settings = [
+        ("--memory-bytes", "768M"),
+        ("--client-memory-bytes", "256M"),
+        ("--block-cache-bytes", "32M"),
+        ("--maxclients", "20000"),
+    ];
+    for (flag, value) in settings {
         args.extend([flag.to_owned(), value.to_owned()]);
     }
     let node = Node::start(&args);
