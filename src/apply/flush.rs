@@ -384,9 +384,14 @@ impl Flusher {
         if job.base.pressure()?.is_high(!job.table.cleared().is_empty()) {
             return Ok(FlushTry::Held);
         }
-        let sealed = match write(job) {
+        let mut written = write(job);
+        if matches!(written, Err(SealRowsError::File(_))) && !job.table.cleared().is_empty() && job.base.let_go() {
+            written = write(job);
+        }
+        let sealed = match written {
             Ok((file, sealed)) => {
                 file.ingest()?;
+                job.base.keep();
                 sealed
             }
             Err(SealRowsError::File(error)) => {

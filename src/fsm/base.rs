@@ -179,6 +179,14 @@ pub trait RowBase: Send + Sync {
     /// [`BaseError`] if compaction has stopped for good, so that waiting would never end.
     fn pressure(&self) -> Result<Pressure, BaseError>;
 
+    /// Gives space free that is kept for a file which itself gives space back. False: there is none.
+    fn let_go(&self) -> bool {
+        false
+    }
+
+    /// Keeps such space again, if there is any.
+    fn keep(&self) {}
+
     /// What it takes for itself now, as far as it knows; nothing of a base that is all memory.
     fn memory(&self) -> BaseMemory {
         BaseMemory::default()
@@ -225,6 +233,14 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         (**self).pressure()
+    }
+
+    fn let_go(&self) -> bool {
+        (**self).let_go()
+    }
+
+    fn keep(&self) {
+        (**self).keep();
     }
 
     fn memory(&self) -> BaseMemory {

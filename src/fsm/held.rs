@@ -113,6 +113,14 @@ impl RowBase for HeldBase {
         self.base.pressure()
     }
 
+    fn let_go(&self) -> bool {
+        self.base.let_go()
+    }
+
+    fn keep(&self) {
+        self.base.keep();
+    }
+
     fn memory(&self) -> BaseMemory {
         self.base.memory()
     }

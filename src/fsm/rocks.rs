@@ -5,6 +5,7 @@ pub mod base;
 mod file;
 mod key;
 mod lines;
+mod reserve;
 pub mod start;
 mod tuning;
 

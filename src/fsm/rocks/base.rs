@@ -41,6 +41,7 @@ use crate::fsm::rocks::file::FlushNames;
 use crate::fsm::rocks::file::RocksFile;
 use crate::fsm::rocks::key::state_key;
 use crate::fsm::rocks::lines::text;
+use crate::fsm::rocks::reserve::SpaceReserve;
 use crate::fsm::rocks::tuning::base_options;
 use crate::limits::FETCH_BATCH_ROWS_MAX;
 use crate::limits::FETCH_KEYS_MAX;
@@ -63,6 +64,8 @@ pub struct RocksBase {
     /// Held by whoever reads the rows of one moment, and against them while whole tables go.
     pins: RwLock<()>,
     is_read_only: bool,
+    /// None of a base that is only made, or looked at.
+    reserve: Option<SpaceReserve>,
     /// How many rows the next batch fetches.
     rows_at_once: AtomicUsize,
 }
@@ -97,7 +100,8 @@ impl RocksBase {
     pub fn open(place: &BasePlace, options: &RocksOptions, start: u64) -> Result<RocksBase, BaseError> {
         let options = base_options(options);
         let opened = DB::open_cf_descriptors(&options, &place.state, [family(&options)]);
-        RocksBase::finish(opened, options, place, start)
+        let base = RocksBase::finish(opened, options, place, start)?;
+        Ok(RocksBase { reserve: Some(SpaceReserve::of(&place.state)), ..base })
     }
 
     /// Opens the base to look at it: nothing in its directories changes, and another process may hold it. No file
@@ -120,7 +124,7 @@ impl RocksBase {
             Some(table) => LookError::Without { table },
             None => LookError::Other(backend(&error)),
         })?;
-        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, 0), true))
+        Ok(RocksBase { is_read_only: true, ..RocksBase::of(db, options, FlushNames::new(&place.flush, 0)) })
     }
 
     fn finish(
@@ -130,12 +134,12 @@ impl RocksBase {
         start: u64,
     ) -> Result<RocksBase, BaseError> {
         let db = opened.map_err(|error| backend(&error))?;
-        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, start), false))
+        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, start)))
     }
 
-    fn of(db: DB, options: Options, names: FlushNames, is_read_only: bool) -> RocksBase {
+    fn of(db: DB, options: Options, names: FlushNames) -> RocksBase {
         let (pins, rows_at_once) = (RwLock::new(()), AtomicUsize::new(FETCH_KEYS_MAX));
-        RocksBase { db, options, names, pins, is_read_only, rows_at_once }
+        RocksBase { db, options, names, pins, is_read_only: false, reserve: None, rows_at_once }
     }
 
     /// Name within the directory and length of each table, as the manifest has them.
@@ -293,6 +297,14 @@ impl RowBase for RocksBase {
             self.check_alive()?;
         }
         Ok(pressure)
+    }
+
+    fn let_go(&self) -> bool {
+        self.reserve.as_ref().is_some_and(SpaceReserve::let_go)
+    }
+
+    fn keep(&self) {
+        self.reserve.iter().for_each(SpaceReserve::keep);
     }
 
     fn memory(&self) -> BaseMemory {

@@ -39,7 +39,7 @@ impl LookedAt {
     /// [`BaseError`]: missing or damaged, and no file in `flush/` mends it.
     pub fn look(place: &BasePlace, options: &RocksOptions) -> Result<LookedAt, BaseError> {
         let table = match open_whole(place, options)? {
-            Found::Whole(base) => return Ok(LookedAt { base, place: place.clone(), linked: None }),
+            Found::Whole(base) => return Ok(LookedAt { base: *base, place: place.clone(), linked: None }),
             Found::Without(table) => table,
         };
         for candidate in candidates(&place.flush).map_err(|source| io_error(&place.flush, source))? {
@@ -47,7 +47,7 @@ impl LookedAt {
             match open_whole(place, options) {
                 Ok(Found::Whole(base)) => {
                     tracing::warn!(%table, file = %candidate.display(), "a table of the state was missing and is linked back");
-                    return Ok(LookedAt { base, place: place.clone(), linked: Some(linked) });
+                    return Ok(LookedAt { base: *base, place: place.clone(), linked: Some(linked) });
                 }
                 // Another file of the same directory; RocksDB knows its table by length and id.
                 Ok(Found::Without(_)) | Err(_) => drop(linked),
@@ -108,7 +108,7 @@ impl Drop for LinkedTable {
 }
 
 enum Found {
-    Whole(RocksBase),
+    Whole(Box<RocksBase>),
     /// The name of a table that is in the manifest and not in the directory.
     Without(String),
 }
@@ -129,7 +129,7 @@ fn open_whole(place: &BasePlace, options: &RocksOptions) -> Result<Found, BaseEr
             Err(source) => return Err(io_error(&path, source)),
         }
     }
-    Ok(Found::Whole(base))
+    Ok(Found::Whole(Box::new(base)))
 }
 
 /// Whole files in `flush/` that are not tables of the state already, newest first.
