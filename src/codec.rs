@@ -20,7 +20,7 @@ pub enum CodecError {
         field: &'static str,
     },
     /// Bytes behind the last field.
-    #[error("has {bytes} bytes too many at its end")]
+    #[error("has {bytes} byte{} too many at its end", if *bytes == 1 { "" } else { "s" })]
     Trailing {
         /// How many.
         bytes: usize,
