@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 
 use sealkv::cli;
 use sealkv::cli::admin::AdminPlace;
+use sealkv::cli::admin::OperatorAccess;
 use sealkv::cli::bench::BenchOrder;
 use sealkv::cli::bench::BenchSubject;
 use sealkv::cli::cert::CertTarget;
@@ -23,6 +24,7 @@ use sealkv::exit::chain;
 use sealkv::ids::NodeId;
 use sealkv::limits::CERTIFICATE_DAYS;
 use sealkv::node::settings::Settings;
+use sealkv::tls::OperatorTls;
 use sealkv::world::KernelEntropy;
 use sealkv::world::SystemClock;
 
@@ -191,14 +193,28 @@ struct AdminArguments {
     /// File whose first line is the password of operators
     #[arg(long, env = "SEALKV_ADMINPASS_FILE", value_name = "FILE")]
     adminpass_file: Option<PathBuf>,
+    /// Speak TLS 1.3 with nodes whose certificate names the host of --to
+    #[arg(long, requires = "tls_ca")]
+    tls: bool,
+    /// Certificates of the CAs that sign the nodes
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate that is shown to them
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Print one JSON value instead of a table
     #[arg(long)]
     json: bool,
 }
 
 impl From<AdminArguments> for AdminPlace {
-    fn from(AdminArguments { to, adminpass_file, json }: AdminArguments) -> AdminPlace {
-        AdminPlace { to, password_file: adminpass_file, is_json: json }
+    fn from(args: AdminArguments) -> AdminPlace {
+        let tls = args.tls_ca.map(|ca| OperatorTls { ca, shown: args.tls_cert.zip(args.tls_key) });
+        let access = OperatorAccess { password_file: args.adminpass_file, tls };
+        AdminPlace { to: args.to, access, is_json: args.json }
     }
 }
 

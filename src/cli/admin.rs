@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cli;
+pub use crate::cli::talk::OperatorAccess;
 use crate::cli::talk::Talk;
 use crate::cli::talk::TalkError;
 use crate::exit::Blame;
@@ -23,8 +23,8 @@ use crate::exit::chain;
 pub struct AdminPlace {
     /// Client addresses; the first that answers is asked. All of them for a comparison.
     pub to: Vec<String>,
-    /// File whose first line is the operators' password.
-    pub password_file: Option<PathBuf>,
+    /// How they are asked.
+    pub access: OperatorAccess,
     /// One JSON value instead of a table.
     pub is_json: bool,
 }
@@ -33,7 +33,7 @@ impl AdminPlace {
     fn any(&self) -> Result<Talk, TalkError> {
         let mut last = None;
         for address in &self.to {
-            match Talk::connect(address, self.password_file.as_deref()) {
+            match Talk::connect(address, &self.access) {
                 Ok(talk) => return Ok(talk),
                 Err(error) => last = Some(error),
             }
@@ -104,8 +104,7 @@ pub fn compare(place: &AdminPlace) -> ExitCode {
 }
 
 fn digest(place: &AdminPlace, address: &str) -> Map<String, Value> {
-    let asked =
-        Talk::connect(address, place.password_file.as_deref()).and_then(|mut talk| talk.ask(&["SEALKV", "DIGEST"]));
+    let asked = Talk::connect(address, &place.access).and_then(|mut talk| talk.ask(&["SEALKV", "DIGEST"]));
     let mut row = match &asked {
         Ok(pairs) => record(pairs),
         Err(error) => Map::from_iter([("error".to_owned(), Value::String(chain(error)))]),
@@ -144,7 +143,7 @@ fn refused(error: &TalkError) -> ExitCode {
     cli::say(&format!("sealkv: {}", chain(error)));
     match error {
         TalkError::Connect { .. } | TalkError::Broken { .. } => Blame::Damage.into(),
-        TalkError::Password { .. } | TalkError::Refused(_) => Blame::Config.into(),
+        TalkError::Password { .. } | TalkError::Tls(_) | TalkError::Refused(_) => Blame::Config.into(),
     }
 }
 

@@ -7,13 +7,15 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::net::ToSocketAddrs as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cli::request;
 use crate::cli::request::first_line;
+use crate::tls::OperatorTls;
+use crate::tls::TlsRefused;
 
 /// A command that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub(super) enum TalkError {
         #[source]
         source: io::Error,
     },
+    /// Operator: the files of TLS.
+    #[error("TLS")]
+    Tls(#[from] TlsRefused),
     /// The node says no, in its words.
     #[error("{0}")]
     Refused(String),
@@ -44,19 +49,37 @@ pub(super) enum TalkError {
     },
 }
 
+/// How an operator comes to a node.
+#[derive(Clone, Debug)]
+pub struct OperatorAccess {
+    /// File whose first line is the operators' password.
+    pub password_file: Option<PathBuf>,
+    /// What it knows the node by; `None`: it speaks in the clear.
+    pub tls: Option<OperatorTls>,
+}
+
+/// What is talked over.
+trait Spoken: Read + Write {}
+
+impl<S: Read + Write> Spoken for S {}
+
 /// A connection to a node.
 pub(super) struct Talk {
     address: String,
-    replies: BufReader<TcpStream>,
+    replies: BufReader<Box<dyn Spoken>>,
 }
 
 impl Talk {
     /// Connects, as an operator if a password file is given.
-    pub(super) fn connect(address: &str, password_file: Option<&Path>) -> Result<Talk, TalkError> {
+    pub(super) fn connect(address: &str, access: &OperatorAccess) -> Result<Talk, TalkError> {
         let connect = |source| TalkError::Connect { address: address.to_owned(), source };
         let stream = stream_to(address).map_err(connect)?;
+        let stream: Box<dyn Spoken> = match &access.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.over(host_of(address), stream)?.map_err(connect)?),
+        };
         let mut talk = Talk { address: address.to_owned(), replies: BufReader::new(stream) };
-        if let Some(path) = password_file {
+        if let Some(path) = &access.password_file {
             let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "the password is no UTF-8");
             let password = first_line(path).and_then(|line| String::from_utf8(line).map_err(no_text));
             let password =
@@ -70,12 +93,18 @@ impl Talk {
     pub(super) fn ask(&mut self, words: &[&str]) -> Result<Value, TalkError> {
         let broken = |source| TalkError::Broken { address: self.address.clone(), source };
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        self.replies.get_mut().write_all(&request::command(&words)).map_err(broken)?;
+        let stream = self.replies.get_mut();
+        stream.write_all(&request::command(&words)).and_then(|()| stream.flush()).map_err(broken)?;
         match reply(&mut self.replies, DEPTH_MAX).map_err(broken)? {
             Ok(value) => Ok(value),
             Err(words) => Err(TalkError::Refused(words)),
         }
     }
+}
+
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn stream_to(address: &str) -> io::Result<TcpStream> {

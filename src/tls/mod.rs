@@ -10,6 +10,7 @@ mod clients;
 mod files;
 mod make;
 mod name;
+mod operator;
 mod peer;
 mod words;
 
@@ -22,6 +23,8 @@ pub use make::Issued;
 pub use make::Validity;
 pub use make::WrongName;
 pub use name::node_name;
+pub use operator::OperatorTls;
+pub use operator::Secured;
 pub use peer::PeerTls;
 pub use words::words;
 pub use words::words_of_io;

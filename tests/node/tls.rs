@@ -126,6 +126,46 @@ fn redis_cli_reads_and_writes_over_tls_what_plain_clients_see() {
     assert_eq!(node.stop().code(), Some(0));
 }
 
+// An operator whose node takes TLS only where others reach it.
+#[test]
+fn an_operator_asks_over_tls_and_is_told_why_a_node_is_not_believed() {
+    let secured = Secured::new(&["--tls-ca", "CA"]);
+    secured.cert("own", &["client", "c"]);
+    secured.cert("other", &["ca"]);
+    let password = secured.site.path().join("adminpass");
+    secured.site.make_secret("adminpass", b"secret-of-operators\n");
+    let mut args = secured.args();
+    args.extend(["--adminpass-file".to_owned(), text(&password)]);
+    let node = Node::start(&args);
+    let admin = |words: &[&str], host: &str, options: &[String]| {
+        let to = format!("{host}:{}", secured.port);
+        let access = ["--to", &to, "--adminpass-file", &text(&password)].map(str::to_owned);
+        let output = sealkv().arg("admin").args(words).args(access).args(options).output().unwrap();
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(all).unwrap())
+    };
+    let knows = |folder: &str| ["--tls".to_owned(), "--tls-ca".to_owned(), secured.file(folder, "ca.crt")];
+    let shows = ["--tls-cert", "--tls-key"].iter().zip(["client-c.crt", "client-c.key"]);
+    let shows: Vec<String> =
+        shows.flat_map(|(option, name)| [(*option).to_owned(), secured.file("own", name)]).collect();
+    let both = |folder: &str| [&knows(folder)[..], &shows].concat();
+    let (status, said) = admin(&["compare"], "127.0.0.1", &both("own"));
+    assert!(status == 0 && said.contains("the same"), "{status} {said}");
+    for (host, options, words) in [
+        ("127.0.0.1", knows("own").to_vec(), "CertificateRequired"),
+        ("127.0.0.1", both("other"), "invalid peer certificate"),
+        ("localhost", both("own"), "not valid for name"),
+        ("127.0.0.1", Vec::new(), "this port takes TLS only"),
+        ("127.0.0.1", both("nowhere"), "cannot be read"),
+    ] {
+        let (status, said) = admin(&["member", "list"], host, &options);
+        assert!(status != 0 && said.contains(words), "{words}: {status} {said}");
+    }
+    let alone = sealkv().args(["admin", "compare", "--tls"]).output().unwrap();
+    assert!(String::from_utf8(alone.stderr).unwrap().contains("--tls-ca"));
+    assert_eq!(node.stop().code(), Some(0));
+}
+
 #[test]
 fn redis_py_speaks_tls_with_pipelines_and_checks_the_name() {
     let secured = Secured::new(&[]);
