@@ -18,6 +18,8 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::limits::CLIENT_KEEPALIVE;
+use crate::limits::TLS_CONNECTION_BYTES;
+use crate::limits::TLS_HANDSHAKE_DEADLINE;
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
@@ -145,8 +147,16 @@ async fn converse(stream: TcpStream, guest: Guest, stopping: watch::Receiver<boo
     serve(stream, Arc::clone(&guest.shared), Arc::clone(&guest.client), stopping).await;
 }
 
-/// The same behind a handshake. Until that is done the client is a stranger, and has to give up its place to a newer one.
+/// The same behind a handshake, for which there must be memory. Until that is done the client is a stranger, and has to give up
+/// its place to a newer one.
 async fn secure(stream: TcpStream, tls: Arc<ClientTls>, guest: Guest, mut stopping: watch::Receiver<bool>) {
+    let deadline = tokio::time::Instant::now() + TLS_HANDSHAKE_DEADLINE;
+    let held = tokio::select! {
+        held = guest.shared.memory.take(TLS_CONNECTION_BYTES, deadline) => held,
+        () = guest.client.killed() => return,
+        _ = stopping.changed() => return,
+    };
+    let Some(_held) = held else { return add(&guest.shared.stats.connections_rejected_total, 1) };
     let shaken = tokio::select! {
         shaken = shake_hands(stream, &tls) => shaken,
         () = guest.client.killed() => return,

@@ -10,6 +10,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use sealkv::limits::TLS_CONNECTION_BYTES;
+use sealkv::tls::OperatorTls;
+
 use crate::client::Client;
 use crate::client::Reply;
 use crate::client::encode;
@@ -123,6 +126,35 @@ fn redis_cli_reads_and_writes_over_tls_what_plain_clients_see() {
     plain.send(&encode(&[b"GET", b"k"])).unwrap();
     assert_eq!(plain.reply().unwrap(), Reply::Error("ERR this port takes TLS only".to_owned()));
     assert!(node.says("clients do not get through the handshake of TLS"));
+    assert_eq!(node.stop().code(), Some(0));
+}
+
+#[test]
+fn what_tls_itself_holds_is_memory_of_clients() {
+    let secured = Secured::new(&[]);
+    let node = Node::start(&secured.args());
+    let held = || {
+        let Reply::Bulk(text) = node.client().words("INFO memory") else { panic!("no INFO") };
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("mem_clients_normal:"));
+        line.unwrap().trim().parse::<usize>().unwrap()
+    };
+    let until = |what: &str, is_so: &dyn Fn(usize) -> bool| {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !is_so(held()) {
+            assert!(Instant::now() < limit, "{what}: {}", held());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let tls = OperatorTls { ca: secured.folder("own").join("ca.crt"), shown: None };
+    let connect = |_| {
+        let stream = TcpStream::connect(("127.0.0.1", secured.port)).unwrap();
+        tls.over("127.0.0.1", stream).unwrap().unwrap()
+    };
+    let connections: Vec<_> = (0..20).map(connect).collect();
+    until("each is counted", &|held| held >= 20 * TLS_CONNECTION_BYTES);
+    drop(connections);
+    until("all is given back", &|held| held < TLS_CONNECTION_BYTES);
     assert_eq!(node.stop().code(), Some(0));
 }
 
