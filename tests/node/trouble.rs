@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::client::Client;
 use crate::client::Reply;
+use crate::client::encode;
 use crate::failing_disk::FailingDisk;
 use crate::failing_disk::Fault;
 use crate::failing_disk::Kind;
@@ -290,16 +291,24 @@ fn a_start_with_more_log_than_memory_holds_no_more_than_it_may_and_says_how_far_
     child.wait().unwrap();
 }
 
-/// More than all the memory, of which a start holds 240 MiB of the log, and less than a quarter of the pool.
+/// More than all the memory, of which a start holds 180 MiB of the log, and less than a quarter of the pool.
 const LIVE_LOG: u64 = 440 << 20;
 const EIO: i32 = 5;
+const PIPELINE: usize = 20;
 
 /// `count` values of 64 KiB.
 fn write(client: &mut Client, round: usize, count: usize) {
-    for number in 0..count {
-        let key = format!("k{round}-{number}");
-        let value = incompressible((round * 1000 + number) as u32, 65_536);
-        assert_eq!(client.call(&[b"SET", key.as_bytes(), &value]), Reply::ok());
+    for first in (0..count).step_by(PIPELINE) {
+        let numbers = first..count.min(first + PIPELINE);
+        let mut pipeline = Vec::new();
+        for number in numbers.clone() {
+            let value = incompressible((round * 1000 + number) as u32, 65_536);
+            pipeline.extend(encode(&[b"SET", format!("k{round}-{number}").as_bytes(), &value]));
+        }
+        client.send(&pipeline).unwrap();
+        for _ in numbers {
+            assert_eq!(client.reply().unwrap(), Reply::ok());
+        }
     }
 }
 
