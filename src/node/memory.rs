@@ -144,10 +144,10 @@ impl MemoryPlan {
         if self.has_peers { (self.entry_bytes / ENTRY_CACHE_PART).min(LOG_CACHE_BYTES_MAX) } else { 0 }
     }
 
-    /// Entries that a start may hold: clients and the cache have nothing yet.
+    /// Entries that a start may hold: clients and the cache have nothing yet. A quarter of what is theirs is for the reading itself.
     #[must_use]
     pub fn start_entry_bytes(&self) -> u64 {
-        self.entry_bytes + self.client_bytes + self.cache_bytes
+        (self.entry_bytes + self.client_bytes + self.cache_bytes) / 4 * 3
     }
 
     fn run_bytes(&self) -> u64 {
