@@ -205,15 +205,15 @@ impl<'a> Machine<'a> {
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
         let index = delivery.position.index;
-        let value_key = self.context.values.as_ref().ok();
-        let sealed = delivery.entry_tag.map(|entry_tag| SealedBy { entry_tag, value_key: value_key.cloned() });
+        let key_id = self.context.values.as_ref().ok().map(|active| active.dek.key_id());
+        let sealed = delivery.entry_tag.map(|entry_tag| SealedBy { entry_tag, key_id });
         let mut context = self.overlay.begin(self.context.base, index, stamp_ms, sealed, batch, names)?;
         let replies = match waiter {
             Some(waiter) => self.commands_with_reads(batch, &mut context, waiter, stamp_ms)?,
             None => self.commands(batch, &mut context)?,
         };
         context.assert_all_named();
-        self.can_seal(index, &context, delivery)?;
+        self.hold_key(index, &context, delivery)?;
         Ok(replies)
     }
 
@@ -268,9 +268,9 @@ impl<'a> Machine<'a> {
         Ok(replies)
     }
 
-    /// Whether what the entry wrote can be sealed at the end of the run. The delta depends on replicated bytes only;
+    /// Holds the key for what the entry wrote, if it can be sealed with it later. The delta depends on replicated bytes only;
     /// a key that is not here is this node's own trouble, so it halts at its first use, not later.
-    fn can_seal(&self, index: Index, context: &WriteContext<'_>, delivery: &Delivery<'_>) -> Result<(), HaltCause> {
+    fn hold_key(&mut self, index: Index, context: &WriteContext<'_>, delivery: &Delivery<'_>) -> Result<(), HaltCause> {
         if delivery.entry_tag.is_none() || context.sealed_writes() == 0 {
             return Ok(());
         }
@@ -280,6 +280,7 @@ impl<'a> Machine<'a> {
             let error = SealError::Nonce(NonceError::ValueDelta { delta });
             return Err(MachineError::Seal(error).into());
         }
+        self.overlay.seal_with(active);
         Ok(())
     }
 }

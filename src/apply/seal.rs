@@ -49,7 +49,7 @@ pub(crate) type TakeRow<'a, E> = dyn FnMut(&RowName, Option<&[u8]>) -> Result<()
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
 pub(crate) fn seal_table<E>(table: &RowTable, take: &mut TakeRow<'_, E>) -> Result<u64, SealRowsError<E>> {
-    let mut batch = SealBatch::default();
+    let mut batch = SealBatch { keys: table.value_keys(), ..SealBatch::default() };
     let mut sealed = 0;
     for database in Database::all() {
         for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(database, number).rows) {
@@ -66,6 +66,8 @@ pub(crate) fn seal_table<E>(table: &RowTable, take: &mut TakeRow<'_, E>) -> Resu
 /// Rows that are sealed together. Their plaintext is wiped with it.
 #[derive(Default)]
 struct SealBatch {
+    /// Those of the table.
+    keys: Vec<ActiveValue>,
     bodies: Zeroizing<Vec<u8>>,
     rows: Vec<(RowName, PendingRow)>,
     /// Of `rows`, those to be sealed.
@@ -88,16 +90,12 @@ struct PendingValue {
 }
 
 impl PendingValue {
-    fn sealed(&self) -> &SealedBy {
-        self.row.at.sealed.as_deref().expect("only sealed values are gathered")
-    }
-
-    fn key(&self) -> &ActiveValue {
-        self.sealed().value_key.as_ref().expect("the machine halts at an entry whose values have no key")
+    fn sealed(&self) -> SealedBy {
+        self.row.at.sealed().expect("only sealed values are gathered")
     }
 
     fn key_id(&self) -> KeyId {
-        self.key().dek.key_id()
+        self.sealed().key_id.expect("the machine halts at an entry whose values have no key")
     }
 }
 
@@ -108,7 +106,7 @@ impl SealBatch {
             self.rows.push((name, PendingRow::Gone));
             return false;
         };
-        if row.at.sealed.is_none() {
+        if row.at.sealed().is_none() {
             self.rows.push((name, PendingRow::Done(row.encode_clear().into())));
             return false;
         }
@@ -130,7 +128,9 @@ impl SealBatch {
     fn hand_over<E>(&mut self, take: &mut TakeRow<'_, E>) -> Result<(), SealRowsError<E>> {
         self.pending.sort_by_key(PendingValue::key_id);
         for values in self.pending.chunk_by(|one, next| one.key_id() == next.key_id()) {
-            seal_chunk(values, &self.bodies, &mut self.rows)?;
+            let key = self.keys.iter().find(|key| key.dek.key_id() == values[0].key_id());
+            let key = key.expect("a table holds the keys of its values");
+            seal_chunk(key, values, &self.bodies, &mut self.rows)?;
         }
         for (name, row) in self.rows.drain(..) {
             let bytes = match &row {
@@ -146,8 +146,13 @@ impl SealBatch {
     }
 }
 
-fn seal_chunk(values: &[PendingValue], bodies: &[u8], rows: &mut [(RowName, PendingRow)]) -> Result<(), SealError> {
-    let ActiveValue { dek, active_from } = values[0].key();
+fn seal_chunk(
+    key: &ActiveValue,
+    values: &[PendingValue],
+    bodies: &[u8],
+    rows: &mut [(RowName, PendingRow)],
+) -> Result<(), SealError> {
+    let ActiveValue { dek, active_from } = key;
     let item = |pending: &PendingValue| ValueItem {
         store_key: rows[pending.place].0.as_bytes(),
         header: pending.header,

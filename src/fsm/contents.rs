@@ -86,7 +86,7 @@ fn opened(reader: &RowReader, name: RowName, row: MetRow<'_>) -> Result<OpenedRo
             Ok(OpenedRow { name, header, body: Bytes::copy_from_slice(body) })
         }
         MetRow::Table(row) => {
-            let state = if row.at.sealed.is_some() { BodyState::Sealed } else { BodyState::Clear };
+            let state = if row.at.sealed().is_some() { BodyState::Sealed } else { BodyState::Clear };
             let mut body = Vec::with_capacity(row.value.body_len(&row.key));
             row.encode_body(&mut body);
             Ok(OpenedRow { name, header: row.value.header(state), body: body.into() })

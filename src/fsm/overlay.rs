@@ -28,6 +28,7 @@ use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
+use crate::keys::node_keys::ActiveValue;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 use crate::limits::ENTRY_WRITES_MAX;
 
@@ -63,7 +64,7 @@ pub struct WriteContext<'n> {
     pub(crate) index: Index,
     /// What expiry is judged by.
     pub(crate) stamp_ms: u64,
-    sealed: Option<Arc<SealedBy>>,
+    sealed: Option<SealedBy>,
     /// Sealed writes so far.
     op: u32,
     /// Bytes of values loaded or made so far (`ENTRY_VALUE_BYTES_MAX`).
@@ -84,7 +85,7 @@ impl<'n> WriteContext<'n> {
         names: &'n [RowName],
     ) -> WriteContext<'n> {
         assert_ne!(index, Index(0), "no entry has index 0");
-        WriteContext { index, stamp_ms, sealed: sealed.map(Arc::new), op: 0, value_bytes: 0, refusal, names }
+        WriteContext { index, stamp_ms, sealed, op: 0, value_bytes: 0, refusal, names }
     }
 
     /// The names of the keys of the next command, all at once: where it ends early, the next one must not get what is left.
@@ -131,7 +132,7 @@ impl<'n> WriteContext<'n> {
     fn next_write(&mut self) -> WrittenAt {
         let op = u16::try_from(self.op).expect("an entry above ENTRY_WRITES_MAX is refused whole");
         self.op += 1;
-        WrittenAt { index: self.index, op, sealed: self.sealed.clone() }
+        WrittenAt::new(self.index, op, self.sealed)
     }
 }
 
@@ -204,7 +205,7 @@ impl Overlay {
         for (name, fate) in self.effects.rows() {
             match fate {
                 Some(row) => {
-                    let (key, value, at) = (row.key.clone(), row.value.clone(), row.at.clone());
+                    let (key, value, at) = (row.key.clone(), row.value.clone(), row.at);
                     rows.push((*name, RowChange::Put { key, value, at }));
                 }
                 None if cleared.has(name.database()) => {}
@@ -257,6 +258,11 @@ impl Overlay {
         let held_bytes = value.bytes.len();
         let row = TableRow { value, at: context.next_write(), key: key.into(), held_bytes };
         self.effects.set(name, Some(Arc::new(row)));
+    }
+
+    /// Holds the key that the run's values will be sealed with, see [`Effects::seal_with`].
+    pub(crate) fn seal_with(&mut self, key: &ActiveValue) {
+        self.effects.seal_with(key);
     }
 
     /// What was put just now holds so many bytes, at least its length.

@@ -14,41 +14,56 @@ use crate::fsm::name::RowName;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::ids::Index;
+use crate::ids::KeyId;
 use crate::keys::node_keys::ActiveValue;
 
-/// What the values of a sealed entry are sealed with; shared by all of them.
-#[derive(Clone, Debug)]
+/// What the values of a sealed entry are sealed with.
+#[derive(Clone, Copy, Debug)]
 pub struct SealedBy {
     /// GCM tag of the entry's envelope.
     pub entry_tag: [u8; 16],
-    /// The value DEK that was active at the entry; held here, since it may be rotated before the value is sealed. `None`
-    /// = this node cannot unwrap it: the entry halts if it writes a value.
-    pub value_key: Option<ActiveValue>,
+    /// The value DEK that was active at the entry; who holds the row holds the key ([`Effects::seal_with`]). `None` = this
+    /// node cannot unwrap it: the entry halts if it writes a value.
+    pub key_id: Option<KeyId>,
 }
 
 /// Without a key: for tests of what is not sealed in the end.
 impl From<[u8; 16]> for SealedBy {
     fn from(entry_tag: [u8; 16]) -> SealedBy {
-        SealedBy { entry_tag, value_key: None }
+        SealedBy { entry_tag, key_id: None }
     }
 }
 
-/// The write that made a value: all that its nonce is made of.
-#[derive(Clone, Debug)]
+/// The write that made a value: all that its nonce is made of. Flat, and without a pointer: every row of a table has one.
+#[derive(Clone, Copy, Debug)]
 pub struct WrittenAt {
     /// The entry.
     pub index: Index,
     /// Which sealed write of the entry, counted from 0 in execution order.
     pub op: u16,
-    /// `None` = the entry was in the clear, and so is the value.
-    pub sealed: Option<Arc<SealedBy>>,
+    is_sealed: bool,
+    key_id: Option<KeyId>,
+    entry_tag: [u8; 16],
 }
 
 impl WrittenAt {
+    /// The write `op` of the entry at `index`. `None` = the entry was in the clear, and so is the value.
+    #[must_use]
+    pub fn new(index: Index, op: u16, sealed: Option<SealedBy>) -> WrittenAt {
+        let SealedBy { entry_tag, key_id } = sealed.unwrap_or([0; 16].into());
+        WrittenAt { index, op, is_sealed: sealed.is_some(), key_id, entry_tag }
+    }
+
+    /// What the value is sealed with; `None` = it is in the clear.
+    #[must_use]
+    pub fn sealed(&self) -> Option<SealedBy> {
+        self.is_sealed.then_some(SealedBy { entry_tag: self.entry_tag, key_id: self.key_id })
+    }
+
     /// GCM tag of the entry's envelope, if it had one.
     #[must_use]
     pub fn entry_tag(&self) -> Option<[u8; 16]> {
-        self.sealed.as_ref().map(|sealed| sealed.entry_tag)
+        self.is_sealed.then_some(self.entry_tag)
     }
 }
 
@@ -168,6 +183,7 @@ pub struct Effects {
     cleared: Databases,
     rows: RowMap,
     bytes: u64,
+    value_key: Option<ActiveValue>,
 }
 
 impl Effects {
@@ -193,6 +209,21 @@ impl Effects {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The key of the run's sealed values: it is held until they are sealed, and may be rotated before that.
+    #[must_use]
+    pub fn value_key(&self) -> Option<&ActiveValue> {
+        self.value_key.as_ref()
+    }
+
+    /// Holds the key that values of the run will be sealed with.
+    ///
+    /// # Panics
+    /// If it is another one than before: a rotation is a run by itself.
+    pub fn seal_with(&mut self, key: &ActiveValue) {
+        let known = self.value_key.get_or_insert_with(|| key.clone());
+        assert_eq!(known.dek.key_id(), key.dek.key_id(), "a run has one key for its values");
     }
 
     /// What the run did to a row.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::sync::Mutex;
 use super::sync::PoisonError;
 use super::sync::RwLock;
 use crate::fsm::name::DATABASES;
@@ -22,6 +23,7 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
+use crate::keys::node_keys::ActiveValue;
 
 /// Where rows go that nobody needs any more: dropping half a million of them takes a while.
 pub type Bury = Arc<dyn Fn(Rubble) + Send + Sync>;
@@ -48,6 +50,9 @@ pub struct RowTable {
     shards: Box<[RwLock<Shard>]>,
     /// Written by the thread that merges.
     bytes: AtomicU64,
+    /// What its values are sealed with: one key, and another one for each rotation since it was empty. Pushed by the thread that
+    /// merges.
+    value_keys: Mutex<Vec<ActiveValue>>,
     bury: Bury,
 }
 
@@ -64,7 +69,7 @@ impl RowTable {
     pub fn new(bury: Bury) -> RowTable {
         let shards: Box<[RwLock<Shard>]> = (0..SHARDS).map(|_| RwLock::default()).collect();
         let bytes = AtomicU64::new(SHARDS as u64 * size_of::<RwLock<Shard>>() as u64);
-        RowTable { shards, bytes, bury }
+        RowTable { shards, bytes, value_keys: Mutex::new(Vec::new()), bury }
     }
 
     /// Bytes of memory that it takes: maps as they are allocated, keys, values.
@@ -109,8 +114,17 @@ impl RowTable {
         found
     }
 
+    /// The keys that its values are sealed with. Of a table that nobody merges into.
+    #[must_use]
+    pub fn value_keys(&self) -> Vec<ActiveValue> {
+        self.value_keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes over what a run did, which must be published. One thread merges; `sorter` is its own.
     pub fn merge(&self, effects: &Effects, sorter: &mut MergeSorter) {
+        if let Some(key) = effects.value_key() {
+            self.hold(key);
+        }
         for (name, fate) in effects.rows() {
             sorter.places[shard_of(name)].push((*name, fate.clone()));
         }
@@ -123,6 +137,13 @@ impl RowTable {
         }
         if !rubble.maps.is_empty() {
             (self.bury)(rubble);
+        }
+    }
+
+    fn hold(&self, key: &ActiveValue) {
+        let mut keys = self.value_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keys.iter().any(|known| known.dek.key_id() == key.dek.key_id()) {
+            keys.push(key.clone());
         }
     }
 

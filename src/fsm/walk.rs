@@ -44,7 +44,7 @@ impl MetRow<'_> {
     pub fn header(&self) -> Result<Header, ValueError> {
         match self {
             MetRow::Table(row) => {
-                let state = if row.at.sealed.is_some() { BodyState::Sealed } else { BodyState::Clear };
+                let state = if row.at.sealed().is_some() { BodyState::Sealed } else { BodyState::Clear };
                 Ok(row.value.header(state))
             }
             MetRow::Base(row) => Header::split(row).map(|(header, _)| header),

@@ -129,7 +129,7 @@ fn reader(is_in_table: bool) -> RowReader {
     let mut effects = Effects::default();
     if is_in_table {
         for number in 0..KEYS {
-            let at = WrittenAt { index: Index(1), op: 0, sealed: None };
+            let at = WrittenAt::new(Index(1), 0, None);
             let row = TableRow { value: value(), at, key: key(number).into(), held_bytes: VALUE.len() };
             effects.set(name(number), Some(Arc::new(row)));
         }

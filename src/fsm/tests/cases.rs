@@ -430,11 +430,11 @@ fn reads_answer_in_the_forms_of_redis() {
 /// `count` keys "0", "1", ... that share one value of `bytes` bytes.
 fn large_values(f: &mut Fixture, count: usize, bytes: usize) -> Vec<Bytes> {
     let value = Bytes::from(vec![7; bytes]);
-    let at = WrittenAt { index: Index(2), op: 0, sealed: None };
+    let at = WrittenAt::new(Index(2), 0, None);
     let keys: Vec<Bytes> = (0..count).map(|number| Bytes::from(number.to_string())).collect();
     for key in &keys {
         let value = Value { kind: ValueKind::String, last_change: Index(2), expire_at_ms: 0, bytes: value.clone() };
-        f.base.insert(key, value, at.clone());
+        f.base.insert(key, value, at);
     }
     keys
 }

@@ -234,7 +234,7 @@ impl MapBase {
 
     /// Its rows in the order of their keys.
     pub(crate) fn by_key(&self) -> BTreeMap<Vec<u8>, (Value, WrittenAt)> {
-        self.rows.values().map(|(key, value, at)| (key.clone(), (value.clone(), at.clone()))).collect()
+        self.rows.values().map(|(key, value, at)| (key.clone(), (value.clone(), *at))).collect()
     }
 }
 

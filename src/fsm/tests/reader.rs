@@ -162,7 +162,7 @@ fn a_damaged_row_among_several_spoils_only_its_own_answer() {
     let base = Picture { rows, applied: Vec::new(), keyring: None }.to_base();
     let (base, bury): (Arc<dyn RowBase>, Bury) = (Arc::new(base), Arc::new(drop));
     let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
-    let at = WrittenAt { index: Index(9), op: 0, sealed: None };
+    let at = WrittenAt::new(Index(9), 0, None);
     let row = TableRow { value: value(7), at, key: b"table"[..].into(), held_bytes: 5 };
     let mut effects = Effects::default();
     effects.set(name(b"table"), Some(Arc::new(row)));

@@ -87,7 +87,7 @@ fn deleted_and(keys: &[&'static str]) -> Counted {
         effects.set(RowName::new(Database::FIRST, (u128::from(place) << 64).to_be_bytes()), None);
     }
     for key in keys {
-        let (at, bytes) = (WrittenAt { index: Index(1), op: 0, sealed: None }, Bytes::from_static(b"v"));
+        let (at, bytes) = (WrittenAt::new(Index(1), 0, None), Bytes::from_static(b"v"));
         let value = Value { kind: ValueKind::String, last_change: Index(1), expire_at_ms: 0, bytes };
         let row = TableRow { value, at, key: key.as_bytes().into(), held_bytes: 1 };
         effects.set(name(key.as_bytes()), Some(Arc::new(row)));

@@ -115,7 +115,7 @@ fn names(are_apart: bool) -> [RowName; 2] {
 fn row(index: u64) -> RowFate {
     let value =
         Value { kind: ValueKind::String, last_change: Index(index), expire_at_ms: 0, bytes: Bytes::from_static(b"v") };
-    let at = WrittenAt { index: Index(index), op: 0, sealed: None };
+    let at = WrittenAt::new(Index(index), 0, None);
     Some(Arc::new(TableRow { value, at, key: Box::default(), held_bytes: 1 }))
 }
 

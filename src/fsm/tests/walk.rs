@@ -37,7 +37,7 @@ fn value(expire_at_ms: u64) -> Value {
 }
 
 fn row(expire_at_ms: u64) -> RowFate {
-    let at = WrittenAt { index: Index(1), op: 0, sealed: None };
+    let at = WrittenAt::new(Index(1), 0, None);
     Some(Arc::new(TableRow { value: value(expire_at_ms), at, key: Box::default(), held_bytes: 1 }))
 }
 
