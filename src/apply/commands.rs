@@ -108,12 +108,8 @@ impl CommandRuns {
     fn publish(&self, entries: &[Committed], result: RunResult, committer: &mut Committer) {
         let began = self.clock.monotonic();
         let RunResult { overlay, answers, progressed, .. } = result;
-        let mut applied = committer.applied().clone();
-        applied.position = entries[entries.len() - 1].entry.position();
-        applied.last_stamp_ms = progressed.stamp_ms;
-        applied.client_command_applied = progressed.has_run_commands;
-        let record = committer.record_of(applied);
-        committer.publish(overlay.into_effects(), record);
+        let position = entries[entries.len() - 1].entry.position();
+        committer.publish_commands(overlay.into_effects(), position, progressed);
         committer.count(entries);
         for answer in answers {
             answer.waiter.answer(Outcome::Replies(answer.replies));

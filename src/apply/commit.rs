@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::apply::flush::FlushJob;
 use crate::apply::flush::Flusher;
+use crate::apply::machine::Progressed;
 use crate::apply::metrics::Metrics;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
@@ -236,9 +237,19 @@ impl Committer {
         self.state.writer.publish(effects, position, last_stamp_ms);
     }
 
+    /// The same for a run of commands up to the entry at `position`, which moves nothing else of the record: none of it is copied.
+    pub(super) fn publish_commands(&mut self, effects: Effects, position: Position, progressed: Progressed) {
+        assert!(position.index > self.applied().position.index, "every run moves applied on");
+        let applied = &mut self.state.record.applied;
+        applied.position = position;
+        (applied.last_stamp_ms, applied.client_command_applied) = (progressed.stamp_ms, progressed.has_run_commands);
+        self.state.writer.publish(effects, position, progressed.stamp_ms);
+    }
+
     /// The record with another applied row, everything else as it is.
     pub(super) fn record_of(&self, applied: Applied) -> StateRecord {
-        StateRecord { applied, ..self.state.record.clone() }
+        let StateRecord { keyring_row, mac, .. } = &self.state.record;
+        StateRecord { applied, keyring_row: keyring_row.clone(), mac: mac.clone() }
     }
 
     /// Counts the entries of a run that was published.
