@@ -125,15 +125,24 @@ impl RowTable {
         if let Some(key) = effects.value_key() {
             self.hold(key);
         }
+        let MergeSorter { places, filled, replaced } = sorter;
         for (name, fate) in effects.rows() {
-            sorter.places[shard_of(name)].push((*name, fate.clone()));
-        }
-        let mut rubble = Rubble { maps: Vec::new(), bytes: 0 };
-        for (shard, rows) in self.shards.iter().zip(&mut sorter.places) {
-            if !rows.is_empty() || !effects.cleared().is_empty() {
-                self.merge_shard(shard, effects.cleared(), rows, &mut sorter.replaced, &mut rubble);
-                sorter.replaced.clear();
+            let place = shard_of(name);
+            if places[place].is_empty() {
+                filled.push(place);
             }
+            places[place].push((*name, fate.clone()));
+        }
+        if !effects.cleared().is_empty() {
+            // Every shard gets the mark.
+            filled.clear();
+            filled.extend(0..SHARDS);
+        }
+        filled.sort_unstable();
+        let mut rubble = Rubble { maps: Vec::new(), bytes: 0 };
+        for place in filled.drain(..) {
+            self.merge_shard(&self.shards[place], effects.cleared(), &mut places[place], replaced, &mut rubble);
+            replaced.clear();
         }
         if !rubble.maps.is_empty() {
             (self.bury)(rubble);
@@ -245,12 +254,14 @@ pub struct Stretch {
 #[derive(Debug)]
 pub struct MergeSorter {
     places: Vec<Vec<(RowName, RowFate)>>,
+    /// Shards that have rows, so that a short run looks at no others.
+    filled: Vec<usize>,
     replaced: Vec<RowFate>,
 }
 
 impl Default for MergeSorter {
     fn default() -> MergeSorter {
-        MergeSorter { places: vec![Vec::new(); SHARDS], replaced: Vec::new() }
+        MergeSorter { places: vec![Vec::new(); SHARDS], filled: Vec::with_capacity(SHARDS), replaced: Vec::new() }
     }
 }
 
