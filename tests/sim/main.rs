@@ -1,4 +1,5 @@
 //! A whole node, and a cluster of three or five, in one thread: what a seed decides, what clients may rely on, whatever fails.
+//! A small model of what may be sealed is explored beside them.
 //! And the log alone, on a disk that fails in every way at every moment.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -15,6 +16,7 @@ mod lives;
 mod log_life;
 mod log_model;
 mod members;
+mod model;
 mod replay;
 mod sealed_log;
 mod snapshots;
