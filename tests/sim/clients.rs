@@ -40,9 +40,17 @@ impl Clients {
     /// Holds everything that clients were told against the list as `node`, which leads, reads it now; how many adds were
     /// acknowledged.
     pub fn check(&self, cluster: &mut SimCluster, node: u64) -> usize {
-        let last = cluster.read(node, list());
-        cluster.until("the list is read", |cluster| cluster.end_of(last).is_some());
-        let list = listed(cluster.end_of(last).expect("it has ended")).expect("a leader reads");
+        // Somebody else may lead meanwhile: then it is asked again.
+        let read = |_| {
+            let last = cluster.read(cluster.leader().unwrap_or(node), list());
+            cluster.until("the list is read", |cluster| cluster.end_of(last).is_some());
+            let found = cluster.end_of(last).and_then(listed);
+            if found.is_none() {
+                cluster.steps(50);
+            }
+            found
+        };
+        let list = (0..20).find_map(read).expect("a leader reads");
         let mut acknowledged = 0;
         for number in &self.adds {
             let word = format!("{number},");
