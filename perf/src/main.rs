@@ -13,8 +13,12 @@ mod names;
 mod peers;
 mod record;
 mod run;
+mod watch;
 
 use std::process::ExitCode;
+
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// What was asked for.
 struct Options {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let begun = Watch::new(&[]);
     let machine = machine::Machine::here();
     let limit = limit::measure(&machine);
     let mut rows = Vec::new();
@@ -52,7 +57,11 @@ fn main() -> ExitCode {
         }
         rows.extend(names);
     }
-    let record = record::record(&machine, &limit, &rows);
+    let foreign_cpus = begun.foreign_cpus();
+    if foreign_cpus > FOREIGN_MAX {
+        eprintln!("others took {foreign_cpus:.2} CPUs meanwhile: these times are worth little");
+    }
+    let record = record::record(&machine, &limit, &rows, foreign_cpus);
     if options.json {
         println!("{record}");
     }

@@ -8,9 +8,10 @@ use sealkv::crypto::aead;
 use crate::limit::Limit;
 use crate::machine::Machine;
 use crate::run::Row;
+use crate::watch::FOREIGN_MAX;
 
-/// The record of a run.
-pub fn record(machine: &Machine, limit: &Limit, rows: &[Row]) -> Value {
+/// The record of a run, in which others took so many CPUs.
+pub fn record(machine: &Machine, limit: &Limit, rows: &[Row], foreign_cpus: f64) -> Value {
     let mut all: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -41,6 +42,7 @@ pub fn record(machine: &Machine, limit: &Limit, rows: &[Row]) -> Value {
     json!({
         "bench": "peers crypto", "machine": machine.cpu, "ghz": round(machine.ghz), "commit": machine.commit,
         "date": machine.date, "tier": aead::chosen().name(), "limit": mixes, "rows": all,
+        "foreign_cpus": round(foreign_cpus), "busy": foreign_cpus > FOREIGN_MAX,
     })
 }
 

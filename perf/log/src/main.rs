@@ -13,6 +13,8 @@ mod recovery;
 mod run;
 mod syncs;
 mod turns;
+#[path = "../../src/watch.rs"]
+mod watch;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use crate::process::Process;
 use crate::record::Row;
 use crate::run::Cell;
 use crate::run::Contestant;
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// What was asked for.
 struct Options {
@@ -81,6 +85,8 @@ fn compare(options: &Options) -> ExitCode {
     let program = std::env::current_exe().expect("this program");
     let mut processes = processes(options, &program);
     let neighbour = options.busy.then(|| Neighbour::start(&program));
+    let pids: Vec<u32> = processes.iter().map(Process::pid).chain(neighbour.as_ref().map(Neighbour::pid)).collect();
+    let begun = Watch::new(&pids);
     let mut rows = Vec::new();
     for cell in options.cells.iter().copied() {
         let mut turns = vec![Vec::new(); processes.len()];
@@ -96,10 +102,14 @@ fn compare(options: &Options) -> ExitCode {
         record::print_cell(cell, &of_cell);
         rows.extend(of_cell);
     }
+    let foreign_cpus = begun.foreign_cpus();
     drop(neighbour);
     record::print_summary(&rows);
+    if foreign_cpus > FOREIGN_MAX {
+        eprintln!("others took {foreign_cpus:.2} CPUs meanwhile: these times are worth little");
+    }
     let Some(path) = &options.record else { return ExitCode::SUCCESS };
-    match std::fs::write(path, record::as_json(&rows, options.rounds, options.busy)) {
+    match std::fs::write(path, record::as_json(&rows, options.rounds, options.busy, foreign_cpus)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", path.display());

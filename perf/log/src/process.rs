@@ -41,6 +41,10 @@ impl Process {
         &self.name
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// One turn.
     pub fn measure(&mut self, cell: Cell, seconds: f64) -> Measured {
         let turn = format!("{} {} {} {seconds}\n", cell.entry_bytes, cell.group, cell.in_flight);
@@ -73,6 +77,10 @@ pub struct Neighbour(Child);
 impl Neighbour {
     pub fn start(program: &Path) -> Neighbour {
         Neighbour(Command::new(program).arg("spin").spawn().expect("a process"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
     }
 }
 

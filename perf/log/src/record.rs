@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use crate::run::Cell;
 use crate::run::Measured;
+use crate::watch::FOREIGN_MAX;
 
 /// A contestant at one cell: medians of its turns.
 pub struct Row {
@@ -92,8 +93,8 @@ pub fn print_summary(rows: &[Row]) {
     }
 }
 
-/// The record of a run.
-pub fn as_json(rows: &[Row], rounds: usize, busy: bool) -> String {
+/// The record of a run, in which others took so many CPUs.
+pub fn as_json(rows: &[Row], rounds: usize, busy_core: bool, foreign_cpus: f64) -> String {
     let row = |row: &Row| {
         let it = &row.median;
         serde_json::json!({
@@ -108,7 +109,7 @@ pub fn as_json(rows: &[Row], rounds: usize, busy: bool) -> String {
     let head = serde_json::json!({
         "bench": "peers log", "commit": std::env::var("SEALKV_COMMIT").unwrap_or_default(), "cpu": cpu(),
         "unix_seconds": SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        "rounds": rounds, "busy_core": busy,
+        "rounds": rounds, "busy_core": busy_core, "foreign_cpus": round(foreign_cpus), "busy": foreign_cpus > FOREIGN_MAX,
     });
     let head = head.to_string();
     format!("{},\"rows\":[\n{}\n]}}\n", head.trim_end_matches('}'), rows.join(",\n"))

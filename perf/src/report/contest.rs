@@ -16,12 +16,12 @@ use crate::rivals::REDIS;
 use crate::rivals::Rival;
 use crate::rivals::VALKEY;
 use crate::rivals::syncs_by_strace;
-use crate::run::FOREIGN_MAX;
-use crate::run::Watch;
 use crate::statistics::Cell;
 use crate::statistics::in_pairs;
 use crate::statistics::median;
 use crate::statistics::pairs_of;
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// A server that takes part.
 enum Server {

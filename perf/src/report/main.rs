@@ -1,7 +1,7 @@
 //! `scripts/bench overhead`, `scale`, `compare` and `report`: runs what measures, keeps records, draws them.
 //!
 //! ```text
-//! run        children with their CPU time, and how much CPU others took meanwhile
+//! run        programs that are run to their end; ../watch: CPU time of processes, and how much others took meanwhile
 //! facts      the machine: CPU class and tier, disk, kernel, commit
 //! overhead   the stages of an entry, sealed minus nil, from the benches of the crate; then scenarios with running nodes
 //! goals      what a record of overhead says about each goal of the project
@@ -33,6 +33,8 @@ mod scenarios;
 mod statistics;
 mod summary;
 mod trio;
+#[path = "../watch.rs"]
+mod watch;
 
 use std::fs;
 use std::path::Path;

@@ -20,8 +20,8 @@ use crate::Options;
 use crate::rivals::exchange;
 use crate::rivals::free_port;
 use crate::run::output_of;
-use crate::run::own_seconds;
-use crate::run::process_seconds;
+use crate::watch::own_seconds;
+use crate::watch::process_seconds;
 
 /// How a node is set up: a name, and flags beside those that all have.
 pub struct Scenario {

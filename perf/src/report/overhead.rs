@@ -13,11 +13,11 @@ use crate::facts::record;
 use crate::keep;
 use crate::nodes::Tools;
 use crate::read_record;
-use crate::run::FOREIGN_MAX;
-use crate::run::Watch;
 use crate::run::output_of;
 use crate::scenarios;
 use crate::scenarios::Plan;
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// `--rooms PATH --sealkv PATH --load PATH --out PATH [--rounds N] [--seconds N] [--sizes ..] [--batches ..] [--rate N] [--profile N]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {

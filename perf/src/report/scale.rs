@@ -15,10 +15,10 @@ use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
 use crate::overhead::is_there;
-use crate::run::FOREIGN_MAX;
-use crate::run::Watch;
 use crate::run::output_of;
 use crate::statistics::median;
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// What grows: the option of the load generator, its values, and what stays. Few keys where values grow, so that what is read
 /// has just been written.

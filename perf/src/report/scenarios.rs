@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
 use crate::nodes::Tools;
-use crate::run::Watch;
 use crate::sampled::profiles;
 use crate::statistics::interval;
 use crate::statistics::median;
+use crate::watch::Watch;
 
 /// What came of all scenarios.
 pub struct Outcome {

@@ -20,13 +20,13 @@ use crate::nodes::metric;
 use crate::rivals::Rival;
 use crate::rivals::free_port;
 use crate::rivals::is_installed;
-use crate::run::FOREIGN_MAX;
-use crate::run::Watch;
 use crate::statistics::Cell;
 use crate::statistics::in_pairs;
 use crate::statistics::interval;
 use crate::statistics::median;
 use crate::statistics::pairs_of;
+use crate::watch::FOREIGN_MAX;
+use crate::watch::Watch;
 
 /// Three servers behind one name.
 struct Trio {
