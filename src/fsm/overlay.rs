@@ -261,7 +261,7 @@ impl Overlay {
     }
 
     /// Holds the key that the run's values will be sealed with, see [`Effects::seal_with`].
-    pub(crate) fn seal_with(&mut self, key: &ActiveValue) {
+    pub fn seal_with(&mut self, key: &ActiveValue) {
         self.effects.seal_with(key);
     }
 
