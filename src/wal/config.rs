@@ -49,7 +49,8 @@ pub struct LogConfig {
     pub cluster_id: ClusterId,
     /// Seals the frames; `None` for a log in the clear. IDENTITY alone decides which it is.
     pub log_key: Option<Zeroizing<[u8; 32]>>,
-    /// Bytes of entry data that a recovery keeps in memory, the newest ones; what is older is read back when it is wanted.
+    /// Bytes of entry data that a recovery keeps in memory, the newest ones; what is older is read back when it is wanted. Those above
+    /// the commit are kept, however many they are.
     pub kept_bytes_max: usize,
     /// Frames written or synced at one time; the next one is built when fewer are.
     pub frames_in_flight: usize,

@@ -1,4 +1,5 @@
-//! What a recovery keeps in memory: the newest entries up to a number of bytes, and of those before them their terms.
+//! What a recovery keeps in memory: the newest entries up to a number of bytes, but all above the commit, and of those before them
+//! their terms.
 //!
 //! Older entries are read back from the log when they are wanted ([`crate::wal::LogLoop::fetch`]): a start must not need as much
 //! memory as the log has on disk.
@@ -26,7 +27,7 @@ impl KeptEntries {
     }
 
     /// Takes consecutive entries in, which replace all from the first of them on.
-    pub(crate) fn push(&mut self, newer: Vec<LogEntry>, bytes_max: usize) {
+    pub(crate) fn push(&mut self, newer: Vec<LogEntry>) {
         let Some(first) = newer.first().map(|entry| entry.index) else { return };
         while let Some(replaced) = self.entries.pop_back_if(|entry| entry.index >= first) {
             self.bytes -= replaced.data.len();
@@ -36,7 +37,13 @@ impl KeptEntries {
         }
         self.bytes += newer.iter().map(|entry| entry.data.len()).sum::<usize>();
         self.entries.extend(newer);
-        while self.bytes > bytes_max && self.entries.len() > 1 {
+    }
+
+    /// Forgets the oldest up to `commit`, until no more than `bytes_max` are left. Raft begins with those above, however many they
+    /// are: the node may have taken them while it had more memory.
+    pub(crate) fn cut(&mut self, bytes_max: usize, commit: Index) {
+        let is_covered = |entry: &LogEntry| entry.index <= commit;
+        while self.bytes > bytes_max && self.entries.len() > 1 && self.entries.front().is_some_and(is_covered) {
             self.forget_first();
         }
     }

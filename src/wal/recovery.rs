@@ -88,7 +88,7 @@ pub enum LogPart<'a> {
 /// What stays in memory of what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// The newest entries that count, up to so many bytes of data and at least one, and where each lies.
+    /// The newest entries that count, up to so many bytes of data, at least one and all above the commit, and where each lies.
     Entries {
         /// See [`LogConfig::kept_bytes_max`](crate::wal::LogConfig::kept_bytes_max).
         bytes_max: usize,
@@ -282,8 +282,10 @@ impl Replayed {
         let Keep::Entries { bytes_max } = keep else {
             return self.contents.forget_places();
         };
-        self.entries.push(body.entries, bytes_max);
-        self.entries.trim(self.contents.state().compacted.index);
+        let state = self.contents.state();
+        self.entries.push(body.entries);
+        self.entries.trim(state.compacted.index);
+        self.entries.cut(bytes_max, state.hard_state.commit);
     }
 
     /// Rule 5, and the slots beside the run.
