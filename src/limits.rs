@@ -179,8 +179,17 @@ pub const ELECTION_TICKS: u32 = 10;
 /// A ReadIndex that no quorum has confirmed by then is given up.
 pub const READ_INDEX_DEADLINE: Duration = Duration::from_secs(5);
 
+/// A voter that has heard a leader, or begins, votes for nobody else for that long; a leader's lease is shorter. Half of an election
+/// timeout: a node that campaigns has heard nobody for longer, so no election waits for it.
+pub const LEASE: Duration = RAFT_TICK.saturating_mul(ELECTION_TICKS / 2);
+/// Rounds of a lease that may be without an answer: one each tick, until they are too old to be of use.
+pub const LEASE_ROUNDS_MAX: usize = ELECTION_TICKS as usize;
+
 const _: () = assert!(UNAPPLIED_BYTES_MAX >= 2 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(ELECTION_TICKS > 1);
+// Two ticks may come at once, and the first right behind what a node has heard.
+const _: () =
+    assert!(is_shorter(LEASE, RAFT_TICK.saturating_mul(ELECTION_TICKS - 2)), "no node campaigns within a lease");
 const _: () = assert!(is_shorter(ELECTION_MAX, READ_INDEX_DEADLINE));
 
 // propose

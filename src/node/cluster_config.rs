@@ -12,6 +12,7 @@ use crate::limits::MEMBERS_MAX;
 use crate::node::members_watch::AddressSettings;
 use crate::node::settings::ConfigError;
 use crate::node::settings::Settings;
+use crate::raft::ClockDrift;
 use crate::tls::TlsFiles;
 
 /// A node of several, as its settings say.
@@ -33,6 +34,8 @@ pub struct ClusterConfig {
     pub tls: Option<TlsFiles>,
     /// The operator insists on nodes without TLS beyond loopback.
     pub is_insecure: bool,
+    /// Reads by the leader's lease, with clocks that drift by at most that.
+    pub lease: Option<ClockDrift>,
 }
 
 impl ClusterConfig {
@@ -78,7 +81,8 @@ impl ClusterConfig {
         }
         let cluster = cluster_id(settings.cluster_name.as_deref().unwrap_or(""), &founders);
         let is_insecure = settings.insecure_peers.unwrap_or(false);
-        Ok(Some(ClusterConfig { node, peer_listen, founders, moved, is_joining, cluster, tls, is_insecure }))
+        let lease = lease(settings.read_lease_drift_ppm)?;
+        Ok(Some(ClusterConfig { node, peer_listen, founders, moved, is_joining, cluster, tls, is_insecure, lease }))
     }
 
     /// What it says of addresses beside the state.
@@ -98,9 +102,18 @@ fn none_of(settings: &Settings) -> Result<(), ConfigError> {
         ("peer-cert", settings.peer_cert.is_some()),
         ("peer-key", settings.peer_key.is_some()),
         ("peer-ca", settings.peer_ca.is_some()),
+        ("read-lease-drift-ppm", settings.read_lease_drift_ppm.is_some_and(|ppm| ppm > 0)),
     ];
     let expected = "1=HOST:PORT,2=HOST:PORT,3=HOST:PORT, the founders of the cluster";
     ConfigError::without("initial-cluster", expected, &given)
+}
+
+/// `None` for reads by rounds only.
+fn lease(ppm: Option<u32>) -> Result<Option<ClockDrift>, ConfigError> {
+    let Some(ppm) = ppm.filter(|ppm| *ppm > 0) else { return Ok(None) };
+    let expected =
+        format!("1 to {} (quartz and the slewing of NTP: 1000), or 0 for reads without a lease", ClockDrift::PPM_MAX);
+    ClockDrift::new(ppm).map(Some).ok_or_else(|| range("read-lease-drift-ppm", &ppm.to_string(), &expected))
 }
 
 /// `1=HOST:PORT,2=HOST:PORT,...`, ascending by node.
@@ -293,6 +306,19 @@ mod tests {
         let alone = Settings { node_id: Some(1), ..Settings::default() };
         assert!(refused(alone).starts_with("initial-cluster is missing"));
         assert!(ClusterConfig::check(&Settings::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lease_needs_a_bound_that_clocks_can_keep_and_a_cluster() {
+        let with = |ppm| Settings { read_lease_drift_ppm: Some(ppm), ..three() };
+        let lease = |ppm| ClusterConfig::check(&with(ppm)).unwrap().unwrap().lease;
+        assert_eq!(lease(0), None);
+        assert_eq!(lease(1_000), ClockDrift::new(1_000));
+        assert!(lease(100_000).is_some());
+        let why = refused(with(100_001));
+        assert!(why.starts_with("read-lease-drift-ppm is 100001, expected 1 to 100000"), "{why}");
+        let alone = Settings { read_lease_drift_ppm: Some(1_000), ..Settings::default() };
+        assert!(refused(alone).starts_with("initial-cluster is missing, which read-lease-drift-ppm needs"));
     }
 
     #[test]

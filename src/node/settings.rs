@@ -176,6 +176,9 @@ pub struct Settings {
     /// Allow nodes on addresses that are not loopback to talk to each other without TLS
     #[arg(long, env = "SEALKV_INSECURE_PEERS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_peers: Option<bool>,
+    /// Read by the leader's lease, which is safe while no node's clock drifts by more than so many parts in a million, 0 = never [default: 0]
+    #[arg(long, env = "SEALKV_READ_LEASE_DRIFT_PPM", value_name = "N", value_parser = count::<u32>)]
+    pub read_lease_drift_ppm: Option<u32>,
     /// Serve CPU profiles at /debug/pprof/profile?seconds=N and /debug/heap at the admin address [default: false]
     #[arg(long, env = "SEALKV_PROFILING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub profiling: Option<bool>,
@@ -351,6 +354,7 @@ impl Settings {
             peer_key: self.peer_key.or(lower.peer_key),
             peer_ca: self.peer_ca.or(lower.peer_ca),
             insecure_peers: self.insecure_peers.or(lower.insecure_peers),
+            read_lease_drift_ppm: self.read_lease_drift_ppm.or(lower.read_lease_drift_ppm),
             profiling: self.profiling.or(lower.profiling),
             log_format: self.log_format.or(lower.log_format),
             log_level: self.log_level.or(lower.log_level),

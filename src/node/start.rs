@@ -324,6 +324,7 @@ impl Start<'_> {
         };
         let config = RaftConfig {
             can_fetch: true,
+            lease: self.config.cluster.as_ref().and_then(|cluster| cluster.lease),
             unapplied_bytes_max: self.config.memory.unapplied_bytes(),
             entry_cache_bytes_max: self.config.memory.entry_cache_bytes(),
             ..RaftConfig::new(node)

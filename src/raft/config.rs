@@ -16,6 +16,7 @@ use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::members::Members;
 use crate::raft::Ports;
 use crate::raft::Proposer;
+use crate::raft::lease::ClockDrift;
 use crate::raft::transport::Transport;
 use crate::wal::HardState;
 use crate::wal::LogSpace;
@@ -37,6 +38,8 @@ pub struct RaftConfig {
     pub read_deadline: Duration,
     /// Ticks after which an unanswered ReadIndex is sent again: raft drops it silently in several cases.
     pub read_resend_ticks: u32,
+    /// Reads by the leader's lease, if this is how far clocks may drift; `None`: by rounds only.
+    pub lease: Option<ClockDrift>,
     /// Whether `Ports::fetch` can read entries back that are not in memory any more.
     pub can_fetch: bool,
     /// Bytes of entries above applied that may be in memory before no more are proposed or taken.
@@ -56,6 +59,7 @@ impl RaftConfig {
             heartbeat_ticks: 1,
             read_deadline: READ_INDEX_DEADLINE,
             read_resend_ticks: 4,
+            lease: None,
             can_fetch: false,
             unapplied_bytes_max: UNAPPLIED_BYTES_MAX,
             entry_cache_bytes_max: LOG_CACHE_BYTES_MAX,

@@ -8,7 +8,7 @@
 //!              |
 //!            Ready -> persisting -> log       entries and hard state, then the messages that had to wait for them
 //!                  -> hand_out   -> apply     committed entries, a membership change with the members after it
-//!                  -> read_index -> proposer  read points
+//!                  -> reads      -> proposer  read points
 //!                  -> transport  -> peers
 //! ```
 //!
@@ -50,6 +50,7 @@ use crate::raft::election::is_sole_voter;
 use crate::raft::fatal::RaftFatal;
 use crate::raft::hand_out::HandOut;
 use crate::raft::input::Input;
+use crate::raft::lease::VotePromise;
 use crate::raft::log::Log;
 use crate::raft::members_change::ChangeRefused;
 use crate::raft::members_change::MemberChange;
@@ -58,8 +59,9 @@ use crate::raft::offers::Offers;
 use crate::raft::persisting::Afterwards;
 use crate::raft::persisting::Persisting;
 use crate::raft::progress::progress;
-use crate::raft::read_index::ReadIndex;
+use crate::raft::reads::Reads;
 use crate::raft::start;
+use crate::raft::status::status;
 use crate::raft::transfer::transfer;
 use crate::raft::transport::PeerMessage;
 use crate::raft::transport::Transport;
@@ -76,7 +78,8 @@ pub struct RaftLoop {
     election: ElectionClock,
     persisting: Persisting,
     hand_out: HandOut,
-    reads: ReadIndex,
+    promise: VotePromise,
+    reads: Reads,
     offers: Offers,
     proposer: Box<dyn Proposer>,
     ports: Box<dyn Ports>,
@@ -100,7 +103,6 @@ impl RaftLoop {
         let mut started = start::start(&config, &recovered)?;
         let RaftParts { proposer, ports, transport, space, clock, entropy } = parts;
         let process = u64::from_be_bytes(random_array(&*entropy));
-        let resend_after = config.tick * config.read_resend_ticks;
         let campaigns_at_once = recovered.members.voters == [config.node_id.value()];
         Ok(RaftLoop {
             id: config.node_id,
@@ -110,7 +112,8 @@ impl RaftLoop {
             election: ElectionClock::new(&config, clock.monotonic(), entropy, campaigns_at_once),
             persisting: Persisting::new(started.hard_state),
             hand_out: HandOut::new(recovered.applied.index),
-            reads: ReadIndex::new(config.node_id, process, config.read_deadline, resend_after),
+            promise: VotePromise::new(clock.monotonic()),
+            reads: Reads::new(&config, process),
             offers: Offers::default(),
             proposer,
             ports,
@@ -176,7 +179,7 @@ impl RaftLoop {
         self.offers.pass_time(&mut self.node, now);
         // Before read points are asked for: a change of leadership loses those under way, and not the new ones.
         self.report();
-        self.reads.ask(&mut self.node, &mut *self.proposer, now);
+        self.reads.ask(&mut self.node, &mut *self.proposer, &mut *self.ports, &*self.clock, now);
         self.drain_ready()?;
         self.propose_all()?;
         assert!(!self.node.has_ready(), "a step leaves nothing in the library");
@@ -223,24 +226,13 @@ impl RaftLoop {
 
     /// Reports what changed; a new term, role or leader has lost the reads that were under way.
     fn report(&mut self) {
-        let raft = &self.node.raft;
-        let is_leader = is_leader(raft);
-        let own_term_applied = raft.raft_log.term(raft.raft_log.applied).is_ok_and(|term| term == raft.term);
-        let status = Status {
-            term: Term(raft.term),
-            is_leader,
-            leads_alone: is_leader && own_term_applied && self.membership.members().is_alone(self.id),
-            leader: raft.leader_id,
-            committed: Index(raft.raft_log.committed),
-            persisted: Index(raft.raft_log.persisted),
-            last: self.last_index(),
-            entry_bytes: raft.store().memory_bytes(),
-        };
+        let status = status(&self.node.raft, self.membership.members().is_alone(self.id));
         assert!(self.status.term <= status.term, "terms never decrease");
         assert!(self.status.committed <= status.committed, "commit never decreases");
         let leadership = |status: &Status| (status.term, status.is_leader, status.leader);
         if leadership(&status) != leadership(&self.status) {
-            tracing::info!(term = status.term.0, leader = status.leader, is_leader = status.is_leader, "raft role");
+            let Status { term, leader, is_leader, .. } = status;
+            tracing::info!(term = term.0, leader, is_leader, "raft role");
             self.reads.lose_sent(&mut *self.ports);
         }
         if status != self.status {
@@ -317,6 +309,9 @@ impl RaftLoop {
         let may_lead = self.election.may_campaign() && !is_sole_voter(raft);
         let Some(mut message) = message.admit(raft, may_lead)? else { return Ok(()) };
         assert_ne!(message.get_msg_type(), MessageType::MsgPropose, "N6: no entry comes in as a peer's proposal");
+        if !self.promise.admits(&message, raft, &*self.clock) {
+            return Ok(());
+        }
         if message.get_msg_type() == MessageType::MsgAppend {
             self.door.cut(&mut message, raft, self.persisting.is_full());
         }
@@ -368,7 +363,7 @@ impl RaftLoop {
         if let Some(afterwards) = self.persisting.write(&entries, hard_state, afterwards, log) {
             self.persisted(afterwards);
         }
-        self.reads.confirm(&states, &mut *self.ports);
+        self.reads.confirm(&states, &self.node.raft, &mut *self.ports);
         committed.iter().for_each(|entry| self.hand_out(entry));
         self.hand_out.fill(&mut *self.ports);
         Ok(())
@@ -384,6 +379,7 @@ impl RaftLoop {
 
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
+            self.reads.leaving(&message);
             let may_campaign = self.election.may_campaign();
             let message = PeerMessage::new(message).filter(|message| may_campaign || !message.asks_for_votes());
             message.into_iter().flat_map(PeerMessage::split).for_each(|message| self.transport.send(message));
@@ -397,6 +393,7 @@ impl RaftLoop {
         let entry = to_log_entry(entry);
         let members = self.membership.apply(&entry, &mut self.node);
         if members.is_some() {
+            self.reads.members_changed();
             // Before a message can reach a new member: whoever reads at once must not believe that this node is alone.
             self.report();
         }

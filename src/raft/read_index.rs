@@ -45,11 +45,15 @@ impl ReadIndex {
         ReadIndex { node, process, rounds: VecDeque::new(), patience, resend_after }
     }
 
-    /// Asks the proposer for reads, and raft for a read point of each round that is due.
-    pub(super) fn ask(&mut self, node: &mut RawNode<Log>, proposer: &mut dyn Proposer, now: Duration) {
+    /// Asks the proposer for reads.
+    pub(super) fn gather(&mut self, proposer: &mut dyn Proposer, now: Duration) {
         if let Some(context) = proposer.ask_reads(self.unsent()) {
             self.add(context, now);
         }
+    }
+
+    /// Asks raft for a read point of each round that is due.
+    pub(super) fn send(&mut self, node: &mut RawNode<Log>, now: Duration) {
         let raft = &node.raft;
         // Before that, the library drops the request without a word.
         let is_heard =
@@ -63,6 +67,11 @@ impl ReadIndex {
     /// The context that is not sent yet: reads may still join it.
     fn unsent(&self) -> Option<u64> {
         self.rounds.back().filter(|round| round.resend_at.is_none()).map(|round| round.context)
+    }
+
+    /// The context of [`ReadIndex::unsent`], which needs no round any more.
+    pub(super) fn take_unsent(&mut self) -> Option<u64> {
+        self.rounds.pop_back_if(|newest| newest.resend_at.is_none()).map(|round| round.context)
     }
 
     fn add(&mut self, context: u64, now: Duration) {

@@ -25,6 +25,7 @@ mod halt;
 mod halt_live;
 mod harness;
 mod hostile;
+mod lease;
 mod limits;
 mod log_lines;
 mod log_tools;

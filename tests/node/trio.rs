@@ -71,6 +71,13 @@ impl Trio {
         trio
     }
 
+    /// Its leader reads by a lease.
+    pub fn leased() -> Trio {
+        let mut trio = Trio::new();
+        trio.encryption.extend(["--read-lease-drift-ppm", "1000"].map(str::to_owned));
+        trio
+    }
+
     /// Its nodes know each other by certificates that `sealkv cert` made.
     pub fn certified() -> Trio {
         Trio::new().with_certificates()

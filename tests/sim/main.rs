@@ -12,6 +12,7 @@ mod disk_errors;
 mod encryption;
 mod faults;
 mod forwarding;
+mod lease;
 mod lives;
 mod log_life;
 mod log_model;

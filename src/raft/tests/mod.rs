@@ -2,5 +2,6 @@
 
 mod cluster;
 mod double;
+mod lease;
 mod single;
 mod traps;

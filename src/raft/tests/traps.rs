@@ -107,6 +107,8 @@ fn a_proposal_from_a_peer_is_dropped() {
 #[test]
 fn votes_and_answers_leave_only_when_their_ready_is_durable() {
     let (mut node, network) = follower();
+    // A node that has just begun votes for nobody.
+    node.clock.advance_ms(500);
     node.step([told(message(MessageType::MsgRequestVote, 2, 1, 7))]);
     assert!(network.take(2).is_empty());
     let mut vote = message(MessageType::MsgRequestVote, 2, 1, 7);

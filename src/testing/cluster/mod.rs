@@ -393,7 +393,11 @@ impl SimCluster {
         }
     }
 
-    fn node_mut(&mut self, node: u64) -> &mut SimNode {
+    /// A node of that id, to do something to it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn node_mut(&mut self, node: u64) -> &mut SimNode {
         self.nodes.iter_mut().find(|found| found.id() == node).expect("a node of the cluster")
     }
 

@@ -163,8 +163,7 @@ impl Life {
             members: apply.applied().members.clone(),
             applied: apply.applied().position,
         };
-        let config = raft::RaftConfig { can_fetch: true, ..raft::RaftConfig::new(body.identity.node) };
-        let raft = raft::RaftLoop::new(config, recovered, outside);
+        let raft = raft::RaftLoop::new(raft_config(body), recovered, outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
         Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches, snapshots })
@@ -215,6 +214,10 @@ impl Life {
     pub(super) fn is_fetching(&self) -> bool {
         self.snapshots.as_ref().is_some_and(SimSnapshots::is_fetching)
     }
+}
+
+fn raft_config(body: &Remains) -> raft::RaftConfig {
+    raft::RaftConfig { can_fetch: true, lease: body.lease, ..raft::RaftConfig::new(body.identity.node) }
 }
 
 /// The log as it is once a complete snapshot is installed.

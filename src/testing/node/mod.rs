@@ -40,6 +40,7 @@ use crate::propose::Gateway;
 use crate::propose::Mode;
 use crate::propose::ProposeHandle;
 use crate::propose::RequestSlot;
+use crate::raft::ClockDrift;
 use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
@@ -65,6 +66,7 @@ pub struct SimNode {
     shared: SharedBySimNodes,
     chance: Seeded,
     life: Option<Life>,
+    is_paused: bool,
     /// Where its clients' requests go while another node leads.
     post: Option<Post>,
     /// What is durable while it has no life.
@@ -115,10 +117,10 @@ impl SimNode {
         let (places, is_of_several) = (places(), founders.len() > 1);
         let files = SimFiles::with_state(&places.state, base);
         let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
-        let numbers = Arc::default();
-        let body = Remains { identity, mode, config, platters, files, places, numbers, clock, is_of_several };
+        let (numbers, lease) = (Arc::default(), None);
+        let body = Remains { identity, mode, config, platters, files, places, numbers, clock, is_of_several, lease };
         let (durable, snapshots) = (DurableTerms::default(), SnapshotCounts::default());
-        SimNode { body, shared: shared.clone(), chance, life: None, post: None, durable, snapshots }
+        SimNode { body, shared: shared.clone(), chance, life: None, is_paused: false, post: None, durable, snapshots }
     }
 
     /// Starts it, by the install, the checks and the replay of a start. If it is to die in that, it does not run behind it.
@@ -145,7 +147,7 @@ impl SimNode {
         }
         let life = started?;
         self.post.iter().for_each(|post| life.handle.forward_by(post.of(self.id())));
-        self.life = Some(life);
+        (self.life, self.is_paused) = (Some(life), false);
         Ok(())
     }
 
@@ -153,6 +155,16 @@ impl SimNode {
     pub(super) fn forward_by(&mut self, post: &Post) {
         self.life.iter().for_each(|life| life.handle.forward_by(post.of(self.id())));
         self.post = Some(post.clone());
+    }
+
+    /// From its next start on it reads by the leader's lease, for clocks that drift by at most that.
+    pub fn lease(&mut self, drift: ClockDrift) {
+        self.body.lease = Some(drift);
+    }
+
+    /// Lets its process stand still until it goes on, or goes on with it. Its clocks go on, and messages wait for it.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused && self.life.is_some();
     }
 
     /// Ends it at once, by the death of its process or by a power cut. Whoever waits for an answer learns nothing.
@@ -196,7 +208,7 @@ impl SimNode {
     /// # Errors
     /// Why the node ends: a halt, a poisoned log, a fatal error of raft.
     pub fn step(&mut self) -> Result<(), String> {
-        let Some(life) = &mut self.life else {
+        let Some(life) = self.life.as_mut().filter(|_| !self.is_paused) else {
             return Ok(());
         };
         life.step_raft(self.shared.network.take(self.body.identity.node.value()))?;

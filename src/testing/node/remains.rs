@@ -9,6 +9,7 @@ use crate::node::snapshot::install::COMPLETE;
 use crate::node::snapshot::numbers::SnapshotNumbers;
 use crate::node::snapshot::places::SnapshotPlaces;
 use crate::propose::Mode;
+use crate::raft::ClockDrift;
 use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
@@ -30,6 +31,8 @@ pub(super) struct Remains {
     pub(super) clock: Arc<SimClock>,
     /// Whether its cluster has several nodes.
     pub(super) is_of_several: bool,
+    /// Reads by the leader's lease, from the next start on.
+    pub(super) lease: Option<ClockDrift>,
 }
 
 impl Remains {
