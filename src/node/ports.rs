@@ -123,7 +123,7 @@ impl raft::Ports for RaftPorts {
         self.status.store(status);
     }
 
-    fn fetch(&mut self, first: Index, last: Index) {
+    fn fetch(&mut self, first: Index, last: Index) -> bool {
         let raft = self.raft.clone();
         let answer = move |found: Result<Vec<LogEntry>, WalError>| {
             let entries = found.unwrap_or_else(|error| {
@@ -134,9 +134,11 @@ impl raft::Ports for RaftPorts {
             drop(raft.send(Input::Fetched(entries)));
         };
         let fetch = Fetch { first, last, bytes_max: LOG_READ_BYTES_MAX, answer: Box::new(answer) };
-        if self.log.fetch(fetch).is_err() {
-            tracing::debug!("a request for old entries after the end of the log");
+        let asked = self.log.fetch(fetch);
+        if asked.is_err() {
+            tracing::debug!(%first, %last, "the log takes no request for old entries now");
         }
+        asked.is_ok()
     }
 
     fn snapshot_wanted(&mut self) {

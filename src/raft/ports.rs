@@ -29,8 +29,10 @@ pub trait Ports: Send {
     /// Something in it changed; called at most once a step.
     fn status(&mut self, status: Status);
     /// Entries `first..=last` are wanted for a follower and not in memory; answered by `Input::Fetched`. Called only if
-    /// `RaftConfig::can_fetch`, one at a time.
-    fn fetch(&mut self, _first: Index, _last: Index) {}
+    /// `RaftConfig::can_fetch`, one at a time. False: the log takes no question now; it is asked again when raft wants them again.
+    fn fetch(&mut self, _first: Index, _last: Index) -> bool {
+        false
+    }
     /// A member lacks entries that are dropped: a snapshot is wanted, answered by `Input::Snapshot`. Called again until there is
     /// one.
     fn snapshot_wanted(&mut self) {}

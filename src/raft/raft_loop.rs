@@ -328,7 +328,11 @@ impl RaftLoop {
         }
         assert!(!self.node.has_ready(), "nothing that is ready stays in the library");
         if let Some((first, last)) = self.node.mut_store().next_fetch() {
-            self.ports.fetch(first, last);
+            let is_asked = self.ports.fetch(first, last);
+            if !is_asked {
+                // As if there were none: a read that is never answered would be the last one of this leader.
+                self.node.mut_store().set_fetched(&[]);
+            }
         }
         if self.node.mut_store().wants_snapshot() {
             self.ports.snapshot_wanted();

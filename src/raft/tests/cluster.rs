@@ -229,6 +229,8 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
     let (leader, follower) = cluster.leave_one_behind();
     let node = cluster.nodes.get_mut(&leader).unwrap();
     node.raft.forget_applied();
+    // A log that is busy takes no question: that is not the end of it.
+    node.wires.lock().unwrap().refusals = 3;
     cluster.cut_off = None;
     for _ in 0..200 {
         cluster.rounds(2);
@@ -241,6 +243,7 @@ fn a_follower_that_lags_behind_memory_gets_what_is_read_back() {
         }
     }
     assert_eq!(cluster.nodes[&follower].texts().len(), 50);
+    assert_eq!(cluster.nodes[&leader].wires.lock().unwrap().refusals, 0);
     cluster.assert_agreed();
 }
 

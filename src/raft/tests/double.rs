@@ -27,6 +27,8 @@ pub(super) struct Wires {
     pub(super) appends: VecDeque<Append>,
     pub(super) committed: VecDeque<Committed>,
     pub(super) fetches: Vec<(Index, Index)>,
+    /// So many of the next ones the log does not take.
+    pub(super) refusals: usize,
     pub(super) ready: Vec<(u64, Index)>,
     pub(super) lost: Vec<u64>,
     pub(super) reigns: Vec<(Term, bool)>,
@@ -58,8 +60,13 @@ impl Ports for Tap {
         self.0.lock().unwrap().reigns.push((status.term, status.is_leader));
     }
 
-    fn fetch(&mut self, first: Index, last: Index) {
-        self.0.lock().unwrap().fetches.push((first, last));
+    fn fetch(&mut self, first: Index, last: Index) -> bool {
+        let mut wires = self.0.lock().unwrap();
+        match wires.refusals.checked_sub(1) {
+            Some(left) => wires.refusals = left,
+            None => wires.fetches.push((first, last)),
+        }
+        wires.fetches.last() == Some(&(first, last))
     }
 
     fn snapshot_wanted(&mut self) {

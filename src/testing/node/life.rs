@@ -357,8 +357,9 @@ impl raft::Ports for SimPorts {
         self.read_points.set_leads_alone(status.leads_alone);
     }
 
-    fn fetch(&mut self, first: Index, last: Index) {
+    fn fetch(&mut self, first: Index, last: Index) -> bool {
         self.log.fetch(first, last);
+        true
     }
 
     fn snapshot_wanted(&mut self) {
