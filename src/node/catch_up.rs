@@ -23,6 +23,7 @@ use crate::node::progress::ReplayPatience;
 use crate::node::progress::StartProgress;
 use crate::node::refusal::Refusal;
 use crate::node::replayed_entries::ReplayedEntries;
+use crate::node::retention::trims_at_start;
 use crate::raft::Input;
 use crate::wal::Recovered;
 use crate::wal::WalError;
@@ -97,10 +98,10 @@ impl CatchUp<'_> {
         halt.map_or(Ok(()), |halt| Err(NodeFailure::Halt(halt).into()))
     }
 
-    /// The process before may have ended between its flush and the trim. Said before raft writes its first frame, so that this
-    /// start takes no second slot for it.
+    /// Trims the log where [`trims_at_start`] asks for it. Said before raft writes its first frame, so that this start takes no
+    /// second slot for it.
     pub(super) fn trim_again(&self, log: &dyn ApplyLog, flushed: Position) {
-        if self.recovered.compacted.index < flushed.index {
+        if trims_at_start(self.recovered.compacted.index, flushed.index, self.log.space()) {
             log.trim(flushed);
         }
     }

@@ -37,6 +37,13 @@ impl LogRetention {
     }
 }
 
+/// Whether a start trims up to `flushed`, before raft writes a frame: the process before may have ended between its flush and the
+/// trim; and a log with no space for entries gives slots back, or grows, only once it writes a frame. A node that follows has
+/// nothing to write but entries, which nobody sends it for as long as there is no space.
+pub(crate) fn trims_at_start(compacted: Index, flushed: Index, space: &LogSpace) -> bool {
+    compacted < flushed || space.available_bytes() == 0
+}
+
 /// The newest flushes, with the bytes that the log had used up by then; oldest first.
 #[derive(Debug, Default)]
 struct Retention {
@@ -133,6 +140,14 @@ mod tests {
         assert!(hold.allows(at(5)) && !hold.allows(at(6)));
         hold.release();
         assert!(hold.allows(at(9)));
+    }
+
+    #[test]
+    fn a_start_trims_where_the_one_before_did_not_and_where_nothing_else_makes_space() {
+        let (some, none) = (LogSpace::of(1, 8), LogSpace::of(0, 8));
+        assert!(trims_at_start(Index(4), Index(5), &some));
+        assert!(!trims_at_start(Index(5), Index(5), &some));
+        assert!(trims_at_start(Index(5), Index(5), &none));
     }
 
     #[test]

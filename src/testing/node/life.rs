@@ -21,6 +21,7 @@ use crate::apply::run::RunBounds;
 use crate::exit::chain;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
+use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::node_keys::NodeKeys;
@@ -37,6 +38,7 @@ use crate::node::ports::StateReads;
 use crate::node::ports::has_keys;
 use crate::node::retention::LogRetention;
 use crate::node::retention::TrimHold;
+use crate::node::retention::trims_at_start;
 use crate::node::snapshot::Snapshots;
 use crate::node::snapshot::disk::SnapshotDisk;
 use crate::node::snapshot::install;
@@ -115,6 +117,7 @@ impl Life {
         let record = record.map_err(|refusal| refusal.to_string())?;
         install::remove_leftovers(&*disk, &body.places).map_err(|refusal| chain(&refusal))?;
         let (base, applied) = (base as Arc<dyn RowBase>, &record.applied);
+        let flushed = applied.position;
         let (raft_sender, inputs) = raft::thread::queue();
         let shared = LifeParts {
             facts: Arc::new(AppliedFacts::new(
@@ -138,6 +141,9 @@ impl Life {
         let (mut apply, reader) = apply_loop(base, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
         inputs.try_iter().for_each(drop);
+        if trims_at_start(recovered.compacted.index, flushed.index, &log.space()) {
+            log.trim(flushed);
+        }
         drop(shared.raft.try_send(has_keys(&shared.node_keys)));
 
         let (queue, handle) = proposer(body, &shared);
@@ -155,15 +161,7 @@ impl Life {
             clock: Arc::clone(&shared.clock),
             entropy: Arc::clone(&shared.entropy),
         };
-        let recovered = raft::StartingPoint {
-            hard_state: recovered.hard_state,
-            compacted: recovered.compacted,
-            entries: recovered.entries,
-            older_terms: recovered.older_terms,
-            members: apply.applied().members.clone(),
-            applied: apply.applied().position,
-        };
-        let raft = raft::RaftLoop::new(raft_config(body), recovered, outside);
+        let raft = raft::RaftLoop::new(raft_config(body), starting_point(recovered, apply.applied()), outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
         Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches, snapshots })
@@ -368,6 +366,17 @@ impl raft::Ports for SimPorts {
 
     fn snapshot_offered(&mut self, offer: SnapshotOffer) {
         self.snapshots.iter().for_each(|snapshots| snapshots.offered(offer));
+    }
+}
+
+fn starting_point(recovered: Recovered, applied: &Applied) -> raft::StartingPoint {
+    raft::StartingPoint {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries,
+        older_terms: recovered.older_terms,
+        members: applied.members.clone(),
+        applied: applied.position,
     }
 }
 
