@@ -16,7 +16,7 @@ use crate::apply::halt::MachineError;
 /// Told once if apply stops before it was asked to; the node then ends with [`Halt::blame`]'s status.
 pub type OnHalt = Arc<dyn Fn(Arc<Halt>) + Send + Sync>;
 
-/// The running thread. It ends behind [`Flusher::close`], or at an error that ends the process.
+/// The running thread. It ends once apply is gone and all is flushed, or at an error that ends the process.
 pub struct FlushThread {
     thread: JoinHandle<()>,
     failure: Arc<OnceLock<Arc<Halt>>>,
