@@ -78,8 +78,9 @@ impl Writer {
     fn start(port: u16, name: &str) -> Writer {
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, name) = (Arc::clone(&is_over), format!("{name}-{:08x}", fresh() as u32));
+        // Before the node may be killed.
+        let mut client = Client::connect(port);
         let thread = std::thread::spawn(move || {
-            let mut client = Client::connect(port);
             let mut acknowledged = BTreeMap::new();
             for round in 0.. {
                 let pairs: Vec<(String, String)> =
