@@ -12,7 +12,6 @@ use crate::apply::halt::Halt;
 use crate::apply::ports::ApplyLog;
 use crate::apply::replay::flush_replayed;
 use crate::apply::replay::replay_in_memory;
-use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::node::agree;
@@ -66,15 +65,6 @@ impl CatchUp<'_> {
         assert_eq!(apply.applied().position.index, commit, "the replay ends at the commit of the log");
         tracing::info!(behind = %applied, to = %commit, "log replayed");
         Ok(())
-    }
-
-    /// Entries above `commit` that recovery did not keep: raft needs them in memory.
-    pub(super) fn missing_above(&self, commit: Index) -> Result<Vec<LogEntry>, Refusal> {
-        let Some(first) = self.recovered.entries.first() else { return Ok(Vec::new()) };
-        let (unread, last) = (RefCell::new(None), Index(first.index.0 - 1));
-        let missing = ReplayedEntries::new(self.log, &[], (commit.next(), last), &unread).collect();
-        readable(unread)?;
-        Ok(missing)
     }
 
     /// Flushes what was replayed. Each start takes a slot of the log and only a flush gives slots back. So the start that would

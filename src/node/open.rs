@@ -10,6 +10,7 @@ use crate::disk::close_inherited;
 use crate::fsm::base::RowBase;
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::start::LookedAt;
+use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::identity::Identity;
@@ -36,6 +37,7 @@ use crate::node::snapshot::places::SnapshotPlaces;
 use crate::node::trial;
 use crate::node::unfinished;
 use crate::node::words::ByteSize;
+use crate::raft::StartingPoint;
 use crate::wal;
 use crate::wal::LogLoop;
 use crate::wal::Recovered;
@@ -183,5 +185,18 @@ pub fn log_facts(recovered: &Recovered) -> LogFacts {
         last: recovered.entries.last().map_or(recovered.compacted.index, |entry| entry.index),
         commit: recovered.hard_state.commit,
         cutover: recovered.cutover.unwrap_or(Index::NEVER),
+    }
+}
+
+/// What raft begins with, once the entries up to the commit of the log are applied.
+#[must_use]
+pub fn starting_point(recovered: Recovered, applied: &Applied) -> StartingPoint {
+    StartingPoint {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries,
+        older_terms: recovered.older_terms,
+        members: applied.members.clone(),
+        applied: applied.position,
     }
 }

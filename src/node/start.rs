@@ -29,10 +29,8 @@ use crate::apply::ports::ApplyLog;
 use crate::apply::rows::SealedRows;
 use crate::apply::table_gauge::TableGauge;
 use crate::apply::thread::FlushAsker;
-use crate::entry::LogEntry;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
-use crate::fsm::state::Applied;
 use crate::ids::NodeId;
 use crate::keys::identity::Identity;
 use crate::keys::node_keys::NodeKeys;
@@ -50,6 +48,7 @@ use crate::node::membership::NodeMembership;
 use crate::node::memory_numbers::MemoryNumbers;
 use crate::node::numbers::NodeNumbers;
 use crate::node::open::OpenedNode;
+use crate::node::open::starting_point;
 use crate::node::peering;
 use crate::node::peering::PeerDesk;
 use crate::node::ports::AppliedTo;
@@ -88,7 +87,6 @@ use crate::raft::thread::Rider;
 use crate::resp::Stats;
 use crate::wal;
 use crate::wal::LogLoop;
-use crate::wal::Recovered;
 use crate::wal::thread::LogThread;
 use crate::world::World;
 
@@ -124,7 +122,6 @@ pub fn start(
     catch_up.replay(&mut apply)?;
     catch_up.flush(&mut apply)?;
     catch_up.trim_again(&*to_trim, flushed);
-    let missing = catch_up.missing_above(apply.applied().position.index)?;
     drop(start.links.raft.send(has_keys(&start.node_keys)));
     apply.let_in(config.memory.unapplied_bytes());
     let (proposals, proposer) = start.propose();
@@ -137,7 +134,7 @@ pub fn start(
     }
     let peers = start.peers(&proposer, &membership, snapshots.as_ref())?;
     let (to_apply, committed) = apply::thread::queue();
-    let from = starting_point(recovered, missing, apply.applied());
+    let from = starting_point(recovered, apply.applied());
     let raft = start.raft(&log, proposals, to_apply, identity.node, from, peers.as_deref().zip(snapshots))?;
     let (apply_thread, rider) = apply_threads.go_on(apply, committed, config.cluster.is_none())?;
     let raft_thread = start.spawn_raft(raft, inputs, rider)?;
@@ -416,21 +413,6 @@ impl Start<'_> {
             rotations: Arc::default(),
             flushes,
         }
-    }
-}
-
-/// What raft begins with, after the replay.
-fn starting_point(recovered: Recovered, missing: Vec<LogEntry>, applied: &Applied) -> StartingPoint {
-    let Recovered { hard_state, compacted, entries, older_terms, .. } = recovered;
-    // In front of them: with nothing missing, which is usual, nothing moves.
-    let entries = if missing.is_empty() { entries } else { [missing, entries].concat() };
-    StartingPoint {
-        hard_state,
-        compacted,
-        entries,
-        older_terms,
-        members: applied.members.clone(),
-        applied: applied.position,
     }
 }
 

@@ -21,7 +21,6 @@ use crate::apply::run::RunBounds;
 use crate::exit::chain;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
-use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::node_keys::NodeKeys;
@@ -33,6 +32,7 @@ use crate::node::end::Ends;
 use crate::node::members_watch::MembersWatch;
 use crate::node::open::load_and_compare;
 use crate::node::open::log_facts;
+use crate::node::open::starting_point;
 use crate::node::ports::AppliedTo;
 use crate::node::ports::StateReads;
 use crate::node::ports::has_keys;
@@ -366,17 +366,6 @@ impl raft::Ports for SimPorts {
 
     fn snapshot_offered(&mut self, offer: SnapshotOffer) {
         self.snapshots.iter().for_each(|snapshots| snapshots.offered(offer));
-    }
-}
-
-fn starting_point(recovered: Recovered, applied: &Applied) -> raft::StartingPoint {
-    raft::StartingPoint {
-        hard_state: recovered.hard_state,
-        compacted: recovered.compacted,
-        entries: recovered.entries,
-        older_terms: recovered.older_terms,
-        members: applied.members.clone(),
-        applied: applied.position,
     }
 }
 
