@@ -271,12 +271,35 @@ impl Applied {
 fn put_addresses(addresses: &[MemberAddress], out: &mut Vec<u8>) {
     put_count(out, addresses.len());
     for member in addresses {
-        assert!(member.address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
         out.extend_from_slice(&member.node.value().to_be_bytes());
-        let len = u16::try_from(member.address.len()).expect("at most ADDRESS_BYTES_MAX");
-        out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(member.address.as_bytes());
+        put_address(&member.address, out);
     }
+}
+
+/// Appends an address: length (2), text.
+///
+/// # Panics
+/// If it is longer than [`ADDRESS_BYTES_MAX`].
+pub(crate) fn put_address(address: &str, out: &mut Vec<u8>) {
+    assert!(address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
+    out.extend_from_slice(&u16::try_from(address.len()).expect("at most ADDRESS_BYTES_MAX").to_be_bytes());
+    out.extend_from_slice(address.as_bytes());
+}
+
+/// Reads what [`put_address`] wrote. Errors name `length` or `field`.
+///
+/// # Errors
+/// [`CodecError`].
+pub(crate) fn take_address<'a>(
+    reader: &mut Reader<'a>,
+    length: &'static str,
+    field: &'static str,
+) -> Result<&'a str, CodecError> {
+    let len = usize::from(reader.u16(length)?);
+    if len > ADDRESS_BYTES_MAX {
+        return Err(CodecError::Field { field: length });
+    }
+    str::from_utf8(reader.slice(len, field)?).map_err(|_| CodecError::Field { field })
 }
 
 /// Reads what [`put_addresses`] wrote.
@@ -292,14 +315,8 @@ fn take_addresses(reader: &mut Reader<'_>) -> Result<Vec<MemberAddress>, CodecEr
         if addresses.last().is_some_and(|before| before.node >= node) {
             return Err(CodecError::Field { field });
         }
-        let len = usize::from(reader.u16("address of a member")?);
-        if len > ADDRESS_BYTES_MAX {
-            return Err(CodecError::Field { field: "address of a member" });
-        }
-        let address = str::from_utf8(reader.slice(len, "address of a member")?)
-            .map_err(|_| CodecError::Field { field: "address of a member" })?
-            .to_owned();
-        addresses.push(MemberAddress { node, address });
+        let address = take_address(reader, "address of a member", "address of a member")?;
+        addresses.push(MemberAddress { node, address: address.to_owned() });
     }
     Ok(addresses)
 }

@@ -18,6 +18,8 @@ use std::sync::PoisonError;
 
 use crate::codec::CodecError;
 use crate::codec::Reader;
+use crate::fsm::state::put_address;
+use crate::fsm::state::take_address;
 use crate::ids::NodeId;
 use crate::keys::kek_facts::KekFacts;
 use crate::keys::kek_facts::NoKekInCommon;
@@ -162,24 +164,11 @@ impl ShownFacts {
     fn take(reader: &mut Reader<'_>) -> Result<ShownFacts, CodecError> {
         let keks = KekFacts::take(reader)?;
         let client_port = reader.u16("port for clients")?;
-        Ok(ShownFacts { keks, client_port, address: take_address(reader)? })
+        let field = "address for peers";
+        let text = take_address(reader, "length of the address for peers", field)?;
+        let address = if text.is_empty() { None } else { Some(text.parse().map_err(|_| CodecError::Field { field })?) };
+        Ok(ShownFacts { keks, client_port, address })
     }
-}
-
-fn put_address(address: &str, out: &mut Vec<u8>) {
-    assert!(address.len() <= ADDRESS_BYTES_MAX, "an address is checked where it is taken");
-    out.extend_from_slice(&u16::try_from(address.len()).expect("at most ADDRESS_BYTES_MAX").to_be_bytes());
-    out.extend_from_slice(address.as_bytes());
-}
-
-fn take_address(reader: &mut Reader<'_>) -> Result<Option<PeerAddress>, CodecError> {
-    let length = usize::from(reader.u16("length of the address for peers")?);
-    if length > ADDRESS_BYTES_MAX {
-        return Err(CodecError::Field { field: "length of the address for peers" });
-    }
-    let malformed = || CodecError::Field { field: "address for peers" };
-    let text = str::from_utf8(reader.slice(length, "address for peers")?).map_err(|_| malformed())?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| malformed()) }
 }
 
 /// A node has a few KEKs of 16 bytes each.

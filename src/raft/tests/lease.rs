@@ -63,12 +63,16 @@ fn leader(ppm: u32) -> (Node, Network) {
     (node, network)
 }
 
-/// The newest round that was sent to node 2.
+/// The rounds that were sent to node 2.
+fn rounds(network: &Network) -> impl Iterator<Item = Message> {
+    let sent = network.take(2).into_iter().filter_map(PeerMessage::into_message);
+    sent.filter(|sent| sent.get_msg_type() == MessageType::MsgHeartbeat && !sent.context.is_empty())
+}
+
+/// The newest of them.
 fn round(node: &mut Node, network: &Network) -> Message {
     node.tick();
-    let sent = network.take(2).into_iter().filter_map(PeerMessage::into_message);
-    let rounds = sent.filter(|sent| sent.get_msg_type() == MessageType::MsgHeartbeat && !sent.context.is_empty());
-    rounds.last().expect("a leader with a lease sends rounds")
+    rounds(network).last().expect("a leader with a lease sends rounds")
 }
 
 fn answer(node: &mut Node, round: &Message) {
@@ -124,9 +128,7 @@ fn a_leader_without_the_setting_sends_no_rounds_by_itself_and_has_no_lease() {
         node.tick();
         assert!(!reads(&mut node, context));
     }
-    let sent = network.take(2).into_iter().filter_map(PeerMessage::into_message);
-    let rounds = sent.filter(|sent| !sent.context.is_empty()).map(|sent| sent.context[16..24].to_vec());
-    let rounds: Vec<Vec<u8>> = rounds.collect();
+    let rounds: Vec<Vec<u8>> = rounds(&network).map(|sent| sent.context[16..24].to_vec()).collect();
     assert!(!rounds.is_empty() && rounds.iter().all(|round| round[7] < 5), "the rounds of the reads: {rounds:?}");
 }
 
@@ -157,8 +159,7 @@ fn there_is_no_lease_before_the_empty_entry_of_the_term_is_applied() {
     assert_eq!(node.raft.status().committed.0, last + 1);
     node.clock.advance_ms(100);
     node.step([Input::Wake]);
-    let sent = network.take(2).into_iter().filter_map(PeerMessage::into_message);
-    for round in sent.filter(|sent| !sent.context.is_empty()) {
+    for round in rounds(&network) {
         let mut answer = message(MessageType::MsgHeartbeatResponse, 2, round.term);
         answer.context = round.context;
         node.step([Input::Message(PeerMessage::forged(answer))]);
