@@ -224,12 +224,10 @@ impl Callbacks for LogReports {
     }
 }
 
-/// The log as apply uses it. Raft learns of each trim.
+/// The log as apply uses it.
 pub(crate) struct TrimmedLog {
     /// The log.
     pub(crate) log: Arc<LogThread>,
-    /// The raft thread.
-    pub(crate) raft: Sender<Input>,
     /// What stays for other members.
     pub(crate) retention: LogRetention,
 }
@@ -241,10 +239,9 @@ impl ApplyLog for TrimmedLog {
 
     fn trim(&self, flushed: Position) {
         let Some(flushed) = self.retention.droppable(flushed, self.log.space()) else { return };
-        match self.log.trim(flushed) {
-            Ok(()) => drop(self.raft.try_send(Input::Trimmed(flushed))),
+        if self.log.trim(flushed).is_err() {
             // The next flush says it again.
-            Err(_) => tracing::debug!(index = %flushed.index, "the log takes no trim now"),
+            tracing::debug!(index = %flushed.index, "the log takes no trim now");
         }
     }
 

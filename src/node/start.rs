@@ -198,9 +198,9 @@ impl Start<'_> {
 
     /// The log as apply uses it.
     fn trimmed(&self, log: &LogHandle) -> Arc<dyn ApplyLog> {
-        let Links { raft, members, hold, .. } = &self.links;
+        let Links { members, hold, .. } = &self.links;
         let retention = LogRetention::new(Arc::clone(members), Arc::clone(hold));
-        Arc::new(TrimmedLog { log: Arc::clone(&log.thread), raft: raft.clone(), retention })
+        Arc::new(TrimmedLog { log: Arc::clone(&log.thread), retention })
     }
 
     fn apply(

@@ -47,6 +47,12 @@ impl EntryDoor {
         EntryDoor { space, unapplied_bytes_max, stepped_bytes: 0, barrier: Position::default() }
     }
 
+    /// The log gives back no entry up to here. A gauge and not a message: what dropped them may have been a start, before there was
+    /// a raft to tell, and with one message lost a leader would ask the log for dropped entries as long as it leads.
+    pub(super) fn compacted(&self) -> Index {
+        self.space.compacted()
+    }
+
     /// The view of a leader's proposer. `is_log_full`: the log's queue has its share of groups.
     pub(super) fn view(&self, raft: &Raft<Log>, is_log_full: bool) -> LeaderView {
         let applied = raft.raft_log.applied;

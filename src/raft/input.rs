@@ -33,8 +33,6 @@ pub enum Input {
     Persisted(u64),
     /// The state holds everything up to here.
     Applied(Position),
-    /// The log dropped everything up to here.
-    Trimmed(Position),
     /// What `Ports::fetch` asked for; empty if it is gone.
     Fetched(Vec<LogEntry>),
     /// The newest point of the state of which there is a snapshot; `None`: there is none any more.
@@ -72,7 +70,6 @@ impl fmt::Debug for Input {
             Input::Unreachable(node) => write!(f, "Unreachable({node})"),
             Input::Persisted(ticket) => write!(f, "Persisted({ticket})"),
             Input::Applied(position) => write!(f, "Applied({position:?})"),
-            Input::Trimmed(position) => write!(f, "Trimmed({position:?})"),
             Input::Fetched(entries) => write!(f, "Fetched({} entries)", entries.len()),
             Input::Snapshot(point) => write!(f, "Snapshot({point:?})"),
             Input::Change { change, .. } => write!(f, "Change({change:?})"),

@@ -164,6 +164,7 @@ impl RaftLoop {
     }
 
     fn try_step(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), RaftFatal> {
+        self.node.mut_store().trimmed_to(self.door.compacted().0);
         for input in inputs {
             if self.is_stopped {
                 return Ok(());
@@ -198,7 +199,6 @@ impl RaftLoop {
                 }
             }
             Input::Applied(position) => self.applied(position.index)?,
-            Input::Trimmed(position) => self.node.mut_store().trimmed_to(position.index.0),
             Input::Fetched(entries) => {
                 if let Some(context) = self.node.mut_store().set_fetched(&entries) {
                     self.node.on_entries_fetched(context);

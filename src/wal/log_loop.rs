@@ -118,8 +118,14 @@ impl LogLoop {
             is_recovered_synced: false,
             poisoned: false,
         };
-        log.pool.show(&log.space);
+        log.show();
         log
+    }
+
+    /// Sets the gauge.
+    fn show(&self) {
+        self.pool.show(&self.space);
+        self.space.set_compacted(self.contents.state().compacted.index);
     }
 
     /// The disk, to open the log anew.
@@ -248,7 +254,7 @@ impl LogLoop {
             self.pipeline.poll(wait(takes_more), &mut events)?;
         }
         self.take_events(&events);
-        self.pool.show(&self.space);
+        self.show();
         Ok(LogProgress {
             persisted_ticket: self.acks.take_ticket(),
             // A frame that became durable, or a slot that became free, may let the next step do more.

@@ -201,7 +201,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Sets the gauge.
+    /// Sets what the gauge shows of the slots.
     pub(super) fn show(&self, space: &LogSpace) {
         let rest = self.current.as_ref().map_or(0, |current| self.sizes.slot - current.offset);
         let lost_at_end = (self.sizes.frame_max - self.sizes.block) as u64;

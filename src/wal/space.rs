@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::BLOCK_BYTES_MIN;
 use crate::disk::padded;
+use crate::ids::Index;
 use crate::wal::frame::ENTRY_HEAD_LEN;
 use crate::wal::frame::FRAME_OVERHEAD_MAX;
 
@@ -21,6 +22,8 @@ pub struct LogSpace {
     /// Bytes ever handed over, and ever put into frames; the difference waits in between.
     handed: AtomicU64,
     framed: AtomicU64,
+    /// Index of the newest entry that is dropped.
+    compacted: AtomicU64,
     /// Nothing that takes memory is to be handed over for now.
     held: AtomicBool,
 }
@@ -38,6 +41,12 @@ impl LogSpace {
         // Read before `free`: an append framed in between then counts twice, which errs on the safe side.
         let waiting = self.handed.load(Ordering::Acquire).saturating_sub(self.framed.load(Ordering::Acquire));
         self.free.load(Ordering::Acquire).saturating_sub(waiting)
+    }
+
+    /// The log gives back no entry up to here any more.
+    #[must_use]
+    pub fn compacted(&self) -> Index {
+        Index(self.compacted.load(Ordering::Acquire))
     }
 
     /// While it is held, whoever takes entries out of the log has no memory for more.
@@ -98,6 +107,10 @@ impl LogSpace {
 
     pub(crate) fn framed(&self, cost: u64) {
         self.framed.fetch_add(cost, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_compacted(&self, compacted: Index) {
+        self.compacted.store(compacted.0, Ordering::Release);
     }
 
     pub(crate) fn set_slots_left(&self, slots_left: u64) {

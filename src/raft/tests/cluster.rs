@@ -254,7 +254,7 @@ fn a_follower_that_lacks_dropped_entries_is_offered_a_snapshot_until_it_has_it()
     let (leader, follower) = cluster.leave_one_behind();
     let node = cluster.nodes.get_mut(&leader).unwrap();
     let position = node.applied.last().unwrap().position();
-    node.step([Input::Trimmed(position)]);
+    node.space.set_compacted(position.index);
     cluster.cut_off = None;
     cluster.rounds(100);
     let offers = |cluster: &Cluster| cluster.nodes[&follower].wires.lock().unwrap().offers.clone();

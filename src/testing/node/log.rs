@@ -213,7 +213,6 @@ impl ApplyLog for SimLog {
         let mut inner = self.inner();
         let Some(trim) = inner.retention.droppable(flushed, &inner.space) else { return };
         inner.hand(Append { trim: Some(trim), ..Append::default() }, None);
-        drop(inner.raft.try_send(Input::Trimmed(trim)));
     }
 
     fn bytes_used(&self) -> u64 {

@@ -354,10 +354,13 @@ fn old_entries_are_read_back_within_bounds() {
     assert_eq!(log.fetch(Index(6), Index(31), 3500).unwrap(), all[4..7]);
     assert_eq!(log.fetch(Index(6), Index(31), 0).unwrap(), all[4..5], "at least one");
     assert!(matches!(log.fetch(Index(32), Index(40), 9).unwrap_err(), WalError::NoEntry { index: Index(32) }));
+    assert_eq!(log.space().compacted(), Index(1), "as it was founded");
     write(&mut log, trim(99, 1, 5)).unwrap();
     assert!(matches!(log.fetch(Index(5), Index(9), 9).unwrap_err(), WalError::NoEntry { index: Index(5) }));
+    assert_eq!(log.space().compacted(), Index(5), "whoever asks can know it");
     drop(log);
     let (mut log, _) = rig.open().unwrap();
+    assert_eq!(log.space().compacted(), Index(5), "also behind a start");
     assert_eq!(log.fetch(Index(6), Index(31), usize::MAX).unwrap(), all[4..], "also what an earlier process wrote");
 }
 
