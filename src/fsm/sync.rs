@@ -6,6 +6,7 @@ pub(crate) use std::sync::Mutex;
 pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::PoisonError;
 pub(crate) use std::sync::RwLock;
+pub(crate) use std::sync::RwLockReadGuard;
 
 use arc_swap::ArcSwap;
 

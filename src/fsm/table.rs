@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::sync::Mutex;
 use super::sync::PoisonError;
 use super::sync::RwLock;
+use super::sync::RwLockReadGuard;
 use crate::fsm::name::DATABASES;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
@@ -23,6 +24,7 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
+use crate::fsm::row::warm;
 use crate::keys::node_keys::ActiveValue;
 
 /// Where rows go that nobody needs any more: dropping half a million of them takes a while.
@@ -95,6 +97,43 @@ impl RowTable {
             None if shard.cleared.has(name.database()) => FoundRow::Gone,
             None => FoundRow::Below,
         })
+    }
+
+    /// [`RowTable::find`] for those of `names` of which `found` says [`FoundRow::Below`]; both are as long, and not longer than
+    /// [`FOUND_AT_ONCE`]. Memory that the rows lie in is waited for once and not name by name.
+    ///
+    /// Locks are held together, which the thread that merges never does; they are taken in the order of shards, each once.
+    ///
+    /// # Panics
+    /// If there are more names.
+    pub fn find_each(&self, names: &[RowName], found: &mut [FoundRow]) {
+        let open = || names.iter().zip(&*found).map(|(name, found)| (*found == FoundRow::Below).then_some(name));
+        let wanted = open().flatten().fold(0u64, |wanted, name| wanted | 1 << shard_of(name));
+        if wanted == 0 {
+            return;
+        }
+        let mut guards: [Option<RwLockReadGuard<'_, Shard>>; FOUND_AT_ONCE] = [const { None }; FOUND_AT_ONCE];
+        let places = (0..SHARDS).filter(|place| wanted >> place & 1 == 1);
+        for (guard, place) in guards.iter_mut().zip(places) {
+            *guard = Some(self.shards[place].read().unwrap_or_else(PoisonError::into_inner));
+        }
+        let shard = |name: &RowName| {
+            let before = wanted & ((1 << shard_of(name)) - 1);
+            guards[before.count_ones() as usize].as_deref().expect("its lock is held")
+        };
+        let mut fates: [Option<&RowFate>; FOUND_AT_ONCE] = [None; FOUND_AT_ONCE];
+        for (fate, name) in fates.iter_mut().zip(open()) {
+            *fate = name.and_then(|name| shard(name).map(name.database()).get(name));
+        }
+        warm(fates.iter().flatten().filter_map(|fate| fate.as_deref()));
+        for ((fate, name), found) in fates.iter().zip(names).zip(&mut *found) {
+            match fate {
+                _ if *found != FoundRow::Below => {}
+                Some(fate) => *found = (*fate).into(),
+                None if shard(name).cleared.has(name.database()) => *found = FoundRow::Gone,
+                None => {}
+            }
+        }
     }
 
     /// Databases that were cleared. Asked of a table that nobody merges into: in another one a clear may be half done.
@@ -283,4 +322,7 @@ fn read<T>(shard: &RwLock<Shard>, look: impl FnOnce(&Shard) -> T) -> T {
 
 /// Enough that readers seldom meet the thread that merges, few enough that a run takes few locks. A power of two.
 const SHARDS: usize = 64;
-const _: () = assert!(SHARDS.is_power_of_two() && SHARDS <= 256);
+const _: () = assert!(SHARDS.is_power_of_two() && SHARDS <= 64, "a set of shards is 64 bits");
+
+/// Names that are looked up together: what the CPU can wait for at once, about.
+pub(crate) const FOUND_AT_ONCE: usize = 16;

@@ -21,6 +21,7 @@ use super::sync::MutexGuard;
 use super::sync::PoisonError;
 use super::sync::Swap;
 use super::table::Bury;
+use super::table::FOUND_AT_ONCE;
 use super::table::MergeSorter;
 use super::table::RowTable;
 use crate::fsm::name::RowName;
@@ -62,17 +63,32 @@ impl<B: ?Sized> View<B> {
     fn find_several(&self, names: &[RowName], seen: &mut Vec<SeenRow>) -> Vec<usize> {
         let mut missing = Vec::new();
         seen.clear();
-        seen.extend(names.iter().enumerate().map(|(place, name)| match self.find(name) {
-            FoundRow::Below => {
-                if missing.is_empty() {
-                    missing.reserve(names.len());
+        for names in names.chunks(FOUND_AT_ONCE) {
+            let mut found = [const { FoundRow::Below }; FOUND_AT_ONCE];
+            self.find_each(names, &mut found[..names.len()]);
+            for found in found.into_iter().take(names.len()) {
+                if found == FoundRow::Below {
+                    missing.push(seen.len());
+                    seen.push(SeenRow::Base(missing.len() - 1));
+                } else {
+                    seen.push(SeenRow::Above(found));
                 }
-                missing.push(place);
-                SeenRow::Base(missing.len() - 1)
             }
-            found => SeenRow::Above(found),
-        }));
+        }
         missing
+    }
+
+    /// [`View::find`] for each of a few names.
+    fn find_each(&self, names: &[RowName], found: &mut [FoundRow]) {
+        if let ([name], [found]) = (names, &mut *found) {
+            *found = self.find(name);
+            return;
+        }
+        if !self.hot.is_empty() {
+            names.iter().zip(&mut *found).for_each(|(name, found)| *found = self.hot.find(name));
+        }
+        self.table.find_each(names, found);
+        self.frozen.find_each(names, found);
     }
 
     fn find_below_hot(&self, name: &RowName) -> FoundRow {

@@ -41,6 +41,7 @@ mod sync {
     pub(crate) use shuttle::sync::Mutex;
     pub(crate) use shuttle::sync::MutexGuard;
     pub(crate) use shuttle::sync::RwLock;
+    pub(crate) use shuttle::sync::RwLockReadGuard;
 
     pub(crate) struct Swap<T>(Mutex<Arc<T>>);
 
