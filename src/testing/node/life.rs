@@ -21,6 +21,7 @@ use crate::apply::run::RunBounds;
 use crate::exit::chain;
 use crate::fsm::base::RowBase;
 use crate::fsm::reader::RowReader;
+use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
 use crate::ids::Index;
 use crate::keys::node_keys::NodeKeys;
@@ -70,6 +71,7 @@ use crate::wal::Recovered;
 use crate::wal::WalError;
 use crate::world::Clock;
 use crate::world::Entropy;
+use crate::world::World;
 
 /// The loops of a running node and the queues between them.
 pub(super) struct Life {
@@ -99,27 +101,39 @@ struct LifeParts {
     entropy: Arc<dyn Entropy>,
 }
 
-impl Life {
-    /// Starts on what `body` holds; a snapshot that is complete is installed first. The error is why a node would not start.
-    pub(super) fn start(
-        body: &Remains,
-        shared_by_all: &SharedBySimNodes,
-        entropy: Arc<Seeded>,
-    ) -> Result<Life, String> {
-        let clock: Arc<dyn Clock> = Arc::clone(&body.clock) as Arc<dyn Clock>;
-        let entropy: Arc<dyn Entropy> = entropy;
-        let node_keys = Arc::new(NodeKeys::new(body.identity.cluster, keks_of(body.mode)));
+/// What a start finds on its disks.
+struct FoundOnDisks {
+    log: LogLoop,
+    recovered: Recovered,
+    base: Arc<dyn RowBase>,
+    record: StateRecord,
+    disk: Arc<dyn SnapshotDisk>,
+}
+
+impl FoundOnDisks {
+    /// A snapshot that is complete is installed first. Then log and state are compared.
+    fn open(body: &Remains, node_keys: &NodeKeys, world: &World) -> Result<FoundOnDisks, String> {
         let disk: Arc<dyn SnapshotDisk> = Arc::new(body.files.of_this_life());
-        let (mut log, recovered) = open_and_install(body, &*disk, &node_keys, &clock, &entropy)?;
+        let (mut log, recovered) = open_and_install(body, &*disk, node_keys, world)?;
         log.sync_recovered().map_err(|error| error.to_string())?;
         let base = body.base().ok_or("there is no state")?;
-        let record = load_and_compare(&*base, &body.identity, &recovered, &node_keys);
+        let record = load_and_compare(&*base, &body.identity, &recovered, node_keys);
         let record = record.map_err(|refusal| refusal.to_string())?;
         install::remove_leftovers(&*disk, &body.places).map_err(|refusal| chain(&refusal))?;
-        let (base, applied) = (base as Arc<dyn RowBase>, &record.applied);
-        let flushed = applied.position;
-        let (raft_sender, inputs) = raft::thread::queue();
-        let shared = LifeParts {
+        Ok(FoundOnDisks { log, recovered, base, record, disk })
+    }
+}
+
+impl LifeParts {
+    fn new(
+        body: &Remains,
+        applied: &Applied,
+        node_keys: Arc<NodeKeys>,
+        world: World,
+        raft: Sender<Input>,
+    ) -> LifeParts {
+        let World { clock, entropy } = world;
+        LifeParts {
             facts: Arc::new(AppliedFacts::new(
                 Arc::clone(&clock),
                 applied.last_stamp_ms,
@@ -128,15 +142,31 @@ impl Life {
             waiters: Arc::new(Waiters::new()),
             read_points: Arc::new(propose::ReadPoints::new(applied.position.index)),
             node_keys,
-            raft: raft_sender.clone(),
+            raft,
             members: Arc::new(MembersWatch::new(body.identity.node, applied)),
             hold: Arc::default(),
             clock,
             entropy,
-        };
+        }
+    }
+}
+
+impl Life {
+    /// Starts on what `body` holds; a snapshot that is complete is installed first. The error is why a node would not start.
+    pub(super) fn start(
+        body: &Remains,
+        shared_by_all: &SharedBySimNodes,
+        entropy: Arc<Seeded>,
+    ) -> Result<Life, String> {
+        let world = World { clock: Arc::clone(&body.clock) as Arc<dyn Clock>, entropy };
+        let node_keys = Arc::new(NodeKeys::new(body.identity.cluster, keks_of(body.mode)));
+        let FoundOnDisks { log, recovered, base, record, disk } = FoundOnDisks::open(body, &node_keys, &world)?;
+        let (raft, inputs) = raft::thread::queue();
+        let shared = LifeParts::new(body, &record.applied, node_keys, world, raft);
+        let flushed = record.applied.position;
         let retention = LogRetention::new(Arc::clone(&shared.members), Arc::clone(&shared.hold));
         let sealings = shared_by_all.sealings.clone();
-        let log = SimLog::new(log, DurableTerms::of(&recovered), raft_sender, (retention, sealings));
+        let log = SimLog::new(log, DurableTerms::of(&recovered), shared.raft.clone(), (retention, sealings));
         let snapshots = body.is_of_several.then(|| snapshots(body, &shared, (&base, &disk), shared_by_all));
         let (mut apply, reader) = apply_loop(base, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
@@ -145,22 +175,15 @@ impl Life {
             log.trim(flushed);
         }
         drop(shared.raft.try_send(has_keys(&shared.node_keys)));
-
         let (queue, handle) = proposer(body, &shared);
-        let (batch_sender, batches) = apply::thread::queue();
-        let outside = raft::RaftParts {
-            proposer: Box::new(queue),
-            ports: Box::new(SimPorts {
-                log: log.clone(),
-                apply: batch_sender,
-                read_points: Arc::clone(&shared.read_points),
-                snapshots: snapshots.as_ref().map(SimSnapshots::desk),
-            }),
-            transport: Box::new(shared_by_all.network.endpoint()),
-            space: log.space(),
-            clock: Arc::clone(&shared.clock),
-            entropy: Arc::clone(&shared.entropy),
+        let (committed, batches) = apply::thread::queue();
+        let ports = SimPorts {
+            log: log.clone(),
+            apply: committed,
+            read_points: Arc::clone(&shared.read_points),
+            snapshots: snapshots.as_ref().map(SimSnapshots::desk),
         };
+        let outside = outside_of_raft(queue, ports, &shared, shared_by_all);
         let raft = raft::RaftLoop::new(raft_config(body), starting_point(recovered, apply.applied()), outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
@@ -214,6 +237,22 @@ impl Life {
     }
 }
 
+fn outside_of_raft(
+    queue: propose::Queue,
+    ports: SimPorts,
+    shared: &LifeParts,
+    shared_by_all: &SharedBySimNodes,
+) -> raft::RaftParts {
+    raft::RaftParts {
+        space: ports.log.space(),
+        proposer: Box::new(queue),
+        ports: Box::new(ports),
+        transport: Box::new(shared_by_all.network.endpoint()),
+        clock: Arc::clone(&shared.clock),
+        entropy: Arc::clone(&shared.entropy),
+    }
+}
+
 fn raft_config(body: &Remains) -> raft::RaftConfig {
     raft::RaftConfig { can_fetch: true, lease: body.lease, ..raft::RaftConfig::new(body.identity.node) }
 }
@@ -223,12 +262,11 @@ fn open_and_install(
     body: &Remains,
     disk: &dyn SnapshotDisk,
     node_keys: &NodeKeys,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
+    world: &World,
 ) -> Result<FoundLog, String> {
     let open_log = || -> Result<FoundLog, WalError> {
         let platters = Box::new(body.platters.open(None));
-        LogLoop::open(&body.config, platters, Arc::clone(clock), Arc::clone(entropy))
+        LogLoop::open(&body.config, platters, Arc::clone(&world.clock), Arc::clone(&world.entropy))
     };
     let opened = open_log().map_err(|error| error.to_string())?;
     let parts = InstallParts { places: &body.places, disk, node_keys, open_log: &open_log };
