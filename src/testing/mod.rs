@@ -18,6 +18,7 @@ pub mod node;
 mod parcels;
 pub mod picture;
 pub mod post;
+pub mod record;
 mod sealings;
 pub mod seed;
 mod surface;

@@ -9,6 +9,7 @@ use crate::lives::mend;
 use crate::lives::of_each_seed;
 use crate::lives::restart;
 use crate::lives::settle;
+use crate::model::conformance::follow;
 
 /// What a run has gone through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +25,7 @@ fn live(seed: u64) -> (SimCluster, Work) {
     let nodes = if seed.is_multiple_of(2) { 5 } else { 3 };
     let mut cluster = SimCluster::new(seed, nodes);
     cluster.forward();
+    let record = cluster.record();
     let (chance, mut clients, mut work) = (Seeded::new(seed ^ 0xf0d), Clients::default(), Work::default());
     cluster.elect();
     for _ in 0..STEPS {
@@ -58,6 +60,7 @@ fn live(seed: u64) -> (SimCluster, Work) {
     work.acknowledged = clients.check(&mut cluster, leader) as u64;
     (work.forwarded, work.compared) = (cluster.forwarded(), cluster.looked_at().1);
     settle(&mut cluster, &(1..=nodes).collect::<Vec<u64>>());
+    follow(nodes, usize::try_from(nodes / 2 + 1).expect("few"), &record.take());
     (cluster, work)
 }
 

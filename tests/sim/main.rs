@@ -1,5 +1,5 @@
 //! A whole node, and a cluster of three or five, in one thread: what a seed decides, what clients may rely on, whatever fails.
-//! A small model of what may be sealed is explored beside them.
+//! What they do is held against a small model of what may be sealed, which is explored on its own.
 //! And the log alone, on a disk that fails in every way at every moment.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

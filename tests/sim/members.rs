@@ -12,6 +12,7 @@ use crate::clients::Clients;
 use crate::lives::mend;
 use crate::lives::of_each_seed;
 use crate::lives::settle;
+use crate::model::conformance::follow;
 
 const JOINER: u64 = 4;
 
@@ -37,6 +38,7 @@ fn due(members: &Members, out: u64, is_joint: bool, may_vote: bool) -> Option<Me
 /// What a run has gone through: acknowledged writes and crashes.
 fn live(seed: u64) -> (usize, u64) {
     let mut cluster = SimCluster::with_joiner(seed, Mode::On);
+    let record = cluster.record();
     let (chance, mut clients, mut crashes) = (Seeded::new(seed ^ 0x3e3b), Clients::default(), 0);
     let (out, is_joint) = (1 + chance.below(3), chance.one_in(2));
     cluster.elect();
@@ -86,6 +88,8 @@ fn live(seed: u64) -> (usize, u64) {
     cluster.steps(100);
     let acknowledged = clients.check(&mut cluster, leader);
     settle(&mut cluster, &in_the_end);
+    // Two of them are the smallest majority there ever is.
+    follow(JOINER, 2, &record.take());
     (acknowledged, crashes)
 }
 

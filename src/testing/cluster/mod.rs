@@ -37,6 +37,7 @@ use crate::testing::net::Weather;
 use crate::testing::node::SharedBySimNodes;
 use crate::testing::node::SimNode;
 use crate::testing::post::Post;
+use crate::testing::record::Record;
 use crate::testing::seed::Seeded;
 
 /// How a client's or an operator's request ended.
@@ -148,6 +149,12 @@ impl SimCluster {
         self.post = Some(post);
     }
 
+    /// What every node does from now on, and did since this was asked for first.
+    pub fn record(&self) -> Record {
+        self.shared.record.begin();
+        self.shared.record.clone()
+    }
+
     /// Requests of clients that another node took than the one that was asked.
     #[must_use]
     pub fn forwarded(&self) -> u64 {
@@ -176,6 +183,7 @@ impl SimCluster {
     /// If a promise is broken, or a node ends by itself.
     pub fn step(&mut self) {
         let ms = 1 + self.chance.below(STEP_MS_MAX);
+        self.shared.record.begin_step(self.steps);
         self.desk().now_ms += ms;
         self.shared.network.advance_ms(ms);
         self.nodes.iter().for_each(|node| node.clock().advance(Duration::from_millis(ms)));

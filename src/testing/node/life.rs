@@ -24,6 +24,8 @@ use crate::fsm::reader::RowReader;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
 use crate::ids::Index;
+use crate::ids::Position;
+use crate::keys::keyring::Keyring;
 use crate::keys::node_keys::NodeKeys;
 use crate::limits::RAFT_STEP_INPUTS_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
@@ -64,6 +66,7 @@ use crate::testing::node::remains::keks_of;
 use crate::testing::node::shared::SharedBySimNodes;
 use crate::testing::node::snapshots::SimSnapshots;
 use crate::testing::node::snapshots::SnapshotDesk;
+use crate::testing::record::Deed;
 use crate::testing::seed::Seeded;
 use crate::wal::Append;
 use crate::wal::LogLoop;
@@ -86,6 +89,7 @@ pub(super) struct Life {
     batches: Receiver<Vec<Committed>>,
     /// Of a node of several.
     snapshots: Option<SimSnapshots>,
+    node_keys: Arc<NodeKeys>,
 }
 
 /// What the loops of one life share.
@@ -165,8 +169,9 @@ impl Life {
         let shared = LifeParts::new(body, &record.applied, node_keys, world, raft);
         let flushed = record.applied.position;
         let retention = LogRetention::new(Arc::clone(&shared.members), Arc::clone(&shared.hold));
-        let sealings = shared_by_all.sealings.clone();
-        let log = SimLog::new(log, DurableTerms::of(&recovered), shared.raft.clone(), (retention, sealings));
+        let record_of_deeds = shared_by_all.record.of(body.identity.node.value());
+        let seen_by = (shared_by_all.sealings.clone(), record_of_deeds.clone());
+        let log = SimLog::new(log, DurableTerms::of(&recovered), shared.raft.clone(), retention, seen_by);
         let snapshots = body.is_of_several.then(|| snapshots(body, &shared, (&base, &disk), shared_by_all));
         let (mut apply, reader) = apply_loop(base, &shared, &log, record);
         replay_log(&mut apply, &recovered)?;
@@ -183,11 +188,13 @@ impl Life {
             read_points: Arc::clone(&shared.read_points),
             snapshots: snapshots.as_ref().map(SimSnapshots::desk),
         };
+        record_of_deeds.note(|| started(&recovered, &apply, &shared.node_keys));
         let outside = outside_of_raft(queue, ports, &shared, shared_by_all);
         let raft = raft::RaftLoop::new(raft_config(body), starting_point(recovered, apply.applied()), outside);
         let raft = raft.map_err(|error| error.to_string())?;
         let reads = StateReads { reader };
-        Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches, snapshots })
+        let node_keys = Arc::clone(&shared.node_keys);
+        Ok(Life { handle, reads, log, raft, apply, inputs, asked: Vec::new(), batches, snapshots, node_keys })
     }
 
     /// One turn of raft's loop: it takes what has arrived and what the other loops have for it.
@@ -214,6 +221,11 @@ impl Life {
         Ok(progress != ApplyProgress::Idle)
     }
 
+    /// What its apply loop has done until now.
+    pub(super) fn applied(&self) -> Deed {
+        Deed::Applied { at: self.apply.applied().position, keyring: keyring_row(&self.node_keys) }
+    }
+
     /// Ends in order, as at a signal: raft gives back what waits, apply finishes and flushes, the log writes what it has.
     pub(super) fn stop(&mut self) -> Result<(), String> {
         self.raft.step(std::iter::once(Input::Stop)).map_err(|error| error.to_string())?;
@@ -235,6 +247,26 @@ impl Life {
     pub(super) fn is_fetching(&self) -> bool {
         self.snapshots.as_ref().is_some_and(SimSnapshots::is_fetching)
     }
+}
+
+fn started(recovered: &Recovered, apply: &apply_loop::ApplyLoop, node_keys: &NodeKeys) -> Deed {
+    let compacted = recovered.compacted;
+    let last = recovered.entries.last().map_or(compacted.index, |entry| entry.index);
+    let position = |index| {
+        let index = Index(index);
+        Position { term: recovered.term_at(index).expect("a log has no gaps"), index }
+    };
+    Deed::Started {
+        term: recovered.hard_state.term,
+        compacted,
+        entries: (compacted.index.0 + 1..=last.0).map(position).collect(),
+        applied: apply.applied().position,
+        keyring: keyring_row(node_keys),
+    }
+}
+
+fn keyring_row(node_keys: &NodeKeys) -> Option<Vec<u8>> {
+    node_keys.current().keyring().map(Keyring::encode)
 }
 
 fn outside_of_raft(

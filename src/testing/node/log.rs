@@ -18,6 +18,8 @@ use crate::ids::Term;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::node::retention::LogRetention;
 use crate::raft::Input;
+use crate::testing::record::Deed;
+use crate::testing::record::NodeRecord;
 use crate::testing::sealings::Sealings;
 use crate::wal::Append;
 use crate::wal::LogLoop;
@@ -76,18 +78,20 @@ struct LogDesk {
     durable: DurableTerms,
     retention: LogRetention,
     sealings: Sealings,
+    record: NodeRecord,
     failed: Option<WalError>,
     /// What raft wants to read back.
     wanted: Option<(Index, Index)>,
 }
 
 impl SimLog {
-    /// A log that keeps what `retention` says for the other nodes, and notes what is sealed.
+    /// A log that keeps what `retention` says for the other nodes, and notes what is sealed and what is done.
     pub(super) fn new(
         log: LogLoop,
         durable: DurableTerms,
         raft: Sender<Input>,
-        (retention, sealings): (LogRetention, Sealings),
+        retention: LogRetention,
+        (sealings, record): (Sealings, NodeRecord),
     ) -> SimLog {
         let space = log.space();
         let inner = LogDesk {
@@ -100,6 +104,7 @@ impl SimLog {
             durable,
             retention,
             sealings,
+            record,
             failed: None,
             wanted: None,
         };
@@ -108,8 +113,10 @@ impl SimLog {
 
     /// Raft's group.
     pub(super) fn append(&self, append: Append) {
-        let of_raft = Some(append.ticket);
-        self.inner().hand(append, of_raft);
+        let (of_raft, mut inner) = (Some(append.ticket), self.inner());
+        let term = append.hard_state.map(|hard_state| hard_state.term);
+        inner.record.note(|| Deed::Handed { term, entries: append.entries.clone() });
+        inner.hand(append, of_raft);
     }
 
     /// Entries that raft wants for a follower and has not in memory any more.
@@ -184,11 +191,13 @@ impl LogDesk {
 
     fn persisted(&mut self, ticket: u64) {
         self.durable_ticket = ticket;
-        let mut of_raft = None;
+        let (mut of_raft, mut groups) = (None, 0);
         while let Some(append) = self.on_its_way.pop_front_if(|append| append.ticket <= ticket) {
             self.durable.replace(append.entries);
+            groups += usize::from(append.of_raft.is_some());
             of_raft = append.of_raft.or(of_raft);
         }
+        self.record.note(|| Deed::Persisted(groups));
         if let Some(ticket) = of_raft {
             drop(self.raft.try_send(Input::Persisted(ticket)));
         }

@@ -215,7 +215,10 @@ impl SimNode {
         for _ in 0..self.chance.below(4) {
             match self.chance.below(3) {
                 0 => life.log.step()?,
-                1 => drop(life.step_apply()?),
+                1 if life.step_apply()? => {
+                    self.shared.record.of(self.body.identity.node.value()).note(|| life.applied())
+                }
+                1 => {}
                 _ => life.step_raft(Vec::new())?,
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::testing::net::Network;
 use crate::testing::parcels::Parcels;
+use crate::testing::record::Record;
 use crate::testing::sealings::Sealings;
 
 /// See the head of this file. A clone is the same.
@@ -13,12 +14,15 @@ pub struct SharedBySimNodes {
     pub(in crate::testing) parcels: Parcels,
     /// What they sealed.
     pub(in crate::testing) sealings: Sealings,
+    /// What they did.
+    pub(in crate::testing) record: Record,
 }
 
 impl SharedBySimNodes {
     /// For a new cluster.
     #[must_use]
     pub fn over(network: Network) -> SharedBySimNodes {
-        SharedBySimNodes { parcels: Parcels::new(network.clone()), network, sealings: Sealings::default() }
+        let (parcels, sealings) = (Parcels::new(network.clone()), Sealings::default());
+        SharedBySimNodes { parcels, network, sealings, record: Record::default() }
     }
 }
