@@ -71,6 +71,11 @@ impl SimFiles {
         self.lock().dies_after = None;
     }
 
+    /// The process dies in a call that changes something, behind so many others; `None`: it does not.
+    pub(crate) fn die_after_changes(&self, changes: Option<u64>) {
+        self.lock().dies_after_changes = changes;
+    }
+
     /// Whether it did.
     pub(crate) fn is_dead(&self) -> bool {
         self.lock().is_dead
@@ -129,6 +134,16 @@ impl SimFiles {
         work(disk)
     }
 
+    /// One that changes something.
+    fn change<T>(&self, work: impl FnOnce(&mut FilesDisk) -> io::Result<T>) -> io::Result<T> {
+        {
+            let disk = &mut *self.lock();
+            disk.is_dead |= disk.dies_after_changes == Some(0);
+            disk.dies_after_changes = disk.dies_after_changes.and_then(|changes| changes.checked_sub(1));
+        }
+        self.call(work)
+    }
+
     fn lock(&self) -> MutexGuard<'_, FilesDisk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,14 +179,14 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             disk.make_folder(folder);
             Ok(())
         })
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             bytes.clone_into(disk.make_file(file)?);
             Ok(())
         })
@@ -188,21 +203,21 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn cut(&self, file: &Path, bytes: u64) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             disk.make_file(file)?.resize(usize::try_from(bytes).expect("a small file"), 0);
             Ok(())
         })
     }
 
     fn append(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             disk.file(file)?.0.extend_from_slice(bytes);
             Ok(())
         })
     }
 
     fn sync(&self, file: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             let (bytes, durable) = disk.file(file)?;
             durable.clone_from(bytes);
             Ok(())
@@ -210,7 +225,7 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             let at = disk.find(folder).ok_or(io::ErrorKind::NotFound)?;
             disk.sync_names(at);
             Ok(())
@@ -222,7 +237,7 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             let node = disk.find(from).ok_or(io::ErrorKind::NotFound)?;
             if disk.find(to).is_some() {
                 return Err(io::ErrorKind::DirectoryNotEmpty.into());
@@ -235,7 +250,7 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn remove_file(&self, file: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        self.change(|disk| {
             if disk.find(file).is_some() {
                 let place = disk.place(file)?;
                 disk.change(vec![(place, None)]);

@@ -17,6 +17,8 @@ pub(super) struct FilesDisk {
     pub(super) is_dead: bool,
     /// So many calls until the process dies in one.
     pub(super) dies_after: Option<u64>,
+    /// And so many that change something.
+    pub(super) dies_after_changes: Option<u64>,
     pub(super) nodes: Vec<FileNode>,
     pub(super) names: NameTable,
     pub(super) durable: NameTable,

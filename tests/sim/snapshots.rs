@@ -8,6 +8,7 @@ use sealkv::propose::Mode;
 use sealkv::raft::MemberChange;
 use sealkv::testing::cluster::SimCluster;
 use sealkv::testing::net::Weather;
+use sealkv::testing::node::SimNode;
 use sealkv::testing::node::SnapshotCounts;
 use sealkv::testing::seed::Seeded;
 
@@ -48,6 +49,7 @@ impl Scene {
         let mode = if seed.is_multiple_of(2) { Mode::Ready } else { Mode::On };
         let mut cluster = SimCluster::with_joiner(seed, mode);
         drop(cluster.record());
+        ALL.iter().for_each(|node| cluster.node_mut(*node).die_in_installs());
         cluster.elect();
         Scene { cluster, chance: Seeded::new(seed ^ 0x5a9), away: None, work: Work::default() }
     }
@@ -129,7 +131,7 @@ impl Scene {
 
     /// Nothing fails any more, and node 4 gets its vote.
     fn mend(&mut self) {
-        ALL.iter().for_each(|node| self.cluster.node(*node).live_on());
+        ALL.iter().for_each(|node| self.cluster.node_mut(*node).live_on());
         mend(&mut self.cluster);
         for _ in 0..400 {
             self.cluster.steps(20);
@@ -167,19 +169,8 @@ fn live(seed: u64) -> (SimCluster, Work) {
     let seen = follow(JOINER, 2, &cluster.record().take());
     work.followed = seen.installed;
     (work.compared, work.sealed) = (cluster.looked_at().1, cluster.sealed() as u64);
-    work.snapshots = cluster.nodes().iter().map(|node| node.snapshots()).fold(SnapshotCounts::default(), sum);
+    work.snapshots = cluster.nodes().iter().map(SimNode::snapshots).sum();
     (cluster, work)
-}
-
-fn sum(one: SnapshotCounts, other: SnapshotCounts) -> SnapshotCounts {
-    SnapshotCounts {
-        made: one.made + other.made,
-        installed: one.installed + other.installed,
-        cut_off: one.cut_off + other.cut_off,
-        crashes_in_fetches: one.crashes_in_fetches + other.crashes_in_fetches,
-        crashes_in_installs: one.crashes_in_installs + other.crashes_in_installs,
-        crashes_between_renames: one.crashes_between_renames + other.crashes_between_renames,
-    }
 }
 
 /// What is acknowledged stays, replicas at one index have the same rows, no nonce comes twice under its key, and all come to
@@ -188,7 +179,7 @@ fn sum(one: SnapshotCounts, other: SnapshotCounts) -> SnapshotCounts {
 fn nodes_come_back_by_snapshots_whatever_dies_in_the_middle() {
     let lived = of_each_seed(CI_RUNS, |seed| live(seed).1);
     let all = |of: fn(&Work) -> u64| lived.iter().map(of).sum::<u64>();
-    let snapshots = lived.iter().map(|work| work.snapshots).fold(SnapshotCounts::default(), sum);
+    let snapshots: SnapshotCounts = lived.iter().map(|work| work.snapshots).sum();
     let (acknowledged, crashes, compared, sealed) =
         (all(|work| work.acknowledged), all(|work| work.crashes), all(|work| work.compared), all(|work| work.sealed));
     println!("{acknowledged} acknowledged, {crashes} crashes, {compared} compared, {sealed} sealed, {snapshots:?}");
@@ -201,7 +192,9 @@ fn nodes_come_back_by_snapshots_whatever_dies_in_the_middle() {
     // One that dies behind its install begins once more with the same snapshot, or never begins.
     assert!(2 * all(|work| work.followed) >= snapshots.installed, "vacuous: {lived:?}");
     assert!(snapshots.installed >= 2 * runs && snapshots.made >= runs, "vacuous: {snapshots:?} in {runs} runs");
+    let deaths = snapshots.deaths_in_installs;
     assert!(2 * snapshots.crashes_in_fetches >= runs, "vacuous: {snapshots:?} in {runs} runs");
+    assert!(deaths.iter().sum::<u64>() >= runs && deaths.iter().all(|deaths| *deaths > 0), "vacuous: {snapshots:?}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ use crate::wal::WalError;
 /// Says that everything of a snapshot is there and durable; its bytes are the manifest.
 pub(crate) const COMPLETE: &str = "COMPLETE";
 /// The files of the snapshot, in incoming/.
-pub(super) const RECEIVED: &str = "state";
+pub(crate) const RECEIVED: &str = "state";
 
 /// What an install needs.
 pub(crate) struct InstallParts<'a> {

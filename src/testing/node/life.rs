@@ -3,6 +3,7 @@
 //! A start goes the way of a node's: recover the log, load the state, compare the two, replay up to commit, then raft.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -298,7 +299,9 @@ fn open_and_install(
 ) -> Result<FoundLog, String> {
     let open_log = || -> Result<FoundLog, WalError> {
         let platters = Box::new(body.platters.open(None));
-        LogLoop::open(&body.config, platters, Arc::clone(&world.clock), Arc::clone(&world.entropy))
+        let opened = LogLoop::open(&body.config, platters, Arc::clone(&world.clock), Arc::clone(&world.entropy))?;
+        body.log_begins.store(opened.1.compacted.index.0, Relaxed);
+        Ok(opened)
     };
     let opened = open_log().map_err(|error| error.to_string())?;
     let parts = InstallParts { places: &body.places, disk, node_keys, open_log: &open_log };

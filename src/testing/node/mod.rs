@@ -3,6 +3,7 @@
 //! What a crash leaves is the node's body, what it loses is its life. Nothing here starts a thread, reads a clock of the
 //! machine or draws from the kernel, so that a seed decides everything that a node does.
 
+mod counts;
 mod life;
 mod log;
 mod remains;
@@ -13,6 +14,7 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use zeroize::Zeroizing;
@@ -35,6 +37,8 @@ use crate::keys::identity::LogKey;
 use crate::keys::keyring::Keyring;
 use crate::members::Members;
 use crate::node::end::End;
+use crate::node::snapshot::install::COMPLETE;
+use crate::node::snapshot::install::RECEIVED;
 use crate::propose::ClientRequest;
 use crate::propose::Gateway;
 use crate::propose::Mode;
@@ -48,6 +52,8 @@ use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
 use crate::testing::disk::Platters;
 use crate::testing::files::SimFiles;
+pub use crate::testing::node::counts::InstallDeath;
+pub use crate::testing::node::counts::SnapshotCounts;
 use crate::testing::node::life::Life;
 use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
@@ -73,23 +79,7 @@ pub struct SimNode {
     durable: DurableTerms,
     /// Those of its starts and crashes.
     snapshots: SnapshotCounts,
-}
-
-/// What became of snapshots at a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SnapshotCounts {
-    /// Made for others.
-    pub made: u64,
-    /// Installed at a start.
-    pub installed: u64,
-    /// Fetches that ended before all was there, by themselves.
-    pub cut_off: u64,
-    /// Crashes while one was being fetched.
-    pub crashes_in_fetches: u64,
-    /// Crashes of starts that had one to install, or to clear away behind an install.
-    pub crashes_in_installs: u64,
-    /// Of those, with the old state set aside and the new one not in place.
-    pub crashes_between_renames: u64,
+    dies_in_installs: bool,
 }
 
 impl SimNode {
@@ -117,10 +107,31 @@ impl SimNode {
         let (places, is_of_several) = (places(), founders.len() > 1);
         let files = SimFiles::with_state(&places.state, base);
         let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
-        let (numbers, lease) = (Arc::default(), None);
-        let body = Remains { identity, mode, config, platters, files, places, numbers, clock, is_of_several, lease };
+        let body = Remains {
+            identity,
+            mode,
+            config,
+            platters,
+            files,
+            places,
+            numbers: Arc::default(),
+            clock,
+            is_of_several,
+            lease: None,
+            log_begins: AtomicU64::new(0),
+        };
         let (durable, snapshots) = (DurableTerms::default(), SnapshotCounts::default());
-        SimNode { body, shared: shared.clone(), chance, life: None, is_paused: false, post: None, durable, snapshots }
+        SimNode {
+            body,
+            shared: shared.clone(),
+            chance,
+            life: None,
+            is_paused: false,
+            post: None,
+            durable,
+            snapshots,
+            dies_in_installs: false,
+        }
     }
 
     /// Starts it, by the install, the checks and the replay of a start. If it is to die in that, it does not run behind it.
@@ -137,10 +148,15 @@ impl SimNode {
         self.shared.parcels.forget(self.id());
         let entropy = Arc::new(Seeded::new(self.chance.bits()));
         let has_snapshot = self.body.has_complete_snapshot();
+        if has_snapshot && self.dies_in_installs {
+            self.body.files.die_after_changes(Some(self.chance.pick(&CHANGES_BEFORE_A_DEATH)));
+        }
         let started = Life::start(&self.body, &self.shared, entropy);
+        self.body.files.die_after_changes(None);
         if self.body.files.is_dead() {
-            self.snapshots.crashes_in_installs += u64::from(has_snapshot);
-            self.snapshots.crashes_between_renames += u64::from(self.body.base().is_none());
+            if has_snapshot {
+                self.snapshots.died(self.how_far_installed());
+            }
             drop(started);
             self.crash();
             return Ok(());
@@ -149,6 +165,22 @@ impl SimNode {
         self.post.iter().for_each(|post| life.handle.forward_by(post.of(self.id())));
         (self.life, self.is_paused) = (Some(life), false);
         Ok(())
+    }
+
+    /// Of a snapshot that was there when the start began.
+    fn how_far_installed(&self) -> InstallDeath {
+        let (body, incoming) = (&self.body, &self.body.places.incoming);
+        if !body.files.is_there(&incoming.join(COMPLETE)) {
+            InstallDeath::Clearing
+        } else if body.base().is_none() {
+            InstallDeath::StateAside
+        } else if !body.files.is_there(&incoming.join(RECEIVED)) {
+            InstallDeath::InPlace
+        } else if self.applied().index.0 < body.log_begins.load(Relaxed) {
+            InstallDeath::LogBegun
+        } else {
+            InstallDeath::Verifying
+        }
     }
 
     /// From now on its requests go to who leads. Once.
@@ -242,8 +274,14 @@ impl SimNode {
         self.body.files.die_after(calls);
     }
 
-    /// It does not.
-    pub fn live_on(&self) {
+    /// From now on most of its installs kill it, at any of their changes of the disk.
+    pub fn die_in_installs(&mut self) {
+        self.dies_in_installs = true;
+    }
+
+    /// Neither of these happens any more.
+    pub fn live_on(&mut self) {
+        self.dies_in_installs = false;
         self.body.files.live_on();
     }
 
@@ -391,6 +429,9 @@ fn founding(founders: &[NodeId]) -> Applied {
     )
 }
 
+/// An install changes the disk some 15 times: three syncs before its log begins anew, then a rename, which comes more often here
+/// because it is the only change before the old state is set aside.
+const CHANGES_BEFORE_A_DEATH: [u64; 15] = [0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 /// The cluster of every simulation.
 const CLUSTER: ClusterId = ClusterId([0x51; 16]);
 const LOG_SLOTS: u32 = 4;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::keys::identity::Identity;
 use crate::keys::kek::KekSet;
@@ -33,6 +34,8 @@ pub(super) struct Remains {
     pub(super) is_of_several: bool,
     /// Reads by the leader's lease, from the next start on.
     pub(super) lease: Option<ClockDrift>,
+    /// Behind which index its log began when it was opened last.
+    pub(super) log_begins: AtomicU64,
 }
 
 impl Remains {
