@@ -101,6 +101,8 @@ struct BaseDisk {
     /// A file whose ingest failed and that shows after the crash.
     survivor: Option<FileContent>,
     is_stopped: bool,
+    /// No file can be begun, whoever crashes.
+    is_full: bool,
     /// Crashes: a file of a life before is never ingested.
     life: u64,
 }
@@ -164,6 +166,11 @@ impl MemoryBase {
         if !is_held {
             disk.level0_files = 0;
         }
+    }
+
+    /// Whether there is no space for another file, over crashes too.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock().is_full = is_full;
     }
 
     /// Says how many bytes compaction is behind.
@@ -267,7 +274,7 @@ impl RowBase for MemoryBase {
     fn begin_file(&self, record: &StateRows) -> Result<Box<dyn RowFile + '_>, WriteFileError> {
         let disk = &mut *self.lock();
         disk.counts.begun += 1;
-        let fails_at = disk.file_fault();
+        let fails_at = if disk.is_full { Some(FileStep::Begin) } else { disk.file_fault() };
         let content = FileContent { cleared: Vec::new(), rows: BTreeMap::new(), record: record.clone() };
         let mut file = MemoryFile { base: self, content, fails_at, life: disk.life };
         file.reach(FileStep::Begin)?;

@@ -81,6 +81,11 @@ impl SimFiles {
         self.lock().is_dead
     }
 
+    /// Whether there is no space for states and snapshots any more.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.lock().set_full(is_full);
+    }
+
     /// How many folders were moved up to the folder of all others.
     pub(crate) fn installed(&self) -> u64 {
         self.lock().installed
@@ -274,7 +279,7 @@ impl SnapshotDisk for SimFiles {
     }
 
     fn free_bytes(&self, _folder: &Path) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(if self.lock().is_full { 0 } else { 1 << 40 })
     }
 
     fn checkpoint(&self, base: &dyn RowBase, to: &Path) -> Result<(), BaseError> {

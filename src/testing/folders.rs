@@ -19,6 +19,8 @@ pub(super) struct FilesDisk {
     pub(super) dies_after: Option<u64>,
     /// And so many that change something.
     pub(super) dies_after_changes: Option<u64>,
+    /// Nothing more goes in.
+    pub(super) is_full: bool,
     pub(super) nodes: Vec<FileNode>,
     pub(super) names: NameTable,
     pub(super) durable: NameTable,
@@ -108,6 +110,7 @@ impl FilesDisk {
 
     /// Whoever opens a state changes nothing that a crash could take back.
     pub(super) fn place_state(&mut self, folder: usize, base: Arc<MemoryBase>) {
+        base.set_full(self.is_full);
         self.nodes.push(FileNode::State(base));
         let number = self.nodes.len() - 1;
         self.names.insert((folder, STATE.to_owned()), number);
@@ -146,6 +149,16 @@ impl FilesDisk {
                 change.apply(&mut self.durable);
             } else {
                 self.journal.push(change);
+            }
+        }
+    }
+
+    /// Whether there is no space for anything more, in the states on it too.
+    pub(super) fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+        for node in &self.nodes {
+            if let FileNode::State(base) = node {
+                base.set_full(is_full);
             }
         }
     }

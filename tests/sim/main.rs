@@ -12,6 +12,7 @@ mod disk_errors;
 mod encryption;
 mod faults;
 mod forwarding;
+mod full;
 mod lease;
 mod lives;
 mod log_life;

@@ -219,7 +219,7 @@ impl Life {
             }
         }
         let progress = self.apply.step().map_err(|halt| halt.to_string())?;
-        Ok(progress != ApplyProgress::Idle)
+        Ok(matches!(progress, ApplyProgress::Applied(_)))
     }
 
     /// What its apply loop has done until now.

@@ -12,28 +12,18 @@ mod snapshots;
 
 use std::hash::Hash;
 use std::hash::Hasher;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use zeroize::Zeroizing;
-
-use crate::crypto::names::ClearNameKey;
-use crate::fsm::base::StateRows;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::kv::NamedRead;
 use crate::fsm::kv::ReadAnswer;
 use crate::fsm::name::Database;
 use crate::fsm::state::Applied;
-use crate::fsm::state::MemberAddress;
-use crate::ids::ClusterId;
 use crate::ids::Index;
 use crate::ids::NodeId;
 use crate::ids::Position;
-use crate::keys::identity::Identity;
-use crate::keys::identity::LogKey;
 use crate::keys::keyring::Keyring;
 use crate::members::Members;
 use crate::node::end::End;
@@ -48,23 +38,18 @@ use crate::raft::ClockDrift;
 use crate::raft::Input;
 use crate::raft::Status;
 use crate::resp::ClientReads;
-use crate::testing::base::MemoryBase;
 use crate::testing::clock::SimClock;
+use crate::testing::disk::Fault;
 use crate::testing::disk::Platters;
-use crate::testing::files::SimFiles;
 pub use crate::testing::node::counts::InstallDeath;
 pub use crate::testing::node::counts::SnapshotCounts;
 use crate::testing::node::life::Life;
 use crate::testing::node::log::DurableTerms;
 use crate::testing::node::remains::Remains;
-use crate::testing::node::remains::keks_of;
-use crate::testing::node::remains::places;
 pub use crate::testing::node::shared::SharedBySimNodes;
 use crate::testing::picture::Picture;
 use crate::testing::post::Post;
 use crate::testing::seed::Seeded;
-use crate::wal::LogConfig;
-use crate::wal::create;
 
 /// A node that can be crashed and started again.
 pub struct SimNode {
@@ -90,36 +75,7 @@ impl SimNode {
     /// If the log cannot be made.
     #[must_use]
     pub fn found(node: NodeId, founders: &[NodeId], mode: Mode, shared: &SharedBySimNodes, chance: Seeded) -> SimNode {
-        let keks = keks_of(mode);
-        let entropy = Arc::new(Seeded::new(chance.bits()));
-        let log_key = LogKey::make(&keks, node, CLUSTER, &*entropy);
-        let mut config = LogConfig::new(PathBuf::new(), node, CLUSTER);
-        config.log_key = log_key.map(|key| Zeroizing::new(*key.expose()));
-        (config.slots, config.slots_max) = (LOG_SLOTS, 2 * LOG_SLOTS);
-        config.slot_bytes = if founders.len() == 1 { SLOT_BYTES_OF_ONE } else { SLOT_BYTES_OF_MANY };
-        config.entry_bytes_max = ENTRY_BYTES_MAX;
-        let (platters, clock) = (Platters::default(), Arc::<SimClock>::default());
-        let founding = founding(founders);
-        let disk = Box::new(platters.open(None));
-        let made = create(&config, disk, clock.clone(), entropy, founding.position, &mut |_, _| ());
-        made.map(drop).expect("an empty disk takes a log");
-        let base = MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None });
-        let (places, is_of_several) = (places(), founders.len() > 1);
-        let files = SimFiles::with_state(&places.state, base);
-        let identity = Identity { node, cluster: CLUSTER, log_slots: LOG_SLOTS };
-        let body = Remains {
-            identity,
-            mode,
-            config,
-            platters,
-            files,
-            places,
-            numbers: Arc::default(),
-            clock,
-            is_of_several,
-            lease: None,
-            log_begins: AtomicU64::new(0),
-        };
+        let body = Remains::found(node, founders, mode, &chance);
         let (durable, snapshots) = (DurableTerms::default(), SnapshotCounts::default());
         SimNode {
             body,
@@ -267,6 +223,15 @@ impl SimNode {
             Some(other) => return Err(format!("{other:?}")),
         }
         Ok(())
+    }
+
+    /// There is no space on its disks any more for its state, for snapshots and for more slots of its log; or there is again.
+    pub fn fill(&self, is_full: bool) {
+        self.body.files.set_full(is_full);
+        self.body.platters.disarm();
+        if is_full {
+            self.body.platters.arm(Fault::NoCreate(NO_SPACE));
+        }
     }
 
     /// Its process dies in one of its next calls to the disk of snapshots: in a fetch, or in the install of a start.
@@ -419,24 +384,8 @@ impl SimNode {
 
 debug_fields!(self: SimNode { id: self.id(), status: self.status() });
 
-fn founding(founders: &[NodeId]) -> Applied {
-    let address = |node: &NodeId| MemberAddress { node: *node, address: String::new() };
-    Applied::founding(
-        CLUSTER,
-        if founders.len() > 1 { ClearNameKey::UNDRAWN } else { ClearNameKey([0x52; 32]) },
-        Members::founders(founders),
-        founders.iter().map(address).collect(),
-    )
-}
-
+/// ENOSPC.
+const NO_SPACE: i32 = 28;
 /// An install changes the disk some 15 times: three syncs before its log begins anew, then a rename, which comes more often here
 /// because it is the only change before the old state is set aside.
 const CHANGES_BEFORE_A_DEATH: [u64; 15] = [0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-/// The cluster of every simulation.
-const CLUSTER: ClusterId = ClusterId([0x51; 16]);
-const LOG_SLOTS: u32 = 4;
-/// Small enough for the log of a sole node to go through all slots in a run, again and again.
-const SLOT_BYTES_OF_ONE: u64 = 64 << 10;
-/// Larger, so that a node that was away for a short while needs no snapshot.
-const SLOT_BYTES_OF_MANY: u64 = 128 << 10;
-const ENTRY_BYTES_MAX: usize = 16 << 10;
