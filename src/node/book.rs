@@ -7,7 +7,7 @@
 //!          1    1     1 once this directory has taken part in the cluster
 //!          2    16    drawn when the directory was made: two directories of one node are told apart by it
 //!          18   2     nodes that were met
-//!          20         of each: node(8), what its directory drew(16), term(8), index(8)
+//!          20         of each, in the order of numbers: node(8), what its directory drew(16), term(8), index(8)
 //!               2     nodes that were taken out of the cluster, then 8 bytes for each
 //!          end  4     CRC32C of everything before
 //!
@@ -355,6 +355,9 @@ fn take_pages(reader: &mut Reader<'_>) -> Result<Pages, CodecError> {
     let mut known = BTreeMap::new();
     for _ in 0..count {
         let node = NodeId::new(reader.u64("node")?).ok_or(CodecError::Field { field: "node" })?;
+        if known.last_key_value().is_some_and(|(before, _)| *before >= node) {
+            return Err(CodecError::Field { field: "node" });
+        }
         let drawn = reader.array("drawn")?;
         let reach = (Term(reader.u64("term")?), Index(reader.u64("index")?));
         known.insert(node, MetNode { drawn, reach });
@@ -379,6 +382,9 @@ const LOST: &str = "what it acknowledged is lost, it must not take part under it
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::mutator::Mutator;
+    use crate::testing::seed::Seeded;
+    use crate::testing::seed::runs;
     use crate::world::KernelEntropy;
 
     fn node(id: u64) -> NodeId {
@@ -506,5 +512,33 @@ mod tests {
         for has in [at(3, 99), at(2, 500)] {
             assert_eq!(back(has), Err(Refused::Here(Lost::Newest { by: node(1), seen: at(3, 100), has })));
         }
+    }
+
+    // As a hello shows them or a disk gives them back: nothing is read in two ways.
+    #[test]
+    fn any_bytes_are_refused_or_are_the_pages_that_would_be_written() {
+        let met = |id: u64| (node(id), MetNode { drawn: [id as u8; 16], reach: at(id, 9) });
+        let with = |nodes: u64| {
+            let mut out = Vec::new();
+            let pages = Pages { has_joined: nodes != 1, drawn: [7; 16], known: (1..=nodes).map(met).collect() };
+            put_pages(&pages, &mut out);
+            out
+        };
+        let mut inputs = Mutator::new(Seeded::fresh(), &[with(0), with(1), with(4)], 1024);
+        let (mut read, mut out_of_order) = (0, 0);
+        for _ in 0..runs(20_000) {
+            let bytes = inputs.next_input();
+            let mut reader = Reader::new(&bytes);
+            match take_pages(&mut reader) {
+                Ok(pages) => {
+                    let mut again = Vec::new();
+                    put_pages(&pages, &mut again);
+                    assert_eq!(again, bytes[..bytes.len() - reader.remaining()]);
+                    read += 1;
+                }
+                Err(error) => out_of_order += u64::from(error == CodecError::Field { field: "node" }),
+            }
+        }
+        assert!(read > 0 && out_of_order > 0, "{read} read, {out_of_order} with a node that is out of order");
     }
 }

@@ -200,13 +200,20 @@ mod tests {
     use super::*;
     use crate::fsm::state::Applied;
     use crate::fsm::state::MemberAddress;
+    use crate::ids::Index;
+    use crate::ids::Term;
     use crate::keys::kek::KekSet;
     use crate::keys::kek::from_bytes;
     use crate::keys::tests::kit::CLEAR_NAMES;
     use crate::keys::tests::kit::CLUSTER;
+    use crate::limits::MEMBERS_MAX;
     use crate::members::Members;
     use crate::node::end::End;
     use crate::node::members_watch::AddressSettings;
+    use crate::testing::mutator::Mutator;
+    use crate::testing::seed::Seeded;
+    use crate::testing::seed::runs;
+    use crate::world::KernelEntropy;
 
     fn node(id: u64) -> NodeId {
         NodeId::new(id).unwrap()
@@ -336,5 +343,49 @@ mod tests {
         members.hear(node(4));
         assert!(members.known().shown.is_empty());
         assert_eq!(meetings.meet(node(4), &with(b"four:4", 6)), Ok(()));
+    }
+
+    // Goal: whatever a hello shows, it is taken or refused by what is wrong with it, nothing is read in two ways, and what is kept
+    // of it stays bounded.
+    #[test]
+    fn any_facts_of_a_hello_are_taken_or_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |id: u64, listen: &str| {
+            let (place, (meetings, members)) = (dir.path().join(id.to_string()), of_three(id, listen, &[]));
+            std::fs::create_dir_all(&place).unwrap();
+            let book = Book::open(&place, node(id), (Term(1), Index(1)), true, Vec::new(), &KernelEntropy).unwrap();
+            meetings.keep(Arc::new(book));
+            (meetings, members)
+        };
+        let ((ours, members), (two, _), (four, _)) = (of(1, "0.0.0.0:7"), of(2, "0.0.0.0:7"), of(4, "10.0.0.4:7"));
+        two.meet(node(1), &ours.facts()).unwrap();
+        two.meet(node(3), &of(3, "0.0.0.0:7").0.facts()).unwrap();
+        let mut other_kek = two.facts();
+        other_kek.splice(..facts(7).encode().len(), facts(8).encode());
+        let good = [two.facts(), four.facts(), other_kek];
+        let mut inputs = Mutator::new(Seeded::fresh(), &good, 1024);
+        let mut came_to: BTreeMap<String, u64> = BTreeMap::new();
+        for at in 0..runs(20_000) {
+            let bytes = inputs.next_input();
+            // Two members, and one who is none.
+            let from = node([2, 3, 9][(at % 3) as usize]);
+            let end = ours.meet(from, &bytes).map_or_else(|words| words, |()| "taken".to_owned());
+            let mut reader = Reader::new(&bytes);
+            if let Ok(shown) = ShownFacts::take(&mut reader) {
+                let mut again = shown.keks.encode();
+                again.extend_from_slice(&shown.client_port.to_be_bytes());
+                put_address(shown.address.as_ref().map_or("", |address| address.as_str()), &mut again);
+                assert_eq!(again, bytes[..bytes.len() - reader.remaining()]);
+            }
+            *came_to.entry(end).or_default() += 1;
+        }
+        println!("{came_to:?}");
+        let fields = ["version", "KEK", "port for clients", "address for peers", "count of nodes", "drawn"];
+        let others = ["taken", "no KEK in common", "encryption off", "another directory", "too many"];
+        for end in fields.into_iter().chain(others) {
+            assert!(came_to.keys().any(|came| came.contains(end)), "none came to {end}");
+        }
+        assert!(ours.client_ports().len() <= 2, "of who is no member nothing is kept");
+        assert!(ours.facts().len() <= PEER_FACTS_BYTES_MAX && members.known().shown.len() <= MEMBERS_MAX);
     }
 }

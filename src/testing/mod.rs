@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod folders;
 pub mod leader;
 pub mod log;
+pub mod mutator;
 pub mod net;
 mod no_cipher;
 pub mod node;
