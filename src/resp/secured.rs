@@ -35,6 +35,9 @@ pub(super) enum NoHandshake {
     /// It says nothing, or not enough.
     #[error("no handshake within {} s", TLS_HANDSHAKE_DEADLINE.as_secs())]
     Deadline,
+    /// Others hold what TLS needs.
+    #[error("no memory of clients was left for it within {} s", TLS_HANDSHAKE_DEADLINE.as_secs())]
+    Memory,
 }
 
 /// Shakes hands within a bound. Whoever speaks the plain protocol is told so in its words.

@@ -23,6 +23,7 @@ use crate::limits::TLS_HANDSHAKE_DEADLINE;
 use crate::limits::UNAUTHENTICATED_CLIENTS_MAX;
 use crate::resp::connection::serve;
 use crate::resp::registry::Client;
+use crate::resp::secured::NoHandshake;
 use crate::resp::secured::SecuredListener;
 use crate::resp::secured::shake_hands;
 use crate::resp::shared::ServerParts;
@@ -156,7 +157,12 @@ async fn secure(stream: TcpStream, tls: Arc<ClientTls>, guest: Guest, mut stoppi
         () = guest.client.killed() => return,
         _ = stopping.changed() => return,
     };
-    let Some(_held) = held else { return add(&guest.shared.stats.connections_rejected_total, 1) };
+    let no_handshake =
+        |why: &NoHandshake| guest.shared.stats.count_failed_handshake(guest.client.address.ip(), &why.to_string());
+    let Some(_held) = held else {
+        add(&guest.shared.stats.connections_rejected_total, 1);
+        return no_handshake(&NoHandshake::Memory);
+    };
     let shaken = tokio::select! {
         shaken = shake_hands(stream, &tls) => shaken,
         () = guest.client.killed() => return,
@@ -167,7 +173,7 @@ async fn secure(stream: TcpStream, tls: Arc<ClientTls>, guest: Guest, mut stoppi
             guest.shared.registry.set_stranger(guest.client.id, false);
             serve(stream, Arc::clone(&guest.shared), Arc::clone(&guest.client), stopping).await;
         }
-        Err(error) => guest.shared.stats.count_failed_handshake(guest.client.address.ip(), &error.to_string()),
+        Err(error) => no_handshake(&error),
     }
 }
 

@@ -10,7 +10,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use sealkv::limits::CLIENT_MEMORY_BYTES_MIN;
 use sealkv::limits::TLS_CONNECTION_BYTES;
+use sealkv::limits::TLS_HANDSHAKE_DEADLINE;
 use sealkv::tls::OperatorTls;
 
 use crate::client::Client;
@@ -22,6 +24,7 @@ use crate::harness::free_port;
 use crate::harness::refused_start;
 use crate::harness::sealkv;
 use crate::harness::text;
+use crate::operator::http;
 
 /// A node with a listener for TLS, and the certificates around it.
 struct Secured {
@@ -157,6 +160,55 @@ fn what_tls_itself_holds_is_memory_of_clients() {
     until("all is given back", &|held| held < TLS_CONNECTION_BYTES);
     assert_eq!(node.stop().code(), Some(0));
 }
+
+/// Goal: who comes while others hold the memory of clients waits, and is closed within the bound of a handshake, which a line and
+/// the metrics say. Who is in goes on, and who comes once there is memory is served.
+#[test]
+fn a_client_with_tls_for_which_there_is_no_memory_is_refused_and_a_line_says_so() {
+    // The soft limit may be 1024. Where it cannot be raised, the connections say so.
+    let own = std::process::id().to_string();
+    let _ = Command::new("prlimit").args(["--pid", &own, "--nofile=8192:"]).status();
+    let secured = Secured::new(&["--client-memory-bytes", "192M"]);
+    let node = Node::start(&secured.args());
+    let tls = OperatorTls { ca: secured.folder("own").join("ca.crt"), shown: None };
+    let connect = || tls.over("127.0.0.1", TcpStream::connect(("127.0.0.1", secured.port)).unwrap()).unwrap();
+    let ping = |connection: &mut dyn ReadWrite| {
+        connection.write_all(&encode(&[b"PING"])).unwrap();
+        let mut answer = [0; 7];
+        connection.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+PONG\r\n");
+    };
+    let most = CLIENT_MEMORY_BYTES_MIN / TLS_CONNECTION_BYTES;
+    let mut connections = Vec::new();
+    let (error, waited) = loop {
+        let began = Instant::now();
+        match connect() {
+            Ok(connection) => connections.push(connection),
+            Err(error) => break (error, began.elapsed()),
+        }
+        assert!(connections.len() < most, "they hold more than clients may");
+    };
+    println!("{} connections are in, the next one waited for {waited:?}: {error}", connections.len());
+    assert!(connections.len() > most / 4, "{} are in", connections.len());
+    assert!(waited > TLS_HANDSHAKE_DEADLINE / 2, "it does not wait for memory: {waited:?}");
+    assert!(node.says("clients do not get through the handshake of TLS"));
+    assert!(node.says("no memory of clients was left for it within 5 s"));
+    let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
+    for counted in ["sealkv_connections_rejected_total 1", "sealkv_handshakes_failed_total 1"] {
+        assert!(metrics.contains(counted), "{counted}");
+    }
+    assert_eq!(node.client().words("SET k v"), Reply::ok());
+    ping(connections.last_mut().unwrap());
+    connections.truncate(connections.len() - 8);
+    ping(&mut connect().unwrap());
+    drop(connections);
+    assert_eq!(node.stop().code(), Some(0));
+}
+
+/// Both halves of a connection.
+trait ReadWrite: Read + Write {}
+
+impl<S: Read + Write> ReadWrite for S {}
 
 // An operator whose node takes TLS only where others reach it.
 #[test]
