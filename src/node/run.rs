@@ -199,7 +199,7 @@ enum Stopped {
 fn start_anew(config: &Config) -> ExitCode {
     if let Some(KekSource::Descriptor(_)) = config.kek {
         log_lines::last(|| {
-            tracing::info!(target: END, "start the node again: its KEK came from a descriptor, so it cannot do so itself");
+            tracing::error!(target: END, "start the node again: its KEK came from a descriptor, so it cannot do so itself");
         });
         return ExitCode::from(START_AGAIN_STATUS);
     }
