@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::client::Reply;
-
+use crate::harness::command;
+use crate::limits::SmallDisk;
 use crate::operator::http;
 use crate::trio::IDS;
 use crate::trio::Trio;
@@ -179,4 +181,67 @@ fn a_snapshot_brings_the_keys_that_were_made_meanwhile() {
     let cutover = |id| trio.info(id, "sealkv", "cutover_index");
     assert_eq!(cutover(away), cutover(leader));
     assert!(!cutover(away).is_empty());
+}
+
+/// Goal: a node whose disk is too small for a snapshot says how much it needs, goes on, and changes nothing for the others; freed
+/// space is enough.
+#[test]
+fn a_snapshot_for_which_there_is_no_space_is_refused_with_a_line_until_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // It outlives the node on it. 512 MiB must stay free, and the log takes 132.
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), 1000) else { return };
+    let mut trio = Trio::new();
+    trio.put_elsewhere(4, disk.path.join("data"));
+    let mut trio = trio.running();
+    assert_eq!(trio.client(1).call(&[b"SET", b"before", b"x"]), Reply::ok());
+    write(&trio, "a", ENOUGH);
+    trio.start(4);
+    let filler = disk.path.join("filler");
+    let made = Command::new("fallocate").args(["-l", "400M"]).arg(&filler).status().unwrap();
+    assert!(made.success(), "{made}");
+    let (status, words) = trio.admin(1, &["member", "add", "4", &trio.peer_address(4)]);
+    assert_eq!(status, 0, "{words}");
+    says(&trio, 4, "a snapshot is not complete yet");
+    says(&trio, 4, "bytes of free space, there are");
+    let refused = trio.node(4).log();
+    let line = refused.lines().find(|line| line.contains("bytes of free space")).unwrap();
+    println!("{line}");
+    assert!(line.contains("it needs ") && line.contains("free space on that disk"), "{line}");
+    let incoming = trio.data(4).join("incoming/state");
+    assert_eq!(fs::read_dir(&incoming).map_or(0, Iterator::count), 0, "nothing of it is fetched");
+    let cut_off = String::from_utf8(http(trio.node(4).admin_port, "/metrics").1).unwrap();
+    assert!(!cut_off.contains("sealkv_snapshot_cut_off_total 0"), "it is counted");
+    assert_eq!(trio.client(4).words("PING"), Reply::Simple("PONG".to_owned()), "the node goes on");
+    write(&trio, "b", 3);
+    fs::remove_file(&filler).unwrap();
+    says(&trio, 4, INSTALLED);
+    is_whole(&mut trio, 4);
+    trio.stop(4);
+}
+
+/// A descriptor is read once: the process cannot start itself again to install.
+#[test]
+fn a_node_with_its_kek_from_a_descriptor_ends_with_75_to_be_started_again_and_then_installs() {
+    let mut trio = Trio::new().running();
+    let away = left_behind(&mut trio);
+    trio.start_by(away, by_descriptor(&trio, away));
+    let (status, log) = trio.ended(away);
+    assert_eq!(status, Some(75), "{log}");
+    assert!(log.contains(FETCHES) && log.contains(COMPLETE) && !log.contains(INSTALLED), "{log}");
+    assert!(log.contains("start the node again: its KEK came from a descriptor"), "{log}");
+    assert!(trio.data(away).join("incoming/COMPLETE").exists(), "all of it is there");
+    trio.start_by(away, by_descriptor(&trio, away));
+    says(&trio, away, INSTALLED);
+    is_whole(&mut trio, away);
+}
+
+/// Starts a node that reads its KEK from a descriptor instead of a file.
+fn by_descriptor(trio: &Trio, id: u64) -> Command {
+    let mut args = trio.args(id);
+    let at = args.iter().position(|arg| arg == "--kek-file").unwrap();
+    args.drain(at..at + 2);
+    let mut command = command("bash");
+    command.args(["-c", "exec \"$0\" \"$@\" --kek-fd 9 9<\"$KEK\"", env!("CARGO_BIN_EXE_sealkv")]);
+    command.args(args).env("KEK", trio.site.kek());
+    command
 }

@@ -37,6 +37,8 @@ pub struct Trio {
     /// `--peer-addresses`.
     moved: Option<String>,
     nodes: [Option<Node>; 5],
+    /// A node that has its data elsewhere, and where.
+    elsewhere: Option<(u64, PathBuf)>,
     /// A network of its own; its nodes end before it.
     pub nets: Option<Nets>,
 }
@@ -56,7 +58,18 @@ impl Trio {
         let address = |()| SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (peers, clients) = ([(); 5].map(address), [(); 5].map(address));
         let (list, nodes) = (list_of(&peers), [const { None }; 5]);
-        Trio { site, list, peers, clients, encryption, has_certificates: false, moved: None, nodes, nets: None }
+        Trio {
+            site,
+            list,
+            peers,
+            clients,
+            encryption,
+            has_certificates: false,
+            moved: None,
+            nodes,
+            elsewhere: None,
+            nets: None,
+        }
     }
 
     /// Without encryption.
@@ -147,11 +160,31 @@ impl Trio {
     }
 
     pub fn data(&self, id: u64) -> PathBuf {
-        self.site.path().join(format!("data{id}"))
+        match &self.elsewhere {
+            Some((node, data)) if *node == id => data.clone(),
+            _ => self.site.path().join(format!("data{id}")),
+        }
+    }
+
+    /// A node that has not been started has its data there.
+    pub fn put_elsewhere(&mut self, id: u64, data: PathBuf) {
+        self.elsewhere = Some((id, data));
     }
 
     pub fn start(&mut self, id: u64) {
-        self.nodes[place(id)] = Some(Node::start_with(self.command(id)));
+        self.start_by(id, self.command(id));
+    }
+
+    /// The same by a command of the caller's, which ends in the binary.
+    pub fn start_by(&mut self, id: u64, command: Command) {
+        self.nodes[place(id)] = Some(Node::start_with(command));
+    }
+
+    /// Waits until a node has ended by itself; its exit status, and its lines.
+    pub fn ended(&mut self, id: u64) -> (Option<i32>, String) {
+        let mut node = self.nodes[place(id)].take().unwrap();
+        let status = node.wait(Duration::from_secs(60));
+        (status.code(), node.log())
     }
 
     /// What starts a node.

@@ -276,3 +276,6 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> NotTaken + '_ {
 
 /// The manifest of what is being fetched.
 const WANTED: &str = "WANTED";
+
+#[cfg(test)]
+mod tests;

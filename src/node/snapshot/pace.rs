@@ -40,6 +40,8 @@ impl Pace {
         self.numbers.fetched_bytes.fetch_add(bytes, Relaxed);
         self.numbers.present_bytes.fetch_add(bytes, Relaxed);
         let now = self.clock.monotonic();
+        // Time in which nothing moved is not made up for: that would be a burst at any rate.
+        self.began = self.began.max(now.saturating_sub(self.due() + BURST));
         if now.saturating_sub(self.said) >= SNAPSHOT_PROGRESS_EVERY {
             self.said = now;
             tracing::info!(bytes = self.skipped + self.moved, of = self.all, "a snapshot is being fetched");
@@ -48,8 +50,12 @@ impl Pace {
 
     /// How long it is until the next bytes may be asked for.
     pub(super) fn pause(&self) -> Duration {
-        let due = Duration::from_micros(self.moved * 1000 / (SNAPSHOT_BYTES_PER_SECOND / 1000));
-        due.saturating_sub(self.clock.monotonic().saturating_sub(self.began))
+        self.due().saturating_sub(self.clock.monotonic().saturating_sub(self.began))
+    }
+
+    /// How long what has moved takes at the rate.
+    fn due(&self) -> Duration {
+        Duration::from_micros(self.moved * 1000 / (SNAPSHOT_BYTES_PER_SECOND / 1000))
     }
 }
 
@@ -59,3 +65,6 @@ impl Drop for Pace {
         self.numbers.expected_bytes.store(0, Relaxed);
     }
 }
+
+/// So much time may be made up for: threads sleep longer than they are told to.
+const BURST: Duration = Duration::from_millis(100);
