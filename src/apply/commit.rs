@@ -11,6 +11,7 @@ use crate::apply::metrics::Metrics;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::table_gauge::TableGauge;
+use crate::apply::table_gauge::TableMemory;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
 use crate::fsm::row::Effects;
@@ -116,8 +117,7 @@ impl State {
     /// Bytes of memory that the tables take, and what was in them and is not dropped yet.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let view = self.writer.newest();
-        view.table.memory_bytes() + view.frozen.memory_bytes() + self.flusher.buried_bytes()
+        TableMemory::of(self.writer.newest(), Some(&self.flusher)).sum()
     }
 
     /// From now on, where nothing can be flushed, runs begin until memory is so much above its bound. What the log has taken before
@@ -272,7 +272,6 @@ impl Committer {
         self.waiters.passed(self.applied().position.index);
         self.port.applied(self.state.applied());
         self.state.writer.merge();
-        self.metrics.table_bytes.store(self.state.memory_bytes(), Relaxed);
     }
 }
 

@@ -38,8 +38,6 @@ pub struct Metrics {
     pub flushes: AtomicU64,
     /// Flushes whose file could not be written; each is tried again.
     pub failed_flushes: AtomicU64,
-    /// Memory of the tables above the flushed state, in bytes.
-    pub table_bytes: AtomicU64,
     halts: [AtomicU64; HaltClass::ALL.len()],
 }
 

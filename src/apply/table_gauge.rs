@@ -6,6 +6,7 @@ use std::sync::Weak;
 use crate::apply::flush::Flusher;
 use crate::fsm::base::BaseMemory;
 use crate::fsm::base::RowBase;
+use crate::fsm::view::View;
 use crate::fsm::view::Views;
 
 /// Asks whoever still lives: it keeps no state open.
@@ -14,7 +15,7 @@ pub struct TableGauge {
     flusher: Weak<Flusher>,
 }
 
-/// Bytes, as of about now.
+/// Bytes of the tables, as of about now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableMemory {
     /// The table that is written.
@@ -23,8 +24,22 @@ pub struct TableMemory {
     pub frozen_bytes: u64,
     /// What was in tables and is not dropped yet.
     pub dropping_bytes: u64,
-    /// What the base holds.
-    pub base: BaseMemory,
+}
+
+impl TableMemory {
+    pub(super) fn of(view: &View<dyn RowBase>, flusher: Option<&Flusher>) -> TableMemory {
+        TableMemory {
+            table_bytes: view.table.memory_bytes(),
+            frozen_bytes: view.frozen.memory_bytes(),
+            dropping_bytes: flusher.map_or(0, Flusher::buried_bytes),
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.table_bytes + self.frozen_bytes + self.dropping_bytes
+    }
 }
 
 impl TableGauge {
@@ -32,16 +47,13 @@ impl TableGauge {
         TableGauge { views: Arc::downgrade(views), flusher: Arc::downgrade(flusher) }
     }
 
-    /// What is held now; nothing of a state that is gone.
+    /// What the tables hold now, and what the base does; nothing of a state that is gone.
     #[must_use]
-    pub fn load(&self) -> TableMemory {
-        let Some(view) = self.views.upgrade().map(|views| views.load()) else { return TableMemory::default() };
-        TableMemory {
-            table_bytes: view.table.memory_bytes(),
-            frozen_bytes: view.frozen.memory_bytes(),
-            dropping_bytes: self.flusher.upgrade().map_or(0, |flusher| flusher.buried_bytes()),
-            base: view.base.memory(),
-        }
+    pub fn load(&self) -> (TableMemory, BaseMemory) {
+        let Some(view) = self.views.upgrade().map(|views| views.load()) else {
+            return (TableMemory::default(), BaseMemory::default());
+        };
+        (TableMemory::of(&view, self.flusher.upgrade().as_deref()), view.base.memory())
     }
 }
 

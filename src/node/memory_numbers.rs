@@ -26,13 +26,13 @@ type MemoryPart = (&'static str, &'static str, u64);
 impl MemoryNumbers {
     /// What is counted. The program itself and what RocksDB takes while it merges are not: they do not grow.
     fn parts(&self) -> [MemoryPart; 7] {
-        let tables = self.tables.load();
+        let (tables, base) = self.tables.load();
         [
             ("memory_table_bytes", "table", tables.table_bytes),
             ("memory_frozen_table_bytes", "frozen", tables.frozen_bytes),
             ("memory_dropping_bytes", "dropping", tables.dropping_bytes),
-            ("memory_cache_bytes", "cache", tables.base.cache_bytes),
-            ("memory_rocksdb_bytes", "rocksdb", tables.base.memtable_bytes + tables.base.reader_bytes),
+            ("memory_cache_bytes", "cache", base.cache_bytes),
+            ("memory_rocksdb_bytes", "rocksdb", base.memtable_bytes + base.reader_bytes),
             ("memory_clients_bytes", "clients", self.clients.buffer_bytes.load(Relaxed) as u64),
             ("memory_entries_bytes", "entries", self.status.load().entry_bytes),
         ]

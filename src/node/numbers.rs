@@ -254,8 +254,6 @@ impl NodeNumbers {
         out.counter("sealkv_apply_flushes_total", "Flushes of the state", load(&apply.flushes));
         let failed = load(&apply.failed_flushes);
         out.counter("sealkv_apply_failed_flushes_total", "Flushes whose file could not be written", failed);
-        let table = load(&apply.table_bytes);
-        out.gauge("sealkv_table_bytes", "Memory of the tables above the flushed state", table);
         let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];
         for (stage, nanos) in stages {
             out.seconds("sealkv_apply_seconds_total", "Time spent applying, by stage", ("stage", stage), load(nanos));
