@@ -23,9 +23,13 @@ pub const PEER_CONTEXT_BYTES_MAX: usize = 256;
 pub const PEER_REQUEST_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 /// Answer to such a request: the replies to one entry's commands.
 pub const PEER_ANSWER_BYTES_MAX: usize = REPLY_BYTES_MAX + FRAME_BYTES_MAX;
-/// Bytes that wait for one connection to a peer; full drops and counts, raft sends again. With 64 appends of
-/// [`FRAME_BYTES_MAX`] under way raft waits for answers anyway.
+/// Most that waits for one connection to a peer, however much memory there is; full drops and counts, raft sends again. With 64
+/// appends of [`FRAME_BYTES_MAX`] under way raft waits for answers anyway.
 pub const PEER_QUEUE_BYTES_MAX: usize = 80 << 20;
+/// Least that may wait: the largest entry in its frame. One that is longer, a large answer, passes an empty queue.
+pub const PEER_QUEUE_BYTES_MIN: usize = PEER_FRAME_BYTES_MAX;
+/// Part of the memory for entries that may wait for one connection: messages share their entries with the log, most of the time.
+pub const PEER_QUEUE_PART: u64 = 4;
 /// Requests to one peer that wait for their answers.
 pub const PEER_CALLS_MAX: usize = 8192;
 /// Requests of one peer that are under way here: more than these are refused unheard.
@@ -63,5 +67,5 @@ pub const PEERS_END_DEADLINE: Duration = Duration::from_secs(5);
 const _: () = assert!(PEER_FACTS_BYTES_MAX + 256 < PEER_HELLO_BYTES_MAX);
 const _: () = assert!(PEER_REQUEST_BYTES_MAX < PEER_FRAME_BYTES_MAX);
 const _: () = assert!(PEER_MESSAGE_ENTRIES_MAX * 32 + ENTRY_BYTES_MAX < PEER_FRAME_BYTES_MAX);
-const _: () = assert!(PEER_QUEUE_BYTES_MAX > 64 * FRAME_BYTES_MAX && PEER_QUEUE_BYTES_MAX > PEER_FRAME_BYTES_MAX);
+const _: () = assert!(PEER_QUEUE_BYTES_MAX > 64 * FRAME_BYTES_MAX && PEER_QUEUE_BYTES_MAX > PEER_QUEUE_BYTES_MIN);
 const _: () = assert!(PEER_WRITE_ITEMS_MAX <= PEER_QUEUE_MAX);

@@ -23,6 +23,9 @@ use crate::limits::MEMORY_FIXED_BYTES;
 use crate::limits::MEMORY_MACHINE_PART;
 use crate::limits::MEMORY_PEERS_BYTES;
 use crate::limits::OVERLAY_BYTES_MAX;
+use crate::limits::PEER_QUEUE_BYTES_MAX;
+use crate::limits::PEER_QUEUE_BYTES_MIN;
+use crate::limits::PEER_QUEUE_PART;
 use crate::limits::TABLE_BYTES_MAX;
 use crate::limits::TABLE_BYTES_MIN;
 use crate::limits::TABLE_RUN_PART;
@@ -144,6 +147,13 @@ impl MemoryPlan {
         if self.has_peers { (self.entry_bytes / ENTRY_CACHE_PART).min(LOG_CACHE_BYTES_MAX) } else { 0 }
     }
 
+    /// What may wait for one connection to a peer.
+    #[must_use]
+    pub fn peer_queue_bytes(&self) -> usize {
+        let part = usize::try_from(self.entry_bytes / PEER_QUEUE_PART).unwrap_or(usize::MAX);
+        part.clamp(PEER_QUEUE_BYTES_MIN, PEER_QUEUE_BYTES_MAX)
+    }
+
     /// Entries that a start may hold: clients and the cache have nothing yet. A quarter of what is theirs is for the reading itself.
     #[must_use]
     pub fn start_entry_bytes(&self) -> u64 {
@@ -180,6 +190,7 @@ const _: () = assert!(CACHE_BYTES_LEAST >= BLOCK_CACHE_BYTES_MIN as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ENTRY_BYTES_MAX;
 
     const MIB: u64 = 1 << 20;
 
@@ -259,5 +270,14 @@ mod tests {
             assert!(plan.entry_cache_bytes() > 0);
         }
         assert_eq!(plan(512).entry_cache_bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_a_peer_follows_from_the_memory_and_takes_the_largest_entry() {
+        let of = |mib| plan(mib).peer_queue_bytes();
+        assert_eq!(of(480), PEER_QUEUE_BYTES_MIN);
+        assert_eq!(of(1024) as u64, plan(1024).entry_bytes / 4);
+        assert!((of(1024)..=PEER_QUEUE_BYTES_MAX).contains(&of(1 << 20)) && of(1 << 20) > of(1024));
+        const { assert!(PEER_QUEUE_BYTES_MIN > ENTRY_BYTES_MAX) };
     }
 }

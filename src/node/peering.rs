@@ -62,6 +62,7 @@ pub(crate) fn start(
     config: &ClusterConfig,
     desk: PeerDesk,
     members: &MembersWatch,
+    queue_bytes_max: usize,
 ) -> Result<Arc<Peers>, PeersRefused> {
     let (proposer, membership) = (desk.proposer.clone(), Arc::clone(&desk.membership));
     if let Some(book) = desk.meetings.book() {
@@ -83,6 +84,7 @@ pub(crate) fn start(
             None => Security::InsecurePlain { beyond_loopback: config.is_insecure },
         },
         threads: 1,
+        queue_bytes_max,
     };
     let book = desk.meetings.book().cloned();
     let peers = Arc::new(peers::start(peers, Arc::new(desk))?);

@@ -280,7 +280,7 @@ impl Start<'_> {
             membership: Arc::clone(membership),
             snapshots: snapshots.clone(),
         };
-        Ok(Some(peering::start(several, desk, members)?))
+        Ok(Some(peering::start(several, desk, members, self.config.memory.peer_queue_bytes())?))
     }
 
     fn propose_config(&self) -> ProposeConfig {

@@ -26,6 +26,8 @@ pub struct PeersConfig {
     pub security: Security,
     /// Threads that move bytes: one is enough for one disk.
     pub threads: usize,
+    /// Bytes that may wait for one connection; one message that is longer passes when nothing else waits.
+    pub queue_bytes_max: usize,
 }
 
 /// How both sides of a connection know each other.

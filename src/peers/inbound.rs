@@ -12,6 +12,7 @@ use crate::codec::Reader;
 use crate::ids::NodeId;
 use crate::limits::PEER_ANSWER_BYTES_MAX;
 use crate::limits::PEER_CALLS_RUNNING_MAX;
+use crate::limits::PEER_QUEUE_BYTES_MAX;
 use crate::peers::counters::Traffic;
 use crate::peers::frame::FrameFault;
 use crate::peers::frame::FrameKind;
@@ -30,7 +31,8 @@ use crate::raft::PeerMessage;
 /// Serves a connection until it breaks or a newer one takes its place.
 pub(super) async fn serve(shared: Arc<Shared>, stream: BoxedStream, mut reader: FramesIn, node: NodeId, lane: Lane) {
     let (mut input, mut output) = split(stream);
-    let (answers, mut answers_out) = queue();
+    // With less memory too: an answer that finds no place is an outcome that nobody knows.
+    let (answers, mut answers_out) = queue(PEER_QUEUE_BYTES_MAX);
     answers_out.open();
     let written = Traffic::default();
     let places = Arc::new(Semaphore::new(PEER_CALLS_RUNNING_MAX));

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits::PEER_COPY_BYTES_MAX;
-use crate::limits::PEER_QUEUE_BYTES_MAX;
 use crate::limits::PEER_QUEUE_MAX;
 use crate::limits::PEER_WRITE_ITEMS_MAX;
 use crate::peers::frame::FrameKind;
@@ -60,6 +59,7 @@ pub(super) struct QueueOut {
 struct Gauge {
     is_open: AtomicBool,
     bytes: AtomicUsize,
+    bytes_max: usize,
 }
 
 /// Why something does not stand in a queue: it was dropped.
@@ -71,10 +71,10 @@ pub(super) enum NotQueued {
     Full,
 }
 
-/// A queue without a connection.
-pub(super) fn queue() -> (PeerQueue, QueueOut) {
+/// A queue without a connection, for so many bytes.
+pub(super) fn queue(bytes_max: usize) -> (PeerQueue, QueueOut) {
     let (sender, receiver) = mpsc::channel(PEER_QUEUE_MAX);
-    let gauge = Arc::new(Gauge::default());
+    let gauge = Arc::new(Gauge { bytes_max, ..Gauge::default() });
     (PeerQueue { sender, gauge: Arc::clone(&gauge) }, QueueOut { receiver, gauge })
 }
 
@@ -90,7 +90,7 @@ impl PeerQueue {
         let bytes = item.bytes();
         // One that is longer than the bound passes an empty queue.
         let before = self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before > 0 && before.saturating_add(bytes) > PEER_QUEUE_BYTES_MAX {
+        if before > 0 && before.saturating_add(bytes) > self.gauge.bytes_max {
             self.gauge.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(NotQueued::Full);
         }
@@ -227,10 +227,13 @@ impl Buf for Pieces {
 mod tests {
     use super::*;
     use crate::limits::PEER_ANSWER_BYTES_MAX;
+    use crate::limits::PEER_QUEUE_BYTES_MAX;
+
+    const BYTES_MAX: usize = 1 << 20;
 
     #[test]
     fn a_queue_without_a_connection_takes_nothing_and_a_full_one_gives_back() {
-        let (queue, mut out) = queue();
+        let (queue, mut out) = queue(BYTES_MAX);
         assert_eq!(queue.push(Outgoing::Request(1, Bytes::new())), Err(NotQueued::Closed));
         out.open();
         for number in 0..PEER_QUEUE_MAX as u64 {
@@ -244,15 +247,15 @@ mod tests {
 
     #[test]
     fn a_queue_is_bounded_by_bytes_and_still_passes_one_that_is_longer() {
-        let (queue, mut out) = queue();
+        let (queue, mut out) = queue(BYTES_MAX);
         out.open();
-        let half = Bytes::from(vec![0; PEER_QUEUE_BYTES_MAX / 2]);
+        let half = Bytes::from(vec![0; BYTES_MAX / 2]);
         queue.push(Outgoing::Request(1, half.clone())).unwrap();
         queue.push(Outgoing::Request(2, half.clone())).unwrap();
         assert_eq!(queue.push(Outgoing::Request(3, half)), Err(NotQueued::Full));
         assert_eq!(out.close().len(), 2);
         out.open();
-        let longer = Bytes::from(vec![0; PEER_QUEUE_BYTES_MAX + 1]);
+        let longer = Bytes::from(vec![0; BYTES_MAX + 1]);
         queue.push(Outgoing::Request(4, longer)).unwrap();
     }
 

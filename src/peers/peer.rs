@@ -46,10 +46,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// A peer, and what its connections take from.
-    pub(super) fn new(node: NodeId, address: PeerAddress) -> (Peer, [(Lane, QueueOut); 2]) {
-        let (fast, fast_out) = queue();
-        let (bulk, bulk_out) = queue();
+    /// A peer, and what its connections take from: queues for so many bytes each.
+    pub(super) fn new(node: NodeId, address: PeerAddress, queue_bytes_max: usize) -> (Peer, [(Lane, QueueOut); 2]) {
+        let (fast, fast_out) = queue(queue_bytes_max);
+        let (bulk, bulk_out) = queue(queue_bytes_max);
         let peer = Peer {
             node,
             address: watch::Sender::new(address),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::ids::ClusterId;
 use crate::ids::NodeId;
+use crate::limits::PEER_QUEUE_BYTES_MIN;
 use crate::peers::hello::Hello;
 use crate::peers::*;
 use crate::raft::PeerMessage;
@@ -81,6 +82,7 @@ pub(super) fn started_with(id: u64, members: &[(u64, SocketAddr)], security: Sec
         members: members_of(members),
         security,
         threads: 1,
+        queue_bytes_max: PEER_QUEUE_BYTES_MIN,
     };
     let behind = Arc::new(Node::default());
     (start(config, Arc::clone(&behind) as Arc<dyn PeerHandler>).unwrap(), behind)

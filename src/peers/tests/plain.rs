@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::kit::*;
 use crate::ids::ClusterId;
+use crate::limits::PEER_QUEUE_BYTES_MIN;
 use crate::limits::PEER_QUEUE_MAX;
 use crate::peers::frame::FrameKind;
 use crate::peers::frame::frame_of;
@@ -224,6 +225,7 @@ fn an_address_that_others_reach_needs_certificates_or_the_operators_word() {
         members: Vec::new(),
         security: Security::InsecurePlain { beyond_loopback: false },
         threads: 1,
+        queue_bytes_max: PEER_QUEUE_BYTES_MIN,
     };
     let refused = start(config.clone(), Arc::new(Node::default())).unwrap_err().to_string();
     assert!(refused.starts_with("peer-listen is 0.0.0.0:0, which others reach"), "{refused}");
