@@ -108,7 +108,7 @@ pub fn open_with(
     tracing::info!(engine = opened.0.engine().word(), frames = opened.1.frames, "log opened");
     let rocks = config.rocks();
     let node_keys = Arc::new(NodeKeys::new(identity.cluster, keks));
-    let (places, disk) = (SnapshotPlaces::of(&directory), SnapshotFiles::new(rocks.clone()));
+    let (places, disk) = (SnapshotPlaces::of(&directory), SnapshotFiles::new(config.rocks_beside()));
     let parts = InstallParts { places: &places, disk: &disk, node_keys: &node_keys, open_log: &open_log };
     let (log, recovered) = install::finish(&parts, opened)?;
     let looked_at = look_at_state(&directory, &rocks)?;
