@@ -70,6 +70,12 @@ impl Platters {
         self.lock().requests.len() as u64
     }
 
+    /// Reads so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
     /// The kinds of all requests so far, in order of submission.
     #[must_use]
     pub fn request_kinds(&self) -> Vec<SimRequestKind> {
@@ -257,7 +263,8 @@ impl Disk for SimDisk {
     }
 
     fn read(&mut self, slot: SlotId, offset: u64, buffer: &mut AlignedBuffer, bytes: usize) -> io::Result<()> {
-        let surface = self.platters.lock();
+        let mut surface = self.platters.lock();
+        surface.reads += 1;
         if let Some(Fault::ReadError(errno)) = surface.faults.iter().find(|fault| matches!(fault, Fault::ReadError(_)))
         {
             return Err(io::Error::from_raw_os_error(*errno));

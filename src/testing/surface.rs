@@ -40,6 +40,7 @@ pub(super) struct Surface {
     pub(super) slots: Vec<Option<SimSlot>>,
     pub(super) faults: Vec<Fault>,
     pub(super) requests: Vec<SimRequestKind>,
+    pub(super) reads: u64,
     /// Writes are durable when they complete, as with RWF_DSYNC.
     pub(super) syncs_by_flag: bool,
     /// Requests complete in an order of chance.

@@ -225,7 +225,7 @@ impl LogLoop {
     }
 
     /// Entries from `first` to `last` inclusive, at least one, then as many as `bytes_max` bytes of data allow, and
-    /// [`LOG_READ_BYTES_MAX`]. One read for each frame, verified.
+    /// [`LOG_READ_BYTES_MAX`]. Frames that lie behind each other come with one read; each is verified.
     ///
     /// # Errors
     /// [`WalError::NoEntry`] if `first` is trimmed, replaced or not durable yet; [`WalError::Refused`] if a

@@ -365,6 +365,26 @@ fn old_entries_are_read_back_within_bounds() {
 }
 
 #[test]
+fn frames_behind_each_other_come_with_one_read() {
+    let rig = LogRig::new(15);
+    let mut log = made(&rig);
+    for round in 0..22 {
+        write(&mut log, append(1 + round, entries(1, 2 + 3 * round, 3, 1000))).unwrap();
+    }
+    let all = entries(1, 2, 66, 1000);
+    let reads_of = |log: &mut LogLoop, first, last, bytes_max| {
+        let before = rig.platters.reads();
+        let found = log.fetch(Index(first), Index(last), bytes_max).unwrap();
+        assert!(all[first as usize - 2..].starts_with(&found));
+        (found.len(), rig.platters.reads() - before)
+    };
+    assert_eq!(reads_of(&mut log, 3, 30, usize::MAX), (28, 1), "from the middle of a frame");
+    assert_eq!(reads_of(&mut log, 2, 67, usize::MAX), (66, 2), "a segment holds fourteen of them");
+    assert_eq!(reads_of(&mut log, 2, 67, 7000), (7, 3), "no more than is asked for");
+    assert_eq!(reads_of(&mut log, 44, 44, 0), (1, 1));
+}
+
+#[test]
 fn a_reader_that_lags_gets_a_bounded_piece_at_a_time() {
     let mut rig = LogRig::new(22);
     (rig.config.slot_bytes, rig.config.entry_bytes_max) = (8 << 20, 2 << 20);
