@@ -65,13 +65,23 @@ impl ApplyLog for Nobody {
 impl Applier {
     /// A new cluster of one.
     pub fn founded() -> Applier {
+        Applier::founded_with(Openings::new(None))
+    }
+
+    /// The same, which opens entries on the threads of `openings`.
+    pub fn founded_with(openings: Openings) -> Applier {
         let members = Members::founders(&[NodeId::new(1).expect("not 0")]);
         let founding = Applied::founding(CLUSTER, CLEAR_NAMES, members, Vec::new());
-        Applier::on(Arc::new(MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None })))
+        let base = MemoryBase::new(StateRows { applied: founding.encode(None), keyring: None });
+        Applier::start(Arc::new(base), openings)
     }
 
     /// A start on what is in `base`.
     pub fn on(base: Arc<MemoryBase>) -> Applier {
+        Applier::start(base, Openings::new(None))
+    }
+
+    fn start(base: Arc<MemoryBase>, openings: Openings) -> Applier {
         let node_keys = Arc::new(NodeKeys::new(CLUSTER, keks(7)));
         let record = load(&*base, &node_keys).expect("a state of its own");
         let metrics = Arc::<Metrics>::default();
@@ -85,7 +95,7 @@ impl Applier {
             reader: reader.clone(),
             node_keys,
             waiters: Arc::new(Waiters::new()),
-            openings: Openings::new(None),
+            openings,
             log,
             port: Box::new(Nobody),
             flusher,
@@ -115,13 +125,18 @@ impl Applier {
 
 /// A log of one SET an entry, sealed from its beginning or never, and how many entries stand before the SETs.
 pub fn log_of_sets(cipher: &str, count: usize, size: usize) -> (Vec<Committed>, usize) {
+    log_of_groups(cipher, (count, 1), size)
+}
+
+/// The same with so many entries of so many SETs each.
+pub fn log_of_groups(cipher: &str, (count, sets): (usize, usize), size: usize) -> (Vec<Committed>, usize) {
     let mut leader = if cipher == "sealed" { Leader::sealed(1) } else { Leader::new(1) };
     if cipher == "nil" {
         leader.empty();
     }
     let before = leader.log.len();
-    for set in Workload::new(1).sets(0, count, size) {
-        leader.clients(&[set]);
+    for group in Workload::new(1).sets(0, count * sets, size).chunks(sets) {
+        leader.clients(group);
     }
     (leader.log, before)
 }

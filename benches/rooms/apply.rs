@@ -7,16 +7,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sealkv::apply::open::Openings;
+use sealkv::apply::replay::replay_in_memory;
 use sealkv::crypto::open::OpenJob;
+use sealkv::entry::LogEntry;
 use sealkv::raft::Committed;
 use sealkv::testing::workload::Scale;
 use sealkv::testing::workload::Workload;
 
 use crate::applier::Applier;
+use crate::applier::log_of_groups;
 use crate::applier::log_of_sets;
 use crate::bench::Bench;
 use crate::bench::Way;
 use crate::propose::SIZES;
+
+/// Below half of a table, so that nothing is flushed.
+const REPLAY_BYTES: usize = 32 << 20;
 
 const RUNS: [usize; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 
@@ -39,6 +45,13 @@ pub fn all(scale: Scale) -> Vec<Bench> {
         }
     }
     benches.extend(scale.of(&RUNS).into_iter().filter(|count| *count > 1).map(halting));
+    for (sets, size) in [(1, 256), (16, 256), (1, 4096)] {
+        for cipher in ["nil", "sealed"] {
+            for threads in [1, 2] {
+                benches.push(replaying(scale, (threads, cipher), sets, size));
+            }
+        }
+    }
     benches
 }
 
@@ -54,7 +67,7 @@ fn opening(threads: usize, count: usize, size: usize) -> Bench {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(2) - 1).build().expect("threads");
         let mut openings = Openings::new((threads > 1).then(|| Arc::new(pool)));
         Way::again(move || {
-            let job = |entry: &'_ sealkv::entry::LogEntry| entry.position();
+            let job = |entry: &'_ LogEntry| entry.position();
             let jobs: Vec<OpenJob<'_>> =
                 twins.sealed.iter().map(|entry| OpenJob { position: job(entry), data: &entry.data }).collect();
             openings.open(&keys, black_box(&jobs));
@@ -75,6 +88,29 @@ pub fn running(cipher: &'static str, count: usize, size: usize) -> Bench {
             applier.run(first);
             let rest: Vec<Committed> = rest.to_vec();
             move |applier: &mut Applier| applier.run(&rest)
+        })
+    })
+}
+
+/// What a start does with the entries that it has read, but for the flush: as many as raft hands out at once are opened, named,
+/// executed and merged, in the entries of a busy node (several SETs) or of a quiet one. With two threads a run is opened while
+/// the one before it is executed. Throughput is that of SETs.
+fn replaying(scale: Scale, (threads, cipher): (usize, &'static str), sets: usize, size: usize) -> Bench {
+    let entries = if scale == Scale::Large { REPLAY_BYTES / (sets * size) } else { 100 };
+    let name = format!("apply::replay/threads={threads} cipher={cipher} size={size} sets={sets} entries={entries}");
+    let before = if cipher == "sealed" { 3 } else { 1 };
+    Bench::new(name, (entries * sets, 0), (before + entries) as u64 + 1, move || {
+        let log: Rc<Vec<LogEntry>> =
+            Rc::new(log_of_groups(cipher, (entries, sets), size).0.into_iter().map(|it| it.entry).collect());
+        let pool =
+            (threads > 1).then(|| Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one")));
+        let make = move || Applier::founded_with(Openings::new(pool.clone()));
+        with_applier_of(make, move |_| {
+            let log = Rc::clone(&log);
+            move |applier: &mut Applier| {
+                let end = replay_in_memory(&mut applier.apply, log.iter().cloned(), |_| (), |_| false);
+                if end.is_ok() { applier.apply.applied().position.index.0 } else { 0 }
+            }
         })
     })
 }
@@ -113,13 +149,20 @@ fn halting(count: usize) -> Bench {
 }
 
 /// Work on a fresh applier each time, whose making and end are not measured.
-fn with_applier<W>(mut prepare: impl FnMut(&mut Applier) -> W + 'static) -> Way
+fn with_applier<W>(prepare: impl FnMut(&mut Applier) -> W + 'static) -> Way
+where
+    W: FnOnce(&mut Applier) -> u64 + 'static,
+{
+    with_applier_of(Applier::founded, prepare)
+}
+
+fn with_applier_of<W>(make: impl Fn() -> Applier + 'static, mut prepare: impl FnMut(&mut Applier) -> W + 'static) -> Way
 where
     W: FnOnce(&mut Applier) -> u64 + 'static,
 {
     let kept: Rc<RefCell<Option<Applier>>> = Rc::default();
     Way::once(move || {
-        let mut applier = Applier::founded();
+        let mut applier = make();
         let work = prepare(&mut applier);
         *kept.borrow_mut() = Some(applier);
         let kept = Rc::clone(&kept);
