@@ -24,6 +24,7 @@ mod sync;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod user_key;
 pub mod value;
 pub mod view;
 pub mod walk;

@@ -205,7 +205,7 @@ impl Overlay {
         for (name, fate) in self.effects.rows() {
             match fate {
                 Some(row) => {
-                    let (key, value, at) = (row.key.clone(), row.value.clone(), row.at);
+                    let (key, value, at) = (row.key[..].into(), row.value.clone(), row.at);
                     rows.push((*name, RowChange::Put { key, value, at }));
                 }
                 None if cleared.has(name.database()) => {}

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
+use crate::fsm::user_key::UserKey;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::ids::Index;
@@ -83,7 +84,7 @@ pub struct TableRow {
     /// What wrote it.
     pub at: WrittenAt,
     /// The user's key.
-    pub key: Box<[u8]>,
+    pub key: UserKey,
     /// Bytes of the buffer that holds the value: at least its length.
     pub held_bytes: usize,
 }
@@ -111,7 +112,7 @@ impl TableRow {
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        (ROW_BYTES + self.key.len() + self.held_bytes) as u64
+        (ROW_BYTES + self.key.heap_bytes() + self.held_bytes) as u64
     }
 }
 

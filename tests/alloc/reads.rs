@@ -130,7 +130,7 @@ fn reader(is_in_table: bool) -> RowReader {
     if is_in_table {
         for number in 0..KEYS {
             let at = WrittenAt::new(Index(1), 0, None);
-            let row = TableRow { value: value(), at, key: key(number).into(), held_bytes: VALUE.len() };
+            let row = TableRow { value: value(), at, key: key(number)[..].into(), held_bytes: VALUE.len() };
             effects.set(name(number), Some(Arc::new(row)));
         }
     } else {

@@ -27,6 +27,7 @@ use crate::fsm::tests::threads::view::SeenRow;
 use crate::fsm::tests::threads::view::View;
 use crate::fsm::tests::threads::view::ViewWriter;
 use crate::fsm::tests::threads::view::Views;
+use crate::fsm::user_key::UserKey;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueKind;
 use crate::ids::Index;
@@ -117,7 +118,7 @@ fn row(index: u64) -> RowFate {
     let value =
         Value { kind: ValueKind::String, last_change: Index(index), expire_at_ms: 0, bytes: Bytes::from_static(b"v") };
     let at = WrittenAt::new(Index(index), 0, None);
-    Some(Arc::new(TableRow { value, at, key: Box::default(), held_bytes: 1 }))
+    Some(Arc::new(TableRow { value, at, key: UserKey::default(), held_bytes: 1 }))
 }
 
 fn effects(act: Act, index: u64, names: &[RowName; 2]) -> Effects {
