@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::apply::ahead::RunsAhead;
 use crate::apply::commands::CommandRuns;
 use crate::apply::commit::Committer;
 use crate::apply::commit::State;
@@ -84,6 +85,7 @@ pub struct ApplyLoop {
     queue: VecDeque<Committed>,
     bounds: RunBounds,
     node_keys: Arc<NodeKeys>,
+    ahead: RunsAhead,
     hook: Hook,
     commands: CommandRuns,
     controls: ControlRuns,
@@ -107,6 +109,7 @@ impl ApplyLoop {
         let ApplyParts { flusher, metrics, clock, bounds, .. } = parts;
         let (in_keys, in_record) = (node_keys.current().keyring().is_some(), state.applied().keyring_digest.is_some());
         assert_eq!(in_keys, in_record, "the keys have the keyring of the record");
+        let ahead = RunsAhead::new(&openings, Arc::clone(&clock));
         let hook = Hook::new(node_keys.shared_cutover(), openings);
         let committer = Committer::new(state, Arc::clone(&waiters), port, Arc::clone(&metrics));
         let commands = CommandRuns::new(reader, waiters, Arc::clone(&metrics), clock, bounds.overlay_bytes_max);
@@ -115,6 +118,7 @@ impl ApplyLoop {
             queue: VecDeque::new(),
             bounds,
             node_keys,
+            ahead,
             hook,
             commands,
             controls,
@@ -237,13 +241,16 @@ impl ApplyLoop {
             return Ok(ApplyProgress::Full);
         }
         let keys = self.node_keys.current();
-        let run = take_run(&mut self.queue, keys.cutover(), self.bounds).expect("the queue is not empty");
+        let run = match self.ahead.ready(&self.queue, &keys) {
+            Some(count) => Run { kind: RunKind::Commands, entries: self.queue.drain(..count).collect() },
+            None => take_run(&mut self.queue, keys.cutover(), self.bounds).expect("the queue is not empty"),
+        };
         self.apply(run, &keys)?;
         self.freeze_if_due()?;
         Ok(ApplyProgress::Applied(self.applied().position))
     }
 
-    fn apply(&mut self, mut run: Run, keys: &KeysAt) -> Result<(), Halt> {
+    fn apply(&mut self, mut run: Run, keys: &Arc<KeysAt>) -> Result<(), Halt> {
         let first = &run.entries[0];
         assert_eq!(first.entry.index, self.applied().position.index.next(), "entry n+1 runs after entry n");
         check_mac(keys, &first.entry)?;
@@ -251,7 +258,10 @@ impl ApplyLoop {
             RunKind::Control => self.controls.apply(first, keys, &mut self.hook, &mut self.committer),
             RunKind::Membership => apply_members(first, &mut self.committer),
             RunKind::Commands => {
-                let end = self.commands.apply(&run.entries, keys, &mut self.hook, &mut self.committer);
+                let ApplyLoop { ahead, queue, bounds, commands, hook, committer, .. } = self;
+                let end = ahead.beside(queue, keys, *bounds, |prepared| {
+                    commands.apply(&run.entries, keys, prepared, hook, committer)
+                });
                 self.owed.extend(end.owed);
                 for committed in run.entries.drain(end.count..).rev() {
                     self.queue.push_front(committed);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::apply::ahead::PreparedRun;
 use crate::apply::commit::Committer;
 use crate::apply::halt::Halt;
 use crate::apply::hook::Hook;
@@ -50,16 +51,17 @@ impl CommandRuns {
         CommandRuns { reader, waiters, metrics, clock, overlay_bytes_max }
     }
 
-    /// Runs `entries`, publishes what those that went through did, and answers them.
+    /// Runs `entries`, publishes what those that went through did, and answers them. What was `prepared` is not done again.
     pub(super) fn apply(
         &self,
         entries: &[Committed],
         keys: &KeysAt,
+        prepared: Option<&mut PreparedRun>,
         hook: &mut Hook,
         committer: &mut Committer,
     ) -> CommandsEnd {
         let values = keys.active_value();
-        let mut result = self.run(entries, keys, &values, hook, committer);
+        let mut result = self.run(entries, (keys, &values), prepared, hook, committer);
         let halt = result.halt.take().map(|halt| halt.explained(keys));
         let owed = std::mem::take(&mut result.unanswered);
         let count = result.count;
@@ -72,15 +74,15 @@ impl CommandRuns {
     fn run(
         &self,
         entries: &[Committed],
-        keys: &KeysAt,
-        values: &Result<ActiveValue, KeyLack>,
+        (keys, values): (&KeysAt, &Result<ActiveValue, KeyLack>),
+        mut prepared: Option<&mut PreparedRun>,
         hook: &mut Hook,
         committer: &Committer,
     ) -> RunResult {
         let began = self.clock.monotonic();
         let before = committer.applied();
         let from = Progressed { stamp_ms: before.last_stamp_ms, has_run_commands: before.client_command_applied };
-        let mut machine = Machine::new(RunContext {
+        let context = RunContext {
             base: &self.reader,
             values,
             names: keys.name_key(),
@@ -88,18 +90,24 @@ impl CommandRuns {
             clock: &*self.clock,
             from,
             overlay_bytes_max: self.overlay_bytes_max,
-        });
+        };
+        let names = prepared.as_mut().map(|prepared| std::mem::take(&mut prepared.names));
+        let mut machine = Machine::new(context, names.unwrap_or_default());
         let entry_keys = keys.entry_keys();
         let first = entries[0].entry.index;
         let entries = entries.iter().map(|committed| &committed.entry);
-        let outcome = hook.open_and_deliver(entries.clone(), entry_keys.as_ref(), &mut machine);
+        let outcome = match &prepared {
+            Some(prepared) => hook.deliver_opened(entries.clone(), &prepared.opened, &mut machine),
+            None => hook.open_and_deliver(entries.clone(), entry_keys.as_ref(), &mut machine),
+        };
         let result = machine.finish(first, outcome, |again, count| {
             hook.open_and_deliver(entries.clone().take(count), entry_keys.as_ref(), again)
         });
         let ran_at = self.clock.monotonic();
         Metrics::add(&self.metrics.opened_entries, result.opened.entries);
         Metrics::add(&self.metrics.opened_bytes, result.opened.bytes);
-        Metrics::add(&self.metrics.open_nanos, nanos(result.opened_at, began));
+        let prepared_in = prepared.map_or(Duration::ZERO, |prepared| prepared.took);
+        Metrics::add(&self.metrics.open_nanos, nanos(result.opened_at + prepared_in, began));
         Metrics::add(&self.metrics.run_nanos, nanos(ran_at, result.opened_at));
         Metrics::add(&self.metrics.failed_reads, result.failed_reads);
         result

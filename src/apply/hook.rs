@@ -104,14 +104,14 @@ pub struct OpenedCount {
 #[derive(Default)]
 pub struct Hook {
     cutover: Arc<Cutover>,
-    openings: Openings,
+    opened: OpenedEntries,
 }
 
 impl Hook {
     /// A hook with its own `cutover`, which the proposer may share, and what opens the entries above it.
     #[must_use]
     pub fn new(cutover: Arc<Cutover>, openings: Openings) -> Hook {
-        Hook { cutover, openings }
+        Hook { cutover, opened: OpenedEntries::new(openings) }
     }
 
     /// Hands committed, consecutive entries to `machine`, opened with `keys` where they are sealed (`None`: no cipher).
@@ -138,11 +138,10 @@ impl Hook {
         let mut rest = entries.into_iter();
         let mut done = 0;
         while rest.len() > 0 {
-            let planned = self.cutover.load();
-            machine.begin(open_sealed(rest.clone(), planned, keys, &mut self.openings));
-            machine.look_ahead(&mut payloads(rest.clone(), planned, &self.openings));
-            let opened = OpenedRun { openings: &self.openings, planned, has_keys: keys.is_some() };
-            let count = deliver(rest.clone(), &opened, &self.cutover, machine)?;
+            self.opened.open(rest.clone(), self.cutover.load(), keys);
+            machine.begin(self.opened.count);
+            machine.look_ahead(&mut self.opened.payloads(rest.clone()));
+            let count = deliver(rest.clone(), &self.opened, &self.cutover, machine)?;
             assert!(count > 0, "the first entry goes through or halts");
             done += count;
             rest.nth(count - 1);
@@ -152,48 +151,86 @@ impl Hook {
         }
         Ok(done)
     }
+
+    /// The same for entries that are opened already, by the keys and the cutover that hold now.
+    ///
+    /// # Panics
+    /// If another cutover holds.
+    #[cfg(feature = "node")]
+    pub(super) fn deliver_opened<'e>(
+        &self,
+        entries: impl ExactSizeIterator<Item = &'e LogEntry>,
+        opened: &OpenedEntries,
+        machine: &mut impl StateMachine,
+    ) -> Result<usize, Halt> {
+        assert_eq!(opened.planned, self.cutover.load(), "a run of commands sets no cutover");
+        machine.begin(opened.count);
+        deliver(entries, opened, &self.cutover, machine)
+    }
 }
 
 debug_fields!(self: Hook { cutover: self.cutover.load() });
 
-/// Opens everything that is sealed, in parallel. `cutover` is the index above which entries are sealed, strictly.
-fn open_sealed<'e>(
-    entries: impl Iterator<Item = &'e LogEntry> + Clone,
-    cutover: Index,
-    keys: Option<&EntryKeys>,
-    openings: &mut Openings,
-) -> OpenedCount {
-    openings.clear();
-    let Some(keys) = keys else {
-        return OpenedCount::default();
-    };
-    let sealed = || entries.clone().filter(|entry| needs_opening(entry, cutover));
-    // Counted first, so that a run costs one allocation for its plan, however long it is, and none if nothing is sealed.
-    let mut jobs = Vec::with_capacity(sealed().count());
-    jobs.extend(sealed().map(|entry| OpenJob { position: entry.position(), data: &entry.data }));
-    openings.open(keys, &jobs);
-    OpenedCount { entries: jobs.len() as u64, bytes: jobs.iter().map(|job| job.data.len() as u64).sum() }
-}
-
-/// What [`deliver`] will hand over, up to the first entry that cannot be.
-fn payloads<'o, 'e: 'o>(
-    entries: impl Iterator<Item = &'e LogEntry>,
-    cutover: Index,
-    openings: &'o Openings,
-) -> impl Iterator<Item = &'o [u8]> {
-    let mut results = openings.results();
-    entries.filter(|entry| !entry.data.is_empty()).map_while(move |entry| {
-        let frame = EntryFrame::decode(&entry.data).ok()?;
-        if is_sealed(entry.index, cutover) { results.next()?.ok() } else { Some(frame.payload) }
-    })
-}
-
-/// What was opened, and what it was planned by.
-struct OpenedRun<'a> {
-    openings: &'a Openings,
-    /// The cutover that the entries were opened for.
+/// Entries with what came out of them, and what they were opened by.
+#[derive(Default)]
+pub(super) struct OpenedEntries {
+    openings: Openings,
+    /// The cutover that they were opened for.
     planned: Index,
     has_keys: bool,
+    count: OpenedCount,
+}
+
+impl OpenedEntries {
+    /// None yet.
+    pub(super) fn new(openings: Openings) -> OpenedEntries {
+        OpenedEntries { openings, ..OpenedEntries::default() }
+    }
+
+    /// Opens everything that is sealed, in parallel. `cutover` is the index above which entries are sealed, strictly.
+    pub(super) fn open<'e>(
+        &mut self,
+        entries: impl Iterator<Item = &'e LogEntry> + Clone,
+        cutover: Index,
+        keys: Option<&EntryKeys>,
+    ) {
+        self.openings.clear();
+        (self.planned, self.has_keys, self.count) = (cutover, keys.is_some(), OpenedCount::default());
+        let Some(keys) = keys else {
+            return;
+        };
+        let sealed = || entries.clone().filter(|entry| needs_opening(entry, cutover));
+        // Counted first, so that a run costs one allocation for its plan, however long it is, and none if nothing is sealed.
+        let mut jobs = Vec::with_capacity(sealed().count());
+        jobs.extend(sealed().map(|entry| OpenJob { position: entry.position(), data: &entry.data }));
+        self.openings.open(keys, &jobs);
+        let bytes = jobs.iter().map(|job| job.data.len() as u64).sum();
+        self.count = OpenedCount { entries: jobs.len() as u64, bytes };
+    }
+
+    /// What [`deliver`] will hand over of the same entries, up to the first that cannot be.
+    pub(super) fn payloads<'o, 'e: 'o>(
+        &'o self,
+        entries: impl Iterator<Item = &'e LogEntry>,
+    ) -> impl Iterator<Item = &'o [u8]> {
+        let mut results = self.openings.results();
+        entries.filter(|entry| !entry.data.is_empty()).map_while(move |entry| {
+            let frame = EntryFrame::decode(&entry.data).ok()?;
+            if is_sealed(entry.index, self.planned) { results.next()?.ok() } else { Some(frame.payload) }
+        })
+    }
+
+    /// Whether these entries take so long to open that another thread should do it.
+    #[cfg(feature = "node")]
+    pub(super) fn is_worth_a_thread<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>) -> bool {
+        self.openings.is_worth_a_thread(entries.map(|entry| &entry.data[..]))
+    }
+
+    /// Keeps nothing but the space.
+    #[cfg(feature = "node")]
+    pub(super) fn forget(&mut self) {
+        self.openings.clear();
+    }
 }
 
 /// Hands the entries over strictly in order, up to the first one that cannot be applied, that finds the machine full, or that
@@ -202,7 +239,7 @@ struct OpenedRun<'a> {
 /// Without a cipher an entry costs what `scripts/bench gates` counts: the cutover is read and compared.
 fn deliver<'e>(
     mut entries: impl ExactSizeIterator<Item = &'e LogEntry>,
-    opened: &OpenedRun<'_>,
+    opened: &OpenedEntries,
     cutover: &Cutover,
     machine: &mut impl StateMachine,
 ) -> Result<usize, Halt> {

@@ -105,11 +105,13 @@ pub(crate) struct RunResult {
 }
 
 impl<'a> Machine<'a> {
-    pub(crate) fn new(context: RunContext<'a>) -> Machine<'a> {
+    /// One that names keys itself, unless it is given their names.
+    pub(crate) fn new(context: RunContext<'a>, names: RunNames) -> Machine<'a> {
+        let overlay = context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names));
         Machine {
             context,
-            overlay: context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names)),
-            names: RunNames::default(),
+            overlay,
+            names,
             progressed: context.from,
             answers: Vec::new(),
             unanswered: None,
@@ -137,7 +139,7 @@ impl<'a> Machine<'a> {
         };
         loop {
             let context = RunContext { waiters: None, overlay_bytes_max: u64::MAX, ..self.context };
-            let mut again = Machine::new(context);
+            let mut again = Machine::new(context, RunNames::default());
             let before = usize::try_from(halt.position.index.0 - first.0).expect("a run is short");
             match rerun(&mut again, before) {
                 Ok(count) => {

@@ -5,6 +5,7 @@
 //! - [`thread`] drives it; [`replay`] is the same code without waiters, at a start.
 //! - [`halt`] says why a node stops exactly there.
 
+mod ahead;
 pub mod apply_loop;
 mod commands;
 pub mod commit;

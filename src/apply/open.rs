@@ -38,6 +38,31 @@ impl Openings {
         Openings { pool, ..Openings::default() }
     }
 
+    /// Others, on the same threads and by the same rule.
+    #[cfg(feature = "node")]
+    pub(super) fn beside(&self) -> Openings {
+        let Openings { pool, parallel_bytes_min, .. } = self;
+        Openings { pool: pool.clone(), parallel_bytes_min: *parallel_bytes_min, ..Openings::default() }
+    }
+
+    /// The threads.
+    #[cfg(feature = "node")]
+    pub(super) fn pool(&self) -> Option<&Arc<ThreadPool>> {
+        self.pool.as_ref()
+    }
+
+    /// Whether opening these entries takes longer than waking a thread for it.
+    #[cfg(feature = "node")]
+    pub(super) fn is_worth_a_thread<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> bool {
+        let mut cost = 0;
+        let mut entries = entries.peekable();
+        entries.peek().is_some()
+            && entries.any(|data| {
+                cost += data.len() + ENTRY_COST_BYTES;
+                cost >= self.parallel_bytes_min
+            })
+    }
+
     /// Opens every job; [`Openings::results`] then has one result for each, in the order of `jobs`.
     pub fn open(&mut self, keys: &EntryKeys, jobs: &[OpenJob<'_>]) {
         let parts_max = self.parts_for(jobs);

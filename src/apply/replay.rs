@@ -54,48 +54,63 @@ pub fn replay_in_memory(
     mut on_full: impl FnMut(&FlushTry) -> bool,
 ) -> Result<(), Arc<Halt>> {
     let flusher = apply.flusher();
-    let mut members = apply.applied().members.clone();
-    let mut entries = entries.into_iter().peekable();
-    while entries.peek().is_some() {
-        let (mut committed, mut bytes) = (Vec::new(), 0);
-        let mut halt = None;
-        while committed.len() < RUN_ENTRIES_MAX
-            && bytes < RUN_BYTES_MAX
-            && let Some(entry) = entries.next()
+    let mut batches = Batches { entries: entries.into_iter(), members: apply.applied().members.clone(), halt: None };
+    let mut newest = 0;
+    loop {
+        // Two are offered, so that one is opened while the other is executed.
+        while apply.queued() <= newest
+            && let Some(batch) = batches.next()
         {
-            bytes += entry.data.len();
-            match with_members(&mut members, entry) {
-                Ok(entry) => committed.push(entry),
-                Err(refused) => {
-                    halt = Some(refused);
-                    break;
+            newest = batch.len();
+            apply.offer(batch);
+        }
+        match apply.step()? {
+            ApplyProgress::Applied(position) => on_progress(position.index),
+            ApplyProgress::Idle => break,
+            // A thread flushes beside the replay, and is at it.
+            ApplyProgress::Full if !flusher.is_failing() => {
+                flusher.wait_until_idle(FLUSH_RETRY);
+            }
+            // Raft begins at the commit of the log, so the replay must get there.
+            ApplyProgress::Full => {
+                let tried = flusher.newest_try();
+                if !on_full(&tried) {
+                    let full = MachineError::Full { why: tried.trouble() };
+                    return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
                 }
             }
-        }
-        apply.offer(committed);
-        loop {
-            match apply.step()? {
-                ApplyProgress::Applied(position) => on_progress(position.index),
-                ApplyProgress::Idle => break,
-                // A thread flushes beside the replay, and is at it.
-                ApplyProgress::Full if !flusher.is_failing() => {
-                    flusher.wait_until_idle(FLUSH_RETRY);
-                }
-                // Raft begins at the commit of the log, so the replay must get there.
-                ApplyProgress::Full => {
-                    let tried = flusher.newest_try();
-                    if !on_full(&tried) {
-                        let full = MachineError::Full { why: tried.trouble() };
-                        return Err(apply.halt_at(Halt::at(apply.applied().position, full)));
-                    }
-                }
-            }
-        }
-        if let Some(halt) = halt {
-            return Err(apply.halt_at(halt));
         }
     }
-    Ok(())
+    batches.halt.map_or(Ok(()), |halt| Err(apply.halt_at(halt)))
+}
+
+/// The entries of a replay in batches as long as a run may be, as raft would hand them out.
+struct Batches<I> {
+    entries: I,
+    /// After the newest entry.
+    members: Members,
+    /// A change of the members that nobody can follow: nothing comes behind it.
+    halt: Option<Halt>,
+}
+
+impl<I: Iterator<Item = LogEntry>> Iterator for Batches<I> {
+    type Item = Vec<Committed>;
+
+    fn next(&mut self) -> Option<Vec<Committed>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while self.halt.is_none()
+            && batch.len() < RUN_ENTRIES_MAX
+            && bytes < RUN_BYTES_MAX
+            && let Some(entry) = self.entries.next()
+        {
+            bytes += entry.data.len();
+            match with_members(&mut self.members, entry) {
+                Ok(committed) => batch.push(committed),
+                Err(halt) => self.halt = Some(halt),
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
 }
 
 /// Flushes what was replayed, here or on the thread that flushes. Where the base takes no flush and `must_flush` says that one is

@@ -67,7 +67,8 @@ pub(crate) fn take_run(queue: &mut VecDeque<Committed>, cutover: Index, bounds: 
     Some(Run { kind, entries })
 }
 
-fn count_commands(queue: &VecDeque<Committed>, cutover: Index, bounds: RunBounds) -> usize {
+/// How many entries at the front of `queue` make one run of commands, if the first is one.
+pub(crate) fn count_commands(queue: &VecDeque<Committed>, cutover: Index, bounds: RunBounds) -> usize {
     let mut bytes = 0;
     let mut count = 0;
     for committed in queue.iter().take(bounds.entries_max.max(1)) {

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::ENTRY_BYTES_MAX;
 use super::HUNG_SYNC;
+use super::LOG_READ_BYTES_MAX;
 use super::is_shorter;
 
 /// Committed batches waiting for the apply thread.
 pub const APPLY_QUEUE_MAX: usize = 1024;
 /// Longest run that apply takes in one commit of the store: bounds the overlay and the time a reader waits.
 pub const RUN_ENTRIES_MAX: usize = 4096;
-/// Bytes of one run; one entry may exceed it alone.
-pub const RUN_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one run; one entry may exceed it alone. What is opened stays in a core's cache until it is executed, and a replay has
+/// the next run read back and opened meanwhile.
+pub const RUN_BYTES_MAX: usize = LOG_READ_BYTES_MAX;
 /// Most plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
 pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
@@ -40,6 +41,5 @@ pub const APPLY_END_DEADLINE: Duration = Duration::from_secs(50);
 /// message that names the device.
 pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);
 
-const _: () = assert!(RUN_BYTES_MAX >= ENTRY_BYTES_MAX);
 const _: () = assert!(is_shorter(HUNG_SYNC, CUTOVER_DEADLINE));
 const _: () = assert!(is_shorter(FLUSH_END_DEADLINE.saturating_add(CUTOVER_DEADLINE), APPLY_END_DEADLINE));

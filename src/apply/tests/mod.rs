@@ -1,5 +1,6 @@
 //! The invariants of [`crate::design`] that belong to apply, each by its name, with real keys and the store's twin.
 
+mod ahead;
 mod embedder;
 mod halts;
 mod history;
