@@ -86,7 +86,8 @@ impl CommandRuns {
             base: &self.reader,
             values,
             names: keys.name_key(),
-            waiters: Some(&*self.waiters),
+            // They are registered before apply can see their entries: where nobody waits now, nobody waits for this run.
+            waiters: (!self.waiters.is_empty()).then_some(&*self.waiters),
             clock: &*self.clock,
             from,
             overlay_bytes_max: self.overlay_bytes_max,

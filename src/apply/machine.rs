@@ -107,7 +107,8 @@ pub(crate) struct RunResult {
 impl<'a> Machine<'a> {
     /// One that names keys itself, unless it is given their names.
     pub(crate) fn new(context: RunContext<'a>, names: RunNames) -> Machine<'a> {
-        let overlay = context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names));
+        let mut overlay = context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names));
+        overlay.reserve(names.len());
         Machine {
             context,
             overlay,
@@ -295,6 +296,7 @@ impl StateMachine for Machine<'_> {
     fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
         if let Ok(key) = self.context.names {
             self.names.look_ahead(payloads, key);
+            self.overlay.reserve(self.names.len());
         }
     }
 

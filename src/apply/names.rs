@@ -33,6 +33,11 @@ impl RunNames {
         (self.names, self.next) = (batch.names(key), 0);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// Those of the next entry.
     ///
     /// # Panics

@@ -166,6 +166,11 @@ impl Overlay {
         Overlay { has_secret_names: names.is_secret(), ..Overlay::default() }
     }
 
+    /// Makes space for so many more rows at once.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.effects.reserve(rows);
+    }
+
     /// Whether a row that holds another key than the one that is asked for is damage. Where somebody can have made two keys of
     /// one name, it is a command's error: a client must not be able to halt the cluster. Every replica decides the same.
     pub(crate) fn has_secret_names(&self) -> bool {

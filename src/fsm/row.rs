@@ -220,6 +220,11 @@ impl Effects {
         self.rows.iter()
     }
 
+    /// Makes space for so many more rows at once.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+    }
+
     /// Bytes of memory that the rows take.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
