@@ -13,7 +13,7 @@ pub(super) fn apply_members(committed: &Committed, committer: &mut Committer) ->
     let mut applied = committer.applied().clone();
     applied.position = position;
     let malformed = || Halt::at(position, Malformation::Membership);
-    let members = committed.members.as_ref().ok_or_else(malformed)?;
+    let members = committed.members.as_deref().ok_or_else(malformed)?;
     applied.set_members(members).ok_or_else(malformed)?;
     if let Some((node, address)) = address_in(&committed.entry) {
         applied.set_address(node, address);

@@ -151,5 +151,5 @@ fn with_members(members: &mut Members, entry: LogEntry) -> Result<Committed, Hal
     }
     let malformed = |_| Halt::at(entry.position(), Malformation::Membership);
     *members = members_after(members, &entry).map_err(malformed)?;
-    Ok(Committed { entry, members: Some(members.clone()) })
+    Ok(Committed { entry, members: Some(Box::new(members.clone())) })
 }

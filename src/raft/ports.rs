@@ -12,8 +12,8 @@ use crate::wal::Append;
 pub struct Committed {
     /// The entry.
     pub entry: LogEntry,
-    /// The members after a membership change; `None` for normal entries.
-    pub members: Option<Members>,
+    /// The members after a membership change; `None` for normal entries, which are moved by the thousand.
+    pub members: Option<Box<Members>>,
 }
 
 /// Where the raft loop's effects go. Calls must not block for the disk; the thread shell backs them with channels.

@@ -401,7 +401,7 @@ impl RaftLoop {
             // Before a message can reach a new member: whoever reads at once must not believe that this node is alone.
             self.report();
         }
-        self.hand_out.push(Committed { entry, members });
+        self.hand_out.push(Committed { entry, members: members.map(Box::new) });
     }
 
     /// The state holds everything up to `index`.

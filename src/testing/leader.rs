@@ -302,7 +302,7 @@ impl Leader {
     pub fn push(&mut self, kind: EntryKind, data: Bytes, members: Option<Members>) -> Position {
         let position = self.next_position();
         let entry = LogEntry { term: position.term, index: position.index, kind, data };
-        self.log.push(Committed { entry, members });
+        self.log.push(Committed { entry, members: members.map(Box::new) });
         position
     }
 

@@ -274,7 +274,7 @@ impl Author {
         let Committed { entry, members } = &leader.log[usize::try_from(victim - 2).unwrap()];
         let mut entry = entry.clone();
         if entry.kind != EntryKind::Normal {
-            let none = || Members { voters: vec![0], ..Members::default() };
+            let none = || Box::new(Members { voters: vec![0], ..Members::default() });
             return Committed { entry, members: (chance.below(2) != 0).then(none) };
         }
         let mut data = entry.data.to_vec();

@@ -164,7 +164,7 @@ impl Twin {
         let at = entry.position();
         let stopped = |class, word| Stopped { at, class, word, key_id: None, proposal_id: None };
         if entry.kind != EntryKind::Normal {
-            self.members(committed.members.as_ref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;
+            self.members(committed.members.as_deref()).ok_or(stopped(HaltClass::Malformed, "membership"))?;
             self.applied.position = at;
             return Ok(());
         }
