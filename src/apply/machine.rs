@@ -175,17 +175,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn batch(&mut self, delivery: &Delivery<'_>, batch: &CommandBatch<'_>) -> Result<(), HaltCause> {
+    fn batch(&mut self, delivery: &Delivery<'_>, batch: &CommandBatch<'_>, names: &[RowName]) -> Result<(), HaltCause> {
         let index = delivery.position.index;
         let stamp_ms = batch.stamp_ms.max(self.progressed.stamp_ms);
-        let waiter = self.context.waiters.and_then(|waiters| waiters.take(delivery.position));
-        let mut names = std::mem::take(&mut self.names);
-        let ran = match self.context.names {
-            Ok(_) => self.run(delivery, batch, names.take(), waiter.as_ref(), stamp_ms),
-            Err(lack) => Err(lack.into()),
-        };
-        self.names = names;
-        match ran {
+        let waiter = self.waiter_of(delivery);
+        match self.run(delivery, batch, names, waiter.as_ref(), stamp_ms) {
             Ok(replies) => {
                 self.answers.extend(waiter.map(|waiter| Answer { index, waiter, replies }));
                 self.progressed = Progressed { stamp_ms, has_run_commands: true };
@@ -196,6 +190,23 @@ impl<'a> Machine<'a> {
                 Err(cause)
             }
         }
+    }
+
+    /// An entry that has no names: it is no batch of commands, or this node cannot name its keys.
+    fn unnamed(&mut self, delivery: &Delivery<'_>) -> Result<(), HaltCause> {
+        let payload = Payload::decode(delivery.payload);
+        match payload.map_err(Malformation::Payload)? {
+            Payload::Batch(_) => {
+                self.unanswered = self.waiter_of(delivery);
+                let lack = self.context.names.err();
+                Err(lack.expect("every batch is looked at where names can be made").into())
+            }
+            Payload::Control(_) => Err(Malformation::Kind.into()),
+        }
+    }
+
+    fn waiter_of(&self, delivery: &Delivery<'_>) -> Option<Waiter> {
+        self.context.waiters.and_then(|waiters| waiters.take(delivery.position))
     }
 
     /// Runs the commands of one entry, and the reads that ride with them.
@@ -301,11 +312,13 @@ impl StateMachine for Machine<'_> {
     }
 
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
-        let payload = Payload::decode(delivery.payload);
-        match payload.map_err(Malformation::Payload)? {
-            Payload::Batch(batch) => self.batch(&delivery, &batch),
-            Payload::Control(_) => Err(Malformation::Kind.into()),
-        }
+        let mut names = std::mem::take(&mut self.names);
+        let applied = match names.take(delivery.payload) {
+            Some((batch, names)) => self.batch(&delivery, &batch, names),
+            None => self.unnamed(&delivery),
+        };
+        self.names = names;
+        applied
     }
 
     fn is_full(&self) -> bool {

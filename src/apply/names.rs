@@ -3,32 +3,39 @@
 use std::collections::VecDeque;
 
 use crate::crypto::names::NameKey;
-use crate::fsm::codec::Payload;
+use crate::fsm::codec::BatchFacts;
+use crate::fsm::codec::CommandBatch;
 use crate::fsm::name::RowName;
 use crate::fsm::naming::NameBatch;
 
-/// The names of entries that are not applied yet.
+/// The names of entries that are not applied yet, and what their batches are.
 #[derive(Default)]
 pub(super) struct RunNames {
     names: Vec<RowName>,
-    /// How many of them each entry has, the next one first.
-    counts: VecDeque<usize>,
-    /// The first of them that was not taken.
+    /// Of each entry, the next one first.
+    entries: VecDeque<NamedEntry>,
+    /// The first of the names that was not taken.
     next: usize,
 }
 
+/// An entry whose keys have names.
+struct NamedEntry {
+    facts: BatchFacts,
+    /// How many of the names it has.
+    names: usize,
+}
+
 impl RunNames {
-    /// Computes those of all entries, up to the first that is no batch of commands: it halts at its place.
+    /// Checks all entries and computes their names, up to the first that is no batch of commands: it halts at its place.
     pub(super) fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>, key: &NameKey) {
         let mut batch = NameBatch::default();
-        self.counts.clear();
+        self.entries.clear();
         for payload in payloads {
-            let Ok(Payload::Batch(commands)) = Payload::decode(payload) else {
+            let before = batch.len();
+            let Some(facts) = batch.add_payload(payload) else {
                 break;
             };
-            let before = batch.len();
-            batch.add_commands(&commands);
-            self.counts.push_back(batch.len() - before);
+            self.entries.push_back(NamedEntry { facts, names: batch.len() - before });
         }
         (self.names, self.next) = (batch.names(key), 0);
     }
@@ -38,15 +45,12 @@ impl RunNames {
         self.names.len()
     }
 
-    /// Those of the next entry.
-    ///
-    /// # Panics
-    /// If it was not looked at: the hook shows every entry before it hands the first one over.
-    pub(super) fn take(&mut self) -> &[RowName] {
-        let count = self.counts.pop_front().expect("an entry that is applied was looked at before");
+    /// The batch of the next entry, whose payload this is, and its names. `None`: it is none, or nothing was looked at.
+    pub(super) fn take<'p>(&mut self, payload: &'p [u8]) -> Option<(CommandBatch<'p>, &[RowName])> {
+        let NamedEntry { facts, names } = self.entries.pop_front()?;
         let first = self.next;
-        self.next += count;
-        &self.names[first..self.next]
+        self.next += names;
+        Some((CommandBatch::decoded(payload, &facts), &self.names[first..self.next]))
     }
 }
 
@@ -70,10 +74,12 @@ mod tests {
         let (first, second) = (payload(&["a", "b"]), payload(&["c"]));
         let mut names = RunNames::default();
         names.look_ahead(&mut [&*first, &*first].into_iter(), &key);
-        assert_eq!(names.take().len(), 2);
+        let (batch, of_first) = names.take(&first).unwrap();
+        assert_eq!((batch.commands().len(), of_first.len()), (2, 2));
         names.look_ahead(&mut [&*second].into_iter(), &key);
         let mut alone = RunNames::default();
         alone.look_ahead(&mut [&*second].into_iter(), &key);
-        assert_eq!(names.take(), alone.take());
+        assert_eq!(names.take(&second), alone.take(&second));
+        assert_eq!(names.take(&second), None);
     }
 }

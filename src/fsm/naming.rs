@@ -4,7 +4,10 @@
 //! the keys stand in it. Execution takes them one after another.
 
 use crate::crypto::names::NameKey;
+use crate::fsm::codec::BatchFacts;
+use crate::fsm::codec::BatchPart;
 use crate::fsm::codec::CommandBatch;
+use crate::fsm::codec::Payload;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
@@ -43,6 +46,23 @@ impl<'a> NameBatch<'a> {
         }
         for command in batch.commands() {
             command.write.each_key(&mut |key| self.add(command.database, key));
+        }
+    }
+
+    /// All keys of a payload, which is checked on the way, if it is a batch of commands; none of any other.
+    pub fn add_payload(&mut self, payload: &'a [u8]) -> Option<BatchFacts> {
+        let before = self.len();
+        let decoded = Payload::decode_showing(payload, |part| match part {
+            BatchPart::Condition(condition) => self.add(condition.database, condition.key),
+            BatchPart::Command(command) => command.write.each_key(&mut |key| self.add(command.database, key)),
+        });
+        match decoded {
+            Ok(Payload::Batch(batch)) => Some(batch.facts()),
+            Ok(Payload::Control(_)) | Err(_) => {
+                self.databases.truncate(before);
+                self.keys.truncate(before);
+                None
+            }
         }
     }
 

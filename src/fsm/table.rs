@@ -218,13 +218,14 @@ impl RowTable {
         let cleared_bytes = rubble.bytes - rubble_before;
         for (name, fate) in rows.drain(..) {
             let map = shard.map_mut(name.database());
-            let allocated = map.allocation_size();
+            // Rows of a table are replaced and never taken out, so a map grows only where it is full.
+            let allocated = (map.len() == map.capacity()).then(|| map.allocation_size());
             added += memory_of(&fate);
             if let Some(before) = map.insert(name, fate) {
                 freed += memory_of(&before);
                 replaced.push(before);
             }
-            added += (map.allocation_size() - allocated) as u64;
+            added += allocated.map_or(0, |before| map.allocation_size() - before) as u64;
         }
         drop(shard);
         self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);

@@ -158,11 +158,15 @@ impl Waiters {
 impl WaiterTable {
     /// Removes everything at or below `index`, and the deadlines in front that wait for nobody any more.
     fn up_to(&mut self, index: Index) -> BTreeMap<WaiterKey, Waiter> {
-        let above = self.by_key.split_off(&(index.0.saturating_add(1), 0));
-        let passed = std::mem::replace(&mut self.by_key, above);
-        while self.deadlines.front().is_some_and(|(_, key)| !self.by_key.contains_key(key)) {
+        while self.deadlines.front().is_some_and(|(_, key)| key.0 <= index.0) {
             self.deadlines.pop_front();
         }
+        // Hardly ever is one left: its entry would be of another term. To split the map costs more than all else here.
+        if self.by_key.first_key_value().is_none_or(|(key, _)| key.0 > index.0) {
+            return BTreeMap::new();
+        }
+        let above = self.by_key.split_off(&(index.0.saturating_add(1), 0));
+        let passed = std::mem::replace(&mut self.by_key, above);
         assert!(self.by_key.first_key_value().is_none_or(|(key, _)| key.0 > index.0), "the rest is above");
         passed
     }

@@ -3,6 +3,7 @@
 //! Everything is checked in [`Payload::decode`]; after that, walking a batch, its commands and their lists cannot fail.
 
 use crate::codec::Reader;
+use crate::fsm::codec::BATCH_HEADER_LEN;
 use crate::fsm::codec::KIND_BATCH;
 use crate::fsm::codec::KIND_CONTROL;
 use crate::fsm::codec::condition::ConditionRef;
@@ -36,6 +37,24 @@ pub struct CommandBatch<'a> {
     commands: &'a [u8],
 }
 
+/// What [`Payload::decode`] has found out of a batch, without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchFacts {
+    stamp_ms: u64,
+    condition_count: u32,
+    count: u32,
+    sealed_writes_max: usize,
+    /// Bytes from the first condition to the end.
+    conditions_len: usize,
+    commands_len: usize,
+}
+
+/// A part of a batch, in the order in which they stand there.
+pub(in crate::fsm) enum BatchPart<'a> {
+    Condition(ConditionRef<'a>),
+    Command(EntryCommand<'a>),
+}
+
 /// A command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryCommand<'a> {
@@ -58,9 +77,17 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// [`PayloadError`]: it is not a payload of this version.
     pub fn decode(bytes: &'a [u8]) -> Result<Payload<'a>, PayloadError> {
+        Payload::decode_showing(bytes, |_| ())
+    }
+
+    /// The same, which shows each part to `visit` once it is checked; a later one may be wrong all the same.
+    pub(in crate::fsm) fn decode_showing(
+        bytes: &'a [u8],
+        visit: impl FnMut(BatchPart<'a>),
+    ) -> Result<Payload<'a>, PayloadError> {
         let mut reader = Reader::new(bytes);
         match reader.u8("kind")? {
-            KIND_BATCH => decode_batch(reader).map(Payload::Batch),
+            KIND_BATCH => decode_batch(reader, visit).map(Payload::Batch),
             KIND_CONTROL => Ok(Payload::Control(reader.rest())),
             kind => Err(PayloadError::Kind { kind }),
         }
@@ -68,6 +95,27 @@ impl<'a> Payload<'a> {
 }
 
 impl<'a> CommandBatch<'a> {
+    /// The batch in `payload`, which was decoded before: these are its facts.
+    ///
+    /// # Panics
+    /// If it was a payload of another length.
+    #[must_use]
+    pub fn decoded(payload: &'a [u8], facts: &BatchFacts) -> CommandBatch<'a> {
+        let BatchFacts { stamp_ms, condition_count, count, sealed_writes_max, conditions_len, commands_len } = *facts;
+        assert_eq!(payload.len(), BATCH_HEADER_LEN + conditions_len, "these are the facts of this payload");
+        let conditions = &payload[BATCH_HEADER_LEN..];
+        let commands = &conditions[conditions_len - commands_len..];
+        CommandBatch { stamp_ms, condition_count, conditions, count, sealed_writes_max, commands }
+    }
+
+    /// All that is known of it beside its bytes.
+    #[must_use]
+    pub fn facts(&self) -> BatchFacts {
+        let CommandBatch { stamp_ms, condition_count, count, sealed_writes_max, .. } = *self;
+        let (conditions_len, commands_len) = (self.conditions.len(), self.commands.len());
+        BatchFacts { stamp_ms, condition_count, count, sealed_writes_max, conditions_len, commands_len }
+    }
+
     /// The conditions under which the commands run.
     #[must_use]
     pub fn conditions(&self) -> Conditions<'a> {
@@ -110,7 +158,10 @@ impl<'a> EntryCommand<'a> {
     }
 }
 
-fn decode_batch(mut reader: Reader<'_>) -> Result<CommandBatch<'_>, PayloadError> {
+fn decode_batch<'a>(
+    mut reader: Reader<'a>,
+    mut visit: impl FnMut(BatchPart<'a>),
+) -> Result<CommandBatch<'a>, PayloadError> {
     let stamp_ms = reader.u64("stamp")?;
     let condition_count = reader.u32("count of conditions")?;
     if condition_count as usize > ENTRY_CONDITIONS_MAX {
@@ -128,11 +179,14 @@ fn decode_batch(mut reader: Reader<'_>) -> Result<CommandBatch<'_>, PayloadError
             return Err(PayloadError::ConditionsUnsorted);
         }
         before = Some(condition);
+        visit(BatchPart::Condition(condition));
     }
     let commands = reader.rest();
     let mut sealed_writes_max = 0;
     for _ in 0..count {
-        sealed_writes_max += EntryCommand::take(&mut reader)?.write.cost().seals;
+        let command = EntryCommand::take(&mut reader)?;
+        sealed_writes_max += command.write.cost().seals;
+        visit(BatchPart::Command(command));
     }
     reader.end()?;
     Ok(CommandBatch { stamp_ms, condition_count, conditions, count, sealed_writes_max, commands })

@@ -57,6 +57,8 @@ mod words;
 pub use condition::Condition;
 pub use condition::ConditionRef;
 pub use condition::Conditions;
+pub use decode::BatchFacts;
+pub(in crate::fsm) use decode::BatchPart;
 pub use decode::CommandBatch;
 pub use decode::Commands;
 pub use decode::EntryCommand;
