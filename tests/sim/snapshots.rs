@@ -129,8 +129,12 @@ impl Scene {
         }
     }
 
-    /// Nothing fails any more, and node 4 gets its vote.
+    /// Nothing fails any more, and node 4 gets its vote. Many come back only now: at first their installs go on dying.
     fn mend(&mut self) {
+        for _ in 0..40 {
+            mend(&mut self.cluster);
+            self.cluster.steps(20);
+        }
         ALL.iter().for_each(|node| self.cluster.node_mut(*node).live_on());
         mend(&mut self.cluster);
         for _ in 0..400 {
