@@ -20,7 +20,7 @@ use sealkv::crypto::names::ClearNameKey;
 use sealkv::crypto::names::NameKey;
 use sealkv::crypto::open::OpenArena;
 use sealkv::crypto::stored::StoredRow;
-use sealkv::crypto::stored::ValueItem;
+use sealkv::crypto::stored::ValueBinding;
 use sealkv::crypto::stored::add_value;
 use sealkv::crypto::stored::seal_values;
 use sealkv::fsm::base::RowBase;
@@ -194,9 +194,10 @@ impl OneKey {
         };
         let bodies: Vec<Vec<u8>> = rows.iter().map(|(_, number)| body(*number)).collect();
         let header = value(0).header(BodyState::Sealed).encode();
-        let mut items = Vec::with_capacity(rows.len());
+        let mut items: Vec<(ValueBinding<'_>, &[u8])> = Vec::with_capacity(rows.len());
         for ((name, _), body) in rows.iter().zip(&bodies) {
-            items.push(ValueItem { store_key: name.as_bytes(), header, body, entry_tag: [3; 16], delta: 1, op: 0 });
+            let store_key = name.as_bytes();
+            items.push((ValueBinding { store_key, header, entry_tag: [3; 16], delta: 1, op: 0 }, body));
         }
         seal_values(self.keys.snapshot().value(KeyId::new(1).unwrap()).unwrap(), &items).unwrap()
     }

@@ -3,14 +3,12 @@
 //! The bytes of a row depend on the entry, the op and the key alone, not on how entries were cut into runs or on when
 //! the row is sealed (SAME-BYTES).
 
-use std::sync::Arc;
+use std::mem;
 
-use bytes::Bytes;
-use zeroize::Zeroizing;
-
+use crate::crypto::nonce::NonceError;
 use crate::crypto::seal::SealError;
-use crate::crypto::stored::ValueItem;
-use crate::crypto::stored::seal_values;
+use crate::crypto::stored::ValueArena;
+use crate::crypto::stored::ValueBinding;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::row::RowFate;
@@ -19,8 +17,6 @@ use crate::fsm::row::TableRow;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::stretches;
 use crate::fsm::value::BodyState;
-use crate::fsm::value::HEADER_LEN;
-use crate::ids::KeyId;
 use crate::keys::node_keys::ActiveValue;
 
 /// Why the rows of a table were not all handed over.
@@ -32,9 +28,9 @@ pub(crate) enum SealRowsError<E> {
     File(E),
 }
 
-impl<E> From<SealError> for SealRowsError<E> {
-    fn from(error: SealError) -> Self {
-        SealRowsError::Seal(error)
+impl<E> From<NonceError> for SealRowsError<E> {
+    fn from(error: NonceError) -> Self {
+        SealRowsError::Seal(error.into())
     }
 }
 
@@ -49,11 +45,12 @@ pub(crate) type TakeRow<'a, E> = dyn FnMut(&RowName, Option<&[u8]>) -> Result<()
 /// # Panics
 /// If a value must be sealed and there is no key: the machine has halted before it.
 pub(crate) fn seal_table<E>(table: &RowTable, take: &mut TakeRow<'_, E>) -> Result<u64, SealRowsError<E>> {
-    let mut batch = SealBatch { keys: table.value_keys(), ..SealBatch::default() };
+    let keys = table.value_keys();
+    let mut batch = SealBatch::new(&keys);
     let mut sealed = 0;
     for database in Database::all() {
         for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(database, number).rows) {
-            sealed += u64::from(batch.add(name, fate));
+            sealed += u64::from(batch.add(name, fate)?);
             if batch.is_full() {
                 batch.hand_over(take)?;
             }
@@ -63,115 +60,99 @@ pub(crate) fn seal_table<E>(table: &RowTable, take: &mut TakeRow<'_, E>) -> Resu
     Ok(sealed)
 }
 
-/// Rows that are sealed together. Their plaintext is wiped with it.
-#[derive(Default)]
-struct SealBatch {
-    /// Those of the table.
-    keys: Vec<ActiveValue>,
-    bodies: Zeroizing<Vec<u8>>,
+/// Rows that are handed over together, each built once, where it is sealed.
+struct SealBatch<'k> {
+    /// One for each key of the table, of which there is more than one only around a rotation.
+    sealing: Vec<KeyRows<'k>>,
+    /// Rows that are not sealed, one behind the other.
+    clear: Vec<u8>,
     rows: Vec<(RowName, PendingRow)>,
-    /// Of `rows`, those to be sealed.
-    pending: Vec<PendingValue>,
+}
+
+/// Values under one key.
+struct KeyRows<'k> {
+    key: &'k ActiveValue,
+    rows: ValueArena<'k>,
 }
 
 enum PendingRow {
     Gone,
-    Done(Bytes),
-    Sealed,
+    /// The next ones of `clear`, up to here.
+    Clear {
+        end: usize,
+    },
+    /// The next one of this place in `sealing`.
+    Sealed {
+        place: usize,
+    },
 }
 
-struct PendingValue {
-    /// Its place among the rows.
-    place: usize,
-    header: [u8; HEADER_LEN],
-    body_start: usize,
-    body_end: usize,
-    row: Arc<TableRow>,
-}
-
-impl PendingValue {
-    fn sealed(&self) -> SealedBy {
-        self.row.at.sealed().expect("only sealed values are gathered")
+impl<'k> SealBatch<'k> {
+    fn new(keys: &'k [ActiveValue]) -> SealBatch<'k> {
+        let sealing = keys.iter().map(|key| KeyRows { key, rows: ValueArena::new(&key.dek) }).collect();
+        SealBatch { sealing, clear: Vec::new(), rows: Vec::new() }
     }
 
-    fn key_id(&self) -> KeyId {
-        self.sealed().key_id.expect("the machine halts at an entry whose values have no key")
-    }
-}
-
-impl SealBatch {
     /// True if it is a value to be sealed.
-    fn add(&mut self, name: RowName, fate: RowFate) -> bool {
+    fn add(&mut self, name: RowName, fate: RowFate) -> Result<bool, NonceError> {
         let Some(row) = fate else {
             self.rows.push((name, PendingRow::Gone));
-            return false;
+            return Ok(false);
         };
-        if row.at.sealed().is_none() {
-            self.rows.push((name, PendingRow::Done(row.encode_clear().into())));
-            return false;
-        }
-        let body_start = self.bodies.len();
-        row.encode_body(&mut self.bodies);
-        let header = row.value.header(BodyState::Sealed).encode();
-        let place = self.rows.len();
-        self.pending.push(PendingValue { place, header, body_start, body_end: self.bodies.len(), row });
-        self.rows.push((name, PendingRow::Sealed));
-        true
+        let Some(sealed) = row.at.sealed() else {
+            row.encode_clear(&mut self.clear);
+            self.rows.push((name, PendingRow::Clear { end: self.clear.len() }));
+            return Ok(false);
+        };
+        let place = self.seal_later(&name, &row, sealed)?;
+        self.rows.push((name, PendingRow::Sealed { place }));
+        Ok(true)
+    }
+
+    /// Adds a value to those of its key; the place of the key.
+    fn seal_later(&mut self, name: &RowName, row: &TableRow, sealed: SealedBy) -> Result<usize, NonceError> {
+        let key_id = sealed.key_id.expect("the machine halts at an entry whose values have no key");
+        let place = self.sealing.iter().position(|rows| rows.key.dek.key_id() == key_id);
+        let place = place.expect("a table holds the keys of its values");
+        let KeyRows { key, rows } = &mut self.sealing[place];
+        let binding = ValueBinding {
+            store_key: name.as_bytes(),
+            header: row.value.header(BodyState::Sealed).encode(),
+            entry_tag: sealed.entry_tag,
+            delta: row.at.index.0.saturating_sub(key.active_from.0),
+            op: row.at.op.into(),
+        };
+        rows.add(&binding, row.value.body_len(&row.key), |out| row.encode_body(out))?;
+        Ok(place)
     }
 
     fn is_full(&self) -> bool {
-        self.bodies.len() >= SEAL_BATCH_BYTES || self.rows.len() >= SEAL_BATCH_ROWS
+        let sealed: usize = self.sealing.iter().map(|rows| rows.rows.bytes()).sum();
+        self.clear.len() + sealed >= BATCH_BYTES || self.rows.len() >= BATCH_ROWS
     }
 
-    /// Seals what was gathered, one call for each key, of which there is more than one only around a rotation; then
-    /// gives all of it away.
+    /// Seals what is to be sealed, one call for each key, and gives all of it away in the order in which it came.
     fn hand_over<E>(&mut self, take: &mut TakeRow<'_, E>) -> Result<(), SealRowsError<E>> {
-        self.pending.sort_by_key(PendingValue::key_id);
-        for values in self.pending.chunk_by(|one, next| one.key_id() == next.key_id()) {
-            let key = self.keys.iter().find(|key| key.dek.key_id() == values[0].key_id());
-            let key = key.expect("a table holds the keys of its values");
-            seal_chunk(key, values, &self.bodies, &mut self.rows)?;
-        }
+        self.sealing.iter_mut().for_each(|rows| rows.rows.seal());
+        let mut sealed: Vec<_> = self.sealing.iter().map(|rows| rows.rows.sealed_rows()).collect();
+        let mut clear_start = 0;
         for (name, row) in self.rows.drain(..) {
-            let bytes = match &row {
+            let bytes = match row {
                 PendingRow::Gone => None,
-                PendingRow::Done(bytes) => Some(&bytes[..]),
-                PendingRow::Sealed => unreachable!("every one was sealed"),
+                PendingRow::Clear { end } => Some(&self.clear[mem::replace(&mut clear_start, end)..end]),
+                PendingRow::Sealed { place } => Some(sealed[place].next().expect("every one was sealed")),
             };
             take(&name, bytes).map_err(SealRowsError::File)?;
         }
-        self.pending.clear();
-        self.bodies.clear();
+        assert!(sealed.iter_mut().all(|rows| rows.next().is_none()), "a row for each value");
+        drop(sealed);
+        self.sealing.iter_mut().for_each(|rows| rows.rows.clear());
+        self.clear.clear();
         Ok(())
     }
 }
 
-fn seal_chunk(
-    key: &ActiveValue,
-    values: &[PendingValue],
-    bodies: &[u8],
-    rows: &mut [(RowName, PendingRow)],
-) -> Result<(), SealError> {
-    let ActiveValue { dek, active_from } = key;
-    let item = |pending: &PendingValue| ValueItem {
-        store_key: rows[pending.place].0.as_bytes(),
-        header: pending.header,
-        body: &bodies[pending.body_start..pending.body_end],
-        entry_tag: pending.sealed().entry_tag,
-        delta: pending.row.at.index.0.saturating_sub(active_from.0),
-        op: pending.row.at.op.into(),
-    };
-    let items: Vec<ValueItem<'_>> = values.iter().map(item).collect();
-    let sealed = seal_values(dek, &items)?;
-    assert_eq!(sealed.len(), values.len(), "a row for each value");
-    drop(items);
-    for (pending, bytes) in values.iter().zip(sealed) {
-        rows[pending.place].1 = PendingRow::Done(bytes);
-    }
-    Ok(())
-}
-
-/// Plaintext gathered before it is sealed: large enough that a batch is never short, small enough to stay in a cache.
-const SEAL_BATCH_BYTES: usize = 256 << 10;
+/// Rows gathered before they are handed over: large enough that a batch is never short, small enough to stay in a cache.
+const BATCH_BYTES: usize = 256 << 10;
 /// Rows of a batch; deletions have no bytes.
-const SEAL_BATCH_ROWS: usize = 4096;
+const BATCH_ROWS: usize = 4096;

@@ -96,7 +96,7 @@ fn check_size(payload: &[u8]) -> Result<(), SealError> {
 }
 
 /// Pieces (clear prefix, envelope) built one behind the other, then sealed by one call and handed out without a copy.
-pub(crate) struct SealArena {
+struct SealArena {
     bytes: BytesMut,
     pieces: Vec<Piece>,
 }
@@ -110,19 +110,13 @@ struct Piece {
 
 impl SealArena {
     /// Space for pieces of these sizes.
-    pub(crate) fn with_capacity(sizes: impl ExactSizeIterator<Item = usize>) -> SealArena {
+    fn with_capacity(sizes: impl ExactSizeIterator<Item = usize>) -> SealArena {
         let pieces = Vec::with_capacity(sizes.len());
         SealArena { bytes: BytesMut::with_capacity(sizes.sum()), pieces }
     }
 
     /// Lays out `prefix | envelope` with the plaintext where the ciphertext will be.
-    pub(crate) fn push(
-        &mut self,
-        prefix: &[u8],
-        header: [u8; ENVELOPE_HEADER_LEN],
-        nonce: [u8; NONCE_LEN],
-        text: &[u8],
-    ) {
+    fn push(&mut self, prefix: &[u8], header: [u8; ENVELOPE_HEADER_LEN], nonce: [u8; NONCE_LEN], text: &[u8]) {
         self.bytes.put_slice(prefix);
         self.bytes.put_slice(&header);
         self.bytes.put_slice(text);
@@ -132,7 +126,7 @@ impl SealArena {
     }
 
     /// Seals all pieces, each with its AAD, and splits them.
-    pub(crate) fn seal<'a>(mut self, aead: &dyn Aead, aads: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Bytes> {
+    fn seal<'a>(mut self, aead: &dyn Aead, aads: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Bytes> {
         assert_eq!(aads.len(), self.pieces.len(), "one AAD for each piece");
         let mut messages = Vec::with_capacity(self.pieces.len());
         let mut rest = &mut self.bytes[..];

@@ -19,7 +19,7 @@ use crate::crypto::names::NameKey;
 use crate::crypto::seal::seal_control;
 use crate::crypto::seal::seal_entries;
 use crate::crypto::siv::TagKey;
-use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::ValueBinding;
 use crate::crypto::stored::seal_values;
 use crate::ids::ClusterId;
 use crate::ids::Index;
@@ -144,15 +144,15 @@ fn entries_are_right() -> bool {
 
 fn stored_value_is_right() -> bool {
     let dek = ValueDek::new(KeyId::new(7).expect("7 is not 0"), Dek::new(&KNOWN_VALUE_DEK));
-    let item = ValueItem {
+    let binding = ValueBinding {
         store_key: b"user:1",
         header: unhex("020068e5cf8b010000"),
-        body: b"\x00\x00\x00\x00\x00\x00\x00\x00\x67hello",
         entry_tag: unhex("988a9ba1958bf580759db5d27af84987"),
         delta: 0x1_2345_6789,
         op: 0xbeef,
     };
-    seal_values(&dek, &[item]).is_ok_and(|rows| rows == [&unhex::<57>(KNOWN_ROW)[..]])
+    let body = b"\x00\x00\x00\x00\x00\x00\x00\x00\x67hello";
+    seal_values(&dek, &[(binding, body)]).is_ok_and(|rows| rows == [&unhex::<57>(KNOWN_ROW)[..]])
 }
 
 fn names_are_right() -> bool {

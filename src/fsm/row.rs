@@ -12,6 +12,7 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::user_key::UserKey;
+use crate::fsm::value::BodyState;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::ids::Index;
@@ -103,10 +104,10 @@ impl TableRow {
         self.value.encode_body(&self.key, out);
     }
 
-    /// Its row in the base, if it is not sealed.
-    #[must_use]
-    pub fn encode_clear(&self) -> Vec<u8> {
-        self.value.encode_clear_row(&self.key)
+    /// Appends its row in the base, if it is not sealed.
+    pub fn encode_clear(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.value.header(BodyState::Clear).encode());
+        self.encode_body(out);
     }
 
     /// Bytes of memory that it takes.

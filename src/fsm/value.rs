@@ -215,7 +215,7 @@ impl Value {
     }
 
     /// The whole row of a value that is not sealed.
-    #[must_use]
+    #[cfg(test)]
     pub fn encode_clear_row(&self, key: &[u8]) -> Vec<u8> {
         let mut row = Vec::with_capacity(HEADER_LEN + self.body_len(key));
         row.extend_from_slice(&self.header(BodyState::Clear).encode());

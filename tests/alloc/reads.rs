@@ -14,7 +14,7 @@ use sealkv::crypto::names::ClearNameKey;
 use sealkv::crypto::names::NameKey;
 use sealkv::crypto::open::OpenArena;
 use sealkv::crypto::stored::StoredRow;
-use sealkv::crypto::stored::ValueItem;
+use sealkv::crypto::stored::ValueBinding;
 use sealkv::crypto::stored::add_value;
 use sealkv::crypto::stored::seal_values;
 use sealkv::fsm::base::RowBase;
@@ -101,8 +101,8 @@ impl OneKey {
         let mut body = Vec::new();
         value().encode_body(key, &mut body);
         let header = value().header(BodyState::Sealed).encode();
-        let item = ValueItem { store_key: name.as_bytes(), header, body: &body, entry_tag: [3; 16], delta: 1, op: 0 };
-        seal_values(self.keys.snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[item]).unwrap().remove(0)
+        let binding = ValueBinding { store_key: name.as_bytes(), header, entry_tag: [3; 16], delta: 1, op: 0 };
+        seal_values(self.keys.snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[(binding, &body)]).unwrap().remove(0)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::apply::tests::kit::set;
 use crate::apply::tests::node::pool;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::open::EntryKeys;
-use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::ValueBinding;
 use crate::crypto::stored::seal_values;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
@@ -225,15 +225,9 @@ fn place_bound_an_entry_that_was_moved_repeated_or_renamed_does_not_open() {
 fn layers_apart_a_value_or_control_entry_never_opens_as_an_entry_nor_the_reverse() {
     let (mut leader, entries, cutover, keys) = sealed_entries(2);
     let active = leader.node_keys.current().active_value().unwrap();
-    let item = ValueItem {
-        store_key: b"k",
-        header: [2, 0, 0, 0, 0, 0, 0, 0, 0],
-        body: b"b",
-        entry_tag: [0; 16],
-        delta: 1,
-        op: 0,
-    };
-    let row = seal_values(&active.dek, &[item]).unwrap().remove(0);
+    let header = [2, 0, 0, 0, 0, 0, 0, 0, 0];
+    let binding = ValueBinding { store_key: b"k", header, entry_tag: [0; 16], delta: 1, op: 0 };
+    let row = seal_values(&active.dek, &[(binding, b"b")]).unwrap().remove(0);
     let opener = leader.opener();
     let control = leader.entry(opener.index.0).data[9..].to_vec();
     let entry = entries[1].data[9..].to_vec();

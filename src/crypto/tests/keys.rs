@@ -29,7 +29,8 @@ use crate::crypto::selftest::KNOWN_POSITION;
 use crate::crypto::selftest::KNOWN_PROPOSAL;
 use crate::crypto::selftest::KNOWN_TERM_SALT;
 use crate::crypto::siv::TagKey;
-use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::ValueArena;
+use crate::crypto::stored::ValueBinding;
 use crate::crypto::wrap::Kek;
 use crate::crypto::wrap::KekId;
 use crate::crypto::wrap::WrapError;
@@ -185,13 +186,16 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
     let message = aead::Message { nonce: [0xd7; 12], aad: &secret, text_inout: &mut message };
     let frame = EntryFrame { proposal_id: KNOWN_PROPOSAL, payload: &secret };
     let job = OpenJob { position, data: &secret };
-    let item = ValueItem { store_key: b"", header: [0; 9], body: &secret, entry_tag: [0; 16], delta: 1, op: 2 };
+    let binding = ValueBinding { store_key: &secret, header: [0; 9], entry_tag: [0xd7; 16], delta: 1, op: 2 };
+    let value_dek = ValueDek::new(key_id(1), Dek::new(&secret));
+    let mut values = ValueArena::new(&value_dek);
+    values.add(&binding, secret.len(), |out| out.extend_from_slice(&secret)).unwrap();
     let tag_item = TagMessage { aad: &[&secret], plaintext: &secret, place: [0xd7; 12] };
     let shown = [
-        format!("{message:?} {frame:?} {job:?} {item:?} {tag_item:?}"),
+        format!("{message:?} {frame:?} {job:?} {binding:?} {values:?} {tag_item:?}"),
         format!("{:?} {:?}", Dek::new(&secret), Kek::new(KekId([1; 8]), &secret)),
         format!("{:?} {:?} {:?}", EntryDek::new(KNOWN_CLUSTER, key_id(1), Dek::new(&secret)), entry, keys),
-        format!("{:?} {:?}", ValueDek::new(key_id(1), Dek::new(&secret)), entry.leadership(&KNOWN_TERM_SALT)),
+        format!("{value_dek:?} {:?}", entry.leadership(&KNOWN_TERM_SALT)),
         format!("{store:#?} {entry_keys:?} {arena:?}"),
         format!("{:?}", aead::Library::new(&secret)),
         format!("{:?}", TagKey::from_bytes(&[0xd7; 48])),

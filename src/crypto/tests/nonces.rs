@@ -20,8 +20,8 @@ use crate::crypto::nonce::VALUE_OP_MAX;
 use crate::crypto::nonce::entry_nonce;
 use crate::crypto::nonce::value_nonce;
 use crate::crypto::nonce::value_place;
-use crate::crypto::stored::ValueItem;
-use crate::crypto::stored::value_nonces;
+use crate::crypto::stored::ValueBinding;
+use crate::crypto::stored::seal_values;
 use crate::ids::Index;
 use crate::limits::ENTRY_WRITES_MAX;
 
@@ -74,24 +74,27 @@ fn value_nonce_overflow_is_an_error() {
 #[test]
 fn values_of_one_place_have_nonces_unlike_each_other() {
     let dek = ValueDek::new(key_id(7), Dek::new(&[1; 32]));
-    let item = ValueItem { store_key: b"key", header: [2; 9], body: b"body", entry_tag: [3; 16], delta: 4, op: 5 };
-    let items = [
-        item,
-        ValueItem { store_key: b"kez", ..item },
-        ValueItem { header: [0; 9], ..item },
-        ValueItem { body: b"bodz", ..item },
-        ValueItem { body: b"", ..item },
-        ValueItem { entry_tag: [4; 16], ..item },
-        ValueItem { delta: 5, ..item },
-        ValueItem { op: 6, ..item },
+    let binding = ValueBinding { store_key: b"key", header: [2; 9], entry_tag: [3; 16], delta: 4, op: 5 };
+    let items: [(ValueBinding<'_>, &[u8]); 9] = [
+        (binding, b"body"),
+        (ValueBinding { store_key: b"kez", ..binding }, b"body"),
+        (ValueBinding { header: [0; 9], ..binding }, b"body"),
+        (binding, b"bodz"),
+        (binding, b""),
+        (ValueBinding { entry_tag: [4; 16], ..binding }, b"body"),
+        (ValueBinding { delta: 5, ..binding }, b"body"),
+        (ValueBinding { op: 6, ..binding }, b"body"),
         // The border between key and body moves.
-        ValueItem { store_key: b"keyb", body: b"ody", ..item },
+        (ValueBinding { store_key: b"keyb", ..binding }, b"ody"),
     ];
-    let nonces = value_nonces(&dek, &items).unwrap();
-    assert_eq!(nonces.iter().collect::<HashSet<_>>().len(), items.len());
-    assert_eq!(value_nonces(&dek, &items).unwrap(), nonces);
+    let nonces = |dek: &ValueDek| -> Vec<[u8; 12]> {
+        let rows = seal_values(dek, &items).unwrap();
+        rows.iter().map(|row| row[15..27].try_into().unwrap()).collect()
+    };
+    assert_eq!(nonces(&dek).iter().collect::<HashSet<_>>().len(), items.len());
+    assert_eq!(nonces(&dek), nonces(&dek));
     let other = ValueDek::new(key_id(7), Dek::new(&[2; 32]));
-    assert_ne!(value_nonces(&other, &items).unwrap()[0], nonces[0]);
+    assert_ne!(nonces(&other)[0], nonces(&dek)[0]);
 }
 
 #[test]

@@ -23,20 +23,15 @@ use crate::crypto::selftest::KNOWN_PROPOSAL;
 use crate::crypto::selftest::KNOWN_ROW;
 use crate::crypto::stored::STORED_OVERHEAD;
 use crate::crypto::stored::StoredRow;
-use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::ValueArena;
+use crate::crypto::stored::ValueBinding;
 use crate::crypto::stored::open_value;
 use crate::crypto::stored::open_values;
 use crate::crypto::stored::seal_values;
 
 const BODY: &[u8] = b"\x00\x00\x00\x00\x00\x00\x00\x00\x67hello";
-const ITEM: ValueItem<'_> = ValueItem {
-    store_key: b"user:1",
-    header: [2, 0, 0, 0, 0, 0, 0, 0, 0],
-    body: BODY,
-    entry_tag: [1; 16],
-    delta: 1,
-    op: 0,
-};
+const BINDING: ValueBinding<'_> =
+    ValueBinding { store_key: b"user:1", header: [2, 0, 0, 0, 0, 0, 0, 0, 0], entry_tag: [1; 16], delta: 1, op: 0 };
 
 /// Made by other code (the bytes are those of the self-test).
 #[test]
@@ -71,8 +66,8 @@ fn layers_apart_a_row_opens_under_its_own_key_and_header_only() {
     let store = known_store();
     let keys = store.snapshot();
     let header = [2, 9, 0, 0, 0, 0, 0, 0, 0];
-    let item = ValueItem { store_key: b"user:1", header, body: b"body", entry_tag: [1; 16], delta: 3, op: 0 };
-    let row = seal_values(keys.value(key_id(7)).unwrap(), &[item]).unwrap().remove(0);
+    let binding = ValueBinding { store_key: b"user:1", header, entry_tag: [1; 16], delta: 3, op: 0 };
+    let row = seal_values(keys.value(key_id(7)).unwrap(), &[(binding, b"body")]).unwrap().remove(0);
     assert_eq!(open_value(&keys, b"user:1", &row), Ok(b"body".to_vec()));
     let unauthentic = Err(OpenError::Unauthentic { key_id: key_id(7) });
     for store_key in [&b""[..], b"user:2", b"user:", b"user:10"] {
@@ -129,10 +124,10 @@ fn values_seal_to_the_same_bytes_in_any_batch() {
     let dek = keys.value(key_id(7)).unwrap();
     let random = Seeded::fresh();
     let bodies: Vec<(Vec<u8>, Vec<u8>)> = (0..50).map(|n| (random.bytes(n % 9 + 1), random.bytes(n * 13))).collect();
-    let items: Vec<ValueItem<'_>> = bodies
+    let items: Vec<(ValueBinding<'_>, &[u8])> = bodies
         .iter()
         .enumerate()
-        .map(|(n, (store_key, body))| ValueItem { store_key, body, op: n as u32, ..ITEM })
+        .map(|(n, (store_key, body))| (ValueBinding { store_key, op: n as u32, ..BINDING }, &body[..]))
         .collect();
     let rows = seal_values(dek, &items).unwrap();
     let singly: Vec<_> = items.iter().flat_map(|item| seal_values(dek, &[*item]).unwrap()).collect();
@@ -141,7 +136,7 @@ fn values_seal_to_the_same_bytes_in_any_batch() {
     assert_eq!(seal_values(other_replica.value(key_id(7)).unwrap(), &items).unwrap(), rows);
     let mut arena = OpenArena::default();
     let to_open: Vec<_> =
-        items.iter().zip(&rows).map(|(item, row)| StoredRow { store_key: item.store_key, row }).collect();
+        items.iter().zip(&rows).map(|((binding, _), row)| StoredRow { store_key: binding.store_key, row }).collect();
     open_values(&keys, &to_open, &mut arena);
     for (n, result) in arena.results().enumerate() {
         assert_eq!(result, Ok(&bodies[n].1[..]));
@@ -152,18 +147,44 @@ fn values_seal_to_the_same_bytes_in_any_batch() {
 #[test]
 fn equal_writes_of_one_entry_have_different_nonces() {
     let keys = known_store().snapshot();
-    let items: Vec<ValueItem<'_>> = (0..1000).map(|op| ValueItem { op, ..ITEM }).collect();
+    let items: Vec<(ValueBinding<'_>, &[u8])> = (0..1000).map(|op| (ValueBinding { op, ..BINDING }, BODY)).collect();
     let rows = seal_values(keys.value(key_id(7)).unwrap(), &items).unwrap();
     assert_eq!(rows.iter().map(|row| &row[15..27]).collect::<HashSet<_>>().len(), 1000);
     assert_eq!(rows.iter().map(|row| &row[27..]).collect::<HashSet<_>>().len(), 1000);
 }
 
+/// Goal: an arena that is used again has no trace of what was in it, grown or not, and what does not fit a nonce is not in it.
+#[test]
+fn an_arena_of_values_is_used_again_and_again() {
+    let keys = known_store().snapshot();
+    let dek = keys.value(key_id(7)).unwrap();
+    let mut arena = ValueArena::new(dek);
+    for count in [3, 0, 1, 200, 7] {
+        let bodies: Vec<Vec<u8>> = (0..count).map(|n| vec![n as u8; n * count]).collect();
+        let binding = |op| ValueBinding { op, ..BINDING };
+        for (op, body) in (0..).zip(&bodies) {
+            arena.add(&binding(op), body.len(), |out| out.extend_from_slice(body)).unwrap();
+        }
+        assert_eq!(
+            arena.add(&binding(1 << 16), 4, |out| out.extend_from_slice(b"late")),
+            Err(NonceError::ValueOp { op: 1 << 16 })
+        );
+        arena.seal();
+        let items: Vec<(ValueBinding<'_>, &[u8])> =
+            (0..).zip(&bodies).map(|(op, body)| (binding(op), &body[..])).collect();
+        assert_eq!(arena.sealed_rows().collect::<Vec<_>>(), seal_values(dek, &items).unwrap());
+        arena.clear();
+        assert_eq!(arena.bytes(), 0);
+    }
+}
+
 #[test]
 fn a_value_whose_nonce_would_overflow_is_refused() {
     let keys = known_store().snapshot();
-    let seal = |item: ValueItem<'_>| seal_values(keys.value(key_id(7)).unwrap(), &[ITEM, item]);
-    let late = seal(ValueItem { delta: 1 << 36, ..ITEM });
+    let seal =
+        |binding: ValueBinding<'_>| seal_values(keys.value(key_id(7)).unwrap(), &[(BINDING, BODY), (binding, BODY)]);
+    let late = seal(ValueBinding { delta: 1 << 36, ..BINDING });
     assert_eq!(late, Err(SealError::Nonce(NonceError::ValueDelta { delta: 1 << 36 })));
-    let many = seal(ValueItem { op: 1 << 16, ..ITEM });
+    let many = seal(ValueBinding { op: 1 << 16, ..BINDING });
     assert_eq!(many, Err(SealError::Nonce(NonceError::ValueOp { op: 1 << 16 })));
 }

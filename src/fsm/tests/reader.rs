@@ -10,7 +10,7 @@ use crate::crypto::keystore::Purpose;
 use crate::crypto::names::NameKey;
 use crate::crypto::open::OpenArena;
 use crate::crypto::stored::StoredRow;
-use crate::crypto::stored::ValueItem;
+use crate::crypto::stored::ValueBinding;
 use crate::crypto::stored::add_value;
 use crate::crypto::stored::seal_values;
 use crate::fsm::base::RowBase;
@@ -92,8 +92,8 @@ fn sealed_row() -> Vec<u8> {
     let mut body = Vec::new();
     value(50).encode_body(b"sealed", &mut body);
     let (name, header) = (name(b"sealed"), value(50).header(BodyState::Sealed).encode());
-    let item = ValueItem { store_key: name.as_bytes(), header, body: &body, entry_tag: [3; 16], delta: 1, op: 0 };
-    seal_values(keys().snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[item]).unwrap()[0].to_vec()
+    let binding = ValueBinding { store_key: name.as_bytes(), header, entry_tag: [3; 16], delta: 1, op: 0 };
+    seal_values(keys().snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[(binding, &body)]).unwrap()[0].to_vec()
 }
 
 fn reader(cipher: impl RowCipher + 'static, puts: Vec<(&[u8], Vec<u8>)>) -> RowReader {
