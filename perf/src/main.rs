@@ -41,10 +41,11 @@ fn main() -> ExitCode {
     let begun = Watch::new(&[]);
     let machine = machine::Machine::here();
     let limit = limit::measure(&machine);
-    let mut rows = Vec::new();
+    let (mut rows, mut missing) = (Vec::new(), Vec::new());
     eprintln!("{}", machine.line());
     for &size in &options.sizes {
-        let batch = run::measure(size, &options.filter, options.seconds);
+        let batch;
+        (batch, missing) = run::measure(size, &options.filter, options.seconds);
         if !options.json {
             record::print_table(size, &batch, &limit);
         }
@@ -57,11 +58,16 @@ fn main() -> ExitCode {
         }
         rows.extend(names);
     }
+    for name in &missing {
+        eprintln!("MISSING: {name}");
+    }
     let foreign_cpus = begun.foreign_cpus();
     if foreign_cpus > FOREIGN_MAX {
         eprintln!("others took {foreign_cpus:.2} CPUs meanwhile: these times are worth little");
     }
-    let record = record::record(&machine, &limit, &rows, foreign_cpus);
+    let is_whole = missing.is_empty() && options.filter.is_empty();
+    let mut record = record::record(&machine, &limit, &rows, foreign_cpus);
+    (record["missing"], record["complete"]) = (missing.into(), is_whole.into());
     if options.json {
         println!("{record}");
     }

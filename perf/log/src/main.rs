@@ -20,6 +20,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sealkv::disk::Engine;
 use sealkv::disk::EngineChoice;
 
 use crate::process::Neighbour;
@@ -84,6 +85,8 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> ExitCode {
     let program = std::env::current_exe().expect("this program");
     let mut processes = processes(options, &program);
+    let missing = missing(options, &processes);
+    missing.iter().for_each(|words| eprintln!("MISSING: {words}"));
     let neighbour = options.busy.then(|| Neighbour::start(&program));
     let pids: Vec<u32> = processes.iter().map(Process::pid).chain(neighbour.as_ref().map(Neighbour::pid)).collect();
     let begun = Watch::new(&pids);
@@ -109,13 +112,30 @@ fn compare(options: &Options) -> ExitCode {
         eprintln!("others took {foreign_cpus:.2} CPUs meanwhile: these times are worth little");
     }
     let Some(path) = &options.record else { return ExitCode::SUCCESS };
-    match std::fs::write(path, record::as_json(&rows, options.rounds, options.busy, foreign_cpus)) {
+    let is_whole = missing.is_empty() && options.only.is_empty();
+    let how = record::How { rounds: options.rounds, busy_core: options.busy, foreign_cpus, missing, is_whole };
+    match std::fs::write(path, record::as_json(&rows, &how)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", path.display());
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a whole run would have beside these.
+fn missing(options: &Options, processes: &[Process]) -> Vec<&'static str> {
+    let is_asked = |part: &str| options.only.is_empty() || options.only.iter().any(|only| part.contains(&only[..]));
+    let has_uring = processes.iter().any(|process| process.name().ends_with(Engine::Uring.word()));
+    let mut missing = Vec::new();
+    if !has_uring && ["bare", "sealed", "clear"].into_iter().any(is_asked) {
+        missing
+            .push("io_uring: it is refused here (sealkv doctor says why), so every log was written with plain calls");
+    }
+    if options.rocksdb.is_none() && is_asked("rocksdb") {
+        missing.push("RocksDB's log: --rocksdb is not given");
+    }
+    missing
 }
 
 fn processes(options: &Options, program: &Path) -> Vec<Process> {

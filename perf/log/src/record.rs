@@ -93,8 +93,21 @@ pub fn print_summary(rows: &[Row]) {
     }
 }
 
-/// The record of a run, in which others took so many CPUs.
-pub fn as_json(rows: &[Row], rounds: usize, busy_core: bool, foreign_cpus: f64) -> String {
+/// How a run was.
+pub struct How {
+    pub rounds: usize,
+    /// An endless loop had the same core.
+    pub busy_core: bool,
+    /// CPUs that others took.
+    pub foreign_cpus: f64,
+    /// What could not be had here.
+    pub missing: Vec<&'static str>,
+    /// Nothing is missing, and nothing was left out.
+    pub is_whole: bool,
+}
+
+/// The record of a run.
+pub fn as_json(rows: &[Row], how: &How) -> String {
     let row = |row: &Row| {
         let it = &row.median;
         serde_json::json!({
@@ -109,7 +122,8 @@ pub fn as_json(rows: &[Row], rounds: usize, busy_core: bool, foreign_cpus: f64) 
     let head = serde_json::json!({
         "bench": "peers log", "commit": std::env::var("SEALKV_COMMIT").unwrap_or_default(), "cpu": cpu(),
         "unix_seconds": SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        "rounds": rounds, "busy_core": busy_core, "foreign_cpus": round(foreign_cpus), "busy": foreign_cpus > FOREIGN_MAX,
+        "rounds": how.rounds, "busy_core": how.busy_core, "foreign_cpus": round(how.foreign_cpus),
+        "busy": how.foreign_cpus > FOREIGN_MAX, "missing": how.missing, "complete": how.is_whole,
     });
     let head = head.to_string();
     format!("{},\"rows\":[\n{}\n]}}\n", head.trim_end_matches('}'), rows.join(",\n"))

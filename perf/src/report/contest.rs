@@ -63,7 +63,11 @@ struct Contest<'c> {
 
 impl Contest<'_> {
     fn run(&self, rounds: usize, pairs: usize) -> Result<Value, String> {
-        let (mut entrants, missing) = self.entrants()?;
+        let (mut entrants, absent) = self.entrants()?;
+        let mut missing: Vec<String> = absent.iter().map(|(name, install)| format!("{name}: {install}")).collect();
+        if let Server::Own(node) = &entrants[0].server {
+            missing.extend(node.without_uring());
+        }
         for entrant in &entrants {
             self.load(&entrant.server, &CELLS[0], &["--pipeline", "64", "--seconds", "4"])?;
         }
@@ -89,8 +93,15 @@ impl Contest<'_> {
         let syncs = entrants.iter().map(|entrant| Ok((entrant.name, self.syncs(&entrant.server)?)));
         let syncs: Vec<(&str, Value)> = syncs.collect::<Result<_, String>>()?;
         let mut rows: Vec<Value> = entrants.iter().flat_map(Entrant::rows).collect();
-        rows.extend(missing.iter().map(|(name, install)| json!({"impl": name, "missing": install})));
-        let missing: Vec<String> = missing.iter().map(|(name, install)| format!("{name}: {install}")).collect();
+        rows.extend(absent.iter().map(|(name, install)| json!({"impl": name, "missing": install})));
+        for (name, found) in &syncs {
+            if found["per_second"].is_null() {
+                let shown_by = found["shown_by"].as_str().unwrap_or_default();
+                let words = format!("syncs of {name}: {shown_by} shows none (is it installed, and may it trace?)");
+                eprintln!("MISSING: {words}");
+                missing.push(words);
+            }
+        }
         let syncs: Value =
             syncs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into();
         Ok(json!({

@@ -193,6 +193,19 @@ impl RunningNode {
         self.child.id()
     }
 
+    /// Says so where it does not write its log with io_uring, for its record to say it too.
+    pub fn without_uring(&self) -> Option<String> {
+        if self.engine == "uring" {
+            return None;
+        }
+        let words = format!(
+            "io_uring: it is refused here (sealkv doctor says why), the log was written with engine {}",
+            self.engine
+        );
+        eprintln!("MISSING: {words}");
+        Some(words)
+    }
+
     /// A number of its metrics.
     pub fn metric(&self, name: &str) -> Option<f64> {
         metric(&self.admin, name)

@@ -52,12 +52,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     });
     let facts = machine(&tools.work);
     let (stages, hook, stages_foreign, nodes) = measured?;
-    if nodes.engine != "uring" {
-        missing.push(format!(
-            "io_uring: it is refused here (sealkv doctor says why), the log was written with engine {}",
-            nodes.engine
-        ));
-    }
+    missing.extend(nodes.missing);
     let profiles = nodes.profiles.unwrap_or_else(|problem| {
         missing.push(format!("profiles: {problem}"));
         Value::Null

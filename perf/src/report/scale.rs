@@ -42,14 +42,15 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
     let tools = Tools::of(options)?;
     is_there(&tools.sealkv)?;
     let rooms = options.path("--rooms")?;
-    let curves = Nodes::start(&tools, rounds, &seconds.to_string()).and_then(|nodes| nodes.curves());
+    let measured = Nodes::start(&tools, rounds, &seconds.to_string())
+        .and_then(|nodes| Ok((Vec::from_iter(nodes.pair[1].without_uring()), nodes.curves()?)));
     let facts = machine(&tools.work);
-    let (mut curves, foreign) = curves?;
+    let (missing, (mut curves, foreign)) = measured?;
     curves.extend(of_entries(&rooms)?);
     let notes = bends(&curves, cores() as f64);
     let measured = json!({
         "foreign_cpus": foreign,
-        "busy": foreign > FOREIGN_MAX, "missing": [], "complete": true, "rounds": rounds, "seconds": seconds,
+        "busy": foreign > FOREIGN_MAX, "complete": missing.is_empty(), "missing": missing, "rounds": rounds, "seconds": seconds,
         "curves": curves, "bends": notes,
     });
     keep(&record("scale", facts, &[measured]), &out)

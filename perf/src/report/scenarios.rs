@@ -17,8 +17,8 @@ pub struct Outcome {
     pub rows: Vec<Value>,
     /// By what is asked: the share of sealing and opening, and the functions that differ most; or why there are none.
     pub profiles: Result<Value, String>,
-    /// How the node that is on writes its log.
-    pub engine: String,
+    /// What the nodes went without.
+    pub missing: Option<String>,
     pub foreign_cpus: f64,
 }
 
@@ -47,8 +47,12 @@ pub fn run(tools: &Tools, plan: &Plan) -> Result<Outcome, String> {
         vec!["--op", "get", "--clients", "50", "--rate", &rate, "--seconds", &seconds],
     ];
     let mut all = Vec::new();
+    let mut missing = None;
     for (number, scenario) in SCENARIOS.iter().enumerate() {
         let node = tools.start(scenario, number)?;
+        if number == SEALED {
+            missing = node.without_uring();
+        }
         // Every key is there before anything is measured.
         tools.load(&node, &["--op", "set", "--clients", "50", "--pipeline", "64", "--seconds", "4"])?;
         all.push(Measured { node, lines: vec![Vec::new(); shapes.len()] });
@@ -73,7 +77,7 @@ pub fn run(tools: &Tools, plan: &Plan) -> Result<Outcome, String> {
         0 => Err("not asked for".to_owned()),
         seconds => profiles(tools, &all[0].node, &all[SEALED].node, seconds),
     };
-    Ok(Outcome { rows, profiles, engine: all[SEALED].node.engine.clone(), foreign_cpus })
+    Ok(Outcome { rows, profiles, missing, foreign_cpus })
 }
 
 /// One scenario at one load; ratios are to `off` in the same round.

@@ -58,7 +58,7 @@ fn measure(tools: &Tools, (rounds, pairs): (u64, usize), (seconds, clients): (&s
     let trio =
         |name, pipeline| Trio { name, addresses: addresses(&nodes), pipeline, protocol: "redis", lines: Vec::new() };
     let mut trios = vec![trio("sealkv", "1"), trio("sealkv, pipeline 16", "16")];
-    let mut missing = Vec::new();
+    let mut missing = Vec::from_iter(nodes[0].without_uring());
     let etcd = if is_installed("etcd") {
         start_etcd(&tools.work)?
     } else {
@@ -111,7 +111,7 @@ fn measure(tools: &Tools, (rounds, pairs): (u64, usize), (seconds, clients): (&s
     let (ratios, foreign_to_pairs) = sealed_by_nil(tools, &nodes, pairs, (seconds, clients))?;
     let foreign = foreign.max(foreign_to_pairs);
     let mut rows: Vec<Value> = trios.iter().map(|trio| row(trio, &trios)).collect();
-    if !missing.is_empty() {
+    if trios.iter().all(|trio| trio.name != "etcd") {
         rows.push(json!({"impl": "etcd", "missing": INSTALL}));
     }
     Ok(json!({
