@@ -14,11 +14,18 @@ use crate::operator::CONFIG;
 use crate::operator::DAMAGE;
 use crate::operator::http;
 
-/// A node under `deny.py`.
-fn denied(site: &Site, rules: &str) -> Command {
+/// The binary under `deny.py`.
+fn sealkv_without(rules: &str) -> Command {
     let mut command = command("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/deny.py")).args([rules, "--"]);
-    command.arg(env!("CARGO_BIN_EXE_sealkv")).args(site.sealed());
+    command.arg(env!("CARGO_BIN_EXE_sealkv"));
+    command
+}
+
+/// A node under it.
+fn denied(site: &Site, rules: &str) -> Command {
+    let mut command = sealkv_without(rules);
+    command.args(site.sealed());
     command
 }
 
@@ -28,6 +35,24 @@ fn can_filter() -> bool {
         println!("skipped: needs x86-64 and python3");
     }
     can
+}
+
+#[test]
+fn a_bench_says_that_io_uring_is_forbidden_and_measures_the_rest() {
+    if !can_filter() {
+        return;
+    }
+    let site = Site::new();
+    for subject in ["log", "node"] {
+        let mut command = sealkv_without("io_uring_setup:EPERM");
+        command.args(["bench", subject, "--seconds", "1", "--json", "--directory"]).arg(site.path());
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{err}");
+        let said: Vec<&str> = err.lines().filter(|line| line.contains("plain system calls")).collect();
+        assert!(matches!(said[..], [line] if line.contains("not permitted")), "{subject}: {err}");
+        assert!(out.lines().count() >= 4 && !out.contains("uring"), "{subject}: {out}");
+    }
 }
 
 /// What a node cannot do without a call, and the way round it: a first start, a write, an end, and all of it again.

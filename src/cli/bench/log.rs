@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use crate::cli::bench::cell::Cell;
 use crate::cli::bench::cell::OwnPlace;
 use crate::cli::bench::cell::Sample;
+use crate::cli::say;
+use crate::disk::DiskError;
 use crate::disk::EngineChoice;
 use crate::entry::EntryKind;
 use crate::entry::LogEntry;
@@ -42,6 +44,7 @@ struct LogCell {
 /// One log for each engine that works here, nil and sealed, and each size of group.
 pub(super) fn cells(directory: &Path) -> Result<Vec<Box<dyn Cell>>, String> {
     let mut cells: Vec<Box<dyn Cell>> = Vec::new();
+    let mut refusal = None;
     for (engine, word) in [(EngineChoice::Uring, "uring"), (EngineChoice::Plain, "plain")] {
         for is_sealed in [false, true] {
             for group in GROUPS {
@@ -49,8 +52,10 @@ pub(super) fn cells(directory: &Path) -> Result<Vec<Box<dyn Cell>>, String> {
                 let place = OwnPlace::new(directory, &format!("{word}-{cipher}-{group}"))?;
                 let log = match open(&place.0, engine, is_sealed) {
                     Ok(log) => log,
-                    // Without io_uring the plain engine is measured alone.
-                    Err(_) if engine == EngineChoice::Uring => continue,
+                    Err(error @ WalError::Open(DiskError::EngineRefused { .. })) => {
+                        refusal = Some(error);
+                        continue;
+                    }
                     Err(error) => return Err(chain(&error)),
                 };
                 let name = format!("{word} {cipher} groups of {group}");
@@ -58,6 +63,9 @@ pub(super) fn cells(directory: &Path) -> Result<Vec<Box<dyn Cell>>, String> {
                 cells.push(Box::new(LogCell { name, log, group, data, ticket: 0, next: 2, _place: place }));
             }
         }
+    }
+    if let Some(refusal) = refusal {
+        say(&format!("sealkv: bench log: only plain system calls are measured: {}", chain(&refusal)));
     }
     Ok(cells)
 }

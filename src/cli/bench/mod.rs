@@ -156,15 +156,12 @@ fn print(rows: &[BenchRow], order: &BenchOrder) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     if !order.json {
-        writeln!(
-            out,
-            "{:width$}  {:>14}  {:>12}  {:>9}  {:>9}",
-            "",
-            order.subject.unit(),
-            "ns each",
-            "p50 us",
-            "p99 us"
-        )?;
+        write!(out, "{:width$}  {:>14}  {:>12}", "", order.subject.unit(), "ns each")?;
+        let waits = if rows.iter().any(|row| row.waits.is_some()) { &["p50 us", "p99 us"][..] } else { &[] };
+        for word in waits {
+            write!(out, "  {word:>9}")?;
+        }
+        writeln!(out)?;
     }
     for row in rows {
         let nanoseconds = 1e9 / row.per_second;

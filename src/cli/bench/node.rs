@@ -18,11 +18,14 @@ use crate::cli::bench::cell::OwnPlace;
 use crate::cli::bench::cell::Sample;
 use crate::cli::bench::client::KEYS;
 use crate::cli::bench::client::PipelineClient;
+use crate::cli::say;
 
 /// A running node, stopped when it goes.
 struct ChildNode {
     child: Child,
     address: String,
+    /// Why plain system calls write its log.
+    uring_refusal: Option<String>,
     _place: OwnPlace,
 }
 
@@ -38,6 +41,11 @@ pub(super) fn cells(directory: &Path) -> Result<Vec<Box<dyn Cell>>, String> {
     let mut cells: Vec<Box<dyn Cell>> = Vec::new();
     for cipher in ["nil", "sealed"] {
         let node = Rc::new(ChildNode::start(directory, cipher)?);
+        if let Some(refusal) = node.uring_refusal.as_ref().filter(|_| cells.is_empty()) {
+            say(&format!(
+                "sealkv: bench node: io_uring does not work here ({refusal}): plain system calls write the log"
+            ));
+        }
         node.fill()?;
         for (clients, pipeline) in SHAPES {
             for is_set in [true, false] {
@@ -71,25 +79,31 @@ impl ChildNode {
         }
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut node = ChildNode { child, address: String::new(), _place: place };
-        node.address = node.wait_for_address(lines)?;
+        let mut node = ChildNode { child, address: String::new(), uring_refusal: None, _place: place };
+        node.wait_for_address(lines)?;
         Ok(node)
     }
 
     fn wait_for_address(
-        &self,
+        &mut self,
         mut lines: impl Iterator<Item = std::io::Result<String>> + Send + 'static,
-    ) -> Result<String, String> {
+    ) -> Result<(), String> {
         let mut last = String::new();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        while let Some(Ok(line)) = lines.next() {
             let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let word = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+            if value["engine"] == "plain" {
+                self.uring_refusal = Some(format!("{}: {}", word("why"), word("error")));
+            }
+            if value["message"] == "clients" {
+                self.address = word("address");
+                // Nobody reads its lines from here on, and its pipe must not fill.
+                thread::spawn(move || lines.for_each(drop));
+                return Ok(());
+            }
             last = line;
-            let is_it = value["message"] == "clients";
-            is_it.then(|| value["address"].as_str().map(str::to_owned)).flatten()
-        });
-        // Nobody reads its lines from here on, and its pipe must not fill.
-        thread::spawn(move || lines.for_each(drop));
-        address.ok_or_else(|| format!("the node does not start: {last}"))
+        }
+        Err(format!("the node does not start: {last}"))
     }
 
     /// Every key is there before anything is measured.

@@ -322,12 +322,10 @@ fn mib(bytes: u64) -> String {
 
 /// 2026-01-01, in seconds since 1970.
 const BUILT_AFTER: u64 = 1_767_225_600;
-/// README, Operate it: 0.7 GiB under load, and the cache beside it.
 /// Beside the node there are the kernel, and a start that reads a long log.
 const MEMORY_GOOD: u64 = 3 * MEMORY_BYTES_DEFAULT_MIN;
 /// Two buffers of a frame are pinned, and pages of keys.
 const MEMLOCK_GOOD: u64 = 32 << 20;
-/// README, Operate it: what a node opens beside its clients.
 /// The log of a first start, and a little.
 const SPACE_LEAST: u64 = 1 << 30;
 const SPACE_GOOD: u64 = 8 << 30;
