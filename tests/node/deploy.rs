@@ -35,7 +35,7 @@ fn flags_of_serve() -> BTreeSet<String> {
 #[test]
 fn every_flag_of_the_files_is_a_flag_of_serve() {
     let flags = flags_of_serve();
-    let dockers_own = ["--no-install-recommends", "--from", "--mount", "--release", "--locked", "--bin"];
+    let dockers_own = ["--no-install-recommends", "--from", "--mount"];
     let secrets_own = ["--from-file"];
     for (text, least) in [(UNIT, 2), (DOCKERFILE, 6), (KUBERNETES, 7)] {
         let named: BTreeSet<&str> = words(text, "--", "-")
