@@ -167,7 +167,7 @@ impl Overlay {
     }
 
     /// Makes space for so many more rows at once.
-    pub(crate) fn reserve(&mut self, rows: usize) {
+    pub fn reserve(&mut self, rows: usize) {
         self.effects.reserve(rows);
     }
 

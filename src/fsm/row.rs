@@ -222,7 +222,7 @@ impl Effects {
     }
 
     /// Makes space for so many more rows at once.
-    pub(crate) fn reserve(&mut self, rows: usize) {
+    pub fn reserve(&mut self, rows: usize) {
         self.rows.reserve(rows);
     }
 
