@@ -67,6 +67,8 @@ pub enum Fault {
     Error(i32),
     /// Half of what was to be written is written, and no error is reported.
     Short,
+    /// It is done after this time.
+    Slow(Duration),
 }
 
 /// Which request of which kind fails, counted from 0, and how.
@@ -227,6 +229,10 @@ impl Through {
             None => Ok(()),
             Some(Fault::Error(code)) => Err(Errno::from_i32(code)),
             Some(Fault::Short) => Err(Errno::EIO),
+            Some(Fault::Slow(time)) => {
+                std::thread::sleep(time);
+                Ok(())
+            }
         }
     }
 
@@ -236,6 +242,10 @@ impl Through {
             None => data.len(),
             Some(Fault::Short) => data.len() / 2,
             Some(Fault::Error(code)) => return Err(Errno::from_i32(code)),
+            Some(Fault::Slow(time)) => {
+                std::thread::sleep(time);
+                data.len()
+            }
         };
         self.file(handle)?.write_all_at(&data[..length], offset)?;
         Ok(u32::try_from(length).unwrap())

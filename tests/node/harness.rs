@@ -309,14 +309,19 @@ pub fn refused_start(args: &[String]) -> Refusal {
 }
 
 /// The same with a command of the caller's.
-pub fn refused(mut command: Command) -> Refusal {
+pub fn refused(command: Command) -> Refusal {
+    refused_within(command, Duration::from_secs(5))
+}
+
+/// The same with more patience: what waits for a disk.
+pub fn refused_within(mut command: Command, patience: Duration) -> Refusal {
     let begin = Instant::now();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
-        if begin.elapsed() > Duration::from_secs(5) {
+        if begin.elapsed() > patience {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
-            panic!("the start was not refused within 5 s: {}", String::from_utf8_lossy(&output.stdout));
+            panic!("the start was not refused within {patience:?}: {}", String::from_utf8_lossy(&output.stdout));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

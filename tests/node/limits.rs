@@ -200,16 +200,28 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// False: somebody has a file of it open.
+    pub fn unmount(&self) -> bool {
+        run(Command::new("umount").arg(&self.path))
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         for _ in 0..50 {
             // Registered files hold the file system a moment longer than their process lives.
-            if run(Command::new("umount").arg(&self.path)) {
+            if self.unmount() || !is_mounted(&self.path) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|place| Path::new(place) == path))
 }
 
 fn run(command: &mut Command) -> bool {

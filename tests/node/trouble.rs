@@ -17,6 +17,7 @@ use crate::failing_disk::Plan;
 use crate::harness::Node;
 use crate::harness::Site;
 use crate::harness::refused_start;
+use crate::harness::refused_within;
 use crate::harness::sealkv;
 use crate::limits::SmallDisk;
 use crate::limits::fill;
@@ -83,6 +84,38 @@ fn a_disk_that_fails_at_the_directory_or_its_lock_is_74() {
     assert_eq!(failed, 4);
 }
 
+/// A9: the trial of a forced engine meets a disk that takes seconds for a block. That is no setting; with `auto` the node serves.
+#[test]
+fn a_disk_too_slow_for_the_forced_engine_is_74_and_none_for_the_automatic_choice() {
+    let site = Site::new();
+    let Some(disk) = FailingDisk::mount(site.path()) else { return };
+    let args = |engine: &str| {
+        let mut args = site.sealed_in(&disk.path.join("data"));
+        args.extend(["--log-engine", engine].map(str::to_owned));
+        args
+    };
+    assert_eq!(Node::start(&args("auto")).stop().code(), Some(0));
+    // The block of the trial is written into a nameless slot that is being made, then synced.
+    let slow = Plan { kind: Kind::Growth, nth: 1, fault: Fault::Slow(Duration::from_secs(7)) };
+    disk.plan(slow);
+    let mut command = sealkv();
+    command.args(args("uring"));
+    let began = Instant::now();
+    let refusal = refused_within(command, Duration::from_secs(20));
+    if !refusal.output.contains("writing and syncing a block") {
+        println!("SKIPPED: no io_uring here: {}", refusal.output);
+        return;
+    }
+    println!("refused after {:.1?}: {}", began.elapsed(), refusal.output.lines().last().unwrap_or_default());
+    assert!(disk.failed_at().is_some());
+    assert_eq!(refusal.status, DAMAGE, "{}", refusal.output);
+    assert!(refusal.output.contains("timed out") && refusal.output.contains("--log-engine auto"), "{}", refusal.output);
+    disk.plan(slow);
+    let node = Node::start(&args("auto"));
+    assert_eq!(node.client().words("SET k v"), Reply::ok());
+    assert_eq!(node.stop().code(), Some(0));
+}
+
 /// A10: a key in another form than raw bytes is told from no key at all.
 #[test]
 fn a_kek_that_is_written_as_text_is_refused_with_what_it_is_and_how_it_becomes_one() {
@@ -142,6 +175,30 @@ fn a_part_of_another_kind_is_named_with_what_it_is() {
     assert!(refusal.status == DAMAGE && !refusal.output.contains("1 bytes"), "{}", refusal.output);
     fs::write(&identity, good).unwrap();
     assert_eq!(Node::start(&site.sealed()).stop().code(), Some(0));
+}
+
+/// A18: registered files hold their file system a moment longer than their process lives, and no more than a moment.
+#[test]
+fn the_disk_of_a_node_that_ended_can_be_unmounted_at_once() {
+    let site = Site::new();
+    for engine in ["uring", "plain"] {
+        let Some(disk) = SmallDisk::mount(&site.path().join(engine), 260) else { return };
+        let mut args = site.sealed_in(&disk.path.join("data"));
+        args.extend(["--log-engine", if engine == "plain" { "plain" } else { "auto" }].map(str::to_owned));
+        let node = Node::start(&args);
+        assert_eq!(node.client().words("SET k v"), Reply::ok());
+        assert_eq!(node.stop().code(), Some(0));
+        let began = Instant::now();
+        while !disk.unmount() {
+            assert!(
+                began.elapsed() < UNMOUNTED_WITHIN,
+                "{engine}: its file system is busy {:?} later",
+                began.elapsed()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        println!("{engine}: unmounted {:.1?} after the end", began.elapsed());
+    }
 }
 
 /// Goal: on a disk that is really full FLUSHALL is taken, gives space back, and everything goes on, with no start in between.
@@ -294,6 +351,8 @@ fn a_start_with_more_log_than_memory_holds_no_more_than_it_may_and_says_how_far_
 /// More than all the memory, of which a start holds 180 MiB of the log, and less than a quarter of the pool.
 const LIVE_LOG: u64 = 440 << 20;
 const EIO: i32 = 5;
+/// The kernel takes a ring apart behind the end of its process: 50 ms on a quiet machine.
+const UNMOUNTED_WITHIN: Duration = Duration::from_secs(2);
 const PIPELINE: usize = 20;
 
 /// `count` values of 64 KiB.
