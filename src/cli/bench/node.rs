@@ -92,7 +92,7 @@ impl ChildNode {
         while let Some(Ok(line)) = lines.next() {
             let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             let word = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-            if value["engine"] == "plain" {
+            if value["message"] == "log engine: plain" {
                 self.uring_refusal = Some(format!("{}: {}", word("why"), word("error")));
             }
             if value["message"] == "clients" {
