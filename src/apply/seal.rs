@@ -89,7 +89,9 @@ enum PendingRow {
 
 impl<'k> SealBatch<'k> {
     fn new(keys: &'k [ActiveValue]) -> SealBatch<'k> {
-        let sealing = keys.iter().map(|key| KeyRows { key, rows: ValueArena::new(&key.dek) }).collect();
+        let of_key =
+            |key: &'k ActiveValue| KeyRows { key, rows: ValueArena::new(&key.dek, BATCH_BYTES + BATCH_BYTES / 4) };
+        let sealing = keys.iter().map(of_key).collect();
         SealBatch { sealing, clear: Vec::new(), rows: Vec::new() }
     }
 

@@ -77,7 +77,7 @@ pub struct StoredRow<'a> {
 /// # Errors
 /// [`SealError`]: delta or op does not fit its field (N4).
 pub fn seal_values(dek: &ValueDek, items: &[(ValueBinding<'_>, &[u8])]) -> Result<Vec<Bytes>, SealError> {
-    let mut arena = ValueArena::new(dek);
+    let mut arena = ValueArena::new(dek, items.iter().map(|(_, body)| STORED_OVERHEAD + body.len()).sum());
     for (binding, body) in items {
         arena.add(binding, body.len(), |out| out.extend_from_slice(body))?;
     }
@@ -86,7 +86,8 @@ pub fn seal_values(dek: &ValueDek, items: &[(ValueBinding<'_>, &[u8])]) -> Resul
     Ok(arena.ranges().map(|(row, _)| rows.slice(row)).collect())
 }
 
-/// Rows that are built where they will stand and are sealed there, all under one key; reused from batch to batch. Wiped on drop.
+/// Rows that are built where they will stand and are sealed there, all under one key; reused from batch to batch. What was not
+/// sealed is wiped on drop.
 pub struct ValueArena<'k> {
     dek: &'k ValueDek,
     /// `header | envelope` of each row, one behind the other. Until they are sealed, the bodies are in the clear.
@@ -106,10 +107,10 @@ struct ArenaValue {
 }
 
 impl<'k> ValueArena<'k> {
-    /// For values under this key.
+    /// For values under this key, with space for so many bytes of rows: more space costs a wipe of what is moved.
     #[must_use]
-    pub fn new(dek: &'k ValueDek) -> ValueArena<'k> {
-        ValueArena { dek, rows: Vec::new(), aads: Vec::new(), values: Vec::new(), is_sealed: false }
+    pub fn new(dek: &'k ValueDek, bytes: usize) -> ValueArena<'k> {
+        ValueArena { dek, rows: Vec::with_capacity(bytes), aads: Vec::new(), values: Vec::new(), is_sealed: false }
     }
 
     /// Adds a value; `push_body` appends its `body_len` bytes.
@@ -230,7 +231,7 @@ impl<'k> ValueArena<'k> {
 
 impl Drop for ValueArena<'_> {
     fn drop(&mut self) {
-        self.rows.zeroize();
+        self.clear();
     }
 }
 

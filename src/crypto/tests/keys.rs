@@ -188,7 +188,7 @@ fn debug_shows_no_byte_of_keys_or_plaintext() {
     let job = OpenJob { position, data: &secret };
     let binding = ValueBinding { store_key: &secret, header: [0; 9], entry_tag: [0xd7; 16], delta: 1, op: 2 };
     let value_dek = ValueDek::new(key_id(1), Dek::new(&secret));
-    let mut values = ValueArena::new(&value_dek);
+    let mut values = ValueArena::new(&value_dek, 0);
     values.add(&binding, secret.len(), |out| out.extend_from_slice(&secret)).unwrap();
     let tag_item = TagMessage { aad: &[&secret], plaintext: &secret, place: [0xd7; 12] };
     let shown = [

@@ -158,7 +158,7 @@ fn equal_writes_of_one_entry_have_different_nonces() {
 fn an_arena_of_values_is_used_again_and_again() {
     let keys = known_store().snapshot();
     let dek = keys.value(key_id(7)).unwrap();
-    let mut arena = ValueArena::new(dek);
+    let mut arena = ValueArena::new(dek, 0);
     for count in [3, 0, 1, 200, 7] {
         let bodies: Vec<Vec<u8>> = (0..count).map(|n| vec![n as u8; n * count]).collect();
         let binding = |op| ValueBinding { op, ..BINDING };
