@@ -85,7 +85,13 @@ impl RunsAhead {
                 scope.spawn(|_| next.prepare(entries, keys, &**clock));
                 execute(prepared)
             }),
-            _ => execute(prepared),
+            _ => {
+                let end = execute(prepared);
+                // The last run of several: what they held must not lie here until there are several again.
+                current.release();
+                next.release();
+                return end;
+            }
         };
         current.forget();
         end
@@ -101,22 +107,32 @@ impl PreparedRun {
         let Some(first) = entries.clone().next() else { return };
         self.opened.open(entries.clone(), keys.cutover(), keys.entry_keys().as_ref());
         self.took = clock.monotonic().saturating_sub(began);
-        if let Ok(key) = keys.name_key() {
-            self.names.look_ahead(&mut self.opened.payloads(entries.clone()), key);
+        match keys.name_key() {
+            Ok(key) => self.names.look_ahead(&mut self.opened.payloads(entries.clone()), key),
+            // Those of a run that was thrown away are not this one's.
+            Err(_) => self.names = RunNames::default(),
         }
         self.of = Some((first.index, entries.len(), Arc::clone(keys)));
     }
 
-    /// Its time has passed. The space in it is kept.
+    /// Its time has passed. The space in it is kept, with what was opened, until the next run is opened there.
     fn forget(&mut self) {
         self.of = None;
         self.opened.forget();
     }
+
+    /// Its time has passed, and what was opened is wiped.
+    fn release(&mut self) {
+        self.of = None;
+        self.opened.release();
+    }
 }
 
-/// Entries at the front of `queue` that make a run of commands; 0 where another one comes first.
+/// Entries at the front of `queue` that make a run of commands; 0 where another one comes first, or a single entry is larger than
+/// a run: two buffers of its size would be held for it.
 fn next_commands(queue: &VecDeque<Committed>, cutover: Index, bounds: RunBounds) -> usize {
     match queue.front() {
+        Some(first) if first.entry.data.len() > bounds.bytes_max => 0,
         Some(first) if kind_of(&first.entry, cutover) == RunKind::Commands => count_commands(queue, cutover, bounds),
         _ => 0,
     }

@@ -33,6 +33,7 @@ use crate::ids::Index;
 use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::ActiveValue;
 use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::RUN_ENTRIES_MAX;
 use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
@@ -108,7 +109,7 @@ impl<'a> Machine<'a> {
     /// One that names keys itself, unless it is given their names.
     pub(crate) fn new(context: RunContext<'a>, names: RunNames) -> Machine<'a> {
         let mut overlay = context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names));
-        overlay.reserve(names.len());
+        overlay.reserve(names.len().min(ROWS_RESERVED_MAX));
         Machine {
             context,
             overlay,
@@ -307,7 +308,7 @@ impl StateMachine for Machine<'_> {
     fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
         if let Ok(key) = self.context.names {
             self.names.look_ahead(payloads, key);
-            self.overlay.reserve(self.names.len());
+            self.overlay.reserve(self.names.len().min(ROWS_RESERVED_MAX));
         }
     }
 
@@ -326,6 +327,9 @@ impl StateMachine for Machine<'_> {
     }
 }
 
+/// Space for so many rows is made before a run: names of watched keys and of keys that are not there become no rows, and nobody
+/// counts what was made in vain.
+const ROWS_RESERVED_MAX: usize = 4 * RUN_ENTRIES_MAX;
 /// The answer to a riding read whose value does not open; redis has no word for it.
 const READ_FAILED: &str = "ERR stored value cannot be read";
 const NO_MEMORY: &str = "TRYAGAIN the memory of all clients is used up, nothing was read";

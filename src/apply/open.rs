@@ -108,6 +108,13 @@ impl Openings {
         self.filled = 0;
     }
 
+    /// Gives up the space, which wipes what is in it.
+    #[cfg(feature = "node")]
+    pub(super) fn release(&mut self) {
+        self.filled = 0;
+        self.arenas = Vec::new();
+    }
+
     fn parts_for(&self, jobs: &[OpenJob<'_>]) -> usize {
         let threads = self.pool.as_ref().map_or(0, |pool| pool.current_num_threads());
         let is_small = jobs.len() < 2 || jobs.iter().map(cost).sum::<usize>() < self.parallel_bytes_min;

@@ -105,8 +105,9 @@ impl RowTable {
     /// Locks are held together, which the thread that merges never does; they are taken in the order of shards, each once.
     ///
     /// # Panics
-    /// If there are more names.
+    /// If there are more names, or not as many in `found`.
     pub fn find_each(&self, names: &[RowName], found: &mut [FoundRow]) {
+        assert!(names.len() == found.len() && names.len() <= FOUND_AT_ONCE, "a few names, each with its place");
         let open = || names.iter().zip(&*found).map(|(name, found)| (*found == FoundRow::Below).then_some(name));
         let wanted = open().flatten().fold(0u64, |wanted, name| wanted | 1 << shard_of(name));
         if wanted == 0 {

@@ -23,8 +23,7 @@ pub const PEER_CONTEXT_BYTES_MAX: usize = 256;
 pub const PEER_REQUEST_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 /// Answer to such a request: the replies to one entry's commands.
 pub const PEER_ANSWER_BYTES_MAX: usize = REPLY_BYTES_MAX + FRAME_BYTES_MAX;
-/// Most that waits for one connection to a peer, however much memory there is; full drops and counts, raft sends again. With 64
-/// appends of [`FRAME_BYTES_MAX`] under way raft waits for answers anyway.
+/// Most that waits for one connection to a peer, however much memory there is; full drops and counts, raft sends again.
 pub const PEER_QUEUE_BYTES_MAX: usize = 80 << 20;
 /// Least that may wait: the largest entry in its frame. One that is longer, a large answer, passes an empty queue.
 pub const PEER_QUEUE_BYTES_MIN: usize = PEER_FRAME_BYTES_MAX;

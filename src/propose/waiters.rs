@@ -103,7 +103,7 @@ impl Waiters {
         exact
     }
 
-    /// Everything up to `index` is applied, and `take` was called for every client entry among it.
+    /// Everything up to `index` is applied, and `take` was called for every entry among it that somebody waits for.
     pub fn passed(&self, index: Index) {
         let passed = self.table().up_to(index);
         answer_all(passed, || Outcome::TryAgain);

@@ -27,7 +27,7 @@ pub(super) fn entries<'a>(
     while at <= *wanted.end()
         && let Some((first, _)) = find(at)
     {
-        let last = last_of_read(find, first, *wanted.end(), bytes_max, disk.block_bytes());
+        let last = last_of_read(find, first, *wanted.end(), bytes_max.saturating_sub(bytes), disk.block_bytes());
         let span = end_of(last, disk.block_bytes()) - first.offset;
         let span = usize::try_from(span).expect("not much more than a frame");
         let read = window.bytes_exactly(disk, first.slot, first.offset, span)?;
