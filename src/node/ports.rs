@@ -87,6 +87,8 @@ pub struct RaftPorts {
     pub reads: Arc<propose::ReadPoints>,
     /// For metrics and INFO.
     pub status: Arc<StatusCell>,
+    /// Where a log that does not read back is reported.
+    pub ends: Ends,
     /// Of a node of several.
     pub snapshots: Option<Snapshots>,
 }
@@ -124,15 +126,8 @@ impl raft::Ports for RaftPorts {
     }
 
     fn fetch(&mut self, first: Index, last: Index) -> bool {
-        let raft = self.raft.clone();
-        let answer = move |found: Result<Vec<LogEntry>, WalError>| {
-            let entries = found.unwrap_or_else(|error| {
-                tracing::warn!(%first, %last, %error, "old entries for another member cannot be read");
-                Vec::new()
-            });
-            // Gone only when the node ends.
-            drop(raft.send(Input::Fetched(entries)));
-        };
+        let (raft, ends) = (self.raft.clone(), self.ends.clone());
+        let answer = move |found| fetched(found, &raft, &ends);
         let fetch = Fetch { first, last, bytes_max: LOG_READ_BYTES_MAX, answer: Box::new(answer) };
         let asked = self.log.fetch(fetch);
         if asked.is_err() {
@@ -150,6 +145,22 @@ impl raft::Ports for RaftPorts {
             snapshots.taker.offered(offer);
         }
     }
+}
+
+/// Old entries for another member, as the log has read them. Entries that are dropped are none: raft learns that from the log's
+/// gauge. A frame that does not read back ends the node, as at a start: with a leader that only asked again that member would
+/// stay behind for as long as it leads, and another leader's log may be whole.
+fn fetched(found: Result<Vec<LogEntry>, WalError>, raft: &Sender<Input>, ends: &Ends) {
+    let entries = match found {
+        Ok(entries) => entries,
+        Err(WalError::NoEntry { index }) => {
+            tracing::debug!(%index, "the log has dropped entries that another member lacks");
+            Vec::new()
+        }
+        Err(error) => return ends.fail(NodeFailure::Log(error)),
+    };
+    // Gone only when the node ends.
+    drop(raft.send(Input::Fetched(entries)));
 }
 
 /// What the log thread reports: to raft, to the main thread, to the metrics.
@@ -373,6 +384,7 @@ mod tests {
     use crossbeam_channel::unbounded;
 
     use super::*;
+    use crate::disk::SlotId;
     use crate::ids::NodeId;
     use crate::ids::Term;
     use crate::keys::kek::KekSet;
@@ -380,7 +392,9 @@ mod tests {
     use crate::keys::tests::kit::CLUSTER;
     use crate::keys::tests::kit::keyring_new;
     use crate::members::Members;
+    use crate::node::end::End;
     use crate::testing::clock::SimClock;
+    use crate::wal::Reason;
 
     fn received(inputs: &Receiver<Input>) -> Vec<String> {
         inputs.try_iter().map(|input| format!("{input:?}")).collect()
@@ -404,5 +418,18 @@ mod tests {
         node_keys.install(keyring_new()).unwrap();
         port.control(position, Ok(()));
         assert_eq!(received(&inputs), ["HasKeys(false)"], "it has no KEK");
+    }
+
+    #[test]
+    fn old_entries_that_are_dropped_are_none_and_those_that_do_not_read_back_end_the_node() {
+        let ((raft, inputs), (ends, ended)) = (unbounded(), Ends::new());
+        fetched(Err(WalError::NoEntry { index: Index(7) }), &raft, &ends);
+        assert_eq!(received(&inputs), ["Fetched(0 entries)"]);
+        assert!(ended.try_recv().is_err(), "a follower that is far behind ends nobody");
+        let damage =
+            WalError::Refused { segment: 3, slot: SlotId(1), offset: 4096, reason: Reason::AcknowledgedDamaged };
+        fetched(Err(damage), &raft, &ends);
+        assert!(matches!(ended.try_recv(), Ok(End::Failure(NodeFailure::Log(WalError::Refused { .. })))));
+        assert_eq!(received(&inputs), [""; 0], "raft would only ask again");
     }
 }

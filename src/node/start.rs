@@ -306,6 +306,7 @@ impl Start<'_> {
             apply,
             reads: Arc::clone(&self.links.read_points),
             status: Arc::clone(&self.links.status),
+            ends: self.ends.clone(),
             snapshots: several.as_ref().map(|(_, snapshots)| snapshots.clone()),
         };
         let parts = RaftParts {
