@@ -3,8 +3,12 @@
 //! The result of an entry does not depend on how the run was split: each is opened alone, by its own place.
 
 use std::sync::Arc;
+#[cfg(feature = "testing")]
+use std::sync::LazyLock;
 
 use rayon::ThreadPool;
+#[cfg(feature = "testing")]
+use rayon::ThreadPoolBuilder;
 
 use crate::crypto::envelope::OpenError;
 use crate::crypto::open::EntryKeys;
@@ -36,6 +40,16 @@ impl Openings {
     #[must_use]
     pub fn eager(pool: Option<Arc<ThreadPool>>) -> Openings {
         Openings { pool, ..Openings::default() }
+    }
+
+    /// The same beside the thread of a simulation, one helper for all of its nodes. What it does has no effect before its turn, so
+    /// a run stays repeatable.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn simulated() -> Openings {
+        static POOL: LazyLock<Arc<ThreadPool>> =
+            LazyLock::new(|| Arc::new(ThreadPoolBuilder::new().num_threads(1).build().expect("a thread")));
+        Openings::eager(Some(Arc::clone(&POOL)))
     }
 
     /// Others, on the same threads and by the same rule.

@@ -355,7 +355,7 @@ fn apply_loop(
         reader: reader.clone(),
         node_keys: Arc::clone(&shared.node_keys),
         waiters: Arc::clone(&shared.waiters),
-        openings: Openings::new(None),
+        openings: Openings::simulated(),
         log,
         port: Box::new(port),
         flusher,
