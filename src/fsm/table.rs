@@ -100,7 +100,7 @@ impl RowTable {
     }
 
     /// [`RowTable::find`] for those of `names` of which `found` says [`FoundRow::Below`]; both are as long, and not longer than
-    /// [`FOUND_AT_ONCE`]. Memory that the rows lie in is waited for once and not name by name.
+    /// 16 names. Memory that the rows lie in is waited for once and not name by name.
     ///
     /// Locks are held together, which the thread that merges never does; they are taken in the order of shards, each once.
     ///
