@@ -63,11 +63,14 @@ impl<B: ?Sized> View<B> {
     fn find_several(&self, names: &[RowName], seen: &mut Vec<SeenRow>) -> Vec<usize> {
         let mut missing = Vec::new();
         seen.clear();
-        for names in names.chunks(FOUND_AT_ONCE) {
+        for few in names.chunks(FOUND_AT_ONCE) {
             let mut found = [const { FoundRow::Below }; FOUND_AT_ONCE];
-            self.find_each(names, &mut found[..names.len()]);
-            for found in found.into_iter().take(names.len()) {
+            self.find_each(few, &mut found[..few.len()]);
+            for found in found.into_iter().take(few.len()) {
                 if found == FoundRow::Below {
+                    if missing.is_empty() {
+                        missing.reserve(names.len());
+                    }
                     missing.push(seen.len());
                     seen.push(SeenRow::Base(missing.len() - 1));
                 } else {
