@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
@@ -140,8 +143,17 @@ pub fn command(program: &str) -> Command {
 
 /// A port that nobody has now.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // Below the ports that the kernel gives to connections and to whoever asks for any: one that is free now stays so. Each is
+    // given once, and another process of tests begins elsewhere.
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let given = || std::process::id().wrapping_add(GIVEN.fetch_add(1, Relaxed)) % u32::from(PORTS);
+    let next = || FIRST_PORT + u16::try_from(given()).unwrap();
+    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
+
+/// Ports that tests give to nodes before they start.
+const FIRST_PORT: u16 = 11_000;
+const PORTS: u16 = 20_000;
 
 /// A running node; killed when dropped.
 pub struct Node {

@@ -1,6 +1,5 @@
 //! A redis-server of a test's own.
 
-use std::net::TcpListener;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::client::Client;
+use crate::harness::free_port;
 
 /// On a free port, without files.
 pub struct Redis {
@@ -18,7 +18,7 @@ pub struct Redis {
 impl Redis {
     /// `None` where there is none, which is no choice in CI.
     pub fn start() -> Option<Redis> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let port_text = port.to_string();
         // On a busy machine it would find commands slow, which no other server has to.
         let quiet = ["--slowlog-log-slower-than", "-1"];
