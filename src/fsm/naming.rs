@@ -41,22 +41,21 @@ impl<'a> NameBatch<'a> {
 
     /// All keys of the commands of an entry, and of its conditions before them.
     pub fn add_commands(&mut self, batch: &CommandBatch<'a>) {
-        for condition in batch.conditions() {
-            self.add(condition.database, condition.key);
-        }
-        for command in batch.commands() {
-            command.write.each_key(&mut |key| self.add(command.database, key));
+        batch.conditions().for_each(|condition| self.add_part(BatchPart::Condition(condition)));
+        batch.commands().for_each(|command| self.add_part(BatchPart::Command(command)));
+    }
+
+    fn add_part(&mut self, part: BatchPart<'a>) {
+        match part {
+            BatchPart::Condition(condition) => self.add(condition.database, condition.key),
+            BatchPart::Command(command) => command.write.each_key(&mut |key| self.add(command.database, key)),
         }
     }
 
     /// All keys of a payload, which is checked on the way, if it is a batch of commands; none of any other.
     pub fn add_payload(&mut self, payload: &'a [u8]) -> Option<BatchFacts> {
         let before = self.len();
-        let decoded = Payload::decode_showing(payload, |part| match part {
-            BatchPart::Condition(condition) => self.add(condition.database, condition.key),
-            BatchPart::Command(command) => command.write.each_key(&mut |key| self.add(command.database, key)),
-        });
-        match decoded {
+        match Payload::decode_showing(payload, |part| self.add_part(part)) {
             Ok(Payload::Batch(batch)) => Some(batch.facts()),
             Ok(Payload::Control(_)) | Err(_) => {
                 self.databases.truncate(before);

@@ -12,7 +12,6 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::user_key::UserKey;
-use crate::fsm::value::BodyState;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::ids::Index;
@@ -106,8 +105,7 @@ impl TableRow {
 
     /// Appends its row in the base, if it is not sealed.
     pub fn encode_clear(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.value.header(BodyState::Clear).encode());
-        self.encode_body(out);
+        self.value.encode_clear(&self.key, out);
     }
 
     /// Bytes of memory that it takes.
@@ -146,6 +144,17 @@ pub enum FoundRow {
     Gone,
     /// Nothing: the level below knows.
     Below,
+}
+
+impl FoundRow {
+    /// What a level knows that has this fate for the row, if any, and whose database was cleared or not.
+    pub(crate) fn of(fate: Option<&RowFate>, is_cleared: bool) -> FoundRow {
+        match fate {
+            Some(fate) => fate.into(),
+            None if is_cleared => FoundRow::Gone,
+            None => FoundRow::Below,
+        }
+    }
 }
 
 impl From<&RowFate> for FoundRow {
@@ -250,11 +259,7 @@ impl Effects {
     /// What the run did to a row.
     #[must_use]
     pub fn find(&self, name: &RowName) -> FoundRow {
-        match self.rows.get(name) {
-            Some(fate) => fate.into(),
-            None if self.cleared.has(name.database()) => FoundRow::Gone,
-            None => FoundRow::Below,
-        }
+        FoundRow::of(self.rows.get(name), self.cleared.has(name.database()))
     }
 
     /// Gives up a row's hold on its bytes, which nobody else shares yet.

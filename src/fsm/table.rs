@@ -92,11 +92,7 @@ impl RowTable {
     /// What it knows of a row.
     #[must_use]
     pub fn find(&self, name: &RowName) -> FoundRow {
-        read(&self.shards[shard_of(name)], |shard| match shard.map(name.database()).get(name) {
-            Some(fate) => fate.into(),
-            None if shard.cleared.has(name.database()) => FoundRow::Gone,
-            None => FoundRow::Below,
-        })
+        read(&self.shards[shard_of(name)], |shard| shard.found(name, shard.fate(name)))
     }
 
     /// [`RowTable::find`] for those of `names` of which `found` says [`FoundRow::Below`]; both are as long, and not longer than
@@ -124,15 +120,12 @@ impl RowTable {
         };
         let mut fates: [Option<&RowFate>; FOUND_AT_ONCE] = [None; FOUND_AT_ONCE];
         for (fate, name) in fates.iter_mut().zip(open()) {
-            *fate = name.and_then(|name| shard(name).map(name.database()).get(name));
+            *fate = name.and_then(|name| shard(name).fate(name));
         }
         warm(fates.iter().flatten().filter_map(|fate| fate.as_deref()));
         for ((fate, name), found) in fates.iter().zip(names).zip(&mut *found) {
-            match fate {
-                _ if *found != FoundRow::Below => {}
-                Some(fate) => *found = (*fate).into(),
-                None if shard(name).cleared.has(name.database()) => *found = FoundRow::Gone,
-                None => {}
+            if *found == FoundRow::Below {
+                *found = shard(name).found(name, *fate);
             }
         }
     }
@@ -275,6 +268,15 @@ impl Drop for RowTable {
 impl Shard {
     fn map(&self, database: Database) -> &RowMap {
         &self.maps[usize::from(database.number())]
+    }
+
+    fn fate(&self, name: &RowName) -> Option<&RowFate> {
+        self.map(name.database()).get(name)
+    }
+
+    /// What is known of a row that has this fate here.
+    fn found(&self, name: &RowName, fate: Option<&RowFate>) -> FoundRow {
+        FoundRow::of(fate, self.cleared.has(name.database()))
     }
 
     fn map_mut(&mut self, database: Database) -> &mut RowMap {

@@ -214,12 +214,16 @@ impl Value {
         ValueRef { kind: *kind, last_change: *last_change, expire_at_ms: *expire_at_ms, bytes }
     }
 
-    /// The whole row of a value that is not sealed.
+    /// Appends the whole row of a value that is not sealed.
+    pub fn encode_clear(&self, key: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.header(BodyState::Clear).encode());
+        self.encode_body(key, out);
+    }
+
     #[cfg(test)]
-    pub fn encode_clear_row(&self, key: &[u8]) -> Vec<u8> {
-        let mut row = Vec::with_capacity(HEADER_LEN + self.body_len(key));
-        row.extend_from_slice(&self.header(BodyState::Clear).encode());
-        self.encode_body(key, &mut row);
+    pub(crate) fn encode_clear_row(&self, key: &[u8]) -> Vec<u8> {
+        let mut row = Vec::new();
+        self.encode_clear(key, &mut row);
         row
     }
 
