@@ -62,7 +62,7 @@ impl RunsAhead {
         let is_next = is_first && Arc::ptr_eq(by, keys);
         let ready = is_next.then_some(*count);
         if !is_next {
-            self.current.forget();
+            self.current.of = None;
         }
         ready
     }
@@ -80,21 +80,24 @@ impl RunsAhead {
         let count = if pool.is_some() { next_commands(queue, keys.cutover(), bounds) } else { 0 };
         let entries = queue.iter().take(count).map(|committed| &committed.entry);
         let prepared = current.of.is_some().then_some(&mut *current);
-        let end = match pool {
-            Some(pool) if next.opened.is_worth_a_thread(entries.clone()) => pool.in_place_scope(|scope| {
-                scope.spawn(|_| next.prepare(entries, keys, &**clock));
-                execute(prepared)
-            }),
+        match pool {
+            Some(pool) if next.opened.is_worth_a_thread(entries.clone()) => {
+                let end = pool.in_place_scope(|scope| {
+                    scope.spawn(|_| next.prepare(entries, keys, &**clock));
+                    execute(prepared)
+                });
+                // What was opened lies in its space until the run behind the next one is opened there.
+                current.of = None;
+                end
+            }
             _ => {
                 let end = execute(prepared);
                 // The last run of several: what they held must not lie here until there are several again.
                 current.release();
                 next.release();
-                return end;
+                end
             }
-        };
-        current.forget();
-        end
+        }
     }
 }
 
@@ -113,12 +116,6 @@ impl PreparedRun {
             Err(_) => self.names = RunNames::default(),
         }
         self.of = Some((first.index, entries.len(), Arc::clone(keys)));
-    }
-
-    /// Its time has passed. The space in it is kept, with what was opened, until the next run is opened there.
-    fn forget(&mut self) {
-        self.of = None;
-        self.opened.forget();
     }
 
     /// Its time has passed, and what was opened is wiped.

@@ -226,12 +226,6 @@ impl OpenedEntries {
         self.openings.is_worth_a_thread(entries.map(|entry| &entry.data[..]))
     }
 
-    /// There are no results any more. The space is kept, and what was opened lies in it until it is used again.
-    #[cfg(feature = "node")]
-    pub(super) fn forget(&mut self) {
-        self.openings.clear();
-    }
-
     /// There are no results any more, and what was opened is wiped.
     #[cfg(feature = "node")]
     pub(super) fn release(&mut self) {

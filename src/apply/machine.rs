@@ -108,11 +108,9 @@ pub(crate) struct RunResult {
 impl<'a> Machine<'a> {
     /// One that names keys itself, unless it is given their names.
     pub(crate) fn new(context: RunContext<'a>, names: RunNames) -> Machine<'a> {
-        let mut overlay = context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names));
-        overlay.reserve(names.len().min(ROWS_RESERVED_MAX));
-        Machine {
+        let mut machine = Machine {
             context,
-            overlay,
+            overlay: context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names)),
             names,
             progressed: context.from,
             answers: Vec::new(),
@@ -121,7 +119,14 @@ impl<'a> Machine<'a> {
             reply_bytes: 0,
             opened: OpenedCount::default(),
             opened_at: Duration::ZERO,
-        }
+        };
+        machine.reserve_rows();
+        machine
+    }
+
+    /// Makes space for the rows of the run at once.
+    fn reserve_rows(&mut self) {
+        self.overlay.reserve(self.names.len().min(ROWS_RESERVED_MAX));
     }
 
     /// Makes the effects of a run that may have ended early those of whole entries only (PREFIX-APPLIED).
@@ -308,7 +313,7 @@ impl StateMachine for Machine<'_> {
     fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
         if let Ok(key) = self.context.names {
             self.names.look_ahead(payloads, key);
-            self.overlay.reserve(self.names.len().min(ROWS_RESERVED_MAX));
+            self.reserve_rows();
         }
     }
 

@@ -68,12 +68,12 @@ impl Openings {
     /// Whether opening these entries takes longer than waking a thread for it.
     #[cfg(feature = "node")]
     pub(super) fn is_worth_a_thread<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> bool {
-        let mut cost = 0;
+        let mut sum = 0;
         let mut entries = entries.peekable();
         entries.peek().is_some()
             && entries.any(|data| {
-                cost += data.len() + ENTRY_COST_BYTES;
-                cost >= self.parallel_bytes_min
+                sum += cost(data);
+                sum >= self.parallel_bytes_min
             })
     }
 
@@ -83,7 +83,7 @@ impl Openings {
         if self.arenas.len() < parts_max {
             self.arenas.resize_with(parts_max, OpenArena::default);
         }
-        let part_cost = jobs.iter().map(cost).sum::<usize>().div_ceil(parts_max.max(1));
+        let part_cost = jobs.iter().map(|job| cost(job.data)).sum::<usize>().div_ceil(parts_max.max(1));
         self.filled = match &self.pool {
             Some(pool) if parts_max > 1 => {
                 let arenas = &mut self.arenas;
@@ -131,22 +131,22 @@ impl Openings {
 
     fn parts_for(&self, jobs: &[OpenJob<'_>]) -> usize {
         let threads = self.pool.as_ref().map_or(0, |pool| pool.current_num_threads());
-        let is_small = jobs.len() < 2 || jobs.iter().map(cost).sum::<usize>() < self.parallel_bytes_min;
+        let is_small = jobs.len() < 2 || jobs.iter().map(|job| cost(job.data)).sum::<usize>() < self.parallel_bytes_min;
         if is_small { jobs.len().min(1) } else { (threads + 1).min(jobs.len()) }
     }
 }
 
 debug_fields!(self: Openings { arenas: self.arenas.len() });
 
-fn cost(job: &OpenJob<'_>) -> usize {
-    job.data.len() + ENTRY_COST_BYTES
+fn cost(data: &[u8]) -> usize {
+    data.len() + ENTRY_COST_BYTES
 }
 
 /// How many of `jobs`, at least one, cost `part_cost` together.
 fn part_len(jobs: &[OpenJob<'_>], part_cost: usize) -> usize {
     let mut sum = 0;
     let reached = jobs.iter().position(|job| {
-        sum += cost(job);
+        sum += cost(job.data);
         sum >= part_cost
     });
     reached.map_or(jobs.len(), |last| last + 1)
