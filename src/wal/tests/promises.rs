@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::disk::SlotId;
 use crate::entry::EntryKind;
+use crate::entry::LogEntry;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -341,14 +342,19 @@ fn the_cutover_survives_its_segment() {
     assert_eq!(rig.open().unwrap().1.cutover, Some(Index(2)));
 }
 
-#[test]
-fn old_entries_are_read_back_within_bounds() {
+/// So many frames of three entries, and these.
+fn log_of_threes(frames: u64) -> (LogRig, LogLoop, Vec<LogEntry>) {
     let rig = LogRig::new(15);
     let mut log = made(&rig);
-    for round in 0..10 {
-        write(&mut log, append(1 + round, entries(1, 2 + 3 * round, 3, 1000))).unwrap();
+    for frame in 0..frames {
+        write(&mut log, append(1 + frame, entries(1, 2 + 3 * frame, 3, 1000))).unwrap();
     }
-    let all = entries(1, 2, 30, 1000);
+    (rig, log, entries(1, 2, 3 * frames, 1000))
+}
+
+#[test]
+fn old_entries_are_read_back_within_bounds() {
+    let (rig, mut log, all) = log_of_threes(10);
     assert_eq!(log.fetch(Index(2), Index(31), usize::MAX).unwrap(), all);
     assert_eq!(log.fetch(Index(6), Index(9), usize::MAX).unwrap(), all[4..8]);
     assert_eq!(log.fetch(Index(6), Index(31), 3500).unwrap(), all[4..7]);
@@ -366,12 +372,7 @@ fn old_entries_are_read_back_within_bounds() {
 
 #[test]
 fn frames_behind_each_other_come_with_one_read() {
-    let rig = LogRig::new(15);
-    let mut log = made(&rig);
-    for round in 0..22 {
-        write(&mut log, append(1 + round, entries(1, 2 + 3 * round, 3, 1000))).unwrap();
-    }
-    let all = entries(1, 2, 66, 1000);
+    let (rig, mut log, all) = log_of_threes(22);
     let reads_of = |log: &mut LogLoop, first, last, bytes_max| {
         let before = rig.platters.reads();
         let found = log.fetch(Index(first), Index(last), bytes_max).unwrap();
