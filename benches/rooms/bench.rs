@@ -145,6 +145,12 @@ pub fn count(arguments: &[String]) {
     };
     let choice = tier.parse().expect("the name of a tier");
     choose(choice).expect("a tier that valgrind knows, before any key is made");
+    // Callgrind counts on this thread alone: what would be shared out (frames of a log that is read back) is done here too.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build_global()
+        .expect("no pool was there before");
     let grid = Grid::of_words(sizes, batches);
     let benches: Vec<Bench> = all(Scale::Large).into_iter().chain(stages::benches(&grid)).collect();
     for name in names {

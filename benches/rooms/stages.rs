@@ -5,9 +5,12 @@
 
 use std::alloc::GlobalAlloc;
 use std::alloc::Layout;
-use std::alloc::System;
-use std::cell::Cell;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use mimalloc::MiMalloc;
 
 use crate::apply;
 use crate::bench::Bench;
@@ -186,35 +189,52 @@ fn allocations_of(way: Way) -> u64 {
 }
 
 fn counted(work: impl FnOnce()) -> u64 {
-    let before = COUNT.get();
+    let before = REQUESTS.load(Ordering::Relaxed);
+    COUNTS.store(true, Ordering::Relaxed);
     work();
-    COUNT.get() - before
+    COUNTS.store(false, Ordering::Relaxed);
+    REQUESTS.load(Ordering::Relaxed) - before
 }
 
-/// Counts the requests of each thread for memory.
+/// Requests for memory by any thread, while they are counted.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+static COUNTS: AtomicBool = AtomicBool::new(false);
+
+/// Counts requests for memory, and takes it from where the node's binary takes it: what memory costs is part of what a stage
+/// costs. The C library gives blocks of MiBs back each time, and their pages come anew.
 struct Counting;
 
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
+impl Counting {
+    fn count() {
+        if COUNTS.load(Ordering::Relaxed) {
+            REQUESTS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
-// SAFETY: every call is handed to `System` as it came; counting allocates nothing (a `Cell` without destructor).
+// SAFETY: every call is handed to `MiMalloc` as it came; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        Counting::count();
         // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Counting::count();
+        // SAFETY: the caller's contract.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the caller's contract.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        Counting::count();
         // SAFETY: the caller's contract.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { MiMalloc.realloc(pointer, layout, size) }
     }
 }
 
