@@ -1,6 +1,7 @@
 //! Expired keys that nobody touches: a walk over all rows finds them, and counts the others on its way.
 //!
-//! A step looks at the headers of a bounded number of rows, in the order of their names, and opens nothing. What is past due by
+//! A step looks at the headers of a bounded number of rows, in the order of their names, and opens nothing. The base reads a row
+//! whole for its header, so their bytes are bounded too: a few large values would keep a core busy for ever. What is past due by
 //! the clock of the node is for one entry of removals. Apply judges by the stamp of that entry again, so every replica removes
 //! the same rows, and a key that got a new deadline meanwhile stays.
 //!
@@ -23,6 +24,7 @@ use crate::limits::EXPIRY_BYTES;
 use crate::limits::EXPIRY_NAMES_MAX;
 use crate::limits::EXPIRY_PAUSE;
 use crate::limits::EXPIRY_PAUSE_IDLE;
+use crate::limits::EXPIRY_STEP_BYTES;
 use crate::limits::EXPIRY_STEP_ROWS;
 
 /// The rows of the state, as far as a walk needs them.
@@ -99,14 +101,15 @@ impl ExpiryWalk {
         ExpiryWalk { rows, counts, above: None, under_way, is_first: true, has_deadlines: true }
     }
 
-    /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], deleted ones included, and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
+    /// Looks at the next rows, up to [`EXPIRY_STEP_ROWS`], deleted ones included, or to [`EXPIRY_STEP_BYTES`] of those that stay,
+    /// and at no more once [`EXPIRY_NAMES_MAX`] or [`EXPIRY_BYTES`] are past due.
     ///
     /// # Errors
     /// [`BaseError`]; the walk begins anew with the next step.
     pub fn step(&mut self, now_ms: u64) -> Result<ExpiryStep, BaseError> {
         let begun_at = self.above.take();
-        let (mut past_due, mut past_due_bytes, mut looked_at, mut last) = (Vec::new(), 0, 0, begun_at);
-        let mut is_cut = false;
+        let (mut past_due, mut past_due_bytes, mut last) = (Vec::new(), 0, begun_at);
+        let (mut looked_at, mut kept_bytes, mut is_cut) = (0, 0, false);
         let under_way = &mut self.under_way;
         let walked = self.rows.each_above(begun_at, &mut |name, met| {
             assert!(last.is_none_or(|last| last < *name), "a walk goes upward");
@@ -120,13 +123,14 @@ impl ExpiryWalk {
                 past_due.push(*name);
                 past_due_bytes += bytes;
             } else {
+                kept_bytes += bytes;
                 let count = &mut under_way[usize::from(name.database().number())];
                 count.keys += 1;
                 count.expires += u64::from(expire_at_ms != 0);
                 count.left_ms = count.left_ms.saturating_add(expire_at_ms.saturating_sub(now_ms));
             }
             let is_full = past_due.len() == EXPIRY_NAMES_MAX || past_due_bytes >= EXPIRY_BYTES;
-            is_cut = is_full || looked_at == EXPIRY_STEP_ROWS;
+            is_cut = is_full || looked_at == EXPIRY_STEP_ROWS || kept_bytes >= EXPIRY_STEP_BYTES;
             !is_cut
         });
         let damage = match walked {
@@ -321,6 +325,14 @@ mod tests {
         assert_eq!(house.step().past_due.len(), 2);
         house.walk();
         assert!(house.rows.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn bounded_large_rows_are_looked_at_few_at_a_time() {
+        let mut house = house_of((0..100).map(|number| (name(0, number), 0)), EXPIRY_STEP_BYTES / 2);
+        house.walk();
+        assert_eq!(house.walk(), EXPIRY_PAUSE_IDLE * 51, "two in a step, and one step to see the end");
+        assert_eq!(house.counts.of(Database::FIRST).keys, 100);
     }
 
     #[test]
