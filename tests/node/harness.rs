@@ -296,7 +296,10 @@ impl Drop for Node {
         let _ = self.child.wait();
         // What the node said is most of what can be known about a failure that comes once in hundreds of rounds.
         if std::thread::panicking() {
-            println!("the node had ended before the test failed: {ended:?}; its newest lines:");
+            match ended {
+                Ok(None) => println!("the node still ran when the test failed; its newest lines:"),
+                ended => println!("the node had ended before the test failed: {ended:?}; its newest lines:"),
+            }
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             lines[lines.len().saturating_sub(LINES_SHOWN)..].iter().for_each(|line| println!("  {line}"));
