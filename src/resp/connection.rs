@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
@@ -94,9 +93,8 @@ where
         }
         if !wire.outbox.is_empty() {
             // Others whose requests are here run first, then all answer: a client with many connections is woken once for all of
-            // them. Measured with 50 connections of one request each: 57 k GETs a second, 47 k without; one connection alone
-            // loses nothing.
-            yield_now().await;
+            // them.
+            go_behind_others().await;
         }
         wire.drain().await?;
         // What woke this connection while it did something else wakes it no more.
@@ -132,6 +130,22 @@ where
         let deadline = next_deadline(session, shared, command_began);
         wait_for_bytes(wire, shared, &mut news, (began, deadline)).await?;
     }
+}
+
+/// Lets everything run that is ready now. The runtime's own yield goes on only once the sockets were asked again, so
+/// requests that came meanwhile ran before the answers, and these left in two halves in turn: with 50 connections of one
+/// request each a client slept 90 times for 1000 replies, and does 43 times.
+async fn go_behind_others() {
+    let mut is_behind = false;
+    let behind = poll_fn(|context| {
+        if std::mem::replace(&mut is_behind, true) {
+            return Poll::Ready(());
+        }
+        // A task that is woken while it runs goes to the end of the queue.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    });
+    behind.await;
 }
 
 /// A CLIENT KILL or the end of the node.
