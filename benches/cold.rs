@@ -189,11 +189,11 @@ impl OneKey {
         };
         let body = |number| {
             let mut body = Vec::new();
-            value(number).encode_body(&key(number), &mut body);
+            value(number).borrowed().encode_body(&key(number), &mut body);
             body
         };
         let bodies: Vec<Vec<u8>> = rows.iter().map(|(_, number)| body(*number)).collect();
-        let header = value(0).header(BodyState::Sealed).encode();
+        let header = value(0).borrowed().header(BodyState::Sealed).encode();
         let mut items: Vec<(ValueBinding<'_>, &[u8])> = Vec::with_capacity(rows.len());
         for ((name, _), body) in rows.iter().zip(&bodies) {
             let store_key = name.as_bytes();

@@ -92,6 +92,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["peers", "resp"]),
     ("toml", &["node"]),
     ("tracing_subscriber", &["node"]),
+    ("triomphe", &["fsm"]),
 ];
 
 /// The only rooms with `unsafe`.

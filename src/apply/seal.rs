@@ -16,7 +16,6 @@ use crate::fsm::row::SealedBy;
 use crate::fsm::row::TableRow;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::stretches;
-use crate::fsm::value::BodyState;
 use crate::keys::node_keys::ActiveValue;
 
 /// Why the rows of a table were not all handed over.
@@ -101,7 +100,7 @@ impl<'k> SealBatch<'k> {
             self.rows.push((name, PendingRow::Gone));
             return Ok(false);
         };
-        let Some(sealed) = row.at.sealed() else {
+        let Some(sealed) = row.at().sealed() else {
             row.encode_clear(&mut self.clear);
             self.rows.push((name, PendingRow::Clear { end: self.clear.len() }));
             return Ok(false);
@@ -119,12 +118,12 @@ impl<'k> SealBatch<'k> {
         let KeyRows { key, rows } = &mut self.sealing[place];
         let binding = ValueBinding {
             store_key: name.as_bytes(),
-            header: row.value.header(BodyState::Sealed).encode(),
+            header: row.header().encode(),
             entry_tag: sealed.entry_tag,
-            delta: row.at.index.0.saturating_sub(key.active_from.0),
-            op: row.at.op.into(),
+            delta: row.at().index.0.saturating_sub(key.active_from.0),
+            op: row.at().op.into(),
         };
-        rows.add(&binding, row.value.body_len(&row.key), |out| row.encode_body(out))?;
+        rows.add(&binding, row.body_len(), |out| row.encode_body(out))?;
         Ok(place)
     }
 

@@ -12,7 +12,6 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::opening::RowBatch;
 use crate::fsm::reader::RowReader;
 use crate::fsm::table::stretches;
-use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
 use crate::fsm::value::Value;
 use crate::fsm::view::View;
@@ -86,10 +85,9 @@ fn opened(reader: &RowReader, name: RowName, row: MetRow<'_>) -> Result<OpenedRo
             Ok(OpenedRow { name, header, body: Bytes::copy_from_slice(body) })
         }
         MetRow::Table(row) => {
-            let state = if row.at.sealed().is_some() { BodyState::Sealed } else { BodyState::Clear };
-            let mut body = Vec::with_capacity(row.value.body_len(&row.key));
+            let mut body = Vec::with_capacity(row.body_len());
             row.encode_body(&mut body);
-            Ok(OpenedRow { name, header: row.value.header(state), body: body.into() })
+            Ok(OpenedRow { name, header: row.header(), body: body.into() })
         }
     }
 }

@@ -4,10 +4,6 @@
 //! the run, or at a later flush, gives the same bytes however the entries were cut into runs (SAME-BYTES). Nothing here
 //! reads a clock; the order of the hash map never shows: changes leave sorted.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 use crate::crypto::names::NameKey;
 use crate::fsm::command::WriteRef;
 use crate::fsm::name::Database;
@@ -21,12 +17,12 @@ use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
+use crate::fsm::row::RowBytes;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::SealedBy;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::value::Value;
-use crate::fsm::value::ValueKind;
 use crate::ids::Index;
 use crate::keys::node_keys::ActiveValue;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
@@ -210,7 +206,7 @@ impl Overlay {
         for (name, fate) in self.effects.rows() {
             match fate {
                 Some(row) => {
-                    let (key, value, at) = (row.key[..].into(), row.value.clone(), row.at);
+                    let (key, value, at) = (row.key().into(), row.to_value(), *row.at());
                     rows.push((*name, RowChange::Put { key, value, at }));
                 }
                 None if cleared.has(name.database()) => {}
@@ -224,7 +220,7 @@ impl Overlay {
     /// The value of a row here or below, past due or not.
     pub(crate) fn value<B: Base + ?Sized>(&self, base: &B, row: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         match self.effects.find(&row.name) {
-            FoundRow::Row(found) => Ok(Some(found.value_for(row)?.clone())),
+            FoundRow::Row(found) => Ok(Some(found.asked_for(row)?.to_value())),
             FoundRow::Gone => Ok(None),
             FoundRow::Below => base.value(row),
         }
@@ -254,25 +250,18 @@ impl Overlay {
         &mut self,
         name: RowName,
         key: &[u8],
-        bytes: Bytes,
+        bytes: RowBytes<'_>,
         expire_at_ms: u64,
         context: &mut WriteContext<'_>,
     ) {
         debug_assert!((context.op as usize) < ENTRY_WRITES_MAX, "counted before the entry was executed");
-        let value = Value { kind: ValueKind::String, last_change: context.index, expire_at_ms, bytes };
-        let held_bytes = value.bytes.len();
-        let row = TableRow { value, at: context.next_write(), key: key.into(), held_bytes };
-        self.effects.set(name, Some(Arc::new(row)));
+        let row = TableRow::new(key, bytes, expire_at_ms, context.next_write());
+        self.effects.set(name, Some(row));
     }
 
     /// Holds the key that the run's values will be sealed with, see [`Effects::seal_with`].
     pub fn seal_with(&mut self, key: &ActiveValue) {
         self.effects.seal_with(key);
-    }
-
-    /// What was put just now holds so many bytes, at least its length.
-    pub(crate) fn hold(&mut self, name: &RowName, held_bytes: usize) {
-        self.effects.hold(name, held_bytes);
     }
 
     /// The row goes, whether there is one or not.
@@ -342,9 +331,9 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
     }
 
     fn count(&self, database: Database, now_ms: u64) -> Result<u64, ReadError> {
-        let is_live = |value: Option<&Value>| value.is_some_and(|value| !value.is_past_due(now_ms));
+        let is_live = |row: &RowFate| row.as_ref().is_some_and(|row| !row.is_past_due(now_ms));
         let rows = || self.overlay.effects.rows().filter(|(name, _)| name.database() == database);
-        let above = rows().filter(|(_, row)| is_live(row.as_ref().map(|row| &row.value))).count() as u64;
+        let above = rows().filter(|(_, row)| is_live(row)).count() as u64;
         if self.overlay.effects.cleared().has(database) {
             return Ok(above);
         }
@@ -359,6 +348,6 @@ impl<B: Base + ?Sized> Base for OverlayView<'_, B> {
 
 /// Shows a row of the overlay to `visit`, or that it was deleted.
 fn meet(name: &RowName, fate: &RowFate, now_ms: u64, visit: &mut dyn FnMut(MetKey<'_>) -> bool) -> bool {
-    let live = fate.as_ref().filter(|row| !row.value.is_past_due(now_ms));
-    visit(MetKey { name: *name, key: live.map(|row| &row.key[..]), bytes: 0 })
+    let live = fate.as_ref().filter(|row| !row.is_past_due(now_ms));
+    visit(MetKey { name: *name, key: live.map(TableRow::key), bytes: 0 })
 }

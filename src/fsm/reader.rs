@@ -208,8 +208,8 @@ impl RowReader {
         batch.open();
         for (asked, seen) in rows.iter().zip(&*seen) {
             let value = match seen {
-                SeenRow::Above(FoundRow::Row(row)) => match row.value_for(*asked) {
-                    Ok(value) => Ok(Some(value.borrowed())),
+                SeenRow::Above(FoundRow::Row(row)) => match row.asked_for(*asked) {
+                    Ok(row) => Ok(Some(row.value())),
                     Err(error) => Err(error.into()),
                 },
                 SeenRow::Above(_) => Ok(None),
@@ -237,7 +237,7 @@ impl RowReader {
             return Ok(visit(MetKey { name, key: None, bytes: 0 }));
         }
         match row {
-            MetRow::Table(row) => Ok(visit(MetKey { name, key: Some(&row.key), bytes })),
+            MetRow::Table(row) => Ok(visit(MetKey { name, key: Some(row.key()), bytes })),
             MetRow::Base(row) => {
                 batch.clear();
                 batch.add(&*self.cipher, &name, Some(row));
@@ -335,7 +335,7 @@ impl Base for RowReader {
     fn value(&self, asked: RowKey<'_>) -> Result<Option<Value>, ReadError> {
         let view = self.views.load();
         match view.find(&asked.name) {
-            FoundRow::Row(row) => Ok(Some(row.value_for(asked)?.clone())),
+            FoundRow::Row(row) => Ok(Some(row.asked_for(asked)?.to_value())),
             FoundRow::Gone => Ok(None),
             FoundRow::Below => {
                 let mut batch = RowBatch::default();
@@ -384,7 +384,7 @@ impl Base for RowReader {
         };
         for (asked, seen) in rows.iter().zip(seen) {
             let value = match seen {
-                SeenRow::Above(FoundRow::Row(row)) => Some(row.value_for(*asked)?.clone()),
+                SeenRow::Above(FoundRow::Row(row)) => Some(row.asked_for(*asked)?.to_value()),
                 SeenRow::Above(_) => None,
                 SeenRow::Base(at) => match fetched.get_mut(at) {
                     Some(value) => value.take(),
@@ -434,7 +434,7 @@ fn is_enough(seen: &[SeenRow], fetched: &[Option<Value>]) -> bool {
     let mut bytes = 0;
     for seen in seen {
         match seen {
-            SeenRow::Above(FoundRow::Row(row)) => bytes += row.value.bytes.len(),
+            SeenRow::Above(FoundRow::Row(row)) => bytes += row.value().bytes.len(),
             SeenRow::Above(_) => {}
             SeenRow::Base(at) => match fetched.get(*at) {
                 Some(value) => bytes += value.as_ref().map_or(0, |value| value.bytes.len()),

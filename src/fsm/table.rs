@@ -122,7 +122,7 @@ impl RowTable {
         for (fate, name) in fates.iter_mut().zip(open()) {
             *fate = name.and_then(|name| shard(name).fate(name));
         }
-        warm(fates.iter().flatten().filter_map(|fate| fate.as_deref()));
+        warm(fates.iter().flatten().filter_map(|fate| fate.as_ref()));
         for ((fate, name), found) in fates.iter().zip(names).zip(&mut *found) {
             if *found == FoundRow::Below {
                 *found = shard(name).found(name, *fate);

@@ -163,38 +163,10 @@ impl Header {
 }
 
 impl Value {
-    /// The header that this value's row gets.
-    #[must_use]
-    pub fn header(&self, state: BodyState) -> Header {
-        Header { state, expire_at_ms: self.expire_at_ms }
-    }
-
-    /// Length of what [`Value::encode_body`] appends.
-    #[must_use]
-    pub fn body_len(&self, key: &[u8]) -> usize {
-        BODY_PREFIX_LEN + key.len() + self.bytes.len()
-    }
-
     /// Length of its sealed row. Where a value was read from the base its bytes are a piece of that row, and hold all of it.
     #[must_use]
     pub fn row_len(&self, key: &[u8]) -> usize {
-        HEADER_LEN + ENVELOPE_OVERHEAD + self.body_len(key)
-    }
-
-    /// Appends the body of this value under the user's `key`: what a sealed row holds inside its envelope.
-    ///
-    /// # Panics
-    /// If the key is longer than `KEY_BYTES_MAX`.
-    pub fn encode_body(&self, key: &[u8], out: &mut Vec<u8>) {
-        assert!(key.len() <= KEY_BYTES_MAX, "a longer key is refused before it gets into an entry");
-        debug_assert_ne!(self.last_change, Index(0), "index 0 means no such key");
-        out.push(match self.kind {
-            ValueKind::String => KIND_STRING,
-        });
-        out.extend_from_slice(&self.last_change.0.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(key.len()).expect("at most KEY_BYTES_MAX").to_be_bytes());
-        out.extend_from_slice(key);
-        out.extend_from_slice(&self.bytes);
+        HEADER_LEN + ENVELOPE_OVERHEAD + self.borrowed().body_len(key)
     }
 
     /// The user's key and the value in an opened (or clear) body; both are slices of `body`, not copies.
@@ -214,16 +186,10 @@ impl Value {
         ValueRef { kind: *kind, last_change: *last_change, expire_at_ms: *expire_at_ms, bytes }
     }
 
-    /// Appends the whole row of a value that is not sealed.
-    pub fn encode_clear(&self, key: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.header(BodyState::Clear).encode());
-        self.encode_body(key, out);
-    }
-
     #[cfg(test)]
     pub(crate) fn encode_clear_row(&self, key: &[u8]) -> Vec<u8> {
-        let mut row = Vec::new();
-        self.encode_clear(key, &mut row);
+        let mut row = self.borrowed().header(BodyState::Clear).encode().to_vec();
+        self.borrowed().encode_body(key, &mut row);
         row
     }
 
@@ -260,6 +226,34 @@ impl<'a> ValueRef<'a> {
             return Err(ValueError::ValueLong { found: bytes.len() });
         }
         Ok((key, ValueRef { kind, last_change, expire_at_ms: header.expire_at_ms, bytes }))
+    }
+
+    /// The header that this value's row gets.
+    #[must_use]
+    pub fn header(self, state: BodyState) -> Header {
+        Header { state, expire_at_ms: self.expire_at_ms }
+    }
+
+    /// Length of what [`ValueRef::encode_body`] appends.
+    #[must_use]
+    pub fn body_len(self, key: &[u8]) -> usize {
+        BODY_PREFIX_LEN + key.len() + self.bytes.len()
+    }
+
+    /// Appends the body of this value under the user's `key`: what a sealed row holds inside its envelope.
+    ///
+    /// # Panics
+    /// If the key is longer than `KEY_BYTES_MAX`.
+    pub fn encode_body(self, key: &[u8], out: &mut Vec<u8>) {
+        assert!(key.len() <= KEY_BYTES_MAX, "a longer key is refused before it gets into an entry");
+        debug_assert_ne!(self.last_change, Index(0), "index 0 means no such key");
+        out.push(match self.kind {
+            ValueKind::String => KIND_STRING,
+        });
+        out.extend_from_slice(&self.last_change.0.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(key.len()).expect("at most KEY_BYTES_MAX").to_be_bytes());
+        out.extend_from_slice(key);
+        out.extend_from_slice(self.bytes);
     }
 
     /// A copy of its own.
@@ -315,7 +309,7 @@ mod tests {
     fn golden_row_is_what_the_drawing_says() {
         let clear = value().encode_clear_row(b"key");
         assert_eq!(hex::encode(&clear), "008877665544332211010000000000000102000000036b6579616263");
-        let sealed = value().header(BodyState::Sealed).encode();
+        let sealed = value().borrowed().header(BodyState::Sealed).encode();
         assert_eq!(hex::encode(sealed), "028877665544332211");
     }
 
@@ -344,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_short_or_strange_body_is_refused() {
-        let header = value().header(BodyState::Clear);
+        let header = value().borrowed().header(BodyState::Clear);
         let row = value().encode_clear_row(b"key");
         for len in 0..HEADER_LEN {
             assert_eq!(Header::split(&row[..len]), Err(ValueError::RowShort { found: len }));

@@ -19,7 +19,6 @@ use crate::fsm::row::TableRow;
 use crate::fsm::table::Stretch;
 use crate::fsm::table::shard_of;
 use crate::fsm::table::stretches;
-use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
 use crate::fsm::value::ValueError;
 use crate::fsm::view::Pinning;
@@ -43,10 +42,7 @@ impl MetRow<'_> {
     /// [`ValueError`] if a row of the base is none of ours.
     pub fn header(&self) -> Result<Header, ValueError> {
         match self {
-            MetRow::Table(row) => {
-                let state = if row.at.sealed().is_some() { BodyState::Sealed } else { BodyState::Clear };
-                Ok(row.value.header(state))
-            }
+            MetRow::Table(row) => Ok(row.header()),
             MetRow::Base(row) => Header::split(row).map(|(header, _)| header),
         }
     }
@@ -55,7 +51,7 @@ impl MetRow<'_> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            MetRow::Table(row) => row.value.bytes.len(),
+            MetRow::Table(row) => row.value().bytes.len(),
             MetRow::Base(row) => row.len(),
         }
     }
@@ -125,7 +121,7 @@ impl View<dyn RowBase> {
         let mut above = rows.into_iter().peekable();
         let mut goes_on = true;
         let tell = |name: RowName, fate: &RowFate, visit: &mut dyn FnMut(RowName, Option<MetRow<'_>>) -> bool| {
-            visit(name, fate.as_deref().map(MetRow::Table))
+            visit(name, fate.as_ref().map(MetRow::Table))
         };
         if !hides_base {
             let first = behind.unwrap_or(*names_of(database, number).start());
@@ -351,7 +347,7 @@ impl Views<dyn RowBase> {
     pub fn is_live(&self, name: &RowName, now_ms: u64) -> Result<bool, WalkError> {
         let view = self.load();
         match view.find(name) {
-            FoundRow::Row(row) => Ok(!row.value.is_past_due(now_ms)),
+            FoundRow::Row(row) => Ok(!row.is_past_due(now_ms)),
             FoundRow::Gone => Ok(false),
             FoundRow::Below => {
                 let mut found = Ok(false);

@@ -35,6 +35,7 @@ use sealkv::fsm::opening::ReadError;
 use sealkv::fsm::opening::RowCipher;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::row::Effects;
+use sealkv::fsm::row::RowBytes;
 use sealkv::fsm::row::TableRow;
 use sealkv::fsm::row::WrittenAt;
 use sealkv::fsm::table::Bury;
@@ -99,8 +100,8 @@ impl OneKey {
 
     fn seal(&self, name: &RowName, key: &[u8]) -> Bytes {
         let mut body = Vec::new();
-        value().encode_body(key, &mut body);
-        let header = value().header(BodyState::Sealed).encode();
+        value().borrowed().encode_body(key, &mut body);
+        let header = value().borrowed().header(BodyState::Sealed).encode();
         let binding = ValueBinding { store_key: name.as_bytes(), header, entry_tag: [3; 16], delta: 1, op: 0 };
         seal_values(self.keys.snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[(binding, &body)]).unwrap().remove(0)
     }
@@ -130,8 +131,8 @@ fn reader(is_in_table: bool) -> RowReader {
     if is_in_table {
         for number in 0..KEYS {
             let at = WrittenAt::new(Index(1), 0, None);
-            let row = TableRow { value: value(), at, key: key(number)[..].into(), held_bytes: VALUE.len() };
-            effects.set(name(number), Some(Arc::new(row)));
+            let row = TableRow::new(&key(number), RowBytes::Copied(&VALUE), 0, at);
+            effects.set(name(number), Some(row));
         }
     } else {
         let mut names: Vec<(RowName, usize)> = (0..KEYS).map(|number| (name(number), number)).collect();

@@ -340,7 +340,7 @@ fn nobody_is_answered_before_every_reader_can_see_it() {
     assert_eq!(seen.len(), 3, "one run");
     for (index, stamp_ms, row) in &*seen {
         assert_eq!((*index, *stamp_ms), (7, leader.stamp_ms));
-        assert!(matches!(row, FoundRow::Row(row) if row.value.bytes == "2"), "{row:?}");
+        assert!(matches!(row, FoundRow::Row(row) if row.value().bytes == b"2"), "{row:?}");
     }
 }
 

@@ -258,11 +258,11 @@ impl Twin {
                 continue;
             };
             let mut body = Vec::new();
-            value.encode_body(&key, &mut body);
+            value.borrowed().encode_body(&key, &mut body);
             let row = match at.entry_tag() {
-                None => [&value.header(BodyState::Clear).encode()[..], &body].concat(),
+                None => [&value.borrowed().header(BodyState::Clear).encode()[..], &body].concat(),
                 Some(entry_tag) => {
-                    let header = value.header(BodyState::Sealed).encode();
+                    let header = value.borrowed().header(BodyState::Sealed).encode();
                     let (index, op) = (at.index.0, u64::from(at.op));
                     let of = SealedFor { store_key: name.as_bytes(), header, index, op, entry_tag };
                     plain::seal_row(active.as_ref().unwrap(), &of, &body)

@@ -1,7 +1,5 @@
 //! SETBIT, BITOP and BITFIELD.
 
-use bytes::Bytes;
-
 use crate::fsm::command::BitOperation;
 use crate::fsm::command::BitSteps;
 use crate::fsm::command::KeyList;
@@ -64,7 +62,7 @@ pub(super) fn combine<B: Base + ?Sized>(
         run.overlay.remove(target.0);
     } else {
         run.charge(len)?;
-        run.put(target, Bytes::from(result), 0);
+        run.put(target, result.into(), 0);
     }
     Ok(integer(len))
 }
@@ -88,7 +86,7 @@ pub(super) fn change_fields<B: Base + ?Sized>(
     bytes.resize(len.max(old_len), 0);
     let replies = steps.map(|step| bits::change_field(&mut bytes, &step)).collect();
     if old.as_ref().is_none_or(|old| old.bytes != bytes) {
-        run.put(row, Bytes::from(bytes), old.map_or(0, |old| old.expire_at_ms));
+        run.put(row, bytes.into(), old.map_or(0, |old| old.expire_at_ms));
     }
     Ok(Reply::Array(replies))
 }

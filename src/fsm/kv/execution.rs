@@ -12,6 +12,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
+use crate::fsm::row::RowBytes;
 use crate::fsm::value::Value;
 use crate::limits::VALUE_BYTES_MAX;
 
@@ -79,8 +80,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         bytes.resize(new_len, 0);
         change(&mut bytes);
         let held_bytes = bytes.capacity();
-        self.put(row, bytes.freeze(), expire_at_ms);
-        self.overlay.hold(&row.0, held_bytes);
+        self.put(row, RowBytes::Owned { bytes: bytes.freeze(), held_bytes }, expire_at_ms);
         Ok(new_len)
     }
 
@@ -110,21 +110,25 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
             if deadline != Deadline::Past {
                 self.charge(self.kept(Some(&old)))?;
             }
-            let held_bytes = old.row_len(row.1);
-            self.put_or_remove(row, old.bytes, deadline, old.expire_at_ms);
-            self.overlay.hold(&row.0, held_bytes);
+            let expire_at_ms = old.expire_at_ms;
+            self.put_or_remove(row, again(row, old), deadline, expire_at_ms);
         }
         Ok(())
     }
 
     /// The value of another row, or of this one, as it is.
     pub(super) fn put_old(&mut self, row: KeyedRow<'_>, old: Value) {
-        let held_bytes = old.row_len(row.1);
-        self.put(row, old.bytes, old.expire_at_ms);
-        self.overlay.hold(&row.0, held_bytes);
+        let expire_at_ms = old.expire_at_ms;
+        self.put(row, again(row, old), expire_at_ms);
     }
 
-    pub(super) fn put_or_remove(&mut self, row: KeyedRow<'_>, bytes: Bytes, deadline: Deadline, old_expire_at_ms: u64) {
+    pub(super) fn put_or_remove(
+        &mut self,
+        row: KeyedRow<'_>,
+        bytes: RowBytes<'_>,
+        deadline: Deadline,
+        old_expire_at_ms: u64,
+    ) {
         match deadline {
             Deadline::Unchanged => self.put(row, bytes, old_expire_at_ms),
             Deadline::At(at) => self.put(row, bytes, at),
@@ -132,7 +136,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         }
     }
 
-    pub(super) fn put(&mut self, row: KeyedRow<'_>, bytes: Bytes, expire_at_ms: u64) {
+    pub(super) fn put(&mut self, row: KeyedRow<'_>, bytes: RowBytes<'_>, expire_at_ms: u64) {
         assert!(bytes.len() <= VALUE_BYTES_MAX, "a value that is too long is refused before it is made");
         self.overlay.put(row.0, row.1, bytes, expire_at_ms, self.context);
     }
@@ -188,6 +192,11 @@ fn owned(bytes: Bytes, new_len: usize) -> BytesMut {
         copy.extend_from_slice(&shared);
         copy
     })
+}
+
+/// The bytes of an old value, which go into a row once more.
+fn again(row: KeyedRow<'_>, old: Value) -> RowBytes<'static> {
+    RowBytes::Owned { held_bytes: old.row_len(row.1), bytes: old.bytes }
 }
 
 pub(super) fn flag(is_true: bool) -> Reply {

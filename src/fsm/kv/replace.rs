@@ -1,7 +1,5 @@
 //! RENAME, COPY, MOVE and RESTORE; SET and DEL that compare the value first.
 
-use bytes::Bytes;
-
 use crate::fsm::command::Expiry;
 use crate::fsm::command::Reply;
 use crate::fsm::command::SetReply;
@@ -14,6 +12,7 @@ use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
+use crate::fsm::row::RowBytes;
 use crate::fsm::value::Value;
 
 /// What a value must be.
@@ -114,7 +113,7 @@ pub(super) fn restore<B: Base + ?Sized>(
         Some(ms) => run.deadline_at(ms).ok_or(CommandEnd::Answer(words::RESTORE_EXPIRE))?,
     };
     run.charge(value.len())?;
-    run.put_or_remove(row, Bytes::copy_from_slice(value), deadline, 0);
+    run.put_or_remove(row, RowBytes::Copied(value), deadline, 0);
     Ok(Reply::Ok)
 }
 
@@ -139,7 +138,7 @@ pub(super) fn set_if<B: Base + ?Sized>(
     };
     if takes_place {
         run.charge(value.len())?;
-        run.put_or_remove(row, Bytes::copy_from_slice(value), deadline, old_expire_at_ms);
+        run.put_or_remove(row, RowBytes::Copied(value), deadline, old_expire_at_ms);
     }
     Ok(answer)
 }

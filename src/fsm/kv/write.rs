@@ -32,6 +32,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
+use crate::fsm::row::RowBytes;
 
 impl Overlay {
     /// Runs one command of the entry that `context` stands for, on top of `base` and of what ran before.
@@ -133,8 +134,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         };
         if takes_place {
             self.charge(value.len())?;
-            let bytes = Bytes::copy_from_slice(value);
-            self.put_or_remove(row, bytes, deadline, old_expire_at_ms);
+            self.put_or_remove(row, RowBytes::Copied(value), deadline, old_expire_at_ms);
         }
         Ok(answer)
     }
@@ -151,7 +151,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         }
         self.charge(pairs.map(|(_, value)| value.len()).sum())?;
         for (row, value) in rows() {
-            self.put(row, Bytes::copy_from_slice(value), 0);
+            self.put(row, RowBytes::Copied(value), 0);
         }
         Ok(if absent_only { Reply::Integer(1) } else { Reply::Ok })
     }
@@ -185,7 +185,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
         let mut digits = itoa::Buffer::new();
         let text = digits.format(sum).as_bytes();
         self.charge(text.len())?;
-        self.put(row, Bytes::copy_from_slice(text), old.map_or(0, |old| old.expire_at_ms));
+        self.put(row, RowBytes::Copied(text), old.map_or(0, |old| old.expire_at_ms));
         Ok(Reply::Integer(sum))
     }
 
@@ -199,7 +199,7 @@ impl<B: Base + ?Sized> Execution<'_, '_, B> {
             DecimalSum::Infinite => return Err(CommandEnd::Answer(words::NAN_OR_INFINITY)),
         };
         self.charge(text.len())?;
-        self.put(row, text.clone(), old.map_or(0, |old| old.expire_at_ms));
+        self.put(row, RowBytes::Copied(&text), old.map_or(0, |old| old.expire_at_ms));
         Ok(Reply::Bulk(text))
     }
 

@@ -32,6 +32,7 @@ use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::RowReader;
 use crate::fsm::row::Effects;
+use crate::fsm::row::RowBytes;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::table::Bury;
@@ -90,8 +91,8 @@ fn keys() -> KeyStore {
 
 fn sealed_row() -> Vec<u8> {
     let mut body = Vec::new();
-    value(50).encode_body(b"sealed", &mut body);
-    let (name, header) = (name(b"sealed"), value(50).header(BodyState::Sealed).encode());
+    value(50).borrowed().encode_body(b"sealed", &mut body);
+    let (name, header) = (name(b"sealed"), value(50).borrowed().header(BodyState::Sealed).encode());
     let binding = ValueBinding { store_key: name.as_bytes(), header, entry_tag: [3; 16], delta: 1, op: 0 };
     seal_values(keys().snapshot().value(KeyId::new(1).unwrap()).unwrap(), &[(binding, &body)]).unwrap()[0].to_vec()
 }
@@ -163,9 +164,9 @@ fn a_damaged_row_among_several_spoils_only_its_own_answer() {
     let (base, bury): (Arc<dyn RowBase>, Bury) = (Arc::new(base), Arc::new(drop));
     let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
     let at = WrittenAt::new(Index(9), 0, None);
-    let row = TableRow { value: value(7), at, key: b"table"[..].into(), held_bytes: 5 };
+    let row = TableRow::new(b"table", RowBytes::Copied(&value(7).bytes), 7, at);
     let mut effects = Effects::default();
-    effects.set(name(b"table"), Some(Arc::new(row)));
+    effects.set(name(b"table"), Some(row));
     writer.publish(effects, Position { term: Term(1), index: Index(9) }, 3);
     let reader = RowReader::new(Arc::clone(writer.views()), Arc::new(OneKey { accepts_clear_rows: true }));
     let asked = [&b"forged"[..], b"sealed", b"none", b"moved", b"table", b"clear", b"sealed"].map(asked);

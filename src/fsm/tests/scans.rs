@@ -22,6 +22,7 @@ use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
 use crate::fsm::reader::RowReader;
 use crate::fsm::row::Effects;
+use crate::fsm::row::RowBytes;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::table::Bury;
@@ -29,7 +30,6 @@ use crate::fsm::tests::kit::name;
 use crate::fsm::tests::kit::named;
 use crate::fsm::tests::kit::read;
 use crate::fsm::value::Value;
-use crate::fsm::value::ValueKind;
 use crate::fsm::view::ViewWriter;
 use crate::ids::Index;
 use crate::ids::Position;
@@ -87,10 +87,8 @@ fn deleted_and(keys: &[&'static str]) -> Counted {
         effects.set(RowName::new(Database::FIRST, (u128::from(place) << 64).to_be_bytes()), None);
     }
     for key in keys {
-        let (at, bytes) = (WrittenAt::new(Index(1), 0, None), Bytes::from_static(b"v"));
-        let value = Value { kind: ValueKind::String, last_change: Index(1), expire_at_ms: 0, bytes };
-        let row = TableRow { value, at, key: key.as_bytes().into(), held_bytes: 1 };
-        effects.set(name(key.as_bytes()), Some(Arc::new(row)));
+        let row = TableRow::new(key.as_bytes(), RowBytes::Copied(b"v"), 0, WrittenAt::new(Index(1), 0, None));
+        effects.set(name(key.as_bytes()), Some(row));
     }
     writer.publish(effects, Position { term: Term(1), index: Index(1) }, NOW);
     writer.merge();

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use shuttle::sync::Mutex;
 use shuttle::sync::atomic::AtomicUsize;
 use shuttle::sync::atomic::Ordering::SeqCst;
@@ -17,6 +16,7 @@ use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
+use crate::fsm::row::RowBytes;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
@@ -27,9 +27,6 @@ use crate::fsm::tests::threads::view::SeenRow;
 use crate::fsm::tests::threads::view::View;
 use crate::fsm::tests::threads::view::ViewWriter;
 use crate::fsm::tests::threads::view::Views;
-use crate::fsm::user_key::UserKey;
-use crate::fsm::value::Value;
-use crate::fsm::value::ValueKind;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::ids::Term;
@@ -115,10 +112,7 @@ fn names(are_apart: bool) -> [RowName; 2] {
 }
 
 fn row(index: u64) -> RowFate {
-    let value =
-        Value { kind: ValueKind::String, last_change: Index(index), expire_at_ms: 0, bytes: Bytes::from_static(b"v") };
-    let at = WrittenAt::new(Index(index), 0, None);
-    Some(Arc::new(TableRow { value, at, key: UserKey::default(), held_bytes: 1 }))
+    Some(TableRow::new(b"", RowBytes::Copied(b"v"), 0, WrittenAt::new(Index(index), 0, None)))
 }
 
 fn effects(act: Act, index: u64, names: &[RowName; 2]) -> Effects {
@@ -195,7 +189,7 @@ fn flush(world: &World) {
             }
             for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(Database::FIRST, number).rows) {
                 match fate {
-                    Some(row) => drop(rows.insert(name, row.at.index.0)),
+                    Some(row) => drop(rows.insert(name, row.at().index.0)),
                     None => drop(rows.remove(&name)),
                 }
             }
@@ -208,7 +202,7 @@ fn flush(world: &World) {
 
 fn index_of(found: &FoundRow) -> Option<u64> {
     match found {
-        FoundRow::Row(row) => Some(row.at.index.0),
+        FoundRow::Row(row) => Some(row.at().index.0),
         FoundRow::Gone => None,
         FoundRow::Below => panic!("the base knows"),
     }

@@ -10,12 +10,12 @@ use crate::fsm::name::Database;
 use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Effects;
+use crate::fsm::row::RowBytes;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::TableRow;
 use crate::fsm::row::WrittenAt;
 use crate::fsm::table::Bury;
 use crate::fsm::table::RowTable;
-use crate::fsm::user_key::UserKey;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueError;
 use crate::fsm::value::ValueKind;
@@ -38,8 +38,7 @@ fn value(expire_at_ms: u64) -> Value {
 }
 
 fn row(expire_at_ms: u64) -> RowFate {
-    let at = WrittenAt::new(Index(1), 0, None);
-    Some(Arc::new(TableRow { value: value(expire_at_ms), at, key: UserKey::default(), held_bytes: 1 }))
+    Some(TableRow::new(b"", RowBytes::Copied(b"v"), expire_at_ms, WrittenAt::new(Index(1), 0, None)))
 }
 
 /// One of few, so that levels often know the same; at both ends of stretches, too.
