@@ -6,6 +6,7 @@
 //! 1    16    name
 //! ```
 
+use std::cmp::Ordering;
 use std::hash::Hash;
 use std::hash::Hasher;
 
@@ -43,7 +44,7 @@ impl Database {
 }
 
 /// The place of a user's row, as drawn at the head of this file. Rows are ordered by its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowName([u8; ROW_NAME_LEN]);
 
 impl RowName {
@@ -80,6 +81,20 @@ impl RowName {
     #[must_use]
     pub fn name(&self) -> &[u8; NAME_LEN] {
         self.0.last_chunk().expect("a name is the end of a row name")
+    }
+}
+
+/// That of its bytes, compared as numbers: a run of a flush sorts them, and bytes are compared by a call.
+impl Ord for RowName {
+    fn cmp(&self, other: &RowName) -> Ordering {
+        let order = |name: &RowName| (name.0[0], u128::from_be_bytes(*name.name()));
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for RowName {
+    fn partial_cmp(&self, other: &RowName) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -141,6 +156,10 @@ mod tests {
                 before = Some(row);
             }
         }
+        let bytes = |seed: u8| std::array::from_fn(|at| (seed as usize * 37 + at * seed as usize) as u8);
+        let mut rows: Vec<RowName> = (0..=255).map(|seed| RowName::new(Database(seed & 1), bytes(seed))).collect();
+        rows.sort_unstable();
+        assert!(rows.is_sorted_by_key(|row| *row.as_bytes()), "the order is that of their bytes");
         assert_eq!(Database::all().len(), DATABASES);
     }
 
