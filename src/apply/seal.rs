@@ -48,11 +48,11 @@ pub(crate) fn seal_table<E>(table: &RowTable, take: &mut TakeRow<'_, E>) -> Resu
     let mut batch = SealBatch::new(&keys);
     let mut sealed = 0;
     for database in Database::all() {
-        for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(database, number).rows) {
-            sealed += u64::from(batch.add(name, fate)?);
-            if batch.is_full() {
-                batch.hand_over(take)?;
-            }
+        for number in 0..stretches() {
+            table.show_stretch(database, number, |name, fate| {
+                sealed += u64::from(batch.add(name, fate)?);
+                if batch.is_full() { batch.hand_over(take) } else { Ok(()) }
+            })?;
         }
     }
     batch.hand_over(take)?;
@@ -95,18 +95,18 @@ impl<'k> SealBatch<'k> {
     }
 
     /// True if it is a value to be sealed.
-    fn add(&mut self, name: RowName, fate: RowFate) -> Result<bool, NonceError> {
+    fn add(&mut self, name: &RowName, fate: &RowFate) -> Result<bool, NonceError> {
         let Some(row) = fate else {
-            self.rows.push((name, PendingRow::Gone));
+            self.rows.push((*name, PendingRow::Gone));
             return Ok(false);
         };
         let Some(sealed) = row.at().sealed() else {
             row.encode_clear(&mut self.clear);
-            self.rows.push((name, PendingRow::Clear { end: self.clear.len() }));
+            self.rows.push((*name, PendingRow::Clear { end: self.clear.len() }));
             return Ok(false);
         };
-        let place = self.seal_later(&name, &row, sealed)?;
-        self.rows.push((name, PendingRow::Sealed { place }));
+        let place = self.seal_later(name, row, sealed)?;
+        self.rows.push((*name, PendingRow::Sealed { place }));
         Ok(true)
     }
 

@@ -225,13 +225,26 @@ impl RowTable {
         self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);
     }
 
-    /// The rows of one stretch of a database, in the order of names; the stretches are [`stretches`].
-    #[must_use]
-    pub fn stretch(&self, database: Database, number: usize) -> Stretch {
-        self.stretch_behind(database, number, None, usize::MAX)
+    /// Shows the rows of one stretch of a database where they lie, in the order of names, until `show` fails; the stretches are
+    /// [`stretches`]. Of a table that nobody merges into: who did would wait for as long as this takes.
+    ///
+    /// # Errors
+    /// Those of `show`.
+    pub fn show_stretch<E>(
+        &self,
+        database: Database,
+        number: usize,
+        mut show: impl FnMut(&RowName, &RowFate) -> Result<(), E>,
+    ) -> Result<(), E> {
+        read(&self.shards[number], |shard| {
+            let mut rows: Vec<(RowName, &RowFate)> =
+                shard.map(database).iter().map(|(name, fate)| (*name, fate)).collect();
+            rows.sort_unstable_by_key(|(name, _)| *name);
+            rows.into_iter().try_for_each(|(name, fate)| show(&name, fate))
+        })
     }
 
-    /// The first rows of one stretch of a database behind a name, at most `most`.
+    /// The first rows of one stretch of a database behind a name, at most `most`, in the order of names.
     #[must_use]
     pub fn stretch_behind(&self, database: Database, number: usize, behind: Option<RowName>, most: usize) -> Stretch {
         let (cleared, mut rows) = read(&self.shards[number], |shard| {

@@ -4,6 +4,7 @@
 //! run at each use of them. Every order that fails prints how to make it again.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use shuttle::sync::Mutex;
@@ -187,11 +188,15 @@ fn flush(world: &World) {
             if table.cleared().has(Database::FIRST) {
                 rows.clear();
             }
-            for (name, fate) in (0..stretches()).flat_map(|number| table.stretch(Database::FIRST, number).rows) {
-                match fate {
-                    Some(row) => drop(rows.insert(name, row.at().index.0)),
-                    None => drop(rows.remove(&name)),
-                }
+            for number in 0..stretches() {
+                let shown = table.show_stretch(Database::FIRST, number, |name, fate| {
+                    match fate {
+                        Some(row) => drop(rows.insert(*name, row.at().index.0)),
+                        None => drop(rows.remove(name)),
+                    }
+                    Ok::<(), Infallible>(())
+                });
+                shown.unwrap();
             }
             *world.views.load().base.lock().unwrap() = rows;
             *world.frozen.lock().unwrap() = None;
