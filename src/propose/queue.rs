@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::crypto::envelope::FRAME_HEADER_LEN;
+use crate::fsm::codec::batch_len;
 use crate::fsm::codec::encode_batch_if;
 use crate::ids::NodeId;
 use crate::keys::node_keys::NodeKeys;
@@ -160,13 +161,17 @@ impl Gateway for ProposeHandle {
         if self.shared.requests.is_full() {
             return Err(request);
         }
-        let mut data = vec![0; FRAME_HEADER_LEN];
-        let writes = request.slots.iter().filter_map(|slot| match slot {
-            RequestSlot::Write(database, write) => Some((*database, write)),
-            RequestSlot::Read(..) => None,
-        });
+        let writes = || {
+            request.slots.iter().filter_map(|slot| match slot {
+                RequestSlot::Write(database, write) => Some((*database, write)),
+                RequestSlot::Read(..) => None,
+            })
+        };
+        // Space for all of it at once: a buffer that grows is copied again and again, and ends larger than what is counted of it.
+        let mut data = Vec::with_capacity(FRAME_HEADER_LEN + batch_len(&request.conditions, writes()));
+        data.resize(FRAME_HEADER_LEN, 0);
         // Encoded on the caller's thread; the stamp comes with the position.
-        if let Err(error) = encode_batch_if(0, &request.conditions, writes, &mut data) {
+        if let Err(error) = encode_batch_if(0, &request.conditions, writes(), &mut data) {
             tracing::debug!(%error, "a request is no entry");
             request.done.done(Outcome::TooLarge);
             return Ok(());

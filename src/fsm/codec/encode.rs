@@ -46,6 +46,18 @@ pub fn encode_batch_if<'w>(
     result
 }
 
+/// Bytes that [`encode_batch_if`] appends, and never more than it may.
+#[must_use]
+pub fn batch_len<'w>(
+    conditions: &[Condition],
+    commands: impl IntoIterator<Item = (Database, &'w WriteCommand)>,
+) -> usize {
+    let conditions = conditions.iter().map(Condition::encoded_len);
+    let commands = commands.into_iter().map(|(_, write)| write.encoded_len());
+    let sum = conditions.chain(commands).fold(BATCH_HEADER_LEN, usize::saturating_add);
+    sum.min(PAYLOAD_BYTES_MAX)
+}
+
 /// Appends the payload of a control entry to `out`; `change` is the keyring's own encoding.
 ///
 /// # Errors

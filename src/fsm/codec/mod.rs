@@ -63,6 +63,7 @@ pub use decode::CommandBatch;
 pub use decode::Commands;
 pub use decode::EntryCommand;
 pub use decode::Payload;
+pub use encode::batch_len;
 pub use encode::encode_batch;
 pub use encode::encode_batch_if;
 pub use encode::encode_control;

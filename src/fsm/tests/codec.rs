@@ -10,6 +10,7 @@ use crate::fsm::codec::CommandBatch;
 use crate::fsm::codec::Condition;
 use crate::fsm::codec::ConditionRef;
 use crate::fsm::codec::Payload;
+use crate::fsm::codec::batch_len;
 use crate::fsm::codec::encode_batch;
 use crate::fsm::codec::encode_batch_if;
 use crate::fsm::codec::encode_control;
@@ -183,8 +184,10 @@ fn random_payload(rng: &Seeded) -> Vec<u8> {
     let writes: Vec<(Database, WriteCommand)> =
         (0..=rng.index(3)).map(|_| (rng.pick(&[0, 0, 0, 1, 15].map(database)), random_write(rng, 1000))).collect();
     let mut bytes = Vec::new();
-    let commands = writes.iter().map(|(database, write)| (*database, write));
-    encode_batch_if(rng.bits(), &random_conditions(rng), commands, &mut bytes).unwrap();
+    let commands = || writes.iter().map(|(database, write)| (*database, write));
+    let conditions = random_conditions(rng);
+    encode_batch_if(rng.bits(), &conditions, commands(), &mut bytes).unwrap();
+    assert_eq!(bytes.len(), batch_len(&conditions, commands()), "the length is known before");
     bytes
 }
 
