@@ -34,7 +34,6 @@ use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::ActiveValue;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::limits::RUN_ENTRIES_MAX;
-use crate::propose::RequestSlot;
 use crate::propose::Waiter;
 use crate::propose::Waiters;
 use crate::world::Clock;
@@ -251,25 +250,25 @@ impl<'a> Machine<'a> {
         waiter: &Waiter,
         stamp_ms: u64,
     ) -> Result<Vec<Reply>, HaltCause> {
-        let slots = &waiter.slots[..];
+        let slots = &waiter.slots;
         let mut commands = batch.commands();
         let mut replies = Vec::with_capacity(slots.len());
         // Answers of this run are not counted yet among what clients hold.
         let memory = waiter.reply_bytes_max().saturating_sub(usize::try_from(self.reply_bytes).unwrap_or(usize::MAX));
         let mut bytes_left = REPLY_BYTES_MAX.min(memory);
         let mut riding = RidingReads::new(slots, self.context.names?);
-        for slot in slots {
+        for slot in slots.iter() {
             let reply = match slot {
-                RequestSlot::Write(..) => {
+                None => {
                     let write = commands.next().expect("the entry has the writes of its waiter");
                     self.overlay.execute(self.context.base, write, context)?
                 }
                 // The whole entry was refused: a read alone would be half of it.
-                RequestSlot::Read(..) if let Some(line) = context.refusal() => Reply::Error(line),
-                RequestSlot::Read(database, read) => {
+                Some(_) if let Some(line) = context.refusal() => Reply::Error(line),
+                Some(named) => {
                     // A read is this node's alone: where it fails, no other node would halt, so this one does not.
                     let view = self.overlay.view(self.context.base);
-                    match riding.answer(&view, (*database, read), stamp_ms, bytes_left) {
+                    match riding.answer(&view, named, stamp_ms, bytes_left) {
                         Ok(Reply::Error(words::REPLY_LARGE)) if memory < REPLY_BYTES_MAX => Reply::Error(NO_MEMORY),
                         Ok(reply) => reply,
                         Err(_) => {

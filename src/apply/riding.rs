@@ -18,7 +18,7 @@ use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
 use crate::fsm::value::Value;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
-use crate::propose::RequestSlot;
+use crate::propose::WaiterSlots;
 
 /// The names of the reads of one entry, and what those have opened so far.
 pub(super) struct RidingReads {
@@ -30,13 +30,9 @@ pub(super) struct RidingReads {
 
 impl RidingReads {
     /// Names the keys of all reads among `slots`.
-    pub(super) fn new(slots: &[RequestSlot], key: &NameKey) -> RidingReads {
+    pub(super) fn new(slots: &WaiterSlots, key: &NameKey) -> RidingReads {
         let mut batch = NameBatch::default();
-        for slot in slots {
-            if let RequestSlot::Read(database, read) = slot {
-                batch.add_read(*database, read);
-            }
-        }
+        slots.iter().flatten().for_each(|(database, read)| batch.add_read(database, read));
         RidingReads { names: batch.names(key), next: 0, opened_bytes: 0 }
     }
 

@@ -44,6 +44,7 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::PROPOSE_BATCH_ENTRIES_MAX;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestSlot;
+use crate::propose::waiters::WaiterSlots;
 
 /// A bundle that the leader does not take. Nothing of it was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub(super) fn put_head(count: usize, out: &mut Vec<u8>) {
 pub(super) fn put_request(
     wait: Duration,
     reply_bytes_max: usize,
-    slots: &[RequestSlot],
+    slots: &WaiterSlots,
     payload: &[u8],
     out: &mut Vec<u8>,
 ) -> bool {
@@ -80,15 +81,15 @@ pub(super) fn put_request(
     out.extend_from_slice(&u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(&(reply_bytes_max as u64).to_be_bytes());
     put_len(slots.len(), out);
-    for slot in slots {
+    for slot in slots.iter() {
         let put = match slot {
-            RequestSlot::Write(..) => {
+            None => {
                 out.push(WRITE);
                 Ok(())
             }
-            RequestSlot::Read(database, read) => {
+            Some((database, read)) => {
                 out.push(READ);
-                encode_read(*database, read, out)
+                encode_read(database, read, out)
             }
         };
         if put.is_err() {

@@ -70,4 +70,5 @@ pub use request::RequestDone;
 pub use request::RequestSlot;
 pub use stamp::StampClock;
 pub use waiters::Waiter;
+pub use waiters::WaiterSlots;
 pub use waiters::Waiters;

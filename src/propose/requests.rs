@@ -18,6 +18,7 @@ use crate::propose::request::ClientRequest;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestSlot;
 use crate::propose::waiters::Waiter;
+use crate::propose::waiters::WaiterSlots;
 
 /// One request's entry before it has a position.
 pub(super) struct QueuedRequest {
@@ -25,6 +26,10 @@ pub(super) struct QueuedRequest {
     pub(super) data: Vec<u8>,
     pub(super) waiter: Waiter,
     pub(super) deadline: Duration,
+    /// It only removes all keys.
+    is_clear: bool,
+    /// Its replies may hold values.
+    may_be_large: bool,
     /// Another node sent it here, and it goes no further.
     is_forwarded: bool,
 }
@@ -36,11 +41,7 @@ impl QueuedRequest {
 
     /// Whether it only removes all keys.
     pub(super) fn clears(&self) -> bool {
-        let slots = &self.waiter.slots;
-        let is_clear = |slot: &RequestSlot| {
-            matches!(slot, RequestSlot::Write(_, WriteCommand::FlushAll | WriteCommand::FlushDatabase))
-        };
-        !slots.is_empty() && slots.iter().all(is_clear)
+        self.is_clear
     }
 }
 
@@ -82,8 +83,13 @@ impl RequestQueue {
         if table.is_full(data.len()) {
             return Err(request);
         }
-        let waiter = Waiter::new(request.slots, request.done);
-        table.push(QueuedRequest { data, waiter, deadline, is_forwarded: false });
+        let (is_clear, may_be_large) = (is_clear(&request.slots), may_be_large(&request.slots));
+        let (slots, written) = WaiterSlots::of(request.slots);
+        let waiter = Waiter::of(slots, request.done);
+        table.push(QueuedRequest { data, waiter, deadline, is_clear, may_be_large, is_forwarded: false });
+        drop(table);
+        // By the thread that made it, and outside the lock.
+        drop(written);
         Ok(())
     }
 
@@ -94,7 +100,9 @@ impl RequestQueue {
             drop(table);
             return waiter.answer(Outcome::TryAgain);
         }
-        table.push(QueuedRequest { data, waiter, deadline, is_forwarded: true });
+        // It goes no further, whatever its replies hold.
+        let (is_clear, may_be_large) = (false, false);
+        table.push(QueuedRequest { data, waiter, deadline, is_clear, may_be_large, is_forwarded: true });
     }
 
     /// Requests that were taken out and certainly not executed wait again, before all others: they came first.
@@ -131,7 +139,7 @@ impl RequestQueue {
         let mut bytes = 0;
         let mut table = self.table();
         while let Some(item) = table.items.front() {
-            let is_large = may_be_large(&item.waiter.slots);
+            let is_large = item.may_be_large;
             bytes += item.data.len();
             let fits = items.is_empty() || (bytes <= PROPOSE_BATCH_BYTES_MAX && !is_large);
             if !fits || items.len() == PROPOSE_BATCH_ENTRIES_MAX {
@@ -234,6 +242,14 @@ impl RequestTable {
 
 fn answer_all(items: impl IntoIterator<Item = QueuedRequest>, outcome: impl Fn() -> Outcome) {
     items.into_iter().for_each(|item| item.waiter.answer(outcome()));
+}
+
+/// Whether a request only removes all keys.
+fn is_clear(slots: &[RequestSlot]) -> bool {
+    let is_clear = |slot: &RequestSlot| {
+        matches!(slot, RequestSlot::Write(_, WriteCommand::FlushAll | WriteCommand::FlushDatabase))
+    };
+    !slots.is_empty() && slots.iter().all(is_clear)
 }
 
 /// Whether the replies of a request may hold values.

@@ -10,16 +10,70 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::fsm::command::ReadCommand;
+use crate::fsm::name::Database;
 use crate::ids::Index;
 use crate::ids::Position;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestDone;
 use crate::propose::request::RequestSlot;
 
+/// What a waiter answers, one reply a slot. What is written stands in the entry, and is not kept here: it would hold the buffers of
+/// a connection until the entry is applied, and another thread would give them back.
+#[derive(Debug)]
+pub enum WaiterSlots {
+    /// So many writes, and nothing else.
+    Writes(usize),
+    /// Reads ride with the writes. In the order of the pipeline.
+    Mixed(Vec<RequestSlot>),
+}
+
+impl WaiterSlots {
+    /// The slots, and the writes that nobody needs any more.
+    pub(super) fn of(slots: Vec<RequestSlot>) -> (WaiterSlots, Vec<RequestSlot>) {
+        if slots.iter().all(|slot| matches!(slot, RequestSlot::Write(..))) {
+            (WaiterSlots::Writes(slots.len()), slots)
+        } else {
+            (WaiterSlots::Mixed(slots), Vec::new())
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            WaiterSlots::Writes(count) => *count,
+            WaiterSlots::Mixed(slots) => slots.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In the order of the pipeline; `None` = the next write of the entry.
+    pub fn iter(&self) -> impl Iterator<Item = Option<(Database, &ReadCommand)>> {
+        let (writes, mixed) = match self {
+            WaiterSlots::Writes(count) => (*count, &[][..]),
+            WaiterSlots::Mixed(slots) => (0, &slots[..]),
+        };
+        std::iter::repeat_n(None, writes).chain(mixed.iter().map(riding_read))
+    }
+}
+
+fn riding_read(slot: &RequestSlot) -> Option<(Database, &ReadCommand)> {
+    match slot {
+        RequestSlot::Write(..) => None,
+        RequestSlot::Read(database, read) => Some((*database, read)),
+    }
+}
+
 /// A request whose entry stands in the log. Dropped without an answer it answers [`Outcome::Unknown`].
 pub struct Waiter {
-    /// In the order of the pipeline; replies are in this order, one a slot.
-    pub slots: Vec<RequestSlot>,
+    /// Replies are in this order, one a slot.
+    pub slots: WaiterSlots,
     done: Option<Box<dyn RequestDone>>,
 }
 
@@ -27,6 +81,10 @@ impl Waiter {
     /// `done` is called exactly once, from whatever thread answers: it must not block.
     #[must_use]
     pub fn new(slots: Vec<RequestSlot>, done: Box<dyn RequestDone>) -> Waiter {
+        Waiter::of(WaiterSlots::of(slots).0, done)
+    }
+
+    pub(super) fn of(slots: WaiterSlots, done: Box<dyn RequestDone>) -> Waiter {
         Waiter { slots, done: Some(done) }
     }
 
