@@ -82,8 +82,7 @@ where
         let parsed = parser.parse(&mut wire.inbox, session.sender(), &mut batch);
         if batch.len() > 0 {
             wire.run(batch.held_bytes() + COMMAND_BYTES * batch.len().min(shared.memory.group_commands()));
-            session.run(&batch, wire).await?;
-            batch.clear();
+            session.run(&mut batch, wire).await?;
             wire.run(0);
             command_began = None;
         }

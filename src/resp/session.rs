@@ -101,7 +101,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the connection ends; replies of what was done before are in the output buffer.
-    pub(crate) async fn run<S>(&mut self, batch: &Received, wire: &mut Wire<S>) -> Result<(), Close>
+    pub(crate) async fn run<S>(&mut self, batch: &mut Received, wire: &mut Wire<S>) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -112,7 +112,7 @@ impl Session {
         ran
     }
 
-    async fn run_all<S>(&mut self, batch: &Received, wire: &mut Wire<S>) -> Result<(), Close>
+    async fn run_all<S>(&mut self, batch: &mut Received, wire: &mut Wire<S>) -> Result<(), Close>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -122,6 +122,8 @@ impl Session {
                 Some(oversize) => self.refuse_oversize(oversize, wire).await?,
             }
         }
+        // Others can have the buffer while this connection waits: what the last group needs of it, it holds.
+        batch.clear();
         self.finish(wire).await?;
         wire.keep(self.transaction.bytes());
         Ok(())

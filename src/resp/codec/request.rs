@@ -170,7 +170,9 @@ impl Parser {
     fn split_off(&mut self, inbox: &mut BytesMut, batch: &mut Received) {
         let taken = std::mem::take(&mut self.start);
         if taken > 0 {
-            batch.frame = inbox.split_to(taken).freeze();
+            // With all of it goes the buffer: its empty end would hold it as long as it is the inbox.
+            let frame = if taken == inbox.len() { std::mem::take(inbox) } else { inbox.split_to(taken) };
+            batch.frame = frame.freeze();
             self.cursor -= taken;
             let shift = u32::try_from(taken).expect("a batch is far below 4 GiB");
             for span in &mut self.spans {
