@@ -242,17 +242,17 @@ impl Parser {
 
     /// The count of an array. `Command` here means: its arguments come next.
     fn begin_array(&mut self, buffer: &[u8], sender: Sender) -> Result<Taken, ProtocolError> {
-        let Some(line) = take_line(buffer, self.cursor + 1, ProtocolError::MultibulkLine)? else {
+        let errors = (ProtocolError::MultibulkLine, ProtocolError::MultibulkLength);
+        let Some((count, digits)) = take_number(&buffer[self.cursor + 1..], errors)? else {
             return Ok(Taken::NeedMore);
         };
-        let count = parse_integer(line).ok_or(ProtocolError::MultibulkLength)?;
         if count > REDIS_ARGUMENTS_MAX {
             return Err(ProtocolError::MultibulkLength);
         }
         if count > UNAUTHENTICATED_ARGUMENTS_MAX as i64 && sender == Sender::Unauthenticated {
             return Err(ProtocolError::UnauthenticatedMultibulkLength);
         }
-        self.cursor += 1 + line.len() + 2;
+        self.cursor += 1 + digits + 2;
         if count <= 0 {
             self.start = self.cursor;
             return Ok(Taken::Nothing);
@@ -272,10 +272,10 @@ impl Parser {
         if first != b'$' {
             return Err(ProtocolError::ExpectedBulk { got: first });
         }
-        let Some(line) = take_line(buffer, self.cursor + 1, ProtocolError::BulkLine)? else {
+        let errors = (ProtocolError::BulkLine, ProtocolError::BulkLength);
+        let Some((announced, digits)) = take_number(&buffer[self.cursor + 1..], errors)? else {
             return Ok(None);
         };
-        let announced = parse_integer(line).ok_or(ProtocolError::BulkLength)?;
         let len = usize::try_from(announced).map_err(|_| ProtocolError::BulkLength)?;
         // In this order in Redis, whose own bound is higher than ours.
         let is_stranger = sender == Sender::Unauthenticated;
@@ -285,7 +285,7 @@ impl Parser {
         if len > BULK_BYTES_MAX {
             return Err(ProtocolError::BulkLength);
         }
-        let body = self.cursor + 1 + line.len() + 2;
+        let body = self.cursor + 1 + digits + 2;
         let is_large = body - self.start + len + 2 > QUERY_BYTES_MAX;
         self.cursor = body;
         if is_large && self.dropped.is_none() {
@@ -319,13 +319,36 @@ impl Parser {
     }
 }
 
-/// The bytes from `start` to the next carriage return, if that and the byte after it have arrived.
-fn take_line(buffer: &[u8], start: usize, too_long: ProtocolError) -> Result<Option<&[u8]>, ProtocolError> {
-    let rest = &buffer[start..];
+/// The number on a line and the bytes that it has there, if all of the line has arrived.
+fn take_number(
+    rest: &[u8],
+    (too_long, no_number): (ProtocolError, ProtocolError),
+) -> Result<Option<(i64, usize)>, ProtocolError> {
+    if let Some(short) = short_number(rest) {
+        return Ok(Some(short));
+    }
+    let Some(line) = take_line(rest, too_long)? else { return Ok(None) };
+    let number = parse_integer(line).ok_or(no_number)?;
+    Ok(Some((number, line.len())))
+}
+
+/// [`take_number`] of a few digits, which is what nearly every count and length has; `None` for whatever else there is.
+fn short_number(rest: &[u8]) -> Option<(i64, usize)> {
+    let mut number = 0;
+    for (at, byte) in rest.iter().take(SHORT_LINE_BYTES).enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + i64::from(byte - b'0'),
+            b'\r' if at > 0 && at + 1 < rest.len() && (at == 1 || rest[0] != b'0') => return Some((number, at)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The bytes up to the next carriage return, if that and the byte after it have arrived.
+fn take_line(rest: &[u8], too_long: ProtocolError) -> Result<Option<&[u8]>, ProtocolError> {
     let looked_at = &rest[..rest.len().min(LINE_BYTES_MAX)];
-    // Counts and lengths have a few digits: a search that is made for long lines takes longer to begin than they take.
-    let near = looked_at.iter().take(SHORT_LINE_BYTES).position(|byte| *byte == b'\r');
-    match near.or_else(|| memchr::memchr(b'\r', looked_at)) {
+    match memchr::memchr(b'\r', looked_at) {
         Some(end) if end + 1 < rest.len() => Ok(Some(&rest[..end])),
         Some(_) => Ok(None),
         None if rest.len() >= LINE_BYTES_MAX => Err(too_long),
