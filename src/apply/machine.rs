@@ -28,7 +28,7 @@ use crate::fsm::name::RowName;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::RowReader;
-use crate::fsm::row::SealedBy;
+use crate::fsm::table_row::SealedBy;
 use crate::ids::Index;
 use crate::keys::lack::KeyLack;
 use crate::keys::node_keys::ActiveValue;

@@ -12,10 +12,10 @@ use crate::crypto::stored::ValueBinding;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::row::RowFate;
-use crate::fsm::row::SealedBy;
-use crate::fsm::row::TableRow;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::stretches;
+use crate::fsm::table_row::SealedBy;
+use crate::fsm::table_row::TableRow;
 use crate::keys::node_keys::ActiveValue;
 
 /// Why the rows of a table were not all handed over.

@@ -22,6 +22,7 @@ pub mod row;
 pub mod state;
 mod sync;
 pub mod table;
+pub mod table_row;
 #[cfg(test)]
 mod tests;
 pub mod user_key;

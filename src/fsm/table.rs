@@ -24,7 +24,7 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
-use crate::fsm::row::warm;
+use crate::fsm::table_row::warm;
 use crate::keys::node_keys::ActiveValue;
 
 /// Where rows go that nobody needs any more: dropping half a million of them takes a while.

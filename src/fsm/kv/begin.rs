@@ -8,7 +8,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
-use crate::fsm::row::SealedBy;
+use crate::fsm::table_row::SealedBy;
 use crate::ids::Index;
 use crate::limits::ENTRY_VALUE_BYTES_MAX;
 

@@ -12,7 +12,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
-use crate::fsm::row::RowBytes;
+use crate::fsm::table_row::RowBytes;
 use crate::fsm::value::Value;
 use crate::limits::VALUE_BYTES_MAX;
 

@@ -12,7 +12,7 @@ use crate::fsm::kv::words;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::Base;
-use crate::fsm::row::RowBytes;
+use crate::fsm::table_row::RowBytes;
 use crate::fsm::value::Value;
 
 /// What a value must be.

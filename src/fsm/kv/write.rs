@@ -32,7 +32,7 @@ use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::overlay::WriteContext;
 use crate::fsm::reader::Base;
-use crate::fsm::row::RowBytes;
+use crate::fsm::table_row::RowBytes;
 
 impl Overlay {
     /// Runs one command of the entry that `context` stands for, on top of `base` and of what ran before.

@@ -33,7 +33,7 @@ use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
-use crate::fsm::row::WrittenAt;
+use crate::fsm::table_row::WrittenAt;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::name;

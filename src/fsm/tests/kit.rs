@@ -37,7 +37,7 @@ use crate::fsm::reader::Detail;
 use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;
-use crate::fsm::row::WrittenAt;
+use crate::fsm::table_row::WrittenAt;
 use crate::fsm::value::Value;
 use crate::ids::ClusterId;
 use crate::testing::seed::Seeded;

@@ -6,7 +6,7 @@ use crate::fsm::command::ReadCommand;
 use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::overlay::Overlay;
-use crate::fsm::row::SealedBy;
+use crate::fsm::table_row::SealedBy;
 use crate::fsm::tests::kit::MapBase;
 use crate::fsm::tests::kit::batch;
 use crate::fsm::tests::kit::names;
