@@ -19,6 +19,7 @@ pub mod reader;
 #[cfg(feature = "node")]
 pub mod rocks;
 pub mod row;
+mod spares;
 pub mod state;
 mod sync;
 pub mod table;

@@ -150,6 +150,7 @@ impl Effects {
         self.bytes += memory_of(&fate);
         if let Some(before) = self.rows.insert(name, fate) {
             self.bytes -= memory_of(&before);
+            before.into_iter().for_each(TableRow::give_back);
         }
     }
 
@@ -164,4 +165,27 @@ impl Effects {
 /// Bytes that a changed row takes, its place in a map apart.
 pub(crate) fn memory_of(fate: &RowFate) -> u64 {
     fate.as_ref().map_or(0, |row| row.memory_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::table_row::RowBytes;
+    use crate::fsm::table_row::WrittenAt;
+    use crate::ids::Index;
+
+    fn of_bytes(bytes: &[u8]) -> TableRow {
+        TableRow::new(b"k", RowBytes::Copied(bytes), 0, WrittenAt::new(Index(7), 0, None))
+    }
+
+    #[test]
+    fn a_row_that_a_run_overwrites_in_itself_leaves_its_block() {
+        let (mut effects, name) = (Effects::default(), RowName::new(Database::FIRST, [1; 16]));
+        let first = of_bytes(&[1; 300]);
+        let block = first.value().bytes.as_ptr();
+        effects.set(name, Some(first));
+        effects.set(name, Some(of_bytes(&[2; 300])));
+        assert_eq!(of_bytes(&[3; 300]).value().bytes.as_ptr(), block);
+        assert_eq!(effects.memory_bytes(), of_bytes(&[2; 300]).memory_bytes());
+    }
 }

@@ -24,6 +24,7 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
+use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::warm;
 use crate::keys::node_keys::ActiveValue;
 
@@ -175,7 +176,7 @@ impl RowTable {
         let mut rubble = Rubble { maps: Vec::new(), bytes: 0 };
         for place in filled.drain(..) {
             self.merge_shard(&self.shards[place], effects.cleared(), &mut places[place], replaced, &mut rubble);
-            replaced.clear();
+            replaced.drain(..).flatten().for_each(TableRow::give_back);
         }
         if !rubble.maps.is_empty() {
             (self.bury)(rubble);

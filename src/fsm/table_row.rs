@@ -4,14 +4,22 @@
 //! table, from there to readers and to the flush.
 //!
 //! ```text
-//! count(8) | what wrote it, expiry, key | length(8) | value       one allocation
-//!                                                                 a large value lies apart
+//! count(8) | what wrote it, expiry, key | size(8) | value, space       one block, as large as one of the allocator's sizes
+//!                                                                      a large value lies apart
 //! ```
+//!
+//! Where a row is overwritten and nobody else holds it, its block is that of a row that is made later.
+
+use std::cell::RefCell;
 
 use bytes::Bytes;
+use triomphe::Arc;
 use triomphe::ThinArc;
 
 use crate::fsm::name::RowKey;
+use crate::fsm::spares::LARGEST;
+use crate::fsm::spares::SizeClass;
+use crate::fsm::spares::Spares;
 use crate::fsm::user_key::UserKey;
 use crate::fsm::value::BodyState;
 use crate::fsm::value::Header;
@@ -21,14 +29,15 @@ use crate::fsm::value::ValueKind;
 use crate::fsm::value::ValueRef;
 use crate::ids::Index;
 use crate::ids::KeyId;
+use crate::limits::SPARE_ROWS_BYTES;
 
 /// What the values of a sealed entry are sealed with.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedBy {
     /// GCM tag of the entry's envelope.
     pub entry_tag: [u8; 16],
-    /// The value DEK that was active at the entry; who holds the row holds the key ([`seal_with`](crate::fsm::row::Effects::seal_with)). `None` = this
-    /// node cannot unwrap it: the entry halts if it writes a value.
+    /// The value DEK that was active at the entry; who holds the row holds the key. `None` = this node cannot unwrap it: the entry
+    /// halts if it writes a value.
     pub key_id: Option<KeyId>,
 }
 
@@ -81,21 +90,21 @@ impl PartialEq for WrittenAt {
 impl Eq for WrittenAt {}
 
 /// A row in plaintext, with the user's key and with all that it will be sealed with. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct TableRow(ThinArc<RowHead, u8>);
 
 /// What lies in front of a value.
-#[derive(PartialEq, Eq)]
 struct RowHead {
     at: WrittenAt,
     expire_at_ms: u64,
     key: UserKey,
+    /// Length of the value that lies behind the head. The rest of the block is of a row that was there before.
+    len: usize,
     /// A large value; then nothing lies behind the head.
     apart: Option<Box<ApartValue>>,
 }
 
 /// A value that is shared, and changed in place, without a copy.
-#[derive(PartialEq, Eq)]
 struct ApartValue {
     bytes: Bytes,
     held_bytes: usize,
@@ -144,17 +153,40 @@ impl TableRow {
     /// The row that the write `at` makes. `expire_at_ms` is in ms since 1970, 0 = never.
     #[must_use]
     pub fn new(key: &[u8], bytes: RowBytes<'_>, expire_at_ms: u64, at: WrittenAt) -> TableRow {
-        let head = |apart| RowHead { at, expire_at_ms, key: key.into(), apart };
-        let here = |bytes: &[u8]| TableRow(ThinArc::from_header_and_slice(head(None), bytes));
+        let head = |len, apart| RowHead { at, expire_at_ms, key: key.into(), len, apart };
+        let here = |bytes: &[u8]| TableRow::here(head(bytes.len(), None), bytes);
         let apart = |bytes, held_bytes| {
             let apart = Box::new(ApartValue { bytes, held_bytes });
-            TableRow(ThinArc::from_header_and_slice(head(Some(apart)), &[]))
+            TableRow(ThinArc::from_header_and_slice(head(0, Some(apart)), &[]))
         };
         match bytes {
             RowBytes::Copied(bytes) if bytes.len() <= VALUE_BYTES_HERE_MAX => here(bytes),
             RowBytes::Copied(bytes) => apart(Bytes::copy_from_slice(bytes), bytes.len()),
             RowBytes::Owned { bytes, .. } if bytes.len() <= VALUE_BYTES_HERE_MAX => here(&bytes),
             RowBytes::Owned { bytes, held_bytes } => apart(bytes, held_bytes),
+        }
+    }
+
+    /// In a block that this thread has left, or in a new one.
+    fn here(head: RowHead, bytes: &[u8]) -> TableRow {
+        let size = SizeClass::of(ROW_BYTES + bytes.len());
+        let (mut row, head) = match SPARE_ROWS.with_borrow_mut(|spares| spares.take(size)) {
+            Some(row) => (row, Some(head)),
+            None => (TableRow(ThinArc::from_header_and_slice(head, &ZEROS[..size.bytes() - ROW_BYTES])), None),
+        };
+        row.0.with_arc_mut(|block| {
+            let block = Arc::get_mut(block).expect("nobody else holds a row that is being made");
+            head.into_iter().for_each(|head| *block.header_mut() = head);
+            block.slice_mut()[..bytes.len()].copy_from_slice(bytes);
+        });
+        row
+    }
+
+    /// Nobody needs it here any more. If nobody else does, the next row of its size that this thread makes has its block.
+    pub(crate) fn give_back(self) {
+        if self.head().apart.is_none() && ThinArc::strong_count(&self.0) == 1 {
+            let size = SizeClass::of(self.block_bytes());
+            SPARE_ROWS.with_borrow_mut(|spares| spares.give(size, self));
         }
     }
 
@@ -173,8 +205,8 @@ impl TableRow {
     /// Its value.
     #[must_use]
     pub fn value(&self) -> ValueRef<'_> {
-        let RowHead { at, expire_at_ms, apart, .. } = self.head();
-        let bytes = apart.as_ref().map_or(&self.0.slice, |apart| &apart.bytes);
+        let RowHead { at, expire_at_ms, len, apart, .. } = self.head();
+        let bytes = apart.as_ref().map_or(&self.0.slice[..*len], |apart| &apart.bytes);
         ValueRef { kind: ValueKind::String, last_change: at.index, expire_at_ms: *expire_at_ms, bytes }
     }
 
@@ -233,13 +265,26 @@ impl TableRow {
     pub fn memory_bytes(&self) -> u64 {
         let RowHead { key, apart, .. } = self.head();
         let apart = apart.as_ref().map_or(0, |apart| size_of::<ApartValue>() + apart.held_bytes);
-        (allocated(ROW_BYTES + self.0.slice.len()) + key.heap_bytes() + apart) as u64
+        (self.block_bytes() + key.heap_bytes() + apart) as u64
+    }
+
+    fn block_bytes(&self) -> usize {
+        ROW_BYTES + self.0.slice.len()
     }
 
     fn head(&self) -> &RowHead {
         &self.0.header.header
     }
 }
+
+impl PartialEq for TableRow {
+    fn eq(&self, other: &TableRow) -> bool {
+        let facts = |row: &TableRow| (row.head().at, row.head().expire_at_ms);
+        facts(self) == facts(other) && self.key() == other.key() && self.value().bytes == other.value().bytes
+    }
+}
+
+impl Eq for TableRow {}
 
 debug_fields!(self: TableRow { key: self.key(), at: self.at(), value: self.value() });
 
@@ -257,15 +302,18 @@ const CACHE_LINE: usize = 64;
 /// Lines of a value that are worth it: the CPU fetches what follows by itself.
 const WARM_LINES: usize = 8;
 
-/// As the allocator rounds it: there are four sizes between a power of two and the next one.
-fn allocated(bytes: usize) -> usize {
-    let step = (1 << (bytes - 1).ilog2()) / 4;
-    (bytes + step - 1) & !(step - 1)
+thread_local! {
+    /// What the thread that applies has overwritten.
+    static SPARE_ROWS: RefCell<Spares<TableRow>> = const { RefCell::new(Spares::new(SPARE_ROWS_BYTES)) };
 }
 
-/// A row without its value: the head, the count of pointers to it, the length of what lies behind it.
+/// A row without its value: the head, the count of pointers to it, the size of what lies behind it.
 const ROW_BYTES: usize = size_of::<RowHead>() + 2 * size_of::<usize>();
-const _: () = assert!(ROW_BYTES == 88);
+const _: () = assert!(SizeClass::of(ROW_BYTES).bytes() == ROW_BYTES);
+const _: () = assert!(ROW_BYTES + VALUE_BYTES_HERE_MAX <= LARGEST);
+
+/// What a new block holds.
+static ZEROS: [u8; LARGEST] = [0; LARGEST];
 
 /// A larger value lies apart. To copy so much takes less time than to ask for memory.
 const VALUE_BYTES_HERE_MAX: usize = 1 << 10;
@@ -292,9 +340,11 @@ mod tests {
                 assert_eq!((value.last_change, value.expire_at_ms), (Index(7), 9));
                 assert_eq!(row.to_value().bytes, bytes);
                 assert!(row.is_past_due(9) && !row.is_past_due(8));
-                let least = if len > VALUE_BYTES_HERE_MAX { held_bytes } else { len } + ROW_BYTES;
-                let found = row.memory_bytes() as usize;
-                assert!((least..=least + least / 4 + size_of::<ApartValue>()).contains(&found), "{found} for {least}");
+                let (block, apart) = match len > VALUE_BYTES_HERE_MAX {
+                    true => (ROW_BYTES, held_bytes + size_of::<ApartValue>()),
+                    false => (SizeClass::of(ROW_BYTES + len).bytes(), 0),
+                };
+                assert_eq!(row.memory_bytes(), (block + apart) as u64);
             }
         }
     }
@@ -307,14 +357,31 @@ mod tests {
         let buffer = Bytes::from(vec![5; 1 << 20]);
         let row = TableRow::new(b"k", RowBytes::Owned { bytes: buffer.slice(..9), held_bytes: 1 << 20 }, 0, at());
         assert!(buffer.try_into_mut().is_ok(), "nobody else holds it");
-        assert_eq!((row.value().bytes, row.memory_bytes()), (&[5; 9][..], allocated(ROW_BYTES + 9) as u64));
+        assert_eq!((row.value().bytes, row.memory_bytes()), (&[5; 9][..], 112));
     }
 
+    fn of_bytes(bytes: &[u8]) -> TableRow {
+        TableRow::new(b"k", RowBytes::Copied(bytes), 0, at())
+    }
+
+    // Goal: a block is used again for a row of its size, shows nothing of the row before, and never while somebody holds that.
     #[test]
-    fn memory_is_counted_as_the_allocator_gives_it() {
-        let sizes =
-            [(88, 96), (96, 96), (97, 112), (128, 128), (129, 160), (256, 256), (257, 320), (344, 384), (1112, 1280)];
-        sizes.iter().for_each(|(asked, given)| assert_eq!(allocated(*asked), *given, "{asked}"));
+    fn the_block_of_a_row_that_nobody_holds_is_that_of_the_next_one() {
+        let place = |row: &TableRow| row.0.as_ptr();
+        let first = of_bytes(&[1; 100]);
+        let (block, held) = (place(&first), first.clone());
+        first.give_back();
+        let second = of_bytes(&[2; 100]);
+        assert_ne!(place(&second), block, "a reader holds it");
+        assert_eq!(held.value().bytes, [1; 100]);
+        held.give_back();
+        let larger = of_bytes(&[3; 200]);
+        let third = TableRow::new(b"another", RowBytes::Copied(&[4; 99]), 5, at());
+        assert_eq!(place(&third), block);
+        assert_ne!(place(&larger), block);
+        assert_eq!((third.key(), third.value().bytes, third.value().expire_at_ms), (&b"another"[..], &[4; 99][..], 5));
+        assert_eq!(third, TableRow::new(b"another", RowBytes::Copied(&[4; 99]), 5, at()), "whatever lies behind it");
+        assert_ne!(third, of_bytes(&[4; 99]));
     }
 
     #[test]

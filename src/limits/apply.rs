@@ -18,6 +18,9 @@ pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
 /// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
 /// fills while the other is flushed; one run may exceed it. For who runs apply without a plan for its memory.
 pub const TABLE_BYTES: u64 = 256 << 20;
+/// Memory of overwritten rows that the thread which applies keeps for the next ones: the largest run of small values has about so
+/// much. Tables do not count it.
+pub const SPARE_ROWS_BYTES: usize = 2 << 20;
 /// Before the next try of a flush. Where the base is behind, asking costs nothing. Each file that could not be written doubles it up
 /// to the second number: freed space is noticed soon, and a full disk is not written full again all the time.
 pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
