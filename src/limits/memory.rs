@@ -15,8 +15,8 @@ pub const MEMORY_BYTES_DEFAULT_MIN: u64 = 512 << 20;
 /// Most that a setting may ask for: above 16 TiB it is a typing error.
 pub const MEMORY_BYTES_SETTING_MAX: u64 = 1 << 44;
 /// What does not grow with the setting: the program and its stacks (some 40 MiB), what runs open (20 MiB: an entry in a buffer
-/// that doubled, and two runs that are prepared), waiting log lines (24 MiB), buffers of the log (8 MiB), what RocksDB takes for
-/// merging and for the file of a flush.
+/// that doubled, and two runs that are prepared), rows for those that come next ([`SPARE_ROWS_BYTES`](super::SPARE_ROWS_BYTES)),
+/// waiting log lines (24 MiB), buffers of the log (8 MiB), what RocksDB takes for merging and for the file of a flush.
 pub const MEMORY_FIXED_BYTES: u64 = 112 << 20;
 /// The same beside it of a node of several: frames of its peers that come in and go out.
 pub const MEMORY_PEERS_BYTES: u64 = 64 << 20;

@@ -1,9 +1,11 @@
-//! What is allocated, counted in steady state: nothing for the nil hook, nothing per entry for opening a run, nothing for a GET.
+//! What is allocated, counted in steady state: nothing for the nil hook, nothing per entry for opening a run, nothing for a GET, nothing
+//! for a row that is overwritten.
 
 #![allow(unsafe_code, reason = "a global allocator that counts is the only witness")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it counted")]
 
 mod reads;
+mod writes;
 
 use std::alloc::GlobalAlloc;
 use std::alloc::Layout;
