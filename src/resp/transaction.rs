@@ -292,7 +292,7 @@ impl OpenTransaction {
             entry_bytes += write.encoded_len();
         }
         let bytes = self.bytes + held_bytes(arguments, queued);
-        let is_long = |position: &usize| arguments.slice(*position).len() > KEY_BYTES_MAX;
+        let is_long = |position: usize| arguments.slice(position).len() > KEY_BYTES_MAX;
         let bounds = [
             (self.queued.len() >= TRANSACTION_COMMANDS_MAX, "a transaction may have 65536 commands"),
             (entry_bytes > TRANSACTION_BYTES_MAX, "the writes of a transaction may take 8 MiB"),
@@ -305,7 +305,7 @@ impl OpenTransaction {
                 "a transaction may have 16 DBSIZE, KEYS, LCS, RANDOMKEY and SCAN",
             ),
             (arguments.slices_from(1).any(|argument| argument.len() > VALUE_BYTES_MAX), "a value is too long"),
-            (command.key_positions(arguments.len()).iter().any(is_long), "a key is longer than 65536 bytes"),
+            (command.key_positions(arguments.len()).any(is_long), "a key is longer than 65536 bytes"),
         ];
         bounds.into_iter().find(|(is_broken, _)| *is_broken).map(|(_, bound)| bound)
     }

@@ -12,6 +12,7 @@ mod clock;
 mod cluster;
 mod cluster_clients;
 mod cluster_directories;
+mod command_keys;
 mod commands;
 mod copies;
 mod deploy;

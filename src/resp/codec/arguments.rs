@@ -108,6 +108,14 @@ impl<'a> Arguments<'a> {
         (first..arguments.len()).map(move |position| arguments.slice(position))
     }
 
+    /// The arguments from a position on, as a command of their own.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub(crate) fn behind(&self, first: usize) -> Arguments<'a> {
+        Arguments { bytes: self.bytes, spans: &self.spans[first..] }
+    }
+
     /// A copy that shares nothing with the receive buffer.
     pub(crate) fn kept(&self) -> KeptArguments {
         let mut bytes = Vec::with_capacity(self.slices_from(0).map(<[u8]>::len).sum());

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod bits;
+mod key_specs;
 mod keys;
 mod missing;
 mod replace;
@@ -22,6 +23,8 @@ use crate::resp::codec::arguments::Arguments;
 use crate::resp::commands::missing::clause_of;
 
 pub(crate) use arguments::database_argument;
+pub(crate) use key_specs::KeySpec;
+pub(crate) use key_specs::range_of;
 pub(crate) use syntax::DocArgument;
 pub(crate) use syntax::DocKind;
 pub(crate) use table::COMMANDS;
@@ -180,14 +183,6 @@ pub(crate) const SYNTAX: ErrorLine = ErrorLine::fixed("ERR syntax error");
 /// Not an i64.
 pub(crate) const NOT_AN_INTEGER: ErrorLine = ErrorLine::fixed("ERR value is not an integer or out of range");
 
-/// Which arguments are keys: first and last position (negative: from the end) and the distance between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeySpec {
-    pub(crate) first: i32,
-    pub(crate) last: i32,
-    pub(crate) step: i32,
-}
-
 /// What kind of command it is, for COMMAND and for AUTH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -228,7 +223,8 @@ pub(crate) struct CommandSpec {
     /// Number of arguments with the name; negative: at least that many.
     pub(crate) arity: i32,
     pub(crate) kind: Kind,
-    pub(crate) keys: KeySpec,
+    /// Which arguments are keys; such a list for each way in which they are used.
+    pub(crate) keys: &'static [KeySpec],
     pub(crate) docs: CommandDocs,
     parse: Parse,
 }
@@ -254,8 +250,7 @@ impl CommandDocs {
 impl CommandSpec {
     /// True if so many arguments (with the name) can be right.
     pub(crate) fn admits(&self, arguments: usize) -> bool {
-        let least = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 { arguments >= least } else { arguments == least }
+        admits(self.arity, arguments)
     }
 
     /// Whether it changes the node rather than keys; HELP never does.
@@ -310,15 +305,15 @@ impl CommandSpec {
     }
 
     /// Positions of the keys among so many arguments.
-    pub(crate) fn key_positions(&self, arguments: usize) -> Vec<usize> {
-        let KeySpec { first, last, step } = self.keys;
-        if first <= 0 || step <= 0 {
-            return Vec::new();
-        }
-        let count = i32::try_from(arguments).unwrap_or(i32::MAX);
-        let last = if last < 0 { count + last } else { last.min(count - 1) };
-        (first..=last).step_by(step.unsigned_abs() as usize).map(|position| position.unsigned_abs() as usize).collect()
+    pub(crate) fn key_positions(&self, arguments: usize) -> impl Iterator<Item = usize> + use<> {
+        self.keys.iter().flat_map(move |spec| spec.positions(arguments))
     }
+}
+
+/// True if so many arguments (with the name) are right for an arity.
+pub(crate) fn admits(arity: i32, arguments: usize) -> bool {
+    let least = arity.unsigned_abs() as usize;
+    if arity < 0 { arguments >= least } else { arguments == least }
 }
 
 /// The refusal of a name that is not in the table, with the beginning of the arguments.

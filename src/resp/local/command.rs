@@ -12,10 +12,13 @@ use crate::resp::commands::ErrorLine;
 use crate::resp::commands::Kind;
 use crate::resp::commands::SYNTAX;
 use crate::resp::commands::find;
+use crate::resp::commands::range_of;
 use crate::resp::local::client::write_help;
+use crate::resp::local::command_keys::write_keys;
+use crate::resp::local::command_keys::write_specs;
 use crate::resp::local::subcommand::subcommand;
 
-/// COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS].
+/// COMMAND [COUNT|DOCS|INFO|LIST|GETKEYS|GETKEYSANDFLAGS].
 pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
     if arguments.len() == 1 {
         encoder.array(shown().count());
@@ -62,8 +65,8 @@ pub(super) fn command_command(arguments: Arguments<'_>, encoder: &mut Encoder<'_
         };
         encoder.array(commands.len());
         commands.into_iter().for_each(|command| encoder.bulk(command.name.as_bytes()));
-    } else if sub.is("getkeys") {
-        write_keys(arguments, encoder)?;
+    } else if sub.is("getkeys") || sub.is("getkeysandflags") {
+        write_keys(&sub, arguments, sub.is("getkeysandflags"), encoder)?;
     } else if sub.is("help") {
         sub.exactly(0)?;
         write_help(&HELP, encoder);
@@ -78,27 +81,6 @@ fn shown() -> impl Iterator<Item = &'static CommandSpec> {
     COMMANDS.iter().filter(|command| !matches!(command.name, "host:" | "post"))
 }
 
-/// COMMAND GETKEYS name argument ...
-fn write_keys(arguments: Arguments<'_>, encoder: &mut Encoder<'_>) -> Result<(), ErrorLine> {
-    if arguments.len() < 4 {
-        return Err(ErrorLine::arity("command|getkeys"));
-    }
-    let Some((_, command)) = find(arguments.slice(2)) else {
-        return Err(ErrorLine::fixed("ERR Invalid command specified"));
-    };
-    let count = arguments.len() - 2;
-    if command.keys.first == 0 {
-        return Err(ErrorLine::fixed("ERR The command has no key arguments"));
-    }
-    if !command.admits(count) {
-        return Err(ErrorLine::fixed("ERR Invalid number of arguments specified for command"));
-    }
-    let positions = command.key_positions(count);
-    encoder.array(positions.len());
-    positions.into_iter().for_each(|position| encoder.bulk(arguments.slice(position + 2)));
-    Ok(())
-}
-
 /// The ten members of Redis 7; what is not used here is empty.
 fn write_info(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     encoder.array(10);
@@ -107,9 +89,8 @@ fn write_info(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     let flags = flags(command);
     encoder.set(flags.len());
     flags.iter().for_each(|flag| encoder.simple(flag));
-    encoder.integer(i64::from(command.keys.first));
-    encoder.integer(i64::from(command.keys.last));
-    encoder.integer(i64::from(command.keys.step));
+    let (first, last, step) = range_of(command.keys);
+    [first, last, step].into_iter().for_each(|number| encoder.integer(i64::from(number)));
     let of_kind = match command.kind {
         Kind::Write => Some("@write"),
         Kind::Read => Some("@read"),
@@ -119,7 +100,7 @@ fn write_info(command: &CommandSpec, encoder: &mut Encoder<'_>) {
     of_kind.iter().for_each(|category| encoder.simple(category));
     encoder.simple(&format!("@{}", command.category()));
     encoder.array(0);
-    encoder.array(0);
+    write_specs(command.keys, encoder);
     encoder.array(0);
 }
 
@@ -183,11 +164,12 @@ fn write_arguments(arguments: &[DocArgument], encoder: &mut Encoder<'_>) {
     }
 }
 
-const HELP: [&str; 6] = [
+const HELP: [&str; 7] = [
     "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "(no subcommand), INFO [<command-name> ...]",
     "    Arity, flags and key positions.",
     "COUNT, LIST [FILTERBY <PATTERN <pattern> | ACLCAT <category> | MODULE <name>>]",
     "DOCS [<command-name> ...]",
-    "GETKEYS <full-command>",
+    "GETKEYS <full-command>, GETKEYSANDFLAGS <full-command>",
+    "    The keys of a command; and how it uses each.",
 ];

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 mod cluster;
 mod command;
+mod command_keys;
 mod config;
 mod function;
 pub(crate) mod info;
