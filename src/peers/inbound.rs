@@ -12,7 +12,6 @@ use crate::codec::Reader;
 use crate::ids::NodeId;
 use crate::limits::PEER_ANSWER_BYTES_MAX;
 use crate::limits::PEER_CALLS_RUNNING_MAX;
-use crate::limits::PEER_QUEUE_BYTES_MAX;
 use crate::peers::counters::Traffic;
 use crate::peers::frame::FrameFault;
 use crate::peers::frame::FrameKind;
@@ -31,8 +30,7 @@ use crate::raft::PeerMessage;
 /// Serves a connection until it breaks or a newer one takes its place.
 pub(super) async fn serve(shared: Arc<Shared>, stream: BoxedStream, mut reader: FramesIn, node: NodeId, lane: Lane) {
     let (mut input, mut output) = split(stream);
-    // With less memory too: an answer that finds no place is an outcome that nobody knows.
-    let (answers, mut answers_out) = queue(PEER_QUEUE_BYTES_MAX);
+    let (answers, mut answers_out) = queue(shared.queue_bytes_max);
     answers_out.open();
     let written = Traffic::default();
     let places = Arc::new(Semaphore::new(PEER_CALLS_RUNNING_MAX));
@@ -106,7 +104,9 @@ impl PeerGuest {
             answer(&self.answers, number, CallAnswer::Done(Bytes::new()));
             return Ok(());
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        // A peer that does not take its answers is given no further ones: one that finds no place is an outcome that nobody knows.
+        let place = (!self.answers.is_half_full()).then(|| Arc::clone(&self.places).try_acquire_owned());
+        let Some(Ok(place)) = place else {
             answer(&self.answers, number, CallAnswer::NotRun);
             return Ok(());
         };
@@ -121,13 +121,15 @@ impl PeerGuest {
     }
 }
 
-/// Without a connection, or with more answers than its queue takes, the sender learns that it cannot know.
+/// Without a connection, or with more answers than its queue takes, the sender learns that it cannot know: at once, as these are
+/// words without bytes.
 fn answer(answers: &PeerQueue, number: u64, answer: CallAnswer) {
     let answer = match answer {
         CallAnswer::Done(bytes) if bytes.len() > PEER_ANSWER_BYTES_MAX => CallAnswer::Unknown,
         answer => answer,
     };
-    if answers.push(Outgoing::Answer(number, answer)).is_err() {
+    let unknown = |_| answers.push(Outgoing::Answer(number, CallAnswer::Unknown));
+    if answers.push(Outgoing::Answer(number, answer)).or_else(unknown).is_err() {
         tracing::debug!("an answer to a peer's request found no connection");
     }
 }

@@ -100,6 +100,11 @@ impl PeerQueue {
         })
     }
 
+    /// Whether half of the bytes that may wait do.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.gauge.bytes.load(Ordering::Relaxed) > self.gauge.bytes_max / 2
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
@@ -251,9 +256,12 @@ mod tests {
         out.open();
         let half = Bytes::from(vec![0; BYTES_MAX / 2]);
         queue.push(Outgoing::Request(1, half.clone())).unwrap();
+        assert!(!queue.is_half_full());
         queue.push(Outgoing::Request(2, half.clone())).unwrap();
+        assert!(queue.is_half_full());
+        queue.push(Outgoing::Answer(3, CallAnswer::Unknown)).unwrap();
         assert_eq!(queue.push(Outgoing::Request(3, half)), Err(NotQueued::Full));
-        assert_eq!(out.close().len(), 2);
+        assert_eq!(out.close().len(), 3);
         out.open();
         let longer = Bytes::from(vec![0; BYTES_MAX + 1]);
         queue.push(Outgoing::Request(4, longer)).unwrap();

@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) peers: ArcSwap<BTreeMap<NodeId, Arc<Peer>>>,
     pub(super) guests: Guests,
     pub(super) refusals: Refusals,
+    /// What may wait for one connection.
+    pub(super) queue_bytes_max: usize,
 }
 
 debug_fields!(self: Shared { node: self.node, cluster: self.cluster });

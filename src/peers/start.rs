@@ -78,6 +78,7 @@ pub fn start(config: PeersConfig, handler: Arc<dyn PeerHandler>) -> Result<Peers
         peers: ArcSwap::default(),
         guests: Guests::default(),
         refusals: Refusals::default(),
+        queue_bytes_max: config.queue_bytes_max,
     });
     runtime.spawn(listen(Arc::clone(&shared), listener));
     runtime.spawn(look_for_deadlines(Arc::clone(&shared)));
@@ -87,7 +88,6 @@ pub fn start(config: PeersConfig, handler: Arc<dyn PeerHandler>) -> Result<Peers
         handle: runtime.handle().clone(),
         tasks: Mutex::new(BTreeMap::new()),
         runtime: Mutex::new(Some(runtime)),
-        queue_bytes_max: config.queue_bytes_max,
         shared,
     };
     peers.set_members(&config.members);
@@ -101,7 +101,6 @@ pub struct Peers {
     handle: Handle,
     tasks: Mutex<BTreeMap<NodeId, [AbortHandle; 2]>>,
     runtime: Mutex<Option<Runtime>>,
-    queue_bytes_max: usize,
 }
 
 debug_fields!(self: Peers { node: self.shared.node, local_address: self.local_address });
@@ -199,7 +198,7 @@ impl Peers {
     }
 
     fn dial(&self, node: NodeId, address: PeerAddress, tasks: &mut BTreeMap<NodeId, [AbortHandle; 2]>) -> Arc<Peer> {
-        let (peer, lanes) = Peer::new(node, address, self.queue_bytes_max);
+        let (peer, lanes) = Peer::new(node, address, self.shared.queue_bytes_max);
         let peer = Arc::new(peer);
         let keep = |(lane, queue)| {
             let kept = keep(Arc::clone(&self.shared), Arc::clone(&peer), lane, queue);

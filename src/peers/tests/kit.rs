@@ -134,11 +134,16 @@ pub(super) fn call(peers: &Peers, to: u64, request: &[u8], patience: Duration) -
 }
 
 pub(super) fn read_hello(stream: &mut TcpStream) -> Hello {
+    Hello::read(&read_frame(stream).into()).unwrap()
+}
+
+/// The body of the next frame.
+pub(super) fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
     let mut head = [0; 12];
     stream.read_exact(&mut head).unwrap();
     let mut body = vec![0; u32::from_be_bytes(head[4..8].try_into().unwrap()) as usize];
     stream.read_exact(&mut body).unwrap();
-    Hello::read(&body.into()).unwrap()
+    body
 }
 
 /// What the node says to a stranger that sends this: the words of its refusal, or nothing.

@@ -163,6 +163,33 @@ fn a_peer_that_takes_nothing_never_holds_up_its_sender() {
     drop(held);
 }
 
+/// Method: a peer asks for more than may wait for it, and takes no answer until it has asked for all.
+#[test]
+fn a_peer_that_does_not_take_its_answers_is_told_that_further_requests_did_not_run() {
+    const REQUESTS: u64 = 48;
+    let (one, _behind) = started(1, &[]);
+    let mut stream = TcpStream::connect(one.local_address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = Hello { lane: Lane::Fast, cluster: CLUSTER, from: node(2), to: node(1), facts: Bytes::new() };
+    stream.write_all(&frame_of(FrameKind::Hello, &hello.to_bytes())).unwrap();
+    read_hello(&mut stream);
+    let long = [&b"echo"[..], &vec![1; 1 << 20]].concat();
+    for number in 0..REQUESTS {
+        let body = [&number.to_be_bytes()[..], &[0], &long].concat();
+        stream.write_all(&frame_of(FrameKind::Request, &body)).unwrap();
+    }
+    let mut outcomes = std::collections::BTreeMap::new();
+    for _ in 0..REQUESTS {
+        let body = read_frame(&mut stream);
+        let (number, outcome) = (u64::from_be_bytes(body[..8].try_into().unwrap()), body[8]);
+        assert_eq!(body.len() > 9, outcome == 0, "bytes only where it ran");
+        assert_eq!(outcomes.insert(number, outcome), None, "one answer each");
+    }
+    let count = |outcome: u8| outcomes.values().filter(|found| **found == outcome).count();
+    let (ran, did_not) = (count(0), count(1));
+    assert!(ran >= PEER_QUEUE_BYTES_MIN / 2 / long.len() && did_not > 0, "{ran} ran, {did_not} did not, {outcomes:?}");
+}
+
 #[test]
 fn who_is_not_a_peer_is_refused_with_words_and_no_message_is_taken() {
     let (one, behind) = started(1, &[]);
