@@ -149,15 +149,16 @@ fn every_wrong_certificate_is_refused_with_words_and_no_message_is_taken() {
         (Some(of_client), "its certificate is not for node-2.0909"),
     ];
     for (issued, words) in cases {
-        speak(address, client(&cluster.ca, issued.as_ref()), &name, &bytes);
-        refused(&one, words);
+        refused_once(&one, words, || speak(address, client(&cluster.ca, issued.as_ref()), &name, &bytes));
     }
     assert!(one.refusals().newest.unwrap().contains("it names [\"DnsName(\\\"client-worker"), "{:?}", one.refusals());
     let other_cluster = hello_and_heartbeat(ClusterId([8; 16]));
-    let said = speak(address, client(&cluster.ca, Some(&good)), &name, &other_cluster);
+    let of_other = || speak(address, client(&cluster.ca, Some(&good)), &name, &other_cluster);
+    let said = refused_once(&one, "it is of cluster 0808", of_other);
     assert!(said.starts_with("it is of cluster 0808"), "{said}");
-    speak(address, client(&cluster.ca, Some(&good)), &node_name(ClusterId([8; 16]), node(1)), &bytes);
-    refused(&one, "it looks for \"node-1.0808");
+    let other_name = node_name(ClusterId([8; 16]), node(1));
+    let for_other = || speak(address, client(&cluster.ca, Some(&good)), &other_name, &bytes);
+    refused_once(&one, "it looks for \"node-1.0808", for_other);
     assert!(behind.messages.lock().unwrap().is_empty());
     assert!(behind.met.lock().unwrap().is_empty());
     // The same, with nothing wrong.
@@ -167,6 +168,18 @@ fn every_wrong_certificate_is_refused_with_words_and_no_message_is_taken() {
     peer.join().unwrap();
 }
 
+/// What `speak` does is the next refusal, and the only one: the words of the one before it are no sign of it.
+fn refused_once(peers: &Peers, words: &str, speak: impl FnOnce() -> String) -> String {
+    let before = peers.refusals().count;
+    let said = speak();
+    until(words, || peers.refusals().count > before);
+    let RefusedPeers { count, newest } = peers.refusals();
+    assert_eq!(count, before + 1, "{newest:?}");
+    assert!(newest.as_ref().is_some_and(|newest| newest.starts_with(words)), "{newest:?}, and not {words}");
+    said
+}
+
+/// Of peers that go on trying.
 fn refused(peers: &Peers, words: &str) {
     until(words, || peers.refusals().newest.is_some_and(|newest| newest.starts_with(words)));
 }
@@ -268,9 +281,14 @@ fn new_certificates_are_taken_without_a_connection_being_dropped() {
     one.reload().unwrap();
     let (stranger, _) = Cluster::new(CLUSTER).started(3, &[(1, one.local_address())]);
     until("it is refused", || stranger.status()[0].last_error.is_some());
+    // It would go on trying, and each of its refusals is the newest for a while.
+    drop(stranger);
     let old = client(&next.ca, Some(&cluster.issue(2)));
-    speak(one.local_address(), old, &node_name(CLUSTER, node(1)), &hello_and_heartbeat(CLUSTER));
-    refused(&one, "its certificate is not signed by the CA that this node knows");
+    let words = "its certificate is not signed by the CA that this node knows";
+    until(words, || {
+        speak(one.local_address(), old.clone(), &node_name(CLUSTER, node(1)), &hello_and_heartbeat(CLUSTER));
+        one.refusals().newest.is_some_and(|newest| newest.starts_with(words))
+    });
     assert!(one.status()[0].is_connected && one.status()[0].connects_total == 2, "{:?}", one.status());
     assert!(behind.messages.lock().unwrap().is_empty());
 }
