@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use crate::apply::flush::Flusher;
 use crate::fsm::base::BaseMemory;
+use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
@@ -54,6 +55,12 @@ impl TableGauge {
             return (TableMemory::default(), BaseMemory::default());
         };
         (TableMemory::of(&view, self.flusher.upgrade().as_deref()), view.base.memory())
+    }
+
+    /// How far merging of the base's files is behind; nothing of a state that is gone, or that cannot say so.
+    #[must_use]
+    pub fn pressure(&self) -> Option<Pressure> {
+        self.views.upgrade()?.load().base.pressure().ok()
     }
 }
 

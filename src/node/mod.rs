@@ -20,6 +20,7 @@ mod expiry;
 mod families;
 mod first_start;
 mod hand_over;
+mod histogram;
 mod kek_meetings;
 mod link_numbers;
 mod links;

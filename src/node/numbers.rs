@@ -252,11 +252,16 @@ impl NodeNumbers {
         out.counter("sealkv_opened_bytes_total", "Bytes of envelopes opened", load(&apply.opened_bytes));
         out.counter("sealkv_sealed_values_total", "Stored values sealed", load(&apply.sealed_values));
         out.counter("sealkv_apply_flushes_total", "Flushes of the state", load(&apply.flushes));
+        if let Some(pressure) = self.memory.tables.pressure() {
+            out.gauge("sealkv_state_level0_files", "Files of flushes that are not merged yet", pressure.level0_files);
+            out.gauge("sealkv_state_pending_bytes", "Estimate of what merging must rewrite", pressure.pending_bytes);
+            out.gauge("sealkv_state_table_bytes", "Bytes of all files of rows", pressure.table_bytes);
+        }
         let failed = load(&apply.failed_flushes);
         out.counter("sealkv_apply_failed_flushes_total", "Flushes whose file could not be written", failed);
         let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];
         for (stage, nanos) in stages {
-            out.seconds("sealkv_apply_seconds_total", "Time spent applying, by stage", ("stage", stage), load(nanos));
+            out.seconds("sealkv_apply_seconds_total", STAGES_HELP, ("stage", stage), load(nanos));
         }
         for class in HaltClass::ALL {
             out.labeled(
@@ -340,6 +345,8 @@ impl NodeNumbers {
         out.gauge("sealkv_wal_free_bytes", "Bytes the log still takes", self.space.available_bytes());
         out.gauge("sealkv_wal_free_slots", "Slots of the log that hold nothing", self.space.free_slots());
         out.gauge("sealkv_wal_slowest_sync_micros", "Longest sync so far", self.log.slowest_sync_micros());
+        let (buckets, micros) = self.log.sync_times();
+        out.histogram_micros("sealkv_wal_sync_seconds", SYNCS_HELP, &buckets, micros);
         let counts = self.log.counts();
         out.counter("sealkv_wal_appends_total", "Groups of raft and trims that were put into frames", counts.appends);
         out.counter("sealkv_wal_frames_total", "Frames written to the log", counts.frames);
@@ -377,6 +384,12 @@ impl NodeNumbers {
 fn run_id(identity: &Identity) -> String {
     format!("{:0>40}", identity.node.to_string())
 }
+
+/// Of syncs that end together the longest is counted.
+const SYNCS_HELP: &str = "Time of syncs of the log, of each turn of its thread the longest";
+/// Another thread opens what is to be run next.
+const STAGES_HELP: &str =
+    "Time spent applying, by stage; open goes on beside run, so they do not add up to a thread's time";
 
 fn cpu_lines() -> Vec<(&'static str, String)> {
     process::cpu_seconds().map_or_else(Vec::new, |(user, system)| {

@@ -35,6 +35,7 @@ use crate::keys::rules::RuleError;
 use crate::limits::LOG_READ_BYTES_MAX;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
+use crate::node::histogram::Histogram;
 use crate::node::members_watch::MembersWatch;
 use crate::node::retention::LogRetention;
 use crate::node::snapshot::Snapshots;
@@ -168,6 +169,7 @@ pub struct LogReports {
     raft: Sender<Input>,
     ends: Ends,
     slowest_sync_micros: AtomicU64,
+    sync_times: Histogram,
     is_stalled: AtomicBool,
     appends: AtomicU64,
     frames: AtomicU64,
@@ -182,6 +184,7 @@ impl LogReports {
             raft,
             ends,
             slowest_sync_micros: AtomicU64::new(0),
+            sync_times: Histogram::default(),
             is_stalled: AtomicBool::new(false),
             appends: AtomicU64::new(0),
             frames: AtomicU64::new(0),
@@ -193,6 +196,11 @@ impl LogReports {
     #[must_use]
     pub fn slowest_sync_micros(&self) -> u64 {
         self.slowest_sync_micros.load(Ordering::Relaxed)
+    }
+
+    /// Times of syncs: upper bounds in microseconds with the number up to each, and their sum.
+    pub(crate) fn sync_times(&self) -> (Vec<(u64, u64)>, u64) {
+        self.sync_times.load()
     }
 
     /// How much work the log did since it was opened.
@@ -225,6 +233,7 @@ impl Callbacks for LogReports {
     fn on_progress(&self, progress: &LogProgress) {
         if let Some(sync) = progress.slowest_sync {
             let micros = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
+            self.sync_times.add(sync);
             self.slowest_sync_micros.fetch_max(micros, Ordering::Relaxed);
         }
         self.is_stalled.store(progress.stalled, Ordering::Relaxed);
