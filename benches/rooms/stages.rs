@@ -133,11 +133,16 @@ pub fn run(arguments: impl Iterator<Item = String>) {
     }
 }
 
-/// Of each stage once, with the AEAD tier of that name: valgrind has no VAES.
+/// Of each stage once, with the AEAD tier of that name: valgrind has no VAES. None where it fails: times were measured, and hold.
 fn instructions(tier: &str, grid: &Grid, stages: &[Stage]) -> Vec<u64> {
     let names: Vec<&str> = stages.iter().map(|stage| &stage.bench.name[..]).collect();
-    let counted = count(tier, grid, &names).unwrap_or_else(|problem| panic!("instructions: {problem}"));
-    counted.iter().map(|counted| counted.instructions).collect()
+    match count(tier, grid, &names) {
+        Ok(counted) => counted.iter().map(|counted| counted.instructions).collect(),
+        Err(problem) => {
+            eprintln!("instructions are NOT counted: {problem}");
+            Vec::new()
+        }
+    }
 }
 
 /// Every bench of the stages at these sizes, for those who look for one by its name.

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use crate::watch::FOREIGN_MAX;
 use crate::watch::Watch;
+use crate::watch::place_of;
 
 /// What was asked for.
 struct Options {
@@ -71,11 +72,13 @@ fn main() -> ExitCode {
     if options.json {
         println!("{record}");
     }
-    if let Some(path) = options.record
-        && let Err(error) = std::fs::write(&path, format!("{record}\n"))
-    {
-        eprintln!("{}: {error}", path.display());
-        return ExitCode::FAILURE;
+    if let Some(path) = options.record {
+        let path = place_of(&path, foreign_cpus > FOREIGN_MAX);
+        if let Err(error) = std::fs::write(&path, format!("{record}\n")) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+        eprintln!("record: {}", path.display());
     }
     ExitCode::SUCCESS
 }

@@ -1,6 +1,8 @@
 //! CPU time of processes, and how much of it everybody else took while something was measured. Shared by all that keep records.
 
 use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// From its making on: the share of CPUs that others than this process and its children took.
@@ -25,6 +27,19 @@ impl Watch {
         let others = busy_seconds() - self.busy - (own_seconds() - self.own) - running;
         (others / self.begin.elapsed().as_secs_f64().max(0.01)).max(0.0)
     }
+}
+
+/// Where a record goes. One of a busy machine says so in its name: its times are worth little, and nothing that was measured in quiet
+/// is overwritten.
+pub fn place_of(path: &Path, is_busy: bool) -> PathBuf {
+    if !is_busy {
+        return path.to_owned();
+    }
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.map_or_else(String::new, |part| part.to_string_lossy().into_owned());
+    let (stem, extension) = (text(path.file_stem()), text(path.extension()));
+    let end = if extension.is_empty() { String::new() } else { format!(".{extension}") };
+    path.with_file_name(format!("{stem}-busy{end}"))
 }
 
 /// CPU time of all processes, in seconds since the machine started.
@@ -63,6 +78,14 @@ pub const FOREIGN_MAX: f64 = 0.3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_a_busy_machine_says_so_in_its_name() {
+        let of = |path: &str, is_busy| place_of(Path::new(path), is_busy).to_string_lossy().into_owned();
+        assert_eq!(of("a/log.json", false), "a/log.json");
+        assert_eq!(of("a/log.json", true), "a/log-busy.json");
+        assert_eq!(of("overhead-zen3", true), "overhead-zen3-busy");
+    }
 
     #[test]
     fn own_work_is_not_foreign_and_time_passes() {

@@ -30,6 +30,7 @@ use crate::run::Cell;
 use crate::run::Contestant;
 use crate::watch::FOREIGN_MAX;
 use crate::watch::Watch;
+use crate::watch::place_of;
 
 /// What was asked for.
 struct Options {
@@ -114,7 +115,8 @@ fn compare(options: &Options) -> ExitCode {
     let Some(path) = &options.record else { return ExitCode::SUCCESS };
     let is_whole = missing.is_empty() && options.only.is_empty();
     let how = record::How { rounds: options.rounds, busy_core: options.busy, foreign_cpus, missing, is_whole };
-    match std::fs::write(path, record::as_json(&rows, &how)) {
+    let path = place_of(path, foreign_cpus > FOREIGN_MAX);
+    match std::fs::write(&path, record::as_json(&rows, &how)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", path.display());

@@ -7,11 +7,13 @@
 //! goals      what a record of overhead says about each goal of the project
 //! scale      the same node as values, keys, clients and pipelines grow
 //! contest    a node beside Redis and Valkey; trio: three of them beside three of etcd; rivals: how those are started
+//! beside     their records as tables
 //! profile    CPU profiles of a node under load, nil and sealed: flame graphs, and where the difference is
 //! compare    two records: what changed beyond the noise
 //! page       one record as HTML with charts, as Markdown, and as the picture of the README
 //! ```
 
+mod beside;
 mod chart;
 mod compare;
 mod contest;
@@ -19,6 +21,8 @@ mod facts;
 mod flame;
 mod goals;
 mod index;
+#[cfg(test)]
+mod kept;
 mod markdown;
 mod nodes;
 mod overhead;
@@ -32,6 +36,7 @@ mod scale;
 mod scenarios;
 mod statistics;
 mod summary;
+mod table;
 mod trio;
 #[path = "../watch.rs"]
 mod watch;
@@ -42,6 +47,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
+
+use crate::watch::place_of;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -117,13 +124,10 @@ pub fn read_record(path: &Path) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
-/// Writes a record, and the pages of it beside it: `OUT.json`, `OUT.html`, `OUT.md`, `OUT.svg`. Of a busy machine `OUT-busy.json`:
-/// its times are worth little, and nothing that was measured in quiet is overwritten.
+/// Writes a record, and the pages of it beside it: `OUT.json`, `OUT.html`, `OUT.md`, `OUT.svg`. Of a busy machine `OUT-busy.json`.
 pub fn keep(record: &Value, out: &Path) -> Result<(), String> {
-    let mut out = out.to_owned();
+    let out = place_of(out, record["busy"] == true);
     if record["busy"] == true {
-        let name = out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        out.set_file_name(format!("{name}-busy"));
         eprintln!(
             "BUSY: other processes took {:.2} CPUs meanwhile, so times are worth little; the record says so in its name",
             record["foreign_cpus"].as_f64().unwrap_or(f64::NAN)

@@ -101,10 +101,34 @@ fn stages(rooms: &Path, options: &Options<'_>, missing: &mut Vec<String>) -> Res
         missing.push("instructions: valgrind is not installed".to_owned());
     }
     let text = output_of(&mut command)?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(|problem| format!("{line}: {problem}"))).collect()
+    let read = |line| serde_json::from_str(line).map_err(|problem| format!("{line}: {problem}"));
+    let stages: Vec<Value> = text.lines().map(read).collect::<Result<_, _>>()?;
+    if has_valgrind && stages.iter().any(|stage| stage["instructions"].is_null()) {
+        missing.push("instructions: valgrind failed, what it said is above".to_owned());
+    }
+    Ok(stages)
 }
 
 /// Whether a file is there, for messages before anything is measured.
 pub fn is_there(path: &Path) -> Result<(), String> {
     fs::metadata(path).map(drop).map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn gates_that_cannot_be_counted_are_missing_with_what_they_say() {
+        let work = std::env::temp_dir().join(format!("sealkv-hook-{}", std::process::id()));
+        fs::create_dir_all(&work).unwrap();
+        let rooms = work.join("rooms");
+        fs::write(&rooms, "#!/bin/sh\necho 'gates were NOT checked: valgrind is missing'\nexit 1\n").unwrap();
+        fs::set_permissions(&rooms, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut missing = Vec::new();
+        assert_eq!(hook(&rooms, &work, &mut missing), Value::Null);
+        assert_eq!(missing, ["instructions of the hook: gates were NOT checked: valgrind is missing"]);
+        fs::remove_dir_all(&work).unwrap();
+    }
 }

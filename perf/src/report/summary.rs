@@ -97,6 +97,12 @@ pub fn count_words(count: Option<f64>) -> String {
     count.map_or("-".to_owned(), |count| format!("{count:.0}"))
 }
 
+/// A ratio with the interval that holds it, as `0.942 (0.757 to 1.086)`.
+pub fn interval_words(ratio: &Value) -> String {
+    let number = |key: &str| ratio[key].as_f64().unwrap_or(f64::NAN);
+    format!("{:.3} ({:.3} to {:.3})", number("median"), number("lower"), number("upper"))
+}
+
 /// `64 B`, `4 KiB`.
 pub fn size_words(size: u64) -> String {
     if size >= 1024 { format!("{} KiB", size / 1024) } else { format!("{size} B") }

@@ -22,7 +22,6 @@ use crate::rivals::free_port;
 use crate::rivals::is_installed;
 use crate::statistics::Cell;
 use crate::statistics::in_pairs;
-use crate::statistics::interval;
 use crate::statistics::median;
 use crate::statistics::pairs_of;
 use crate::watch::FOREIGN_MAX;
@@ -110,7 +109,7 @@ fn measure(tools: &Tools, (rounds, pairs): (u64, usize), (seconds, clients): (&s
     drop(etcd);
     let (ratios, foreign_to_pairs) = sealed_by_nil(tools, &nodes, pairs, (seconds, clients))?;
     let foreign = foreign.max(foreign_to_pairs);
-    let mut rows: Vec<Value> = trios.iter().map(|trio| row(trio, &trios)).collect();
+    let mut rows: Vec<Value> = trios.iter().map(row).collect();
     if trios.iter().all(|trio| trio.name != "etcd") {
         rows.push(json!({"impl": "etcd", "missing": INSTALL}));
     }
@@ -154,21 +153,14 @@ fn sealed_by_nil(
     Ok((ratios, watch.foreign_cpus()))
 }
 
-/// Medians of one, and its writes beside etcd's in the same round.
-fn row(trio: &Trio, all: &[Trio]) -> Value {
-    let of =
-        |trio: &Trio, field: &str| -> Vec<f64> { trio.lines.iter().filter_map(|line| line[field].as_f64()).collect() };
-    let rates = of(trio, "requests_per_second");
-    let beside = all.iter().find(|other| other.name == "etcd").map(|etcd| {
-        let ratios: Vec<f64> =
-            rates.iter().zip(of(etcd, "requests_per_second")).map(|(own, theirs)| own / theirs).collect();
-        let (lower, upper) = interval(&ratios);
-        json!({"median": median(&ratios), "lower": lower, "upper": upper})
-    });
+/// Medians of one.
+fn row(trio: &Trio) -> Value {
+    let of = |field: &str| -> Vec<f64> { trio.lines.iter().filter_map(|line| line[field].as_f64()).collect() };
+    let rates = of("requests_per_second");
     json!({
         "impl": trio.name, "op": "set", "clients": trio.lines[0]["clients"], "pipeline": trio.lines[0]["pipeline"], "value_bytes": 256,
-        "requests_per_second": median(&rates), "p99_micros": median(&of(trio, "p99_micros")), "by_etcd": beside,
-        "syncs_per_run": median(&of(trio, "syncs")), "samples": rates,
+        "requests_per_second": median(&rates), "p99_micros": median(&of("p99_micros")),
+        "syncs_per_run": median(&of("syncs")), "samples": rates,
     })
 }
 
