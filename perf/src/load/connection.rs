@@ -17,6 +17,8 @@ pub struct Workload {
     op: Op,
     protocol: Protocol,
     keys: u64,
+    /// The next key, where they come in order.
+    next: Option<u64>,
     value_bytes: usize,
     random: fastrand::Rng,
     /// Random bytes; a value is a piece that begins at a random place.
@@ -32,6 +34,7 @@ impl Workload {
             op: options.op,
             protocol: options.protocol,
             keys: options.keys,
+            next: options.in_order,
             value_bytes: options.value_bytes,
             random,
             pool,
@@ -41,7 +44,9 @@ impl Workload {
     /// Appends a request for a key as redis-benchmark has them: `key:000000012345`.
     fn request(&mut self, out: &mut Vec<u8>) {
         let mut key = *b"key:000000000000";
-        write!(&mut key[4..], "{:012}", self.random.u64(0..self.keys)).expect("twelve digits");
+        let number = self.next.unwrap_or_else(|| self.random.u64(0..self.keys));
+        self.next = self.next.map(|next| next + 1);
+        write!(&mut key[4..], "{number:012}").expect("twelve digits");
         let value = (self.op == Op::Set).then(|| &self.pool[self.random.usize(0..POOL_BYTES)..][..self.value_bytes]);
         self.protocol.request(&key, value, out);
     }

@@ -86,14 +86,18 @@ fn run(options: &Options) -> io::Result<Outcome> {
     let mut sent: u64 = 0;
     let mut events = Vec::with_capacity(1024);
     let begin = Instant::now();
-    let end = begin + options.duration;
+    let mut end = begin + options.duration;
+    let requests = options.requests.unwrap_or(u64::MAX);
     loop {
         let now = Instant::now();
+        if sent >= requests {
+            end = end.min(now);
+        }
         let is_over = now >= end;
         if !is_over {
             match options.rate {
                 Some(rate) => {
-                    while due_at(begin, sent, rate) <= now {
+                    while sent < requests && due_at(begin, sent, rate) <= now {
                         let due = due_at(begin, sent, rate);
                         connections[sent as usize % options.clients].queue(&mut workload, due);
                         sent += 1;
@@ -103,7 +107,7 @@ fn run(options: &Options) -> io::Result<Outcome> {
                     for connection in &mut connections {
                         // A whole pipeline at a time, as clients send it.
                         if connection.waiting() == 0 {
-                            for _ in 0..options.pipeline {
+                            for _ in 0..options.pipeline.min((requests - sent) as usize) {
                                 connection.queue(&mut workload, now);
                                 sent += 1;
                             }

@@ -6,7 +6,8 @@ use crate::protocol::Protocol;
 
 pub const USAGE: &str =
     "usage: load --address HOST:PORT[,HOST:PORT..] [--protocol redis|etcd] [--op set|get] [--clients N]
-            [--rate PER_SECOND | --pipeline N] [--seconds S] [--keys N] [--value-bytes N] [--seed N]";
+            [--rate PER_SECOND | --pipeline N] [--seconds S] [--requests N] [--keys N | --in-order FIRST]
+            [--value-bytes N] [--seed N]";
 
 /// What each request does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,11 @@ pub struct Options {
     pub rate: Option<f64>,
     pub pipeline: usize,
     pub duration: Duration,
+    /// So many at most; without a duration that was said, until they are sent.
+    pub requests: Option<u64>,
     pub keys: u64,
+    /// Keys from this one on, each once, instead of random ones.
+    pub in_order: Option<u64>,
     pub value_bytes: usize,
     pub seed: u64,
 }
@@ -51,8 +56,10 @@ impl Options {
             clients: 50,
             rate: None,
             pipeline: 1,
-            duration: Duration::from_secs(10),
+            duration: Duration::ZERO,
+            requests: None,
             keys: 100_000,
+            in_order: None,
             value_bytes: 256,
             seed: 1,
         };
@@ -78,11 +85,16 @@ impl Options {
                 "--rate" => options.rate = Some(number(&name, &value, 1, 100_000_000)? as f64),
                 "--pipeline" => options.pipeline = number(&name, &value, 1, 10_000)?,
                 "--seconds" => options.duration = Duration::from_secs(number(&name, &value, 1, 86_400)? as u64),
+                "--requests" => options.requests = Some(number(&name, &value, 1, 10_000_000_000)? as u64),
+                "--in-order" => options.in_order = Some(number(&name, &value, 0, 100_000_000_000)? as u64),
                 "--keys" => options.keys = number(&name, &value, 1, 10_000_000_000)? as u64,
                 "--value-bytes" => options.value_bytes = number(&name, &value, 0, 8 << 20)?,
                 "--seed" => options.seed = number(&name, &value, 0, usize::MAX)? as u64,
                 _ => return Err(format!("unknown option {name}")),
             }
+        }
+        if options.duration.is_zero() {
+            options.duration = if options.requests.is_some() { DAY } else { Duration::from_secs(10) };
         }
         if options.addresses.is_empty() {
             return Err("--address HOST:PORT is missing".to_owned());
@@ -93,6 +105,8 @@ impl Options {
         Ok(options)
     }
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn number(name: &str, value: &str, least: usize, most: usize) -> Result<usize, String> {
     let problem = || format!("{name} {value}: expected a number from {least} to {most}");

@@ -1,4 +1,4 @@
-//! `scripts/bench overhead`, `scale`, `compare` and `report`: runs what measures, keeps records, draws them.
+//! `scripts/bench overhead`, `scale`, `steady`, `compare` and `report`: runs what measures, keeps records, draws them.
 //!
 //! ```text
 //! run        programs that are run to their end; ../watch: CPU time of processes, and how much others took meanwhile
@@ -6,6 +6,7 @@
 //! overhead   the stages of an entry, sealed minus nil, from the benches of the crate; then scenarios with running nodes
 //! goals      what a record of overhead says about each goal of the project
 //! scale      the same node as values, keys, clients and pipelines grow
+//! steady     a node that is written to until its merging is steady; samples: its numbers once a second
 //! contest    a node beside Redis and Valkey; trio: three of them beside three of etcd; rivals: how those are started
 //! beside     their records as tables
 //! profile    CPU profiles of a node under load, nil and sealed: flame graphs, and where the difference is
@@ -32,9 +33,11 @@ mod profile;
 mod rivals;
 mod run;
 mod sampled;
+mod samples;
 mod scale;
 mod scenarios;
 mod statistics;
+mod steady;
 mod summary;
 mod table;
 mod trio;
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["overhead", rest @ ..] => overhead::run(&Options::of(rest)),
         ["scale", rest @ ..] => scale::run(&Options::of(rest)),
+        ["steady", rest @ ..] => steady::run(&Options::of(rest)),
         ["profile", rest @ ..] => profile::run(&Options::of(rest)),
         ["peers", "node", rest @ ..] => contest::run(&Options::of(rest)),
         ["peers", "cluster", rest @ ..] => trio::run(&Options::of(rest)),
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
         ["index", directory] => index::run(Path::new(directory)),
         ["render", record] => render(Path::new(record), &Path::new(record).with_extension("")),
         ["render", record, out] => render(Path::new(record), Path::new(out)),
-        _ => Err("expected overhead, scale, profile, peers node, peers cluster, compare A B [--across], render RECORD [OUT] or index DIRECTORY".to_owned()),
+        _ => Err("expected overhead, scale, steady, profile, peers node, peers cluster, compare A B [--across], render RECORD [OUT] or index DIRECTORY".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

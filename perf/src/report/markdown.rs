@@ -7,12 +7,14 @@ use serde_json::Value;
 use crate::beside;
 use crate::chart::short;
 use crate::goals;
+use crate::steady;
 use crate::summary::count_words;
 use crate::summary::interval_words;
 use crate::summary::shown_batch;
 use crate::summary::size_words;
 use crate::summary::sizes;
 use crate::summary::stages;
+use crate::table::Table;
 
 /// Tables of a record.
 pub fn text(record: &Value) -> String {
@@ -44,6 +46,9 @@ pub fn text(record: &Value) -> String {
     text += &scenario_table(record);
     text += &curve_table(record);
     text += &beside::markdown(record);
+    if record["bench"] == "steady" {
+        text.extend(steady::tables(record).iter().map(Table::markdown));
+    }
     text
 }
 

@@ -15,6 +15,7 @@ use crate::chart::escape;
 use crate::chart::lines;
 use crate::chart::short;
 use crate::goals;
+use crate::steady;
 use crate::summary::StageCost;
 use crate::summary::count_words;
 use crate::summary::interval_words;
@@ -31,11 +32,16 @@ pub fn html(record: &Value) -> Result<String, String> {
         "overhead" => overhead(record),
         "scale" => scale(record),
         "peers node" | "peers cluster" => peers(record),
+        "steady" => {
+            let tables: String = steady::tables(record).iter().map(Table::html).collect();
+            format!("<h2>SETs a second, by tenth of each phase</h2>{}{tables}", steady::chart(record))
+        }
         _ => return Err(format!("records of {bench} have no page")),
     };
     let title = match bench {
         "overhead" => "What encryption costs, entry by entry",
         "scale" => "What it costs as work grows",
+        "steady" => "What it takes for as long as you like",
         _ => "Beside its peers",
     };
     Ok(whole(title, &format!("{}{body}", head(record))))
