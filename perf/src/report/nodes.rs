@@ -108,7 +108,11 @@ impl Tools {
         for line in lines.by_ref().map_while(Result::ok) {
             let value: Value = serde_json::from_str(&line).unwrap_or_default();
             let address = value["address"].as_str().unwrap_or_default().to_owned();
-            last = line;
+            let words = [&value["message"], &value["error"]].into_iter().filter_map(Value::as_str);
+            last = words.collect::<Vec<_>>().join(": ");
+            if last.is_empty() {
+                last = line;
+            }
             if value["message"].as_str().is_some_and(|message| message.starts_with("log engine")) {
                 node.engine = value["engine"].as_str().unwrap_or("unknown").to_owned();
             } else if value["message"] == "admin" {

@@ -60,19 +60,21 @@ impl Kind {
             "always",
         ]);
         command.args(["--save", "", "--dir"]).arg(&home);
-        Rival::start(&mut command, &home, format!("127.0.0.1:{port}"), |address| {
-            exchange(address, b"PING\r\n").is_ok_and(|answer| answer.starts_with(b"+PONG"))
+        Rival::start(&mut command, &home, format!("127.0.0.1:{port}"), |address, pid| {
+            let answer = exchange(address, b"INFO server\r\n").unwrap_or_default();
+            // Another one may have the port, with other settings.
+            String::from_utf8_lossy(&answer).contains(&format!("process_id:{pid}\r"))
         })
     }
 }
 
 impl Rival {
-    /// Starts it, with what it says in a file, and waits until it answers.
+    /// Starts it, with what it says in a file, and waits until it answers: `answers` is asked with its address and its process id.
     pub fn start(
         command: &mut Command,
         home: &Path,
         address: String,
-        answers: impl Fn(&str) -> bool,
+        answers: impl Fn(&str, u32) -> bool,
     ) -> Result<Rival, String> {
         let name = command.get_program().to_string_lossy().into_owned();
         fs::create_dir_all(home).map_err(|problem| format!("{}: {problem}", home.display()))?;
@@ -83,7 +85,7 @@ impl Rival {
         let mut rival = Rival { child: child.map_err(|problem| format!("{name}: {problem}"))?, address };
         let begin = Instant::now();
         let mut answered = 0;
-        // Somebody else may have its port, and answer: only a server that is still there after some more looks has it itself.
+        // Not every server says who it is: one that cannot have its port has ended after some more looks.
         while answered < LOOKS {
             let has_ended = rival.child.try_wait().is_ok_and(|status| status.is_some());
             if has_ended || begin.elapsed() > START {
@@ -91,7 +93,7 @@ impl Rival {
                 let last: Vec<&str> = text.lines().rev().take(3).collect();
                 return Err(format!("{name} does not answer at {}: {}", rival.address, last.join(" / ")));
             }
-            if answers(&rival.address) {
+            if answers(&rival.address, rival.pid()) {
                 answered += 1;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -149,8 +151,7 @@ pub fn syncs_by_strace(pid: u32) -> Option<f64> {
 
 /// Long enough for a slow disk.
 const START: Duration = Duration::from_secs(30);
-/// Until a server that cannot have its port has certainly ended.
-const LOOKS: usize = 10;
+const LOOKS: usize = 20;
 
 #[cfg(test)]
 mod tests {

@@ -191,7 +191,7 @@ fn start_etcd(work: &Path) -> Result<Vec<Rival>, String> {
             &list,
         ]);
         command.args(["--initial-cluster-state", "new", "--data-dir"]).arg(home.join("data"));
-        Rival::start(&mut command, &home, format!("127.0.0.1:{client}"), answers)
+        Rival::start(&mut command, &home, format!("127.0.0.1:{client}"), |address, _| answers(address))
     };
     // None of them is healthy alone, so the first two are only started.
     let is_healthy = |address: &str| {
