@@ -171,9 +171,8 @@ impl RowReader {
 
     /// Calls `visit` with the value of each of several rows, in the order of `rows`, as they stood at one moment, whose stamp
     /// comes with each, until it answers false. Values are shown where they lie, nothing is allocated for one in a table,
-    /// and rows that only the base has are fetched and opened together.
-    ///
-    /// Where large ones are among these it ends early, behind one row at least. Nothing is shown before all is fetched.
+    /// and rows that only the base has are fetched and opened together. Where large ones are among these it ends early, behind
+    /// one row at least. Nothing is shown before all is fetched.
     ///
     /// # Errors
     /// [`ReadError`] if the base cannot be read; then nothing was shown. A row that is damaged is told to `visit`.
@@ -182,11 +181,14 @@ impl RowReader {
         rows: &[RowKey<'_>],
         visit: &mut dyn FnMut(u64, ShownValue<'_>) -> bool,
     ) -> Result<(), ReadError> {
-        let mut space = READ_SPACE.take();
-        let shown = self.show_each_in(rows, &mut space, visit);
-        space.clear();
-        READ_SPACE.set(space);
-        shown
+        READ_SPACE.with(|kept| {
+            // Who looks at rows while rows are shown to it has a space of its own.
+            let (mut kept, mut own) = (kept.try_borrow_mut(), None);
+            let space = kept.as_deref_mut().unwrap_or_else(|_| own.get_or_insert_default());
+            let shown = self.show_each_in(rows, space, visit);
+            space.clear();
+            shown
+        })
     }
 
     fn show_each_in(
@@ -208,10 +210,9 @@ impl RowReader {
         batch.open();
         for (asked, seen) in rows.iter().zip(&*seen) {
             let value = match seen {
-                SeenRow::Above(FoundRow::Row(row)) => match row.asked_for(*asked) {
-                    Ok(row) => Ok(Some(row.value())),
-                    Err(error) => Err(error.into()),
-                },
+                SeenRow::Above(FoundRow::Row(row)) => {
+                    row.asked_for(*asked).map(|row| Some(row.value())).map_err(ReadError::from)
+                }
                 SeenRow::Above(_) => Ok(None),
                 SeenRow::Base(at) if *at < batch.len() => batch.value(*at, *asked),
                 SeenRow::Base(_) => break,

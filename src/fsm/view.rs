@@ -63,6 +63,17 @@ impl<B: ?Sized> View<B> {
     fn find_several(&self, names: &[RowName], seen: &mut Vec<SeenRow>) -> Vec<usize> {
         let mut missing = Vec::new();
         seen.clear();
+        if let [name] = names {
+            // Without a pipeline: space for more would be set up in vain.
+            match self.find(name) {
+                FoundRow::Below => {
+                    missing.push(0);
+                    seen.push(SeenRow::Base(0));
+                }
+                found => seen.push(SeenRow::Above(found)),
+            }
+            return missing;
+        }
         for few in names.chunks(FOUND_AT_ONCE) {
             let mut found = [const { FoundRow::Below }; FOUND_AT_ONCE];
             self.find_each(few, &mut found[..few.len()]);

@@ -37,10 +37,23 @@ pub fn read_keys_as_leader(
     clock_ms: u64,
     visit: &mut dyn FnMut(KeyAnswer<'_>) -> bool,
 ) -> Result<(), ReadError> {
-    let reads = &reads[..reads.len().min(KEY_READS_MAX)];
-    let mut rows = [RowKey::named(RowName::new(Database::FIRST, [0; NAME_LEN])); KEY_READS_MAX];
+    match reads.len() {
+        // Without a pipeline: space for more would be set up in vain.
+        1 => read_few::<1>(reader, reads, clock_ms, visit),
+        count => read_few::<KEY_READS_MAX>(reader, &reads[..count.min(KEY_READS_MAX)], clock_ms, visit),
+    }
+}
+
+/// The same for at most `MAX` reads.
+fn read_few<const MAX: usize>(
+    reader: &RowReader,
+    reads: &[(Database, ReadCommand)],
+    clock_ms: u64,
+    visit: &mut dyn FnMut(KeyAnswer<'_>) -> bool,
+) -> Result<(), ReadError> {
+    let mut rows = [RowKey::named(RowName::new(Database::FIRST, [0; NAME_LEN])); MAX];
     let rows = &mut rows[..reads.len()];
-    name_rows(reader, reads, rows)?;
+    name_rows::<MAX>(reader, reads, rows)?;
     let mut answered = reads.iter().zip(&*rows);
     reader.show_each(rows, &mut |stamp_ms, found| {
         let ((_, read), row) = answered.next().expect("one value for each row");
@@ -52,13 +65,13 @@ pub fn read_keys_as_leader(
     })
 }
 
-fn name_rows<'a>(
+fn name_rows<'a, const MAX: usize>(
     reader: &RowReader,
     reads: &'a [(Database, ReadCommand)],
     rows: &mut [RowKey<'a>],
 ) -> Result<(), ReadError> {
-    let mut keys = [&[][..]; KEY_READS_MAX];
-    let mut names = [[0; NAME_LEN]; KEY_READS_MAX];
+    let mut keys = [&[][..]; MAX];
+    let mut names = [[0; NAME_LEN]; MAX];
     for (place, (_, read)) in keys.iter_mut().zip(reads) {
         let [key] = read.keys() else { panic!("a read of one key") };
         *place = key;
