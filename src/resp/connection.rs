@@ -83,7 +83,7 @@ where
         if batch.len() > 0 {
             wire.run(batch.held_bytes() + COMMAND_BYTES * batch.len().min(shared.memory.group_commands()));
             session.run(&mut batch, wire).await?;
-            wire.run(0);
+            wire.ran();
             command_began = None;
         }
         parsed.map_err(Close::Protocol)?;

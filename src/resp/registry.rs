@@ -113,8 +113,9 @@ impl Client {
     }
 
     /// Notes that it sent something.
-    pub(crate) fn touch(&self) {
-        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn touch(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.since);
+        let elapsed = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.active_ms.store(elapsed, Ordering::Relaxed);
     }
 

@@ -106,7 +106,7 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         add(&self.shared.stats.commands_total, batch.len());
-        let began = Instant::now();
+        let began = wire.begin();
         let ran = self.run_all(batch, wire).await;
         self.shared.stats.calls.count(&mut self.calls, began.elapsed());
         ran

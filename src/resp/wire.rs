@@ -45,13 +45,15 @@ pub(crate) struct Wire<S> {
     kept: usize,
     running: usize,
     replying: usize,
+    /// When bytes came that nobody has run yet.
+    filled_at: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S, shared: Arc<ServerShared>, client: Arc<Client>) -> Wire<S> {
         let hold = shared.memory.hold(0);
         let (inbox, outbox) = (BytesMut::new(), Vec::new());
-        Wire { inbox, outbox, stream, shared, client, hold, kept: 0, running: 0, replying: 0 }
+        Wire { inbox, outbox, stream, shared, client, hold, kept: 0, running: 0, replying: 0, filled_at: None }
     }
 
     /// Waits for bytes, then takes all that are ready, up to a batch. `false` at the end of the stream.
@@ -77,6 +79,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     }
                     Poll::Ready(Ok(())) => {
                         let is_short = chunk.remaining() > 0;
+                        if self.inbox.capacity() == 0 {
+                            // A buffer that grows from nothing takes three times as many instructions as a new one.
+                            self.inbox = BytesMut::with_capacity(chunk.filled().len());
+                        }
                         self.inbox.extend_from_slice(chunk.filled());
                         if is_short || self.inbox.len() >= stop_at {
                             return Poll::Ready(Ok(true));
@@ -87,8 +93,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         })
         .await;
         add(&self.shared.stats.input_bytes_total, self.inbox.len() - before);
-        self.client.touch();
+        let now = Instant::now();
+        self.client.touch(now.into_std());
+        self.filled_at = Some(now);
         result
+    }
+
+    /// When what is run now came; the time now if something was run since.
+    pub(crate) fn begin(&mut self) -> Instant {
+        self.filled_at.take().unwrap_or_else(Instant::now)
     }
 
     /// Returns once the client has ended its side, or somebody ends the connection: for what is done only for a client that stays.
@@ -227,6 +240,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn run(&mut self, bytes: usize) {
         self.running = bytes;
         self.count();
+    }
+
+    /// Notes that nothing runs any more. Counted with what comes next: replies are sent, or bytes are waited for.
+    pub(crate) fn ran(&mut self) {
+        self.running = 0;
     }
 
     /// Notes what replies hold that are being sent.
