@@ -78,6 +78,12 @@ fn measure(tools: &Tools, node: &RunningNode, keys: u64, minutes: u64) -> Result
             break;
         }
     }
+    if rows.iter().all(|row| row["log_p99_micros_in_flushes"].is_null()) {
+        let words =
+            "the log's p99 in flushes: nothing was flushed, more --keys are needed to fill the tables".to_owned();
+        eprintln!("MISSING: {words}");
+        missing.push(words);
+    }
     if !is_steady {
         let words = format!(
             "level 0 is not steady: it, or what merging owes, still grew after {WINDOWS_MAX} x {minutes} minutes"
