@@ -62,8 +62,8 @@ pub fn process_seconds(pid: u32) -> f64 {
     stat(&format!("/proc/{pid}/stat"), &[13, 14])
 }
 
-/// Sums fields of a `stat` file, counted from 0; the name in parentheses may have blanks.
-fn stat(path: &str, fields: &[usize]) -> f64 {
+/// Sums fields of a `stat` file that are times, in seconds. They are counted from 0; the name in parentheses may have blanks.
+pub fn stat(path: &str, fields: &[usize]) -> f64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     let behind_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let all: Vec<f64> = behind_name.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();

@@ -218,9 +218,18 @@ impl RunningNode {
 
 /// A number of the metrics that somebody serves over HTTP as text of Prometheus.
 pub fn metric(address: &str, name: &str) -> Option<f64> {
+    value_of(&metrics(address)?, name)
+}
+
+/// The page of metrics that somebody serves.
+pub fn metrics(address: &str) -> Option<String> {
     let bytes = get(address, "/metrics", Duration::from_secs(10)).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A number of such a page.
+pub fn value_of(page: &str, name: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The body of a page.

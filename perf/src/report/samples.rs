@@ -1,6 +1,7 @@
 //! A node's own numbers, once a second, while something is measured.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::nodes::get;
+use crate::nodes::metrics;
+use crate::nodes::value_of;
+use crate::watch::stat;
 
 /// What was so at one moment.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +49,8 @@ impl Sampler {
             loop {
                 // The last one is taken when it is over.
                 let is_last = ends.load(Ordering::Relaxed);
-                if let Ok(page) = get(&admin, "/metrics", Duration::from_secs(10)) {
-                    samples.push(sample(&String::from_utf8_lossy(&page), pid, begin.elapsed()));
+                if let Some(page) = metrics(&admin) {
+                    samples.push(sample(&page, pid, begin.elapsed()));
                 }
                 if is_last {
                     return samples;
@@ -81,10 +84,6 @@ fn sample(page: &str, pid: u32, at: Duration) -> Sample {
     }
 }
 
-fn value_of(page: &str, name: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
 /// Bounds in seconds with the number up to each, without the last one, which has none.
 fn buckets(page: &str, name: &str) -> Vec<(f64, f64)> {
     let begin = format!("{name}_bucket{{le=\"");
@@ -103,14 +102,9 @@ fn written_bytes(pid: u32) -> f64 {
 
 /// CPU time of the threads of that name, in seconds.
 fn thread_seconds(pid: u32, name: &str) -> f64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ticks = tasks.filter_map(|task| {
-        let text = fs::read_to_string(task.path().join("stat")).ok()?;
-        let (found, rest) = text.split_once('(')?.1.rsplit_once(") ")?;
-        let fields: Vec<f64> = rest.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
-        (found == name).then(|| fields[11] + fields[12])
-    });
-    ticks.sum::<f64>() / 100.0
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().map(|task| task.path());
+    let is_named = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|found| found.trim_end() == name);
+    tasks.filter(is_named).map(|task| stat(&task.join("stat").to_string_lossy(), &[13, 14])).sum()
 }
 
 /// The time within which that part of the log's syncs ended, in microseconds: while the state was flushed, and else. Nothing where
