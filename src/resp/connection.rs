@@ -80,12 +80,15 @@ where
     let mut command_began = None;
     loop {
         let parsed = parser.parse(&mut wire.inbox, session.sender(), &mut batch);
+        let received = wire.inbox.len();
         if batch.len() > 0 {
             wire.run(batch.held_bytes() + COMMAND_BYTES * batch.len().min(shared.memory.group_commands()));
             session.run(&mut batch, wire).await?;
             wire.ran();
             command_began = None;
         }
+        // Who waited, and looked whether its client is still there, may have received something.
+        let has_received = wire.inbox.len() > received;
         parsed.map_err(Close::Protocol)?;
         if client.is_killed() {
             return Err(Close::Killed);
@@ -103,7 +106,7 @@ where
         if !matches!(stopping.has_changed(), Ok(false)) {
             return Err(Close::Stopping);
         }
-        if parser.may_have_more(&wire.inbox) {
+        if has_received || parser.may_have_more(&wire.inbox) {
             continue;
         }
         wire.rest();

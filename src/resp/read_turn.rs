@@ -60,11 +60,16 @@ impl ReadTurn<'_> {
         let mut now_ms = self.upstream.clock_ms();
         let (mut next, mut rounds, mut turn) = (0, 0, None);
         while next < self.reads.len() {
-            let Ok(taken) = self.take_before(&self.reads[next].1).await else {
+            let bytes = self.bytes_before(&self.reads[next].1);
+            let taken = match bytes {
+                0 => None,
+                _ => wire.take(bytes, Instant::now() + self.shared.bounds.read_deadline).await?,
+            };
+            if taken.is_none() && bytes > 0 {
                 self.refuse(weaver, wire);
                 next += 1;
                 continue;
-            };
+            }
             let (before, mark) = (wire.outbox.len(), weaver.mark());
             let (done, counts) = self.some(next, now_ms, weaver, wire).await;
             if !self.hold(wire.outbox.len() - before, taken, wire) {
@@ -133,14 +138,9 @@ impl ReadTurn<'_> {
         (done, counts)
     }
 
-    /// While memory is tight, one who read much takes what a read may answer with before it is read.
-    async fn take_before(&self, read: &ReadCommand) -> Result<Option<Hold>, NoMemory> {
-        let bytes = most_bytes(read);
-        if *self.reads_little || bytes == 0 || !self.shared.memory.is_tight() {
-            return Ok(None);
-        }
-        let deadline = Instant::now() + self.shared.bounds.read_deadline;
-        self.shared.memory.take(bytes, deadline).await.map(Some).ok_or(NoMemory)
+    /// What has to be taken before a read: while memory is tight, one who read much takes all that it may answer with.
+    fn bytes_before(&self, read: &ReadCommand) -> usize {
+        if *self.reads_little || !self.shared.memory.is_tight() { 0 } else { most_bytes(read) }
     }
 
     /// Whether the connection may hold replies of `bytes`; if so, they are taken from the memory of all.
@@ -166,9 +166,6 @@ impl ReadTurn<'_> {
         Encoder::new(&mut wire.outbox, self.protocol).error(NO_MEMORY);
     }
 }
-
-/// There was no memory for a read in time.
-struct NoMemory;
 
 /// What the answer to a read may take at most.
 pub(crate) fn most_bytes(read: &ReadCommand) -> usize {

@@ -83,7 +83,8 @@ impl Session {
             group: CommandGroup::default(),
             transaction: Transaction::default(),
             calls: BatchCalls::default(),
-            reads_little: false,
+            // Its first reads show it: until then it does not stand behind others who read much.
+            reads_little: true,
         }
     }
 
@@ -296,7 +297,7 @@ impl Session {
             GroupWork::Entry(slots) => {
                 let count = slots.len();
                 let lookups = lookups(&slots);
-                let proposed = self.upstream.propose(Vec::new(), slots, answer_bytes).await;
+                let proposed = self.upstream.propose_for(wire, Vec::new(), slots, answer_bytes).await?;
                 if let Outcome::Replies(replies) = &proposed.outcome {
                     self.count_lookups(lookups.into_iter().zip(replies));
                 }

@@ -103,7 +103,7 @@ impl TransactionTurn<'_> {
             }
             Exec::Run { queued, conditions } => (queued, conditions),
         };
-        match self.propose(&queued, conditions).await? {
+        match self.propose(&queued, conditions, wire).await? {
             Executed::Replies(replies, hold) => {
                 wire.reply(hold);
                 let written = self.write(queued, replies, wire).await;
@@ -125,7 +125,15 @@ impl TransactionTurn<'_> {
     }
 
     /// Has all of it made one entry, and waits until that is applied.
-    async fn propose(&self, queued: &[Queued], conditions: Vec<Condition>) -> Result<Executed, Close> {
+    async fn propose<S>(
+        &self,
+        queued: &[Queued],
+        conditions: Vec<Condition>,
+        wire: &mut Wire<S>,
+    ) -> Result<Executed, Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let Some(entry) = TransactionEntry::of(queued, !conditions.is_empty()) else {
             return Ok(Executed::Replies(Vec::new(), None));
         };
@@ -137,7 +145,8 @@ impl TransactionTurn<'_> {
             RequestSlot::Read(_, read) => most_bytes(read) * usize::from(is_tight),
         };
         let bytes = entry.slots.iter().map(most).sum::<usize>().min(CLIENT_READ_BYTES);
-        let ProposedEnd { outcome, hold } = self.context.upstream.propose(conditions, entry.slots, bytes).await;
+        let proposed = self.context.upstream.propose_for(wire, conditions, entry.slots, bytes).await?;
+        let ProposedEnd { outcome, hold } = proposed;
         Ok(match outcome {
             Outcome::Replies(replies) if replies.len() == count => match replies.first() {
                 Some(Reply::Error(words::CONDITION_FAILED)) => Executed::Changed,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -28,6 +30,7 @@ use crate::propose::Outcome;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
+use crate::resp::close::Close;
 use crate::resp::lookups::Lookup;
 use crate::resp::memory::ClientMemory;
 use crate::resp::memory::Hold;
@@ -35,6 +38,7 @@ use crate::resp::patience::Patience;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
+use crate::resp::wire::Wire;
 
 /// The rooms under the session, for one connection.
 pub(crate) struct Upstream {
@@ -49,23 +53,34 @@ impl Upstream {
         Upstream { shared, client, patience: Patience::default() }
     }
 
-    /// Proposes once, with patience for a full queue and for memory only: then nothing was proposed. `answer_bytes` is what its
-    /// writes may answer with.
-    pub(crate) async fn propose(
+    /// Takes the memory that the writes of a request may answer with, then proposes it. Without as much in time nothing was
+    /// proposed.
+    ///
+    /// # Errors
+    /// The client is gone meanwhile; then nothing was proposed either.
+    pub(crate) async fn propose_for<S>(
         &self,
+        wire: &mut Wire<S>,
         conditions: Vec<Condition>,
         slots: Vec<RequestSlot>,
         answer_bytes: usize,
-    ) -> ProposedEnd {
-        assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
+    ) -> Result<ProposedEnd, Close>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let mut taken = None;
         if answer_bytes > 0 {
-            let deadline = Instant::now() + self.shared.bounds.queue_deadline;
-            taken = self.shared.memory.take(answer_bytes, deadline).await;
+            taken = wire.take(answer_bytes, Instant::now() + self.shared.bounds.queue_deadline).await?;
             if taken.is_none() {
-                return Outcome::TryAgain.into();
+                return Ok(Outcome::TryAgain.into());
             }
         }
+        Ok(self.propose(conditions, slots, taken).await)
+    }
+
+    /// Proposes once, with patience for a full queue only: then nothing was proposed. `taken` is what its writes may answer with.
+    async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>, taken: Option<Hold>) -> ProposedEnd {
+        assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(ReplyTaker { sender, memory: Arc::clone(&self.shared.memory), taken });
         let mut request = ClientRequest { conditions, slots, done };
@@ -205,7 +220,7 @@ impl Upstream {
         names.dedup();
         add(&self.shared.stats.past_due_total, names.len());
         let removal = vec![RequestSlot::Write(Database::FIRST, WriteCommand::RemoveExpired { names })];
-        match self.propose(Vec::new(), removal, 0).await.outcome {
+        match self.propose(Vec::new(), removal, None).await.outcome {
             Outcome::Replies(_) if self.shared.gateway.settled_ms().is_none() => Ok(now_ms),
             // It is applied where it was proposed; this node has it behind the next read point.
             Outcome::Replies(_) => {

@@ -275,6 +275,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Some(if missing > 0 { missing } else { self.shared.memory.buffer_bytes(READ_BATCH_BYTES_MAX).max(capacity) })
     }
 
+    /// Takes `bytes` from the memory of all clients; `None` if there is not as much by `deadline`.
+    ///
+    /// # Errors
+    /// The client has ended its side, or is killed: it leaves the line. What it would be given keeps nobody else waiting.
+    pub(crate) async fn take(&mut self, bytes: usize, deadline: Instant) -> Result<Option<Hold>, Close> {
+        let memory = Arc::clone(&self.shared.memory);
+        if let Some(hold) = memory.try_take(bytes) {
+            return Ok(Some(hold));
+        }
+        tokio::select! {
+            biased;
+            close = self.ended() => Err(close),
+            taken = memory.take(bytes, deadline) => Ok(taken),
+        }
+    }
+
     /// Takes memory for `bytes` of a command that arrives, and allocates it. `false` if there is not as much by `deadline`.
     pub(crate) async fn expect(&mut self, bytes: usize, deadline: Instant) -> bool {
         let Some(taken) = self.shared.memory.take(bytes, deadline).await else { return false };

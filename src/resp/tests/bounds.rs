@@ -226,6 +226,11 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
 fn full_house(queue_deadline: Duration) -> (House, Vec<Talker>) {
     let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, queue_deadline, ..ClientBounds::default() };
     let house = House::open_with(bounds, 1);
+    let holders = fill(&house);
+    (house, holders)
+}
+
+fn fill(house: &House) -> Vec<Talker> {
     let holders = (0..9).map(|_| {
         let mut holder = house.client();
         holder.send(LARGE_BEGINS);
@@ -237,7 +242,7 @@ fn full_house(queue_deadline: Duration) -> (House, Vec<Talker>) {
         assert!(Instant::now() < limit, "what is announced is taken before it arrives");
         std::thread::sleep(Duration::from_millis(5));
     }
-    (house, holders)
+    holders
 }
 
 const LARGE_BEGINS: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$8000000\r\nv";
@@ -293,6 +298,58 @@ fn one_who_reads_little_reads_on_while_others_hold_everything() {
     assert_eq!(good.ask("GET k"), "$1\r\nv\r\n");
     assert_eq!(good.ask("MGET k none"), "*2\r\n$1\r\nv\r\n$-1\r\n");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_new_client_that_asks_for_little_does_not_stand_behind_others() {
+    let (house, _holders) = full_house(Duration::from_secs(9));
+    let mut large = house.client();
+    large.send(LARGE_BEGINS);
+    let mut good = house.client();
+    let began = Instant::now();
+    assert_eq!(good.ask("GET k"), "$-1\r\n");
+    assert_eq!(good.ask("MGET k none"), "*2\r\n$-1\r\n$-1\r\n");
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(house.stats.connections_closed_total.load(Ordering::Relaxed), 0, "nobody had to give way for it");
+}
+
+/// A house that is full, and a client in it that waits to read a value of 8 MB.
+fn full_house_with_a_reader() -> (House, Vec<Talker>, Talker) {
+    let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
+    let mut reader = house.client();
+    reader.send(&[LARGE_BEGINS, &rest_of_large()].concat());
+    assert_eq!(reader.reply(), "+OK\r\n");
+    let holders = fill(&house);
+    reader.send(b"GET b\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(house.stats.connected_clients.load(Ordering::Relaxed), 10);
+    (house, holders, reader)
+}
+
+#[test]
+fn who_is_gone_leaves_the_line_for_memory() {
+    let (house, holders, reader) = full_house_with_a_reader();
+    drop(reader);
+    let limit = Instant::now() + Duration::from_secs(10);
+    while house.stats.connected_clients.load(Ordering::Relaxed) == 10 {
+        assert!(Instant::now() < limit, "it still waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(house.stats.connections_closed_total.load(Ordering::Relaxed), 0, "nobody had to give way for it");
+    drop(holders);
+}
+
+#[test]
+fn what_arrives_while_a_client_waits_runs_behind_what_it_waits_for() {
+    let (_house, _holders, mut reader) = full_house_with_a_reader();
+    reader.send(b"PING\r\nSET k v\r\nGET k\r\n");
+    let value = reader.reply();
+    assert!(value.starts_with("$8000000\r\nvvv") && value.len() == 8_000_012, "{} bytes", value.len());
+    assert_eq!(
+        (reader.reply(), reader.reply(), reader.reply()),
+        ("+PONG\r\n".into(), "+OK\r\n".into(), "$1\r\nv\r\n".into())
+    );
 }
 
 #[test]
