@@ -114,10 +114,10 @@ impl State {
         TableGauge::new(self.views(), &self.flusher)
     }
 
-    /// Bytes of memory that the tables take, and what was in them and is not dropped yet.
+    /// Bytes of memory that the tables take, and what was in them and is not dropped yet. Kept rows make room for them.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        TableMemory::of(self.writer.newest(), Some(&self.flusher)).sum()
+        TableMemory::of(self.writer.newest(), Some(&self.flusher)).needed()
     }
 
     /// From now on, where nothing can be flushed, runs begin until memory is so much above its bound. What the log has taken before
@@ -135,6 +135,11 @@ impl State {
     /// the log takes nothing more for clients but what removes all keys; others are told to try again.
     pub(super) fn has_space(&mut self) -> bool {
         let (bytes, is_busy) = (self.memory_bytes(), self.flusher.is_busy());
+        let kept = &self.writer.newest().kept;
+        let beyond = (bytes + kept.memory_bytes()).saturating_sub(self.bytes_max);
+        if beyond > 0 {
+            kept.shed(beyond);
+        }
         let is_held = is_busy && bytes >= self.bytes_max;
         if self.is_held != is_held {
             self.is_held = is_held;
@@ -183,10 +188,12 @@ impl State {
         }
         let position = self.record.applied.position;
         let table = self.writer.freeze(RowTable::new(Arc::clone(&self.bury)));
-        let base = Arc::clone(&self.writer.newest().base);
+        let View { base, kept, .. } = &**self.writer.newest();
+        let (base, kept) = (Arc::clone(base), Arc::clone(kept));
+        let is_kept = table.memory_bytes() <= self.bytes_max / KEEP_PART;
         (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());
         let record: StateRows = self.record.encode();
-        self.flusher.begin(FlushJob { table, record, position, base });
+        self.flusher.begin(FlushJob { table, record, position, base, kept, is_kept });
     }
 }
 
@@ -277,6 +284,9 @@ impl Committer {
 
 /// The part of its bound at which a table is frozen: the next one fills while it is flushed.
 const FREEZE_PART: u64 = 2;
+/// The part of its bound up to which a table stays in memory once it is flushed: of two larger ones one has gone before the
+/// next is full.
+const KEEP_PART: u64 = 4;
 /// Bytes of the base from which on a cleared database is flushed at once; a smaller one is no space worth a file.
 const CLEAR_FLUSHED_FROM: u64 = 64 << 20;
 /// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.

@@ -26,6 +26,7 @@ use crate::fsm::base::FinishedFile;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
+use crate::fsm::kept::KeptRows;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::Rubble;
 use crate::ids::Position;
@@ -41,6 +42,10 @@ pub struct FlushJob {
     pub position: Position,
     /// Where it goes.
     pub base: Arc<dyn RowBase>,
+    /// What stays in memory of the tables before.
+    pub kept: Arc<KeptRows>,
+    /// Its rows are to stay too. Otherwise nothing stays.
+    pub is_kept: bool,
 }
 
 debug_fields!(self: FlushJob { position: self.position, table: self.table });
@@ -400,6 +405,12 @@ impl Flusher {
             }
             Err(SealRowsError::Seal(error)) => return Err(error.into()),
         };
+        // Before the next table is frozen, which this one hides old rows from until then.
+        if job.is_kept {
+            job.kept.take_over(&job.table);
+        } else {
+            job.kept.shed(u64::MAX);
+        }
         self.weigh(&*job.base);
         self.log.trim(job.position);
         self.metrics.flushed_index.store(job.position.index.0, Relaxed);

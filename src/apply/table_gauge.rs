@@ -23,6 +23,8 @@ pub struct TableMemory {
     pub table_bytes: u64,
     /// The one that is being flushed, or was.
     pub frozen_bytes: u64,
+    /// What was flushed and stays while there is space.
+    pub kept_bytes: u64,
     /// What was in tables and is not dropped yet.
     pub dropping_bytes: u64,
 }
@@ -32,13 +34,14 @@ impl TableMemory {
         TableMemory {
             table_bytes: view.table.memory_bytes(),
             frozen_bytes: view.frozen.memory_bytes(),
+            kept_bytes: view.kept.memory_bytes(),
             dropping_bytes: flusher.map_or(0, Flusher::buried_bytes),
         }
     }
 
-    /// All of it.
+    /// All of it that cannot be let go of.
     #[must_use]
-    pub fn sum(&self) -> u64 {
+    pub fn needed(&self) -> u64 {
         self.table_bytes + self.frozen_bytes + self.dropping_bytes
     }
 }

@@ -10,6 +10,7 @@ pub mod contents;
 pub mod dump;
 pub mod glob;
 pub mod held;
+pub mod kept;
 pub mod kv;
 pub mod name;
 pub mod naming;

@@ -51,7 +51,7 @@ debug_fields!(self: Rubble { bytes: self.bytes });
 /// See the head of this file.
 pub struct RowTable {
     shards: Box<[RwLock<Shard>]>,
-    /// Written by the thread that merges.
+    /// Written by the thread that merges. Of kept rows, under the lock of a shard.
     bytes: AtomicU64,
     /// What its values are sealed with: one key, and another one for each rotation since it was empty. Pushed by the thread that
     /// merges.
@@ -226,6 +226,60 @@ impl RowTable {
         self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);
     }
 
+    /// Takes over the rows of one stretch of another table, that nobody merges into. What that one deleted or cleared leaves nothing
+    /// behind. Not for a table that runs are merged into.
+    pub(super) fn keep(&self, number: usize, other: &RowTable) {
+        let cleared = other.cleared();
+        read(&other.shards[number], |other| {
+            for database in Database::all() {
+                if cleared.has(database) {
+                    self.empty_map(number, database);
+                }
+                let mut rows = other.map(database).iter();
+                while rows.len() > 0 {
+                    self.keep_some(number, database, rows.by_ref().take(KEPT_AT_ONCE));
+                }
+            }
+        });
+    }
+
+    /// Readers of the stretch wait meanwhile.
+    fn keep_some<'a>(&self, number: usize, database: Database, rows: impl Iterator<Item = (&'a RowName, &'a RowFate)>) {
+        let mut replaced = Vec::with_capacity(KEPT_AT_ONCE);
+        let mut shard = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
+        let map = shard.map_mut(database);
+        let (allocated, mut added, mut freed) = (map.allocation_size() as u64, 0, 0);
+        for (name, fate) in rows {
+            let before = match fate {
+                Some(_) => map.insert(*name, fate.clone()),
+                None => map.remove(name),
+            };
+            added += memory_of(fate);
+            freed += before.as_ref().map_or(0, memory_of);
+            replaced.extend(before);
+        }
+        // Under the lock: who empties the stretch takes off what was counted here.
+        self.bytes.fetch_add(added + map.allocation_size() as u64, Relaxed);
+        self.bytes.fetch_sub(freed + allocated, Relaxed);
+        drop(shard);
+        // Dropped behind the lock.
+        drop(replaced);
+    }
+
+    /// Drops all rows of one stretch. Not for a table that runs are merged into.
+    pub(super) fn empty(&self, number: usize) {
+        Database::all().for_each(|database| self.empty_map(number, database));
+    }
+
+    fn empty_map(&self, number: usize, database: Database) {
+        let mut shard = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
+        let map = std::mem::take(shard.map_mut(database));
+        let bytes = map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
+        self.bytes.fetch_sub(bytes, Relaxed);
+        drop(shard);
+        drop(map);
+    }
+
     /// Shows the rows of one stretch of a database where they lie, in the order of names, until `show` fails; the stretches are
     /// [`stretches`]. Of a table that nobody merges into: who did would wait for as long as this takes.
     ///
@@ -341,6 +395,9 @@ fn read<T>(shard: &RwLock<Shard>, look: impl FnOnce(&Shard) -> T) -> T {
 /// Enough that readers seldom meet the thread that merges, few enough that a run takes few locks. A power of two.
 const SHARDS: usize = 64;
 const _: () = assert!(SHARDS.is_power_of_two() && SHARDS <= 64, "a set of shards is 64 bits");
+
+/// Rows that are taken over under one lock.
+const KEPT_AT_ONCE: usize = 128;
 
 /// Names that are looked up together: what the CPU can wait for at once, about.
 pub(crate) const FOUND_AT_ONCE: usize = 16;

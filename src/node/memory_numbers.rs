@@ -25,11 +25,12 @@ type MemoryPart = (&'static str, &'static str, u64);
 
 impl MemoryNumbers {
     /// What is counted. The program itself and what RocksDB takes while it merges are not: they do not grow.
-    fn parts(&self) -> [MemoryPart; 7] {
+    fn parts(&self) -> [MemoryPart; 8] {
         let (tables, base) = self.tables.load();
         [
             ("memory_table_bytes", "table", tables.table_bytes),
             ("memory_frozen_table_bytes", "frozen", tables.frozen_bytes),
+            ("memory_kept_rows_bytes", "kept", tables.kept_bytes),
             ("memory_dropping_bytes", "dropping", tables.dropping_bytes),
             ("memory_cache_bytes", "cache", base.cache_bytes),
             ("memory_rocksdb_bytes", "rocksdb", base.memtable_bytes + base.reader_bytes),
@@ -43,7 +44,7 @@ impl MemoryNumbers {
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = process_lines();
         let parts = self.parts();
-        let tables: u64 = parts[..3].iter().map(|(.., bytes)| bytes).sum();
+        let tables: u64 = parts[..4].iter().map(|(.., bytes)| bytes).sum();
         lines.push(("table_bytes", tables.to_string()));
         lines.extend(parts.iter().map(|(name, _, bytes)| (*name, bytes.to_string())));
         lines.push(("memory_counted_bytes", sum(&parts).to_string()));

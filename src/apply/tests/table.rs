@@ -42,9 +42,12 @@ use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
+use crate::fsm::opening::RowBatch;
 use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
+use crate::fsm::row::FoundRow;
 use crate::fsm::value::Value;
+use crate::fsm::value::ValueRef;
 use crate::raft::Committed;
 use crate::testing::base::BaseFault;
 use crate::testing::base::FileStep;
@@ -65,6 +68,8 @@ struct Tally {
     /// So many that what was read had to be read again.
     lapped: u64,
     walks: u64,
+    /// Rows that stayed in memory behind a flush, as walks met them.
+    kept: u64,
     flushes: u64,
     failed_files: u64,
     failed_ingests: u64,
@@ -82,6 +87,7 @@ impl Tally {
             || per(self.frozen, 2)
             || per(self.lapped, 40)
             || per(self.walks, 1)
+            || per(self.kept, 2)
             || per(self.flushes, 1)
             || per(self.failed_files, 4)
             || per(self.failed_ingests, 20)
@@ -270,8 +276,23 @@ fn walk(player: &Rc<RefCell<Player>>, states: &States) {
     let state = &states[&player.applied()];
     for (key, value) in KEYS.iter().zip(state) {
         assert_eq!(player.node.row_of(key).is_some(), value.is_some(), "{key}");
+        player.tally.kept += u64::from(is_kept_as_flushed(&player.node, key));
     }
     player.tally.walks += 1;
+}
+
+/// Whether a row stays in memory behind a flush; then it must be what the base has.
+fn is_kept_as_flushed(node: &Node, key: &str) -> bool {
+    let (view, name) = (node.reader.views().load(), row_name(&node.node_keys, key.as_bytes()));
+    let FoundRow::Row(kept) = view.kept.find(&name) else {
+        return false;
+    };
+    let mut batch = RowBatch::default();
+    view.base.row(&name, &mut |row| batch.add(node.reader.cipher(), &name, Some(row))).unwrap();
+    batch.open();
+    let flushed = batch.value(0, RowKey::new(name, key.as_bytes())).unwrap().map(ValueRef::to_value);
+    assert_eq!(flushed, Some(kept.value().to_value()), "{key}");
+    true
 }
 
 /// One history, to its end.
@@ -312,6 +333,10 @@ fn trial(seed: u64) -> Tally {
             player.borrow_mut().crash();
         } else if player.borrow().applied() > 4 {
             read(&player, &states);
+            if player.borrow().chance.one_in(4) {
+                let player = player.borrow();
+                player.node.reader.views().load().kept.shed(player.chance.pick(&[1, 100_000, u64::MAX]));
+            }
             if player.borrow().chance.one_in(8) {
                 walk(&player, &states);
             }
@@ -364,6 +389,7 @@ impl Tally {
             (&mut self.frozen, other.frozen),
             (&mut self.lapped, other.lapped),
             (&mut self.walks, other.walks),
+            (&mut self.kept, other.kept),
             (&mut self.flushes, other.flushes),
             (&mut self.failed_files, other.failed_files),
             (&mut self.failed_ingests, other.failed_ingests),

@@ -5,6 +5,7 @@ mod base;
 mod cases;
 mod codec;
 mod conditions;
+mod kept;
 pub(crate) mod kit;
 mod model;
 mod moments;

@@ -60,6 +60,10 @@ mod sync {
 }
 
 #[allow(dead_code, clippy::duplicate_mod)]
+#[path = "../kept.rs"]
+mod kept;
+
+#[allow(dead_code, clippy::duplicate_mod)]
 #[path = "../table.rs"]
 mod table;
 
@@ -99,6 +103,8 @@ enum Act {
 struct Run {
     act: Act,
     freezes: bool,
+    /// Kept rows are dropped behind it.
+    sheds: bool,
 }
 
 /// Two rows of one stretch, or of two.
@@ -170,6 +176,9 @@ fn apply(world: &World, mut writer: ViewWriter<MapBase>, runs: &[Run], bury: &Bu
         writer.publish(effects(run.act, index, &world.names), position, index);
         world.answered.store(usize::try_from(index).unwrap(), SeqCst);
         writer.merge();
+        if run.sheds {
+            writer.newest().kept.shed(u64::MAX);
+        }
         let is_idle = world.frozen.lock().unwrap().is_none();
         if run.freezes && is_idle {
             let frozen = writer.freeze(RowTable::new(Arc::clone(bury)));
@@ -199,6 +208,7 @@ fn flush(world: &World) {
                 shown.unwrap();
             }
             *world.views.load().base.lock().unwrap() = rows;
+            world.views.load().kept.take_over(&table);
             *world.frozen.lock().unwrap() = None;
         }
         thread::yield_now();
@@ -288,7 +298,7 @@ fn random_runs(rng: &Seeded) -> Vec<Run> {
         6 => Act::Clear,
         _ => Act::Nothing,
     };
-    (0..6).map(|_| Run { act: act(rng), freezes: rng.index(2) == 0 }).collect()
+    (0..6).map(|_| Run { act: act(rng), freezes: rng.index(2) == 0, sheds: rng.index(4) == 0 }).collect()
 }
 
 #[test]
@@ -303,7 +313,7 @@ fn no_order_of_threads_tears_several_rows_or_shows_a_row_as_it_was_before_an_ans
 /// Goal: half of an MSET is never seen, when freeze, flush and ingest come between any two steps of a reader.
 #[test]
 fn an_mset_is_never_seen_in_halves_whatever_is_frozen_and_flushed_meanwhile() {
-    let [one, both] = [Act::SetOne(0), Act::SetBoth].map(|act| Run { act, freezes: true });
+    let [one, both] = [Act::SetOne(0), Act::SetBoth].map(|act| Run { act, freezes: true, sheds: false });
     shuttle::check_pct(move || execution(&[one, both, both, one, both], true), 500, 3);
 }
 
@@ -311,6 +321,6 @@ fn an_mset_is_never_seen_in_halves_whatever_is_frozen_and_flushed_meanwhile() {
 #[test]
 fn a_cleared_row_never_comes_back_from_below() {
     let runs = [Act::SetBoth, Act::Clear, Act::SetOne(1), Act::ClearAndSet(0), Act::SetBoth];
-    let runs = runs.map(|act| Run { act, freezes: true });
+    let runs = runs.map(|act| Run { act, freezes: true, sheds: false });
     shuttle::check_pct(move || execution(&runs, false), 500, 3);
 }

@@ -1,0 +1,79 @@
+//! Rows that were flushed and stay in memory, opened, while there is space for them.
+//!
+//! They lie between the frozen table and the base, and say what the base says. A flush hands its table over once the base
+//! has taken it in, before the next table is frozen: until then the frozen table hides what is old here. A row that is not here is in
+//! the base, or nowhere, so any may be dropped at any time. There are no deletions and no marks here: the base has neither.
+//!
+//! Why: a node that flushes what it was sent keeps answering from the table that was flushed last, and everything older
+//! was read from the base and opened: 240,000 GETs a second in place of 440,000, of 25 MB in all (2026-11-29, 2 cores).
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::table::Bury;
+use super::table::RowTable;
+use super::table::stretches;
+use crate::fsm::name::RowName;
+use crate::fsm::row::FoundRow;
+
+/// See the head of this file.
+pub struct KeptRows {
+    rows: RowTable,
+    empty_bytes: u64,
+    /// The stretch that is dropped next.
+    next: AtomicUsize,
+}
+
+impl KeptRows {
+    /// None yet.
+    #[must_use]
+    pub fn new(bury: Bury) -> KeptRows {
+        let rows = RowTable::new(bury);
+        let empty_bytes = rows.memory_bytes();
+        KeptRows { rows, empty_bytes, next: AtomicUsize::new(0) }
+    }
+
+    /// Bytes of memory that they take, as if nobody shared them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.rows.memory_bytes() - self.empty_bytes
+    }
+
+    /// How many there are. Walks over the shards.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.rows.row_count()
+    }
+
+    /// The row, or that the base knows.
+    #[must_use]
+    pub fn find(&self, name: &RowName) -> FoundRow {
+        if self.memory_bytes() == 0 { FoundRow::Below } else { self.rows.find(name) }
+    }
+
+    /// As [`RowTable::find_each`].
+    pub fn find_each(&self, names: &[RowName], found: &mut [FoundRow]) {
+        if self.memory_bytes() > 0 {
+            self.rows.find_each(names, found);
+        }
+    }
+
+    /// Takes over what a table has that the base has taken in, and that hides all its rows until this returns. One
+    /// thread does this.
+    pub fn take_over(&self, flushed: &RowTable) {
+        (0..stretches()).for_each(|number| self.rows.keep(number, flushed));
+    }
+
+    /// Drops rows until they take `bytes` less, a stretch of names after the other.
+    pub fn shed(&self, bytes: u64) {
+        let most = self.memory_bytes().saturating_sub(bytes);
+        for _ in 0..stretches() {
+            if self.memory_bytes() <= most {
+                break;
+            }
+            self.rows.empty(self.next.fetch_add(1, Relaxed) % stretches());
+        }
+    }
+}
+
+debug_fields!(self: KeptRows { memory_bytes: self.memory_bytes() });
