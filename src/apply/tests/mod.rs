@@ -5,6 +5,7 @@ mod embedder;
 mod halts;
 mod history;
 mod hook;
+mod kept;
 mod kit;
 mod names;
 mod node;

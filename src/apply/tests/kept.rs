@@ -1,0 +1,93 @@
+//! Rows that stay in memory behind a flush: never older than the base, and never in the way of what is new.
+
+use crate::apply::tests::kit::Leader;
+use crate::apply::tests::kit::delete;
+use crate::apply::tests::kit::row_name;
+use crate::apply::tests::kit::set;
+use crate::apply::tests::node::Node;
+use crate::apply::tests::node::Setup;
+use crate::fsm::name::RowKey;
+use crate::fsm::reader::Base;
+
+/// Applies what is new of the log, and flushes it.
+fn run_and_flush(node: &mut Node, leader: &Leader) {
+    run(node, leader);
+    node.flusher.ask();
+    while node.flusher.is_asked() || node.flusher.is_busy() {
+        node.apply.step().unwrap();
+    }
+}
+
+fn run(node: &mut Node, leader: &Leader) {
+    let next = node.apply.applied().position.index.0 as usize - 1;
+    node.apply.offer(leader.log[next..].to_vec());
+    while node.apply.queued() > 0 {
+        node.apply.step().unwrap();
+    }
+}
+
+fn read(node: &Node, key: &str) -> Option<String> {
+    let name = row_name(&node.node_keys, key.as_bytes());
+    let value = node.reader.value(RowKey::new(name, key.as_bytes())).unwrap();
+    value.map(|value| String::from_utf8(value.bytes.to_vec()).unwrap())
+}
+
+fn node() -> (Node, Leader) {
+    (Node::new(&Setup { run_entries: 1, table_bytes: TABLE_BYTES, ..Setup::default() }), Leader::sealed(50))
+}
+
+#[test]
+fn what_was_flushed_long_ago_is_in_memory_still_and_what_was_deleted_is_not() {
+    let (mut node, mut leader) = node();
+    for number in 0..5 {
+        leader.clients(&[set(&format!("k{number}"), "v")]);
+        run_and_flush(&mut node, &leader);
+    }
+    leader.clients(&[delete("k0")]);
+    run_and_flush(&mut node, &leader);
+    leader.clients(&[set("k5", "v")]);
+    run_and_flush(&mut node, &leader);
+    let view = node.reader.views().load();
+    assert_eq!((view.table.row_count(), view.frozen.row_count(), view.kept.row_count()), (0, 1, 5));
+    assert_eq!((read(&node, "k0"), read(&node, "k1")), (None, Some("v".into())));
+}
+
+/// Goal: a table of which nothing stays is no reason to answer what stood before it.
+#[test]
+fn a_table_too_large_to_stay_leaves_nothing_old_in_memory() {
+    let (mut node, mut leader) = node();
+    leader.clients(&[set("k", "old"), set("other", "v")]);
+    run_and_flush(&mut node, &leader);
+    assert_eq!(node.reader.views().load().kept.row_count(), 2);
+    leader.clients(&[set("k", "new"), set("large", &"v".repeat(TABLE_BYTES as usize / 3))]);
+    run_and_flush(&mut node, &leader);
+    assert_eq!(node.reader.views().load().kept.row_count(), 0);
+    leader.clients(&[set("small", "v")]);
+    run_and_flush(&mut node, &leader);
+    assert_eq!((read(&node, "k"), read(&node, "other")), (Some("new".into()), Some("v".into())));
+}
+
+#[test]
+fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
+    let (mut node, mut leader) = node();
+    for round in 0..40 {
+        for number in 0..20 {
+            leader.clients(&[set(&format!("k{round}-{number}"), &"v".repeat(1000))]);
+        }
+        run(&mut node, &leader);
+        let view = node.reader.views().load();
+        let tables = view.table.memory_bytes() + view.frozen.memory_bytes();
+        // What the run before the newest one left, for room is made before a run.
+        assert!(tables + view.kept.memory_bytes() <= TABLE_BYTES + RUN_BYTES, "{tables} {:?}", view.kept);
+        if round % 4 == 3 {
+            run_and_flush(&mut node, &leader);
+        }
+    }
+    let view = node.reader.views().load();
+    assert!(view.kept.memory_bytes() > TABLE_BYTES / 2, "{:?}", view.kept);
+    assert!(view.kept.row_count() < 800, "some have given way");
+}
+
+const TABLE_BYTES: u64 = 1 << 20;
+/// What one entry of this test adds at most: a row, and a map that grows.
+const RUN_BYTES: u64 = 64 << 10;
