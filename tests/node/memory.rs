@@ -149,7 +149,7 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_else(|| panic!("{name} in {info}")).trim().parse().unwrap()
     };
-    let parts = ["table", "frozen_table", "dropping", "cache", "rocksdb", "clients", "entries"];
+    let parts = ["table", "frozen_table", "kept_rows", "dropping", "cache", "rocksdb", "clients", "entries"];
     let sum: u64 = parts.iter().map(|part| number(&format!("memory_{part}_bytes"))).sum();
     assert_eq!(number("memory_counted_bytes"), sum);
     assert_eq!(number("memory_limit_bytes"), 1 << 30);
@@ -162,7 +162,8 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     assert_eq!(shares.into_iter().map(share).sum::<u64>(), 1 << 30);
     assert_eq!(metric(&metrics, "sealkv_memory_limit_bytes"), 1 << 30);
     let of_part = |part| metric(&metrics, &format!("sealkv_memory_bytes{{part=\"{part}\"}}"));
-    let sum: u64 = ["table", "frozen", "dropping", "cache", "rocksdb", "clients", "entries"].map(of_part).iter().sum();
+    let sum: u64 =
+        ["table", "frozen", "kept", "dropping", "cache", "rocksdb", "clients", "entries"].map(of_part).iter().sum();
     assert_eq!(metric(&metrics, "sealkv_memory_counted_bytes"), sum);
     assert_eq!(node.stop().code(), Some(0));
 }
