@@ -9,6 +9,8 @@ use crate::resp::codec::request::ProtocolError;
 pub(crate) enum Close {
     /// The client asked, and has its reply.
     Asked,
+    /// The client ended its side while something was done for it. It may still read what was answered before.
+    Ended,
     /// The client ended the stream, or it broke.
     Gone(io::Error),
     /// The stream has lost its frame.

@@ -54,7 +54,7 @@ where
             add(&shared.stats.protocol_errors_total, 1);
             Encoder::new(&mut wire.outbox, Protocol::Resp2).error(&format!("ERR {error}"));
         }
-        Close::Asked | Close::Unknown | Close::Killed | Close::Stopping => {}
+        Close::Asked | Close::Ended | Close::Unknown | Close::Killed | Close::Stopping => {}
     }
     wire.part().await;
 }

@@ -59,8 +59,9 @@ impl ReadTurn<'_> {
         }
         let mut now_ms = self.upstream.clock_ms();
         let (mut next, mut rounds, mut turn) = (0, 0, None);
+        let mut was_too_large = false;
         while next < self.reads.len() {
-            let bytes = self.bytes_before(&self.reads[next].1);
+            let bytes = self.bytes_before(&self.reads[next].1, std::mem::take(&mut was_too_large));
             let taken = match bytes {
                 0 => None,
                 _ => wire.take(bytes, Instant::now() + self.shared.bounds.read_deadline).await?,
@@ -72,8 +73,9 @@ impl ReadTurn<'_> {
             }
             let (before, mark) = (wire.outbox.len(), weaver.mark());
             let (done, counts) = self.some(next, now_ms, weaver, wire).await;
-            if !self.hold(wire.outbox.len() - before, taken, wire) {
-                // It is read again once there is memory to hold it.
+            was_too_large = !self.hold(wire.outbox.len() - before, taken, wire);
+            if was_too_large {
+                // It is read again once there is memory to hold it: what it may take is taken first then.
                 wire.outbox.truncate(before);
                 wire.outbox.shrink_to(CLIENT_HOLD_FREE_BYTES);
                 weaver.go_back(mark);
@@ -138,9 +140,15 @@ impl ReadTurn<'_> {
         (done, counts)
     }
 
-    /// What has to be taken before a read: while memory is tight, one who read much takes all that it may answer with.
-    fn bytes_before(&self, read: &ReadCommand) -> usize {
-        if *self.reads_little || !self.shared.memory.is_tight() { 0 } else { most_bytes(read) }
+    /// What has to be taken before a read: while memory is tight, one who read much takes all that it may answer with. So does
+    /// one whose answer was more than what was left: else it would read the same again and again.
+    fn bytes_before(&self, read: &ReadCommand, was_too_large: bool) -> usize {
+        match most_bytes(read) {
+            0 if was_too_large => OUTPUT_BYTES_MAX,
+            most if was_too_large => most,
+            most if !*self.reads_little && self.shared.memory.is_tight() => most,
+            _ => 0,
+        }
     }
 
     /// Whether the connection may hold replies of `bytes`; if so, they are taken from the memory of all.

@@ -91,7 +91,8 @@ impl Client {
     /// Ends the connection at its next await.
     fn kill(&self) {
         self.is_killed.store(true, Ordering::Release);
-        self.kill.notify_one();
+        // All of them: a connection listens for its whole life, and again where it waits for something.
+        self.kill.notify_waiters();
     }
 
     /// Notes what serves it.
@@ -107,8 +108,13 @@ impl Client {
 
     /// Returns once somebody kills it.
     pub(crate) async fn killed(&self) {
-        while !self.is_killed() {
-            self.kill.notified().await;
+        loop {
+            // Made before the look: it hears of everything that comes from here on.
+            let notified = self.kill.notified();
+            if self.is_killed() {
+                return;
+            }
+            notified.await;
         }
     }
 

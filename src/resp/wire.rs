@@ -60,10 +60,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     ///
     /// The bytes pass through the stack, so that a connection that waits holds no buffer.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
+        let free = self.inbox.capacity() - self.inbox.len();
+        self.fill_with(free.min(READ_BATCH_BYTES_MAX).max(self.shared.memory.buffer_bytes(READ_BATCH_BYTES_MAX))).await
+    }
+
+    /// The same up to `most` bytes.
+    async fn fill_with(&mut self, most: usize) -> io::Result<bool> {
         let before = self.inbox.len();
-        let free = self.inbox.capacity() - before;
-        let stop_at =
-            before + free.min(READ_BATCH_BYTES_MAX).max(self.shared.memory.buffer_bytes(READ_BATCH_BYTES_MAX));
+        let stop_at = before + most;
         let result = poll_fn(|context| {
             let mut stack = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
             loop {
@@ -105,16 +109,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Returns once the client has ended its side, or somebody ends the connection: for what is done only for a client that stays.
-    /// What the client sends meanwhile waits; behind it an end is not seen.
+    /// What the client sends meanwhile waits, little of it here; behind it an end is not seen.
     pub(crate) async fn ended(&mut self) -> Close {
         let client = Arc::clone(&self.client);
-        tokio::select! {
-            filled = self.fill() => match filled {
-                Ok(true) => {}
-                Ok(false) => return Close::Gone(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => return Close::Gone(error),
-            },
-            () = client.killed() => return Close::Killed,
+        if self.inbox.len() < CLIENT_HOLD_FREE_BYTES {
+            tokio::select! {
+                filled = self.fill_with(CLIENT_HOLD_FREE_BYTES) => match filled {
+                    Ok(true) => self.count(),
+                    Ok(false) => return Close::Ended,
+                    Err(error) => return Close::Gone(error),
+                },
+                () = client.killed() => return Close::Killed,
+            }
         }
         client.killed().await;
         Close::Killed

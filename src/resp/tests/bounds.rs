@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::KEY_BYTES_MAX;
+use crate::limits::READ_BATCH_BYTES_MAX;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::resp::ClientBounds;
 use crate::resp::Drained;
@@ -314,8 +315,8 @@ fn a_new_client_that_asks_for_little_does_not_stand_behind_others() {
 }
 
 /// A house that is full, and a client in it that waits to read a value of 8 MB.
-fn full_house_with_a_reader() -> (House, Vec<Talker>, Talker) {
-    let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, ..ClientBounds::default() };
+fn full_house_with_a_reader(read_deadline: Duration) -> (House, Vec<Talker>, Talker) {
+    let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, read_deadline, ..ClientBounds::default() };
     let house = House::open_with(bounds, 1);
     let mut reader = house.client();
     reader.send(&[LARGE_BEGINS, &rest_of_large()].concat());
@@ -329,7 +330,7 @@ fn full_house_with_a_reader() -> (House, Vec<Talker>, Talker) {
 
 #[test]
 fn who_is_gone_leaves_the_line_for_memory() {
-    let (house, holders, reader) = full_house_with_a_reader();
+    let (house, holders, reader) = full_house_with_a_reader(Duration::from_secs(9));
     drop(reader);
     let limit = Instant::now() + Duration::from_secs(10);
     while house.stats.connected_clients.load(Ordering::Relaxed) == 10 {
@@ -340,9 +341,76 @@ fn who_is_gone_leaves_the_line_for_memory() {
     drop(holders);
 }
 
+/// Goal: one answer that is larger than what is left keeps nobody else waiting, while more than half of the memory is free.
+#[test]
+fn who_asks_for_more_than_is_left_waits_for_it_and_others_go_on() {
+    let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, ..ClientBounds::default() };
+    let house = House::open_with(bounds, 1);
+    let (mut much, mut good) = (house.client(), house.client());
+    for key in 0..8 {
+        let key = format!("k{key}");
+        much.send(&array(&[b"SET", key.as_bytes(), &vec![b'v'; 7_500_000]]));
+        assert_eq!(much.reply(), "+OK\r\n");
+    }
+    let mut holders: Vec<Talker> = (0..4).map(|_| house.client()).collect();
+    holders.iter_mut().for_each(|holder| holder.send(LARGE_BEGINS));
+    let limit = Instant::now() + Duration::from_secs(10);
+    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 4 * 8_000_000 {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    much.send(b"MGET k0 k1 k2 k3 k4 k5 k6 k7\r\n");
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    assert_eq!(good.ask("PING"), "+PONG\r\n");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(holders);
+    let reply = much.reply();
+    assert!(reply.starts_with("*8\r\n") || reply.starts_with("-TRYAGAIN the memory"), "{}", reply.len());
+}
+
+/// Goal: what a client sends while it waits for memory, again and again, is not taken in without bound.
+#[test]
+fn bounded_a_client_that_waits_for_memory_is_read_from_only_a_little() {
+    let (house, _holders, mut reader) = full_house_with_a_reader(Duration::from_millis(10));
+    reader.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let pipeline = b"GET b\r\n".repeat(50_000);
+    let sent = (0..100).take_while(|_| std::io::Write::write_all(&mut reader.stream, &pipeline).is_ok()).count();
+    assert!(sent < 100, "vacuous: the server took {sent} pipelines");
+    std::thread::sleep(Duration::from_millis(400));
+    let list = house.client().ask("CLIENT LIST");
+    let inboxes: Vec<usize> =
+        list.split(" qbuf=").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(inboxes.iter().all(|bytes| *bytes <= 2 * READ_BATCH_BYTES_MAX), "{inboxes:?}");
+    assert!(house.stats.try_again_total.load(Ordering::Relaxed) > 5, "vacuous: it did not wait again and again");
+    assert_eq!(house.stats.connections_closed_total.load(Ordering::Relaxed), 0, "nobody had to give way for it");
+}
+
+#[test]
+fn a_killed_client_leaves_the_line_for_memory() {
+    let (house, _holders, mut reader) = full_house_with_a_reader(Duration::from_secs(9));
+    let mut other = house.client();
+    let list = other.ask("CLIENT LIST");
+    let line = list.lines().find(|line| line.contains("cmd=get")).unwrap_or_else(|| panic!("{list}"));
+    let id = line.split("id=").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(other.ask(&format!("CLIENT KILL ID {id}")), ":1\r\n");
+    assert_eq!(reader.rest(), "");
+    assert_eq!(house.stats.connections_closed_total.load(Ordering::Relaxed), 0, "nobody had to give way for it");
+}
+
+#[test]
+fn a_client_that_has_ended_its_side_while_it_waits_gets_what_was_done_before() {
+    let (house, _holders, _other) = full_house_with_a_reader(Duration::from_secs(9));
+    let mut reader = house.client();
+    reader.send(b"SET k v\r\nGET b\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    reader.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reader.rest(), "+OK\r\n");
+}
+
 #[test]
 fn what_arrives_while_a_client_waits_runs_behind_what_it_waits_for() {
-    let (_house, _holders, mut reader) = full_house_with_a_reader();
+    let (_house, _holders, mut reader) = full_house_with_a_reader(Duration::from_secs(9));
     reader.send(b"PING\r\nSET k v\r\nGET k\r\n");
     let value = reader.reply();
     assert!(value.starts_with("$8000000\r\nvvv") && value.len() == 8_000_012, "{} bytes", value.len());
