@@ -136,10 +136,7 @@ impl State {
     pub(super) fn has_space(&mut self) -> bool {
         let (bytes, is_busy) = (self.memory_bytes(), self.flusher.is_busy());
         let kept = &self.writer.newest().kept;
-        let beyond = (bytes + kept.memory_bytes()).saturating_sub(self.bytes_max);
-        if beyond > 0 {
-            kept.shed(beyond);
-        }
+        kept.shed_to(self.bytes_max.saturating_sub(bytes));
         let is_held = is_busy && bytes >= self.bytes_max;
         if self.is_held != is_held {
             self.is_held = is_held;
@@ -190,10 +187,12 @@ impl State {
         let table = self.writer.freeze(RowTable::new(Arc::clone(&self.bury)));
         let View { base, kept, .. } = &**self.writer.newest();
         let (base, kept) = (Arc::clone(base), Arc::clone(kept));
-        let is_kept = table.memory_bytes() <= self.bytes_max / KEEP_PART;
+        let bytes = table.memory_bytes();
+        // The next table is frozen at the other half.
+        let kept_bytes_max = (bytes <= self.bytes_max / KEEP_PART).then(|| self.bytes_max / FREEZE_PART - bytes);
         (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());
         let record: StateRows = self.record.encode();
-        self.flusher.begin(FlushJob { table, record, position, base, kept, is_kept });
+        self.flusher.begin(FlushJob { table, record, position, base, kept, kept_bytes_max });
     }
 }
 

@@ -44,8 +44,8 @@ pub struct FlushJob {
     pub base: Arc<dyn RowBase>,
     /// What stays in memory of the tables before.
     pub kept: Arc<KeptRows>,
-    /// Its rows are to stay too. Otherwise nothing stays.
-    pub is_kept: bool,
+    /// What they may take with its own rows. `None`: the table is too large, and nothing stays.
+    pub kept_bytes_max: Option<u64>,
 }
 
 debug_fields!(self: FlushJob { position: self.position, table: self.table });
@@ -389,6 +389,10 @@ impl Flusher {
         if job.base.pressure()?.is_high(!job.table.cleared().is_empty()) {
             return Ok(FlushTry::Held);
         }
+        if job.kept_bytes_max.is_none() {
+            // Nothing is added before the next flush, so nothing old is there when this table is gone. And the next one needs the room.
+            job.kept.shed_to(0);
+        }
         let mut written = write(job);
         if matches!(written, Err(SealRowsError::File(_))) && !job.table.cleared().is_empty() && job.base.let_go() {
             written = write(job);
@@ -405,11 +409,9 @@ impl Flusher {
             }
             Err(SealRowsError::Seal(error)) => return Err(error.into()),
         };
-        // Before the next table is frozen, which this one hides old rows from until then.
-        if job.is_kept {
-            job.kept.take_over(&job.table);
-        } else {
-            job.kept.shed(u64::MAX);
+        // Before the next table is frozen: until then this one hides what is old among them.
+        if let Some(bytes_max) = job.kept_bytes_max {
+            job.kept.take_over(&job.table, bytes_max);
         }
         self.weigh(&*job.base);
         self.log.trim(job.position);

@@ -14,6 +14,7 @@ use super::table::Bury;
 use super::table::RowTable;
 use super::table::stretches;
 use crate::fsm::name::RowName;
+use crate::fsm::row::Databases;
 use crate::fsm::row::FoundRow;
 
 /// See the head of this file.
@@ -58,20 +59,33 @@ impl KeptRows {
         }
     }
 
-    /// Takes over what a table has that the base has taken in, and that hides all its rows until this returns. One
-    /// thread does this.
-    pub fn take_over(&self, flushed: &RowTable) {
-        (0..stretches()).for_each(|number| self.rows.keep(number, flushed));
+    /// Takes over what a table has that the base has taken in, and that hides all its rows until this returns. Others make
+    /// room, so that all take `bytes_max` at most. One thread does this.
+    pub fn take_over(&self, flushed: &RowTable, bytes_max: u64) {
+        let part = flushed.memory_bytes() / stretches() as u64;
+        for number in 0..stretches() {
+            self.shed_to(bytes_max.saturating_sub(part));
+            self.rows.keep(number, flushed);
+        }
+        self.shed_to(bytes_max);
     }
 
-    /// Drops rows until they take `bytes` less, a stretch of names after the other.
-    pub fn shed(&self, bytes: u64) {
-        let most = self.memory_bytes().saturating_sub(bytes);
+    /// Drops rows until they take `bytes_max` at most, a stretch of names after the other. When this returns, each stretch was empty
+    /// once, or there is no need. A stretch of 3 MiB takes a millisecond or two.
+    pub fn shed_to(&self, bytes_max: u64) {
         for _ in 0..stretches() {
-            if self.memory_bytes() <= most {
+            if self.memory_bytes() <= bytes_max {
                 break;
             }
             self.rows.empty(self.next.fetch_add(1, Relaxed) % stretches());
+        }
+    }
+
+    /// Has all rows of some databases dropped: these were cleared, and what nobody can read need not stay. For a table of which rows are
+    /// taken over just now, the next one does it.
+    pub fn give_up(&self, databases: Databases) {
+        if self.memory_bytes() > 0 {
+            self.rows.give_up(databases);
         }
     }
 }

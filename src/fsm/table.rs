@@ -233,7 +233,7 @@ impl RowTable {
         read(&other.shards[number], |other| {
             for database in Database::all() {
                 if cleared.has(database) {
-                    self.empty_map(number, database);
+                    drop(self.take_map(number, database));
                 }
                 let mut rows = other.map(database).iter();
                 while rows.len() > 0 {
@@ -268,16 +268,31 @@ impl RowTable {
 
     /// Drops all rows of one stretch. Not for a table that runs are merged into.
     pub(super) fn empty(&self, number: usize) {
-        Database::all().for_each(|database| self.empty_map(number, database));
+        Database::all().for_each(|database| drop(self.take_map(number, database)));
     }
 
-    fn empty_map(&self, number: usize, database: Database) {
+    /// Buries all rows of some databases. Not for a table that runs are merged into.
+    pub(super) fn give_up(&self, databases: Databases) {
+        let places = databases.iter().flat_map(|database| (0..SHARDS).map(move |number| (number, database)));
+        let maps = places.filter_map(|(number, database)| self.take_map(number, database));
+        let (maps, bytes): (Vec<RowMap>, Vec<u64>) = maps.unzip();
+        if !maps.is_empty() {
+            (self.bury)(Rubble { maps, bytes: bytes.iter().sum() });
+        }
+    }
+
+    /// Takes a map out, with the bytes that it takes; `None` if there is nothing in it. They are counted behind the lock, so for a
+    /// moment there seems to be more.
+    fn take_map(&self, number: usize, database: Database) -> Option<(RowMap, u64)> {
         let mut shard = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
         let map = std::mem::take(shard.map_mut(database));
+        drop(shard);
+        if map.capacity() == 0 {
+            return None;
+        }
         let bytes = map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
         self.bytes.fetch_sub(bytes, Relaxed);
-        drop(shard);
-        drop(map);
+        Some((map, bytes))
     }
 
     /// Shows the rows of one stretch of a database where they lie, in the order of names, until `show` fails; the stretches are

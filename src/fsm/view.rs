@@ -143,9 +143,9 @@ pub trait Pinning {
 /// A row of several that belong to one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeenRow {
-    /// What a table holds, as [`FoundRow::Row`] or [`FoundRow::Gone`].
+    /// What a table holds, or a kept row, as [`FoundRow::Row`] or [`FoundRow::Gone`].
     Above(FoundRow),
-    /// It is in no table: the base has it, at this place among what was read from there.
+    /// It is not in memory: the base has it, at this place among what was read from there.
     Base(usize),
 }
 
@@ -304,6 +304,7 @@ impl<B: ?Sized> ViewWriter<B> {
         if !std::mem::replace(&mut self.is_merged, true) {
             let _changing = self.views.change();
             self.newest.table.merge(&self.newest.hot, &mut self.sorter);
+            self.newest.kept.give_up(self.newest.hot.cleared());
         }
     }
 

@@ -1,13 +1,17 @@
 //! Rows that stay in memory behind a flush: never older than the base, and never in the way of what is new.
 
+use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::tests::kit::Leader;
 use crate::apply::tests::kit::delete;
 use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::set;
 use crate::apply::tests::node::Node;
 use crate::apply::tests::node::Setup;
+use crate::fsm::command::WriteCommand;
 use crate::fsm::name::RowKey;
 use crate::fsm::reader::Base;
+use crate::testing::base::BaseFault;
+use crate::testing::base::FileStep;
 
 /// Applies what is new of the log, and flushes it.
 fn run_and_flush(node: &mut Node, leader: &Leader) {
@@ -30,6 +34,11 @@ fn read(node: &Node, key: &str) -> Option<String> {
     let name = row_name(&node.node_keys, key.as_bytes());
     let value = node.reader.value(RowKey::new(name, key.as_bytes())).unwrap();
     value.map(|value| String::from_utf8(value.bytes.to_vec()).unwrap())
+}
+
+fn memory_bytes(node: &Node) -> u64 {
+    let view = node.reader.views().load();
+    view.table.memory_bytes() + view.frozen.memory_bytes() + view.kept.memory_bytes()
 }
 
 fn node() -> (Node, Leader) {
@@ -68,6 +77,20 @@ fn a_table_too_large_to_stay_leaves_nothing_old_in_memory() {
 }
 
 #[test]
+fn what_was_cleared_leaves_memory_without_a_flush() {
+    let (mut node, mut leader) = node();
+    for number in 0..3 {
+        leader.clients(&[set(&format!("k{number}"), "v")]);
+        run_and_flush(&mut node, &leader);
+    }
+    assert_eq!(node.reader.views().load().kept.row_count(), 3);
+    leader.clients(&[WriteCommand::FlushAll]);
+    run(&mut node, &leader);
+    assert_eq!(node.reader.views().load().kept.memory_bytes(), 0);
+    assert_eq!(read(&node, "k0"), None);
+}
+
+#[test]
 fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
     let (mut node, mut leader) = node();
     for round in 0..40 {
@@ -75,17 +98,27 @@ fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
             leader.clients(&[set(&format!("k{round}-{number}"), &"v".repeat(1000))]);
         }
         run(&mut node, &leader);
-        let view = node.reader.views().load();
-        let tables = view.table.memory_bytes() + view.frozen.memory_bytes();
-        // What the run before the newest one left, for room is made before a run.
-        assert!(tables + view.kept.memory_bytes() <= TABLE_BYTES + RUN_BYTES, "{tables} {:?}", view.kept);
+        // Room is made before a run, for what the one before has left.
+        assert!(memory_bytes(&node) <= TABLE_BYTES + RUN_BYTES, "{:?}", node.reader.views().load().kept);
         if round % 4 == 3 {
             run_and_flush(&mut node, &leader);
+            assert!(memory_bytes(&node) <= TABLE_BYTES, "{:?}", node.reader.views().load().kept);
         }
     }
     let view = node.reader.views().load();
-    assert!(view.kept.memory_bytes() > TABLE_BYTES / 2, "{:?}", view.kept);
+    assert!(view.kept.memory_bytes() > TABLE_BYTES / 4, "{:?}", view.kept);
     assert!(view.kept.row_count() < 800, "some have given way");
+    // Nothing can be flushed: tables take all of it, and apply waits only then.
+    (0..1000).for_each(|nth| node.base.memory.arm(BaseFault::File(nth, FileStep::Finish)));
+    for number in 0..1500 {
+        leader.clients(&[set(&format!("more{number}"), &"v".repeat(1000))]);
+    }
+    let next = node.apply.applied().position.index.0 as usize - 1;
+    node.apply.offer(leader.log[next..].to_vec());
+    while node.apply.step().unwrap() != ApplyProgress::Full {
+        assert!(memory_bytes(&node) <= TABLE_BYTES + RUN_BYTES, "{:?}", node.reader.views().load().kept);
+    }
+    assert_eq!(node.reader.views().load().kept.memory_bytes(), 0);
 }
 
 const TABLE_BYTES: u64 = 1 << 20;

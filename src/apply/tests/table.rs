@@ -335,7 +335,7 @@ fn trial(seed: u64) -> Tally {
             read(&player, &states);
             if player.borrow().chance.one_in(4) {
                 let player = player.borrow();
-                player.node.reader.views().load().kept.shed(player.chance.pick(&[1, 100_000, u64::MAX]));
+                player.node.reader.views().load().kept.shed_to(player.chance.pick(&[0, 1000, 100_000]));
             }
             if player.borrow().chance.one_in(8) {
                 walk(&player, &states);

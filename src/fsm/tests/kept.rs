@@ -34,7 +34,7 @@ fn kept(database: Database, count: u16) -> KeptRows {
     let mut effects = Effects::default();
     (0..count).for_each(|number| effects.set(name(database, number * 64), Some(row(&[number as u8; 100]))));
     let kept = KeptRows::new(Arc::new(drop));
-    kept.take_over(&table(&effects));
+    kept.take_over(&table(&effects), u64::MAX);
     kept
 }
 
@@ -45,7 +45,7 @@ fn what_a_newer_table_wrote_replaces_a_kept_row_and_what_it_deleted_or_cleared_i
     effects.set(name(Database::FIRST, 0), Some(row(b"new")));
     effects.set(name(Database::FIRST, 64), None);
     effects.set(name(other, 5), Some(row(b"other")));
-    kept.take_over(&table(&effects));
+    kept.take_over(&table(&effects), u64::MAX);
     assert_eq!(kept.find(&name(Database::FIRST, 0)), FoundRow::Row(row(b"new")));
     assert_eq!(kept.find(&name(Database::FIRST, 64)), FoundRow::Below, "the base says that it is gone");
     assert_eq!(kept.find(&name(Database::FIRST, 128)), FoundRow::Row(row(&[2; 100])));
@@ -53,7 +53,7 @@ fn what_a_newer_table_wrote_replaces_a_kept_row_and_what_it_deleted_or_cleared_i
     let mut clear = Effects::default();
     clear.clear(Database::FIRST);
     clear.set(name(Database::FIRST, 64), Some(row(b"after")));
-    kept.take_over(&table(&clear));
+    kept.take_over(&table(&clear), u64::MAX);
     assert_eq!(kept.find(&name(Database::FIRST, 64)), FoundRow::Row(row(b"after")));
     assert_eq!(kept.find(&name(Database::FIRST, 0)), FoundRow::Below, "no mark: the base knows");
     assert_eq!(kept.find(&name(other, 5)), FoundRow::Row(row(b"other")));
@@ -66,10 +66,10 @@ fn what_a_newer_table_wrote_replaces_a_kept_row_and_what_it_deleted_or_cleared_i
 fn as_many_bytes_are_shed_as_are_asked_for_and_none_are_counted_of_what_is_gone() {
     let kept = kept(Database::FIRST, 1000);
     let (all, rows) = (kept.memory_bytes(), kept.row_count());
-    kept.shed(all / 10);
+    kept.shed_to(all - all / 10);
     assert!(kept.memory_bytes() <= all - all / 10 && kept.memory_bytes() > all / 2, "{}", kept.memory_bytes());
     assert!(kept.row_count() < rows && kept.row_count() > rows / 2);
-    kept.shed(u64::MAX);
+    kept.shed_to(0);
     assert_eq!((kept.memory_bytes(), kept.row_count()), (0, 0));
     assert_eq!(kept.find(&name(Database::FIRST, 64)), FoundRow::Below);
 }

@@ -177,7 +177,7 @@ fn apply(world: &World, mut writer: ViewWriter<MapBase>, runs: &[Run], bury: &Bu
         world.answered.store(usize::try_from(index).unwrap(), SeqCst);
         writer.merge();
         if run.sheds {
-            writer.newest().kept.shed(u64::MAX);
+            writer.newest().kept.shed_to(0);
         }
         let is_idle = world.frozen.lock().unwrap().is_none();
         if run.freezes && is_idle {
@@ -208,7 +208,7 @@ fn flush(world: &World) {
                 shown.unwrap();
             }
             *world.views.load().base.lock().unwrap() = rows;
-            world.views.load().kept.take_over(&table);
+            world.views.load().kept.take_over(&table, u64::MAX);
             *world.frozen.lock().unwrap() = None;
         }
         thread::yield_now();
