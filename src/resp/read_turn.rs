@@ -8,6 +8,7 @@ use tokio::io::AsyncWrite;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::fsm::command::KeyReply;
 use crate::fsm::command::ReadCommand;
 use crate::fsm::name::Database;
 use crate::limits::CLIENT_HOLD_FREE_BYTES;
@@ -36,8 +37,18 @@ pub(crate) struct ReadTurn<'a> {
     pub(crate) upstream: &'a Upstream,
     pub(crate) protocol: Protocol,
     pub(crate) reads: &'a [(Database, ReadCommand)],
-    /// Its newest reads found little: it need not wait for those who read much.
-    pub(crate) reads_little: &'a mut bool,
+    pub(crate) appetite: &'a mut Appetite,
+}
+
+/// How much the newest reads of a connection found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appetite {
+    /// It has read nothing yet.
+    Unknown,
+    /// It need not wait for those who read much.
+    Little,
+    /// It has to take what it may read first.
+    Much,
 }
 
 impl ReadTurn<'_> {
@@ -72,15 +83,20 @@ impl ReadTurn<'_> {
                 continue;
             }
             let (before, mark) = (wire.outbox.len(), weaver.mark());
-            let (done, counts) = self.some(next, now_ms, weaver, wire).await;
-            was_too_large = !self.hold(wire.outbox.len() - before, taken, wire);
-            if was_too_large {
+            let most = if taken.is_some() { usize::MAX } else { self.shared.memory.left().max(CLIENT_HOLD_FREE_BYTES) };
+            let (done, counts) = self.some(next, now_ms, most, weaver, wire).await;
+            was_too_large = match done {
+                Some(_) => !self.hold(wire.outbox.len() - before, taken, wire),
+                None => true,
+            };
+            let Some(done) = done.filter(|_| !was_too_large) else {
                 // It is read again once there is memory to hold it: what it may take is taken first then.
                 wire.outbox.truncate(before);
                 wire.outbox.shrink_to(CLIENT_HOLD_FREE_BYTES);
+                *self.appetite = Appetite::Much;
                 weaver.go_back(mark);
                 continue;
-            }
+            };
             self.shared.stats.count_lookups(counts);
             next += done.answered;
             wire.drain_if_large().await?;
@@ -105,21 +121,27 @@ impl ReadTurn<'_> {
         Ok(Ok(()))
     }
 
-    /// Answers the first of the reads that are left, or more of them; the hits and misses that the replies tell of.
+    /// Answers the first of the reads that are left, or more of them; the hits and misses that the replies tell of. `None` if a
+    /// value is larger than `most`, which is seen before it is copied.
     async fn some<S>(
         &self,
         next: usize,
         now_ms: u64,
+        most: usize,
         weaver: &mut Weaver,
         wire: &mut Wire<S>,
-    ) -> (ReadsDone, (u64, u64))
+    ) -> (Option<ReadsDone>, (u64, u64))
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut lookups = self.reads[next..].iter().map(|(_, read)| Lookup::of(read));
-        let mut counts = (0, 0);
+        let (mut counts, mut fits) = ((0, 0), true);
         let outbox = &mut wire.outbox;
         let show = &mut |reply: ShownReply<'_>| {
+            fits = fits && !matches!(reply, ShownReply::OfKey(KeyReply::Bulk(value)) if value.len() > most);
+            if !fits {
+                return false;
+            }
             weaver.advance(outbox);
             let (hits, misses) = reply.count(lookups.next().unwrap_or(Lookup::Nothing));
             counts = (counts.0 + hits, counts.1 + misses);
@@ -137,7 +159,7 @@ impl ReadTurn<'_> {
             outbox.len() < WRITE_BATCH_BYTES
         };
         let done = self.upstream.read_first(&self.reads[next..], now_ms, show).await;
-        (done, counts)
+        (fits.then_some(done), counts)
     }
 
     /// What has to be taken before a read: while memory is tight, one who read much takes all that it may answer with. So does
@@ -146,8 +168,17 @@ impl ReadTurn<'_> {
         match most_bytes(read) {
             0 if was_too_large => OUTPUT_BYTES_MAX,
             most if was_too_large => most,
-            most if !*self.reads_little && self.shared.memory.is_tight() => most,
+            most if self.may_read_much(read) && self.shared.memory.is_tight() => most,
             _ => 0,
+        }
+    }
+
+    /// A value of one key is seen to be large before it is copied; those of many keys are not.
+    fn may_read_much(&self, read: &ReadCommand) -> bool {
+        match self.appetite {
+            Appetite::Unknown => !read.is_of_one_key(),
+            Appetite::Little => false,
+            Appetite::Much => true,
         }
     }
 
@@ -156,10 +187,11 @@ impl ReadTurn<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        *self.reads_little = bytes <= CLIENT_HOLD_FREE_BYTES;
-        if *self.reads_little {
+        if bytes <= CLIENT_HOLD_FREE_BYTES {
+            *self.appetite = Appetite::Little;
             return true;
         }
+        *self.appetite = Appetite::Much;
         let Some(mut hold) = taken.or_else(|| self.shared.memory.try_take(bytes)) else { return false };
         hold.set(bytes);
         wire.adopt(hold);

@@ -39,6 +39,7 @@ use crate::resp::local::LocalContext;
 use crate::resp::local::reads_every_row;
 use crate::resp::login::Login;
 use crate::resp::lookups::Lookup;
+use crate::resp::read_turn::Appetite;
 use crate::resp::read_turn::ReadTurn;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
@@ -69,8 +70,7 @@ pub(crate) struct Session {
     transaction: Transaction,
     /// Commands of the batch under way.
     calls: BatchCalls,
-    /// Its newest reads found little.
-    reads_little: bool,
+    appetite: Appetite,
 }
 
 impl Session {
@@ -83,8 +83,7 @@ impl Session {
             group: CommandGroup::default(),
             transaction: Transaction::default(),
             calls: BatchCalls::default(),
-            // Its first reads show it: until then it does not stand behind others who read much.
-            reads_little: true,
+            appetite: Appetite::Unknown,
         }
     }
 
@@ -310,7 +309,7 @@ impl Session {
                     upstream: &self.upstream,
                     protocol: self.login.protocol(),
                     reads: &reads,
-                    reads_little: &mut self.reads_little,
+                    appetite: &mut self.appetite,
                 };
                 if let Err(line) = turn.run(&mut weaver, wire).await? {
                     self.write_rest(line, &mut weaver, wire);

@@ -309,6 +309,7 @@ fn a_new_client_that_asks_for_little_does_not_stand_behind_others() {
     let mut good = house.client();
     let began = Instant::now();
     assert_eq!(good.ask("GET k"), "$-1\r\n");
+    // It is known to read little now.
     assert_eq!(good.ask("MGET k none"), "*2\r\n$-1\r\n$-1\r\n");
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     assert_eq!(house.stats.connections_closed_total.load(Ordering::Relaxed), 0, "nobody had to give way for it");
