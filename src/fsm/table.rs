@@ -26,6 +26,7 @@ use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::warm;
+use crate::fsm::table_row::warm_heads;
 use crate::keys::node_keys::ActiveValue;
 
 /// Where rows go that nobody needs any more: dropping half a million of them takes a while.
@@ -211,16 +212,24 @@ impl RowTable {
             }
         }
         let cleared_bytes = rubble.bytes - rubble_before;
-        for (name, fate) in rows.drain(..) {
-            let map = shard.map_mut(name.database());
-            // Rows of a table are replaced and never taken out, so a map grows only where it is full.
-            let allocated = (map.len() == map.capacity()).then(|| map.allocation_size());
-            added += memory_of(&fate);
-            if let Some(before) = map.insert(name, fate) {
-                freed += memory_of(&before);
-                replaced.push(before);
+        while !rows.is_empty() {
+            let few = rows.len().saturating_sub(FOUND_AT_ONCE)..;
+            let mut fates: [Option<&RowFate>; FOUND_AT_ONCE] = [None; FOUND_AT_ONCE];
+            for (fate, (name, _)) in fates.iter_mut().zip(&rows[few.clone()]) {
+                *fate = shard.fate(name);
             }
-            added += allocated.map_or(0, |before| map.allocation_size() - before) as u64;
+            warm_heads(fates.iter().flatten().filter_map(|fate| fate.as_ref()));
+            for (name, fate) in rows.drain(few) {
+                let map = shard.map_mut(name.database());
+                // Rows of a table are replaced and never taken out, so a map grows only where it is full.
+                let allocated = (map.len() == map.capacity()).then(|| map.allocation_size());
+                added += memory_of(&fate);
+                if let Some(before) = map.insert(name, fate) {
+                    freed += memory_of(&before);
+                    replaced.push(before);
+                }
+                added += allocated.map_or(0, |before| map.allocation_size() - before) as u64;
+            }
         }
         drop(shard);
         self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);

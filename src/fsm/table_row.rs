@@ -298,6 +298,11 @@ pub(crate) fn warm<'r>(rows: impl Iterator<Item = &'r TableRow> + Clone) {
     std::hint::black_box((heads, bodies));
 }
 
+/// The same for what is asked of rows that are about to be replaced.
+pub(crate) fn warm_heads<'r>(rows: impl Iterator<Item = &'r TableRow>) {
+    std::hint::black_box(rows.map(TableRow::memory_bytes).fold(0, |all, bytes| all ^ bytes));
+}
+
 const CACHE_LINE: usize = 64;
 /// Lines of a value that are worth it: the CPU fetches what follows by itself.
 const WARM_LINES: usize = 8;
