@@ -113,6 +113,10 @@ fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
     assert!(view.kept.row_count() < 800, "some have given way");
     // Nothing can be flushed: tables take all of it, and apply waits only then.
     (0..1000).for_each(|nth| node.base.memory.arm(BaseFault::File(nth, FileStep::Finish)));
+    node.flusher.ask();
+    leader.clients(&[set("more", "v")]);
+    run(&mut node, &leader);
+    assert!(node.flusher.is_busy() && node.reader.views().load().kept.memory_bytes() > TABLE_BYTES / 4);
     for number in 0..1500 {
         leader.clients(&[set(&format!("more{number}"), &"v".repeat(1000))]);
     }

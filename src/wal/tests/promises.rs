@@ -458,7 +458,9 @@ fn a_reset_overtakes_entries_that_have_no_space() {
 // What waits before such a reset is acknowledged with its frame: so its vote must be in there.
 #[test]
 fn a_vote_that_waits_before_a_reset_is_durable_when_it_is_acknowledged() {
-    let rig = LogRig::new(22);
+    let mut rig = LogRig::new(22);
+    // A second frame behind the reset's would have the vote before the reset is acknowledged.
+    rig.config.frames_in_flight = 1;
     let mut log = made(&rig);
     for round in 0..12 {
         log.offer(append(1 + round, entries(1, 2 + round, 1, 16 << 10))).unwrap();
