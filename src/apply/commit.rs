@@ -14,6 +14,7 @@ use crate::apply::table_gauge::TableGauge;
 use crate::apply::table_gauge::TableMemory;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
+use crate::fsm::kept::KeptShare;
 use crate::fsm::row::Effects;
 use crate::fsm::state::Applied;
 use crate::fsm::state::StateRecord;
@@ -189,10 +190,10 @@ impl State {
         let (base, kept) = (Arc::clone(base), Arc::clone(kept));
         let bytes = table.memory_bytes();
         // The next table is frozen at the other half.
-        let kept_bytes_max = (bytes <= self.bytes_max / KEEP_PART).then(|| self.bytes_max / FREEZE_PART - bytes);
+        let bytes_max = (bytes <= self.bytes_max / KEEP_PART).then(|| self.bytes_max / FREEZE_PART - bytes);
         (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());
         let record: StateRows = self.record.encode();
-        self.flusher.begin(FlushJob { table, record, position, base, kept, kept_bytes_max });
+        self.flusher.begin(FlushJob { table, record, position, base, kept: KeptShare { rows: kept, bytes_max } });
     }
 }
 

@@ -26,7 +26,7 @@ use crate::fsm::base::FinishedFile;
 use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
-use crate::fsm::kept::KeptRows;
+use crate::fsm::kept::KeptShare;
 use crate::fsm::table::RowTable;
 use crate::fsm::table::Rubble;
 use crate::ids::Position;
@@ -42,10 +42,8 @@ pub struct FlushJob {
     pub position: Position,
     /// Where it goes.
     pub base: Arc<dyn RowBase>,
-    /// What stays in memory of the tables before.
-    pub kept: Arc<KeptRows>,
-    /// What they may take with its own rows. `None`: the table is too large, and nothing stays.
-    pub kept_bytes_max: Option<u64>,
+    /// What stays in memory of it, and of the tables before.
+    pub kept: KeptShare,
 }
 
 debug_fields!(self: FlushJob { position: self.position, table: self.table });
@@ -389,10 +387,7 @@ impl Flusher {
         if job.base.pressure()?.is_high(!job.table.cleared().is_empty()) {
             return Ok(FlushTry::Held);
         }
-        if job.kept_bytes_max.is_none() {
-            // Nothing is added before the next flush, so nothing old is there when this table is gone. And the next one needs the room.
-            job.kept.shed_to(0);
-        }
+        job.kept.make_room();
         let mut written = write(job);
         if matches!(written, Err(SealRowsError::File(_))) && !job.table.cleared().is_empty() && job.base.let_go() {
             written = write(job);
@@ -410,9 +405,7 @@ impl Flusher {
             Err(SealRowsError::Seal(error)) => return Err(error.into()),
         };
         // Before the next table is frozen: until then this one hides what is old among them.
-        if let Some(bytes_max) = job.kept_bytes_max {
-            job.kept.take_over(&job.table, bytes_max);
-        }
+        job.kept.take_over(&job.table);
         self.weigh(&*job.base);
         self.log.trim(job.position);
         self.metrics.flushed_index.store(job.position.index.0, Relaxed);
