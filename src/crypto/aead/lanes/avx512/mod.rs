@@ -96,12 +96,10 @@ unsafe fn segments<const SEAL: bool>(table: &Table, message: &mut Message<'_>) -
     segments::one::<SEAL>(table, message)
 }
 
-/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them (`mixed` and `four` 1 KiB,
-/// `eights` 1.3 KiB; the residue test finds what is too little).
-///
-/// A build for a CPU with AVX-512 (`scripts/build --native`) has larger ones: there the kernel of long messages left key streams up to
-/// 2.4 KiB below its caller (2026-11-29).
-const STACK_VECTORS: usize = if cfg!(target_feature = "avx512f") { 40 } else { 32 };
+/// Stack that [`clear`] zeroes, in vectors: the frames of the kernels and of what calls them (`mixed` and `four` 1 KiB, `eights`
+/// 1.3 KiB, `segments` up to 2.2 KiB, as the compiler likes: with 32 vectors two builds of one source differed, and so did one for
+/// this CPU, 2026-11-29). The residue test finds what is too little.
+const STACK_VECTORS: usize = 40;
 /// The same for `units` and tags, whose frames have 2.2 KiB. More costs a call of one message too much time.
 const DEEP_VECTORS: usize = 48;
 
