@@ -33,6 +33,15 @@ impl FoundRow {
             None => FoundRow::Below,
         }
     }
+
+    /// This, or what the level below knows.
+    #[must_use]
+    pub(crate) fn or_below(self, below: impl FnOnce() -> FoundRow) -> FoundRow {
+        match self {
+            FoundRow::Below => below(),
+            found => found,
+        }
+    }
 }
 
 impl From<&RowFate> for FoundRow {
@@ -160,6 +169,11 @@ impl Effects {
         self.rows.retain(|name, _| name.database() != database);
         self.bytes = self.rows.values().map(memory_of).sum();
     }
+}
+
+/// Bytes that a map takes with its rows.
+pub(crate) fn memory_of_map(map: &RowMap) -> u64 {
+    map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>()
 }
 
 /// Bytes that a changed row takes, its place in a map apart.

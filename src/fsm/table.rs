@@ -24,6 +24,7 @@ use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
 use crate::fsm::row::memory_of;
+use crate::fsm::row::memory_of_map;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::warm;
 use crate::fsm::table_row::warm_heads;
@@ -207,7 +208,7 @@ impl RowTable {
             shard.cleared.insert(database);
             let map = std::mem::take(shard.map_mut(database));
             if map.capacity() > 0 {
-                rubble.bytes += map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
+                rubble.bytes += memory_of_map(&map);
                 rubble.maps.push(map);
             }
         }
@@ -299,7 +300,7 @@ impl RowTable {
         if map.capacity() == 0 {
             return None;
         }
-        let bytes = map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>();
+        let bytes = memory_of_map(&map);
         self.bytes.fetch_sub(bytes, Relaxed);
         Some((map, bytes))
     }

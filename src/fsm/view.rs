@@ -57,10 +57,7 @@ impl<B: ?Sized> View<B> {
     /// What is known of a row above the base.
     #[must_use]
     pub fn find(&self, name: &RowName) -> FoundRow {
-        match self.hot.find(name) {
-            FoundRow::Below => self.find_below_hot(name),
-            found => found,
-        }
+        self.hot.find(name).or_below(|| self.find_below_hot(name))
     }
 
     /// Puts into `seen` what is known of several rows above the base. The places of those of which nothing is.
@@ -111,13 +108,7 @@ impl<B: ?Sized> View<B> {
     }
 
     fn find_below_hot(&self, name: &RowName) -> FoundRow {
-        match self.table.find(name) {
-            FoundRow::Below => match self.frozen.find(name) {
-                FoundRow::Below => self.kept.find(name),
-                found => found,
-            },
-            found => found,
-        }
+        self.table.find(name).or_below(|| self.frozen.find(name)).or_below(|| self.kept.find(name))
     }
 }
 
