@@ -84,16 +84,12 @@ impl ReadTurn<'_> {
             }
             let (before, mark) = (wire.outbox.len(), weaver.mark());
             let most = if taken.is_some() { usize::MAX } else { self.shared.memory.left().max(CLIENT_HOLD_FREE_BYTES) };
-            let (done, counts) = self.some(next, now_ms, most, weaver, wire).await;
-            was_too_large = match done {
-                Some(_) => !self.hold(wire.outbox.len() - before, taken, wire),
-                None => true,
-            };
-            let Some(done) = done.filter(|_| !was_too_large) else {
+            let answered = self.some(next, now_ms, most, weaver, wire).await;
+            let Some((done, counts)) = answered.filter(|_| self.hold(wire.outbox.len() - before, taken, wire)) else {
                 // It is read again once there is memory to hold it: what it may take is taken first then.
                 wire.outbox.truncate(before);
                 wire.outbox.shrink_to(CLIENT_HOLD_FREE_BYTES);
-                *self.appetite = Appetite::Much;
+                (was_too_large, *self.appetite) = (true, Appetite::Much);
                 weaver.go_back(mark);
                 continue;
             };
@@ -130,7 +126,7 @@ impl ReadTurn<'_> {
         most: usize,
         weaver: &mut Weaver,
         wire: &mut Wire<S>,
-    ) -> (Option<ReadsDone>, (u64, u64))
+    ) -> Option<(ReadsDone, (u64, u64))>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -159,7 +155,7 @@ impl ReadTurn<'_> {
             outbox.len() < WRITE_BATCH_BYTES
         };
         let done = self.upstream.read_first(&self.reads[next..], now_ms, show).await;
-        (fits.then_some(done), counts)
+        fits.then_some((done, counts))
     }
 
     /// What has to be taken before a read: while memory is tight, one who read much takes all that it may answer with. So does

@@ -108,12 +108,9 @@ impl Client {
 
     /// Returns once somebody kills it.
     pub(crate) async fn killed(&self) {
-        loop {
-            // Made before the look: it hears of everything that comes from here on.
-            let notified = self.kill.notified();
-            if self.is_killed() {
-                return;
-            }
+        // Made before the look: it hears of a kill from here on.
+        let notified = self.kill.notified();
+        if !self.is_killed() {
             notified.await;
         }
     }
