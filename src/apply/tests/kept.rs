@@ -15,18 +15,18 @@ use crate::testing::base::FileStep;
 
 /// Applies what is new of the log, and flushes it.
 fn run_and_flush(node: &mut Node, leader: &Leader) {
-    run(node, leader);
+    node.run(&leader.log).unwrap();
     node.flusher.ask();
     while node.flusher.is_asked() || node.flusher.is_busy() {
         node.apply.step().unwrap();
     }
 }
 
-fn run(node: &mut Node, leader: &Leader) {
-    let next = node.apply.applied().position.index.0 as usize - 1;
-    node.apply.offer(leader.log[next..].to_vec());
-    while node.apply.queued() > 0 {
-        node.apply.step().unwrap();
+/// Sets so many keys, and flushes each by itself.
+fn set_and_flush_each(node: &mut Node, leader: &mut Leader, count: usize) {
+    for number in 0..count {
+        leader.clients(&[set(&format!("k{number}"), "v")]);
+        run_and_flush(node, leader);
     }
 }
 
@@ -48,10 +48,7 @@ fn node() -> (Node, Leader) {
 #[test]
 fn what_was_flushed_long_ago_is_in_memory_still_and_what_was_deleted_is_not() {
     let (mut node, mut leader) = node();
-    for number in 0..5 {
-        leader.clients(&[set(&format!("k{number}"), "v")]);
-        run_and_flush(&mut node, &leader);
-    }
+    set_and_flush_each(&mut node, &mut leader, 5);
     leader.clients(&[delete("k0")]);
     run_and_flush(&mut node, &leader);
     leader.clients(&[set("k5", "v")]);
@@ -79,13 +76,10 @@ fn a_table_too_large_to_stay_leaves_nothing_old_in_memory() {
 #[test]
 fn what_was_cleared_leaves_memory_without_a_flush() {
     let (mut node, mut leader) = node();
-    for number in 0..3 {
-        leader.clients(&[set(&format!("k{number}"), "v")]);
-        run_and_flush(&mut node, &leader);
-    }
+    set_and_flush_each(&mut node, &mut leader, 3);
     assert_eq!(node.reader.views().load().kept.row_count(), 3);
     leader.clients(&[WriteCommand::FlushAll]);
-    run(&mut node, &leader);
+    node.run(&leader.log).unwrap();
     assert_eq!(node.reader.views().load().kept.memory_bytes(), 0);
     assert_eq!(read(&node, "k0"), None);
 }
@@ -97,7 +91,7 @@ fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
         for number in 0..20 {
             leader.clients(&[set(&format!("k{round}-{number}"), &"v".repeat(1000))]);
         }
-        run(&mut node, &leader);
+        node.run(&leader.log).unwrap();
         // Room is made before a run, for what the one before has left.
         assert!(memory_bytes(&node) <= TABLE_BYTES + RUN_BYTES, "{:?}", node.reader.views().load().kept);
         if round % 4 == 3 {
@@ -115,7 +109,7 @@ fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
     (0..1000).for_each(|nth| node.base.memory.arm(BaseFault::File(nth, FileStep::Finish)));
     node.flusher.ask();
     leader.clients(&[set("more", "v")]);
-    run(&mut node, &leader);
+    node.run(&leader.log).unwrap();
     assert!(node.flusher.is_busy() && node.reader.views().load().kept.memory_bytes() > TABLE_BYTES / 4);
     for number in 0..1500 {
         leader.clients(&[set(&format!("more{number}"), &"v".repeat(1000))]);

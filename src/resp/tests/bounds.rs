@@ -228,19 +228,20 @@ fn too_long_keys_and_values_are_refused_with_the_limit() {
 fn full_house(queue_deadline: Duration) -> (House, Vec<Talker>) {
     let bounds = ClientBounds { memory_bytes_max: CLIENT_MEMORY_BYTES_MIN, queue_deadline, ..ClientBounds::default() };
     let house = House::open_with(bounds, 1);
-    let holders = fill(&house);
+    let holders = hold_memory(&house, 9);
     (house, holders)
 }
 
-fn fill(house: &House) -> Vec<Talker> {
-    let holders = (0..9).map(|_| {
+/// So many clients that announce values of 8 MB.
+fn hold_memory(house: &House, count: usize) -> Vec<Talker> {
+    let holders = (0..count).map(|_| {
         let mut holder = house.client();
         holder.send(LARGE_BEGINS);
         holder
     });
     let holders = holders.collect();
     let limit = Instant::now() + Duration::from_secs(10);
-    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 9 * 8_000_000 {
+    while house.stats.buffer_bytes.load(Ordering::Relaxed) < count * 8_000_000 {
         assert!(Instant::now() < limit, "what is announced is taken before it arrives");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -323,7 +324,7 @@ fn full_house_with_a_reader(read_deadline: Duration) -> (House, Vec<Talker>, Tal
     let mut reader = house.client();
     reader.send(&[LARGE_BEGINS, &rest_of_large()].concat());
     assert_eq!(reader.reply(), "+OK\r\n");
-    let holders = fill(&house);
+    let holders = hold_memory(&house, 9);
     reader.send(b"GET b\r\n");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(house.stats.connected_clients.load(Ordering::Relaxed), 10);
@@ -355,13 +356,7 @@ fn who_asks_for_more_than_is_left_waits_for_it_and_others_go_on() {
         much.send(&array(&[b"SET", key.as_bytes(), &vec![b'v'; 7_500_000]]));
         assert_eq!(much.reply(), "+OK\r\n");
     }
-    let mut holders: Vec<Talker> = (0..4).map(|_| house.client()).collect();
-    holders.iter_mut().for_each(|holder| holder.send(LARGE_BEGINS));
-    let limit = Instant::now() + Duration::from_secs(10);
-    while house.stats.buffer_bytes.load(Ordering::Relaxed) < 4 * 8_000_000 {
-        assert!(Instant::now() < limit);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let holders = hold_memory(&house, 4);
     much.send(b"MGET k0 k1 k2 k3 k4 k5 k6 k7\r\n");
     std::thread::sleep(Duration::from_millis(200));
     good.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
