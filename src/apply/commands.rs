@@ -120,9 +120,7 @@ impl CommandRuns {
         let position = entries[entries.len() - 1].entry.position();
         committer.publish_commands(overlay.into_effects(), position, progressed);
         committer.count(entries);
-        for answer in answers {
-            answer.waiter.answer(Outcome::Replies(answer.replies));
-        }
+        Waiter::answer_all(answers.into_iter().map(|answer| (answer.waiter, Outcome::Replies(answer.replies))));
         committer.finish();
         Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic(), began));
     }

@@ -153,12 +153,11 @@ impl Batch for ClientBatch {
     }
 
     fn refused(self: Box<Self>, refusal: BatchRefusal) {
-        for waiter in self.waiters {
-            waiter.answer(match refusal {
-                BatchRefusal::NotLeader(leader) => Outcome::NotLeader(leader),
-                BatchRefusal::NotNow | BatchRefusal::SealFailed => Outcome::TryAgain,
-            });
-        }
+        let outcome = || match refusal {
+            BatchRefusal::NotLeader(leader) => Outcome::NotLeader(leader),
+            BatchRefusal::NotNow | BatchRefusal::SealFailed => Outcome::TryAgain,
+        };
+        Waiter::answer_all(self.waiters.into_iter().map(|waiter| (waiter, outcome())));
     }
 }
 

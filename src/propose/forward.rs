@@ -31,6 +31,7 @@ use crate::propose::request::RequestDone;
 use crate::propose::requests::QueuedRequest;
 use crate::propose::shared::SharedQueue;
 use crate::propose::waiters::Waiter;
+use crate::propose::wakeup::Wakeup;
 
 /// Takes bundles to the node that leads.
 pub trait Forwarder: Send + Sync {
@@ -70,7 +71,8 @@ impl Bundle {
 
     /// No frame holds it: its requests were certainly not executed, and never will be.
     pub fn too_large(mut self) {
-        std::mem::take(&mut self.items).into_iter().for_each(|item| item.waiter.answer(Outcome::TooLarge));
+        let items = std::mem::take(&mut self.items);
+        Waiter::answer_all(items.into_iter().map(|item| (item.waiter, Outcome::TooLarge)));
     }
 
     /// The node that it was sent to answered.
@@ -84,13 +86,14 @@ impl Bundle {
                 return drop(items);
             }
         };
-        let mut again = Vec::new();
+        let (mut ended, mut again) = (Vec::new(), Vec::new());
         for (item, outcome) in items.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::NotLeader(_) => again.push(item),
-                other => item.waiter.answer(other),
+                other => ended.push((item.waiter, other)),
             }
         }
+        Waiter::answer_all(ended);
         if !again.is_empty() {
             self.shared.forwards.pause(self.shared.clock.monotonic());
             self.shared.requests.put_back(again);
@@ -210,13 +213,14 @@ impl RequestDone for GatheredDone {
         self.reply_bytes_max
     }
 
-    fn done(self: Box<Self>, outcome: Outcome) {
+    fn done(self: Box<Self>, outcome: Outcome) -> Wakeup {
         let is_large = match &outcome {
             Outcome::Replies(replies) => replies.iter().map(Reply::value_bytes).sum::<usize>() > FRAMED_BYTES_MAX,
             _ => false,
         };
         // It was executed; an answer that no frame can hold is no answer.
         self.gathering.put(self.place, if is_large { Outcome::Unknown } else { outcome });
+        Wakeup::none()
     }
 }
 

@@ -31,6 +31,7 @@ pub mod seal;
 mod shared;
 mod stamp;
 mod waiters;
+mod wakeup;
 
 #[cfg(test)]
 mod tests;
@@ -60,11 +61,11 @@ pub use queue::ProposeHandle;
 pub use queue::ProposeParts;
 pub use queue::Queue;
 pub use queue::queue;
-pub use read_points::ReadDone;
 pub use read_points::ReadPoints;
 pub use request::ClientRequest;
 pub use request::Gateway;
 pub use request::Outcome;
+pub use request::ReadDone;
 pub use request::ReadOutcome;
 pub use request::RequestDone;
 pub use request::RequestSlot;
@@ -72,3 +73,5 @@ pub use stamp::StampClock;
 pub use waiters::Waiter;
 pub use waiters::WaiterSlots;
 pub use waiters::Waiters;
+pub use wakeup::Sleeper;
+pub use wakeup::Wakeup;

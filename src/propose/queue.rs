@@ -38,7 +38,7 @@ use crate::propose::read_points::ReadPoints;
 use crate::propose::request::ClientRequest;
 use crate::propose::request::Gateway;
 use crate::propose::request::Outcome;
-use crate::propose::request::ReadOutcome;
+use crate::propose::request::ReadDone;
 use crate::propose::request::RequestSlot;
 use crate::propose::requests::RequestQueue;
 use crate::propose::shared::ForwardState;
@@ -173,7 +173,7 @@ impl Gateway for ProposeHandle {
         // Encoded on the caller's thread; the stamp comes with the position.
         if let Err(error) = encode_batch_if(0, &request.conditions, writes(), &mut data) {
             tracing::debug!(%error, "a request is no entry");
-            request.done.done(Outcome::TooLarge);
+            drop(request.done.done(Outcome::TooLarge));
             return Ok(());
         }
         let deadline = self.shared.clock.monotonic() + self.shared.queue_deadline;
@@ -186,7 +186,7 @@ impl Gateway for ProposeHandle {
         self.shared.reads.is_reached()
     }
 
-    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
+    fn read_index(&self, done: Box<dyn ReadDone>) {
         self.shared.reads.add(done);
         self.shared.wake();
     }

@@ -12,19 +12,18 @@ use std::sync::atomic::Ordering;
 
 use crate::ids::Index;
 use crate::limits::READS_WAITING_MAX;
+use crate::propose::request::ReadDone;
 use crate::propose::request::ReadOutcome;
-
-/// Called exactly once.
-pub type ReadDone = Box<dyn FnOnce(ReadOutcome) + Send>;
+use crate::propose::wakeup::Wakeup;
 
 #[derive(Default)]
 struct ReadTable {
     /// Callers since raft last asked: the next ReadIndex is taken after all of them.
-    gathering: Vec<ReadDone>,
+    gathering: Vec<Box<dyn ReadDone>>,
     /// By context, with raft.
-    asked: BTreeMap<u64, Vec<ReadDone>>,
+    asked: BTreeMap<u64, Vec<Box<dyn ReadDone>>>,
     /// By index, confirmed and not applied yet.
-    confirmed: BTreeMap<u64, Vec<ReadDone>>,
+    confirmed: BTreeMap<u64, Vec<Box<dyn ReadDone>>>,
     newest_context: u64,
     count: usize,
     applied: u64,
@@ -73,11 +72,11 @@ impl ReadPoints {
     }
 
     /// Takes a caller; the raft thread has to be woken afterwards.
-    pub(super) fn add(&self, done: ReadDone) {
+    pub(super) fn add(&self, done: Box<dyn ReadDone>) {
         let mut table = self.table();
         if table.is_closed || table.count >= READS_WAITING_MAX {
             drop(table);
-            return done(ReadOutcome::TryAgain);
+            return drop(done.done(ReadOutcome::TryAgain));
         }
         table.count += 1;
         assert!(table.count <= READS_WAITING_MAX, "BOUNDED");
@@ -109,7 +108,7 @@ impl ReadPoints {
         if index.0 <= table.applied {
             table.uncount(callers.len());
             drop(table);
-            answer(callers, ReadOutcome::Ready(index));
+            answer([(callers, ReadOutcome::Ready(index))]);
         } else {
             table.confirmed.entry(index.0).or_default().extend(callers);
         }
@@ -121,7 +120,7 @@ impl ReadPoints {
         let callers = table.asked.remove(&context).unwrap_or_default();
         table.uncount(callers.len());
         drop(table);
-        answer(callers, ReadOutcome::TryAgain);
+        answer([(callers, ReadOutcome::TryAgain)]);
     }
 
     /// The state holds everything up to `index`.
@@ -132,9 +131,7 @@ impl ReadPoints {
         let reached = std::mem::replace(&mut table.confirmed, later);
         table.uncount(reached.values().map(Vec::len).sum::<usize>());
         drop(table);
-        for (index, callers) in reached {
-            answer(callers, ReadOutcome::Ready(Index(index)));
-        }
+        answer(reached.into_iter().map(|(index, callers)| (callers, ReadOutcome::Ready(Index(index)))));
     }
 
     /// A halt or the end of the process: nothing is read any more.
@@ -145,7 +142,7 @@ impl ReadPoints {
         self.leads_alone.store(false, Ordering::SeqCst);
         drop(table);
         let callers = left.asked.into_values().chain(left.confirmed.into_values()).chain([left.gathering]);
-        callers.for_each(|callers| answer(callers, ReadOutcome::TryAgain));
+        answer(callers.map(|callers| (callers, ReadOutcome::TryAgain)));
     }
 
     fn table(&self) -> MutexGuard<'_, ReadTable> {
@@ -163,10 +160,10 @@ impl ReadTable {
 debug_fields!(self: ReadPoints { waiting: self.table().count });
 
 /// Outside the lock.
-fn answer(callers: Vec<ReadDone>, outcome: ReadOutcome) {
-    for done in callers {
-        done(outcome);
-    }
+fn answer(told: impl IntoIterator<Item = (Vec<Box<dyn ReadDone>>, ReadOutcome)>) {
+    let wakeups =
+        told.into_iter().flat_map(|(callers, outcome)| callers.into_iter().map(move |done| done.done(outcome)));
+    drop(wakeups.collect::<Wakeup>());
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::Database;
 use crate::ids::Index;
+use crate::propose::wakeup::Wakeup;
 
 /// The commands of one connection that become one entry; reads behind a write ride with it.
 pub struct ClientRequest {
@@ -27,13 +28,27 @@ pub trait RequestDone: Send {
         usize::MAX
     }
 
-    /// Called exactly once, from the raft or apply thread: must not block.
-    fn done(self: Box<Self>, outcome: Outcome);
+    /// Called exactly once, from the raft or apply thread: must not block. Whoever is told may see it only behind the wake-up.
+    fn done(self: Box<Self>, outcome: Outcome) -> Wakeup;
 }
 
 impl<F: FnOnce(Outcome) + Send> RequestDone for F {
-    fn done(self: Box<Self>, outcome: Outcome) {
+    fn done(self: Box<Self>, outcome: Outcome) -> Wakeup {
         (*self)(outcome);
+        Wakeup::none()
+    }
+}
+
+/// Who is told that a read point was reached, or not.
+pub trait ReadDone: Send {
+    /// As [`RequestDone::done`].
+    fn done(self: Box<Self>, outcome: ReadOutcome) -> Wakeup;
+}
+
+impl<F: FnOnce(ReadOutcome) + Send> ReadDone for F {
+    fn done(self: Box<Self>, outcome: ReadOutcome) -> Wakeup {
+        (*self)(outcome);
+        Wakeup::none()
     }
 }
 
@@ -86,7 +101,7 @@ pub trait Gateway: Send + Sync {
     fn is_read_point(&self) -> bool;
 
     /// Calls `done` once a ReadIndex taken after this call is applied here. One call serves any number of reads.
-    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>);
+    fn read_index(&self, done: Box<dyn ReadDone>);
 
     /// The clock of this node, ms since 1970: a leader calls a key past due by it.
     fn now_ms(&self) -> u64;

@@ -77,7 +77,7 @@ impl RequestQueue {
         let mut table = self.table();
         if table.is_closed {
             drop(table);
-            request.done.done(Outcome::TryAgain);
+            drop(request.done.done(Outcome::TryAgain));
             return Ok(());
         }
         if table.is_full(data.len()) {
@@ -241,7 +241,7 @@ impl RequestTable {
 }
 
 fn answer_all(items: impl IntoIterator<Item = QueuedRequest>, outcome: impl Fn() -> Outcome) {
-    items.into_iter().for_each(|item| item.waiter.answer(outcome()));
+    Waiter::answer_all(items.into_iter().map(|item| (item.waiter, outcome())));
 }
 
 /// Whether a request only removes all keys.

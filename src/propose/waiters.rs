@@ -17,6 +17,7 @@ use crate::ids::Position;
 use crate::propose::request::Outcome;
 use crate::propose::request::RequestDone;
 use crate::propose::request::RequestSlot;
+use crate::propose::wakeup::Wakeup;
 
 /// What a waiter answers, one reply a slot. What is written stands in the entry, and is not kept here: it would hold the buffers of
 /// a connection until the entry is applied, and another thread would give them back.
@@ -95,17 +96,24 @@ impl Waiter {
     }
 
     /// Calls the callback.
-    pub fn answer(mut self, outcome: Outcome) {
-        if let Some(done) = self.done.take() {
-            done.done(outcome);
-        }
+    pub fn answer(self, outcome: Outcome) {
+        drop(self.tell(outcome));
+    }
+
+    /// Answers several, and wakes once whom it told.
+    pub fn answer_all(told: impl IntoIterator<Item = (Waiter, Outcome)>) {
+        drop(told.into_iter().map(|(waiter, outcome)| waiter.tell(outcome)).collect::<Wakeup>());
+    }
+
+    fn tell(mut self, outcome: Outcome) -> Wakeup {
+        self.done.take().map(|done| done.done(outcome)).unwrap_or_default()
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
-            done.done(Outcome::Unknown);
+            drop(done.done(Outcome::Unknown));
         }
     }
 }
@@ -157,14 +165,14 @@ impl Waiters {
         let exact = table.by_key.remove(&(position.index.0, position.term.0));
         let passed = table.up_to(position.index);
         drop(table);
-        answer_all(passed, || Outcome::TryAgain);
+        answer_all(passed);
         exact
     }
 
     /// Everything up to `index` is applied, and `take` was called for every entry among it that somebody waits for.
     pub fn passed(&self, index: Index) {
         let passed = self.table().up_to(index);
-        answer_all(passed, || Outcome::TryAgain);
+        answer_all(passed);
     }
 
     /// A snapshot replaced the state up to `index`: nobody knows how the entries up to there ended.
@@ -231,10 +239,8 @@ impl WaiterTable {
 }
 
 /// Outside the lock: an answer may do anything but block.
-fn answer_all(waiters: BTreeMap<WaiterKey, Waiter>, outcome: impl Fn() -> Outcome) {
-    for (_, waiter) in waiters {
-        waiter.answer(outcome());
-    }
+fn answer_all(not_executed: BTreeMap<WaiterKey, Waiter>) {
+    Waiter::answer_all(not_executed.into_values().map(|waiter| (waiter, Outcome::TryAgain)));
 }
 
 #[cfg(test)]
@@ -243,6 +249,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Term;
+    use crate::propose::wakeup::Sleeper;
     use crate::testing::leader::word;
 
     type Log = Arc<Mutex<Vec<(u32, &'static str)>>>;
@@ -299,6 +306,42 @@ mod tests {
         waiters.register(at(3, 13), [waiter(&log, 3)], SOON);
         assert_eq!(*log.lock().unwrap(), [(0, "unknown"), (1, "unknown"), (2, "unknown"), (3, "unknown")]);
         assert!(waiters.is_empty());
+    }
+
+    /// Reads what was told when it is woken.
+    struct Reader {
+        log: Log,
+        seen: Mutex<Vec<usize>>,
+    }
+
+    impl Sleeper for Reader {
+        fn wake(&self) {
+            self.seen.lock().unwrap().push(self.log.lock().unwrap().len());
+        }
+    }
+
+    struct Sleeping(Arc<Reader>);
+
+    impl RequestDone for Sleeping {
+        fn done(self: Box<Self>, outcome: Outcome) -> Wakeup {
+            self.0.log.lock().unwrap().push((0, word(&outcome)));
+            Wakeup::of(self.0)
+        }
+    }
+
+    #[test]
+    fn those_who_are_answered_together_are_woken_once_behind_the_last_answer() {
+        let (waiters, log) = setup();
+        let reader = Arc::new(Reader { log, seen: Mutex::default() });
+        let some = || (0..3).map(|_| Waiter::new(Vec::new(), Box::new(Sleeping(Arc::clone(&reader)))));
+        Waiter::answer_all(some().map(|waiter| (waiter, Outcome::TryAgain)));
+        assert_eq!(*reader.seen.lock().unwrap(), [3]);
+        waiters.register(at(3, 10), some(), SOON);
+        waiters.passed(Index(12));
+        assert_eq!(*reader.seen.lock().unwrap(), [3, 6]);
+        some().for_each(|waiter| waiter.answer(Outcome::TryAgain));
+        drop(some().collect::<Vec<_>>());
+        assert_eq!(*reader.seen.lock().unwrap(), [3, 6, 7, 8, 9, 10, 11, 12], "nobody sleeps on");
     }
 
     #[test]

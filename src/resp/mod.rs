@@ -22,6 +22,7 @@ mod memory;
 mod operator;
 mod password;
 mod patience;
+mod post;
 mod rates;
 mod read_turn;
 mod reads;

@@ -75,6 +75,9 @@ impl Server {
     /// Accepts until `stopping` turns true (or its sender goes), then lets what is in flight finish and closes.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Drained {
         let Server { listener, secured, shared } = self;
+        // Until the last connection has gone.
+        let (mut post, delivered) = (JoinSet::new(), Arc::clone(&shared.post));
+        post.spawn(async move { delivered.deliver().await });
         let mut connections = JoinSet::new();
         let mut trouble = Trouble::default();
         while !*stopping.borrow() {

@@ -27,14 +27,18 @@ use crate::limits::CLIENT_HOLD_FREE_BYTES;
 use crate::limits::GROUP_WRITES_MAX;
 use crate::propose::ClientRequest;
 use crate::propose::Outcome;
+use crate::propose::ReadDone;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
+use crate::propose::Wakeup;
 use crate::resp::close::Close;
 use crate::resp::lookups::Lookup;
 use crate::resp::memory::ClientMemory;
 use crate::resp::memory::Hold;
 use crate::resp::patience::Patience;
+use crate::resp::post::Letter;
+use crate::resp::post::Post;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -82,7 +86,8 @@ impl Upstream {
     async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>, taken: Option<Hold>) -> ProposedEnd {
         assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
-        let done = Box::new(ReplyTaker { sender, memory: Arc::clone(&self.shared.memory), taken });
+        let (post, memory) = (Arc::clone(&self.shared.post), Arc::clone(&self.shared.memory));
+        let done = Box::new(ReplyTaker { sender, post, memory, taken });
         let mut request = ClientRequest { conditions, slots, done };
         let (mut began, mut pause) = (None, QUEUE_PAUSE_MIN);
         while let Err(back) = self.shared.gateway.propose(request) {
@@ -248,10 +253,7 @@ impl Upstream {
         loop {
             add(&self.shared.stats.read_rounds_total, 1);
             let (sender, receiver) = oneshot::channel();
-            self.shared.gateway.read_index(Box::new(move |outcome| {
-                // The connection may have gone; then nobody wants the outcome.
-                let _ = sender.send(outcome);
-            }));
+            self.shared.gateway.read_index(Box::new(PointTaker { sender, post: Arc::clone(&self.shared.post) }));
             match timeout_at(deadline, receiver).await {
                 Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
                 Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
@@ -304,6 +306,7 @@ impl From<Outcome> for ProposedEnd {
 /// Counts what the replies of a request hold from the moment on at which they are there.
 struct ReplyTaker {
     sender: oneshot::Sender<ProposedEnd>,
+    post: Arc<Post>,
     memory: Arc<ClientMemory>,
     /// For what its writes answer with.
     taken: Option<Hold>,
@@ -314,8 +317,8 @@ impl RequestDone for ReplyTaker {
         self.memory.left() + self.taken.as_ref().map_or(0, Hold::bytes)
     }
 
-    fn done(self: Box<Self>, outcome: Outcome) {
-        let ReplyTaker { sender, memory, taken } = *self;
+    fn done(self: Box<Self>, outcome: Outcome) -> Wakeup {
+        let ReplyTaker { sender, post, memory, taken } = *self;
         let bytes = match &outcome {
             Outcome::Replies(replies) => replies.iter().map(Reply::value_bytes).sum(),
             _ => 0,
@@ -325,8 +328,20 @@ impl RequestDone for ReplyTaker {
             hold.set(bytes);
             hold
         });
-        // The connection may have gone; then nobody wants the outcome.
-        let _ = sender.send(ProposedEnd { outcome, hold });
+        post.put(Letter::Proposed(sender, ProposedEnd { outcome, hold }));
+        Wakeup::of(post)
+    }
+}
+
+struct PointTaker {
+    sender: oneshot::Sender<ReadOutcome>,
+    post: Arc<Post>,
+}
+
+impl ReadDone for PointTaker {
+    fn done(self: Box<Self>, outcome: ReadOutcome) -> Wakeup {
+        self.post.put(Letter::Read(self.sender, outcome));
+        Wakeup::of(self.post)
     }
 }
 

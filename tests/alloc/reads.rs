@@ -53,6 +53,7 @@ use sealkv::propose::ClientRequest;
 use sealkv::propose::ControlCallback;
 use sealkv::propose::ControlRequest;
 use sealkv::propose::Gateway;
+use sealkv::propose::ReadDone;
 use sealkv::propose::ReadOutcome;
 use sealkv::resp::ClientBounds;
 use sealkv::resp::ClientReads;
@@ -230,8 +231,8 @@ impl Gateway for Alone {
         true
     }
 
-    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
-        done(ReadOutcome::TryAgain);
+    fn read_index(&self, done: Box<dyn ReadDone>) {
+        drop(done.done(ReadOutcome::TryAgain));
     }
 
     fn now_ms(&self) -> u64 {

@@ -49,6 +49,7 @@ use crate::propose::ControlRequest;
 use crate::propose::ControlResult;
 use crate::propose::Gateway;
 use crate::propose::Outcome;
+use crate::propose::ReadDone;
 use crate::propose::ReadOutcome;
 use crate::propose::RequestSlot;
 use crate::resp::ClientBounds;
@@ -206,13 +207,13 @@ impl Gateway for Below {
         assert!(writes > 0, "an entry has a write");
         self.requests.lock().unwrap().push((writes, request.slots.len() - writes));
         match mishap {
-            Some(Mishap::Ends(outcome)) => request.done.done(outcome),
+            Some(Mishap::Ends(outcome)) => drop(request.done.done(outcome)),
             Some(Mishap::Forgotten) => drop(request),
             Some(Mishap::AppliedUnknown) => {
                 self.apply(&request.conditions, &request.slots);
-                request.done.done(Outcome::Unknown);
+                drop(request.done.done(Outcome::Unknown));
             }
-            _ => request.done.done(Outcome::Replies(self.apply(&request.conditions, &request.slots))),
+            _ => drop(request.done.done(Outcome::Replies(self.apply(&request.conditions, &request.slots)))),
         }
         Ok(())
     }
@@ -221,10 +222,10 @@ impl Gateway for Below {
         self.leads_alone.load(Ordering::Acquire)
     }
 
-    fn read_index(&self, done: Box<dyn FnOnce(ReadOutcome) + Send>) {
+    fn read_index(&self, done: Box<dyn ReadDone>) {
         self.read_rounds.fetch_add(1, Ordering::Relaxed);
         let index = self.state.lock().unwrap().index;
-        done(ReadOutcome::Ready(Index(index)));
+        drop(done.done(ReadOutcome::Ready(Index(index))));
     }
 
     fn now_ms(&self) -> u64 {

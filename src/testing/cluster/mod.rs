@@ -252,11 +252,11 @@ impl SimCluster {
             });
         });
         match self.node(node).handle() {
-            None => done.done(Outcome::Unknown),
+            None => drop(done.done(Outcome::Unknown)),
             Some(handle) => {
                 let request = ClientRequest { conditions: Vec::new(), slots, done };
                 if let Err(full) = handle.propose(request) {
-                    full.done.done(Outcome::TryAgain);
+                    drop(full.done.done(Outcome::TryAgain));
                 }
             }
         }
