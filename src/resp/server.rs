@@ -76,8 +76,8 @@ impl Server {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Drained {
         let Server { listener, secured, shared } = self;
         // Until the last connection has gone.
-        let (mut post, delivered) = (JoinSet::new(), Arc::clone(&shared.post));
-        post.spawn(async move { delivered.deliver().await });
+        let (mut delivering, deliveries) = (JoinSet::new(), Arc::clone(&shared.deliveries));
+        delivering.spawn(async move { deliveries.deliver().await });
         let mut connections = JoinSet::new();
         let mut trouble = Trouble::default();
         while !*stopping.borrow() {

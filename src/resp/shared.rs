@@ -12,10 +12,10 @@ use tokio::sync::Semaphore;
 
 use crate::propose::Gateway;
 use crate::resp::bounds::ClientBounds;
+use crate::resp::delivery::Deliveries;
 use crate::resp::facts::NodeFacts;
 use crate::resp::memory::ClientMemory;
 use crate::resp::operator::Operator;
-use crate::resp::post::Post;
 use crate::resp::reads::ClientReads;
 use crate::resp::registry::Registry;
 use crate::resp::stats::Stats;
@@ -50,7 +50,7 @@ pub(crate) struct ServerShared {
     /// What all clients may hold.
     pub(crate) memory: Arc<ClientMemory>,
     /// Answers from below.
-    pub(crate) post: Arc<Post>,
+    pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) address: SocketAddr,
     /// Where clients with TLS come in.
     pub(crate) tls_address: Option<SocketAddr>,
@@ -76,7 +76,7 @@ impl ServerShared {
             memory: ClientMemory::new(Arc::clone(&stats), bounds.memory_bytes_max),
             registry: Registry::new(Arc::clone(&stats)),
             stats,
-            post: Arc::default(),
+            deliveries: Arc::default(),
             address,
             tls_address,
             since: Instant::now(),

@@ -33,12 +33,13 @@ use crate::propose::RequestDone;
 use crate::propose::RequestSlot;
 use crate::propose::Wakeup;
 use crate::resp::close::Close;
+use crate::resp::delivery::Deliveries;
+use crate::resp::delivery::ProposedEnd;
+use crate::resp::delivery::Undelivered;
 use crate::resp::lookups::Lookup;
 use crate::resp::memory::ClientMemory;
 use crate::resp::memory::Hold;
 use crate::resp::patience::Patience;
-use crate::resp::post::Letter;
-use crate::resp::post::Post;
 use crate::resp::registry::Client;
 use crate::resp::shared::ServerShared;
 use crate::resp::stats::add;
@@ -86,8 +87,8 @@ impl Upstream {
     async fn propose(&self, conditions: Vec<Condition>, slots: Vec<RequestSlot>, taken: Option<Hold>) -> ProposedEnd {
         assert!(slots.iter().any(|slot| matches!(slot, RequestSlot::Write(..))), "an entry has a write");
         let (sender, receiver) = oneshot::channel();
-        let (post, memory) = (Arc::clone(&self.shared.post), Arc::clone(&self.shared.memory));
-        let done = Box::new(ReplyTaker { sender, post, memory, taken });
+        let (deliveries, memory) = (Arc::clone(&self.shared.deliveries), Arc::clone(&self.shared.memory));
+        let done = Box::new(ReplyTaker { sender, deliveries, memory, taken });
         let mut request = ClientRequest { conditions, slots, done };
         let (mut began, mut pause) = (None, QUEUE_PAUSE_MIN);
         while let Err(back) = self.shared.gateway.propose(request) {
@@ -253,7 +254,9 @@ impl Upstream {
         loop {
             add(&self.shared.stats.read_rounds_total, 1);
             let (sender, receiver) = oneshot::channel();
-            self.shared.gateway.read_index(Box::new(PointTaker { sender, post: Arc::clone(&self.shared.post) }));
+            self.shared
+                .gateway
+                .read_index(Box::new(PointTaker { sender, deliveries: Arc::clone(&self.shared.deliveries) }));
             match timeout_at(deadline, receiver).await {
                 Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
                 Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
@@ -291,22 +294,10 @@ impl Upstream {
     }
 }
 
-/// How a request ended, and what its large replies hold.
-pub(crate) struct ProposedEnd {
-    pub(crate) outcome: Outcome,
-    pub(crate) hold: Option<Hold>,
-}
-
-impl From<Outcome> for ProposedEnd {
-    fn from(outcome: Outcome) -> ProposedEnd {
-        ProposedEnd { outcome, hold: None }
-    }
-}
-
 /// Counts what the replies of a request hold from the moment on at which they are there.
 struct ReplyTaker {
     sender: oneshot::Sender<ProposedEnd>,
-    post: Arc<Post>,
+    deliveries: Arc<Deliveries>,
     memory: Arc<ClientMemory>,
     /// For what its writes answer with.
     taken: Option<Hold>,
@@ -318,7 +309,7 @@ impl RequestDone for ReplyTaker {
     }
 
     fn done(self: Box<Self>, outcome: Outcome) -> Wakeup {
-        let ReplyTaker { sender, post, memory, taken } = *self;
+        let ReplyTaker { sender, deliveries, memory, taken } = *self;
         let bytes = match &outcome {
             Outcome::Replies(replies) => replies.iter().map(Reply::value_bytes).sum(),
             _ => 0,
@@ -328,20 +319,20 @@ impl RequestDone for ReplyTaker {
             hold.set(bytes);
             hold
         });
-        post.put(Letter::Proposed(sender, ProposedEnd { outcome, hold }));
-        Wakeup::of(post)
+        deliveries.put(Undelivered::Proposed(sender, ProposedEnd { outcome, hold }));
+        Wakeup::of(deliveries)
     }
 }
 
 struct PointTaker {
     sender: oneshot::Sender<ReadOutcome>,
-    post: Arc<Post>,
+    deliveries: Arc<Deliveries>,
 }
 
 impl ReadDone for PointTaker {
     fn done(self: Box<Self>, outcome: ReadOutcome) -> Wakeup {
-        self.post.put(Letter::Read(self.sender, outcome));
-        Wakeup::of(self.post)
+        self.deliveries.put(Undelivered::Read(self.sender, outcome));
+        Wakeup::of(self.deliveries)
     }
 }
 
