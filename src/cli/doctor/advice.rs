@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use crate::cli::doctor::facts::MachineFacts;
 use crate::cli::doctor::order::DoctorOrder;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::LOG_SLOT_BYTES;
+use crate::limits::LOG_SLOTS;
 use crate::limits::MEMORY_BYTES_DEFAULT_MIN;
 use crate::limits::OWN_DESCRIPTORS;
 use crate::node::words::ByteSize;
@@ -64,9 +66,10 @@ impl Advice {
         if facts.place.holds_node {
             return;
         }
-        let slot = if facts.place.free_bytes < SPACE_SMALL { 40 << 20 } else { 64 << 20 };
-        let why = format!("8 slots of it, with {} MiB free", facts.place.free_bytes >> 20);
-        self.add("log_slot_bytes", format!("\"{}\"", ByteSize(slot)), why);
+        let (slots, slot) =
+            if facts.place.free_bytes < SPACE_SMALL { (8, 40 << 20) } else { (LOG_SLOTS, LOG_SLOT_BYTES) };
+        self.add("log_slots", slots.to_string(), format!("with {} MiB free", facts.place.free_bytes >> 20));
+        self.add("log_slot_bytes", format!("\"{}\"", ByteSize(slot)), format!("of each of the {slots} slots"));
     }
 
     fn add_memory(&mut self, facts: &MachineFacts) {

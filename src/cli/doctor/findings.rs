@@ -253,7 +253,7 @@ fn space(place: &PlaceFacts) -> Finding {
         level,
         "space",
         found,
-        "The log takes 512 MiB and may grow to 2 GiB; merging needs as much again as the state takes",
+        "The log takes 1 GiB, or what --log-slots says, and may grow to 2 GiB; merging needs as much again as the state takes",
     )
 }
 
