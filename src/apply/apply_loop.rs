@@ -26,6 +26,7 @@ use crate::apply::hook::halt_at;
 use crate::apply::membership::apply_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
+use crate::apply::pace::Pace;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::run::Run;
@@ -92,6 +93,9 @@ pub struct ApplyLoop {
     committer: Committer,
     flusher: Arc<Flusher>,
     has_flush_thread: bool,
+    /// `None`: full speed up to the bound.
+    pace: Option<Pace>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     halt: Option<Arc<Halt>>,
     /// Answers that are owed for entries which are committed and not applied: never given by this process.
@@ -112,7 +116,8 @@ impl ApplyLoop {
         let ahead = RunsAhead::new(&openings, Arc::clone(&clock));
         let hook = Hook::new(node_keys.shared_cutover(), openings);
         let committer = Committer::new(state, Arc::clone(&waiters), port, Arc::clone(&metrics));
-        let commands = CommandRuns::new(reader, waiters, Arc::clone(&metrics), clock, bounds.overlay_bytes_max);
+        let runs_clock = Arc::clone(&clock);
+        let commands = CommandRuns::new(reader, waiters, Arc::clone(&metrics), runs_clock, bounds.overlay_bytes_max);
         let controls = ControlRuns::new(Arc::clone(&node_keys), log, Arc::clone(&metrics));
         ApplyLoop {
             queue: VecDeque::new(),
@@ -125,6 +130,8 @@ impl ApplyLoop {
             committer,
             flusher,
             has_flush_thread: false,
+            pace: None,
+            clock,
             metrics,
             halt: None,
             owed: Vec::new(),
@@ -217,6 +224,22 @@ impl ApplyLoop {
         self.has_flush_thread
     }
 
+    /// From now on tables fill slowly where a flush has to wait. Not for a replay: nobody waits for single entries there.
+    pub(super) fn keep_pace(&mut self) {
+        self.pace = Some(Pace::default());
+    }
+
+    fn is_in_pace(&mut self) -> bool {
+        let Some(pace) = &mut self.pace else { return true };
+        match self.committer.state().held_flush() {
+            Some(held) => pace.allows(held, self.clock.monotonic()),
+            None => {
+                pace.goes_on();
+                true
+            }
+        }
+    }
+
     /// Hands what is published and not frozen yet to the flush. False: there is nothing.
     pub(super) fn freeze_rest(&mut self) -> bool {
         let has_rest = !self.committer.state().is_frozen();
@@ -237,7 +260,7 @@ impl ApplyLoop {
             self.freeze_if_due()?;
             return Ok(ApplyProgress::Idle);
         }
-        if !self.committer.state_mut().has_space() {
+        if !self.committer.state_mut().has_space() || !self.is_in_pace() {
             return Ok(ApplyProgress::Full);
         }
         let keys = self.node_keys.current();

@@ -313,6 +313,12 @@ impl Flusher {
         desk.newest.clone()
     }
 
+    /// Whether what is under way waits for the base, or has until a moment ago.
+    pub(super) fn is_waiting(&self) -> bool {
+        let desk = self.desk();
+        desk.job.is_some() && desk.newest == FlushTry::Held
+    }
+
     /// Whether what is under way was tried in vain.
     pub(super) fn is_failing(&self) -> bool {
         let desk = self.desk();

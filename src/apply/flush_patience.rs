@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply::flush::FlushTry;
+use crate::limits::FLUSH_HELD_LOOK;
 use crate::limits::FLUSH_HELD_SAID_AFTER;
 use crate::limits::FLUSH_HELD_SAID_EVERY;
 use crate::limits::FLUSH_RETRY;
@@ -40,7 +41,7 @@ impl FlushPatience {
                 }
             }
             FlushTry::Held => {
-                self.pause = Some(FLUSH_RETRY);
+                self.pause = Some(FLUSH_HELD_LOOK);
                 self.hold();
             }
             FlushTry::Done(position) => {
@@ -54,7 +55,7 @@ impl FlushPatience {
     }
 
     fn hold(&mut self) {
-        self.held += FLUSH_RETRY;
+        self.held += FLUSH_HELD_LOOK;
         if self.held >= self.say_held_at.max(FLUSH_HELD_SAID_AFTER) {
             let (why, seconds) = (FlushTry::Held.trouble(), self.held.as_secs());
             tracing::warn!(%why, seconds, "the state is not flushed for so long, writes wait if memory gets full");
@@ -80,22 +81,24 @@ mod tests {
         }
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
         patience.tried(&FlushTry::Held);
-        assert_eq!(patience.pause(), Some(FLUSH_RETRY), "asking costs nothing");
+        assert_eq!(patience.pause(), Some(FLUSH_HELD_LOOK), "asking costs nothing");
         patience.tried(&FlushTry::Done(Position::default()));
         assert_eq!(patience.pause(), None);
         patience.tried(&FlushTry::Failed(Arc::from("full")));
         assert_eq!(patience.pause(), Some(FLUSH_RETRY), "it begins anew");
     }
 
+    const LOOKS_A_SECOND: u32 = 40;
+
     #[test]
     fn a_base_that_is_behind_is_said_after_ten_seconds_and_then_once_a_minute() {
         let mut patience = FlushPatience::default();
         let mut said = Vec::new();
-        for tries in 1..=640 {
+        for tries in 1..=160 * LOOKS_A_SECOND {
             let before = patience.say_held_at;
             patience.tried(&FlushTry::Held);
             if patience.say_held_at != before {
-                said.push(tries / 4);
+                said.push(tries / LOOKS_A_SECOND);
             }
         }
         assert_eq!(said, [10, 70, 130]);

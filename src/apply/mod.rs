@@ -21,6 +21,7 @@ mod membership;
 pub mod metrics;
 mod names;
 pub mod open;
+mod pace;
 pub mod ports;
 pub mod replay;
 mod riding;

@@ -89,7 +89,8 @@ fn driver(
     batches: Receiver<Vec<Committed>>,
     on_halt: OnHalt,
 ) -> (Handle, ApplyDriver) {
-    let flusher = apply.flusher();
+    let (flusher, mut apply) = (apply.flusher(), apply);
+    apply.keep_pace();
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
     // Held there too: a handle that is gone is no wake.
@@ -186,7 +187,7 @@ impl ApplyDriver {
             match self.apply.step() {
                 Ok(ApplyProgress::Idle | ApplyProgress::Applied(_)) => {}
                 // What is not applied is in the log.
-                Ok(ApplyProgress::Full) if !self.apply.flusher().wait_until_idle(HELD_PAUSE) => break,
+                Ok(ApplyProgress::Full) if !self.apply.flusher().wait_until_idle(FULL_PAUSE) => break,
                 Ok(ApplyProgress::Full) => {}
                 Err(halt) => {
                     (self.on_halt)(halt);
@@ -249,5 +250,5 @@ impl Rider for ApplyRider {
 const FLUSH_LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// Until it is looked again whether the flush has made space, while there is nothing to apply.
 const HELD_PAUSE: Duration = Duration::from_millis(20);
-/// How long a rider without space for a run rests, while raft goes on: a flush takes longer.
+/// Until it is looked again whether there is space for a run; where apply rides, raft goes on meanwhile.
 const FULL_PAUSE: Duration = Duration::from_millis(1);

@@ -15,14 +15,16 @@ pub const RUN_ENTRIES_MAX: usize = 4096;
 pub const RUN_BYTES_MAX: usize = LOG_READ_BYTES_MAX;
 /// Most plaintext held by one run before it is cut between two entries; one entry may exceed it alone.
 pub const OVERLAY_BYTES_MAX: u64 = 64 << 20;
-/// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. Half of it is one table that
-/// fills while the other is flushed; one run may exceed it. For who runs apply without a plan for its memory.
+/// Memory of the tables above the state on disk, in bytes: maps as they are allocated, keys, values. A third of it is one table,
+/// so that the next one has twice as much space while it is flushed; one run may exceed it. For who runs apply without a plan for its memory.
 pub const TABLE_BYTES: u64 = 256 << 20;
 /// Memory of overwritten rows that the thread which applies keeps for the next ones: the largest run of small values has about so
 /// much. Tables do not count it.
 pub const SPARE_ROWS_BYTES: usize = 2 << 20;
-/// Before the next try of a flush. Where the base is behind, asking costs nothing. Each file that could not be written doubles it up
-/// to the second number: freed space is noticed soon, and a full disk is not written full again all the time.
+/// Before the next look whether the base has merged its files: it costs nothing, and everybody waits for it.
+pub const FLUSH_HELD_LOOK: Duration = Duration::from_millis(25);
+/// Before the next try of a flush whose file could not be written. Each doubles it up to the second number: freed space is noticed
+/// soon, and a full disk is not written full again all the time.
 pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
 /// See [`FLUSH_RETRY`].
 pub const FLUSH_RETRY_MAX: Duration = Duration::from_secs(8);

@@ -22,7 +22,7 @@ pub const MEMORY_FIXED_BYTES: u64 = 112 << 20;
 pub const MEMORY_PEERS_BYTES: u64 = 64 << 20;
 /// Cache of a second state beside the node's own, a snapshot that is checked: in [`MEMORY_PEERS_BYTES`].
 pub const SECOND_CACHE_BYTES: usize = 8 << 20;
-/// Least for the tables above the state: half of it is one table, and a run may come on top.
+/// Least for the tables above the state: a third of it is one table, and a run may come on top.
 pub const TABLE_BYTES_MIN: u64 = 64 << 20;
 /// Most for them: a stop flushes what is in them within seconds, and a slot of the log is free again soon.
 pub const TABLE_BYTES_MAX: u64 = 512 << 20;

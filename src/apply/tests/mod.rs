@@ -11,6 +11,7 @@ mod names;
 mod node;
 mod one_by_one;
 mod order;
+mod pace;
 mod plain;
 mod random;
 mod riding;

@@ -255,6 +255,7 @@ pub(super) struct Setup {
     pub(super) overlay_bytes: u64,
     pub(super) table_bytes: u64,
     pub(super) flush_end: Duration,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -267,6 +268,7 @@ impl Default for Setup {
             overlay_bytes: 1 << 20,
             table_bytes: 64 << 20,
             flush_end: FLUSH_END_DEADLINE,
+            clock: Arc::new(Still),
         }
     }
 }
@@ -319,7 +321,7 @@ impl Node {
             port: Box::new(Port(Arc::clone(&notes))),
             flusher: Arc::clone(&flusher),
             metrics: Arc::clone(&metrics),
-            clock: Arc::new(Still),
+            clock: Arc::clone(&setup.clock),
             bounds: RunBounds {
                 entries_max: setup.run_entries,
                 bytes_max: setup.run_bytes,
