@@ -26,7 +26,7 @@ use crate::apply::hook::halt_at;
 use crate::apply::membership::apply_members;
 use crate::apply::metrics::Metrics;
 use crate::apply::open::Openings;
-use crate::apply::pace::Pace;
+use crate::apply::pace::FillPace;
 use crate::apply::ports::AppliedPort;
 use crate::apply::ports::ApplyLog;
 use crate::apply::run::Run;
@@ -94,7 +94,7 @@ pub struct ApplyLoop {
     flusher: Arc<Flusher>,
     has_flush_thread: bool,
     /// `None`: full speed up to the bound.
-    pace: Option<Pace>,
+    pace: Option<FillPace>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     halt: Option<Arc<Halt>>,
@@ -226,7 +226,7 @@ impl ApplyLoop {
 
     /// From now on tables fill slowly where a flush has to wait. Not for a replay: nobody waits for single entries there.
     pub(super) fn keep_pace(&mut self) {
-        self.pace = Some(Pace::default());
+        self.pace = Some(FillPace::default());
     }
 
     fn is_in_pace(&mut self) -> bool {

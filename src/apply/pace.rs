@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// See the head of this file. It reads no clock.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct FillPace {
     /// How long a flush that has to wait takes: the longest one lately.
     expected: Duration,
     held: Option<Held>,
@@ -23,9 +23,9 @@ struct Held {
     seen: Duration,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { expected: EXPECTED, held: None }
+impl Default for FillPace {
+    fn default() -> FillPace {
+        FillPace { expected: EXPECTED, held: None }
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) struct HeldFlush {
     pub(super) bytes_max: u64,
 }
 
-impl Pace {
+impl FillPace {
     /// No flush waits.
     pub(super) fn goes_on(&mut self) {
         if let Some(held) = self.held.take() {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// Bytes that are in the tables, ms by ms, where 200 KiB a ms want in.
-    fn filled(pace: &mut Pace, freezes: u64, times: std::ops::Range<u64>) -> Vec<u64> {
+    fn filled(pace: &mut FillPace, freezes: u64, times: std::ops::Range<u64>) -> Vec<u64> {
         let mut bytes = BEGAN;
         let step = |now| {
             if bytes < MAX && pace.allows(HeldFlush { freezes, bytes, bytes_max: MAX }, ms(now)) {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn tables_fill_evenly_for_as_long_as_a_wait_is_expected_to_take_and_then_ever_slower() {
-        let mut pace = Pace::default();
+        let mut pace = FillPace::default();
         let bytes = filled(&mut pace, 1, 0..8000);
         let in_second = |second: usize| bytes[1000 * second + 999] - bytes[1000 * second];
         let even = (MAX - BEGAN) * 3 / 4 / 2;
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_longer_wait_counts_at_once_and_shorter_ones_little_by_little() {
-        let mut pace = Pace::default();
+        let mut pace = FillPace::default();
         filled(&mut pace, 1, 0..5001);
         pace.goes_on();
         assert_eq!(pace.expected, ms(5000));
