@@ -51,7 +51,7 @@ pub enum ApplyProgress {
     Idle,
     /// Everything up to here is applied, published and answered.
     Applied(Position),
-    /// There is something to do and no memory for it until the flush under way has ended.
+    /// There is something to do and no memory for it until the flush under way has ended, or until some time has passed.
     Full,
 }
 

@@ -149,13 +149,10 @@ impl State {
         !is_busy || bytes < self.bytes_max.saturating_add(beyond)
     }
 
-    /// The flush that waits until the base has merged its files. Not where memory is full: what then comes in is what makes space.
+    /// The flush that waits until the base has merged its files.
     pub(super) fn held_flush(&self) -> Option<HeldFlush> {
-        if self.is_held || !self.flusher.is_waiting() {
-            return None;
-        }
         let (freezes, bytes, bytes_max) = (self.writer.newest().freezes, self.memory_bytes(), self.bytes_max);
-        Some(HeldFlush { freezes, bytes, bytes_max })
+        self.flusher.is_waiting().then_some(HeldFlush { freezes, bytes, bytes_max })
     }
 
     /// Whether the table is to be frozen now.

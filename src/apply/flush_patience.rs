@@ -34,7 +34,8 @@ impl FlushPatience {
         match tried {
             FlushTry::Failed(why) => {
                 let longer = self.pause.map_or(FLUSH_RETRY, |pause| pause.saturating_mul(2));
-                self.pause = Some(longer.min(FLUSH_RETRY_MAX));
+                // It may have waited for the base before, which is looked at far more often.
+                self.pause = Some(longer.clamp(FLUSH_RETRY, FLUSH_RETRY_MAX));
                 if self.said.as_ref() != Some(why) {
                     tracing::error!(%why, "the state cannot be flushed: it is tried again, writes wait if memory gets full");
                     self.said = Some(Arc::clone(why));
@@ -82,6 +83,8 @@ mod tests {
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
         patience.tried(&FlushTry::Held);
         assert_eq!(patience.pause(), Some(FLUSH_HELD_LOOK), "asking costs nothing");
+        patience.tried(&FlushTry::Failed(Arc::from("full")));
+        assert_eq!(patience.pause(), Some(FLUSH_RETRY), "a file that is written again costs something");
         patience.tried(&FlushTry::Done(Position::default()));
         assert_eq!(patience.pause(), None);
         patience.tried(&FlushTry::Failed(Arc::from("full")));

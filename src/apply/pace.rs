@@ -2,9 +2,12 @@
 //!
 //! Without it apply goes at full speed until memory is at its bound, and then stands still until the flush is done: seconds, for
 //! everybody at once. So what is left of memory is shared out over the time that such a wait takes. A wait that takes far longer
-//! slows down nobody: then memory gets full, the log is held, and clients are told.
+//! slows down nobody: then memory gets full, the log is held, and clients are told before their requests are proposed.
 
 use std::time::Duration;
+
+use crate::limits::PACE_EXPECTED_MAX;
+use crate::limits::PACE_GIVEN_UP_MAX;
 
 /// See the head of this file. It reads no clock.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ struct Held {
     began: Duration,
     began_bytes: u64,
     seen: Duration,
+    /// Memory was full: what comes in now may be what makes space.
+    was_full: bool,
 }
 
 impl Default for FillPace {
@@ -45,7 +50,7 @@ impl FillPace {
     pub(super) fn goes_on(&mut self) {
         if let Some(held) = self.held.take() {
             // Each is a little shorter than the longest; one that is longer counts at once.
-            let took = held.seen.saturating_sub(held.began).clamp(EXPECTED_MIN, EXPECTED_MAX);
+            let took = held.seen.saturating_sub(held.began).clamp(EXPECTED_MIN, PACE_EXPECTED_MAX);
             self.expected = took.max((7 * self.expected + took) / 8);
         }
     }
@@ -56,16 +61,18 @@ impl FillPace {
         if self.held.as_ref().is_some_and(|held| held.freezes != freezes) {
             self.goes_on();
         }
-        let held = self.held.get_or_insert(Held { freezes, began: now, began_bytes: bytes, seen: now });
+        let new = Held { freezes, began: now, began_bytes: bytes, seen: now, was_full: false };
+        let held = self.held.get_or_insert(new);
         held.seen = now;
+        held.was_full |= bytes >= bytes_max;
         let taken = now.saturating_sub(held.began);
         let left = bytes_max.saturating_sub(held.began_bytes);
-        bytes < held.began_bytes + self.part(left, taken)
+        held.was_full || bytes < held.began_bytes + self.part(left, taken)
     }
 
     /// Which part of what was left may be used once the flush has waited so long. It never falls.
     fn part(&self, left: u64, taken: Duration) -> u64 {
-        if taken >= (self.expected * GIVEN_UP_AFTER).min(GIVEN_UP_MAX) {
+        if taken >= (self.expected * GIVEN_UP_AFTER).min(PACE_GIVEN_UP_MAX) {
             return left;
         }
         let (taken, expected) = (taken.as_micros(), self.expected.as_micros());
@@ -79,10 +86,8 @@ impl FillPace {
 /// Until the first one is done.
 const EXPECTED: Duration = Duration::from_secs(2);
 const EXPECTED_MIN: Duration = Duration::from_millis(100);
-const EXPECTED_MAX: Duration = Duration::from_secs(10);
-/// How many times that, and never longer than the second number.
+/// How many times that a wait may take.
 const GIVEN_UP_AFTER: u32 = 8;
-const GIVEN_UP_MAX: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {
@@ -116,25 +121,24 @@ mod tests {
         for second in 0..2 {
             assert!(in_second(second).abs_diff(even) < even / 50, "{} of {even}", in_second(second));
         }
-        for second in 3..8 {
+        for second in 3..6 {
             assert!(in_second(second) < in_second(second - 1), "{second}");
             assert!(in_second(second) > 512 << 10, "{second}");
         }
-        assert!(*bytes.last().unwrap() < MAX);
-        let bytes = filled(&mut pace, 2, 8000..29_000);
+        assert!(bytes[5999] < MAX);
         assert!(*bytes.last().unwrap() >= MAX, "in the end memory gets full, which others are told of");
     }
 
     #[test]
     fn a_longer_wait_counts_at_once_and_shorter_ones_little_by_little() {
         let mut pace = FillPace::default();
-        filled(&mut pace, 1, 0..5001);
+        filled(&mut pace, 1, 0..3501);
         pace.goes_on();
-        assert_eq!(pace.expected, ms(5000));
+        assert_eq!(pace.expected, ms(3500));
         // Of another flush, without a look in between.
         filled(&mut pace, 2, 6000..6501);
         filled(&mut pace, 3, 7000..7501);
-        assert_eq!(pace.expected, (7 * ms(5000) + ms(500)) / 8);
+        assert_eq!(pace.expected, (7 * ms(3500) + ms(500)) / 8);
         pace.goes_on();
         for flush in 4..100 {
             filled(&mut pace, flush, flush * 1000..flush * 1000 + 501);
@@ -143,5 +147,18 @@ mod tests {
         assert!(pace.expected >= ms(500) && pace.expected < ms(510), "{:?}", pace.expected);
         pace.goes_on();
         assert!(pace.expected >= ms(500), "nothing has waited");
+        filled(&mut pace, 100, 200_000..800_000);
+        pace.goes_on();
+        assert_eq!(pace.expected, PACE_EXPECTED_MAX, "an hour of trouble is not expected again");
+    }
+
+    #[test]
+    fn where_memory_was_full_once_the_flush_that_waits_has_no_pace_any_more() {
+        let mut pace = FillPace::default();
+        let mut allows = |freezes, bytes, now| pace.allows(HeldFlush { freezes, bytes, bytes_max: MAX }, ms(now));
+        assert!(!allows(1, BEGAN, 0));
+        assert!(allows(1, MAX, 1));
+        assert!(allows(1, MAX - 1, 2), "what comes in may be what makes space");
+        assert!(!allows(2, MAX - 1, 3));
     }
 }

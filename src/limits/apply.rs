@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::HUNG_SYNC;
 use super::LOG_READ_BYTES_MAX;
+use super::PROPOSE_ANSWER_DEADLINE;
 use super::is_shorter;
 
 /// Committed batches waiting for the apply thread.
@@ -23,6 +24,11 @@ pub const TABLE_BYTES: u64 = 256 << 20;
 pub const SPARE_ROWS_BYTES: usize = 2 << 20;
 /// Before the next look whether the base has merged its files: it costs nothing, and everybody waits for it.
 pub const FLUSH_HELD_LOOK: Duration = Duration::from_millis(25);
+/// The longest time that a flush which waits for the base is expected to take, see `apply::pace`.
+pub const PACE_EXPECTED_MAX: Duration = Duration::from_secs(4);
+/// How long such a flush may slow down apply at most: requests that were proposed must be answered in time, and a follower that waits
+/// here is late when it is to lead.
+pub const PACE_GIVEN_UP_MAX: Duration = Duration::from_secs(6);
 /// Before the next try of a flush whose file could not be written. Each doubles it up to the second number: freed space is noticed
 /// soon, and a full disk is not written full again all the time.
 pub const FLUSH_RETRY: Duration = Duration::from_millis(250);
@@ -46,5 +52,7 @@ pub const APPLY_END_DEADLINE: Duration = Duration::from_secs(50);
 /// message that names the device.
 pub const CUTOVER_DEADLINE: Duration = Duration::from_secs(15);
 
+const _: () = assert!(is_shorter(PACE_EXPECTED_MAX, PACE_GIVEN_UP_MAX));
+const _: () = assert!(is_shorter(PACE_GIVEN_UP_MAX, PROPOSE_ANSWER_DEADLINE));
 const _: () = assert!(is_shorter(HUNG_SYNC, CUTOVER_DEADLINE));
 const _: () = assert!(is_shorter(FLUSH_END_DEADLINE.saturating_add(CUTOVER_DEADLINE), APPLY_END_DEADLINE));

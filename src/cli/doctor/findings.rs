@@ -327,7 +327,7 @@ const MEMORY_GOOD: u64 = 3 * MEMORY_BYTES_DEFAULT_MIN;
 /// Two buffers of a frame are pinned, and pages of keys.
 const MEMLOCK_GOOD: u64 = 32 << 20;
 /// The log of a first start, and a little.
-const SPACE_LEAST: u64 = 1 << 30;
+const SPACE_LEAST: u64 = 3 << 29;
 const SPACE_GOOD: u64 = 8 << 30;
 const SYNC_GOOD: Duration = Duration::from_millis(5);
 /// A round trip to any device takes longer.
