@@ -31,11 +31,10 @@ impl Wakeup {
     }
 
     /// Both in one, if both are of the same sleeper. Else the first happens now.
-    pub fn with(mut self, mut later: Wakeup) -> Wakeup {
-        match (&self.0, &later.0) {
-            (_, None) => std::mem::swap(&mut self, &mut later),
-            (Some(ours), Some(theirs)) if Arc::ptr_eq(ours, theirs) => self.0 = None,
-            _ => {}
+    pub fn with(mut self, later: Wakeup) -> Wakeup {
+        let Some(theirs) = &later.0 else { return self };
+        if self.0.as_ref().is_some_and(|ours| Arc::ptr_eq(ours, theirs)) {
+            self.0 = None;
         }
         later
     }
