@@ -151,8 +151,12 @@ impl State {
 
     /// The flush that waits until the base has merged its files.
     pub(super) fn held_flush(&self) -> Option<HeldFlush> {
-        let (freezes, bytes, bytes_max) = (self.writer.newest().freezes, self.memory_bytes(), self.bytes_max);
-        self.flusher.is_waiting().then_some(HeldFlush { freezes, bytes, bytes_max })
+        // Asked before each run: without one nothing is counted.
+        self.flusher.is_waiting().then(|| HeldFlush {
+            freezes: self.writer.newest().freezes,
+            bytes: self.memory_bytes(),
+            bytes_max: self.bytes_max,
+        })
     }
 
     /// Whether the table is to be frozen now.

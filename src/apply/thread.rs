@@ -84,13 +84,13 @@ pub fn ride(
 }
 
 fn driver(
-    apply: ApplyLoop,
+    mut apply: ApplyLoop,
     flush: FlushThread,
     batches: Receiver<Vec<Committed>>,
     on_halt: OnHalt,
 ) -> (Handle, ApplyDriver) {
-    let (flusher, mut apply) = (apply.flusher(), apply);
     apply.keep_pace();
+    let flusher = apply.flusher();
     // One wake that is not yet taken says all that many would say.
     let (wake, woken) = bounded(1);
     // Held there too: a handle that is gone is no wake.
