@@ -254,9 +254,8 @@ impl Upstream {
         loop {
             add(&self.shared.stats.read_rounds_total, 1);
             let (sender, receiver) = oneshot::channel();
-            self.shared
-                .gateway
-                .read_index(Box::new(PointTaker { sender, deliveries: Arc::clone(&self.shared.deliveries) }));
+            let deliveries = Arc::clone(&self.shared.deliveries);
+            self.shared.gateway.read_index(Box::new(PointTaker { sender, deliveries }));
             match timeout_at(deadline, receiver).await {
                 Ok(Ok(ReadOutcome::Ready(_))) => return Ok(()),
                 Ok(Ok(ReadOutcome::TryAgain) | Err(_)) => {}
