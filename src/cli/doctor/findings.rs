@@ -7,6 +7,9 @@ use crate::cli::doctor::facts::KekFileFacts;
 use crate::cli::doctor::facts::MachineFacts;
 use crate::cli::doctor::facts::PlaceFacts;
 use crate::limits::CLIENTS_MAX;
+use crate::limits::LOG_GROWTH_LEAVES_BYTES;
+use crate::limits::LOG_SLOT_BYTES;
+use crate::limits::LOG_SLOTS;
 use crate::limits::MEMORY_BYTES_DEFAULT_MIN;
 use crate::limits::OWN_DESCRIPTORS;
 use crate::limits::SLOW_SYNC;
@@ -326,8 +329,8 @@ const BUILT_AFTER: u64 = 1_767_225_600;
 const MEMORY_GOOD: u64 = 3 * MEMORY_BYTES_DEFAULT_MIN;
 /// Two buffers of a frame are pinned, and pages of keys.
 const MEMLOCK_GOOD: u64 = 32 << 20;
-/// The log of a first start, and a little.
-const SPACE_LEAST: u64 = 3 << 29;
+/// The log of a first start, and what is left free beside it.
+const SPACE_LEAST: u64 = LOG_SLOTS as u64 * LOG_SLOT_BYTES + LOG_GROWTH_LEAVES_BYTES;
 const SPACE_GOOD: u64 = 8 << 30;
 const SYNC_GOOD: Duration = Duration::from_millis(5);
 /// A round trip to any device takes longer.
