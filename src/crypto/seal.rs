@@ -45,8 +45,9 @@ pub const SEALED_OVERHEAD: usize = FRAME_HEADER_LEN + ENVELOPE_OVERHEAD;
 
 /// Seals payloads at consecutive positions of the leadership key's term, the first at `first`.
 ///
-/// Returns each entry's data (frame, envelope), all in one allocation that lives as long as any of them. Nobody may seal
-/// another batch at these positions with the same `batch_random`: 7 kernel-random bytes, drawn for this batch.
+/// Returns each entry's data (frame, envelope). Neighbours share an allocation of up to 64 KiB, which lives as long as any of
+/// them. Nobody may seal another batch at these positions with the same `batch_random`: 7 kernel-random bytes, drawn for this
+/// batch.
 ///
 /// # Errors
 /// [`SealError`]: a payload is too large, or its index is not within 2^40 behind the opener.
@@ -56,19 +57,51 @@ pub fn seal_entries(
     first: Index,
     items: &[(ProposalId, &[u8])],
 ) -> Result<Vec<Bytes>, SealError> {
+    // Before anything is sealed. Places between two that fit a nonce fit too.
+    items.iter().try_for_each(|(_, payload)| check_size(payload))?;
+    let last = Index(first.0 + items.len().saturating_sub(1) as u64);
+    for end in [first, last].into_iter().filter(|_| !items.is_empty()) {
+        entry_nonce(key.term_salt().index, end, batch_random)?;
+    }
+    let mut sealed = Vec::with_capacity(items.len());
+    let (mut rest, mut index) = (items, first);
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(arena_len(rest));
+        seal_part(key, batch_random, &mut index, part, &mut sealed)?;
+        rest = behind;
+    }
+    Ok(sealed)
+}
+
+/// How many of `items`, at least one, are sealed in one arena.
+fn arena_len(items: &[(ProposalId, &[u8])]) -> usize {
+    let mut sum = 0;
+    let reached = items.iter().position(|(_, payload)| {
+        sum += SEALED_OVERHEAD + payload.len();
+        sum > ARENA_BYTES
+    });
+    reached.map_or(items.len(), |first_behind| first_behind.max(1))
+}
+
+fn seal_part(
+    key: &LeadershipKey,
+    batch_random: [u8; BATCH_RANDOM_LEN],
+    index: &mut Index,
+    items: &[(ProposalId, &[u8])],
+    sealed: &mut Vec<Bytes>,
+) -> Result<(), SealError> {
     let term_salt = key.term_salt();
     let mut arena = SealArena::with_capacity(items.iter().map(|(_, payload)| SEALED_OVERHEAD + payload.len()));
     let mut aads = Vec::with_capacity(items.len());
-    let mut index = first;
     for (proposal_id, payload) in items {
-        check_size(payload)?;
-        let nonce = entry_nonce(term_salt.index, index, batch_random)?;
+        let nonce = entry_nonce(term_salt.index, *index, batch_random)?;
         let header = envelope_header(Version::Entry, key.key_id(), &nonce);
         arena.push(&frame_header(*proposal_id), header, nonce, payload);
-        aads.push(entry_aad(key.key_id(), Position { term: term_salt.term, index }, *proposal_id));
-        index = index.next();
+        aads.push(entry_aad(key.key_id(), Position { term: term_salt.term, index: *index }, *proposal_id));
+        *index = index.next();
     }
-    Ok(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)))
+    sealed.extend(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)));
+    Ok(())
 }
 
 /// Seals a control entry (version 3) at its position; `nonce` is 12 kernel-random bytes, drawn for it.
@@ -87,7 +120,7 @@ pub fn seal_control(
     let mut arena = SealArena::with_capacity([SEALED_OVERHEAD + payload.len()].into_iter());
     arena.push(&frame_header(proposal_id), header, nonce, payload);
     let aad = control_aad(dek.key_id(), position, proposal_id);
-    Ok(arena.seal(&**dek.control(), [&aad[..]].into_iter()).remove(0))
+    Ok(arena.seal(&**dek.control(), [&aad[..]].into_iter()).next().expect("one piece"))
 }
 
 fn check_size(payload: &[u8]) -> Result<(), SealError> {
@@ -126,7 +159,11 @@ impl SealArena {
     }
 
     /// Seals all pieces, each with its AAD, and splits them.
-    fn seal<'a>(mut self, aead: &dyn Aead, aads: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Bytes> {
+    fn seal<'a>(
+        mut self,
+        aead: &dyn Aead,
+        aads: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> impl Iterator<Item = Bytes> {
         assert_eq!(aads.len(), self.pieces.len(), "one AAD for each piece");
         let mut messages = Vec::with_capacity(self.pieces.len());
         let mut rest = &mut self.bytes[..];
@@ -139,10 +176,14 @@ impl SealArena {
         aead.seal_batch(&mut messages);
         let sealed = self.bytes.freeze();
         let mut start = 0;
-        let pieces = self.pieces.iter().map(|piece| {
+        self.pieces.into_iter().map(move |piece| {
             let end = start + piece.clear_len + piece.sealed_len;
             sealed.slice(std::mem::replace(&mut start, end)..end)
-        });
-        pieces.collect()
+        })
     }
 }
+
+/// Bytes of an arena that holds more than one entry: it stays in a core's cache while it is filled, sealed and read, and the
+/// allocator has such blocks at hand, which pages of a megabyte come anew for. Measured 2026-11-30 on two Zen 5 cores with parts
+/// of as many bytes at opening: 1.62 us of CPU a SET of 256 bytes, 1.65 in one arena of 1.4 MB; 128 and 256 KiB are between.
+const ARENA_BYTES: usize = 64 << 10;

@@ -248,9 +248,9 @@ fn a_batch_that_cannot_be_sealed_is_refused_whole() {
     );
 }
 
-/// The batch lies in one allocation: each entry begins where the one before it ends.
+/// A small batch lies in one allocation: each entry begins where the one before it ends.
 #[test]
-fn a_sealed_batch_is_one_arena() {
+fn a_small_sealed_batch_is_one_arena() {
     let (_, sealed) = sealed_batch(&known_store(), &Seeded::fresh(), &[0, 1, 100, 5000]);
     for pair in sealed.windows(2) {
         assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr());
@@ -259,6 +259,22 @@ fn a_sealed_batch_is_one_arena() {
         seal_entries(&known_entry_dek(&known_store()).leadership(&KNOWN_TERM_SALT), [0; 7], Index(101), &[]),
         Ok(vec![])
     );
+}
+
+/// Each entry of a batch that takes several arenas is sealed for its own place, as in a batch of its own.
+#[test]
+fn a_large_batch_is_sealed_in_several_arenas_to_the_same_bytes() {
+    let random = Seeded::fresh();
+    let key = known_entry_dek(&known_store()).leadership(&KNOWN_TERM_SALT);
+    let lens = [30 << 10, 30 << 10, 30 << 10, 200 << 10, 0, 64 << 10, 1, 100, 70 << 10];
+    let payloads = lens.map(|len| random.bytes(len));
+    let items = payloads.each_ref().map(|payload| (ProposalId(random.bits()), &payload[..]));
+    let sealed = seal_entries(&key, [7; 7], Index(101), &items).unwrap();
+    for (n, item) in items.iter().enumerate() {
+        assert_eq!(seal_entries(&key, [7; 7], position(n).index, &[*item]).unwrap()[0], sealed[n], "entry {n}");
+    }
+    let is_neighbour = |pair: &[Bytes]| pair[0].as_ptr_range().end == pair[1].as_ptr();
+    assert!(is_neighbour(&sealed[0..2]) && !is_neighbour(&sealed[1..3]));
 }
 
 /// Random batches with damaged entries among them: a batch opens exactly what single calls open, and damages nothing.
