@@ -54,6 +54,12 @@ impl RunsAhead {
         RunsAhead { pool: openings.pool().cloned(), clock, current: run(), next: run() }
     }
 
+    /// See [`Openings::share_cores`].
+    pub(super) fn share_cores(&mut self) {
+        self.current.opened.share_cores();
+        self.next.opened.share_cores();
+    }
+
     /// How many entries at the front of `queue` are prepared as one run. They must be executed next, or it is in vain.
     pub(super) fn ready(&mut self, queue: &VecDeque<Committed>, keys: &Arc<KeysAt>) -> Option<usize> {
         std::mem::swap(&mut self.current, &mut self.next);

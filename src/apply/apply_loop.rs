@@ -229,6 +229,12 @@ impl ApplyLoop {
         self.pace = Some(FillPace::default());
     }
 
+    /// See [`Openings::share_cores`]. Not for a replay: then there is nobody to share them with.
+    pub(crate) fn share_cores(&mut self) {
+        self.hook.share_cores();
+        self.ahead.share_cores();
+    }
+
     fn is_in_pace(&mut self) -> bool {
         let Some(pace) = &mut self.pace else { return true };
         match self.committer.state().held_flush() {

@@ -152,6 +152,12 @@ impl Hook {
         Ok(done)
     }
 
+    /// See [`Openings::share_cores`].
+    #[cfg(feature = "node")]
+    pub(super) fn share_cores(&mut self) {
+        self.opened.share_cores();
+    }
+
     /// The same for entries that are opened already, by the keys and the cutover that hold now.
     ///
     /// # Panics
@@ -185,6 +191,12 @@ impl OpenedEntries {
     /// None yet.
     pub(super) fn new(openings: Openings) -> OpenedEntries {
         OpenedEntries { openings, ..OpenedEntries::default() }
+    }
+
+    /// See [`Openings::share_cores`].
+    #[cfg(feature = "node")]
+    pub(super) fn share_cores(&mut self) {
+        self.openings.share_cores();
     }
 
     /// Opens everything that is sealed, in parallel. `cutover` is the index above which entries are sealed, strictly.

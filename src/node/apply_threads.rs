@@ -43,13 +43,16 @@ impl ApplyThreads {
     /// From now on `apply` takes what is committed.
     pub(super) fn go_on(
         self,
-        apply: ApplyLoop,
+        mut apply: ApplyLoop,
         committed: Receiver<Vec<Committed>>,
         is_alone: bool,
     ) -> Result<(Handle, Option<Box<dyn Rider>>), Refusal> {
         let ApplyThreads { flush, on_halt } = self;
         // A rider of several would hold up votes and appends of others while it opens a large run.
         let is_small = available_parallelism().is_ok_and(|cores| cores.get() <= CORES_SHARED_MAX);
+        if is_small {
+            apply.share_cores();
+        }
         if is_small && is_alone {
             let (handle, rider) = thread::ride(apply, flush, committed, on_halt);
             return Ok((handle, Some(rider)));
@@ -62,5 +65,5 @@ fn none(source: io::Error) -> Refusal {
     Refusal::Make { what: "threads cannot be made".to_owned(), source }
 }
 
-/// Up to so many cores raft and apply share a thread, on a node that is alone.
+/// Up to so many cores those threads that serve clients take all of them; raft and apply share one, on a node that is alone.
 const CORES_SHARED_MAX: usize = 2;

@@ -84,3 +84,14 @@ fn nothing_is_prepared_without_threads_nor_behind_a_control_entry() {
     before_control.beside(&control, &keys, bounds(4), |_| ());
     assert_eq!(before_control.ready(&control, &keys), None);
 }
+
+#[test]
+fn where_clients_share_the_cores_only_a_much_larger_run_is_worth_a_thread() {
+    let mut openings = Openings::new(pool(1));
+    let runs = [vec![0; 400 << 10], vec![0; 1 << 20], vec![0; 8 << 20]];
+    let worth = |openings: &Openings| runs.each_ref().map(|run| openings.is_worth_a_thread([&run[..]].into_iter()));
+    assert_eq!(worth(&openings), [false, true, true]);
+    openings.share_cores();
+    assert_eq!(worth(&openings), [false, false, true]);
+    assert_eq!(worth(&openings.beside()), [false, false, true]);
+}
