@@ -93,7 +93,7 @@ impl CommandRuns {
             overlay_bytes_max: self.overlay_bytes_max,
         };
         let names = prepared.as_mut().map(|prepared| std::mem::take(&mut prepared.names));
-        let mut machine = Machine::new(context, names.unwrap_or_default());
+        let mut machine = Machine::new(context, names.unwrap_or_default(), entries.len());
         let entry_keys = keys.entry_keys();
         let first = entries[0].entry.index;
         let entries = entries.iter().map(|committed| &committed.entry);
@@ -108,8 +108,8 @@ impl CommandRuns {
         Metrics::add(&self.metrics.opened_entries, result.opened.entries);
         Metrics::add(&self.metrics.opened_bytes, result.opened.bytes);
         let prepared_in = prepared.map_or(Duration::ZERO, |prepared| prepared.took);
-        Metrics::add(&self.metrics.open_nanos, nanos(result.opened_at + prepared_in, began));
-        Metrics::add(&self.metrics.run_nanos, nanos(ran_at, result.opened_at));
+        Metrics::add(&self.metrics.open_nanos, nanos(result.open_took + prepared_in, Duration::ZERO));
+        Metrics::add(&self.metrics.run_nanos, nanos(ran_at, began + result.open_took));
         Metrics::add(&self.metrics.failed_reads, result.failed_reads);
         result
     }

@@ -68,6 +68,9 @@ debug_fields!(self: Delivery<'_> { position: self.position, payload_bytes: self.
 
 /// What applies opened entries. Called for every non-empty normal entry, in the order of the log, never for two at once.
 pub trait StateMachine {
+    /// The next entries are going to be opened, if there is a cipher. A long run comes in parts.
+    fn open(&mut self) {}
+
     /// The sealed ones of the next entries are opened; [`StateMachine::apply`] and [`StateMachine::skip`] follow.
     fn begin(&mut self, _opened: OpenedCount) {}
 
@@ -136,12 +139,15 @@ impl Hook {
         I::IntoIter: Clone + ExactSizeIterator,
     {
         let mut rest = entries.into_iter();
+        let part_bytes = keys.map_or(usize::MAX, |_| self.opened.bytes_at_once(rest.clone()));
         let mut done = 0;
         while rest.len() > 0 {
-            self.opened.open(rest.clone(), self.cutover.load(), keys);
+            let part = rest.clone().take(part_len(rest.clone(), part_bytes));
+            machine.open();
+            self.opened.open(part.clone(), self.cutover.load(), keys);
             machine.begin(self.opened.count);
-            machine.look_ahead(&mut self.opened.payloads(rest.clone()));
-            let count = deliver(rest.clone(), &self.opened, &self.cutover, machine)?;
+            machine.look_ahead(&mut self.opened.payloads(part.clone()));
+            let count = deliver(part, &self.opened, &self.cutover, machine)?;
             assert!(count > 0, "the first entry goes through or halts");
             done += count;
             rest.nth(count - 1);
@@ -232,6 +238,11 @@ impl OpenedEntries {
         })
     }
 
+    /// See [`Openings::bytes_at_once`].
+    fn bytes_at_once<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>) -> usize {
+        self.openings.bytes_at_once(entries.map(|entry| &entry.data[..]))
+    }
+
     /// Whether these entries take so long to open that another thread should do it.
     #[cfg(feature = "node")]
     pub(super) fn is_worth_a_thread<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>) -> bool {
@@ -243,6 +254,20 @@ impl OpenedEntries {
     pub(super) fn release(&mut self) {
         self.openings.release();
     }
+}
+
+/// How many entries at the front, at least one, have that many bytes.
+fn part_len<'e>(entries: impl ExactSizeIterator<Item = &'e LogEntry>, bytes: usize) -> usize {
+    let all = entries.len();
+    if bytes == usize::MAX {
+        return all;
+    }
+    let mut sum = 0;
+    let mut ends = entries.map(|entry| {
+        sum += entry.data.len();
+        sum >= bytes
+    });
+    ends.position(|is_reached| is_reached).map_or(all, |last| last + 1)
 }
 
 /// Hands the entries over strictly in order, up to the first one that cannot be applied, that finds the machine full, or that

@@ -79,7 +79,11 @@ pub(crate) struct Machine<'a> {
     /// Bytes of values in the answers, which are held until the run is written.
     reply_bytes: u64,
     opened: OpenedCount,
-    opened_at: Duration,
+    /// Since when a part is being opened, and how long that took for all parts.
+    open_began: Option<Duration>,
+    open_took: Duration,
+    /// Entries of the run that nobody has looked at.
+    entries_ahead: usize,
 }
 
 /// Replicated facts that a run of commands moves on.
@@ -101,12 +105,12 @@ pub(crate) struct RunResult {
     pub(crate) unanswered: Vec<Waiter>,
     pub(crate) failed_reads: u64,
     pub(crate) opened: OpenedCount,
-    pub(crate) opened_at: Duration,
+    pub(crate) open_took: Duration,
 }
 
 impl<'a> Machine<'a> {
-    /// One that names keys itself, unless it is given their names.
-    pub(crate) fn new(context: RunContext<'a>, names: RunNames) -> Machine<'a> {
+    /// One for a run of so many entries that names keys itself, unless it is given their names.
+    pub(crate) fn new(context: RunContext<'a>, names: RunNames, entries: usize) -> Machine<'a> {
         let mut machine = Machine {
             context,
             overlay: context.names.map_or_else(|_| Overlay::new(), |names| Overlay::named_with(names)),
@@ -117,15 +121,20 @@ impl<'a> Machine<'a> {
             failed_reads: 0,
             reply_bytes: 0,
             opened: OpenedCount::default(),
-            opened_at: Duration::ZERO,
+            open_began: None,
+            open_took: Duration::ZERO,
+            entries_ahead: entries,
         };
         machine.reserve_rows();
         machine
     }
 
-    /// Makes space for the rows of the run at once.
+    /// Makes space for the rows of the run at once, by what those entries have that were looked at.
     fn reserve_rows(&mut self) {
-        self.overlay.reserve(self.names.len().min(ROWS_RESERVED_MAX));
+        let looked_at = self.names.entries().max(1);
+        let rows = self.names.len().saturating_mul(self.entries_ahead.max(looked_at)) / looked_at;
+        self.entries_ahead = self.entries_ahead.saturating_sub(looked_at);
+        self.overlay.reserve(rows.min(ROWS_RESERVED_MAX));
     }
 
     /// Makes the effects of a run that may have ended early those of whole entries only (PREFIX-APPLIED).
@@ -145,8 +154,8 @@ impl<'a> Machine<'a> {
         };
         loop {
             let context = RunContext { waiters: None, overlay_bytes_max: u64::MAX, ..self.context };
-            let mut again = Machine::new(context, RunNames::default());
             let before = usize::try_from(halt.position.index.0 - first.0).expect("a run is short");
+            let mut again = Machine::new(context, RunNames::default(), before);
             match rerun(&mut again, before) {
                 Ok(count) => {
                     assert_eq!(count, before, "entries before a halt go through");
@@ -176,7 +185,7 @@ impl<'a> Machine<'a> {
             unanswered,
             failed_reads: self.failed_reads,
             opened: self.opened,
-            opened_at: self.opened_at,
+            open_took: self.open_took,
         }
     }
 
@@ -305,8 +314,17 @@ impl<'a> Machine<'a> {
 }
 
 impl StateMachine for Machine<'_> {
+    fn open(&mut self) {
+        self.open_began = Some(self.context.clock.monotonic());
+    }
+
     fn begin(&mut self, opened: OpenedCount) {
-        (self.opened, self.opened_at) = (opened, self.context.clock.monotonic());
+        self.opened.entries += opened.entries;
+        self.opened.bytes += opened.bytes;
+        // What was opened beside another run took none of this one's time.
+        if let Some(began) = self.open_began.take() {
+            self.open_took += self.context.clock.monotonic().saturating_sub(began);
+        }
     }
 
     fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {

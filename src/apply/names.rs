@@ -45,6 +45,11 @@ impl RunNames {
         self.names.len()
     }
 
+    /// Entries that were looked at and not taken.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The batch of the next entry, whose payload this is, and its names. `None`: it is none, or nothing was looked at.
     pub(super) fn take<'p>(&mut self, payload: &'p [u8]) -> Option<(CommandBatch<'p>, &[RowName])> {
         let NamedEntry { facts, names } = self.entries.pop_front()?;

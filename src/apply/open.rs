@@ -27,16 +27,18 @@ pub struct Openings {
     filled: usize,
     /// Below this many bytes (with [`ENTRY_COST_BYTES`] an entry) nothing is split.
     parallel_bytes_min: usize,
+    /// A run that is not split is opened and delivered in parts of so many bytes.
+    part_bytes: usize,
 }
 
 impl Openings {
     /// Opens on the calling thread, and on those of `pool` where a run is large enough to be split.
     #[must_use]
     pub fn new(pool: Option<Arc<ThreadPool>>) -> Openings {
-        Openings { pool, parallel_bytes_min: PARALLEL_BYTES_MIN, ..Openings::default() }
+        Openings { pool, parallel_bytes_min: PARALLEL_BYTES_MIN, part_bytes: PART_BYTES, ..Openings::default() }
     }
 
-    /// Splits every run of two entries or more: for tests.
+    /// Splits every run of two entries or more, and without a pool each is a part: for tests.
     #[must_use]
     pub fn eager(pool: Option<Arc<ThreadPool>>) -> Openings {
         Openings { pool, ..Openings::default() }
@@ -61,8 +63,9 @@ impl Openings {
     /// Others, on the same threads and by the same rule.
     #[cfg(feature = "node")]
     pub(super) fn beside(&self) -> Openings {
-        let Openings { pool, parallel_bytes_min, .. } = self;
-        Openings { pool: pool.clone(), parallel_bytes_min: *parallel_bytes_min, ..Openings::default() }
+        let Openings { pool, parallel_bytes_min, part_bytes, .. } = self;
+        let (parallel_bytes_min, part_bytes) = (*parallel_bytes_min, *part_bytes);
+        Openings { pool: pool.clone(), parallel_bytes_min, part_bytes, ..Openings::default() }
     }
 
     /// The threads.
@@ -71,8 +74,13 @@ impl Openings {
         self.pool.as_ref()
     }
 
+    /// How many bytes of these entries should be opened at once: all where that is split, else as many as a core's cache keeps
+    /// until they are delivered.
+    pub(super) fn bytes_at_once<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> usize {
+        if self.pool.is_some() && self.is_worth_a_thread(entries) { usize::MAX } else { self.part_bytes }
+    }
+
     /// Whether opening these entries takes longer than waking a thread for it.
-    #[cfg(feature = "node")]
     pub(super) fn is_worth_a_thread<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> bool {
         let mut sum = 0;
         let mut entries = entries.peekable();
@@ -164,6 +172,9 @@ const ENTRY_COST_BYTES: usize = 310;
 /// Smaller runs are opened by the calling thread alone. The same bench: at 17 us of opening (512 entries of 256 bytes) a second
 /// thread gave nothing, at 33 us (128 of 4 KiB) it took 15 % off, at 140 us and more 35 to 45 %; 30 us are about this much.
 const PARALLEL_BYTES_MIN: usize = 512 << 10;
+/// Bytes of entries that are opened together on one thread: less than its cache holds, and enough for all lanes. Measured with
+/// arenas of as many bytes at sealing, see there.
+const PART_BYTES: usize = 64 << 10;
 /// So many times as large is a run that is split where no core is idle: the second thread then takes its time from those that
 /// serve clients, and what it opened lies in the cache of another core. Measured 2026-11-30 on two Zen 5 cores, SET of 256 bytes
 /// by 256 clients with pipelines of 16 (runs of 1.4 MB): 1.98 us of CPU a SET with runs in two parts, 1.87 in one, and 3 % more

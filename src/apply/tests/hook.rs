@@ -9,6 +9,7 @@ use crate::apply::halt::HaltCause;
 use crate::apply::halt::HaltClass;
 use crate::apply::hook::Delivery;
 use crate::apply::hook::Hook;
+use crate::apply::hook::OpenedCount;
 use crate::apply::hook::StateMachine;
 use crate::apply::hook::is_sealed;
 use crate::apply::open::Openings;
@@ -30,9 +31,21 @@ use crate::ids::ProposalId;
 struct Notebook {
     seen: Vec<(u64, ProposalId, Vec<u8>)>,
     places: Vec<*const u8>,
+    /// How many entries were opened at once, each time.
+    parts: Vec<u64>,
+    /// Payloads that were shown before they came.
+    looked_at: Vec<Vec<u8>>,
 }
 
 impl StateMachine for Notebook {
+    fn begin(&mut self, opened: OpenedCount) {
+        self.parts.push(opened.entries);
+    }
+
+    fn look_ahead(&mut self, payloads: &mut dyn Iterator<Item = &[u8]>) {
+        self.looked_at.extend(payloads.map(<[u8]>::to_vec));
+    }
+
     fn apply(&mut self, delivery: Delivery<'_>) -> Result<(), HaltCause> {
         self.seen.push((delivery.position.index.0, delivery.proposal_id, delivery.payload.to_vec()));
         self.places.push(delivery.payload.as_ptr());
@@ -262,6 +275,29 @@ fn in_order_for_any_run_length_and_thread_count() {
             assert_eq!(machine.indexes(), (5..305).collect::<Vec<u64>>());
         }
     }
+}
+
+#[test]
+fn in_order_and_each_once_where_a_run_is_opened_in_parts() {
+    let (_leader, mut entries, cutover, keys) = sealed_entries(900);
+    let bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
+    let run_in = |entries: &[LogEntry], openings| {
+        let mut machine = Notebook::default();
+        (hook(cutover, openings).open_and_deliver(entries, Some(&keys), &mut machine), machine)
+    };
+    for (openings, parts) in [(Openings::new(None), bytes.div_ceil(64 << 10)), (Openings::eager(None), 900)] {
+        let (result, machine) = run_in(&entries, openings);
+        assert_eq!(result.unwrap(), 900);
+        assert_eq!(machine.indexes(), (5..905).collect::<Vec<u64>>());
+        assert_eq!((machine.parts.len(), machine.parts.iter().sum::<u64>()), (parts, 900));
+        assert!(machine.seen.iter().map(|(.., payload)| payload).eq(&machine.looked_at));
+    }
+    // Of a part with an entry that does not open, those before it are delivered, and no part behind it is opened.
+    flip(&mut entries[600], 50);
+    let (result, machine) = run_in(&entries, Openings::new(None));
+    assert_eq!(class_at(result), (HaltClass::Unauthentic, 605));
+    assert_eq!(machine.indexes(), (5..605).collect::<Vec<u64>>());
+    assert!(machine.parts.iter().sum::<u64>() < 900, "{:?}", machine.parts);
 }
 
 #[test]
