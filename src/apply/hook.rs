@@ -142,12 +142,12 @@ impl Hook {
         let part_bytes = keys.map_or(usize::MAX, |_| self.opened.bytes_at_once(rest.clone()));
         let mut done = 0;
         while rest.len() > 0 {
-            let part = rest.clone().take(part_len(rest.clone(), part_bytes));
-            machine.open();
-            self.opened.open(part.clone(), self.cutover.load(), keys);
-            machine.begin(self.opened.count);
-            machine.look_ahead(&mut self.opened.payloads(part.clone()));
-            let count = deliver(part, &self.opened, &self.cutover, machine)?;
+            let len = part_len(rest.clone(), part_bytes);
+            // Whole where it is, because to count down what is left costs an entry in the clear as much as the rest of the hook.
+            let count = match len == rest.len() {
+                true => self.open_and_deliver_part(rest.clone(), keys, machine)?,
+                false => self.open_and_deliver_part(rest.clone().take(len), keys, machine)?,
+            };
             assert!(count > 0, "the first entry goes through or halts");
             done += count;
             rest.nth(count - 1);
@@ -162,6 +162,19 @@ impl Hook {
     #[cfg(feature = "node")]
     pub(super) fn share_cores(&mut self) {
         self.opened.share_cores();
+    }
+
+    fn open_and_deliver_part<'e>(
+        &mut self,
+        part: impl Clone + ExactSizeIterator<Item = &'e LogEntry>,
+        keys: Option<&EntryKeys>,
+        machine: &mut impl StateMachine,
+    ) -> Result<usize, Halt> {
+        machine.open();
+        self.opened.open(part.clone(), self.cutover.load(), keys);
+        machine.begin(self.opened.count);
+        machine.look_ahead(&mut self.opened.payloads(part.clone()));
+        deliver(part, &self.opened, &self.cutover, machine)
     }
 
     /// The same for entries that are opened already, by the keys and the cutover that hold now.
