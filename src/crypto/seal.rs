@@ -57,18 +57,17 @@ pub fn seal_entries(
     first: Index,
     items: &[(ProposalId, &[u8])],
 ) -> Result<Vec<Bytes>, SealError> {
+    let Some(last) = items.len().checked_sub(1) else { return Ok(Vec::new()) };
     // Before anything is sealed. Places between two that fit a nonce fit too.
     items.iter().try_for_each(|(_, payload)| check_size(payload))?;
-    let last = Index(first.0 + items.len().saturating_sub(1) as u64);
-    for end in [first, last].into_iter().filter(|_| !items.is_empty()) {
+    for end in [first, Index(first.0 + last as u64)] {
         entry_nonce(key.term_salt().index, end, batch_random)?;
     }
     let mut sealed = Vec::with_capacity(items.len());
-    let (mut rest, mut index) = (items, first);
-    while !rest.is_empty() {
-        let (part, behind) = rest.split_at(arena_len(rest));
-        seal_part(key, batch_random, &mut index, part, &mut sealed)?;
-        rest = behind;
+    while sealed.len() < items.len() {
+        let rest = &items[sealed.len()..];
+        let index = Index(first.0 + sealed.len() as u64);
+        sealed.extend(seal_in_one_arena(key, batch_random, index, &rest[..arena_len(rest)])?);
     }
     Ok(sealed)
 }
@@ -83,25 +82,24 @@ fn arena_len(items: &[(ProposalId, &[u8])]) -> usize {
     reached.map_or(items.len(), |first_behind| first_behind.max(1))
 }
 
-fn seal_part(
+fn seal_in_one_arena(
     key: &LeadershipKey,
     batch_random: [u8; BATCH_RANDOM_LEN],
-    index: &mut Index,
+    first: Index,
     items: &[(ProposalId, &[u8])],
-    sealed: &mut Vec<Bytes>,
-) -> Result<(), SealError> {
+) -> Result<impl Iterator<Item = Bytes> + use<>, SealError> {
     let term_salt = key.term_salt();
     let mut arena = SealArena::with_capacity(items.iter().map(|(_, payload)| SEALED_OVERHEAD + payload.len()));
     let mut aads = Vec::with_capacity(items.len());
+    let mut index = first;
     for (proposal_id, payload) in items {
-        let nonce = entry_nonce(term_salt.index, *index, batch_random)?;
+        let nonce = entry_nonce(term_salt.index, index, batch_random)?;
         let header = envelope_header(Version::Entry, key.key_id(), &nonce);
         arena.push(&frame_header(*proposal_id), header, nonce, payload);
-        aads.push(entry_aad(key.key_id(), Position { term: term_salt.term, index: *index }, *proposal_id));
-        *index = index.next();
+        aads.push(entry_aad(key.key_id(), Position { term: term_salt.term, index }, *proposal_id));
+        index = index.next();
     }
-    sealed.extend(arena.seal(&*key.aead, aads.iter().map(<[u8; _]>::as_slice)));
-    Ok(())
+    Ok(arena.seal(&*key.aead, &mut aads.iter().map(<[u8; _]>::as_slice)))
 }
 
 /// Seals a control entry (version 3) at its position; `nonce` is 12 kernel-random bytes, drawn for it.
@@ -120,7 +118,7 @@ pub fn seal_control(
     let mut arena = SealArena::with_capacity([SEALED_OVERHEAD + payload.len()].into_iter());
     arena.push(&frame_header(proposal_id), header, nonce, payload);
     let aad = control_aad(dek.key_id(), position, proposal_id);
-    Ok(arena.seal(&**dek.control(), [&aad[..]].into_iter()).next().expect("one piece"))
+    Ok(arena.seal(&**dek.control(), &mut [&aad[..]].into_iter()).next().expect("one piece"))
 }
 
 fn check_size(payload: &[u8]) -> Result<(), SealError> {
@@ -159,11 +157,11 @@ impl SealArena {
     }
 
     /// Seals all pieces, each with its AAD, and splits them.
-    fn seal<'a>(
+    fn seal(
         mut self,
         aead: &dyn Aead,
-        aads: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> impl Iterator<Item = Bytes> {
+        aads: &mut dyn ExactSizeIterator<Item = &[u8]>,
+    ) -> impl Iterator<Item = Bytes> + use<> {
         assert_eq!(aads.len(), self.pieces.len(), "one AAD for each piece");
         let mut messages = Vec::with_capacity(self.pieces.len());
         let mut rest = &mut self.bytes[..];
