@@ -108,8 +108,8 @@ impl CommandRuns {
         Metrics::add(&self.metrics.opened_entries, result.opened.entries);
         Metrics::add(&self.metrics.opened_bytes, result.opened.bytes);
         let prepared_in = prepared.map_or(Duration::ZERO, |prepared| prepared.took);
-        Metrics::add(&self.metrics.open_nanos, nanos(result.open_took + prepared_in, Duration::ZERO));
-        Metrics::add(&self.metrics.run_nanos, nanos(ran_at, began + result.open_took));
+        Metrics::add(&self.metrics.open_nanos, nanos(result.open_took + prepared_in));
+        Metrics::add(&self.metrics.run_nanos, nanos(ran_at.saturating_sub(began + result.open_took)));
         Metrics::add(&self.metrics.failed_reads, result.failed_reads);
         result
     }
@@ -122,10 +122,10 @@ impl CommandRuns {
         committer.count(entries);
         Waiter::answer_all(answers.into_iter().map(|answer| (answer.waiter, Outcome::Replies(answer.replies))));
         committer.finish();
-        Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic(), began));
+        Metrics::add(&self.metrics.commit_nanos, nanos(self.clock.monotonic().saturating_sub(began)));
     }
 }
 
-fn nanos(end: Duration, start: Duration) -> u64 {
-    u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
+fn nanos(taken: Duration) -> u64 {
+    u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use crate::apply::halt::Halt;
 use crate::apply::halt::HaltCause;
 use crate::apply::open::Openings;
+use crate::apply::open::count_reaching;
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::envelope::EntryFrame;
 use crate::crypto::envelope::Envelope;
@@ -139,10 +140,11 @@ impl Hook {
         I::IntoIter: Clone + ExactSizeIterator,
     {
         let mut rest = entries.into_iter();
-        let part_bytes = keys.map_or(usize::MAX, |_| self.opened.bytes_at_once(rest.clone()));
+        let part_bytes = keys.and_then(|_| self.opened.part_bytes(rest.clone()));
         let mut done = 0;
         while rest.len() > 0 {
-            let len = part_len(rest.clone(), part_bytes);
+            let lengths = rest.clone().map(|entry| entry.data.len());
+            let len = part_bytes.map_or(rest.len(), |bytes| count_reaching(bytes, lengths));
             // Whole where it is, because to count down what is left costs an entry in the clear as much as the rest of the hook.
             let count = match len == rest.len() {
                 true => self.open_and_deliver_part(rest.clone(), keys, machine)?,
@@ -251,9 +253,9 @@ impl OpenedEntries {
         })
     }
 
-    /// See [`Openings::bytes_at_once`].
-    fn bytes_at_once<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>) -> usize {
-        self.openings.bytes_at_once(entries.map(|entry| &entry.data[..]))
+    /// See [`Openings::part_bytes`].
+    fn part_bytes<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>) -> Option<usize> {
+        self.openings.part_bytes(entries.map(|entry| &entry.data[..]))
     }
 
     /// Whether these entries take so long to open that another thread should do it.
@@ -267,20 +269,6 @@ impl OpenedEntries {
     pub(super) fn release(&mut self) {
         self.openings.release();
     }
-}
-
-/// How many entries at the front, at least one, have that many bytes.
-fn part_len<'e>(entries: impl ExactSizeIterator<Item = &'e LogEntry>, bytes: usize) -> usize {
-    let all = entries.len();
-    if bytes == usize::MAX {
-        return all;
-    }
-    let mut sum = 0;
-    let mut ends = entries.map(|entry| {
-        sum += entry.data.len();
-        sum >= bytes
-    });
-    ends.position(|is_reached| is_reached).map_or(all, |last| last + 1)
 }
 
 /// Hands the entries over strictly in order, up to the first one that cannot be applied, that finds the machine full, or that

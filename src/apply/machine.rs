@@ -131,10 +131,10 @@ impl<'a> Machine<'a> {
 
     /// Makes space for the rows of the run at once, by what those entries have that were looked at.
     fn reserve_rows(&mut self) {
-        let looked_at = self.names.entries().max(1);
-        let rows = self.names.len().saturating_mul(self.entries_ahead.max(looked_at)) / looked_at;
+        let looked_at = self.names.entries();
+        let rows = self.names.len().saturating_mul(self.entries_ahead.max(looked_at)).checked_div(looked_at);
         self.entries_ahead = self.entries_ahead.saturating_sub(looked_at);
-        self.overlay.reserve(rows.min(ROWS_RESERVED_MAX));
+        self.overlay.reserve(rows.unwrap_or(0).min(ROWS_RESERVED_MAX));
     }
 
     /// Makes the effects of a run that may have ended early those of whole entries only (PREFIX-APPLIED).

@@ -63,9 +63,7 @@ impl Openings {
     /// Others, on the same threads and by the same rule.
     #[cfg(feature = "node")]
     pub(super) fn beside(&self) -> Openings {
-        let Openings { pool, parallel_bytes_min, part_bytes, .. } = self;
-        let (parallel_bytes_min, part_bytes) = (*parallel_bytes_min, *part_bytes);
-        Openings { pool: pool.clone(), parallel_bytes_min, part_bytes, ..Openings::default() }
+        Openings { pool: self.pool.clone(), arenas: Vec::new(), filled: 0, ..*self }
     }
 
     /// The threads.
@@ -74,10 +72,11 @@ impl Openings {
         self.pool.as_ref()
     }
 
-    /// How many bytes of these entries should be opened at once: all where that is split, else as many as a core's cache keeps
-    /// until they are delivered.
-    pub(super) fn bytes_at_once<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> usize {
-        if self.pool.is_some() && self.is_worth_a_thread(entries) { usize::MAX } else { self.part_bytes }
+    /// How many bytes of these entries should be opened at once: as many as a core's cache keeps until they are delivered.
+    /// `None` = all, because that is split.
+    pub(super) fn part_bytes<'e>(&self, entries: impl Iterator<Item = &'e [u8]>) -> Option<usize> {
+        let is_split = self.pool.is_some() && self.is_worth_a_thread(entries);
+        (!is_split).then_some(self.part_bytes)
     }
 
     /// Whether opening these entries takes longer than waking a thread for it.
@@ -105,7 +104,8 @@ impl Openings {
                     let mut rest = jobs;
                     let mut filled = 0;
                     for arena in arenas.iter_mut() {
-                        let (part, behind) = rest.split_at(part_len(rest, part_cost));
+                        let (part, behind) =
+                            rest.split_at(count_reaching(part_cost, rest.iter().map(|job| cost(job.data))));
                         rest = behind;
                         filled += 1;
                         if rest.is_empty() {
@@ -156,14 +156,14 @@ fn cost(data: &[u8]) -> usize {
     data.len() + ENTRY_COST_BYTES
 }
 
-/// How many of `jobs`, at least one, cost `part_cost` together.
-fn part_len(jobs: &[OpenJob<'_>], part_cost: usize) -> usize {
-    let mut sum = 0;
-    let reached = jobs.iter().position(|job| {
-        sum += cost(job.data);
-        sum >= part_cost
+/// How many of these, from the first on, are `least` together; all if they are fewer.
+pub(super) fn count_reaching(least: usize, mut parts: impl ExactSizeIterator<Item = usize>) -> usize {
+    let (all, mut sum) = (parts.len(), 0);
+    let reached = parts.position(|part| {
+        sum += part;
+        sum >= least
     });
-    reached.map_or(jobs.len(), |last| last + 1)
+    reached.map_or(all, |last| last + 1)
 }
 
 /// What an entry costs beside its bytes, in bytes: its header, key look-up, counter and tag blocks. Measured 2026-11-23 by
