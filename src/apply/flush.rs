@@ -27,8 +27,8 @@ use crate::fsm::base::RowBase;
 use crate::fsm::base::StateRows;
 use crate::fsm::base::WriteFileError;
 use crate::fsm::kept::KeptShare;
+use crate::fsm::sized_rows::Rubble;
 use crate::fsm::table::RowTable;
-use crate::fsm::table::Rubble;
 use crate::ids::Position;
 use crate::limits::FLUSH_END_DEADLINE;
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::table::Bury;
 use super::table::RowTable;
 use super::table::stretches;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Databases;
 use crate::fsm::row::FoundRow;
+use crate::fsm::sized_rows::Bury;
 
 /// See the head of this file.
 pub struct KeptRows {

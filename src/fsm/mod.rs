@@ -20,6 +20,7 @@ pub mod reader;
 #[cfg(feature = "node")]
 pub mod rocks;
 pub mod row;
+pub mod sized_rows;
 mod spares;
 pub mod state;
 mod sync;

@@ -171,11 +171,6 @@ impl Effects {
     }
 }
 
-/// Bytes that a map takes with its rows.
-pub(crate) fn memory_of_map(map: &RowMap) -> u64 {
-    map.allocation_size() as u64 + map.values().map(memory_of).sum::<u64>()
-}
-
 /// Bytes that a changed row takes, its place in a map apart.
 pub(crate) fn memory_of(fate: &RowFate) -> u64 {
     fate.as_ref().map_or(0, |row| row.memory_bytes())

@@ -7,7 +7,6 @@
 //! shard under that shard's lock: whoever misses a row sees the mark under the same lock, so nobody looks below for a
 //! row that a clear took away.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -23,32 +22,14 @@ use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
 use crate::fsm::row::RowFate;
 use crate::fsm::row::RowMap;
-use crate::fsm::row::memory_of;
-use crate::fsm::row::memory_of_map;
+use crate::fsm::sized_rows::Bury;
+use crate::fsm::sized_rows::ByteChange;
+use crate::fsm::sized_rows::Rubble;
+use crate::fsm::sized_rows::SizedRows;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::warm;
 use crate::fsm::table_row::warm_heads;
 use crate::keys::node_keys::ActiveValue;
-
-/// Where rows go that nobody needs any more: dropping half a million of them takes a while.
-pub type Bury = Arc<dyn Fn(Rubble) + Send + Sync>;
-
-/// Rows that only have to be dropped.
-pub struct Rubble {
-    /// Only there to be dropped.
-    maps: Vec<RowMap>,
-    bytes: u64,
-}
-
-impl Rubble {
-    /// Bytes of memory that it takes, as far as nobody else holds its rows.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-debug_fields!(self: Rubble { bytes: self.bytes });
 
 /// See the head of this file.
 pub struct RowTable {
@@ -65,7 +46,7 @@ pub struct RowTable {
 #[derive(Default)]
 struct Shard {
     cleared: Databases,
-    maps: [RowMap; DATABASES],
+    maps: [SizedRows; DATABASES],
 }
 
 impl RowTable {
@@ -88,7 +69,7 @@ impl RowTable {
     pub fn row_count(&self) -> u64 {
         self.shards
             .iter()
-            .map(|shard| read(shard, |shard| shard.maps.iter().map(RowMap::len).sum::<usize>() as u64))
+            .map(|shard| read(shard, |shard| shard.maps.iter().map(|map| map.rows().len()).sum::<usize>() as u64))
             .sum()
     }
 
@@ -175,14 +156,12 @@ impl RowTable {
             filled.extend(0..SHARDS);
         }
         filled.sort_unstable();
-        let mut rubble = Rubble { maps: Vec::new(), bytes: 0 };
+        let mut rubble = Rubble::default();
         for place in filled.drain(..) {
             self.merge_shard(&self.shards[place], effects.cleared(), &mut places[place], replaced, &mut rubble);
             replaced.drain(..).flatten().for_each(TableRow::give_back);
         }
-        if !rubble.maps.is_empty() {
-            (self.bury)(rubble);
-        }
+        rubble.bury(&self.bury);
     }
 
     fn hold(&self, key: &ActiveValue) {
@@ -200,19 +179,14 @@ impl RowTable {
         replaced: &mut Vec<RowFate>,
         rubble: &mut Rubble,
     ) {
-        let mut added: u64 = 0;
-        let mut freed: u64 = 0;
-        let rubble_before = rubble.bytes;
+        let mut change = ByteChange::default();
+        let rubble_before = rubble.bytes();
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         for database in cleared.iter() {
             shard.cleared.insert(database);
-            let map = std::mem::take(shard.map_mut(database));
-            if map.capacity() > 0 {
-                rubble.bytes += memory_of_map(&map);
-                rubble.maps.push(map);
-            }
+            rubble.add(std::mem::take(shard.map_mut(database)));
         }
-        let cleared_bytes = rubble.bytes - rubble_before;
+        let cleared_bytes = rubble.bytes() - rubble_before;
         while !rows.is_empty() {
             let few = rows.len().saturating_sub(FOUND_AT_ONCE)..;
             let mut fates: [Option<&RowFate>; FOUND_AT_ONCE] = [None; FOUND_AT_ONCE];
@@ -221,19 +195,11 @@ impl RowTable {
             }
             warm_heads(fates.iter().flatten().filter_map(|fate| fate.as_ref()));
             for (name, fate) in rows.drain(few) {
-                let map = shard.map_mut(name.database());
-                // Rows of a table are replaced and never taken out, so a map grows only where it is full.
-                let allocated = (map.len() == map.capacity()).then(|| map.allocation_size());
-                added += memory_of(&fate);
-                if let Some(before) = map.insert(name, fate) {
-                    freed += memory_of(&before);
-                    replaced.push(before);
-                }
-                added += allocated.map_or(0, |before| map.allocation_size() - before) as u64;
+                replaced.extend(shard.map_mut(name.database()).insert(name, fate, &mut change));
             }
         }
         drop(shard);
-        self.bytes.store(self.memory_bytes() + added - freed - cleared_bytes, Relaxed);
+        self.bytes.store(self.memory_bytes() + change.added - change.freed - cleared_bytes, Relaxed);
     }
 
     /// Takes over the rows of one stretch of another table, that nobody merges into. What that one deleted or cleared leaves nothing
@@ -243,7 +209,7 @@ impl RowTable {
         read(&other.shards[number], |other| {
             for database in Database::all() {
                 if cleared.has(database) {
-                    drop(self.take_map(number, database));
+                    drop(self.take_stretch(number, std::iter::once(database)));
                 }
                 let mut rows = other.map(database).iter();
                 while rows.len() > 0 {
@@ -257,52 +223,50 @@ impl RowTable {
     fn keep_some<'a>(&self, number: usize, database: Database, rows: impl Iterator<Item = (&'a RowName, &'a RowFate)>) {
         let mut replaced = Vec::with_capacity(KEPT_AT_ONCE);
         let mut shard = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
-        let map = shard.map_mut(database);
-        let (allocated, mut added, mut freed) = (map.allocation_size() as u64, 0, 0);
+        let (map, mut change) = (shard.map_mut(database), ByteChange::default());
         for (name, fate) in rows {
-            let before = match fate {
-                Some(_) => map.insert(*name, fate.clone()),
-                None => map.remove(name),
-            };
-            added += memory_of(fate);
-            freed += before.as_ref().map_or(0, memory_of);
-            replaced.extend(before);
+            replaced.extend(match fate {
+                Some(_) => map.insert(*name, fate.clone(), &mut change),
+                None => map.remove(name, &mut change),
+            });
         }
-        // Under the lock: who empties the stretch takes off what was counted here.
-        self.bytes.fetch_add(added + map.allocation_size() as u64, Relaxed);
-        self.bytes.fetch_sub(freed + allocated, Relaxed);
+        self.count(change);
         drop(shard);
         // Dropped behind the lock.
         drop(replaced);
     }
 
+    /// Under the lock: who empties the stretch takes off what was counted here.
+    fn count(&self, change: ByteChange) {
+        self.bytes.fetch_add(change.added, Relaxed);
+        self.bytes.fetch_sub(change.freed, Relaxed);
+    }
+
     /// Drops all rows of one stretch. Not for a table that runs are merged into.
     pub(super) fn empty(&self, number: usize) {
-        Database::all().for_each(|database| drop(self.take_map(number, database)));
+        drop(self.take_stretch(number, Database::all()));
     }
 
     /// Buries all rows of some databases. Not for a table that runs are merged into.
     pub(super) fn give_up(&self, databases: Databases) {
-        let places = databases.iter().flat_map(|database| (0..SHARDS).map(move |number| (number, database)));
-        let maps = places.filter_map(|(number, database)| self.take_map(number, database));
-        let (maps, bytes): (Vec<RowMap>, Vec<u64>) = maps.unzip();
-        if !maps.is_empty() {
-            (self.bury)(Rubble { maps, bytes: bytes.iter().sum() });
-        }
+        let mut rubble = Rubble::default();
+        (0..SHARDS).for_each(|number| self.take_out(number, databases.iter(), &mut rubble));
+        rubble.bury(&self.bury);
     }
 
-    /// Takes a map out, with the bytes that it takes; `None` if there is nothing in it. They are counted behind the lock, so for a
-    /// moment there seems to be more.
-    fn take_map(&self, number: usize, database: Database) -> Option<(RowMap, u64)> {
+    fn take_stretch(&self, number: usize, databases: impl Iterator<Item = Database>) -> Rubble {
+        let mut rubble = Rubble::default();
+        self.take_out(number, databases, &mut rubble);
+        rubble
+    }
+
+    /// Takes rows out. They are counted as gone behind the lock, so for a moment there seems to be more.
+    fn take_out(&self, number: usize, databases: impl Iterator<Item = Database>, rubble: &mut Rubble) {
+        let before = rubble.bytes();
         let mut shard = self.shards[number].write().unwrap_or_else(PoisonError::into_inner);
-        let map = std::mem::take(shard.map_mut(database));
+        databases.for_each(|database| rubble.add(std::mem::take(shard.map_mut(database))));
         drop(shard);
-        if map.capacity() == 0 {
-            return None;
-        }
-        let bytes = memory_of_map(&map);
-        self.bytes.fetch_sub(bytes, Relaxed);
-        Some((map, bytes))
+        self.bytes.fetch_sub(rubble.bytes() - before, Relaxed);
     }
 
     /// Shows the rows of one stretch of a database where they lie, in the order of names, until `show` fails; the stretches are
@@ -347,20 +311,18 @@ debug_fields!(self: RowTable { memory_bytes: self.memory_bytes(), row_count: sel
 /// Whoever holds a table last only has to hand its rows over.
 impl Drop for RowTable {
     fn drop(&mut self) {
-        let mut maps = Vec::new();
+        let mut rubble = Rubble::default();
         for shard in &mut self.shards {
             let shard = shard.get_mut().unwrap_or_else(PoisonError::into_inner);
-            maps.extend(std::mem::take(&mut shard.maps).into_iter().filter(|map| map.capacity() > 0));
+            std::mem::take(&mut shard.maps).into_iter().for_each(|map| rubble.add(map));
         }
-        if !maps.is_empty() {
-            (self.bury)(Rubble { maps, bytes: self.memory_bytes() });
-        }
+        rubble.bury(&self.bury);
     }
 }
 
 impl Shard {
     fn map(&self, database: Database) -> &RowMap {
-        &self.maps[usize::from(database.number())]
+        self.maps[usize::from(database.number())].rows()
     }
 
     fn fate(&self, name: &RowName) -> Option<&RowFate> {
@@ -372,7 +334,7 @@ impl Shard {
         FoundRow::of(fate, self.cleared.has(name.database()))
     }
 
-    fn map_mut(&mut self, database: Database) -> &mut RowMap {
+    fn map_mut(&mut self, database: Database) -> &mut SizedRows {
         &mut self.maps[usize::from(database.number())]
     }
 }

@@ -22,13 +22,13 @@ use super::sync::Mutex;
 use super::sync::MutexGuard;
 use super::sync::PoisonError;
 use super::sync::Swap;
-use super::table::Bury;
 use super::table::FOUND_AT_ONCE;
 use super::table::MergeSorter;
 use super::table::RowTable;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
+use crate::fsm::sized_rows::Bury;
 use crate::ids::Position;
 
 /// What is true at one applied index. `B` is the base: what was flushed.

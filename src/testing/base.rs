@@ -26,7 +26,7 @@ use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::RowCipher;
 use crate::fsm::reader::RowReader;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::view::ViewWriter;
 use crate::ids::Position;
 pub use crate::testing::no_cipher::NoCipher;

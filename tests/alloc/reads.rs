@@ -35,7 +35,7 @@ use sealkv::fsm::opening::ReadError;
 use sealkv::fsm::opening::RowCipher;
 use sealkv::fsm::reader::RowReader;
 use sealkv::fsm::row::Effects;
-use sealkv::fsm::table::Bury;
+use sealkv::fsm::sized_rows::Bury;
 use sealkv::fsm::table_row::RowBytes;
 use sealkv::fsm::table_row::TableRow;
 use sealkv::fsm::table_row::WrittenAt;

@@ -10,7 +10,7 @@ use sealkv::fsm::name::Database;
 use sealkv::fsm::name::RowName;
 use sealkv::fsm::naming::name_of;
 use sealkv::fsm::row::Effects;
-use sealkv::fsm::table::Bury;
+use sealkv::fsm::sized_rows::Bury;
 use sealkv::fsm::table_row::RowBytes;
 use sealkv::fsm::table_row::TableRow;
 use sealkv::fsm::table_row::WrittenAt;

@@ -445,7 +445,7 @@ fn bounded_a_full_table_waits_for_its_flush_and_goes_on_once_the_file_can_be_wri
 fn bounded_a_flushall_gives_full_memory_back_where_no_file_can_be_written() {
     let mut leader = with_entries(200);
     leader.clients(&[WriteCommand::FlushAll]);
-    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 150_000, ..Setup::default() });
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 190_000, ..Setup::default() });
     for number in 0..1000 {
         node.base.memory.arm(BaseFault::File(number, FileStep::Finish));
     }
@@ -721,7 +721,7 @@ fn bounded_a_replay_waits_while_the_base_is_behind_and_ends_with_the_reason_once
 fn a_replay_goes_on_while_a_thread_flushes_and_waits_for_it_where_memory_is_full() {
     let leader = with_entries(200);
     let entries = || leader.log.iter().map(|committed| committed.entry.clone());
-    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 150_000, ..Setup::default() });
+    let mut node = Node::new(&Setup { run_entries: 1, table_bytes: 190_000, ..Setup::default() });
     let flush = FlushThread::spawn(&mut node.apply, Arc::new(|halt| panic!("{halt}"))).unwrap();
     let (base, notes, reader) = (Arc::clone(&node.base), Arc::clone(&node.notes), node.reader.clone());
     let hangs = base.gate.lock().unwrap();

@@ -19,7 +19,7 @@ use crate::fsm::command::Reply;
 use crate::fsm::name::RowName;
 use crate::fsm::reader::RowReader;
 use crate::fsm::row::Effects;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::table::RowTable;
 use crate::fsm::tests::kit::name;
 use crate::fsm::tests::kit::read;

@@ -32,7 +32,7 @@ use crate::fsm::reader::Base;
 use crate::fsm::reader::Detail;
 use crate::fsm::reader::RowReader;
 use crate::fsm::row::Effects;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::table_row::RowBytes;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::WrittenAt;

@@ -22,7 +22,7 @@ use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
 use crate::fsm::reader::RowReader;
 use crate::fsm::row::Effects;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::table_row::RowBytes;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::WrittenAt;

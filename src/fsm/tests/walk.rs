@@ -11,7 +11,7 @@ use crate::fsm::name::NAME_LEN;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Effects;
 use crate::fsm::row::RowFate;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::table::RowTable;
 use crate::fsm::table_row::RowBytes;
 use crate::fsm::table_row::TableRow;

@@ -36,7 +36,7 @@ use crate::fsm::naming::names_of_read;
 use crate::fsm::opening::ReadError;
 use crate::fsm::overlay::Overlay;
 use crate::fsm::reader::RowReader;
-use crate::fsm::table::Bury;
+use crate::fsm::sized_rows::Bury;
 use crate::fsm::view::ViewWriter;
 use crate::fsm::walk::WalkError;
 use crate::ids::Index;
