@@ -42,6 +42,8 @@ pub struct State {
     bury: Bury,
     /// See [`crate::limits::TABLE_BYTES`].
     bytes_max: u64,
+    /// What kept rows may take beside that.
+    kept_bytes: u64,
     /// Everything up to here was frozen at one time or another.
     frozen: Index,
     /// What the log's gauge showed at the newest freeze.
@@ -79,11 +81,21 @@ impl State {
             log,
             bury,
             bytes_max,
+            kept_bytes: 0,
             beyond_bytes: 0,
             frozen: position.index,
             frozen_at_bytes: 0,
             is_held: false,
         }
+    }
+
+    /// The same, with a part of the memory in which flushed rows stay, and rows that were read, however full the tables are. Without
+    /// one they stay in what the tables leave.
+    #[must_use]
+    pub fn keeping(mut self, kept_bytes: u64) -> State {
+        self.newest().kept.allow(kept_bytes);
+        self.kept_bytes = kept_bytes;
+        self
     }
 
     /// What readers share.
@@ -116,10 +128,11 @@ impl State {
         TableGauge::new(self.views(), &self.flusher)
     }
 
-    /// Bytes of memory that the tables take, and what was in them and is not dropped yet. Kept rows make room for them.
+    /// Bytes of memory that the tables take, and what was in them and is not dropped yet. Kept rows make room for them, as far as they
+    /// have no part of their own.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        TableMemory::of(self.writer.newest(), Some(&self.flusher)).needed()
+        TableMemory::of(self.writer.newest(), Some(&self.flusher)).needed(self.kept_bytes)
     }
 
     /// From now on, where nothing can be flushed, runs begin until memory is so much above its bound. What the log has taken before
@@ -138,7 +151,7 @@ impl State {
     pub(super) fn has_space(&mut self) -> bool {
         let (bytes, is_busy) = (self.memory_bytes(), self.flusher.is_busy());
         let kept = &self.writer.newest().kept;
-        kept.shed_to(self.bytes_max.saturating_sub(bytes));
+        kept.shed_to(self.bytes_max.saturating_sub(bytes).max(self.kept_bytes));
         let is_held = is_busy && bytes >= self.bytes_max;
         if self.is_held != is_held {
             self.is_held = is_held;
@@ -201,8 +214,10 @@ impl State {
         let (base, kept) = (Arc::clone(base), Arc::clone(kept));
         let bytes = table.memory_bytes();
         // The rest is for the next table.
-        let kept_max = self.bytes_max - self.bytes_max / FREEZE_PART;
-        let bytes_max = (bytes <= self.bytes_max / KEEP_PART).then(|| kept_max - bytes);
+        let left = (self.bytes_max - self.bytes_max / FREEZE_PART).saturating_sub(bytes);
+        let own_bytes = self.kept_bytes.min(kept.allowed_bytes());
+        let stays = bytes <= own_bytes.max(self.bytes_max / KEEP_PART);
+        let bytes_max = stays.then(|| left.max(own_bytes));
         (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());
         let record: StateRows = self.record.encode();
         self.flusher.begin(FlushJob { table, record, position, base, kept: KeptShare { rows: kept, bytes_max } });
@@ -297,8 +312,8 @@ impl Committer {
 /// The part of the bound at which a table is frozen: the next one may take twice as much while it is flushed. At 2 the next one was
 /// full before the flush was done: 272 ms at p99.9 of 20 million new keys, 105 ms at 3 (measured).
 const FREEZE_PART: u64 = 3;
-/// The part of its bound up to which a table stays in memory once it is flushed: of two larger ones one has gone before the
-/// next is full.
+/// The part of the tables' bound up to which one stays in memory once it is flushed, where kept rows have no part of their own: of two
+/// larger ones one has gone before the next is full.
 const KEEP_PART: u64 = 4;
 /// Bytes of the base from which on a cleared database is flushed at once; a smaller one is no space worth a file.
 const CLEAR_FLUSHED_FROM: u64 = 64 << 20;

@@ -39,10 +39,12 @@ impl TableMemory {
         }
     }
 
-    /// All of it that cannot be let go of.
+    /// All of it that cannot be let go of, and that has to lie in what the tables may take. What is dropped may lie in the
+    /// `kept_bytes_max` of kept rows, as far as there are fewer of these: a stretch of them, or all behind a FLUSHALL.
     #[must_use]
-    pub fn needed(&self) -> u64 {
-        self.table_bytes + self.frozen_bytes + self.dropping_bytes
+    pub fn needed(&self, kept_bytes_max: u64) -> u64 {
+        let dropped_apart = kept_bytes_max.saturating_sub(self.kept_bytes);
+        self.table_bytes + self.frozen_bytes + self.dropping_bytes.saturating_sub(dropped_apart)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod command;
 pub mod contents;
 pub mod dump;
+pub mod fetched;
 pub mod glob;
 pub mod held;
 pub mod kept;

@@ -6,12 +6,12 @@
 
 use crate::crypto::names::NameKey;
 use crate::fsm::command::WriteRef;
+use crate::fsm::fetched::Detail;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
 use crate::fsm::opening::ReadError;
 use crate::fsm::reader::Base;
-use crate::fsm::reader::Detail;
 use crate::fsm::reader::KeyWalk;
 use crate::fsm::reader::MetKey;
 use crate::fsm::reader::each_alone;

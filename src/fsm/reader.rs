@@ -8,8 +8,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::crypto::names::NameKey;
-use crate::fsm::base::BaseError;
 use crate::fsm::base::RowBase;
+use crate::fsm::fetched::Detail;
+use crate::fsm::fetched::Fetched;
+use crate::fsm::fetched::ReadBack;
+use crate::fsm::fetched::ReadRows;
+use crate::fsm::kept::KeptRows;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::name::RowName;
@@ -26,16 +30,6 @@ use crate::fsm::walk::MetRow;
 use crate::fsm::walk::RowDeadline;
 use crate::fsm::walk::WalkError;
 use crate::limits::EXPIRY_STEP_ROWS;
-use crate::limits::REPLY_BYTES_MAX;
-
-/// What is asked of several rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
-    /// Values with their bytes, as many as one reply can hold ([`REPLY_BYTES_MAX`]).
-    Values,
-    /// What there is of each besides its bytes, which may be left out.
-    Facts,
-}
 
 /// Where a walk over keys begins.
 #[derive(Clone, Copy, Debug)]
@@ -197,11 +191,12 @@ impl RowReader {
         space: &mut ReadSpace,
         visit: &mut dyn FnMut(u64, ShownValue<'_>) -> bool,
     ) -> Result<(), ReadError> {
-        let ReadSpace { names, seen, batch } = space;
+        let ReadSpace { names, seen, batch, read_back } = space;
         names.extend(rows.iter().map(|row| row.name));
-        let view = self.several(names, seen, |read, places| {
+        let view = self.several(names, seen, |read, places, kept| {
             let missing: Vec<RowName> = places.iter().map(|place| rows[*place].name).collect();
             batch.clear();
+            read_back.begin(kept);
             read(&missing, &mut |at, row| {
                 batch.add(&*self.cipher, &missing[at], row);
                 !batch.is_full()
@@ -214,13 +209,18 @@ impl RowReader {
                     row.asked_for(*asked).map(|row| Some(row.value())).map_err(ReadError::from)
                 }
                 SeenRow::Above(_) => Ok(None),
-                SeenRow::Base(at) if *at < batch.len() => batch.value(*at, *asked),
+                SeenRow::Base(at) if *at < batch.len() => {
+                    let value = batch.value(*at, *asked);
+                    value.iter().flatten().for_each(|value| read_back.add(*asked, *value));
+                    value
+                }
                 SeenRow::Base(_) => break,
             };
             if !visit(view.stamp_ms, value) {
                 break;
             }
         }
+        read_back.hand_over();
         Ok(())
     }
 
@@ -254,59 +254,19 @@ impl RowReader {
         &self,
         names: &[RowName],
         seen: &mut Vec<SeenRow>,
-        mut fetch: impl FnMut(ReadRows<'_>, &[usize]) -> Result<(), E>,
+        mut fetch: impl FnMut(ReadRows<'_>, &[usize], Option<&Arc<KeptRows>>) -> Result<(), E>,
     ) -> Result<Arc<View<dyn RowBase>>, E> {
         for _ in 0..TRIES_MAX {
             let read = |view: &View<dyn RowBase>, places: &[usize]| {
-                fetch(&|names, visit| view.base.rows(names, visit), places)
+                fetch(&|names, visit| view.base.rows(names, visit), places, Some(&view.kept))
             };
             if let Some(view) = self.views.several(names, seen, read)? {
                 return Ok(view);
             }
         }
-        self.views
-            .several_pinned(names, seen, |pinned, places| fetch(&|names, visit| pinned.rows(names, visit), places))
-    }
-
-    /// Reads several rows from the base and opens them, in the order of `rows`, until their bytes are more than a reply can hold.
-    fn fetch(&self, read: ReadRows<'_>, rows: &[RowKey<'_>], detail: Detail) -> Result<Vec<Option<Value>>, ReadError> {
-        let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
-        let (mut fetched, mut batch, mut failed) = (Fetched::default(), RowBatch::default(), None);
-        read(&names, &mut |at, row| {
-            batch.add(&*self.cipher, &names[at], row);
-            if batch.is_full() {
-                failed = fetched.take(&mut batch, rows, detail).err();
-            }
-            failed.is_none() && fetched.bytes <= REPLY_BYTES_MAX
-        })?;
-        failed.map_or(Ok(()), Err)?;
-        fetched.take(&mut batch, rows, detail)?;
-        Ok(fetched.values)
-    }
-}
-
-/// What was fetched from the base so far.
-#[derive(Default)]
-struct Fetched {
-    values: Vec<Option<Value>>,
-    bytes: usize,
-}
-
-impl Fetched {
-    /// Opens the rows of a batch, which are the next ones, and keeps what is asked for.
-    fn take(&mut self, batch: &mut RowBatch, rows: &[RowKey<'_>], detail: Detail) -> Result<(), ReadError> {
-        batch.open();
-        for at in 0..batch.len() {
-            let value = batch.value(at, rows[self.values.len()])?;
-            let kept = value.map(|value| match detail {
-                Detail::Values => value,
-                Detail::Facts => ValueRef { bytes: &[], ..value },
-            });
-            self.bytes += kept.map_or(0, |value| value.bytes.len());
-            self.values.push(kept.map(ValueRef::to_value));
-        }
-        batch.clear();
-        Ok(())
+        self.views.several_pinned(names, seen, |pinned, places| {
+            fetch(&|names, visit| pinned.rows(names, visit), places, None)
+        })
     }
 }
 
@@ -316,6 +276,7 @@ struct ReadSpace {
     names: Vec<RowName>,
     seen: Vec<SeenRow>,
     batch: RowBatch,
+    read_back: ReadBack,
 }
 
 impl ReadSpace {
@@ -324,6 +285,7 @@ impl ReadSpace {
         self.names.clear();
         self.seen.clear();
         self.batch.clear();
+        self.read_back.begin(None);
     }
 }
 
@@ -356,19 +318,18 @@ impl Base for RowReader {
         visit: &mut dyn FnMut(Option<Value>) -> bool,
     ) -> Result<(), ReadError> {
         let names: Vec<RowName> = rows.iter().map(|row| row.name).collect();
-        let (mut seen, mut fetched) = (Vec::new(), Vec::new());
-        let fetch = |read: ReadRows<'_>, places: &[usize]| {
+        let (mut seen, mut fetched) = (Vec::new(), Fetched::default());
+        let fetch = |read: ReadRows<'_>, places: &[usize], kept: Option<&Arc<KeptRows>>, fetched: &mut Fetched| {
             let missing: Vec<RowKey<'_>> = places.iter().map(|place| rows[*place]).collect();
-            self.fetch(read, &missing, detail)
+            fetched.fetch(read, kept, (&missing, detail), &*self.cipher)
         };
         let mut view = None;
         for _ in 0..TRIES_MAX {
-            fetched.clear();
+            fetched.values.clear();
             view = self.views.several(&names, &mut seen, |view, places| {
-                fetched = fetch(&|names, visit| view.base.rows(names, visit), places)?;
-                Ok::<(), ReadError>(())
+                fetch(&|names, visit| view.base.rows(names, visit), places, Some(&view.kept), &mut fetched)
             })?;
-            if view.is_some() && is_enough(&seen, &fetched) {
+            if view.is_some() && fetched.is_enough(&seen) {
                 break;
             }
             view = None;
@@ -376,10 +337,9 @@ impl Base for RowReader {
         let view = match view {
             Some(view) => view,
             None => {
-                fetched.clear();
+                fetched.values.clear();
                 self.views.several_pinned(&names, &mut seen, |pinned, places| {
-                    fetched = fetch(&|names, visit| pinned.rows(names, visit), places)?;
-                    Ok::<(), ReadError>(())
+                    fetch(&|names, visit| pinned.rows(names, visit), places, None, &mut fetched)
                 })?
             }
         };
@@ -387,7 +347,7 @@ impl Base for RowReader {
             let value = match seen {
                 SeenRow::Above(FoundRow::Row(row)) => Some(row.asked_for(*asked)?.to_value()),
                 SeenRow::Above(_) => None,
-                SeenRow::Base(at) => match fetched.get_mut(at) {
+                SeenRow::Base(at) => match fetched.values.get_mut(at) {
                     Some(value) => value.take(),
                     // What was visited is more than a reply can hold already.
                     None => break,
@@ -425,26 +385,6 @@ impl Base for RowReader {
 }
 
 debug_fields!(self: RowReader {});
-
-/// Reads several rows of the base, as [`RowBase::rows`].
-type ReadRows<'a> = &'a dyn Fn(&[RowName], &mut dyn FnMut(usize, Option<&[u8]>) -> bool) -> Result<(), BaseError>;
-
-/// Whether what was fetched is all that is needed, or more than a reply can hold. It is less if some of it was overwritten in the
-/// meantime.
-fn is_enough(seen: &[SeenRow], fetched: &[Option<Value>]) -> bool {
-    let mut bytes = 0;
-    for seen in seen {
-        match seen {
-            SeenRow::Above(FoundRow::Row(row)) => bytes += row.value().bytes.len(),
-            SeenRow::Above(_) => {}
-            SeenRow::Base(at) => match fetched.get(*at) {
-                Some(value) => bytes += value.as_ref().map_or(0, |value| value.bytes.len()),
-                None => return bytes > REPLY_BYTES_MAX,
-            },
-        }
-    }
-    true
-}
 
 /// Reads of several rows that may be in vain, because tables come and go faster than the base answers.
 const TRIES_MAX: usize = 2;

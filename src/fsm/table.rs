@@ -236,6 +236,17 @@ impl RowTable {
         drop(replaced);
     }
 
+    /// Takes in a row that was read from below, if `is_current` says so under the lock, and there is none. Not for a table that runs are
+    /// merged into.
+    pub(super) fn keep_read(&self, name: RowName, row: TableRow, is_current: impl FnOnce() -> bool) {
+        let mut shard = self.shards[shard_of(&name)].write().unwrap_or_else(PoisonError::into_inner);
+        let (map, mut change) = (shard.map_mut(name.database()), ByteChange::default());
+        if is_current() && !map.rows().contains_key(&name) {
+            map.insert(name, Some(row), &mut change);
+            self.count(change);
+        }
+    }
+
     /// Under the lock: who empties the stretch takes off what was counted here.
     fn count(&self, change: ByteChange) {
         self.bytes.fetch_add(change.added, Relaxed);
@@ -245,6 +256,11 @@ impl RowTable {
     /// Drops all rows of one stretch. Not for a table that runs are merged into.
     pub(super) fn empty(&self, number: usize) {
         drop(self.take_stretch(number, Database::all()));
+    }
+
+    /// The same, for who has no time.
+    pub(super) fn bury_stretch(&self, number: usize) {
+        self.take_stretch(number, Database::all()).bury(&self.bury);
     }
 
     /// Buries all rows of some databases. Not for a table that runs are merged into.

@@ -68,6 +68,12 @@ impl WrittenAt {
         WrittenAt { index, op, is_sealed: sealed.is_some(), key_id, entry_tag }
     }
 
+    /// That of a row of the base, which does not say what it was sealed with. Nobody can seal it again.
+    #[must_use]
+    pub fn read_back(index: Index) -> WrittenAt {
+        WrittenAt::new(index, 0, Some([0; 16].into()))
+    }
+
     /// What the value is sealed with; `None` = it is in the clear.
     #[must_use]
     pub fn sealed(&self) -> Option<SealedBy> {

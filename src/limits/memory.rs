@@ -26,6 +26,9 @@ pub const SECOND_CACHE_BYTES: usize = 8 << 20;
 pub const TABLE_BYTES_MIN: u64 = 64 << 20;
 /// Most for them: a stop flushes what is in them within seconds, and a slot of the log is free again soon.
 pub const TABLE_BYTES_MAX: u64 = 512 << 20;
+/// The cache of blocks has so much before rows that were flushed have a part of their own: indexes and filters of 80 million rows,
+/// at 3.3 bytes each.
+pub const KEPT_ROWS_FROM_CACHE_BYTES: u64 = 256 << 20;
 /// Part of the memory for tables that one run may hold: runs are cut there.
 pub const TABLE_RUN_PART: u64 = 4;
 /// Least for entries above applied, and for those that stay for followers that lag: four of the largest entries.

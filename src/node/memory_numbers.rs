@@ -63,6 +63,7 @@ impl MemoryNumbers {
         let limits = [
             ("fixed", self.plan.fixed_bytes),
             ("tables", self.plan.table_bytes),
+            ("kept", self.plan.kept_bytes),
             ("cache", self.plan.cache_bytes),
             ("clients", self.plan.client_bytes),
             ("entries", self.plan.entry_bytes),

@@ -111,7 +111,7 @@ pub fn start(
     let flushed = record.applied.position;
     let snapshots = start.snapshots(&directory, &base);
     let (trimmed, table_bytes) = (Arc::clone(&to_trim), config.memory.settled_table_bytes());
-    let state = State::new(base, record, Arc::clone(&flusher), trimmed, table_bytes);
+    let state = State::new(base, record, Arc::clone(&flusher), trimmed, table_bytes).keeping(config.memory.kept_bytes);
     let tables = state.gauge();
     let cipher = Arc::new(SealedRows::new(Arc::clone(&start.node_keys)));
     let reader = RowReader::new(Arc::clone(state.views()), cipher);

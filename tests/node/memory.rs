@@ -157,7 +157,7 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     assert!(number("memory_table_bytes") > 1000 * VALUE_BYTES as u64, "{info}");
     assert!(number("memory_clients_bytes") > 0 && number("memory_cache_bytes") > 0, "{info}");
     let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
-    let shares = ["fixed", "tables", "cache", "clients", "entries"];
+    let shares = ["fixed", "tables", "kept", "cache", "clients", "entries"];
     let share = |part| metric(&metrics, &format!("sealkv_memory_part_limit_bytes{{part=\"{part}\"}}"));
     assert_eq!(shares.into_iter().map(share).sum::<u64>(), 1 << 30);
     assert_eq!(metric(&metrics, "sealkv_memory_limit_bytes"), 1 << 30);
@@ -165,6 +165,31 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     let sum: u64 =
         ["table", "frozen", "kept", "dropping", "cache", "rocksdb", "clients", "entries"].map(of_part).iter().sum();
     assert_eq!(metric(&metrics, "sealkv_memory_counted_bytes"), sum);
+    assert_eq!(node.stop().code(), Some(0));
+}
+
+/// Goal: a node that was started anew reads a row from the disk once, and holds no more of them than their part.
+#[test]
+fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
+    let site = Site::new();
+    let mut args = site.sealed();
+    args.extend(["--memory-bytes", "2G"].map(str::to_owned));
+    let node = Node::start(&args);
+    write(&mut node.client(), "value", 1000, VALUE_BYTES);
+    assert_eq!(node.stop().code(), Some(0));
+    let node = Node::start(&args);
+    let kept = || {
+        metric(&String::from_utf8(http(node.admin_port, "/metrics").1).unwrap(), "sealkv_memory_bytes{part=\"kept\"}")
+    };
+    assert_eq!(kept(), 0, "nothing was read yet");
+    read(&mut node.client(), "value", 500);
+    let once = kept();
+    assert!(once > 500 * VALUE_BYTES as u64, "{once}");
+    read(&mut node.client(), "value", 500);
+    assert_eq!(kept(), once);
+    assert_eq!(node.client().words("FLUSHALL"), Reply::ok());
+    assert_eq!(kept(), 0);
+    assert_eq!(node.client().words("GET value1"), Reply::Null);
     assert_eq!(node.stop().code(), Some(0));
 }
 

@@ -2,6 +2,7 @@
 
 use crate::apply::apply_loop::ApplyProgress;
 use crate::apply::tests::kit::Leader;
+use crate::apply::tests::kit::append;
 use crate::apply::tests::kit::delete;
 use crate::apply::tests::kit::row_name;
 use crate::apply::tests::kit::set;
@@ -10,6 +11,7 @@ use crate::apply::tests::node::Setup;
 use crate::fsm::command::WriteCommand;
 use crate::fsm::name::RowKey;
 use crate::fsm::reader::Base;
+use crate::fsm::reader::ShownValue;
 use crate::testing::base::BaseFault;
 use crate::testing::base::FileStep;
 
@@ -124,6 +126,84 @@ fn bounded_kept_rows_give_way_to_tables_and_never_make_apply_wait() {
         assert!(memory_bytes(&node) <= TABLE_BYTES + RUN_BYTES, "{:?}", node.reader.views().load().kept);
     }
     assert_eq!(node.reader.views().load().kept.memory_bytes(), 0);
+}
+
+fn node_with_part() -> (Node, Leader) {
+    let setup = Setup { run_entries: 1, table_bytes: TABLE_BYTES, kept_bytes: 8 * TABLE_BYTES, ..Setup::default() };
+    (Node::new(&setup), Leader::sealed(50))
+}
+
+/// Goal: with a part of their own rows stay through any number of flushes, of full tables too, and never beyond it.
+#[test]
+fn with_a_part_of_their_own_kept_rows_stay_however_full_the_tables_are() {
+    let (mut node, mut leader) = node_with_part();
+    let mut most = 0;
+    for round in 0..30 {
+        for number in 0..400 {
+            leader.clients(&[set(&format!("k{round}-{number}"), &"v".repeat(1000))]);
+        }
+        run_and_flush(&mut node, &leader);
+        let view = node.reader.views().load();
+        let kept = view.kept.memory_bytes();
+        assert!(kept <= 8 * TABLE_BYTES && kept >= view.frozen.memory_bytes(), "{kept} {:?}", view.frozen);
+        most = most.max(kept);
+    }
+    assert!(most > 7 * TABLE_BYTES, "{most}");
+}
+
+/// Goal: what is dropped of them is no reason to hold the log, if it is as much as the whole part.
+#[test]
+fn kept_rows_that_a_clear_has_buried_hold_nobody() {
+    let (mut node, mut leader) = node_with_part();
+    for number in 0..4000 {
+        leader.clients(&[set(&format!("k{number}"), &"v".repeat(1000))]);
+    }
+    run_and_flush(&mut node, &leader);
+    let held = node.reader.views().load().kept.memory_bytes();
+    assert!(held > 4 * TABLE_BYTES);
+    node.flusher.attend();
+    leader.clients(&[WriteCommand::FlushAll]);
+    node.run(&leader.log).unwrap();
+    assert!(node.flusher.buried_bytes() >= held, "the thread that flushes has not dropped them yet");
+    assert!(node.apply.state().memory_bytes() < TABLE_BYTES, "{}", node.apply.state().memory_bytes());
+}
+
+/// Goal: a node that was started anew has in memory what was read since, as it is now.
+#[test]
+fn what_was_read_from_disk_stays_in_memory_until_it_is_written_again() {
+    let (mut node, mut leader) = node_with_part();
+    leader.clients(&[set("k", "v"), set("other", "v")]);
+    run_and_flush(&mut node, &leader);
+    node.reader.views().load().kept.shed_to(0);
+    leader.clients(&[set("more", "v")]);
+    run_and_flush(&mut node, &leader);
+    let view = node.reader.views().load();
+    assert_eq!((view.kept.row_count(), view.frozen.row_count()), (1, 1));
+    let names = ["k", "other", "none"].map(|key| row_name(&node.node_keys, key.as_bytes()));
+    let asked =
+        [(names[0], "k"), (names[1], "other"), (names[2], "none")].map(|(name, key)| RowKey::new(name, key.as_bytes()));
+    let mut shown = Vec::new();
+    let mut show = |_, value: ShownValue<'_>| {
+        shown.push(value.unwrap().map(|value| value.bytes.to_vec()));
+        true
+    };
+    node.reader.show_each(&asked, &mut show).unwrap();
+    assert_eq!(shown, [Some(b"v".to_vec()), Some(b"v".to_vec()), None]);
+    assert_eq!(view.kept.row_count(), 3, "an absent row is not kept");
+    // Whose key it is is asked of a kept row too.
+    let mut other = Vec::new();
+    let mut show = |_, value: ShownValue<'_>| {
+        other.push(value.is_err());
+        true
+    };
+    node.reader.show_each(&[RowKey::new(names[0], b"another key")], &mut show).unwrap();
+    assert_eq!(other, [true]);
+    leader.clients(&[append("k", "w"), delete("other")]);
+    run_and_flush(&mut node, &leader);
+    leader.clients(&[set("more", "v")]);
+    run_and_flush(&mut node, &leader);
+    assert_eq!((read(&node, "k"), read(&node, "other")), (Some("vw".into()), None));
+    assert_eq!(node.reader.views().load().kept.row_count(), 2);
 }
 
 const TABLE_BYTES: u64 = 1 << 20;

@@ -254,6 +254,7 @@ pub(super) struct Setup {
     pub(super) pool_bytes: u64,
     pub(super) overlay_bytes: u64,
     pub(super) table_bytes: u64,
+    pub(super) kept_bytes: u64,
     pub(super) flush_end: Duration,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -267,6 +268,7 @@ impl Default for Setup {
             pool_bytes: 1 << 30,
             overlay_bytes: 1 << 20,
             table_bytes: 64 << 20,
+            kept_bytes: 0,
             flush_end: FLUSH_END_DEADLINE,
             clock: Arc::new(Still),
         }
@@ -309,6 +311,7 @@ impl Node {
         let flusher = Arc::new(flusher);
         let dyn_base: Arc<dyn RowBase> = Arc::clone(&base) as Arc<dyn RowBase>;
         let state = State::new(dyn_base, record, Arc::clone(&flusher), Arc::clone(&log), setup.table_bytes);
+        let state = state.keeping(setup.kept_bytes);
         *notes.views.lock().unwrap() = Arc::downgrade(state.views());
         let reader = RowReader::new(Arc::clone(state.views()), Arc::new(SealedRows::new(Arc::clone(&node_keys))));
         let parts = ApplyParts {

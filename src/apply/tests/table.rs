@@ -40,11 +40,11 @@ use crate::apply::thread::NotEnded;
 use crate::crypto::keystore::Purpose;
 use crate::fsm::codec::encode_batch_if;
 use crate::fsm::command::WriteCommand;
+use crate::fsm::fetched::Detail;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowKey;
 use crate::fsm::opening::RowBatch;
 use crate::fsm::reader::Base;
-use crate::fsm::reader::Detail;
 use crate::fsm::row::FoundRow;
 use crate::fsm::value::Value;
 use crate::fsm::value::ValueRef;
@@ -70,6 +70,8 @@ struct Tally {
     walks: u64,
     /// Rows that stayed in memory behind a flush, as walks met them.
     kept: u64,
+    /// Reads that left rows there.
+    read_back: u64,
     flushes: u64,
     failed_files: u64,
     failed_ingests: u64,
@@ -88,6 +90,7 @@ impl Tally {
             || per(self.lapped, 40)
             || per(self.walks, 1)
             || per(self.kept, 2)
+            || per(self.read_back, 4)
             || per(self.flushes, 1)
             || per(self.failed_files, 4)
             || per(self.failed_ingests, 20)
@@ -244,6 +247,7 @@ fn read(player: &Rc<RefCell<Player>>, states: &States) {
         }
     })));
     let before = reader.views().load();
+    let kept_before = before.kept.row_count();
     let mut answers = Vec::new();
     if let [one] = asked[..] {
         answers.push(reader.value(one).unwrap());
@@ -265,6 +269,8 @@ fn read(player: &Rc<RefCell<Player>>, states: &States) {
     tally.moved += u64::from(from < to);
     tally.frozen += u64::from(before.freezes < after.freezes);
     tally.lapped += u64::from(before.freezes + 2 < after.freezes);
+    let is_read_back = turns == 0 && kept_before < after.kept.row_count();
+    tally.read_back += u64::from(is_read_back);
 }
 
 /// Every row that is there is met once, and no other.
@@ -305,6 +311,7 @@ fn trial(seed: u64) -> Tally {
         threads: 1,
         run_entries: chance.pick(&[1, 3, 100]),
         table_bytes: chance.pick(&[1, 1, 120 << 10, 64 << 20]),
+        kept_bytes: chance.pick(&[0, 200 << 10, 64 << 20]),
         ..Setup::default()
     };
     let mut log = leader.log.clone();
@@ -390,6 +397,7 @@ impl Tally {
             (&mut self.lapped, other.lapped),
             (&mut self.walks, other.walks),
             (&mut self.kept, other.kept),
+            (&mut self.read_back, other.read_back),
             (&mut self.flushes, other.flushes),
             (&mut self.failed_files, other.failed_files),
             (&mut self.failed_ingests, other.failed_ingests),

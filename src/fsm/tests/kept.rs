@@ -1,12 +1,16 @@
 //! Rows that stay in memory behind a flush.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::fsm::kept::KeptRows;
+use crate::fsm::kept::KeptShare;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
+use crate::fsm::sized_rows::Rubble;
 use crate::fsm::table::MergeSorter;
 use crate::fsm::table::RowTable;
 use crate::fsm::table_row::RowBytes;
@@ -60,6 +64,59 @@ fn what_a_newer_table_wrote_replaces_a_kept_row_and_what_it_deleted_or_cleared_i
     let mut found = vec![FoundRow::Below; 2];
     kept.find_each(&[name(Database::FIRST, 64), name(Database::FIRST, 0)], &mut found);
     assert_eq!(found, [FoundRow::Row(row(b"after")), FoundRow::Below]);
+}
+
+fn find(kept: &KeptRows, number: u16) -> FoundRow {
+    kept.find(&name(Database::FIRST, number))
+}
+
+// Goal: a read brings a row up, and never one that is older than what a flush has left.
+#[test]
+fn a_row_that_was_read_stays_unless_a_file_was_taken_in_since_or_one_is_there() {
+    let kept = kept(Database::FIRST, 1);
+    let read = |number, value: &[u8]| vec![(name(Database::FIRST, number), row(value))];
+    assert!(kept.mark().is_none(), "nothing is allowed at first");
+    kept.allow(1 << 20);
+    let mark = kept.mark().unwrap();
+    let bytes = kept.memory_bytes();
+    kept.remember(mark, &mut read(64, b"read"));
+    kept.remember(mark, &mut read(0, b"read"));
+    assert_eq!((find(&kept, 64), find(&kept, 0)), (FoundRow::Row(row(b"read")), FoundRow::Row(row(&[0; 100]))));
+    assert!(kept.memory_bytes() >= bytes + row(b"read").memory_bytes());
+    // Another key's file: what was read before it may be old all the same.
+    kept.take_over(&table(&Effects::default()), u64::MAX);
+    kept.remember(mark, &mut read(128, b"late"));
+    assert_eq!(find(&kept, 128), FoundRow::Below);
+    let share = KeptShare { rows: Arc::new(kept), bytes_max: None };
+    let mark = share.rows.mark().unwrap();
+    share.make_room();
+    share.rows.remember(mark, &mut read(128, b"between"));
+    share.take_over(&table(&Effects::default()));
+    share.rows.remember(mark, &mut read(192, b"late"));
+    assert_eq!((find(&share.rows, 128), find(&share.rows, 192)), (FoundRow::Below, FoundRow::Below));
+    assert_eq!(share.rows.memory_bytes(), 0);
+}
+
+#[test]
+fn rows_that_are_read_never_take_more_than_is_allowed_and_the_newest_are_there() {
+    let buried = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&buried);
+    let kept = KeptRows::new(Arc::new(move |rubble: Rubble| {
+        count.fetch_add(rubble.bytes(), Relaxed);
+    }));
+    let allowed = 256 << 10;
+    kept.allow(allowed);
+    let mark = kept.mark().unwrap();
+    for number in 0..5000 {
+        let mut read = vec![(name(Database::FIRST, number * 13), row(&[1; 100]))];
+        kept.remember(mark, &mut read);
+        assert_eq!(find(&kept, number * 13), FoundRow::Row(row(&[1; 100])));
+        assert!(kept.memory_bytes() <= allowed, "{kept:?}");
+    }
+    assert!(kept.memory_bytes() > allowed / 2, "{kept:?}");
+    assert!(buried.load(Relaxed) > 0, "none is dropped by the reader");
+    kept.remember(mark, &mut vec![(name(Database::FIRST, 1), row(&vec![1; 100 << 10]))]);
+    assert_eq!(find(&kept, 1), FoundRow::Below, "it would cost too many others");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use shuttle::rand::Rng;
 use shuttle::sync::Mutex;
 use shuttle::sync::atomic::AtomicUsize;
 use shuttle::sync::atomic::Ordering::SeqCst;
@@ -22,6 +23,8 @@ use crate::fsm::sized_rows::Bury;
 use crate::fsm::table_row::RowBytes;
 use crate::fsm::table_row::TableRow;
 use crate::fsm::table_row::WrittenAt;
+use crate::fsm::tests::threads::kept::KeptMark;
+use crate::fsm::tests::threads::kept::KeptShare;
 use crate::fsm::tests::threads::table::RowTable;
 use crate::fsm::tests::threads::table::stretches;
 use crate::fsm::tests::threads::view::SeenRow;
@@ -105,6 +108,8 @@ struct Run {
     freezes: bool,
     /// Kept rows are dropped behind it.
     sheds: bool,
+    /// What is frozen stays in memory once it is flushed.
+    stays: bool,
 }
 
 /// Two rows of one stretch, or of two.
@@ -166,32 +171,38 @@ struct World {
     history: Vec<Pair>,
     /// The newest index that somebody was told of.
     answered: AtomicUsize,
-    frozen: Mutex<Option<Arc<RowTable>>>,
+    frozen: Mutex<Option<(Arc<RowTable>, Arc<KeptShare>)>>,
     is_over: AtomicUsize,
 }
 
 fn apply(world: &World, mut writer: ViewWriter<MapBase>, runs: &[Run], bury: &Bury) {
-    for (index, run) in (1..).zip(runs) {
-        let position = Position { term: Term(1), index: Index(index) };
-        writer.publish(effects(run.act, index, &world.names), position, index);
-        world.answered.store(usize::try_from(index).unwrap(), SeqCst);
-        writer.merge();
-        if run.sheds {
-            writer.newest().kept.shed_to(0);
-        }
-        let is_idle = world.frozen.lock().unwrap().is_none();
-        if run.freezes && is_idle {
-            let frozen = writer.freeze(RowTable::new(Arc::clone(bury)));
-            *world.frozen.lock().unwrap() = Some(frozen);
-        }
+    for run in (1..).zip(runs) {
+        apply_one(world, &mut writer, run, bury);
     }
     world.is_over.store(1, SeqCst);
+}
+
+fn apply_one(world: &World, writer: &mut ViewWriter<MapBase>, (index, run): (u64, &Run), bury: &Bury) {
+    let position = Position { term: Term(1), index: Index(index) };
+    writer.publish(effects(run.act, index, &world.names), position, index);
+    world.answered.store(usize::try_from(index).unwrap(), SeqCst);
+    writer.merge();
+    if run.sheds {
+        writer.newest().kept.shed_to(0);
+    }
+    let is_idle = world.frozen.lock().unwrap().is_none();
+    if run.freezes && is_idle {
+        let frozen = writer.freeze(RowTable::new(Arc::clone(bury)));
+        let share = KeptShare { rows: Arc::clone(&writer.newest().kept), bytes_max: run.stays.then_some(u64::MAX) };
+        *world.frozen.lock().unwrap() = Some((frozen, Arc::new(share)));
+    }
 }
 
 fn flush(world: &World) {
     while world.is_over.load(SeqCst) == 0 {
         let frozen = world.frozen.lock().unwrap().clone();
-        if let Some(table) = frozen {
+        if let Some((table, share)) = frozen {
+            share.make_room();
             // A file is taken in whole.
             let mut rows = world.views.load().base.lock().unwrap().clone();
             if table.cleared().has(Database::FIRST) {
@@ -208,7 +219,7 @@ fn flush(world: &World) {
                 shown.unwrap();
             }
             *world.views.load().base.lock().unwrap() = rows;
-            world.views.load().kept.take_over(&table, u64::MAX);
+            share.take_over(&table);
             *world.frozen.lock().unwrap() = None;
         }
         thread::yield_now();
@@ -228,7 +239,12 @@ fn read_one(world: &World, at: usize) {
     let since = world.answered.load(SeqCst);
     let view = world.views.load();
     let found = match view.find(&world.names[at]) {
-        FoundRow::Below => view.base.lock().unwrap().get(&world.names[at]).copied(),
+        FoundRow::Below => {
+            let mark = view.kept.mark().unwrap();
+            let found = view.base.lock().unwrap().get(&world.names[at]).copied();
+            stay(world, &view, mark, at, found);
+            found
+        }
         found => index_of(&found),
     };
     let until = usize::try_from(world.views.load().position.index.0).unwrap();
@@ -236,14 +252,23 @@ fn read_one(world: &World, at: usize) {
     assert!(stood.iter().any(|pair| pair[at] == found), "row {at}: {found:?}, of {stood:?}");
 }
 
+/// A row that was read from the base stays in memory.
+fn stay(world: &World, view: &View<MapBase>, mark: KeptMark, at: usize, found: Option<u64>) {
+    let mut read: Vec<(RowName, TableRow)> =
+        found.and_then(row).map(|row| (world.names[at], row)).into_iter().collect();
+    view.kept.remember(mark, &mut read);
+    assert!(read.is_empty());
+}
+
 /// Both rows: exactly what is true at the index of the view.
 fn read_both(world: &World, is_pinned: bool) {
     let since = world.answered.load(SeqCst);
     let mut below = Vec::new();
     let read_base = |view: &View<MapBase>, missing: &[usize]| {
-        below.clear();
+        let mark = view.kept.mark().unwrap();
         // Not of one moment.
-        below.extend(missing.iter().map(|at| view.base.lock().unwrap().get(&world.names[*at]).copied()));
+        below = missing.iter().map(|at| view.base.lock().unwrap().get(&world.names[*at]).copied()).collect();
+        missing.iter().zip(&below).for_each(|(at, found)| stay(world, view, mark, *at, *found));
         Ok::<(), ()>(())
     };
     let mut seen = Vec::new();
@@ -265,11 +290,12 @@ fn read_both(world: &World, is_pinned: bool) {
     assert_eq!(pair, world.history[index], "at index {index}");
 }
 
-fn execution(runs: &[Run], are_apart: bool) {
+fn world(runs: &[Run], are_apart: bool) -> (Arc<World>, ViewWriter<MapBase>, Bury) {
     let names = names(are_apart);
     let base: MapBase = Mutex::new(names.iter().map(|name| (*name, 0)).collect());
     let bury: Bury = Arc::new(drop);
     let writer = ViewWriter::new(Arc::new(base), Position::default(), 0, &bury);
+    writer.newest().kept.allow(1 << 20);
     let world = Arc::new(World {
         views: Arc::clone(writer.views()),
         names,
@@ -278,6 +304,11 @@ fn execution(runs: &[Run], are_apart: bool) {
         frozen: Mutex::new(None),
         is_over: AtomicUsize::new(0),
     });
+    (world, writer, bury)
+}
+
+fn execution(runs: &[Run], are_apart: bool) {
+    let (world, writer, bury) = world(runs, are_apart);
     let (applying, flushing, one, both) = (world.clone(), world.clone(), world.clone(), world);
     let runs = runs.to_vec();
     let threads = [
@@ -298,7 +329,13 @@ fn random_runs(rng: &Seeded) -> Vec<Run> {
         6 => Act::Clear,
         _ => Act::Nothing,
     };
-    (0..6).map(|_| Run { act: act(rng), freezes: rng.index(2) == 0, sheds: rng.index(4) == 0 }).collect()
+    let run = |rng: &Seeded| Run {
+        act: act(rng),
+        freezes: rng.index(2) == 0,
+        sheds: rng.index(4) == 0,
+        stays: rng.index(4) > 0,
+    };
+    (0..6).map(|_| run(rng)).collect()
 }
 
 #[test]
@@ -310,10 +347,47 @@ fn no_order_of_threads_tears_several_rows_or_shows_a_row_as_it_was_before_an_ans
     }
 }
 
+/// Goal: what a reader brings up from the base never outlives the flush that makes it old, however late the reader is.
+#[test]
+fn a_row_that_was_read_before_a_flush_never_stays_behind_it() {
+    for (act, stays) in [(Act::Delete(0), true), (Act::Clear, true), (Act::SetBoth, false)] {
+        shuttle::check_random(move || late_execution(act, stays), 300);
+    }
+}
+
+/// One reads a row and is held up until the base has another one, and for a while behind that. Once that is flushed and no table
+/// has it any more the row is read again.
+fn late_execution(act: Act, stays: bool) {
+    let run = |act| Run { act, freezes: true, sheds: false, stays };
+    let runs = [run(act), run(Act::Nothing)];
+    let (world, mut writer, bury) = world(&runs, false);
+    let (flushing, reading) = (world.clone(), world.clone());
+    let view = world.views.load();
+    let mark = view.kept.mark().unwrap();
+    let late = move || {
+        let flushed = || view.base.lock().unwrap().get(&reading.names[0]).copied();
+        while flushed() == Some(0) {
+            thread::yield_now();
+        }
+        (0..shuttle::rand::thread_rng().gen_range(0..300)).for_each(|_| thread::yield_now());
+        stay(&reading, &view, mark, 0, Some(0));
+    };
+    let threads = [thread::spawn(move || flush(&flushing)), thread::spawn(late)];
+    for (index, run) in (1..).zip(&runs) {
+        apply_one(&world, &mut writer, (index, run), &bury);
+        while world.frozen.lock().unwrap().is_some() {
+            thread::yield_now();
+        }
+    }
+    world.is_over.store(1, SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    (0..2).for_each(|at| read_one(&world, at));
+}
+
 /// Goal: half of an MSET is never seen, when freeze, flush and ingest come between any two steps of a reader.
 #[test]
 fn an_mset_is_never_seen_in_halves_whatever_is_frozen_and_flushed_meanwhile() {
-    let [one, both] = [Act::SetOne(0), Act::SetBoth].map(|act| Run { act, freezes: true, sheds: false });
+    let [one, both] = [Act::SetOne(0), Act::SetBoth].map(|act| Run { act, freezes: true, sheds: false, stays: true });
     shuttle::check_pct(move || execution(&[one, both, both, one, both], true), 500, 3);
 }
 
@@ -321,6 +395,6 @@ fn an_mset_is_never_seen_in_halves_whatever_is_frozen_and_flushed_meanwhile() {
 #[test]
 fn a_cleared_row_never_comes_back_from_below() {
     let runs = [Act::SetBoth, Act::Clear, Act::SetOne(1), Act::ClearAndSet(0), Act::SetBoth];
-    let runs = runs.map(|act| Run { act, freezes: true, sheds: false });
+    let runs = runs.map(|act| Run { act, freezes: true, sheds: false, stays: true });
     shuttle::check_pct(move || execution(&runs, false), 500, 3);
 }
