@@ -7,6 +7,7 @@ use crate::apply::flush::Flusher;
 use crate::fsm::base::BaseMemory;
 use crate::fsm::base::Pressure;
 use crate::fsm::base::RowBase;
+use crate::fsm::kept::KeptRows;
 use crate::fsm::view::View;
 use crate::fsm::view::Views;
 
@@ -60,6 +61,13 @@ impl TableGauge {
             return (TableMemory::default(), BaseMemory::default());
         };
         (TableMemory::of(&view, self.flusher.upgrade().as_deref()), view.base.memory())
+    }
+
+    /// Shows the kept rows to who decides how many may stay. Not if the state is gone.
+    pub fn show_kept(&self, decide: impl FnOnce(&KeptRows)) {
+        if let Some(views) = self.views.upgrade() {
+            decide(&views.load().kept);
+        }
     }
 
     /// How far merging of the base's files is behind; nothing of a state that is gone, or that cannot say so.

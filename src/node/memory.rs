@@ -137,6 +137,17 @@ impl MemoryPlan {
         self.fixed_bytes + self.table_bytes + self.kept_bytes + self.cache_bytes + self.client_bytes + self.entry_bytes
     }
 
+    /// What kept rows, which take `kept_bytes`, may take from now on, where the process takes `resident_bytes`. Twice what it takes too
+    /// much: of what they leave only whole pages come back, and rows of other sizes may lie on the same ones.
+    #[must_use]
+    pub fn kept_bytes_allowed(&self, kept_bytes: u64, resident_bytes: u64) -> u64 {
+        let allowed = match self.all_bytes.checked_sub(resident_bytes) {
+            Some(free) => kept_bytes.saturating_add(free),
+            None => kept_bytes.saturating_sub(2 * (resident_bytes - self.all_bytes)),
+        };
+        allowed.min(self.kept_bytes)
+    }
+
     /// What the tables may take before a run begins.
     #[must_use]
     pub fn settled_table_bytes(&self) -> u64 {
@@ -250,6 +261,17 @@ mod tests {
             }
             assert_eq!(default(Some(24 << 30), has_peers), 6144);
         }
+    }
+
+    #[test]
+    fn kept_rows_give_way_where_the_process_is_too_large_and_grow_again_where_it_is_not() {
+        let (plan, all) = (plan(6144), 6144 * MIB);
+        assert_eq!(plan.kept_bytes_allowed(0, 0), plan.kept_bytes);
+        assert_eq!(plan.kept_bytes_allowed(2000 * MIB, all - 100 * MIB), 2100 * MIB);
+        assert_eq!(plan.kept_bytes_allowed(2000 * MIB, all), 2000 * MIB);
+        assert_eq!(plan.kept_bytes_allowed(2000 * MIB, all + 100 * MIB), 1800 * MIB);
+        assert_eq!(plan.kept_bytes_allowed(2000 * MIB, 2 * all), 0);
+        assert_eq!(plan.kept_bytes_allowed(9000 * MIB, all), plan.kept_bytes);
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl NodeWatch {
     /// Whether log and apply have moved.
     fn look(&mut self) {
         self.numbers.clients.sample();
+        self.numbers.memory.rein_in();
         let status = self.numbers.status.load();
         let applied = self.numbers.apply.applied_index.load(Relaxed);
         let facts = &self.numbers.watch;

@@ -193,6 +193,30 @@ fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
     assert_eq!(node.stop().code(), Some(0));
 }
 
+/// Goal: what a FLUSHALL drops goes back to the machine, also where nobody asks anything of the node any more.
+#[test]
+fn an_idle_node_gives_back_what_it_has_dropped() {
+    let site = Site::new();
+    let mut args = site.sealed();
+    args.extend(["--memory-bytes", "2G"].map(str::to_owned));
+    let node = Node::start(&args);
+    let before = memory_bytes(node.pid(), "VmRSS:");
+    write(&mut node.client(), "value", 64_000, VALUE_BYTES);
+    let full = memory_bytes(node.pid(), "VmRSS:");
+    assert!(full > before + 64_000 * VALUE_BYTES as u64, "{full} bytes are held");
+    assert_eq!(node.client().words("FLUSHALL"), Reply::ok());
+    let began = Instant::now();
+    loop {
+        let held = memory_bytes(node.pid(), "VmRSS:");
+        if held < before + (full - before) / 3 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{held} bytes are held, {full} at most, {before} before");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(node.stop().code(), Some(0));
+}
+
 /// Looks at a node's numbers all the time.
 struct Watched {
     is_over: Arc<AtomicBool>,
