@@ -151,7 +151,11 @@ impl State {
     pub(super) fn has_space(&mut self) -> bool {
         let (bytes, is_busy) = (self.memory_bytes(), self.flusher.is_busy());
         let kept = &self.writer.newest().kept;
-        kept.shed_to(self.bytes_max.saturating_sub(bytes).max(self.kept_bytes));
+        // Others see to their own part. It may be exceeded by what they are at just now: apply does not drop a stretch for that.
+        let most = self.bytes_max.saturating_sub(bytes).max(self.kept_bytes);
+        if kept.memory_bytes() > most + self.kept_bytes / KEPT_SLACK_PART {
+            kept.shed_to(most);
+        }
         let is_held = is_busy && bytes >= self.bytes_max;
         if self.is_held != is_held {
             self.is_held = is_held;
@@ -315,6 +319,8 @@ const FREEZE_PART: u64 = 3;
 /// The part of the tables' bound up to which one stays in memory once it is flushed, where kept rows have no part of their own: of two
 /// larger ones one has gone before the next is full.
 const KEEP_PART: u64 = 4;
+/// Part of the kept rows' own bytes that they may be above it before apply itself makes them fewer.
+const KEPT_SLACK_PART: u64 = 16;
 /// Bytes of the base from which on a cleared database is flushed at once; a smaller one is no space worth a file.
 const CLEAR_FLUSHED_FROM: u64 = 64 << 20;
 /// The part of the log's pool that may lie above the flushed state: a slot is free again long before the pool is full.

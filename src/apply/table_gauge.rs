@@ -32,12 +32,20 @@ pub struct TableMemory {
 
 impl TableMemory {
     pub(super) fn of(view: &View<dyn RowBase>, flusher: Option<&Flusher>) -> TableMemory {
+        // First: what is buried meanwhile is counted once or not at all.
+        let dropping_bytes = flusher.map_or(0, Flusher::buried_bytes);
         TableMemory {
+            dropping_bytes,
             table_bytes: view.table.memory_bytes(),
             frozen_bytes: view.frozen.memory_bytes(),
             kept_bytes: view.kept.memory_bytes(),
-            dropping_bytes: flusher.map_or(0, Flusher::buried_bytes),
         }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.table_bytes + self.frozen_bytes + self.kept_bytes + self.dropping_bytes
     }
 
     /// All of it that cannot be let go of, and that has to lie in what the tables may take. What is dropped may lie in the
@@ -63,11 +71,17 @@ impl TableGauge {
         (TableMemory::of(&view, self.flusher.upgrade().as_deref()), view.base.memory())
     }
 
-    /// Shows the kept rows to who decides how many may stay. Not if the state is gone.
-    pub fn show_kept(&self, decide: impl FnOnce(&KeptRows)) {
-        if let Some(views) = self.views.upgrade() {
-            decide(&views.load().kept);
-        }
+    /// What the tables hold now. Does not ask the base.
+    #[must_use]
+    pub fn tables(&self) -> TableMemory {
+        let view = self.views.upgrade().map(|views| views.load());
+        view.map_or_else(TableMemory::default, |view| TableMemory::of(&view, self.flusher.upgrade().as_deref()))
+    }
+
+    /// The rows that stay in memory; `None` if the state is gone.
+    #[must_use]
+    pub fn kept(&self) -> Option<Arc<KeptRows>> {
+        Some(Arc::clone(&self.views.upgrade()?.load().kept))
     }
 
     /// How far merging of the base's files is behind; nothing of a state that is gone, or that cannot say so.

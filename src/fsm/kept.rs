@@ -8,16 +8,20 @@
 //! their rows are taken over here. So a row that is handed over behind those of a newer file is refused, and one that comes
 //! before them is hidden by that file's table until they replace it.
 //!
+//! Kept rows are not asked whether they would still open. Whoever refuses rows in the clear later than at the bootstrap, or retires a
+//! key that values are sealed with, has to drop them and to count a file.
+//!
 //! Why: a row of the base costs 5.6 us, one that lies here less than 1. With 5 million keys of 256 B, twice as much as the tables
 //! hold, that is 170,000 GETs a second against 980,000 (2026-11-30, 2 cores, Zen 5).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::Release;
 
+use super::sync::AtomicBool;
+use super::sync::AtomicU64;
+use super::sync::AtomicUsize;
 use super::table::RowTable;
 use super::table::stretches;
 use crate::fsm::name::RowName;
@@ -36,6 +40,8 @@ pub struct KeptRows {
     own_bytes: AtomicU64,
     /// Files that the base has taken in and whose rows were taken over, or are just now.
     files: AtomicU64,
+    /// Rows that were read had no space.
+    is_short: AtomicBool,
 }
 
 /// A moment before the base was read.
@@ -49,7 +55,7 @@ impl KeptRows {
         let rows = RowTable::new(bury);
         let empty_bytes = rows.memory_bytes();
         let (next, own_bytes, files) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        KeptRows { rows, empty_bytes, next, own_bytes, files }
+        KeptRows { rows, empty_bytes, next, own_bytes, files, is_short: AtomicBool::new(false) }
     }
 
     /// Bytes that rows which were read may fill, with those that were flushed. None at first.
@@ -100,25 +106,22 @@ impl KeptRows {
         self.shed_to(bytes_max);
     }
 
-    /// Drops rows until they take `bytes_max` at most, a stretch of names after the other. When this returns, each stretch was empty
-    /// once, or there is no need. A stretch of 3 MiB takes a millisecond or two.
+    /// Drops rows until they take `bytes_max` at most, a stretch of names after the other. A stretch of 3 MiB takes a millisecond or
+    /// two.
     pub fn shed_to(&self, bytes_max: u64) {
-        self.shed(bytes_max, RowTable::empty);
-    }
-
-    fn shed(&self, bytes_max: u64, shed_stretch: fn(&RowTable, usize)) {
         for _ in 0..stretches() {
             if self.memory_bytes() <= bytes_max {
                 break;
             }
-            shed_stretch(&self.rows, self.next.fetch_add(1, Relaxed) % stretches());
+            self.rows.empty(self.next.fetch_add(1, Relaxed) % stretches());
         }
     }
 
-    /// Nothing is taken over of a file that the base has taken in, and nothing may stay that is older.
+    /// Nothing is taken over of a file that the base has taken in, and nothing may stay that is older: each stretch is emptied here,
+    /// whatever the count of bytes says, which is behind a row that is being put in.
     fn pass_over(&self) {
         self.files.fetch_add(1, Release);
-        self.shed_to(0);
+        (0..stretches()).for_each(|number| self.rows.empty(number));
     }
 
     /// To be called before the base is read for rows that are to stay here. `None` if there is no space for any.
@@ -128,17 +131,25 @@ impl KeptRows {
     }
 
     /// Keeps rows that were read from the base behind `mark`, if they are still what it has, and if they fit into what they are
-    /// allowed. Where it is full, a stretch of other rows makes room. Leaves `read` empty.
+    /// allowed. Where they do not, [`KeptRows::make_room`] makes room for later ones: who reads waits for nobody. Leaves `read` empty.
     pub fn remember(&self, mark: KeptMark, read: &mut Vec<(RowName, TableRow)>) {
-        let own_bytes = self.allowed_bytes();
         let bytes: u64 = read.iter().map(|(_, row)| row.memory_bytes()).sum();
-        if bytes > own_bytes / stretches() as u64 {
+        if self.memory_bytes() + bytes > self.allowed_bytes() {
+            self.is_short.store(true, Relaxed);
             return read.clear();
         }
-        self.shed(own_bytes - bytes, RowTable::bury_stretch);
         for (name, row) in read.drain(..) {
             // Asked under the lock of the stretch: what has been taken over there was counted before.
             self.rows.keep_read(name, row, || self.files.load(Relaxed) == mark.0);
+        }
+    }
+
+    /// Drops some rows, if there was no space for others since the last call. To be called again and again, by a thread that has time.
+    pub fn make_room(&self) {
+        if self.is_short.swap(false, Relaxed) {
+            let own_bytes = self.allowed_bytes();
+            let room = (own_bytes / ROOM_PART).max(ROOM_BYTES).min(own_bytes / ROOM_PART_MAX);
+            self.shed_to(own_bytes - room);
         }
     }
 
@@ -152,6 +163,14 @@ impl KeptRows {
 }
 
 debug_fields!(self: KeptRows { memory_bytes: self.memory_bytes() });
+
+/// Part of what kept rows may take that is made room at once: as much as is read of a disk in half a second, and not much of what
+/// lies there.
+const ROOM_PART: u64 = 32;
+/// See [`ROOM_PART`]: at least so much...
+const ROOM_BYTES: u64 = 32 << 20;
+/// ... and at most this part.
+const ROOM_PART_MAX: u64 = 4;
 
 /// What is to stay in memory behind the flush of one table.
 pub struct KeptShare {

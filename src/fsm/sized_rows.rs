@@ -82,7 +82,7 @@ impl Rubble {
 
     /// Takes rows in, if there are any.
     pub(crate) fn add(&mut self, rows: SizedRows) {
-        if rows.rows.capacity() > 0 {
+        if rows.rows.allocation_size() > 0 {
             self.bytes += rows.memory_bytes();
             self.maps.push(rows);
         }

@@ -7,6 +7,9 @@ pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::PoisonError;
 pub(crate) use std::sync::RwLock;
 pub(crate) use std::sync::RwLockReadGuard;
+pub(crate) use std::sync::atomic::AtomicBool;
+pub(crate) use std::sync::atomic::AtomicU64;
+pub(crate) use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 

@@ -7,9 +7,9 @@
 //! shard under that shard's lock: whoever misses a row sees the mark under the same lock, so nobody looks below for a
 //! row that a clear took away.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::sync::AtomicU64;
 use super::sync::Mutex;
 use super::sync::PoisonError;
 use super::sync::RwLock;
@@ -34,7 +34,7 @@ use crate::keys::node_keys::ActiveValue;
 /// See the head of this file.
 pub struct RowTable {
     shards: Box<[RwLock<Shard>]>,
-    /// Written by the thread that merges. Of kept rows, under the lock of a shard.
+    /// Written by the thread that merges. Of kept rows: counted under the lock of a shard, and taken off behind it.
     bytes: AtomicU64,
     /// What its values are sealed with: one key, and another one for each rotation since it was empty. Pushed by the thread that
     /// merges.
@@ -256,11 +256,6 @@ impl RowTable {
     /// Drops all rows of one stretch. Not for a table that runs are merged into.
     pub(super) fn empty(&self, number: usize) {
         drop(self.take_stretch(number, Database::all()));
-    }
-
-    /// The same, for who has no time.
-    pub(super) fn bury_stretch(&self, number: usize) {
-        self.take_stretch(number, Database::all()).bury(&self.bury);
     }
 
     /// Buries all rows of some databases. Not for a table that runs are merged into.

@@ -68,7 +68,8 @@ impl WrittenAt {
         WrittenAt { index, op, is_sealed: sealed.is_some(), key_id, entry_tag }
     }
 
-    /// That of a row of the base, which does not say what it was sealed with. Nobody can seal it again.
+    /// That of a row of the base, which does not say what it was sealed with: only the index is true. Such a row is not sealed again, and
+    /// its header is nobody's.
     #[must_use]
     pub fn read_back(index: Index) -> WrittenAt {
         WrittenAt::new(index, 0, Some([0; 16].into()))

@@ -3,7 +3,7 @@
 //! ```text
 //! memory-bytes = fixed     the program, its buffers, RocksDB's work
 //!              + tables    what was applied and not flushed, in plaintext; the frozen table; the run under way
-//!              + kept      rows that were flushed and stay in memory, opened
+//!              + kept      rows that were flushed, or read from the disk, and stay in memory, opened
 //!              + cache     RocksDB's blocks
 //!              + clients   requests and replies
 //!              + entries   above applied, and the newest ones for followers
@@ -60,7 +60,7 @@ pub struct MemoryPlan {
     pub fixed_bytes: u64,
     /// The tables above the state on disk, with the run under way.
     pub table_bytes: u64,
-    /// Rows that were flushed and stay in memory, however full the tables are.
+    /// Rows that were flushed or read and stay in memory, however full the tables are.
     pub kept_bytes: u64,
     /// RocksDB's cache.
     pub cache_bytes: u64,

@@ -39,22 +39,6 @@ impl MemoryNumbers {
         ]
     }
 
-    /// Kept rows give way where the process takes more than it may. What the allocator cannot give back is seen here alone: rows of one
-    /// size that went one by one leave pages half empty, and rows of another size have no use for these.
-    pub(crate) fn rein_in(&self) {
-        let Some(resident_bytes) = process::resident_bytes() else { return };
-        if resident_bytes > sum(&self.parts()) + self.plan.fixed_bytes {
-            nudge_allocator();
-        }
-        self.tables.show_kept(|kept| {
-            let allowed = self.plan.kept_bytes_allowed(kept.memory_bytes(), resident_bytes);
-            kept.allow(allowed);
-            if allowed < self.plan.kept_bytes {
-                kept.shed_to(allowed);
-            }
-        });
-    }
-
     /// For INFO memory: under the names that `redis-cli --stat` and exporters read, then part by part. `maxmemory` is no limit of
     /// the data, which lives on disk.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
@@ -89,16 +73,6 @@ impl MemoryNumbers {
         }
     }
 }
-
-/// The allocator gives free memory back to the kernel when some more is freed, if it was free for a while: on a node that has
-/// just dropped a gigabyte, and has nothing else to do, never (mimalloc 3: 1.3 GB stayed behind a FLUSHALL). Nobody touches what is
-/// freed here.
-fn nudge_allocator() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
-}
-
-/// A whole piece of what the allocator has from the kernel.
-const NUDGE_BYTES: usize = 8 << 20;
 
 fn sum(parts: &[MemoryPart]) -> u64 {
     parts.iter().map(|(.., bytes)| bytes).sum()

@@ -22,6 +22,7 @@ mod first_start;
 mod hand_over;
 mod histogram;
 mod kek_meetings;
+mod kept_watch;
 mod link_numbers;
 mod links;
 mod listeners;

@@ -30,6 +30,7 @@ use crate::limits::WATCH_EVERY;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
 use crate::node::hand_over::HandOver;
+use crate::node::kept_watch::KeptWatch;
 use crate::node::numbers::NodeNumbers;
 use crate::node::refusal::Refusal;
 use crate::node::trial;
@@ -64,6 +65,7 @@ pub(super) fn spawn(
         apply: Stuck::default(),
         log: Stuck::default(),
         flushes: FlushesSeen::default(),
+        kept: KeptWatch::default(),
         hand_over,
         is_unable_since: None,
         handed_over_at: None,
@@ -111,6 +113,7 @@ struct NodeWatch {
     apply: Stuck,
     log: Stuck,
     flushes: FlushesSeen,
+    kept: KeptWatch,
     hand_over: HandOver,
     /// Since when this node could not do a leader's work.
     is_unable_since: Option<Instant>,
@@ -136,7 +139,7 @@ impl NodeWatch {
     /// Whether log and apply have moved.
     fn look(&mut self) {
         self.numbers.clients.sample();
-        self.numbers.memory.rein_in();
+        self.kept.look(&self.numbers.memory);
         let status = self.numbers.status.load();
         let applied = self.numbers.apply.applied_index.load(Relaxed);
         let facts = &self.numbers.watch;
