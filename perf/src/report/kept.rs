@@ -43,7 +43,8 @@ fn records_that_are_kept_are_quiet_and_their_pages_are_drawn_of_them() {
 #[test]
 fn the_numbers_of_readme_are_those_of_the_records_that_it_names() {
     let readme = Readme::read();
-    for line in [node_lines(&readme), cluster_lines(&readme), crypto_lines(&readme), log_lines(&readme)].concat() {
+    let node_lines = [node_lines(&readme, "node-peers-"), node_lines(&readme, "node-peers-5m-")].concat();
+    for line in [node_lines, cluster_lines(&readme), crypto_lines(&readme), log_lines(&readme)].concat() {
         assert!(readme.text.contains(&format!("\n{line}\n")), "README does not have the line {line}");
     }
     for words in [node_words(&readme), overhead_words(&readme)].concat() {
@@ -76,8 +77,8 @@ impl Readme {
     }
 }
 
-fn node_lines(readme: &Readme) -> Vec<String> {
-    let record = readme.record("node-peers-");
+fn node_lines(readme: &Readme, record: &str) -> Vec<String> {
+    let record = readme.record(record);
     let cell = |name: &str, op: &str, clients: u64, pipeline: u64| {
         let is_it = |row: &&Value| {
             row["impl"] == name && row["op"] == op && row["clients"] == clients && row["pipeline"] == pipeline
