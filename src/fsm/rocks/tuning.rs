@@ -64,6 +64,10 @@ const LEVEL0_TRIGGER: i32 = 4;
 /// eight. Universal compaction: 2.9 and 2.8, but it merges all of the state at once now and then, and needs its space twice.
 const LEVEL1_BYTES: u64 = 512 << 20;
 /// Bytes that compaction writes between two syncs of its file.
+///
+/// Compaction past the kernel's cache (`O_DIRECT`), with level 0 up to 16 files, took 400 k new keys of 256 B a second in place of
+/// 320 k, with 82 ms at p99.9 in place of 149; but what it had merged was not in that cache, and GETs of it fell from 148 k to
+/// 15 k a second (2 cores, Zen 5, 2026-11-30). Its threads at nice 5 or 19: no gain beyond noise, and longer waits at p99.9.
 const SYNC_BYTES: u64 = 1 << 20;
 /// One false positive in a hundred look-ups of absent names; RocksDB's own recommendation.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
