@@ -41,8 +41,7 @@ const ROUND_VALUES: u64 = 4_000;
 #[test]
 fn more_data_than_memory_does_not_move_the_memory() {
     let site = Site::new();
-    let mut args = site.sealed();
-    args.extend(["--memory-bytes", "416M"].map(str::to_owned));
+    let args = with_memory(&site, "416M");
     let node = Node::start(&args);
     let values = runs(CI_MIB) * 256;
     let watched = Watched::begin(&node);
@@ -70,8 +69,7 @@ fn more_data_than_memory_does_not_move_the_memory() {
 fn the_same_load_again_and_again_holds_no_more_memory() {
     let rounds = runs(CI_ROUNDS);
     let site = Site::new();
-    let mut args = site.sealed();
-    args.extend(["--memory-bytes", "416M"].map(str::to_owned));
+    let args = with_memory(&site, "416M");
     let node = Node::start(&args);
     let held: Vec<u64> = (0..rounds).map(|_| held_after_a_round(&node)).collect();
     println!("MiB after each round: {:?}", held.iter().map(|bytes| bytes >> 20).collect::<Vec<_>>());
@@ -103,16 +101,11 @@ fn held_after_a_round(node: &Node) -> u64 {
     assert_eq!(client.words("SAVE"), Reply::ok());
     assert_eq!(client.words("FLUSHALL"), Reply::ok());
     assert_eq!(client.words("SAVE"), Reply::ok());
-    let began = Instant::now();
-    loop {
-        let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
-        let of_part = |part| metric(&metrics, &format!("sealkv_memory_bytes{{part=\"{part}\"}}"));
-        if of_part("dropping") == 0 {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "what was removed is not given back:\n{metrics}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_quiet(|| {
+        let metrics = metrics_of(node.admin_port);
+        let dropping = metric(&metrics, "sealkv_memory_bytes{part=\"dropping\"}");
+        (dropping > 0).then(|| format!("what was removed is not given back:\n{metrics}"))
+    });
     memory_bytes(node.pid(), "VmRSS:")
 }
 
@@ -136,8 +129,7 @@ fn less_than_the_parts_need_is_78_with_the_least_that_would_do() {
 #[test]
 fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     let site = Site::new();
-    let mut args = site.sealed();
-    args.extend(["--memory-bytes", "1G"].map(str::to_owned));
+    let args = with_memory(&site, "1G");
     let node = Node::start(&args);
     let mut client = node.client();
     write(&mut client, "value", 1000, VALUE_BYTES);
@@ -156,7 +148,7 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     assert_eq!(number("maxmemory"), 0, "the data has no limit");
     assert!(number("memory_table_bytes") > 1000 * VALUE_BYTES as u64, "{info}");
     assert!(number("memory_clients_bytes") > 0 && number("memory_cache_bytes") > 0, "{info}");
-    let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
+    let metrics = metrics_of(node.admin_port);
     let shares = ["fixed", "tables", "kept", "cache", "clients", "entries"];
     let share = |part| metric(&metrics, &format!("sealkv_memory_part_limit_bytes{{part=\"{part}\"}}"));
     assert_eq!(shares.into_iter().map(share).sum::<u64>(), 1 << 30);
@@ -172,15 +164,12 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
 #[test]
 fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
     let site = Site::new();
-    let mut args = site.sealed();
-    args.extend(["--memory-bytes", "2G"].map(str::to_owned));
+    let args = with_memory(&site, "2G");
     let node = Node::start(&args);
     write(&mut node.client(), "value", 1000, VALUE_BYTES);
     assert_eq!(node.stop().code(), Some(0));
     let node = Node::start(&args);
-    let kept = || {
-        metric(&String::from_utf8(http(node.admin_port, "/metrics").1).unwrap(), "sealkv_memory_bytes{part=\"kept\"}")
-    };
+    let kept = || metric(&metrics_of(node.admin_port), "sealkv_memory_bytes{part=\"kept\"}");
     assert_eq!(kept(), 0, "nothing was read yet");
     read(&mut node.client(), "value", 500);
     let once = kept();
@@ -189,11 +178,7 @@ fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
     assert_eq!(kept(), once);
     assert_eq!(node.client().words("FLUSHALL"), Reply::ok());
     // It is answered before its run is merged.
-    let began = Instant::now();
-    while kept() > 0 {
-        assert!(began.elapsed() < Duration::from_secs(30), "{} bytes are kept", kept());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_quiet(|| (kept() > 0).then(|| format!("{} bytes are kept", kept())));
     assert_eq!(node.client().words("GET value1"), Reply::Null);
     assert_eq!(node.stop().code(), Some(0));
 }
@@ -202,24 +187,38 @@ fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
 #[test]
 fn an_idle_node_gives_back_what_it_has_dropped() {
     let site = Site::new();
-    let mut args = site.sealed();
-    args.extend(["--memory-bytes", "2G"].map(str::to_owned));
+    let args = with_memory(&site, "2G");
     let node = Node::start(&args);
     let before = memory_bytes(node.pid(), "VmRSS:");
     write(&mut node.client(), "value", 64_000, VALUE_BYTES);
     let full = memory_bytes(node.pid(), "VmRSS:");
     assert!(full > before + 60_000 * VALUE_BYTES as u64, "{full} bytes are held");
     assert_eq!(node.client().words("FLUSHALL"), Reply::ok());
-    let began = Instant::now();
-    loop {
+    wait_until_quiet(|| {
         let held = memory_bytes(node.pid(), "VmRSS:");
-        if held < before + (full - before) / 3 {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "{held} bytes are held, {full} at most, {before} before");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        let is_held = held >= before + (full - before) / 3;
+        is_held.then(|| format!("{held} bytes are held, {full} at most, {before} before"))
+    });
     assert_eq!(node.stop().code(), Some(0));
+}
+
+fn with_memory(site: &Site, memory: &str) -> Vec<String> {
+    let mut args = site.sealed();
+    args.extend(["--memory-bytes", memory].map(str::to_owned));
+    args
+}
+
+fn metrics_of(admin_port: u16) -> String {
+    String::from_utf8(http(admin_port, "/metrics").1).unwrap()
+}
+
+/// Waits until there is nothing to complain of any more, half a minute at most.
+fn wait_until_quiet(mut complaint: impl FnMut() -> Option<String>) {
+    let began = Instant::now();
+    while let Some(complaint) = complaint() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{complaint}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Looks at a node's numbers all the time.
@@ -235,7 +234,7 @@ impl Watched {
         let (over, most, port) = (Arc::clone(&is_over), Arc::clone(&counted), node.admin_port);
         let thread = std::thread::spawn(move || {
             while !over.load(Relaxed) {
-                let metrics = String::from_utf8(http(port, "/metrics").1).unwrap();
+                let metrics = metrics_of(port);
                 most.fetch_max(metric(&metrics, "sealkv_memory_counted_bytes"), Relaxed);
                 std::thread::sleep(Duration::from_millis(50));
             }
