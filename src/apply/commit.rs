@@ -219,7 +219,7 @@ impl State {
         let bytes = table.memory_bytes();
         // The rest is for the next table.
         let left = (self.bytes_max - self.bytes_max / FREEZE_PART).saturating_sub(bytes);
-        let own_bytes = self.kept_bytes.min(kept.allowed_bytes());
+        let own_bytes = kept.allowed_bytes();
         let stays = bytes <= own_bytes.max(self.bytes_max / KEEP_PART);
         let bytes_max = stays.then(|| left.max(own_bytes));
         (self.frozen, self.frozen_at_bytes) = (position.index, self.log.bytes_used());

@@ -65,29 +65,30 @@ impl TableGauge {
     /// What the tables hold now, and what the base does; nothing of a state that is gone.
     #[must_use]
     pub fn load(&self) -> (TableMemory, BaseMemory) {
-        let Some(view) = self.views.upgrade().map(|views| views.load()) else {
-            return (TableMemory::default(), BaseMemory::default());
-        };
-        (TableMemory::of(&view, self.flusher.upgrade().as_deref()), view.base.memory())
+        (self.tables(), self.view().map_or_else(BaseMemory::default, |view| view.base.memory()))
     }
 
     /// What the tables hold now. Does not ask the base.
     #[must_use]
     pub fn tables(&self) -> TableMemory {
-        let view = self.views.upgrade().map(|views| views.load());
-        view.map_or_else(TableMemory::default, |view| TableMemory::of(&view, self.flusher.upgrade().as_deref()))
+        let of = |view: Arc<View<_>>| TableMemory::of(&view, self.flusher.upgrade().as_deref());
+        self.view().map_or_else(TableMemory::default, of)
     }
 
     /// The rows that stay in memory; `None` if the state is gone.
     #[must_use]
     pub fn kept(&self) -> Option<Arc<KeptRows>> {
-        Some(Arc::clone(&self.views.upgrade()?.load().kept))
+        Some(Arc::clone(&self.view()?.kept))
     }
 
     /// How far merging of the base's files is behind; nothing of a state that is gone, or that cannot say so.
     #[must_use]
     pub fn pressure(&self) -> Option<Pressure> {
-        self.views.upgrade()?.load().base.pressure().ok()
+        self.view()?.base.pressure().ok()
+    }
+
+    fn view(&self) -> Option<Arc<View<dyn RowBase>>> {
+        Some(self.views.upgrade()?.load())
     }
 }
 

@@ -325,7 +325,6 @@ impl Base for RowReader {
         };
         let mut view = None;
         for _ in 0..TRIES_MAX {
-            fetched.values.clear();
             view = self.views.several(&names, &mut seen, |view, places| {
                 fetch(&|names, visit| view.base.rows(names, visit), places, Some(&view.kept), &mut fetched)
             })?;
@@ -336,12 +335,9 @@ impl Base for RowReader {
         }
         let view = match view {
             Some(view) => view,
-            None => {
-                fetched.values.clear();
-                self.views.several_pinned(&names, &mut seen, |pinned, places| {
-                    fetch(&|names, visit| pinned.rows(names, visit), places, None, &mut fetched)
-                })?
-            }
+            None => self.views.several_pinned(&names, &mut seen, |pinned, places| {
+                fetch(&|names, visit| pinned.rows(names, visit), places, None, &mut fetched)
+            })?,
         };
         for (asked, seen) in rows.iter().zip(seen) {
             let value = match seen {

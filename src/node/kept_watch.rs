@@ -20,7 +20,9 @@ impl KeptWatch {
         self.give_back(memory.tables.tables().all());
         let Some(kept) = memory.tables.kept().filter(|_| memory.plan.kept_bytes > 0) else { return };
         self.waits = self.waits.saturating_sub(1);
-        if let (0, Some(resident_bytes)) = (self.waits, process::resident_bytes()) {
+        if self.waits == 0
+            && let Some(resident_bytes) = process::resident_bytes()
+        {
             let kept_bytes = kept.memory_bytes();
             let allowed = memory.plan.kept_bytes_allowed(kept_bytes, resident_bytes);
             kept.allow(allowed);

@@ -118,13 +118,11 @@ impl MemoryPlan {
             self.client_bytes += whole_mib(more / 4);
         }
         let rest = all_bytes - self.sum();
-        let kept_bytes = whole_mib(match wishes.cache_bytes {
-            Some(_) => rest,
-            None => (self.cache_bytes + rest).saturating_sub(KEPT_ROWS_FROM_CACHE_BYTES) / 4 * 3,
-        });
-        self.kept_bytes = kept_bytes;
-        if wishes.cache_bytes.is_none() {
-            self.cache_bytes += rest - kept_bytes;
+        if wishes.cache_bytes.is_some() {
+            self.kept_bytes = whole_mib(rest);
+        } else {
+            self.kept_bytes = whole_mib((self.cache_bytes + rest).saturating_sub(KEPT_ROWS_FROM_CACHE_BYTES) / 4 * 3);
+            self.cache_bytes += rest - self.kept_bytes;
         }
         self.all_bytes = all_bytes;
         assert!(self.sum() <= all_bytes, "the parts make no more than the whole");
