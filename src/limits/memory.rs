@@ -24,11 +24,16 @@ pub const MEMORY_PEERS_BYTES: u64 = 64 << 20;
 pub const SECOND_CACHE_BYTES: usize = 8 << 20;
 /// Least for the tables above the state: a third of it is one table, and a run may come on top.
 pub const TABLE_BYTES_MIN: u64 = 64 << 20;
-/// Most for them: a stop flushes what is in them within seconds, and a slot of the log is free again soon.
-pub const TABLE_BYTES_MAX: u64 = 512 << 20;
+/// Most for them: a third of it has about as many rows as a quarter of the log, so that more would not be used, and a stop flushes what
+/// is in them within seconds. The larger the tables, the less merging: see the sizes of RocksDB's levels.
+pub const TABLE_BYTES_MAX: u64 = 1 << 30;
+/// Most for clients, if the settings give no number: rows that stay in memory are of more use to all of them.
+pub const CLIENT_MEMORY_BYTES_DEFAULT_MAX: u64 = 1 << 30;
 /// The cache of blocks has so much before rows that were flushed have a part of their own: indexes and filters of 80 million rows,
 /// at 3.3 bytes each.
 pub const KEPT_ROWS_FROM_CACHE_BYTES: u64 = 256 << 20;
+/// Above that the cache has this part, and kept rows have the rest.
+pub const CACHE_PART_BESIDE_KEPT_ROWS: u64 = 8;
 /// Part of the memory for tables that one run may hold: runs are cut there.
 pub const TABLE_RUN_PART: u64 = 4;
 /// Least for entries above applied, and for those that stay for followers that lag: four of the largest entries.
@@ -45,6 +50,7 @@ const _: () = assert!(
         <= MEMORY_BYTES_DEFAULT_MIN
 );
 const _: () = assert!(SECOND_CACHE_BYTES as u64 <= MEMORY_PEERS_BYTES && SECOND_CACHE_BYTES >= BLOCK_CACHE_BYTES_MIN);
+const _: () = assert!(CLIENT_MEMORY_BYTES_MIN as u64 <= CLIENT_MEMORY_BYTES_DEFAULT_MAX);
 const _: () = assert!(TABLE_BYTES_MIN <= TABLE_BYTES && TABLE_BYTES <= TABLE_BYTES_MAX);
 const _: () = assert!(ENTRY_MEMORY_BYTES_MIN - ENTRY_MEMORY_BYTES_MIN / ENTRY_CACHE_PART >= 2 * ENTRY_BYTES_MAX as u64);
 const _: () = assert!(ENTRY_MEMORY_BYTES_MIN <= UNAPPLIED_BYTES_MAX && LOG_CACHE_BYTES_MAX <= UNAPPLIED_BYTES_MAX);

@@ -10,13 +10,15 @@
 //! ```
 //!
 //! Each part has a least. What is left is shared out: a quarter to the tables, a quarter to clients, an eighth to entries, each up
-//! to its most, and the rest to the cache until it has what indexes and filters of many rows take. Of what is above that three
-//! quarters go to kept rows: the kernel has blocks of files in what memory the node leaves free, so a read that goes down to the
+//! to its most, and the rest to the cache until it has what indexes and filters of many rows take. Of what is above that seven
+//! eighths go to kept rows: the kernel has blocks of files in what memory the node leaves free, so a read that goes down to the
 //! base seldom waits for the disk, but it takes 5 us where a kept row takes 1 (2 cores, 2026-11-30). A part that the user names
 //! takes what it was named.
 
 use crate::apply::run::RunBounds;
 use crate::limits::BLOCK_CACHE_BYTES_MIN;
+use crate::limits::CACHE_PART_BESIDE_KEPT_ROWS;
+use crate::limits::CLIENT_MEMORY_BYTES_DEFAULT_MAX;
 use crate::limits::CLIENT_MEMORY_BYTES_MIN;
 use crate::limits::ENTRY_CACHE_PART;
 use crate::limits::ENTRY_MEMORY_BYTES_MIN;
@@ -115,13 +117,14 @@ impl MemoryPlan {
         self.table_bytes = (self.table_bytes + whole_mib(more / 4)).min(TABLE_BYTES_MAX);
         self.entry_bytes = (self.entry_bytes + whole_mib(more / 8)).min(UNAPPLIED_BYTES_MAX);
         if wishes.client_bytes.is_none() {
-            self.client_bytes += whole_mib(more / 4);
+            self.client_bytes = (self.client_bytes + whole_mib(more / 4)).min(CLIENT_MEMORY_BYTES_DEFAULT_MAX);
         }
         let rest = all_bytes - self.sum();
         if wishes.cache_bytes.is_some() {
             self.kept_bytes = whole_mib(rest);
         } else {
-            self.kept_bytes = whole_mib((self.cache_bytes + rest).saturating_sub(KEPT_ROWS_FROM_CACHE_BYTES) / 4 * 3);
+            let above = (self.cache_bytes + rest).saturating_sub(KEPT_ROWS_FROM_CACHE_BYTES);
+            self.kept_bytes = whole_mib(above - above / CACHE_PART_BESIDE_KEPT_ROWS);
             self.cache_bytes += rest - self.kept_bytes;
         }
         self.all_bytes = all_bytes;
@@ -235,8 +238,8 @@ mod tests {
         assert_eq!(parts(&plan(416)), [112, 64, 0, 16, 192, 32]);
         assert_eq!(parts(&plan(512)), [112, 88, 0, 52, 216, 44]);
         assert_eq!(parts(&plan(1024)), [112, 216, 0, 244, 344, 108]);
-        assert_eq!(parts(&plan(2048)), [112, 472, 279, 349, 600, 236]);
-        assert_eq!(parts(&plan(6144)), [112, 512, 2538, 1102, 1624, 256]);
+        assert_eq!(parts(&plan(2048)), [112, 472, 325, 303, 600, 236]);
+        assert_eq!(parts(&plan(6144)), [112, 1024, 3038, 690, 1024, 256]);
         let mut before = plan(416);
         for mib in (417..8192).step_by(7).chain([16 << 10, 1 << 20]) {
             let next = plan(mib);
