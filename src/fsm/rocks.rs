@@ -10,6 +10,7 @@ pub mod start;
 mod tuning;
 
 use crate::limits::BLOCK_CACHE_BYTES;
+use crate::limits::TABLE_BYTES;
 
 /// How much RocksDB may take. The default is for a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct RocksOptions {
     pub values_are_sealed: bool,
     /// Cache of uncompressed blocks in bytes, index and filter blocks included.
     pub block_cache_bytes: usize,
+    /// Size of level 1, into which ingested files are merged. See [`level1_bytes`].
+    pub level1_bytes: u64,
     /// Size of the tables that merging makes.
     pub file_bytes: u64,
     /// Table files that are held open.
@@ -31,9 +34,18 @@ impl Default for RocksOptions {
         RocksOptions {
             values_are_sealed: true,
             block_cache_bytes: BLOCK_CACHE_BYTES,
+            level1_bytes: level1_bytes(TABLE_BYTES),
             file_bytes: 64 << 20,
             open_files_max: 512,
             background_jobs: 2,
         }
     }
+}
+
+/// Size of level 1 above which tables of `table_bytes` in all are flushed. Each merge of ingested files rewrites all of it, because
+/// every file spans all names; and whatever goes below it is rewritten once more with what lies there. Files that are
+/// merged at once have about twice the bytes of all tables, and level 1 three times as many as these.
+#[must_use]
+pub fn level1_bytes(table_bytes: u64) -> u64 {
+    6 * table_bytes
 }

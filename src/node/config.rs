@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::crypto::aead::TierChoice;
 use crate::disk::EngineChoice;
 use crate::fsm::rocks::RocksOptions;
+use crate::fsm::rocks::level1_bytes;
 use crate::keys::identity::Identity;
 use crate::keys::identity::LogKey;
 use crate::limits::BLOCK_CACHE_BYTES_MAX;
@@ -186,6 +187,7 @@ impl Config {
         RocksOptions {
             values_are_sealed: self.kek.is_some(),
             block_cache_bytes: usize::try_from(self.memory.cache_bytes).unwrap_or(usize::MAX),
+            level1_bytes: level1_bytes(self.memory.table_bytes),
             ..RocksOptions::default()
         }
     }
@@ -383,6 +385,7 @@ mod tests {
         let config = Config::check(named.clone()).unwrap();
         assert_eq!((config.memory.cache_bytes, config.memory.client_bytes), (256 << 20, 512 << 20));
         assert_eq!(config.rocks().block_cache_bytes, 256 << 20);
+        assert_eq!(config.rocks().level1_bytes, 6 * config.memory.table_bytes);
         let refused = Config::check(Settings { memory_bytes: size(512), ..named }).unwrap_err().to_string();
         assert!(refused.contains("memory-bytes is 512M, expected at least 976M"), "{refused}");
     }

@@ -22,7 +22,7 @@ pub(crate) fn base_options(options: &RocksOptions) -> Options {
     });
     db.set_write_buffer_size(MEMTABLE_BYTES);
     db.set_level_zero_file_num_compaction_trigger(LEVEL0_TRIGGER);
-    db.set_max_bytes_for_level_base(LEVEL1_BYTES);
+    db.set_max_bytes_for_level_base(options.level1_bytes);
     db.set_target_file_size_base(options.file_bytes);
     db.set_max_open_files(options.open_files_max);
     // RocksDB keeps one of them for flushes of the memtable, which never come. With a single one left, level 0 would wait
@@ -53,21 +53,29 @@ fn tables(options: &RocksOptions) -> BlockBasedOptions {
 
 /// The memtable stays empty: the least that RocksDB takes.
 const MEMTABLE_BYTES: usize = 64 << 10;
-/// Ingested files from which on they are merged into level 1. Twice as many write 0.5 bytes less for each byte taken in, and
-/// each miss looks into twice as many files.
-const LEVEL0_TRIGGER: i32 = 4;
-/// Size of level 1: each merge of level 0 rewrites all of it, because every file spans all names; so it is not much larger
-/// than the files that are merged at once.
+/// Ingested files from which on they are merged into level 1: the more at once, the less is rewritten for each, and each miss looks
+/// into more of them.
 ///
-/// Measured with `scripts/bench base`, 10 M random names, on two cores that had other work (2026-11-28); bytes written for
-/// each taken in, us of compaction for each row: 4.0 and 5.3 as it is; 4.6 and 6.1 with 2 GiB; 3.5 and 4.9 with a trigger of
-/// eight. Universal compaction: 2.9 and 2.8, but it merges all of the state at once now and then, and needs its space twice.
-const LEVEL1_BYTES: u64 = 512 << 20;
+/// 15 million SETs of 256 B over 5 million keys (2 cores, Zen 5, 2026-11-30); us of merging and bytes written for each, SETs a second,
+/// and ms at p99.9 while keys are overwritten:
+///
+/// ```text
+/// tables  trigger  level 1
+///  512 M     4     512 M    2.4   1519   270 k   151
+///  512 M     8     2 G      1.9   1263   308 k   114
+/// 1024 M     4     512 M    2.1   1430   279 k   155
+/// 1024 M     4     2 G      1.6   1135   310 k   122
+/// 1024 M     8     2 G      1.2    940   368 k    63     as it is, see [`level1_bytes`](crate::fsm::rocks::level1_bytes)
+/// ```
+///
+/// Universal compaction wrote less still, but it merges all of the state at once now and then, however large that is.
+const LEVEL0_TRIGGER: i32 = 8;
 /// Bytes that compaction writes between two syncs of its file.
 ///
-/// Compaction past the kernel's cache (`O_DIRECT`), with level 0 up to 16 files, took 400 k new keys of 256 B a second in place of
-/// 320 k, with 82 ms at p99.9 in place of 149; but what it had merged was not in that cache, and GETs of it fell from 148 k to
-/// 15 k a second (2 cores, Zen 5, 2026-11-30). Its threads at nice 5 or 19: no gain beyond noise, and longer waits at p99.9.
+/// Compaction past the kernel's cache (`O_DIRECT`) takes a fifth less CPU, but what it has merged is not in that cache: GETs of it
+/// fell from 148 k to 15 k a second, and reading it once behind the merge took back what was won (2 cores, Zen 5, 2026-11-30). Its
+/// threads at nice 5 or 10: no gain beyond noise. As idle ones: 18 % more SETs, but a machine that is busy with something else would
+/// merge nothing.
 const SYNC_BYTES: u64 = 1 << 20;
 /// One false positive in a hundred look-ups of absent names; RocksDB's own recommendation.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;

@@ -319,7 +319,7 @@ fn a_cleared_database_gives_its_space_back_and_loses_no_row_that_came_with_the_c
         change.apply(&rocks);
         change.apply_to(&mut model);
     }
-    let is_merged = |base: &RocksBase| base.pressure().unwrap().level0_files < 4;
+    let is_merged = |base: &RocksBase| base.pressure().unwrap().level0_files < LEVEL0_FILES_MAX / 2;
     while !is_merged(&rocks) {
         thread::sleep(Duration::from_millis(5));
     }
