@@ -1,4 +1,7 @@
 //! `scripts/bench peers node`: the node, sealed and nil, beside Redis and Valkey with their files synced always; all in turn.
+//!
+//! While one of them is measured the others are stopped: what a server puts off (merging, rewriting its file) is done in its own turns, and
+//! nobody else pays for it.
 
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ use crate::statistics::Cell;
 use crate::statistics::in_pairs;
 use crate::statistics::median;
 use crate::statistics::pairs_of;
+use crate::stopped::Stopped;
 use crate::watch::FOREIGN_MAX;
 use crate::watch::Watch;
 
@@ -68,8 +72,9 @@ impl Contest<'_> {
         if let Server::Own(node) = &entrants[0].server {
             missing.extend(node.without_uring());
         }
-        for entrant in &entrants {
-            self.load(&entrant.server, &CELLS[0], &["--pipeline", "64", "--seconds", "4"])?;
+        for at in 0..entrants.len() {
+            // All keys: a GET of one that is not there would be another kind of GET.
+            self.load(&entrants, at, &CELLS[0], &["--pipeline", "64", "--requests", self.keys, "--in-order", "0"])?;
         }
         let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
         let watch = Watch::new(&pids);
@@ -77,7 +82,7 @@ impl Contest<'_> {
             for (at, cell) in CELLS.iter().enumerate() {
                 for turn in 0..entrants.len() {
                     let entrant = (turn + round) % entrants.len();
-                    let line = self.cell(&entrants[entrant].server, cell)?;
+                    let line = self.cell(&entrants, entrant, cell)?;
                     entrants[entrant].lines[at].push(line);
                 }
             }
@@ -129,11 +134,14 @@ impl Contest<'_> {
         Ok((entrants, missing))
     }
 
-    fn cell(&self, server: &Server, cell: &Cell) -> Result<Value, String> {
-        self.load(server, cell, &["--pipeline", &cell.pipeline.to_string(), "--seconds", self.seconds])
+    fn cell(&self, entrants: &[Entrant], at: usize, cell: &Cell) -> Result<Value, String> {
+        self.load(entrants, at, cell, &["--pipeline", &cell.pipeline.to_string(), "--seconds", self.seconds])
     }
 
-    fn load(&self, server: &Server, cell: &Cell, more: &[&str]) -> Result<Value, String> {
+    fn load(&self, entrants: &[Entrant], at: usize, cell: &Cell, more: &[&str]) -> Result<Value, String> {
+        let server = &entrants[at].server;
+        let others = entrants.iter().enumerate().filter(|(other, _)| *other != at);
+        let _stopped = Stopped::begin(others.map(|(_, entrant)| entrant.server.pid()))?;
         let clients = cell.clients.to_string();
         let fixed = ["--op", cell.op, "--clients", &clients, "--keys", self.keys];
         self.tools.load_at(server.address(), server.pid(), &[&fixed[..], more].concat())
@@ -143,7 +151,7 @@ impl Contest<'_> {
     fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
         let cell = Cell { op, ..CELLS[0] };
         let rate = |at: usize| {
-            let line = self.cell(&entrants[at].server, &cell)?;
+            let line = self.cell(entrants, at, &cell)?;
             Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
         };
         in_pairs(&cell, pairs, rate)
@@ -158,7 +166,7 @@ impl Contest<'_> {
             for turn in 0..entrants.len() {
                 let at = (turn + round) % entrants.len();
                 let words = ["--rate", &rate.to_string(), "--seconds", self.seconds];
-                lines[at].push(self.load(&entrants[at].server, &CELLS[0], &words)?);
+                lines[at].push(self.load(entrants, at, &CELLS[0], &words)?);
             }
         }
         let row = |(entrant, lines): (&Entrant, &Vec<Value>)| {

@@ -38,6 +38,7 @@ mod scale;
 mod scenarios;
 mod statistics;
 mod steady;
+mod stopped;
 mod summary;
 mod table;
 mod trio;
