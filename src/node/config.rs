@@ -385,7 +385,7 @@ mod tests {
         let config = Config::check(named.clone()).unwrap();
         assert_eq!((config.memory.cache_bytes, config.memory.client_bytes), (256 << 20, 512 << 20));
         assert_eq!(config.rocks().block_cache_bytes, 256 << 20);
-        assert_eq!(config.rocks().level1_bytes, 6 * config.memory.table_bytes);
+        assert_eq!(config.rocks().level1_bytes, 2 * config.memory.table_bytes);
         let refused = Config::check(Settings { memory_bytes: size(512), ..named }).unwrap_err().to_string();
         assert!(refused.contains("memory-bytes is 512M, expected at least 976M"), "{refused}");
     }
