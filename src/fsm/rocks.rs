@@ -46,8 +46,8 @@ impl Default for RocksOptions {
 /// every file spans all names; and whatever goes below it is rewritten once more with what lies there. Files that are merged at
 /// once have about twice the bytes of all tables, and so has level 1.
 ///
-/// Three times as much wrote a third less while 20 million keys were overwritten (5.4 bytes for each taken in), but whole merges of 10 GB
-/// kept up to 20 GB on the disk for 6 GB of rows, and when their files went clients waited for up to 1.9 s (2 cores, Zen 5, 2026-11-30).
+/// Three times as much wrote a third less while 20 million keys were overwritten (5.4 bytes for each taken in), but with merges of up
+/// to 10 GB there were 20 GB on the disk for 6 GB of rows, and clients waited for up to 1.9 s (2 cores, Zen 5, 2026-11-30).
 #[must_use]
 pub fn level1_bytes(table_bytes: u64) -> u64 {
     2 * table_bytes
