@@ -44,7 +44,7 @@ use sealkv::fsm::value::ValueKind;
 use sealkv::ids::ClusterId;
 use sealkv::ids::Index;
 use sealkv::ids::KeyId;
-use sealkv::limits::LEVEL0_FILES_MAX;
+use sealkv::limits::LEVEL0_FILES_MERGED;
 use sealkv::testing::base::reader_of;
 use sealkv::testing::seed::Seeded;
 
@@ -67,7 +67,7 @@ fn main() {
         take_in(&base, &cipher, number..rows.min(number + FILE_ROWS));
         number += FILE_ROWS;
     }
-    while base.pressure().unwrap().pending_bytes > 0 || base.pressure().unwrap().level0_files >= LEVEL0_FILES_MAX / 2 {
+    while base.pressure().unwrap().pending_bytes > 0 || base.pressure().unwrap().level0_files >= LEVEL0_FILES_MERGED {
         thread::sleep(Duration::from_millis(10));
     }
     let names = Arc::clone(&cipher.names);

@@ -139,9 +139,11 @@ pub const BLOCK_CACHE_BYTES_MIN: usize = 1 << 20;
 /// See [`BLOCK_CACHE_BYTES_MIN`].
 pub const BLOCK_CACHE_BYTES_MAX: usize = 1 << 44;
 
+/// Ingested files from which on RocksDB merges them.
+pub const LEVEL0_FILES_MERGED: u64 = 8;
 /// Ingested files that are not merged yet, from which on no flush begins: each costs every miss and every walk a look, and
-/// RocksDB itself does not hold an ingest back. Twice the number at which it begins to merge.
-pub const LEVEL0_FILES_MAX: u64 = 16;
+/// RocksDB itself does not hold an ingest back.
+pub const LEVEL0_FILES_MAX: u64 = 2 * LEVEL0_FILES_MERGED;
 /// Bytes that compaction may be behind before no flush begins: RocksDB's own bound for slowing writers down.
 pub const PENDING_COMPACTION_BYTES_MAX: u64 = 64 << 30;
 

@@ -11,6 +11,7 @@ use rocksdb::Options;
 
 use crate::fsm::rocks::RocksOptions;
 use crate::fsm::rocks::lines::info_log;
+use crate::limits::LEVEL0_FILES_MERGED;
 
 /// Options of a base, for RocksDB and for the writer of files alike: both must make the same tables.
 pub(crate) fn base_options(options: &RocksOptions) -> Options {
@@ -69,7 +70,7 @@ const MEMTABLE_BYTES: usize = 64 << 10;
 /// ```
 ///
 /// Universal compaction wrote less still, but it merges all of the state at once now and then, however large that is.
-const LEVEL0_TRIGGER: i32 = 8;
+const LEVEL0_TRIGGER: i32 = LEVEL0_FILES_MERGED as i32;
 /// Bytes that compaction writes between two syncs of its file.
 ///
 /// Compaction past the kernel's cache (`O_DIRECT`) takes a fifth less CPU, but what it has merged is not in that cache: GETs of it

@@ -30,6 +30,7 @@ use crate::fsm::rocks::base::RocksBase;
 use crate::fsm::rocks::start::LookedAt;
 use crate::limits::FETCH_BATCH_ROWS_MAX;
 use crate::limits::LEVEL0_FILES_MAX;
+use crate::limits::LEVEL0_FILES_MERGED;
 use crate::limits::PENDING_COMPACTION_BYTES_MAX;
 use crate::testing::base::BaseFault;
 use crate::testing::base::FileStep;
@@ -319,7 +320,7 @@ fn a_cleared_database_gives_its_space_back_and_loses_no_row_that_came_with_the_c
         change.apply(&rocks);
         change.apply_to(&mut model);
     }
-    let is_merged = |base: &RocksBase| base.pressure().unwrap().level0_files < LEVEL0_FILES_MAX / 2;
+    let is_merged = |base: &RocksBase| base.pressure().unwrap().level0_files < LEVEL0_FILES_MERGED;
     while !is_merged(&rocks) {
         thread::sleep(Duration::from_millis(5));
     }
