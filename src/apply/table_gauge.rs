@@ -65,14 +65,13 @@ impl TableGauge {
     /// What the tables hold now, and what the base does; nothing of a state that is gone.
     #[must_use]
     pub fn load(&self) -> (TableMemory, BaseMemory) {
-        (self.tables(), self.view().map_or_else(BaseMemory::default, |view| view.base.memory()))
+        self.view().map_or_else(Default::default, |view| (self.tables_of(&view), view.base.memory()))
     }
 
     /// What the tables hold now. Does not ask the base.
     #[must_use]
     pub fn tables(&self) -> TableMemory {
-        let of = |view: Arc<View<_>>| TableMemory::of(&view, self.flusher.upgrade().as_deref());
-        self.view().map_or_else(TableMemory::default, of)
+        self.view().map_or_else(TableMemory::default, |view| self.tables_of(&view))
     }
 
     /// The rows that stay in memory; `None` if the state is gone.
@@ -85,6 +84,10 @@ impl TableGauge {
     #[must_use]
     pub fn pressure(&self) -> Option<Pressure> {
         self.view()?.base.pressure().ok()
+    }
+
+    fn tables_of(&self, view: &View<dyn RowBase>) -> TableMemory {
+        TableMemory::of(view, self.flusher.upgrade().as_deref())
     }
 
     fn view(&self) -> Option<Arc<View<dyn RowBase>>> {
