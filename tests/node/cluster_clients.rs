@@ -5,7 +5,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use crate::client::Reply;
-use crate::operator::http;
+use crate::operator::metrics;
 use crate::trio::IDS;
 use crate::trio::Trio;
 
@@ -119,7 +119,7 @@ fn the_links_between_nodes_are_in_info_and_metrics() {
     let gone = IDS.into_iter().find(|id| *id != leader).unwrap();
     trio.kill(gone);
     trio.until("one is down", |trio| links(trio).contains(&format!("node={gone},state=down")).then_some(()));
-    let metrics = String::from_utf8(http(trio.node(leader).admin_port, "/metrics").1).unwrap();
+    let metrics = metrics(trio.node(leader).admin_port);
     let other = IDS.into_iter().find(|id| *id != leader && *id != gone).unwrap();
     for line in [
         format!("sealkv_peer_connected{{peer=\"{gone}\"}} 0"),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::harness::Node;
 use crate::harness::Site;
 use crate::harness::sealkv;
+use crate::operator;
 use crate::operator::http;
 
 const UNIT: &str = include_str!("../../scripts/deploy/sealkv.service");
@@ -89,7 +90,7 @@ fn every_page_and_every_metric_of_the_files_is_there() {
     let begin = Instant::now();
     let mut metrics = String::new();
     while !metrics.contains("sealkv_disk_free_bytes") && begin.elapsed() < Duration::from_secs(20) {
-        metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
+        metrics = operator::metrics(node.admin_port);
     }
     let there: BTreeSet<&str> = metrics
         .lines()

@@ -17,7 +17,7 @@ use crate::harness::Site;
 use crate::harness::refused_start;
 use crate::limits::incompressible;
 use crate::limits::memory_bytes;
-use crate::operator::http;
+use crate::operator::metrics;
 
 /// The least that the setting takes.
 const LEAST: u64 = 416 << 20;
@@ -102,7 +102,7 @@ fn held_after_a_round(node: &Node) -> u64 {
     assert_eq!(client.words("FLUSHALL"), Reply::ok());
     assert_eq!(client.words("SAVE"), Reply::ok());
     wait_until_quiet(|| {
-        let metrics = metrics_of(node.admin_port);
+        let metrics = metrics(node.admin_port);
         let dropping = metric(&metrics, "sealkv_memory_bytes{part=\"dropping\"}");
         (dropping > 0).then(|| format!("what was removed is not given back:\n{metrics}"))
     });
@@ -148,7 +148,7 @@ fn what_each_part_holds_is_in_info_and_in_the_metrics() {
     assert_eq!(number("maxmemory"), 0, "the data has no limit");
     assert!(number("memory_table_bytes") > 1000 * VALUE_BYTES as u64, "{info}");
     assert!(number("memory_clients_bytes") > 0 && number("memory_cache_bytes") > 0, "{info}");
-    let metrics = metrics_of(node.admin_port);
+    let metrics = metrics(node.admin_port);
     let shares = ["fixed", "tables", "kept", "cache", "clients", "entries"];
     let share = |part| metric(&metrics, &format!("sealkv_memory_part_limit_bytes{{part=\"{part}\"}}"));
     assert_eq!(shares.into_iter().map(share).sum::<u64>(), 1 << 30);
@@ -169,7 +169,7 @@ fn what_a_node_has_read_since_its_start_it_reads_from_memory() {
     write(&mut node.client(), "value", 1000, VALUE_BYTES);
     assert_eq!(node.stop().code(), Some(0));
     let node = Node::start(&args);
-    let kept = || metric(&metrics_of(node.admin_port), "sealkv_memory_bytes{part=\"kept\"}");
+    let kept = || metric(&metrics(node.admin_port), "sealkv_memory_bytes{part=\"kept\"}");
     assert_eq!(kept(), 0, "nothing was read yet");
     read(&mut node.client(), "value", 500);
     let once = kept();
@@ -208,10 +208,6 @@ fn with_memory(site: &Site, memory: &str) -> Vec<String> {
     args
 }
 
-fn metrics_of(admin_port: u16) -> String {
-    String::from_utf8(http(admin_port, "/metrics").1).unwrap()
-}
-
 /// Waits until there is nothing to complain of any more, half a minute at most.
 fn wait_until_quiet(mut complaint: impl FnMut() -> Option<String>) {
     let began = Instant::now();
@@ -234,7 +230,7 @@ impl Watched {
         let (over, most, port) = (Arc::clone(&is_over), Arc::clone(&counted), node.admin_port);
         let thread = std::thread::spawn(move || {
             while !over.load(Relaxed) {
-                let metrics = metrics_of(port);
+                let metrics = metrics(port);
                 most.fetch_max(metric(&metrics, "sealkv_memory_counted_bytes"), Relaxed);
                 std::thread::sleep(Duration::from_millis(50));
             }

@@ -32,6 +32,11 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
+/// The metrics of a node.
+pub fn metrics(admin_port: u16) -> String {
+    String::from_utf8(http(admin_port, "/metrics").1).unwrap()
+}
+
 /// Status line, headers and body of a GET.
 pub fn http(port: u16, path: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

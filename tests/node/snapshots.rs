@@ -8,6 +8,7 @@ use crate::client::Reply;
 use crate::harness::command;
 use crate::limits::SmallDisk;
 use crate::operator::http;
+use crate::operator::metrics;
 use crate::trio::IDS;
 use crate::trio::Trio;
 use crate::trio::Writers;
@@ -209,7 +210,7 @@ fn a_snapshot_for_which_there_is_no_space_is_refused_with_a_line_until_there_is(
     assert!(line.contains("it needs ") && line.contains("free space on that disk"), "{line}");
     let incoming = trio.data(4).join("incoming/state");
     assert_eq!(fs::read_dir(&incoming).map_or(0, Iterator::count), 0, "nothing of it is fetched");
-    let cut_off = String::from_utf8(http(trio.node(4).admin_port, "/metrics").1).unwrap();
+    let cut_off = metrics(trio.node(4).admin_port);
     assert!(!cut_off.contains("sealkv_snapshot_cut_off_total 0"), "it is counted");
     assert_eq!(trio.client(4).words("PING"), Reply::Simple("PONG".to_owned()), "the node goes on");
     write(&trio, "b", 3);

@@ -24,7 +24,7 @@ use crate::harness::free_port;
 use crate::harness::refused_start;
 use crate::harness::sealkv;
 use crate::harness::text;
-use crate::operator::http;
+use crate::operator::metrics;
 
 /// A node with a listener for TLS, and the certificates around it.
 struct Secured {
@@ -193,7 +193,7 @@ fn a_client_with_tls_for_which_there_is_no_memory_is_refused_and_a_line_says_so(
     assert!(waited > TLS_HANDSHAKE_DEADLINE / 2, "it does not wait for memory: {waited:?}");
     assert!(node.says("clients do not get through the handshake of TLS"));
     assert!(node.says("no memory of clients was left for it within 5 s"));
-    let metrics = String::from_utf8(http(node.admin_port, "/metrics").1).unwrap();
+    let metrics = metrics(node.admin_port);
     for counted in ["sealkv_connections_rejected_total 1", "sealkv_handshakes_failed_total 1"] {
         assert!(metrics.contains(counted), "{counted}");
     }
