@@ -1,7 +1,7 @@
 //! A walk over the rows of a view in the order of names: its tables and the base, merged.
 //!
-//! A walk is of no single moment, and takes no lock for longer than it takes to copy one stretch of a table. A row that is
-//! there all the time is met; so is nothing that was gone before.
+//! A walk is of no single moment, and takes no lock for longer than it takes to copy the names of one stretch of a table. A row that
+//! is there all the time is met; so is nothing that was gone before.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -157,10 +157,8 @@ impl View<dyn RowBase> {
             if above.hides_base {
                 break;
             }
-            let Stretch { cleared, rows } = table.stretch_behind(database, number, behind, most);
-            if rows.len() == most {
-                above.last = above.last.min(rows.last().expect("a piece is asked for rows").0);
-            }
+            let Stretch { cleared, rows, cut_at } = table.stretch_behind(database, number, behind, most);
+            above.last = cut_at.map_or(above.last, |last| last.min(above.last));
             for (name, fate) in rows {
                 above.rows.entry(name).or_insert(fate);
             }

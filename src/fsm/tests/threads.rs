@@ -405,3 +405,36 @@ fn a_cleared_row_never_comes_back_from_below() {
     let runs = runs.map(|act| Run { act, freezes: true, sheds: false, stays: true });
     shuttle::check_pct(move || execution(&runs, false), 500, 3);
 }
+
+/// Goal: a walk copies names first and their rows then. A clear between the two leaves no rows; who looked for them below would find
+/// what was gone long before.
+#[test]
+fn a_walk_beside_a_clear_is_told_of_every_row_or_that_there_is_nothing_below() {
+    for most in [1, 2] {
+        shuttle::check_random(move || walk_beside_a_clear(most), 2000);
+    }
+}
+
+fn walk_beside_a_clear(most: usize) {
+    let names = names(false);
+    let runs = [Act::SetBoth, Act::Delete(0), Act::Clear, Act::SetOne(1)];
+    let bury: Bury = Arc::new(drop);
+    let base: Arc<MapBase> = Arc::default();
+    let mut writer = ViewWriter::new(base, Position::default(), 0, &bury);
+    let mut merge = move |index: usize, act| {
+        let position = Position { term: Term(1), index: Index(index as u64) };
+        writer.publish(effects(act, index as u64, &names), position, index as u64);
+        writer.merge();
+        Arc::clone(&writer.newest().table)
+    };
+    let table = merge(1, runs[0]);
+    let merging = thread::spawn(move || (2..).zip(&runs[1..]).for_each(|(index, act)| drop(merge(index, *act))));
+    for behind in [None, Some(names[0])] {
+        let stretch = table.stretch_behind(Database::FIRST, 0, behind, most);
+        let passed = |name: &&RowName| Some(**name) > behind && stretch.cut_at.is_none_or(|last| **name <= last);
+        let found: Vec<RowName> = stretch.rows.iter().map(|(name, _)| *name).collect();
+        assert!(stretch.cleared || names.iter().filter(passed).eq(&found), "{found:?} behind {behind:?}");
+        assert!(stretch.cut_at.is_none_or(|_| most == 1), "nothing is left out that was asked for");
+    }
+    merging.join().unwrap();
+}
