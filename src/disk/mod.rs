@@ -14,6 +14,7 @@ mod buffer;
 mod choose;
 mod files;
 mod inherited;
+mod lease;
 mod plain;
 mod uring;
 mod waker;
@@ -28,6 +29,7 @@ pub use choose::open;
 pub use choose::open_to_read;
 pub use files::slot_name;
 pub use inherited::close_inherited;
+pub use lease::is_open_nowhere_else;
 pub use waker::Waker;
 
 /// A slot file, by its number: `slot-0000.wal` is 0.

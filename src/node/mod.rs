@@ -14,6 +14,7 @@ pub mod client_tls;
 pub mod cluster_config;
 pub mod config;
 pub mod datadir;
+mod dropped_files;
 mod encryption;
 pub(crate) mod end;
 mod expiry;

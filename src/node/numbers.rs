@@ -70,6 +70,8 @@ pub struct NodeNumbers {
     pub keys: Arc<KeyCounts>,
     /// Expired keys that the walk had removed.
     pub expired: Arc<AtomicU64>,
+    /// Bytes of files of the state that merging has replaced, which are still on the disk.
+    pub dropped_bytes: Arc<AtomicU64>,
     /// Of snapshots given and fetched.
     pub(crate) snapshots: Arc<SnapshotNumbers>,
     /// Turns true when the replay is done.
@@ -257,6 +259,8 @@ impl NodeNumbers {
             out.gauge("sealkv_state_pending_bytes", "Estimate of what merging must rewrite", pressure.pending_bytes);
             out.gauge("sealkv_state_table_bytes", "Bytes of all files of rows", pressure.table_bytes);
         }
+        let dropped = load(&self.dropped_bytes);
+        out.gauge("sealkv_state_dropped_bytes", "Bytes of replaced files that are still on the disk", dropped);
         let failed = load(&apply.failed_flushes);
         out.counter("sealkv_apply_failed_flushes_total", "Flushes whose file could not be written", failed);
         let stages = [("open", &apply.open_nanos), ("run", &apply.run_nanos), ("commit", &apply.commit_nanos)];

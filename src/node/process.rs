@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload;
 
+use crate::limits::DROPPED_FILES_HELD_MAX;
 use crate::limits::OWN_DESCRIPTORS;
 use crate::node::log_lines;
 use crate::node::log_lines::END;
@@ -163,13 +164,22 @@ pub fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Raises the limit of descriptors for `clients` clients beside the node's own; returns for how many it suffices.
+/// For what the limit of descriptors suffices beside the node's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// So many clients.
+    pub clients: usize,
+    /// And so many files that a node can do without, up to [`DROPPED_FILES_HELD_MAX`].
+    pub spare: usize,
+}
+
+/// Raises the limit of descriptors for `clients` clients beside the node's own, and for files that it can do without.
 ///
 /// # Errors
 /// [`Refusal::Descriptors`]: the hard limit leaves none for any client.
-pub fn allow_descriptors(clients: u32) -> Result<usize, Refusal> {
+pub fn allow_descriptors(clients: u32) -> Result<Descriptors, Refusal> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let need = u64::from(clients) + OWN_DESCRIPTORS;
+    let need = u64::from(clients) + OWN_DESCRIPTORS + DROPPED_FILES_HELD_MAX as u64;
     let most = limit.maximum.map_or(need, |maximum| maximum.min(need));
     let has = limit.current.unwrap_or(u64::MAX);
     let allowed = if has < most {
@@ -191,7 +201,9 @@ pub fn allow_descriptors(clients: u32) -> Result<usize, Refusal> {
             "maxclients is lowered: open files are limited"
         );
     }
-    Ok(usize::try_from(fitting).unwrap_or(usize::MAX))
+    let spare = (allowed - OWN_DESCRIPTORS - fitting).min(DROPPED_FILES_HELD_MAX as u64);
+    let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Descriptors { clients: count(fitting), spare: count(spare) })
 }
 
 /// Ends the process at once, as a crash would: nothing is drained, flushed or destroyed.

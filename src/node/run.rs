@@ -28,6 +28,7 @@ use crate::node::certificates::Certificates;
 use crate::node::client_tls::ClientTlsConfig;
 use crate::node::config::Config;
 use crate::node::config::KekSource;
+use crate::node::dropped_files;
 use crate::node::end::End;
 use crate::node::end::Ends;
 use crate::node::end::NodeFailure;
@@ -125,7 +126,7 @@ impl ServingNode {
         let keks = open::keks(config, &world)?;
         selftest::known_answers()?;
         let passwords = password::read(config)?;
-        let clients_max = process::allow_descriptors(config.maxclients)?;
+        let descriptors = process::allow_descriptors(config.maxclients)?;
         resources::check(config.open_threads, config.memory.all_bytes)?;
         let runtime = runtime()?;
         let (ends, ended) = Ends::new();
@@ -146,9 +147,11 @@ impl ServingNode {
         // Only once: this is the one place that sets it.
         let _ = facts.numbers.set(Arc::clone(&running.numbers));
         watch::spawn(&config.data_dir, &running.numbers, &ends, running.hand_over())?;
+        let dropped_bytes = Arc::clone(&running.numbers.dropped_bytes);
+        dropped_files::spawn(config.data_dir.join("state"), descriptors.spare, dropped_bytes)?;
         let listeners = sockets.listen(config, &runtime)?;
         is_serving.store(true, Relaxed);
-        let bounds = bounds(config, clients_max, passwords);
+        let bounds = bounds(config, descriptors.clients, passwords);
         let clients = listeners.serve(config, &runtime, &running, bounds, tls, stopping.subscribe())?;
         running.numbers.is_serving.store(true, Relaxed);
         Ok(ServingNode { runtime, running, clients, stopping, ended, drain_deadline: config.drain_deadline })

@@ -386,6 +386,7 @@ impl Start<'_> {
             watch: WatchFacts::default(),
             keys: Arc::default(),
             expired: Arc::default(),
+            dropped_bytes: Arc::default(),
             snapshots: Arc::clone(&self.links.snapshots),
             is_serving: AtomicBool::new(false),
             memory: MemoryNumbers { plan: self.config.memory, tables, clients, status },
