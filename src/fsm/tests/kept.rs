@@ -1,11 +1,15 @@
 //! Rows that stay in memory behind a flush.
 
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::fsm::kept::KeptRows;
 use crate::fsm::kept::KeptShare;
 use crate::fsm::name::Database;
 use crate::fsm::name::RowName;
+use crate::fsm::row::Databases;
 use crate::fsm::row::Effects;
 use crate::fsm::row::FoundRow;
 use crate::fsm::sized_rows::Rubble;
@@ -139,4 +143,22 @@ fn as_many_bytes_are_shed_as_are_asked_for_and_none_are_counted_of_what_is_gone(
     kept.shed_to(0);
     assert_eq!((kept.memory_bytes(), kept.row_count()), (0, 0));
     assert_eq!(kept.find(&name(Database::FIRST, 64)), FoundRow::Below);
+}
+
+/// Goal: a run that clears nothing never waits for whoever holds a stretch of kept rows, as the thread does that takes rows over.
+#[test]
+fn giving_up_no_database_waits_for_nobody() {
+    let mut effects = Effects::default();
+    effects.set(name(Database::FIRST, 0), Some(row(b"there")));
+    let table = Arc::new(table(&effects));
+    let shown = table.show_stretch(Database::FIRST, 0, |_, _| {
+        let (other, (done, is_done)) = (Arc::clone(&table), mpsc::channel());
+        thread::spawn(move || {
+            other.give_up(Databases::default());
+            let _ = done.send(());
+        });
+        is_done.recv_timeout(Duration::from_secs(10))
+    });
+    assert_eq!(shown, Ok(()), "it waits for a stretch that is being looked at");
+    assert_eq!(table.row_count(), 1);
 }
