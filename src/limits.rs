@@ -304,13 +304,15 @@ pub const ADMIN_ANSWER_DEADLINE: Duration = Duration::from_secs(75);
 /// Descriptors of the node beside its clients': tables of the state that are held open (512), slots of the log, connections
 /// to the admin listener, threads' and listeners' own, rounded up.
 pub const OWN_DESCRIPTORS: u64 = 704;
-/// Tables of the state that are held open so that their space goes back slowly, where the limit of descriptors leaves so many: 64 GiB,
-/// far more than one merge replaces.
+/// Tables of the state that are held open so that their space goes back slowly, where the limit of descriptors leaves so many: the
+/// newest 64 GiB. Of a larger state that is what merges of new files replace, by far the most at once.
 pub const DROPPED_FILES_HELD_MAX: usize = 1024;
 /// By how much a file that merging has replaced is made shorter at once: the disk is busy for about 1 ms.
 pub const DROPPED_PIECE_BYTES: u64 = 4 << 20;
 /// Within which time what merging has replaced goes back to the disk: about as long as it takes to write as much anew.
 pub const DROPPED_FILES_GO_WITHIN: Duration = Duration::from_secs(10);
+/// Free space that this takes: with less, merging needs at once what it has replaced.
+pub const HELD_FILES_NEED_FREE_BYTES: u64 = 4 << 30;
 /// Bytes that a start writes into `state/` and removes before the store is opened for writing: what opening writes, rounded up.
 pub const TRIAL_BYTES: usize = 256 << 10;
 /// Threads of a node beside those that open entries: log, raft, apply, flush, growth, log lines, watch, probe and give-back, up to 8

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Whether nothing but `file`, which is open to write, has its file open, in this process or in any other. Once that is true of a
-/// file without a name, it stays true.
+/// Whether nothing but `file`, which is open to write, has its file open, in this process or in any other. Of a file without a name
+/// that stays true, but for whoever was about to open it when the name went, and for `/proc/PID/fd`.
 ///
 /// The kernel grants a lease for writing only then; it is given back at once (`fcntl(2)`, `F_SETLEASE`).
 ///

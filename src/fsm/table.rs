@@ -308,7 +308,7 @@ impl RowTable {
     ///
     /// Who merges waits for a lock that is held here, and on a busy machine for a thread that was put aside while it held it: up to
     /// 100 ms where all rows were copied under one lock, into memory that was new (2 cores, Zen 5, 2026-11-30). So memory is there
-    /// before, and few rows are copied at once.
+    /// before, for the names, and few rows are copied at once.
     #[must_use]
     pub fn stretch_behind(&self, database: Database, number: usize, behind: Option<RowName>, most: usize) -> Stretch {
         let shard = &self.shards[number];
@@ -344,12 +344,13 @@ fn names_behind(shard: &RwLock<Shard>, database: Database, behind: Option<RowNam
     loop {
         let len = read(shard, |shard| shard.map(database).len());
         // Written to, so that no page of it is new under the lock. Some more may come before that is taken.
-        names.resize(len + len / 8 + COPIED_AT_ONCE, RowName::new(database, [0; NAME_LEN]));
+        let places = len + len / 8 + COPIED_AT_ONCE;
+        names.resize(places, RowName::new(database, [0; NAME_LEN]));
         let copied = read(shard, |shard| {
             let map = shard.map(database);
             let found = map.keys().filter(|name| behind.is_none_or(|behind| **name > behind));
-            let count = found.zip(&mut names).map(|(found, name)| *name = *found).count();
-            (map.len() <= names.len()).then_some((shard.cleared.has(database), count))
+            let copy = || found.zip(&mut names).map(|(found, name)| *name = *found).count();
+            (map.len() <= places).then(|| (shard.cleared.has(database), copy()))
         });
         if let Some((cleared, count)) = copied {
             names.truncate(count);
