@@ -162,3 +162,12 @@ fn giving_up_no_database_waits_for_nobody() {
     assert_eq!(shown, Ok(()), "it waits for a stretch that is being looked at");
     assert_eq!(table.row_count(), 1);
 }
+
+#[test]
+fn where_nothing_is_to_stay_there_is_room_before_the_flush_and_else_nothing_goes() {
+    let rows = Arc::new(kept(Database::FIRST, 1000));
+    KeptShare { rows: Arc::clone(&rows), bytes_max: Some(0) }.make_room();
+    assert_eq!(rows.row_count(), 1000, "room is made as others come");
+    KeptShare { rows: Arc::clone(&rows), bytes_max: None }.make_room();
+    assert_eq!((rows.row_count(), rows.memory_bytes()), (0, 0));
+}
