@@ -32,15 +32,15 @@ use crate::limits::WATCH_EVERY;
 use crate::node::refusal::Refusal;
 use crate::node::trial::free_bytes;
 
-/// Starts the thread that gives the space of the files in `state` back. It ends with the process. At most `files_max` are held open;
-/// `left` shows the bytes that are still to go.
+/// Starts the thread that gives the space of the files in `state` back. It ends with the process, or where it can do nothing. At most
+/// `files_max` are held open; `left` shows the bytes that are still to go.
 ///
 /// # Errors
 /// [`Refusal::Make`]: no thread.
 pub(super) fn spawn(state: PathBuf, files_max: usize, left: Arc<AtomicU64>) -> Result<(), Refusal> {
     let mut files = DroppedFiles::new(state, files_max);
     let run = move || {
-        loop {
+        while files.files_max > 0 {
             let pause = files.step();
             left.store(files.left, Relaxed);
             thread::sleep(pause);
@@ -100,7 +100,7 @@ impl DroppedFiles {
 
     /// Cuts one piece off, and looks for what was dropped if that is due. How long to wait for the next.
     fn step(&mut self) -> Duration {
-        if self.look_in.is_zero() && self.files_max > 0 {
+        if self.look_in.is_zero() {
             self.look_in = WATCH_EVERY;
             let looked = self.look();
             if let Err(error) = &looked {
