@@ -250,6 +250,8 @@ pub const EXPIRY_BYTES: usize = 8 << 20;
 pub const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
 /// The same where no row has a deadline, and between two walks: with few rows a walk is mostly looking at empty databases.
 pub const EXPIRY_PAUSE_IDLE: Duration = Duration::from_secs(1);
+/// What a step may take for these pauses to be right: behind one that took longer the pause is as many times longer.
+pub const EXPIRY_STEP_TIME: Duration = Duration::from_millis(10);
 /// Before the walk begins again after a row could not be read.
 pub const EXPIRY_PAUSE_DAMAGED: Duration = Duration::from_secs(60);
 
