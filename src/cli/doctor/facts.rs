@@ -34,6 +34,8 @@ pub(super) struct MachineFacts {
     pub(super) file_bytes: Option<u64>,
     pub(super) core_pattern: Option<String>,
     pub(super) transparent_pages: Option<String>,
+    /// The balloon of a virtual machine tells the host of free pages, which the host takes away.
+    pub(super) reports_free_pages: bool,
     pub(super) uring_disabled: Option<u32>,
     pub(super) place: PlaceFacts,
     pub(super) kek: Option<KekFileFacts>,
@@ -101,6 +103,7 @@ impl MachineFacts {
             file_bytes: getrlimit(Resource::Fsize).current,
             core_pattern: line("/proc/sys/kernel/core_pattern"),
             transparent_pages: line("/sys/kernel/mm/transparent_hugepage/enabled"),
+            reports_free_pages: balloons().any(|features| reports_free_pages(&features)),
             uring_disabled: line("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.parse().ok()),
             kek: kek_file.map(|path| KekFileFacts::of(path, &place.looked_at)),
             place,
@@ -160,6 +163,21 @@ fn swaps(text: &str) -> Vec<String> {
     text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
+/// Features of virtual memory balloons, bit by bit from the lowest, as the kernel shows them.
+fn balloons() -> impl Iterator<Item = String> {
+    let devices = fs::read_dir("/sys/bus/virtio/devices").into_iter().flatten().flatten().map(|device| device.path());
+    let is_balloon = |device: &PathBuf| line(device.join("device")).is_some_and(|id| id == BALLOON);
+    devices.filter(is_balloon).filter_map(|device| line(device.join("features")))
+}
+
+/// `VIRTIO_BALLOON_F_REPORTING`, bit 5 (VIRTIO 1.2, 5.5.3).
+fn reports_free_pages(features: &str) -> bool {
+    features.as_bytes().get(5) == Some(&b'1')
+}
+
+/// Device id of a memory balloon (VIRTIO 1.2, 5).
+const BALLOON: &str = "0x0005";
+
 fn device_and_mode(path: &Path) -> (Option<u64>, u32) {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata(path).map_or((None, 0), |found| (Some(found.dev()), found.mode() & 0o777))
@@ -206,6 +224,13 @@ mod tests {
         assert_eq!(facts.place.looked_at, fs::canonicalize(dir.path()).unwrap());
         assert!(facts.place.trial.is_ok(), "{:?}", facts.place.trial);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_balloon_that_reports_free_pages_has_that_feature_and_no_other_one_stands_for_it() {
+        assert!(reports_free_pages("0110010100000000000000000000000010"));
+        assert!(!reports_free_pages("1111101111111111111111111111111111"));
+        assert!(!reports_free_pages(""));
     }
 
     #[test]
