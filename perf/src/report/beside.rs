@@ -71,7 +71,8 @@ fn pairs(record: &Value) -> Table {
         ]
     };
     let rows = record["sealed_by_nil"].as_array().into_iter().flatten().map(line).collect();
-    let title = "Sealed beside nil, in pairs, one right after the other";
+    let length = record["pair_seconds"].as_u64().map_or(String::new(), |seconds| format!(" of {seconds} s each"));
+    let title = format!("Sealed beside nil, in pairs{length}, one right after the other");
     Table::new(title, &["op", "clients", "pipeline", "pairs", "sealed / nil"], rows)
 }
 

@@ -43,18 +43,33 @@ struct Entrant {
 /// Who is not installed, and how that is done.
 type Missing = (&'static str, &'static str);
 
-/// `--sealkv PATH --load PATH [--rounds N] [--pairs N] [--seconds N] [--keys N] [--record FILE]`.
+/// `--sealkv PATH --load PATH [--rounds N] [--pairs N] [--seconds N] [--pair-seconds N] [--keys N] [--record FILE]`.
 pub fn run(options: &Options<'_>) -> Result<(), String> {
-    options.only(&["--sealkv", "--load", "--rounds", "--pairs", "--seconds", "--keys", "--record"])?;
+    options.only(&[
+        "--sealkv",
+        "--load",
+        "--rounds",
+        "--pairs",
+        "--seconds",
+        "--pair-seconds",
+        "--keys",
+        "--record",
+    ])?;
     let (rounds, pairs) = (options.number("--rounds", 5)?.max(1), pairs_of(options)?);
-    let (seconds, keys) = (options.number("--seconds", 2)?.to_string(), options.number("--keys", 100_000)?.to_string());
+    let (seconds, keys) = (options.number("--seconds", 2)?, options.number("--keys", 100_000)?);
+    let pair_seconds = options.number("--pair-seconds", seconds)?;
     let out = options.place("--record")?;
     let tools = Tools::of(options)?;
-    let contest = Contest { tools: &tools, seconds: &seconds, keys: &keys };
+    let contest = Contest {
+        tools: &tools,
+        seconds: &seconds.to_string(),
+        pair_seconds: &pair_seconds.to_string(),
+        keys: &keys.to_string(),
+    };
     let measured = contest.run(rounds as usize, pairs);
     let facts = machine(&tools.work);
     let asked = json!({
-        "rounds": rounds, "pairs": pairs, "seconds": options.number("--seconds", 2)?, "keys": options.number("--keys", 100_000)?,
+        "rounds": rounds, "pairs": pairs, "seconds": seconds, "pair_seconds": pair_seconds, "keys": keys,
     });
     keep_or_print(&record("peers node", facts, &[measured?, asked]), out)
 }
@@ -62,6 +77,8 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
 struct Contest<'c> {
     tools: &'c Tools,
     seconds: &'c str,
+    /// Of each of a pair: long enough for some flushes where keys do not fit the table, or chance decides who has one.
+    pair_seconds: &'c str,
     keys: &'c str,
 }
 
@@ -82,7 +99,7 @@ impl Contest<'_> {
             for (at, cell) in CELLS.iter().enumerate() {
                 for turn in 0..entrants.len() {
                     let entrant = (turn + round) % entrants.len();
-                    let line = self.cell(&entrants, entrant, cell)?;
+                    let line = self.cell(&entrants, entrant, cell, self.seconds)?;
                     entrants[entrant].lines[at].push(line);
                 }
             }
@@ -134,8 +151,8 @@ impl Contest<'_> {
         Ok((entrants, missing))
     }
 
-    fn cell(&self, entrants: &[Entrant], at: usize, cell: &Cell) -> Result<Value, String> {
-        self.load(entrants, at, cell, &["--pipeline", &cell.pipeline.to_string(), "--seconds", self.seconds])
+    fn cell(&self, entrants: &[Entrant], at: usize, cell: &Cell, seconds: &str) -> Result<Value, String> {
+        self.load(entrants, at, cell, &["--pipeline", &cell.pipeline.to_string(), "--seconds", seconds])
     }
 
     fn load(&self, entrants: &[Entrant], at: usize, cell: &Cell, more: &[&str]) -> Result<Value, String> {
@@ -151,7 +168,7 @@ impl Contest<'_> {
     fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
         let cell = Cell { op, ..CELLS[0] };
         let rate = |at: usize| {
-            let line = self.cell(entrants, at, &cell)?;
+            let line = self.cell(entrants, at, &cell, self.pair_seconds)?;
             Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
         };
         in_pairs(&cell, pairs, rate)
