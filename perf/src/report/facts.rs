@@ -25,7 +25,22 @@ pub fn machine(measured_in: &Path) -> Value {
         "kernel": line("/proc/sys/kernel/osrelease"),
         "governor": line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "disk": disk(measured_in),
+        "reports_free_pages": reports_free_pages(),
     })
+}
+
+/// What a reader must know of a virtual machine whose host takes free memory back: it stands still now and then while files are replaced.
+pub fn host_takes_memory(machine: &Value) -> &'static str {
+    if machine["reports_free_pages"] == true { ", its host takes free memory back" } else { "" }
+}
+
+/// A balloon with `VIRTIO_BALLOON_F_REPORTING`, bit 5 (VIRTIO 1.2, 5.5.3).
+fn reports_free_pages() -> bool {
+    let devices = fs::read_dir("/sys/bus/virtio/devices").into_iter().flatten().flatten().map(|device| device.path());
+    let text = |device: &Path, name: &str| line(&device.join(name).to_string_lossy()).unwrap_or_default();
+    devices
+        .filter(|device| text(device, "device") == "0x0005")
+        .any(|device| text(&device, "features").as_bytes().get(5) == Some(&b'1'))
 }
 
 /// A record of this bench: where, of what and when, with all fields of `parts`.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::beside;
 use crate::chart::short;
+use crate::facts::host_takes_memory;
 use crate::goals;
 use crate::steady;
 use crate::summary::count_words;
@@ -21,11 +22,12 @@ pub fn text(record: &Value) -> String {
     let machine = &record["machine"];
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let mut text = format!(
-        "# {}\n\n{}, AEAD tier {}, {} cores; {}; Linux {}; commit {}, {}.\n",
+        "# {}\n\n{}, AEAD tier {}, {} cores{}; {}; Linux {}; commit {}, {}.\n",
         word(&record["bench"]),
         word(&machine["cpu"]),
         word(&machine["tier"]),
         machine["cores"],
+        host_takes_memory(machine),
         word(&machine["disk"]),
         word(&machine["kernel"]),
         word(&record["commit"]),

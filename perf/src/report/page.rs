@@ -14,6 +14,7 @@ use crate::chart::bars;
 use crate::chart::escape;
 use crate::chart::lines;
 use crate::chart::short;
+use crate::facts::host_takes_memory;
 use crate::goals;
 use crate::steady;
 use crate::summary::StageCost;
@@ -83,12 +84,13 @@ pub fn head(record: &Value) -> String {
     let machine = &record["machine"];
     let text = |key: &str| escape(machine[key].as_str().unwrap_or("?"));
     let mut head = format!(
-        "<p class=\"soft\">{} ({}), AEAD tier {}, {} cores, {} MiB, {}, Linux {}; commit {}, {}</p>",
+        "<p class=\"soft\">{} ({}), AEAD tier {}, {} cores, {} MiB{}, {}, Linux {}; commit {}, {}</p>",
         text("cpu"),
         text("class"),
         text("tier"),
         machine["cores"],
         machine["memory_mib"],
+        host_takes_memory(machine),
         text("disk"),
         text("kernel"),
         escape(record["commit"].as_str().unwrap_or("?")),
