@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod connection;
+mod host;
 mod options;
 mod protocol;
 
@@ -23,6 +24,7 @@ use rustix::event::epoll;
 
 use crate::connection::Connection;
 use crate::connection::Workload;
+use crate::host::Undisturbed;
 use crate::options::Options;
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ struct Outcome {
     unanswered: u64,
     elapsed: Duration,
     micros: Histogram<u64>,
+    undisturbed: Undisturbed,
 }
 
 impl Outcome {
@@ -65,7 +68,7 @@ impl Outcome {
             "requests_per_second": self.replies as f64 / self.elapsed.as_secs_f64(),
             "replies": self.replies, "errors": self.errors, "unanswered": self.unanswered,
             "p50_micros": quantile(0.5), "p99_micros": quantile(0.99), "p999_micros": quantile(0.999),
-            "max_micros": self.micros.max(),
+            "max_micros": self.micros.max(), "undisturbed": self.undisturbed.summary(),
         });
         println!("{line}");
     }
@@ -86,10 +89,12 @@ fn run(options: &Options) -> io::Result<Outcome> {
     let mut sent: u64 = 0;
     let mut events = Vec::with_capacity(1024);
     let begin = Instant::now();
+    let mut undisturbed = Undisturbed::new(&micros, begin);
     let mut end = begin + options.duration;
     let requests = options.requests.unwrap_or(u64::MAX);
     loop {
         let now = Instant::now();
+        undisturbed.look(now);
         if sent >= requests {
             end = end.min(now);
         }
@@ -123,7 +128,7 @@ fn run(options: &Options) -> io::Result<Outcome> {
         }
         if is_over && (waiting == 0 || now >= end + LAST_REPLIES) {
             let replies = sent - waiting;
-            return Ok(Outcome { replies, errors, unanswered: waiting, elapsed: now - begin, micros });
+            return Ok(Outcome { replies, errors, unanswered: waiting, elapsed: now - begin, micros, undisturbed });
         }
         let next = match options.rate {
             Some(rate) if !is_over => due_at(begin, sent, rate),
@@ -137,7 +142,9 @@ fn run(options: &Options) -> io::Result<Outcome> {
             let connection = &mut connections[event.data.u64() as usize];
             connection.read(|due, is_error| {
                 errors += u64::from(is_error);
-                micros.saturating_record(due.elapsed().as_micros() as u64);
+                let took = due.elapsed().as_micros() as u64;
+                micros.saturating_record(took);
+                undisturbed.record(took);
             })?;
         }
     }

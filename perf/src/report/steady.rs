@@ -139,7 +139,9 @@ impl Phase {
             "pending_bytes_most": most(|sample| sample.pending_bytes), "flushes": most(|sample| sample.flushes),
             "written_by_taken_in": written / taken_in, "written_without_log_by_taken_in": (written - opened) / taken_in,
             "state_bytes": disk_bytes(&data.join("state")), "state_bytes_most": most(|sample| sample.table_bytes),
-            "log_bytes": disk_bytes(&data.join("log")),
+            "log_bytes": disk_bytes(&data.join("log")), "undisturbed": line["undisturbed"],
+            "undisturbed_percent": line["undisturbed"]["seconds"].as_f64().zip(line["seconds"].as_f64())
+                .map(|(part, all)| 100.0 * part / all),
             "log_p99_micros_in_flushes": in_flushes, "log_p99_micros_elsewhere": else_where,
         })
     }
@@ -246,6 +248,15 @@ pub fn tables(record: &Value) -> Vec<Table> {
                     "log_p99_micros_elsewhere",
                 ];
                 numbers.iter().map(|key| number(row, key, 0)).collect()
+            },
+        ),
+        of(
+            "The same without the time in which the host of this machine took CPU away, and the quarter of a second behind it",
+            &["phase", "of the time %", "p50", "p99", "p99.9", "longest"],
+            &|row| {
+                let numbers = ["p50_micros", "p99_micros", "p999_micros", "max_micros"];
+                let micros = numbers.iter().map(|key| number(&row["undisturbed"], key, 0));
+                std::iter::once(number(row, "undisturbed_percent", 0)).chain(micros).collect()
             },
         ),
         of(
