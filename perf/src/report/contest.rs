@@ -77,7 +77,7 @@ pub fn run(options: &Options<'_>) -> Result<(), String> {
 struct Contest<'c> {
     tools: &'c Tools,
     seconds: &'c str,
-    /// Of each of a pair: long enough for some flushes where keys do not fit the table, or chance decides who has one.
+    /// Of writes in pairs: long enough for some flushes and merges where keys do not fit the table, or chance decides who has one.
     pair_seconds: &'c str,
     keys: &'c str,
 }
@@ -168,7 +168,8 @@ impl Contest<'_> {
     fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
         let cell = Cell { op, ..CELLS[0] };
         let rate = |at: usize| {
-            let line = self.cell(entrants, at, &cell, self.pair_seconds)?;
+            let seconds = if op == "set" { self.pair_seconds } else { self.seconds };
+            let line = self.cell(entrants, at, &cell, seconds)?;
             Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
         };
         in_pairs(&cell, pairs, rate)
