@@ -71,7 +71,8 @@ fn pairs(record: &Value) -> Table {
         ]
     };
     let rows = record["sealed_by_nil"].as_array().into_iter().flatten().map(line).collect();
-    let length = record["pair_seconds"].as_u64().map_or(String::new(), |seconds| format!(" (SETs for {seconds} s each)"));
+    let length =
+        record["pair_seconds"].as_u64().map_or(String::new(), |seconds| format!(" (SETs for {seconds} s each)"));
     let title = format!("Sealed beside nil, in pairs{length}, one right after the other");
     Table::new(title, &["op", "clients", "pipeline", "pairs", "sealed / nil"], rows)
 }

@@ -69,7 +69,9 @@ const MEMTABLE_BYTES: usize = 64 << 10;
 /// 1024 M     8     2 G      1.2    940   368 k    63     as it is, see [`level1_bytes`](crate::fsm::rocks::level1_bytes)
 /// ```
 ///
-/// Universal compaction wrote less still, but it merges all of the state at once now and then, however large that is.
+/// Universal compaction wrote less still, but it merges all of the state at once now and then, however large that is. Levels of fixed
+/// sizes (`level_compaction_dynamic_level_bytes` off) wrote 2 % less while 20 million keys were overwritten, and 6 % less with a
+/// level 1 of twice that size, with the same waits: not worth their disk.
 const LEVEL0_TRIGGER: i32 = LEVEL0_FILES_MERGED as i32;
 /// Bytes that compaction writes between two syncs of its file.
 ///
