@@ -204,7 +204,11 @@ fn pages(facts: &MachineFacts) -> Finding {
 /// Under ten minutes of writing at full speed (20 million keys, 2 cores, Zen 5, 2026-11-30) the host took back what files that
 /// merging replaces had in the kernel's cache, every 2 s. A tenth of all time was near such a moment, and nearly all waits above 80 ms.
 fn balloon(facts: &MachineFacts) -> Finding {
-    let found = if facts.reports_free_pages { "the host takes them back" } else { "they stay with this machine" };
+    let found = if facts.reports_free_pages {
+        "a virtio balloon gives them to the host"
+    } else {
+        "no virtio balloon gives them to a host"
+    };
     line(
         warn_if(facts.reports_free_pages),
         "free pages",
