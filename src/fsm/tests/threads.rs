@@ -69,7 +69,7 @@ mod sync {
 #[path = "../kept.rs"]
 mod kept;
 
-#[allow(dead_code, clippy::duplicate_mod)]
+#[allow(dead_code, unused_imports, clippy::duplicate_mod)]
 #[path = "../table.rs"]
 mod table;
 
