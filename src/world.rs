@@ -91,6 +91,34 @@ impl Entropy for KernelEntropy {
     }
 }
 
+/// Tells a thread that has looked at something again and again that it stood still meanwhile: its process was stopped by a signal,
+/// frozen with its container, or paused with its machine. What was under way in that time has not hung for it: the threads that the
+/// kernel writes with stood still too.
+#[derive(Debug, Default)]
+pub struct Standstill {
+    looked_at: Duration,
+    ended_at: Duration,
+}
+
+impl Standstill {
+    /// A look, at most `expected` after the one before where nothing stood still; whether something did. Times are of one clock that
+    /// never goes back.
+    pub fn look(&mut self, now: Duration, expected: Duration) -> bool {
+        let stood_still = now.saturating_sub(self.looked_at) > expected.saturating_add(STANDSTILL_MIN);
+        if stood_still {
+            self.ended_at = now;
+        }
+        self.looked_at = now;
+        stood_still
+    }
+
+    /// For how long something has been under way that began at `since`, without all up to the end of the last standstill.
+    #[must_use]
+    pub fn waited(&self, since: Duration, now: Duration) -> Duration {
+        now.saturating_sub(since.max(self.ended_at))
+    }
+}
+
 /// Why a thread was not joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotJoined {
@@ -129,6 +157,8 @@ pub fn random_array<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
+/// Longer than a thread waits for a core, or works between two looks.
+const STANDSTILL_MIN: Duration = Duration::from_secs(2);
 /// How often [`join_within`] looks.
 const JOIN_STEP: Duration = Duration::from_millis(2);
 
@@ -137,6 +167,21 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn what_is_under_way_through_a_standstill_has_as_long_again_behind_it() {
+        let (second, mut looks) = (Duration::from_secs(1), Standstill::default());
+        for at in 1..=9 {
+            assert!(!looks.look(at * second, second));
+        }
+        assert_eq!(looks.waited(2 * second, 9 * second), 7 * second, "nothing stood still");
+        assert!(!looks.look(12 * second, second), "a busy machine is none");
+        assert!(looks.look(40 * second, second));
+        assert_eq!(looks.waited(2 * second, 40 * second), Duration::ZERO);
+        assert!(!looks.look(41 * second, second));
+        assert_eq!(looks.waited(2 * second, 41 * second), second, "what hangs still is seen");
+        assert_eq!(looks.waited(41 * second, 43 * second), 2 * second);
+    }
 
     #[test]
     fn a_thread_is_waited_for_and_one_that_hangs_is_left_behind() {

@@ -36,6 +36,7 @@ use crate::node::refusal::Refusal;
 use crate::node::trial;
 use crate::node::trial::free_bytes;
 use crate::node::watch_facts::millis_of;
+use crate::world::Standstill;
 
 /// Starts the threads that watch and that ask the disk. They end with the process.
 ///
@@ -122,8 +123,12 @@ struct NodeWatch {
 
 impl NodeWatch {
     fn run(mut self) {
+        let (begun, mut standstill) = (Instant::now(), Standstill::default());
         loop {
             thread::sleep(WATCH_EVERY);
+            if standstill.look(begun.elapsed(), WATCH_EVERY) {
+                self.forget_waits();
+            }
             self.look();
             self.take_answer();
             self.ask_if_due();
@@ -134,6 +139,15 @@ impl NodeWatch {
                 return;
             }
         }
+    }
+
+    /// This process stood still: who has not moved since then had no time to.
+    fn forget_waits(&mut self) {
+        tracing::warn!(
+            "this process stood still for some seconds: it was stopped, or its container or machine was paused"
+        );
+        (self.apply.since, self.log.since, self.is_unable_since) = (None, None, None);
+        self.asked_at = self.asked_at.map(|_| Instant::now());
     }
 
     /// Whether log and apply have moved.

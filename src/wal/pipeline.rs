@@ -20,6 +20,7 @@ use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::pulse::Pulse;
 use crate::world::Clock;
+use crate::world::Standstill;
 
 /// The disk, and every request that has not come back.
 pub(crate) struct Pipeline {
@@ -35,6 +36,7 @@ pub(crate) struct Pipeline {
     zeroing: Option<Zeroing>,
     /// Longest sync since the last call of `take_slowest`.
     slowest: Option<Duration>,
+    standstill: Standstill,
 }
 
 /// Something that is done.
@@ -95,6 +97,7 @@ impl Pipeline {
             sync: None,
             zeroing: None,
             slowest: None,
+            standstill: Standstill::default(),
         }
     }
 
@@ -176,7 +179,7 @@ impl Pipeline {
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.submit_sync(op, slot)?;
         loop {
-            match self.wait(slot, self.hung)? {
+            match self.wait(slot, self.hung.min(LOOK_EVERY))? {
                 Some(completion) => {
                     assert!(completion.op == op, "nothing else was in flight");
                     let during = During::Sync;
@@ -190,7 +193,7 @@ impl Pipeline {
     /// Waits until everything in flight is done.
     pub(crate) fn finish(&mut self, events: &mut Vec<Event>) -> Result<(), WalError> {
         while !self.is_empty() {
-            self.poll(self.hung, events)?;
+            self.poll(self.hung.min(LOOK_EVERY), events)?;
         }
         Ok(())
     }
@@ -344,6 +347,7 @@ impl Pipeline {
 
     fn wait(&mut self, slot: SlotId, wait: Duration) -> Result<Option<Completion>, WalError> {
         let waited = self.disk.wait(wait);
+        self.standstill.look(self.clock.monotonic(), wait);
         waited.map_err(|source| WalError::Disk { slot, during: During::Wait, source })
     }
 
@@ -377,7 +381,7 @@ impl Pipeline {
     }
 
     fn check_hung(&self, slot: SlotId, during: During, since: Duration) -> Result<(), WalError> {
-        let waited = self.clock.monotonic().saturating_sub(since);
+        let waited = self.standstill.waited(since, self.clock.monotonic());
         if waited >= self.hung {
             return Err(WalError::Hung { slot, during, waited });
         }
@@ -404,3 +408,6 @@ fn is_transient(error: &io::Error) -> bool {
 
 /// EINTR and EAGAIN before a byte: tried again, but not for ever.
 const RETRIES_MAX: u32 = 100;
+
+/// How long one wait for a device is at most where nothing else is to do: a standstill is seen if it is clearly longer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);

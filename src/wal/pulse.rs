@@ -16,11 +16,11 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Which slot the current call is about, and for how long it has lasted.
-    pub(crate) fn busy_for(&self, now: Duration) -> Option<(SlotId, Duration)> {
+    /// Which slot the current call is about, and when it began, by the monotonic clock.
+    pub(crate) fn busy_since(&self) -> Option<(SlotId, Duration)> {
         let since = self.since.load(Ordering::Acquire).checked_sub(1)?;
         let slot = SlotId(self.slot.load(Ordering::Relaxed));
-        Some((slot, now.saturating_sub(Duration::from_micros(since))))
+        Some((slot, Duration::from_micros(since)))
     }
 
     /// A call about this slot begins.

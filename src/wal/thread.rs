@@ -38,6 +38,7 @@ use crate::wal::space::LogSpace;
 use crate::wal::tickets::Owner;
 use crate::wal::tickets::Tickets;
 use crate::world::Clock;
+use crate::world::Standstill;
 
 /// Reports of the log thread. Called on the log thread (a fatal hang: on its watchdog's), so it must not block.
 pub trait Callbacks: Send + Sync {
@@ -344,10 +345,14 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) fn run(&self, stop: &Receiver<()>) {
+        let mut standstill = Standstill::default();
+        standstill.look(self.clock.monotonic(), Duration::MAX);
         while stop.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let busy = self.pulse.busy_for(self.clock.monotonic());
-            if let Some((slot, waited)) = busy.filter(|(_, waited)| *waited >= self.hung) {
-                let during = During::Wait;
+            let now = self.clock.monotonic();
+            standstill.look(now, WATCH_EVERY);
+            let Some((slot, since)) = self.pulse.busy_since() else { continue };
+            let (waited, during) = (standstill.waited(since, now), During::Wait);
+            if waited >= self.hung {
                 report(&self.reported, self.callbacks.as_ref(), WalError::Hung { slot, during, waited });
                 return;
             }

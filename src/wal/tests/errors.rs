@@ -104,6 +104,30 @@ fn a_hung_sync_is_final_after_its_time() {
 }
 
 #[test]
+fn a_sync_that_was_under_way_while_the_process_stood_still_has_its_time_behind_it() {
+    let rig = LogRig::new(73);
+    let mut log = running(&rig);
+    rig.platters.arm(Fault::SyncHangs(0));
+    log.offer(append(2, entries(1, 3, 1, 100))).unwrap();
+    let second = Duration::from_secs(1);
+    for _ in 0..3 {
+        assert_eq!(log.step(second).unwrap().persisted_ticket, None);
+    }
+    rig.clock.advance(60 * second);
+    let mut steps = 0;
+    let error = loop {
+        match log.step(second) {
+            Ok(progress) => assert_eq!(progress.persisted_ticket, None),
+            Err(error) => break error,
+        }
+        steps += 1;
+        assert!(steps < 20, "what hangs still is seen");
+    };
+    assert!(steps >= 9, "only {steps} s behind a standstill");
+    assert!(matches!(error, WalError::Hung { during: During::Sync, waited, .. } if waited < 12 * second), "{error}");
+}
+
+#[test]
 fn a_zeroing_that_fails_is_final_too() {
     let rig = LogRig::new(65);
     let mut log = running(&rig);

@@ -253,6 +253,26 @@ fn a_call_into_the_kernel_that_does_not_come_back_is_seen_from_outside() {
     assert!(matches!(event, Event::Fatal(WalError::Hung { slot: SlotId(3), waited, .. }) if waited == hung));
 }
 
+#[test]
+fn a_call_that_stood_still_with_the_process_is_not_taken_for_one_that_hangs() {
+    let (pulse, clock) = (Arc::new(Pulse::default()), Arc::new(SimClock::default()));
+    let (callbacks, receiver) = events();
+    let second = Duration::from_secs(1);
+    pulse.begin(SlotId(3), clock.monotonic());
+    let reported = Arc::default();
+    let (stop, stopped) = crossbeam_channel::bounded(0);
+    let watchdog = Watchdog { pulse, clock: Arc::clone(&clock) as _, hung: 10 * second, callbacks, reported };
+    let thread = std::thread::spawn(move || watchdog.run(&stopped));
+    // Its first look is right at its start.
+    let none = receiver.recv_timeout(second / 5);
+    assert!(none.is_err(), "{none:?}");
+    clock.advance(60 * second);
+    let none = receiver.recv_timeout(2 * second);
+    assert!(none.is_err(), "{none:?}");
+    drop(stop);
+    thread.join().unwrap();
+}
+
 /// Blocks the log thread in its first report, as a call into the kernel would.
 struct Hangs(Receiver<()>, Sender<Event>);
 
@@ -331,7 +351,7 @@ struct Watched {
 impl Watched {
     fn look(&self, asked: &'static str) {
         let Some(pulse) = self.pulse.get() else { return };
-        let busy = pulse.busy_for(Duration::from_secs(60));
+        let busy = pulse.busy_since();
         self.seen.lock().unwrap().push((asked, busy.map(|(slot, _)| slot)));
     }
 }
