@@ -96,7 +96,8 @@ impl Contest<'_> {
         let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
         let watch = Watch::new(&pids);
         for round in 0..rounds {
-            for (at, cell) in CELLS.iter().enumerate() {
+            // What one kind of load puts off, merging above all, the next one pays for.
+            for (at, cell) in in_order_of_round(&CELLS, round) {
                 for turn in 0..entrants.len() {
                     let entrant = (turn + round) % entrants.len();
                     let line = self.cell(&entrants, entrant, cell, self.seconds)?;
@@ -238,6 +239,17 @@ impl Entrant {
     }
 }
 
+/// Each with its place: another one is the first in each of so many rounds, and every second round goes backward, so that no two
+/// always follow each other.
+fn in_order_of_round<T>(cells: &[T], round: usize) -> impl Iterator<Item = (usize, &T)> {
+    let count = cells.len();
+    (0..count).map(move |step| {
+        let at = (step + round / 2) % count;
+        let at = if round.is_multiple_of(2) { at } else { count - 1 - at };
+        (at, &cells[at])
+    })
+}
+
 fn numbers(lines: &[Value], field: &str) -> Vec<f64> {
     lines.iter().filter_map(|line| line[field].as_f64()).collect()
 }
@@ -261,3 +273,23 @@ const CELLS: [Cell; 6] = [
     Cell { op: "set", clients: 50, pipeline: 1 },
     Cell { op: "get", clients: 50, pipeline: 1 },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_load_comes_once_in_a_round_and_first_in_one_of_as_many() {
+        let rounds: Vec<Vec<usize>> =
+            (0..CELLS.len()).map(|round| in_order_of_round(&CELLS, round).map(|(at, _)| at).collect()).collect();
+        for round in &rounds {
+            let mut sorted = round.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4, 5], "{round:?}");
+        }
+        let mut first: Vec<usize> = rounds.iter().map(|round| round[0]).collect();
+        first.sort_unstable();
+        assert_eq!(first, [0, 1, 2, 3, 4, 5]);
+        assert_eq!((&rounds[0][..2], &rounds[1][4..]), (&[0, 1][..], &[1, 0][..]), "forward, then backward");
+    }
+}
