@@ -353,7 +353,7 @@ fn no_order_of_threads_tears_several_rows_or_shows_a_row_as_it_was_before_an_ans
 /// Goal: what a reader brings up from the base never outlives the flush that makes it old, however late the reader is.
 #[test]
 fn a_row_that_was_read_before_a_flush_never_stays_behind_it() {
-    for (act, stays, times) in [(Act::Delete(0), true, 500), (Act::Clear, true, 500), (Act::SetBoth, false, 10_000)] {
+    for (act, stays, times) in [(Act::Delete(0), true, 500), (Act::Clear, true, 500), (Act::SetBoth, false, 25_000)] {
         shuttle::check_random(move || late_execution(act, stays), times);
     }
 }
