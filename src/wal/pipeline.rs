@@ -179,7 +179,7 @@ impl Pipeline {
         let (op, since) = (self.next_op(), self.clock.monotonic());
         self.submit_sync(op, slot)?;
         loop {
-            match self.wait(slot, self.hung.min(LOOK_EVERY))? {
+            match self.wait(slot, self.hung)? {
                 Some(completion) => {
                     assert!(completion.op == op, "nothing else was in flight");
                     let during = During::Sync;
@@ -193,7 +193,7 @@ impl Pipeline {
     /// Waits until everything in flight is done.
     pub(crate) fn finish(&mut self, events: &mut Vec<Event>) -> Result<(), WalError> {
         while !self.is_empty() {
-            self.poll(self.hung.min(LOOK_EVERY), events)?;
+            self.poll(self.hung, events)?;
         }
         Ok(())
     }
@@ -346,6 +346,7 @@ impl Pipeline {
     }
 
     fn wait(&mut self, slot: SlotId, wait: Duration) -> Result<Option<Completion>, WalError> {
+        let wait = wait.min(STEP_WAIT);
         let waited = self.disk.wait(wait);
         self.standstill.look(self.clock.monotonic(), wait);
         waited.map_err(|source| WalError::Disk { slot, during: During::Wait, source })
@@ -409,5 +410,5 @@ fn is_transient(error: &io::Error) -> bool {
 /// EINTR and EAGAIN before a byte: tried again, but not for ever.
 const RETRIES_MAX: u32 = 100;
 
-/// How long one wait for a device is at most where nothing else is to do: a standstill is seen if it is clearly longer.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for one completion: hangs are looked for after each, and a standstill is seen if it is clearly longer.
+pub(super) const STEP_WAIT: Duration = Duration::from_secs(1);

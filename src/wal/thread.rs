@@ -33,6 +33,7 @@ use crate::wal::error::During;
 use crate::wal::error::WalError;
 use crate::wal::log_loop::LogLoop;
 use crate::wal::log_loop::LogProgress;
+use crate::wal::pipeline::STEP_WAIT;
 use crate::wal::pulse::Pulse;
 use crate::wal::space::LogSpace;
 use crate::wal::tickets::Owner;
@@ -379,8 +380,6 @@ const SYNCS_AT_START_MAX: u32 = 8;
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// While the queue is full and nothing is in flight.
 const FULL_WAIT: Duration = Duration::from_millis(20);
-/// Longest wait for one completion; hangs are looked for after each.
-const STEP_WAIT: Duration = Duration::from_secs(1);
 /// How often a hang is looked for.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Something due later than this is not waited for at the end.

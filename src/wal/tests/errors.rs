@@ -84,21 +84,26 @@ fn an_interrupted_write_is_submitted_again_but_not_for_ever() {
     assert!(write(&mut log, append(3, entries(1, 4, 1, 100))).is_err());
 }
 
+/// How many there were before the one that failed, in which nothing was persisted.
+fn steps_of_a_second_until_it_fails(log: &mut LogLoop) -> (u32, WalError) {
+    let mut steps = 0;
+    loop {
+        match log.step(Duration::from_secs(1)) {
+            Ok(progress) => assert_eq!(progress.persisted_ticket, None),
+            Err(error) => return (steps, error),
+        }
+        steps += 1;
+        assert!(steps < 20, "what hangs is seen");
+    }
+}
+
 #[test]
 fn a_hung_sync_is_final_after_its_time() {
     let rig = LogRig::new(64);
     let mut log = running(&rig);
     rig.platters.arm(Fault::SyncHangs(0));
     log.offer(append(2, entries(1, 3, 1, 100))).unwrap();
-    let mut steps = 0;
-    let error = loop {
-        match log.step(Duration::from_secs(1)) {
-            Ok(progress) => assert_eq!(progress.persisted_ticket, None),
-            Err(error) => break error,
-        }
-        steps += 1;
-        assert!(steps < 20);
-    };
+    let (_, error) = steps_of_a_second_until_it_fails(&mut log);
     assert!(matches!(error, WalError::Hung { during: During::Sync, .. }), "{error}");
     assert!(matches!(settle(&mut log), Err(WalError::Poisoned)));
 }
@@ -114,15 +119,7 @@ fn a_sync_that_was_under_way_while_the_process_stood_still_has_its_time_behind_i
         assert_eq!(log.step(second).unwrap().persisted_ticket, None);
     }
     rig.clock.advance(60 * second);
-    let mut steps = 0;
-    let error = loop {
-        match log.step(second) {
-            Ok(progress) => assert_eq!(progress.persisted_ticket, None),
-            Err(error) => break error,
-        }
-        steps += 1;
-        assert!(steps < 20, "what hangs still is seen");
-    };
+    let (steps, error) = steps_of_a_second_until_it_fails(&mut log);
     assert!(steps >= 9, "only {steps} s behind a standstill");
     assert!(matches!(error, WalError::Hung { during: During::Sync, waited, .. } if waited < 12 * second), "{error}");
 }
