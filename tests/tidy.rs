@@ -82,7 +82,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rayon", &["apply", "node", "wal"]),
     ("rcgen", &["tls"]),
     ("rocksdb", &["fsm"]),
-    ("rustix", &["cli", "disk", "keys", "node", "peers", "resp", "world"]),
+    ("rustix", &["cli", "disk", "fsm", "keys", "node", "peers", "resp", "world"]),
     ("rustls", &["tls"]),
     ("serde", &["node", "crypto"]),
     ("serde_json", &["cli", "node", "crypto"]),

@@ -5,6 +5,8 @@ pub mod base;
 mod file;
 mod key;
 mod lines;
+mod pace;
+mod paced_merge;
 mod reserve;
 pub mod start;
 mod tuning;

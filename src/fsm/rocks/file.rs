@@ -33,6 +33,7 @@ use crate::fsm::rocks::key::database_end;
 use crate::fsm::rocks::key::database_start;
 use crate::fsm::rocks::key::state_key;
 use crate::fsm::rocks::lines::text;
+use crate::fsm::rocks::pace::MergePace;
 use crate::keys::file;
 
 /// Names in `flush/` that nobody used before.
@@ -89,6 +90,14 @@ impl Drop for FlushPath {
     }
 }
 
+/// What a file needs of the base that takes it in.
+#[derive(Clone, Copy)]
+pub(crate) struct FileBase<'a> {
+    pub(crate) db: &'a rocksdb::DB,
+    pub(crate) pins: &'a RwLock<()>,
+    pub(crate) pace: &'a MergePace,
+}
+
 /// A file that is being written.
 pub(crate) struct RocksFile<'a> {
     // Closed before its name is removed.
@@ -96,24 +105,25 @@ pub(crate) struct RocksFile<'a> {
     path: FlushPath,
     newest: Option<RowName>,
     cleared: Vec<Database>,
-    pins: &'a RwLock<()>,
-    db: &'a rocksdb::DB,
+    base: FileBase<'a>,
 }
 
 impl<'a> RocksFile<'a> {
     pub(crate) fn begin(
-        db: &'a rocksdb::DB,
+        base: FileBase<'a>,
         options: &'a Options,
-        (names, pins): (&FlushNames, &'a RwLock<()>),
+        names: &FlushNames,
         record: &StateRows,
     ) -> Result<RocksFile<'a>, WriteFileError> {
         let path = names.next()?;
         let writer = SstFileWriter::create(options);
-        writer.open(path.path()).map_err(|error| refused(&error))?;
-        let mut file = RocksFile { writer, path, newest: None, cleared: Vec::new(), pins, db };
-        file.writer.put(state_key(StateRow::Applied), &record.applied).map_err(|error| refused(&error))?;
+        let mut file = RocksFile { writer, path, newest: None, cleared: Vec::new(), base };
+        file.checked(file.writer.open(file.path.path()))?;
+        let applied = file.writer.put(state_key(StateRow::Applied), &record.applied);
+        file.checked(applied)?;
         if let Some(keyring) = &record.keyring {
-            file.writer.put(state_key(StateRow::Keyring), keyring).map_err(|error| refused(&error))?;
+            let keyring = file.writer.put(state_key(StateRow::Keyring), keyring);
+            file.checked(keyring)?;
         }
         Ok(file)
     }
@@ -122,23 +132,34 @@ impl<'a> RocksFile<'a> {
         assert!(self.newest.as_ref() < Some(name), "names of a file ascend");
         self.newest = Some(*name);
     }
+
+    /// If there is no space, the merges that are under way give some back when they end.
+    fn checked(&self, result: Result<(), rocksdb::Error>) -> Result<(), WriteFileError> {
+        result.map_err(|error| {
+            self.base.pace.hurry();
+            WriteFileError { why: text(&error) }
+        })
+    }
 }
 
 impl RowFile for RocksFile<'_> {
     fn clear(&mut self, database: Database) -> Result<(), WriteFileError> {
         self.cleared.push(database);
         let (start, end) = (database_start(database), database_end(database));
-        self.writer.delete_range(start, end).map_err(|error| refused(&error))
+        let written = self.writer.delete_range(start, end);
+        self.checked(written)
     }
 
     fn put(&mut self, name: &RowName, row: &[u8]) -> Result<(), WriteFileError> {
         self.ascend(name);
-        self.writer.put(name.as_bytes(), row).map_err(|error| refused(&error))
+        let written = self.writer.put(name.as_bytes(), row);
+        self.checked(written)
     }
 
     fn delete(&mut self, name: &RowName) -> Result<(), WriteFileError> {
         self.ascend(name);
-        self.writer.delete(name.as_bytes()).map_err(|error| refused(&error))
+        let written = self.writer.delete(name.as_bytes());
+        self.checked(written)
     }
 
     fn finish<'base>(mut self: Box<Self>) -> Result<Box<dyn FinishedFile + 'base>, WriteFileError>
@@ -146,9 +167,10 @@ impl RowFile for RocksFile<'_> {
         Self: 'base,
     {
         // Writes what is left and syncs the file.
-        self.writer.finish().map_err(|error| refused(&error))?;
+        let written = self.writer.finish();
+        self.checked(written)?;
         let bytes = self.writer.file_size();
-        let RocksFile { writer, path: part, db, cleared, pins, .. } = *self;
+        let RocksFile { writer, path: part, cleared, base, .. } = *self;
         drop(writer);
         let path = part.path().with_extension(ROWS);
         fs::rename(part.path(), &path).map_err(|error| failed(&error))?;
@@ -156,7 +178,7 @@ impl RowFile for RocksFile<'_> {
         let path = FlushPath(Some(path));
         // If the ingest fails, a start finds the file by this name.
         file::sync_parent(path.path()).map_err(|error| failed(&error))?;
-        Ok(Box::new(RocksFinished { path, bytes, cleared, pins, db }))
+        Ok(Box::new(RocksFinished { path, bytes, cleared, base }))
     }
 }
 
@@ -165,8 +187,7 @@ struct RocksFinished<'a> {
     path: FlushPath,
     bytes: u64,
     cleared: Vec<Database>,
-    pins: &'a RwLock<()>,
-    db: &'a rocksdb::DB,
+    base: FileBase<'a>,
 }
 
 /// Files that are in RocksDB are not merged from here on, until this is dropped. What is being merged ends.
@@ -211,12 +232,16 @@ impl FinishedFile for RocksFinished<'_> {
         options.set_move_files(true);
         // The memtable is empty. Were it not, this must be an error and not a flush of something unknown.
         options.set_allow_blocking_flush(false);
-        let paused = if self.cleared.is_empty() { None } else { NoMerging::begin(self.db).ok() };
-        match self.db.ingest_external_file_opts(&options, vec![self.path.path()]) {
+        let FileBase { db, pins, pace } = self.base;
+        let paused = if self.cleared.is_empty() { None } else { NoMerging::begin(db).ok() };
+        match db.ingest_external_file_opts(&options, vec![self.path.path()]) {
             Ok(()) => {
+                pace.takes();
                 // Whoever reads the rows of one moment still needs them; they go when they are merged.
-                if let (Some(paused), Ok(_unread)) = (&paused, self.pins.try_write()) {
-                    drop_tables(self.db, &self.cleared, paused);
+                if let (Some(paused), Ok(_unread)) = (&paused, pins.try_write()) {
+                    drop_tables(db, &self.cleared, paused);
+                    // What a merge reads keeps its space until it ends.
+                    pace.hurry();
                 }
                 Ok(())
             }
@@ -226,10 +251,6 @@ impl FinishedFile for RocksFinished<'_> {
             }
         }
     }
-}
-
-fn refused(error: &rocksdb::Error) -> WriteFileError {
-    WriteFileError { why: text(error) }
 }
 
 fn failed(error: &io::Error) -> WriteFileError {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -303,6 +304,28 @@ fn a_pinned_moment_of_either_base_stays_as_it_was() {
             assert_eq!(found, stood);
         }
     }
+}
+
+#[test]
+fn merges_keep_to_a_pace_and_no_file_is_merged_for_its_age() {
+    let mut site = Site::new();
+    let rocks = site.create();
+    let rng = Seeded::fresh();
+    assert_eq!(rocks.merging_spent(), (Duration::ZERO, false));
+    for number in 2..2 + 2 * LEVEL0_FILES_MERGED {
+        let rows = (0..150).map(|_| (RowName::new(Database::FIRST, rng.array()), Some(rng.bytes(700)))).collect();
+        Change { number, cleared: Vec::new(), rows }.apply(&rocks);
+    }
+    let long = Instant::now();
+    while !rocks.merging_spent().1 {
+        assert!(long.elapsed() < Duration::from_secs(60), "no merge has told what it takes");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(rocks.merging_spent().0 > Duration::ZERO);
+    let is_options = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("OPTIONS-");
+    let mut options = fs::read_dir(&site.place.state).unwrap().map(Result::unwrap).filter(is_options);
+    let options = fs::read_to_string(options.next().unwrap().path()).unwrap();
+    assert!(options.contains("periodic_compaction_seconds=0\n"), "{options}");
 }
 
 /// Goal: what a cleared database had gives its space back with the file that clears it, and nothing else goes. Method: small

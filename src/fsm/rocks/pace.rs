@@ -1,0 +1,421 @@
+//! Spreads the merging of ingested files over the time until it must be done, so that clients have their cores meanwhile.
+//!
+//! A merge of level 0 that takes what it can get has most of a core for ten seconds, and then nothing is merged for as long. On two
+//! cores, with 5 million keys of 256 B, clients without a pipeline made 26 to 40 k SETs a second in the one time and 61 to 71 k
+//! in the other. At a fifth of a core all the time they make 46 to 60 k, with 480 k in place of 400 k SETs a second through pipelines,
+//! and 850 k in place of 700 k GETs (Zen 5, 2026-11-30).
+//!
+//! ```text
+//! merge of level 0    what is left of it by the cost of the ones before, over the time until level 0 is full
+//! deeper merges       the mean of all merging for each file that comes; all they can get once level 0 waits for them
+//! whole core          while costs are not known, if the time may not do, if a core has nothing else to do, and
+//!                     while somebody waits for the space that a merge gives back
+//! ```
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::limits::LEVEL0_FILES_MAX;
+use crate::limits::LEVEL0_FILES_MERGED;
+
+/// The pace of all merges of one base.
+#[derive(Debug)]
+pub(crate) struct MergePace {
+    start: Instant,
+    work: Mutex<(MergeWork, IdleCores)>,
+}
+
+impl MergePace {
+    pub(crate) fn new() -> Arc<MergePace> {
+        Arc::new(MergePace { start: Instant::now(), work: Mutex::default() })
+    }
+
+    /// A file came.
+    pub(crate) fn takes(&self) {
+        let now = self.start.elapsed();
+        self.work().0.takes(now);
+    }
+
+    /// So many files are in level 0 just now.
+    pub(crate) fn sees(&self, files: u64) {
+        self.work().0.files = files;
+    }
+
+    /// Somebody waits for space: the merges that are under way go on as fast as they can.
+    pub(crate) fn hurry(&self) {
+        let work = &mut self.work().0;
+        work.hurries = work.runs > 0;
+    }
+
+    pub(super) fn begins(&self) {
+        self.work().0.runs += 1;
+    }
+
+    /// What a merge may take of a core from here on. It began in `level` and took `cpu` since the last look.
+    pub(super) fn share(&self, level: u32, cpu: Duration) -> f64 {
+        let now = self.start.elapsed();
+        let (work, idle) = &mut *self.work();
+        work.works(level, cpu);
+        if idle.has_core_to_spare(now, work.all_spent, Ticks::now) { 1.0 } else { work.share(level, now) }
+    }
+
+    pub(super) fn ends(&self, level: Option<u32>, cpu: Duration) {
+        self.work().0.ends(level, cpu);
+    }
+
+    fn work(&self) -> MutexGuard<'_, (MergeWork, IdleCores)> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// CPU of all merging so far, and whether it is known what a file of level 0 costs.
+    #[cfg(test)]
+    pub(crate) fn spent(&self) -> (Duration, bool) {
+        let work = &self.work().0;
+        (work.all_spent, work.level0_cost.is_some())
+    }
+}
+
+/// What is to be merged, what it costs, and how fast files come.
+#[derive(Debug, Default)]
+struct MergeWork {
+    /// In level 0, as far as is known.
+    files: u64,
+    /// When the newest ones came, those that are merged already too.
+    came: VecDeque<Duration>,
+    /// Merges that are under way.
+    runs: u32,
+    /// Files of the merge of level 0 that is under way, and the CPU that it has taken.
+    level0: Option<(u64, Duration)>,
+    /// CPU of deeper merges since the last one of level 0.
+    deeper: Duration,
+    /// Seconds of CPU for each file of level 0, none before its first merge, and of the deeper merges behind it.
+    level0_cost: Option<f64>,
+    deeper_cost: f64,
+    all_spent: Duration,
+    hurries: bool,
+}
+
+impl MergeWork {
+    fn takes(&mut self, now: Duration) {
+        self.files += 1;
+        self.came.push_back(now);
+        while self.came.len() > FILES_REMEMBERED {
+            self.came.pop_front();
+        }
+    }
+
+    fn works(&mut self, level: u32, cpu: Duration) {
+        self.all_spent += cpu;
+        if level > 0 {
+            self.deeper += cpu;
+            return;
+        }
+        let (_, spent) = self.level0.get_or_insert((self.files.max(1), Duration::ZERO));
+        *spent += cpu;
+    }
+
+    /// Without a level: it saw no row.
+    fn ends(&mut self, level: Option<u32>, cpu: Duration) {
+        if let Some(level) = level {
+            self.works(level, cpu);
+        }
+        if let Some((files, spent)) = self.level0.take_if(|_| level == Some(0)) {
+            let each = |cpu: Duration| cpu.as_secs_f64() / files as f64;
+            self.level0_cost = Some(learned(self.level0_cost.unwrap_or(0.0), each(spent)));
+            self.deeper_cost = learned(self.deeper_cost, each(std::mem::take(&mut self.deeper)));
+        }
+        self.runs -= 1;
+        self.hurries &= self.runs > 0;
+    }
+
+    /// What each of the merges may take of a core.
+    fn share(&self, level: u32, now: Duration) -> f64 {
+        let Some(cost) = self.level0_cost.filter(|_| !self.hurries) else { return 1.0 };
+        let needed = match (level, self.level0) {
+            (0, Some((files, spent))) => {
+                let left = cost * files as f64 - spent.as_secs_f64();
+                let room = LEVEL0_FILES_MAX.saturating_sub(self.files + ROOM_KEPT) as f64;
+                // Nobody knows how much is left of a merge that takes more than the ones before.
+                if left <= 0.0 || room < 1.0 || left >= IN_TIME * room / self.rate(now, 1) {
+                    return 1.0;
+                }
+                left * self.rate(now, FILES_REMEMBERED - 1) / room
+            }
+            // Level 0 is merged when the deeper ones have ended.
+            (_, None) if self.files >= LEVEL0_FILES_MERGED => return 1.0,
+            _ => MARGIN * (cost + self.deeper_cost) * self.rate(now, FILES_REMEMBERED - 1),
+        };
+        (needed / f64::from(self.runs.max(1))).clamp(SHARE_LEAST, 1.0)
+    }
+
+    /// Files a second over the last `gaps` between two of them. It falls once the next one is later than the mean of these gaps.
+    fn rate(&self, now: Duration, gaps: usize) -> f64 {
+        let newest = self.came.len().saturating_sub(1);
+        let gaps = gaps.min(newest);
+        let (Some(from), Some(last)) = (self.came.get(newest - gaps), self.came.back()) else { return 0.0 };
+        let between = last.saturating_sub(*from).as_secs_f64();
+        let late = now.saturating_sub(*last).as_secs_f64() - between / gaps.max(1) as f64;
+        gaps as f64 / (between + late.max(0.0)).max(f64::MIN_POSITIVE)
+    }
+}
+
+/// What is expected next: a higher cost counts at once, because what is put off for too long is felt.
+fn learned(before: f64, newest: f64) -> f64 {
+    newest.max((3.0 * before + newest) / 4.0)
+}
+
+/// Whether a core has nothing to do but to merge. Then nobody waits for it.
+#[derive(Debug, Default)]
+struct IdleCores {
+    looked: Duration,
+    /// As of that look.
+    spent: Duration,
+    ticks: Option<Ticks>,
+    is_to_spare: bool,
+}
+
+impl IdleCores {
+    /// `spent` is the CPU of all merging so far; no ticks if nobody tells them.
+    fn has_core_to_spare(&mut self, now: Duration, spent: Duration, ticks: impl FnOnce() -> Option<Ticks>) -> bool {
+        let passed = now.saturating_sub(self.looked);
+        if passed < IDLE_LOOK {
+            return self.is_to_spare;
+        }
+        let newest = ticks();
+        let own = spent.saturating_sub(self.spent).as_secs_f64() / passed.as_secs_f64();
+        let idle = newest.zip(self.ticks).map(|(ticks, before)| ticks.idle_cores_since(&before));
+        self.is_to_spare = idle.is_some_and(|(idle, cores)| idle + own >= IDLE_CORES.min(0.9 * cores));
+        (self.looked, self.spent, self.ticks) = (now, spent, newest);
+        self.is_to_spare
+    }
+}
+
+/// What the kernel says of the time of all cores since the machine's start, `proc_stat(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    cores: usize,
+    /// Without anything to run, waiting for a device included.
+    idle: u64,
+    all: u64,
+}
+
+impl Ticks {
+    fn now() -> Option<Ticks> {
+        Ticks::of(&fs::read_to_string("/proc/stat").ok()?, available_parallelism().ok()?.get())
+    }
+
+    /// How many cores had nothing to run, of how many.
+    fn idle_cores_since(&self, before: &Ticks) -> (f64, f64) {
+        let all = self.all.saturating_sub(before.all).max(1);
+        let cores = self.cores as f64;
+        (cores * self.idle.saturating_sub(before.idle) as f64 / all as f64, cores)
+    }
+
+    /// None if this process may use fewer cores than the machine has: the idle ones may be the others.
+    fn of(text: &str, own_cores: usize) -> Option<Ticks> {
+        let is_core = |line: &&str| {
+            line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+        };
+        let cores = text.lines().filter(is_core).count();
+        // user, nice, system, idle, iowait, irq, softirq, steal; the rest is in user already.
+        let numbers = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
+        let numbers: Vec<u64> = numbers.map(str::parse).collect::<Result<_, _>>().ok()?;
+        let idle = numbers.get(3..5)?.iter().sum();
+        (cores <= own_cores).then(|| Ticks { cores, idle, all: numbers.iter().sum() })
+    }
+}
+
+/// Times of arrival that are kept: the gaps between them are as many as the files of a merge.
+const FILES_REMEMBERED: usize = LEVEL0_FILES_MERGED as usize + 1;
+/// Room for files that is kept back, because the next ones may come faster. With no more room than that merges take all they can get.
+const ROOM_KEPT: u64 = 3;
+/// Part of the time until level 0 is full in which a merge must be able to end if it takes a whole core.
+const IN_TIME: f64 = 0.9;
+/// Deeper merges have to be done before level 0 is due.
+const MARGIN: f64 = 1.2;
+/// So that a merge ends also if nothing more is written.
+const SHARE_LEAST: f64 = 0.1;
+/// Cores without any work but merging, from which on merging takes all it can get.
+const IDLE_CORES: f64 = 1.25;
+/// Idle time is counted in ticks of 10 ms.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::seed::Seeded;
+
+    /// Level 0 in steps of 10 ms. A merge of all files takes `cost` of CPU for each of them, and at most three quarters of a core.
+    #[derive(Default)]
+    struct Level0 {
+        work: MergeWork,
+        now: Duration,
+        part: f64,
+        files: u64,
+        merge: Option<(u64, f64)>,
+        /// CPU of merging in each step.
+        used: Vec<f64>,
+        most: u64,
+    }
+
+    impl Level0 {
+        fn run(&mut self, seconds: f64, per_second: f64, cost: f64) {
+            for _ in 0..(seconds / STEP) as usize {
+                self.now += Duration::from_secs_f64(STEP);
+                self.part += per_second * STEP;
+                if self.part >= 1.0 {
+                    (self.part, self.files) = (self.part - 1.0, self.files + 1);
+                    self.work.takes(self.now);
+                }
+                self.most = self.most.max(self.files);
+                if self.merge.is_none() && self.files >= LEVEL0_FILES_MERGED {
+                    (self.merge, self.work.runs) = (Some((self.files, 0.0)), 1);
+                    self.work.works(0, Duration::ZERO);
+                }
+                let Some((files, done)) = &mut self.merge else {
+                    self.used.push(0.0);
+                    continue;
+                };
+                let share = self.work.share(0, self.now).min(0.75);
+                let cpu = Duration::from_secs_f64(STEP * share);
+                self.work.works(0, cpu);
+                self.used.push(share);
+                *done += STEP * share;
+                if *done >= cost * *files as f64 {
+                    self.files -= *files;
+                    self.work.ends(Some(0), Duration::ZERO);
+                    (self.merge, self.work.files) = (None, self.files);
+                }
+            }
+        }
+    }
+
+    const STEP: f64 = 0.01;
+
+    #[test]
+    fn merging_is_spread_over_its_time_and_level_0_is_never_full() {
+        for per_second in [0.02, 0.1, 0.2, 0.3, 0.5] {
+            let mut level0 = Level0::default();
+            level0.run(40.0 / per_second, per_second, 1.2);
+            level0.used.clear();
+            level0.run(400.0, per_second, 1.2);
+            let mean = level0.used.iter().sum::<f64>() / level0.used.len() as f64;
+            let many = level0.used.iter().filter(|used| **used > (2.5 * per_second * 1.2).max(SHARE_LEAST)).count();
+            assert!(level0.most < LEVEL0_FILES_MAX, "{per_second}: {}", level0.most);
+            assert!((mean - per_second * 1.2).abs() < 0.1, "{per_second}: {mean} of a core is merged");
+            assert!(many * 20 < level0.used.len(), "{per_second}: in {many} steps far more than the mean");
+        }
+    }
+
+    #[test]
+    fn a_burst_behind_a_long_rest_and_merges_that_cost_more_and_more_are_done_in_time() {
+        let chance = Seeded::replayable(0);
+        for _ in 0..200 {
+            let mut level0 = Level0::default();
+            level0.run(60.0, 0.5, 0.7);
+            let (rest, slow) = (chance.index(300) as f64, chance.index(10) as f64 / 50.0);
+            level0.run(rest, slow, 1.0);
+            let fast = 0.3 + chance.index(20) as f64 / 100.0;
+            level0.run(60.0, fast, 1.0);
+            level0.run(120.0, fast, 1.05);
+            assert!(level0.most < LEVEL0_FILES_MAX, "{fast} files a second behind {rest} s: {}", level0.most);
+        }
+    }
+
+    /// Eight files that came at one pace, behind a merge of as many that took 8 s.
+    fn known(gap: u64) -> (MergeWork, Duration) {
+        let mut work = MergeWork { files: 8, runs: 1, ..MergeWork::default() };
+        work.works(0, Duration::from_secs(8));
+        work.ends(Some(0), Duration::ZERO);
+        work.files = 0;
+        (1..=8).for_each(|file| work.takes(Duration::from_secs(gap * file)));
+        work.runs = 1;
+        (work, Duration::from_secs(gap * 8))
+    }
+
+    #[test]
+    fn nothing_is_put_off_before_it_is_known_what_merging_costs_or_when_it_costs_more() {
+        let unknown = MergeWork { files: 8, runs: 1, ..MergeWork::default() };
+        assert!(unknown.share(0, Duration::ZERO) >= 1.0, "no merge was seen yet");
+        let (mut work, now) = known(20);
+        work.works(0, Duration::ZERO);
+        let put_off = work.share(0, now);
+        assert!((SHARE_LEAST..0.2).contains(&put_off), "8 s of work have 100 s: {put_off}");
+        work.works(0, Duration::from_secs(8));
+        assert!(work.share(0, now) >= 1.0, "it takes more than before");
+        work.level0 = Some((8, Duration::ZERO));
+        work.files = LEVEL0_FILES_MAX - ROOM_KEPT;
+        assert!(work.share(0, 1000 * now) >= 1.0, "level 0 is nearly full");
+        work.files = 8;
+        work.hurries = true;
+        assert!(work.share(0, now) >= 1.0, "somebody waits for space");
+        work.ends(Some(0), Duration::ZERO);
+        assert!(!work.hurries, "only what was under way hurries");
+    }
+
+    #[test]
+    fn a_deeper_merge_that_level_0_waits_for_takes_all_it_can_get() {
+        let (mut work, now) = known(5);
+        assert!(work.share(1, now) >= 1.0);
+        work.files = 2;
+        let alone = work.share(1, now);
+        assert!((SHARE_LEAST..0.5).contains(&alone), "{alone}");
+        work.runs = 2;
+        assert!((2.0 * work.share(1, now) - alone).abs() < 1e-9, "two share what one may take");
+        work.files = 9;
+        work.works(0, Duration::ZERO);
+        assert!(work.share(1, now) < 0.5, "level 0 is being merged");
+    }
+
+    #[test]
+    fn a_higher_cost_counts_at_once_and_a_lower_one_little_by_little() {
+        let (mut work, _) = known(5);
+        for (seconds, cost) in [(16, 2.0), (8, 1.75), (0, 1.3125), (80, 10.0)] {
+            work.works(3, Duration::from_secs(seconds));
+            work.files = 8;
+            work.works(0, Duration::from_secs(seconds));
+            work.ends(Some(0), Duration::ZERO);
+            work.runs += 1;
+            assert_eq!(work.level0_cost, Some(cost));
+        }
+        assert_eq!(work.deeper_cost, 10.0);
+        work.ends(None, Duration::MAX);
+        assert!(work.all_spent < Duration::MAX, "a merge without a row took nothing that is known");
+    }
+
+    #[test]
+    fn files_that_fail_to_come_slow_merging_down_and_a_stop_of_an_hour_does_no_harm() {
+        let (work, now) = known(10);
+        for gaps in [1, 8] {
+            assert!((work.rate(now, gaps) - 0.1).abs() < 1e-9);
+            assert!((work.rate(now + Duration::from_secs(10), gaps) - 0.1).abs() < 1e-9, "the next is not late yet");
+            assert!(work.rate(now + Duration::from_secs(3600), gaps) < 0.003);
+        }
+        assert_eq!(MergeWork::default().rate(now, 8), 0.0);
+    }
+
+    #[test]
+    fn a_core_is_to_spare_only_if_the_kernel_says_so() {
+        let text = "cpu  1 20 300 4000 50000 600000 0 0 7 7\ncpu0 1 1 1 1 1 1\ncpu1 1 1 1 1 1 1\nintr 7 8\n";
+        assert_eq!(Ticks::of(text, 2), Some(Ticks { cores: 2, idle: 54_000, all: 654_321 }));
+        assert_eq!(Ticks::of(text, 1), None, "other cores of the machine say nothing");
+        assert_eq!(Ticks::of("", 1), None);
+        assert_eq!(Ticks::of("cpu  1 2 3\n", 1), None);
+        let (mut idle, none) = (IdleCores::default(), Duration::ZERO);
+        let ticks = |idle, all| move || Some(Ticks { cores: 4, idle, all });
+        assert!(!idle.has_core_to_spare(IDLE_LOOK, none, ticks(900, 1000)), "the first look says nothing");
+        assert!(idle.has_core_to_spare(2 * IDLE_LOOK, none, ticks(940, 1100)), "1.6 idle cores");
+        assert!(!idle.has_core_to_spare(3 * IDLE_LOOK, none, ticks(970, 1200)), "1.2 idle cores");
+        assert!(!idle.has_core_to_spare(4 * IDLE_LOOK, none, || None), "nobody says");
+        assert!(!idle.has_core_to_spare(5 * IDLE_LOOK, none, ticks(9000, 9000)), "nor did anybody before");
+        assert!(idle.has_core_to_spare(6 * IDLE_LOOK, IDLE_LOOK / 10, ticks(9030, 9100)), "merging has a tenth of one");
+        assert!(idle.has_core_to_spare(6 * IDLE_LOOK, IDLE_LOOK, || unreachable!("it was just looked")));
+    }
+}
