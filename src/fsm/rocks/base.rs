@@ -9,7 +9,6 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
@@ -43,8 +42,8 @@ use crate::fsm::rocks::file::FlushNames;
 use crate::fsm::rocks::file::RocksFile;
 use crate::fsm::rocks::key::state_key;
 use crate::fsm::rocks::lines::text;
-use crate::fsm::rocks::pace::MergePace;
 use crate::fsm::rocks::reserve::SpaceReserve;
+use crate::fsm::rocks::tuning::BaseOptions;
 use crate::fsm::rocks::tuning::base_options;
 use crate::limits::FETCH_BATCH_ROWS_MAX;
 use crate::limits::FETCH_KEYS_MAX;
@@ -62,8 +61,7 @@ pub struct BasePlace {
 /// A [`RowBase`] in a directory.
 pub struct RocksBase {
     db: DB,
-    options: Options,
-    pace: Arc<MergePace>,
+    options: BaseOptions,
     names: FlushNames,
     /// Held by whoever reads the rows of one moment, and against them while whole tables go.
     pins: RwLock<()>,
@@ -86,11 +84,11 @@ impl RocksBase {
         start: u64,
         record: &StateRows,
     ) -> Result<RocksBase, BaseError> {
-        let (mut options, pace) = base_options(options);
-        options.create_if_missing(true);
-        options.set_error_if_exists(true);
-        let opened = DB::open_cf_descriptors(&options, &place.state, [family(&options)]);
-        let base = RocksBase::finish(opened, (options, pace), place, start)?;
+        let mut options = base_options(options);
+        options.db.create_if_missing(true);
+        options.db.set_error_if_exists(true);
+        let opened = DB::open_cf_descriptors(&options.db, &place.state, [family(&options.db)]);
+        let base = RocksBase::finish(opened, options, place, start)?;
         let file = base.begin_file(record).map_err(|error| BaseError::Backend(error.to_string()))?;
         let file = file.finish().map_err(|error| BaseError::Backend(error.to_string()))?;
         file.ingest().map_err(|error| BaseError::Backend(error.to_string()))?;
@@ -102,9 +100,9 @@ impl RocksBase {
     /// # Errors
     /// [`BaseError::Backend`]: missing, damaged, or held by another process.
     pub fn open(place: &BasePlace, options: &RocksOptions, start: u64) -> Result<RocksBase, BaseError> {
-        let (options, pace) = base_options(options);
-        let opened = DB::open_cf_descriptors(&options, &place.state, [family(&options)]);
-        let base = RocksBase::finish(opened, (options, pace), place, start)?;
+        let options = base_options(options);
+        let opened = DB::open_cf_descriptors(&options.db, &place.state, [family(&options.db)]);
+        let base = RocksBase::finish(opened, options, place, start)?;
         Ok(RocksBase { reserve: Some(SpaceReserve::of(&place.state)), ..base })
     }
 
@@ -122,34 +120,34 @@ impl RocksBase {
 
     /// The same; a missing table is an error of its own.
     pub(crate) fn look(place: &BasePlace, options: &RocksOptions) -> Result<RocksBase, LookError> {
-        let (options, pace) = base_options(options);
-        let db = DB::open_cf_descriptors_read_only(&options, &place.state, [family(&options)], false);
+        let options = base_options(options);
+        let db = DB::open_cf_descriptors_read_only(&options.db, &place.state, [family(&options.db)], false);
         let db = db.map_err(|error| match missing_table(error.as_ref()) {
             Some(table) => LookError::Without { table },
             None => LookError::Other(backend(&error)),
         })?;
-        Ok(RocksBase { is_read_only: true, ..RocksBase::of(db, (options, pace), FlushNames::new(&place.flush, 0)) })
+        Ok(RocksBase { is_read_only: true, ..RocksBase::of(db, options, FlushNames::new(&place.flush, 0)) })
     }
 
     fn finish(
         opened: Result<DB, rocksdb::Error>,
-        tuned: (Options, Arc<MergePace>),
+        options: BaseOptions,
         place: &BasePlace,
         start: u64,
     ) -> Result<RocksBase, BaseError> {
         let db = opened.map_err(|error| backend(&error))?;
-        Ok(RocksBase::of(db, tuned, FlushNames::new(&place.flush, start)))
+        Ok(RocksBase::of(db, options, FlushNames::new(&place.flush, start)))
     }
 
-    fn of(db: DB, (options, pace): (Options, Arc<MergePace>), names: FlushNames) -> RocksBase {
+    fn of(db: DB, options: BaseOptions, names: FlushNames) -> RocksBase {
         let (pins, rows_at_once) = (RwLock::new(()), AtomicUsize::new(FETCH_KEYS_MAX));
-        RocksBase { db, options, pace, names, pins, is_read_only: false, reserve: None, rows_at_once }
+        RocksBase { db, options, names, pins, is_read_only: false, reserve: None, rows_at_once }
     }
 
-    /// See [`MergePace::spent`].
+    /// See [`MergePace::spent`](crate::fsm::rocks::pace::MergePace::spent).
     #[cfg(test)]
     pub(crate) fn merging_spent(&self) -> (std::time::Duration, bool) {
-        self.pace.spent()
+        self.options.pace.spent()
     }
 
     /// Name within the directory and length of each table, as the manifest has them.
@@ -292,8 +290,8 @@ impl RowBase for RocksBase {
         if self.is_read_only {
             return Err(WriteFileError { why: "the state is open to look at it only".to_owned() });
         }
-        let base = FileBase { db: &self.db, pins: &self.pins, pace: &self.pace };
-        Ok(Box::new(RocksFile::begin(base, &self.options, &self.names, record)?))
+        let base = FileBase { db: &self.db, pins: &self.pins, pace: &self.options.pace };
+        Ok(Box::new(RocksFile::begin(base, &self.options.db, &self.names, record)?))
     }
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
@@ -304,7 +302,7 @@ impl RowBase for RocksBase {
             pending_bytes: self.number(PENDING_BYTES)?,
             table_bytes: self.number(TABLE_BYTES)?,
         };
-        self.pace.sees(pressure.level0_files);
+        self.options.pace.sees(pressure.level0_files);
         if pressure.is_high(false) {
             self.check_alive()?;
         }

@@ -117,13 +117,12 @@ impl<'a> RocksFile<'a> {
     ) -> Result<RocksFile<'a>, WriteFileError> {
         let path = names.next()?;
         let writer = SstFileWriter::create(options);
+        let refused = |error| refused(&error, base.pace);
+        writer.open(path.path()).map_err(refused)?;
         let mut file = RocksFile { writer, path, newest: None, cleared: Vec::new(), base };
-        file.checked(file.writer.open(file.path.path()))?;
-        let applied = file.writer.put(state_key(StateRow::Applied), &record.applied);
-        file.checked(applied)?;
+        file.writer.put(state_key(StateRow::Applied), &record.applied).map_err(refused)?;
         if let Some(keyring) = &record.keyring {
-            let keyring = file.writer.put(state_key(StateRow::Keyring), keyring);
-            file.checked(keyring)?;
+            file.writer.put(state_key(StateRow::Keyring), keyring).map_err(refused)?;
         }
         Ok(file)
     }
@@ -132,34 +131,23 @@ impl<'a> RocksFile<'a> {
         assert!(self.newest.as_ref() < Some(name), "names of a file ascend");
         self.newest = Some(*name);
     }
-
-    /// If there is no space, the merges that are under way give some back when they end.
-    fn checked(&self, result: Result<(), rocksdb::Error>) -> Result<(), WriteFileError> {
-        result.map_err(|error| {
-            self.base.pace.hurry();
-            WriteFileError { why: text(&error) }
-        })
-    }
 }
 
 impl RowFile for RocksFile<'_> {
     fn clear(&mut self, database: Database) -> Result<(), WriteFileError> {
         self.cleared.push(database);
         let (start, end) = (database_start(database), database_end(database));
-        let written = self.writer.delete_range(start, end);
-        self.checked(written)
+        self.writer.delete_range(start, end).map_err(|error| refused(&error, self.base.pace))
     }
 
     fn put(&mut self, name: &RowName, row: &[u8]) -> Result<(), WriteFileError> {
         self.ascend(name);
-        let written = self.writer.put(name.as_bytes(), row);
-        self.checked(written)
+        self.writer.put(name.as_bytes(), row).map_err(|error| refused(&error, self.base.pace))
     }
 
     fn delete(&mut self, name: &RowName) -> Result<(), WriteFileError> {
         self.ascend(name);
-        let written = self.writer.delete(name.as_bytes());
-        self.checked(written)
+        self.writer.delete(name.as_bytes()).map_err(|error| refused(&error, self.base.pace))
     }
 
     fn finish<'base>(mut self: Box<Self>) -> Result<Box<dyn FinishedFile + 'base>, WriteFileError>
@@ -167,8 +155,7 @@ impl RowFile for RocksFile<'_> {
         Self: 'base,
     {
         // Writes what is left and syncs the file.
-        let written = self.writer.finish();
-        self.checked(written)?;
+        self.writer.finish().map_err(|error| refused(&error, self.base.pace))?;
         let bytes = self.writer.file_size();
         let RocksFile { writer, path: part, cleared, base, .. } = *self;
         drop(writer);
@@ -251,6 +238,12 @@ impl FinishedFile for RocksFinished<'_> {
             }
         }
     }
+}
+
+/// If there is no space, the merges that are under way give some back when they end.
+fn refused(error: &rocksdb::Error, pace: &MergePace) -> WriteFileError {
+    pace.hurry();
+    WriteFileError { why: text(error) }
 }
 
 fn failed(error: &io::Error) -> WriteFileError {

@@ -8,8 +8,8 @@
 //! ```text
 //! merge of level 0    what is left of it by the cost of the ones before, over the time until level 0 is full
 //! deeper merges       the mean of all merging for each file that comes; all they can get once level 0 waits for them
-//! whole core          while costs are not known, if the time may not do, if a core has nothing else to do, and
-//!                     while somebody waits for the space that a merge gives back
+//! whole core          while costs are not known, if merging takes half of one anyway, if the time may not do, if a core has
+//!                     nothing else to do, and while somebody waits for the space that a merge gives back
 //! ```
 
 use std::collections::VecDeque;
@@ -138,7 +138,8 @@ impl MergeWork {
     /// What each of the merges may take of a core.
     fn share(&self, level: u32, now: Duration) -> f64 {
         let Some(cost) = self.level0_cost.filter(|_| !self.hurries) else { return 1.0 };
-        let mean = (cost + self.deeper_cost) * self.rate(now, FILES_REMEMBERED - 1);
+        let usual = self.rate(now, FILES_REMEMBERED - 1);
+        let mean = (cost + self.deeper_cost) * usual;
         if mean >= MEAN_MOST {
             return 1.0;
         }
@@ -150,7 +151,7 @@ impl MergeWork {
                 if left <= 0.0 || room < 1.0 || left >= IN_TIME * room / self.rate(now, 1) {
                     return 1.0;
                 }
-                left * self.rate(now, FILES_REMEMBERED - 1) / room
+                left * usual / room
             }
             // Level 0 is merged when the deeper ones have ended.
             (_, None) if self.files >= LEVEL0_FILES_MERGED => return 1.0,

@@ -17,9 +17,14 @@ use crate::fsm::rocks::pace::MergePace;
 use crate::fsm::rocks::paced_merge::PacedMerges;
 use crate::limits::LEVEL0_FILES_MERGED;
 
-/// Options of a base, for RocksDB and for the writer of files alike: both must make the same tables. With them the pace of
-/// its merges.
-pub(crate) fn base_options(options: &RocksOptions) -> (Options, Arc<MergePace>) {
+/// RocksDB's options, and the pace that its merges keep to by them.
+pub(crate) struct BaseOptions {
+    pub(crate) db: Options,
+    pub(crate) pace: Arc<MergePace>,
+}
+
+/// Options of a base, for RocksDB and for the writer of files alike: both must make the same tables.
+pub(crate) fn base_options(options: &RocksOptions) -> BaseOptions {
     let pace = MergePace::new();
     let mut db = Options::default();
     db.set_block_based_table_factory(&tables(options));
@@ -45,7 +50,7 @@ pub(crate) fn base_options(options: &RocksOptions) -> (Options, Arc<MergePace>) 
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     db.set_info_logger(info_log());
-    (db, pace)
+    BaseOptions { db, pace }
 }
 
 fn tables(options: &RocksOptions) -> BlockBasedOptions {
