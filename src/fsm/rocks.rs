@@ -3,6 +3,7 @@
 
 pub mod base;
 mod file;
+mod idle;
 mod key;
 mod lines;
 mod pace;

@@ -82,14 +82,14 @@ impl Debt {
 }
 
 impl PacedMerge {
-    fn look(&mut self, level: u32) {
+    fn look(&mut self, level: u32, key: &[u8]) {
         let (cpu, now) = (thread_cpu(), Instant::now());
         let took = cpu.saturating_sub(self.looked.0);
         let time = now.saturating_duration_since(self.looked.1);
         self.untold += took;
         if self.untold >= CPU_BETWEEN_WORDS {
             let untold = std::mem::take(&mut self.untold);
-            self.debt.share = self.pace.share(level, untold);
+            self.debt.share = self.pace.share(level, key, untold);
         }
         let mut end = now;
         if let Some(pause) = self.debt.pause(took, time) {
@@ -102,13 +102,13 @@ impl PacedMerge {
 }
 
 impl CompactionFilter for PacedMerge {
-    fn filter(&mut self, level: u32, _key: &[u8], row: &[u8]) -> CompactionDecision {
+    fn filter(&mut self, level: u32, key: &[u8], row: &[u8]) -> CompactionDecision {
         self.level = Some(level);
         self.since_look.0 += 1;
         self.since_look.1 += row.len();
         if self.since_look.0 >= ROWS_BETWEEN_LOOKS || self.since_look.1 >= BYTES_BETWEEN_LOOKS {
             self.since_look = (0, 0);
-            self.look(level);
+            self.look(level, key);
         }
         CompactionDecision::Keep
     }
@@ -164,15 +164,17 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_kept_and_the_pace_learns_of_the_cpu() {
+    fn every_row_is_kept_and_the_pace_learns_of_the_cpu_and_of_how_far_it_has_come() {
         let pace = MergePace::new();
         let context = CompactionFilterContext { is_full_compaction: false, is_manual_compaction: false };
         let mut merge = PacedMerges(Arc::clone(&pace)).create(context);
         let cpu = thread_cpu();
+        let half_of_the_names = [1, 128, 0, 0, 0];
         while thread_cpu() - cpu < 2 * CPU_BETWEEN_WORDS {
-            assert!(matches!(merge.filter(0, b"name", b"row"), CompactionDecision::Keep));
+            assert!(matches!(merge.filter(0, &half_of_the_names, b"row"), CompactionDecision::Keep));
         }
         assert!(!pace.spent().1, "it has not ended");
+        assert!((pace.part() - 0.5).abs() < 1e-6, "how far it has come");
         drop(merge);
         let (spent, is_known) = pace.spent();
         assert!(spent >= 2 * CPU_BETWEEN_WORDS && is_known, "{spent:?}");
