@@ -73,7 +73,9 @@ fn pairs(record: &Value) -> Table {
     let rows = record["sealed_by_nil"].as_array().into_iter().flatten().map(line).collect();
     let length =
         record["pair_seconds"].as_u64().map_or(String::new(), |seconds| format!(" (SETs for {seconds} s each)"));
-    let title = format!("Sealed beside nil, in pairs{length}, one right after the other");
+    let starts = record["sealed_by_nil"][0]["pairs_of_a_start"].as_u64();
+    let starts = starts.map_or(String::new(), |pairs| format!(", both started anew every {pairs} pairs"));
+    let title = format!("Sealed beside nil, in pairs{length}, one right after the other{starts}");
     Table::new(title, &["op", "clients", "pipeline", "pairs", "sealed / nil"], rows)
 }
 

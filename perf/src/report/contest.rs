@@ -2,6 +2,9 @@
 //!
 //! While one of them is measured the others are stopped: what a server puts off (merging, rewriting its file) is done in its own turns, and
 //! nobody else pays for it.
+//!
+//! The pairs of sealed and nil nodes are of several processes each: where a process has its memory makes it faster or slower for as long
+//! as it runs. Two of them differed by 6 % in all of 60 pairs of GETs, and by 0.2 % over six starts (2 cores, Zen 3, 2026-11-30).
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use crate::facts::record;
 use crate::keep_or_print;
 use crate::nodes::RunningNode;
 use crate::nodes::SCENARIOS;
+use crate::nodes::Scenario;
 use crate::nodes::Tools;
 use crate::rivals::REDIS;
 use crate::rivals::Rival;
@@ -93,8 +97,7 @@ impl Contest<'_> {
             // All keys: a GET of one that is not there would be another kind of GET.
             self.load(&entrants, at, &CELLS[0], &["--pipeline", "64", "--requests", self.keys, "--in-order", "0"])?;
         }
-        let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
-        let watch = Watch::new(&pids);
+        let of_rounds = watch(&entrants);
         for round in 0..rounds {
             // What one kind of load puts off, merging above all, the next one pays for.
             for (at, cell) in in_order_of_round(&CELLS, round) {
@@ -106,13 +109,18 @@ impl Contest<'_> {
             }
             eprintln!("peers node: round {} of {rounds}", round + 1);
         }
-        let ratios: Vec<Value> = ["set", "get"]
-            .into_iter()
-            .filter(|_| pairs > 0)
-            .map(|op| self.pairs(op, &entrants, pairs))
-            .collect::<Result<_, _>>()?;
+        let mut foreign = of_rounds.foreign_cpus();
+        let mut ratios = Vec::new();
+        if pairs > 0 {
+            for op in ["set", "get"] {
+                let (found, others) = self.pairs(op, &mut entrants, pairs)?;
+                ratios.push(found);
+                foreign = foreign.max(others);
+            }
+        }
+        let of_rate = watch(&entrants);
         let at_rate = self.at_rate(&entrants, rounds)?;
-        let foreign = watch.foreign_cpus();
+        let foreign = foreign.max(of_rate.foreign_cpus());
         let syncs = entrants.iter().map(|entrant| Ok((entrant.name, self.syncs(&entrant.server)?)));
         let syncs: Vec<(&str, Value)> = syncs.collect::<Result<_, String>>()?;
         let mut rows: Vec<Value> = entrants.iter().flat_map(Entrant::rows).collect();
@@ -136,10 +144,10 @@ impl Contest<'_> {
     /// All that can be had here, and what cannot, with how to install it.
     fn entrants(&self) -> Result<(Vec<Entrant>, Vec<Missing>), String> {
         let entrant = |name, server| Entrant { name, server, lines: vec![Vec::new(); CELLS.len()] };
-        let mut entrants = vec![
-            entrant("sealed", Server::Own(self.tools.start(&SCENARIOS[2], 0)?)),
-            entrant("nil", Server::Own(self.tools.start(&SCENARIOS[0], 1)?)),
-        ];
+        let mut entrants = Vec::new();
+        for (number, (name, scenario)) in OWN.into_iter().enumerate() {
+            entrants.push(entrant(name, Server::Own(self.tools.start(scenario, number)?)));
+        }
         let mut missing = Vec::new();
         for kind in [REDIS, VALKEY] {
             if kind.is_installed() {
@@ -165,15 +173,39 @@ impl Contest<'_> {
         self.tools.load_at(server.address(), server.pid(), &[&fixed[..], more].concat())
     }
 
-    /// The first two, one right after the other; which one begins changes from pair to pair.
-    fn pairs(&self, op: &'static str, entrants: &[Entrant], pairs: usize) -> Result<Value, String> {
+    /// The first two, one right after the other; which one begins changes from pair to pair. Both are started anew every few pairs.
+    /// And how many CPUs others took meanwhile.
+    fn pairs(&self, op: &'static str, entrants: &mut [Entrant], pairs: usize) -> Result<(Value, f64), String> {
         let cell = Cell { op, ..CELLS[0] };
+        let (mut runs, mut foreign, mut since_start) = (0, 0.0_f64, watch(entrants));
         let rate = |at: usize| {
+            if runs % (2 * PAIRS_OF_A_START) == 0 {
+                if runs > 0 {
+                    foreign = foreign.max(since_start.foreign_cpus());
+                }
+                self.start_own_again(entrants, &cell)?;
+                since_start = watch(entrants);
+            }
+            runs += 1;
             let seconds = if op == "set" { self.pair_seconds } else { self.seconds };
             let line = self.cell(entrants, at, &cell, seconds)?;
             Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
         };
-        in_pairs(&cell, pairs, rate)
+        let mut found = in_pairs(&cell, pairs, rate)?;
+        found["pairs_of_a_start"] = PAIRS_OF_A_START.into();
+        Ok((found, foreign.max(since_start.foreign_cpus())))
+    }
+
+    /// New processes of our own nodes with the files that they have, each warmed up with what it will be asked.
+    fn start_own_again(&self, entrants: &mut [Entrant], cell: &Cell) -> Result<(), String> {
+        for (number, (_, scenario)) in OWN.into_iter().enumerate() {
+            let Server::Own(node) = &mut entrants[number].server else { unreachable!("our own come first") };
+            self.tools.start_again(node, scenario, number)?;
+        }
+        for number in 0..OWN.len() {
+            self.cell(entrants, number, cell, self.seconds)?;
+        }
+        Ok(())
     }
 
     /// SETs in an open loop at a part of what the slowest of them took: how long each of all had to wait, in turns.
@@ -239,6 +271,12 @@ impl Entrant {
     }
 }
 
+/// Of all others, from now on until one of these is started anew.
+fn watch(entrants: &[Entrant]) -> Watch {
+    let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
+    Watch::new(&pids)
+}
+
 /// Each with its place: another one is the first in each of so many rounds, and every second round goes backward, so that no two
 /// always follow each other.
 fn in_order_of_round<T>(cells: &[T], round: usize) -> impl Iterator<Item = (usize, &T)> {
@@ -265,6 +303,9 @@ fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
 
 /// Of the throughput that the slowest one reaches: far enough below it that a queue does not grow for ever.
 const RATE_OF_PEAK: f64 = 0.6;
+/// Our own nodes, with the same number in `Tools`.
+const OWN: [(&str, &Scenario); 2] = [("sealed", &SCENARIOS[2]), ("nil", &SCENARIOS[0])];
+const PAIRS_OF_A_START: usize = 5;
 const CELLS: [Cell; 6] = [
     Cell { op: "set", clients: 50, pipeline: 16 },
     Cell { op: "get", clients: 50, pipeline: 16 },

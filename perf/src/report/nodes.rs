@@ -90,7 +90,14 @@ impl Tools {
         self.start_with(scenario, number, &[])
     }
 
-    /// The same with more flags.
+    /// Ends a node and starts it again with its files.
+    pub fn start_again(&self, node: &mut RunningNode, scenario: &Scenario, number: usize) -> Result<(), String> {
+        node.end();
+        *node = self.start(scenario, number)?;
+        Ok(())
+    }
+
+    /// The same as [`Tools::start`] with more flags.
     pub fn start_with(&self, scenario: &Scenario, number: usize, more: &[&str]) -> Result<RunningNode, String> {
         let home = self.work.join(format!("node-{number}"));
         fs::create_dir_all(&home).map_err(|problem| format!("{}: {problem}", home.display()))?;
@@ -98,8 +105,11 @@ impl Tools {
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"]);
         command.arg("--data-dir").arg(home.join("data")).args(scenario.flags).args(more);
         if scenario.has_kek {
-            output_of(self.plain_command().arg("keygen").arg(home.join("kek")))?;
-            command.arg("--kek-file").arg(home.join("kek"));
+            let kek = home.join("kek");
+            if !kek.exists() {
+                output_of(self.plain_command().arg("keygen").arg(&kek))?;
+            }
+            command.arg("--kek-file").arg(kek);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(|problem| problem.to_string())?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -197,6 +207,11 @@ impl RunningNode {
         self.child.id()
     }
 
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Says so where it does not write its log with io_uring, for its record to say it too.
     pub fn without_uring(&self) -> Option<String> {
         if self.engine == "uring" {
@@ -252,8 +267,7 @@ pub fn get(address: &str, path: &str, patience: Duration) -> Result<Vec<u8>, Str
 
 impl Drop for RunningNode {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
