@@ -309,6 +309,7 @@ impl Committer {
     pub(super) fn finish(&mut self) {
         self.waiters.passed(self.applied().position.index);
         self.port.applied(self.state.applied());
+        self.state.newest().base.hears(self.metrics.applied_bytes.load(Relaxed));
         self.state.writer.merge();
     }
 }

@@ -179,6 +179,10 @@ pub trait RowBase: Send + Sync {
     /// [`BaseError`] if compaction has stopped for good, so that waiting would never end.
     fn pressure(&self) -> Result<Pressure, BaseError>;
 
+    /// So many bytes of entries were applied since the start of the process, in a file of the base or not yet. What a base puts off
+    /// (merging its files) it does at their pace.
+    fn hears(&self, entry_bytes: u64);
+
     /// Gives space free that is kept for a file which itself gives space back. False: there is none.
     fn let_go(&self) -> bool {
         false
@@ -233,6 +237,10 @@ impl<B: RowBase + ?Sized> RowBase for Arc<B> {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         (**self).pressure()
+    }
+
+    fn hears(&self, entry_bytes: u64) {
+        (**self).hears(entry_bytes);
     }
 
     fn let_go(&self) -> bool {

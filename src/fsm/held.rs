@@ -113,6 +113,10 @@ impl RowBase for HeldBase {
         self.base.pressure()
     }
 
+    fn hears(&self, entry_bytes: u64) {
+        self.base.hears(entry_bytes);
+    }
+
     fn let_go(&self) -> bool {
         self.base.let_go()
     }

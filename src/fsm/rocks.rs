@@ -1,10 +1,12 @@
 //! RocksDB below the table: one column family, without RocksDB's log (ours replays) and without rows in its memtable; it
 //! changes by whole files, each taken in by one edit of its manifest.
 
+mod arrivals;
 pub mod base;
 mod file;
 mod idle;
 mod key;
+mod level0;
 mod lines;
 mod pace;
 mod paced_merge;

@@ -289,6 +289,8 @@ impl RowBase for MemoryBase {
         let table_bytes = disk.rows.values().map(|row| row.len() as u64).sum();
         Ok(Pressure { level0_files: disk.level0_files, pending_bytes: disk.pending_bytes, table_bytes })
     }
+
+    fn hears(&self, _entry_bytes: u64) {}
 }
 
 /// The rows of a moment.

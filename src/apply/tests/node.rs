@@ -157,6 +157,8 @@ pub(super) struct TestBase {
     pub(super) good_gets: AtomicU64,
     /// Held while no file is begun.
     pub(super) gate: Mutex<()>,
+    /// Bytes of entries that it was told of.
+    pub(super) heard: AtomicU64,
     /// Names keys.
     node_keys: Mutex<Option<Arc<NodeKeys>>>,
 }
@@ -174,6 +176,7 @@ impl TestBase {
             fail_get_of: Mutex::default(),
             good_gets: AtomicU64::new(0),
             gate: Mutex::default(),
+            heard: AtomicU64::new(0),
             node_keys: Mutex::default(),
         })
     }
@@ -242,6 +245,10 @@ impl RowBase for TestBase {
 
     fn pressure(&self) -> Result<Pressure, BaseError> {
         self.memory.pressure()
+    }
+
+    fn hears(&self, entry_bytes: u64) {
+        self.heard.store(entry_bytes, SeqCst);
     }
 }
 

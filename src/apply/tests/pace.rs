@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::apply::apply_loop::ApplyProgress;
@@ -66,4 +67,19 @@ fn a_replay_goes_at_full_speed() {
     let clock = Arc::new(SimClock::showing(Duration::ZERO, 1));
     let mut node = held(&clock);
     assert!(fill(&mut node) >= TABLE_BYTES);
+}
+
+#[test]
+fn the_base_hears_of_every_entry_long_before_it_gets_a_file() {
+    let mut leader = Leader::sealed(51);
+    for number in 0..4 {
+        leader.clients(&[set(&format!("k{number}"), "v")]);
+    }
+    let mut node = Node::new(&Setup { run_entries: 1, ..Setup::default() });
+    for count in [leader.log.len() - 2, leader.log.len()] {
+        node.run(&leader.log[..count]).unwrap();
+        let bytes: usize = leader.log[..count].iter().map(|committed| committed.entry.data.len()).sum();
+        assert_eq!(node.base.heard.load(SeqCst), bytes as u64);
+    }
+    assert!(node.notes.trims.lock().unwrap().is_empty(), "nothing was flushed");
 }

@@ -309,6 +309,10 @@ impl RowBase for RocksBase {
         Ok(pressure)
     }
 
+    fn hears(&self, entry_bytes: u64) {
+        self.options.pace.hears(entry_bytes);
+    }
+
     fn let_go(&self) -> bool {
         self.reserve.as_ref().is_some_and(SpaceReserve::let_go)
     }

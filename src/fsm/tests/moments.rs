@@ -94,6 +94,8 @@ impl RowBase for SlowBase {
     fn pressure(&self) -> Result<Pressure, BaseError> {
         self.memory.pressure()
     }
+
+    fn hears(&self, _entry_bytes: u64) {}
 }
 
 fn row(key: &str, text: &'static str, expire_at_ms: u64) -> (RowName, Vec<u8>) {
