@@ -73,8 +73,11 @@ fn pairs(record: &Value) -> Table {
     let rows = record["sealed_by_nil"].as_array().into_iter().flatten().map(line).collect();
     let length =
         record["pair_seconds"].as_u64().map_or(String::new(), |seconds| format!(" (SETs for {seconds} s each)"));
-    let starts = record["sealed_by_nil"][0]["pairs_of_a_start"].as_u64();
-    let starts = starts.map_or(String::new(), |pairs| format!(", both started anew every {pairs} pairs"));
+    let starts = match record["sealed_by_nil"][0]["pairs_of_a_start"].as_u64() {
+        None => String::new(),
+        Some(1) => ", of new processes each".to_owned(),
+        Some(pairs) => format!(", of new processes every {pairs} pairs: their pairs share the luck of a process"),
+    };
     let title = format!("Sealed beside nil, in pairs{length}, one right after the other{starts}");
     Table::new(title, &["op", "clients", "pipeline", "pairs", "sealed / nil"], rows)
 }

@@ -3,10 +3,12 @@
 //! While one of them is measured the others are stopped: what a server puts off (merging, rewriting its file) is done in its own turns, and
 //! nobody else pays for it.
 //!
-//! The pairs of sealed and nil nodes are of several processes each: where a process has its memory makes it faster or slower for as long
-//! as it runs. Two of them differed by 6 % in all of 60 pairs of GETs, and by 0.2 % over six starts (2 cores, Zen 3, 2026-11-30).
+//! The pairs of sealed and nil nodes come last, each of two fresh processes with the files of those before: where a process has its memory
+//! makes it faster or slower for as long as it runs. Two of them differed by 6 % in all of 60 pairs of GETs, and by 0.2 % over six
+//! starts; five pairs of each start had medians from 0.91 to 1.06 (2 cores, Zen 3).
 
 use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 use serde_json::json;
@@ -97,7 +99,7 @@ impl Contest<'_> {
             // All keys: a GET of one that is not there would be another kind of GET.
             self.load(&entrants, at, &CELLS[0], &["--pipeline", "64", "--requests", self.keys, "--in-order", "0"])?;
         }
-        let of_rounds = watch(&entrants);
+        let mut others = Others::watched(&entrants);
         for round in 0..rounds {
             // What one kind of load puts off, merging above all, the next one pays for.
             for (at, cell) in in_order_of_round(&CELLS, round) {
@@ -109,18 +111,14 @@ impl Contest<'_> {
             }
             eprintln!("peers node: round {} of {rounds}", round + 1);
         }
-        let mut foreign = of_rounds.foreign_cpus();
+        let at_rate = self.at_rate(&entrants, rounds)?;
         let mut ratios = Vec::new();
         if pairs > 0 {
             for op in ["set", "get"] {
-                let (found, others) = self.pairs(op, &mut entrants, pairs)?;
-                ratios.push(found);
-                foreign = foreign.max(others);
+                ratios.push(self.pairs(op, &mut entrants, &mut others, pairs)?);
             }
         }
-        let of_rate = watch(&entrants);
-        let at_rate = self.at_rate(&entrants, rounds)?;
-        let foreign = foreign.max(of_rate.foreign_cpus());
+        let foreign = others.mean_cpus();
         let syncs = entrants.iter().map(|entrant| Ok((entrant.name, self.syncs(&entrant.server)?)));
         let syncs: Vec<(&str, Value)> = syncs.collect::<Result<_, String>>()?;
         let mut rows: Vec<Value> = entrants.iter().flat_map(Entrant::rows).collect();
@@ -173,18 +171,21 @@ impl Contest<'_> {
         self.tools.load_at(server.address(), server.pid(), &[&fixed[..], more].concat())
     }
 
-    /// The first two, one right after the other; which one begins changes from pair to pair. Both are started anew every few pairs.
-    /// And how many CPUs others took meanwhile.
-    fn pairs(&self, op: &'static str, entrants: &mut [Entrant], pairs: usize) -> Result<(Value, f64), String> {
+    /// The first two, one right after the other; which one begins changes from pair to pair. Both are started anew for each.
+    fn pairs(
+        &self,
+        op: &'static str,
+        entrants: &mut [Entrant],
+        others: &mut Others,
+        pairs: usize,
+    ) -> Result<Value, String> {
         let cell = Cell { op, ..CELLS[0] };
-        let (mut runs, mut foreign, mut since_start) = (0, 0.0_f64, watch(entrants));
+        let mut runs = 0;
         let rate = |at: usize| {
-            if runs % (2 * PAIRS_OF_A_START) == 0 {
-                if runs > 0 {
-                    foreign = foreign.max(since_start.foreign_cpus());
-                }
+            if runs % 2 == 0 {
+                others.rest();
                 self.start_own_again(entrants, &cell)?;
-                since_start = watch(entrants);
+                others.watch(entrants);
             }
             runs += 1;
             let seconds = if op == "set" { self.pair_seconds } else { self.seconds };
@@ -192,8 +193,8 @@ impl Contest<'_> {
             Ok(line["requests_per_second"].as_f64().unwrap_or(f64::NAN))
         };
         let mut found = in_pairs(&cell, pairs, rate)?;
-        found["pairs_of_a_start"] = PAIRS_OF_A_START.into();
-        Ok((found, foreign.max(since_start.foreign_cpus())))
+        found["pairs_of_a_start"] = 1.into();
+        Ok(found)
     }
 
     /// New processes of our own nodes with the files that they have, each warmed up with what it will be asked.
@@ -203,7 +204,7 @@ impl Contest<'_> {
             self.tools.start_again(node, scenario, number)?;
         }
         for number in 0..OWN.len() {
-            self.cell(entrants, number, cell, self.seconds)?;
+            self.cell(entrants, number, cell, WARM_SECONDS)?;
         }
         Ok(())
     }
@@ -271,10 +272,39 @@ impl Entrant {
     }
 }
 
-/// Of all others, from now on until one of these is started anew.
-fn watch(entrants: &[Entrant]) -> Watch {
-    let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
-    Watch::new(&pids)
+/// What everybody else takes of the machine while something is measured.
+struct Others {
+    watched: Option<(Watch, Instant)>,
+    cpu_seconds: f64,
+    seconds: f64,
+}
+
+impl Others {
+    fn watched(entrants: &[Entrant]) -> Others {
+        let mut others = Others { watched: None, cpu_seconds: 0.0, seconds: 0.0 };
+        others.watch(entrants);
+        others
+    }
+
+    /// From now on until one of these is started anew.
+    fn watch(&mut self, entrants: &[Entrant]) {
+        let pids: Vec<u32> = entrants.iter().map(|entrant| entrant.server.pid()).collect();
+        self.watched = Some((Watch::new(&pids), Instant::now()));
+    }
+
+    fn rest(&mut self) {
+        if let Some((watch, begin)) = self.watched.take() {
+            let seconds = begin.elapsed().as_secs_f64();
+            self.cpu_seconds += seconds * watch.foreign_cpus();
+            self.seconds += seconds;
+        }
+    }
+
+    /// Over all the time that was watched.
+    fn mean_cpus(&mut self) -> f64 {
+        self.rest();
+        self.cpu_seconds / self.seconds
+    }
 }
 
 /// Each with its place: another one is the first in each of so many rounds, and every second round goes backward, so that no two
@@ -305,7 +335,7 @@ fn row(name: &str, cell: &Cell, lines: &[Value]) -> Value {
 const RATE_OF_PEAK: f64 = 0.6;
 /// Our own nodes, with the same number in `Tools`.
 const OWN: [(&str, &Scenario); 2] = [("sealed", &SCENARIOS[2]), ("nil", &SCENARIOS[0])];
-const PAIRS_OF_A_START: usize = 5;
+const WARM_SECONDS: &str = "2";
 const CELLS: [Cell; 6] = [
     Cell { op: "set", clients: 50, pipeline: 16 },
     Cell { op: "get", clients: 50, pipeline: 16 },
