@@ -12,7 +12,7 @@ pub(crate) struct Arrivals {
     files: VecDeque<FlowMark>,
     /// Bytes of all entries so far.
     bytes: u64,
-    /// What they were at the newest look at them, and how many came in a second between the two looks before.
+    /// What they were at the newest look at them, and how many came in a second between that one and the one before.
     look: FlowMark,
     per_second: f64,
 }
@@ -53,15 +53,21 @@ impl Arrivals {
         self.rate(now, FILES_REMEMBERED - 1)
     }
 
-    /// Files a second just now: by the entries, or by the two newest files where these came without entries, as in a replay.
+    /// Files a second just now: by the entries, or by the two newest files where no entry came with the files.
     pub(crate) fn newest_rate(&self, now: Duration) -> f64 {
         self.file_bytes().map_or_else(|| self.rate(now, 1), |bytes| self.per_second / bytes)
     }
 
-    /// How much of the next file has come, in files. Above one while a flush takes its time.
+    /// The same, or by the two newest files alone if that is more: the next ones may be of far fewer bytes of entries, and a few small
+    /// entries can change large rows.
+    pub(crate) fn highest_rate(&self, now: Duration) -> f64 {
+        self.newest_rate(now).max(self.rate(now, 1))
+    }
+
+    /// How much has come in since the newest file did, in files. Above one while a flush takes its time.
     pub(crate) fn begun(&self) -> f64 {
         let newest = self.files.back().map_or(0, |file| file.bytes);
-        self.file_bytes().map_or(0.0, |bytes| (self.bytes - newest) as f64 / bytes)
+        self.file_bytes().map_or(0.0, |bytes| ((self.bytes - newest) as f64 / bytes).min(BEGUN_MOST))
     }
 
     /// Bytes of entries behind each file.
@@ -84,6 +90,8 @@ impl Arrivals {
 
 /// The gaps between them are as many as the files of a merge.
 const FILES_REMEMBERED: usize = LEVEL0_FILES_MERGED as usize + 1;
+/// One that is written and what two tables hold beside it. More is only told by files that were smaller than the next ones will be.
+const BEGUN_MOST: f64 = 3.0;
 /// Longer than single runs are apart, and short beside a burst of writes.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -126,10 +134,16 @@ mod tests {
         arrivals.hears(second(21) + LOOK / 2, 4000);
         assert!((arrivals.newest_rate(second(21)) - 0.5).abs() < 1e-9, "no rate is known from a moment");
         assert!((arrivals.begun() - 2.0).abs() < 1e-9, "the flush takes its time");
+        assert!((arrivals.highest_rate(second(21)) - 0.5).abs() < 1e-9);
         arrivals.hears(second(30), 3000);
         assert!((arrivals.begun() - 2.0).abs() < 1e-9, "what has come does not go");
-        arrivals.hears(second(3630), 4000);
+        arrivals.hears(second(30), 900_000);
+        assert_eq!(arrivals.begun(), BEGUN_MOST, "files were smaller before");
+        for now in [3629, 3630] {
+            arrivals.hears(second(now), 900_000);
+        }
         assert_eq!(arrivals.newest_rate(second(3630)), 0.0, "nothing comes");
+        assert!(arrivals.highest_rate(second(3630)) > 0.0);
         assert!(arrivals.mean_rate(second(20)) > 0.09);
     }
 }

@@ -304,6 +304,7 @@ impl RowBase for RocksBase {
         };
         self.options.pace.sees(pressure.level0_files);
         if pressure.is_high(false) {
+            self.options.pace.hurry();
             self.check_alive()?;
         }
         Ok(pressure)

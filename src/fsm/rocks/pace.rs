@@ -67,7 +67,7 @@ impl MergePace {
         self.work().0.files = files;
     }
 
-    /// Somebody waits for space: the merges that are under way go on as fast as they can.
+    /// Somebody waits for merges, or for the space that they give back: those that are under way go on as fast as they can.
     pub(crate) fn hurry(&self) {
         let work = &mut self.work().0;
         work.hurries = work.runs > 0;
@@ -171,6 +171,8 @@ impl MergeWork {
             let each = |cpu: Duration| cpu.as_secs_f64() / merge.files as f64;
             self.level0_cost = Some(learned(self.level0_cost.unwrap_or(0.0), each(merge.spent)));
             self.deeper_cost = learned(self.deeper_cost, each(std::mem::take(&mut self.deeper)));
+            // The next look at RocksDB may be far away: only a flush has one.
+            self.files = self.files.saturating_sub(merge.files);
         }
         self.runs -= 1;
         self.hurries &= self.runs > 0;
@@ -190,16 +192,16 @@ impl MergeWork {
                 let left = cost * merge.files as f64 - merge.spent.as_secs_f64();
                 let room = LEVEL0_FILES_MAX.saturating_sub(self.files + ROOM_KEPT) as f64 - self.arrivals.begun();
                 // Nothing, and it has not ended: it takes more than the ones before, and has not come far enough to say how much.
-                if left <= 0.0 || room <= 0.0 || left * rate >= IN_TIME * room {
+                if left <= 0.0 || room <= 0.0 || left * self.arrivals.highest_rate(now) >= IN_TIME * room {
                     return 1.0;
                 }
                 left * rate / room
             }
             // Level 0 is merged when the deeper ones have ended.
             (_, None) if self.files >= LEVEL0_FILES_MERGED => return 1.0,
-            _ => MARGIN * all * rate,
+            _ => MARGIN * all * rate / f64::from(self.runs.max(1)),
         };
-        (needed / f64::from(self.runs.max(1))).clamp(SHARE_LEAST, 1.0)
+        needed.clamp(SHARE_LEAST, 1.0)
     }
 }
 
@@ -208,9 +210,10 @@ fn learned(before: f64, newest: f64) -> f64 {
     newest.max((3.0 * before + newest) / 4.0)
 }
 
-/// Room for files that is kept back, because merging may get less than it asks for. With no more room than that it asks for all.
+/// Room for files that is kept back: merging may get less than it asks for, and files may have more rows for their entries than the ones
+/// before. With no more room than that it asks for all.
 const ROOM_KEPT: u64 = 2;
-/// Part of the time until level 0 is full in which a merge must be able to end if it takes a whole core.
+/// Part of the time until there is no more room in which a merge must be able to end if it takes a whole core.
 const IN_TIME: f64 = 0.9;
 /// What merging takes of a core at the rate of the last files, from which on nothing is put off: it would only be missing later. Put off
 /// all the same, level 0 was full now and then and merging owed 23 GB in place of 16 (20 million keys at full speed).
@@ -236,8 +239,11 @@ mod tests {
     struct Level0 {
         work: MergeWork,
         now: Duration,
-        /// In files.
+        /// In files, and in bytes of entries.
         came: f64,
+        bytes: f64,
+        /// How many times fewer bytes of entries there are for each file, less one.
+        fewer: f64,
         files: u64,
         merge: Option<(u64, f64)>,
         /// CPU of merging in each step.
@@ -251,7 +257,8 @@ mod tests {
                 self.now += Duration::from_secs_f64(STEP);
                 let before = self.came;
                 self.came += per_second * STEP;
-                let bytes = (self.came * FILE_BYTES) as u64;
+                self.bytes += per_second * STEP * FILE_BYTES / (1.0 + self.fewer);
+                let bytes = self.bytes as u64;
                 if self.came.floor() > before.floor() {
                     self.files += 1;
                     self.work.takes(self.now, bytes);
@@ -323,6 +330,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rows_that_grow_by_ever_fewer_bytes_of_entries_do_not_fill_level_0() {
+        for (fewer, per_second) in [(3.0, 0.2), (7.0, 0.3), (1000.0, 0.3)] {
+            let mut level0 = Level0::default();
+            level0.run(2000.0, 1.0 / 64.0, 1.0);
+            level0.fewer = fewer;
+            level0.run(240.0, per_second, 1.0);
+            assert!(level0.most < LEVEL0_FILES_MAX, "{fewer} times fewer: {}", level0.most);
+        }
+    }
+
     /// Eight files that came at one pace, behind a merge of as many that took 8 s.
     fn known(gap: u64) -> (MergeWork, Duration) {
         let mut work = MergeWork { files: 8, runs: 1, ..MergeWork::default() };
@@ -375,6 +393,7 @@ mod tests {
         work.works(0, Duration::from_secs(10));
         work.ends(Some(0), Duration::ZERO);
         assert_eq!(work.level0_cost, Some(20.0 / 8.0), "what it took in the end");
+        assert_eq!(work.files, 0, "they are not in level 0 any more");
     }
 
     #[test]
